@@ -1,0 +1,180 @@
+//! What the command line says, as values.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use testbench_clock::WallTime;
+
+/// Runs tools as WebAssembly: under a mock clock, on an overlay of a real directory.
+#[derive(Debug, Parser)]
+#[command(name = "testbench", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one WASI module
+    Run(RunArgs),
+    /// See it work: tools of our own run a small build that takes an hour of virtual time
+    Demo(DemoArgs),
+}
+
+/// Arguments of `testbench run`. Directories, environment and argv[0] are spelled as for
+/// `wasmtime run`, so that scripts written for it work unchanged.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Give the guest a real directory, which it may change: HOST or HOST::GUEST, with `:ro` at
+    /// the end to forbid changes
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_mapping)]
+    pub(crate) dirs: Vec<Mapping>,
+
+    /// Give the guest a copy-on-write view of a real directory, which stays untouched; GUEST is
+    /// `/` unless given
+    #[arg(long = "overlay", value_name = "HOST[::GUEST]", value_parser = parse_overlay)]
+    pub(crate) overlays: Vec<Mapping>,
+
+    /// Write what changed in the overlay to FILE when the guest has ended: as JSON if it ends in
+    /// `.json`, as a git patch if in `.patch`, else as text; `-` is stderr
+    #[arg(long, value_name = "FILE", requires = "overlays")]
+    pub(crate) diff_out: Option<PathBuf>,
+
+    /// Set an environment variable of the guest; with a NAME alone, pass on our own
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<OsString>,
+
+    /// What the guest sees as its own name, argv[0], instead of the module's file name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) argv0: Option<OsString>,
+
+    /// Pause the clock at this instant (RFC 3339), or `real` for the machine's clock
+    #[arg(long, value_name = "TIME", default_value = "2000-01-01T00:00:00Z", value_parser = parse_clock)]
+    pub(crate) clock: ClockChoice,
+
+    /// Seed of the guest's random bytes
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// End the guest after this many units of work (about one a wasm instruction)
+    #[arg(long, value_name = "UNITS")]
+    pub(crate) fuel: Option<u64>,
+
+    /// Tell the exit, the virtual and the real time in a last line on stderr
+    #[arg(long)]
+    pub(crate) summary: bool,
+
+    /// The module to run, and the arguments it gets, verbatim
+    #[arg(
+        value_name = "MODULE [ARGS]",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) module_and_args: Vec<OsString>,
+}
+
+/// Arguments of `testbench demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Print one JSON object on stdout instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A directory of the host and the name by which the guest knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
+    pub(crate) read_only: bool,
+}
+
+/// Which clock a guest gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClockChoice {
+    Real,
+    PausedAt(WallTime),
+}
+
+/// `HOST`, `HOST::GUEST`, either with `:ro`. A HOST alone is known to the guest by the same name.
+fn parse_mapping(text: &str) -> Result<Mapping, String> {
+    let (paths, read_only) = match text.strip_suffix(":ro") {
+        // In `a::ro` the guest's name is `ro`.
+        Some(paths) if !paths.ends_with(':') => (paths, true),
+        _ => (text, false),
+    };
+    let (host, guest) = paths.split_once("::").unwrap_or((paths, paths));
+    if host.is_empty() || guest.is_empty() {
+        return Err(format!("expected HOST[::GUEST][:ro] with neither part empty, as in `{EXAMPLE}`"));
+    }
+    Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only })
+}
+
+const EXAMPLE: &str = "./project::/work:ro";
+
+/// `HOST` or `HOST::GUEST`; GUEST is `/` unless given.
+fn parse_overlay(text: &str) -> Result<Mapping, String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, "/"));
+    if host.is_empty() || guest.is_empty() {
+        return Err("expected HOST[::GUEST] with neither part empty, as in `./project::/work`".into());
+    }
+    Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })
+}
+
+fn parse_clock(text: &str) -> Result<ClockChoice, String> {
+    if text == "real" {
+        return Ok(ClockChoice::Real);
+    }
+    let instant: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "expected `real` or an RFC 3339 instant, as in `2000-01-01T00:00:00Z`")?;
+    Ok(ClockChoice::PausedAt(WallTime::from_unix_nanos(instant.as_nanosecond())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let args = [&["testbench", "run"], args].concat();
+        match Cli::try_parse_from(args)?.command {
+            Command::Run(run) => Ok(run),
+            Command::Demo(_) => unreachable!("the subcommand is given above"),
+        }
+    }
+
+    #[test]
+    fn everything_after_the_module_goes_to_the_guest() {
+        let args = run(&["--seed", "7", "m.wasm", "--seed", "--", "-x", "--help"]).unwrap();
+        assert_eq!(args.seed, 7);
+        assert_eq!(args.module_and_args, ["m.wasm", "--seed", "--", "-x", "--help"]);
+    }
+
+    #[test]
+    fn a_double_dash_before_the_module_is_ours() {
+        let args = run(&["--", "m.wasm", "--", "a"]).unwrap();
+        assert_eq!(args.module_and_args, ["m.wasm", "--", "a"]);
+    }
+
+    #[test]
+    fn directories_are_spelled_as_for_wasmtime() {
+        let show = |text| parse_mapping(text).map(|m| (m.host, m.guest, m.read_only));
+        let of = |host: &str, guest: &str, ro| Ok((PathBuf::from(host), guest.to_owned(), ro));
+        assert_eq!(show("a"), of("a", "a", false));
+        assert_eq!(show("a::/b"), of("a", "/b", false));
+        assert_eq!(show("a::/b:ro"), of("a", "/b", true));
+        assert_eq!(show("a:ro"), of("a", "a", true));
+        assert_eq!(show("a::ro"), of("a", "ro", false));
+        assert!(show("::/b").is_err() && show("a::").is_err() && show("").is_err());
+    }
+
+    #[test]
+    fn the_clock_is_real_or_an_instant() {
+        let y2k = ClockChoice::PausedAt(WallTime::from_unix_secs(946_684_800));
+        assert_eq!(parse_clock("2000-01-01T01:00:00+01:00"), Ok(y2k));
+        assert_eq!(parse_clock("real"), Ok(ClockChoice::Real));
+        assert!(parse_clock("yesterday").is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! How this program fails by itself, as opposed to a guest that fails.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// Exit status: something went wrong here, such as a wrong flag or a full disk.
+pub(crate) const OWN: u8 = 125;
+/// Exit status: the module was found but cannot be run.
+pub(crate) const REFUSED: u8 = 126;
+/// Exit status: there is no such module.
+pub(crate) const NOT_FOUND: u8 = 127;
+/// Exit status of a guest that trapped, as a shell shows `SIGABRT`.
+pub(crate) const ABORTED: u8 = 134;
+/// Exit status of a guest that was ended, by a limit or otherwise, as a shell shows `SIGKILL`.
+pub(crate) const KILLED: u8 = 137;
+
+/// A sentence for a person, and the exit status.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: u8, message: impl fmt::Display) -> Failure {
+        Failure { status, message: message.to_string() }
+    }
+
+    /// A failure of ours while doing what `attempt` says.
+    pub(crate) fn own(attempt: impl fmt::Display, error: impl Error) -> Failure {
+        Failure::new(OWN, format_args!("{attempt}: {}", Chain(&error)))
+    }
+
+    /// Tells it on stderr.
+    #[expect(clippy::print_stderr, reason = "the one place where the program reports its errors")]
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("testbench: {}", self.message);
+        ExitCode::from(self.status)
+    }
+}
+
+/// An error with all that caused it, in one line.
+struct Chain<'a>(&'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.to_string();
+        f.write_str(&shown)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // A transparent error shows its source's text as its own.
+            if !shown.contains(&text) {
+                write!(f, ": {text}")?;
+            }
+            shown = text;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

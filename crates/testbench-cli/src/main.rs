@@ -1,0 +1,37 @@
+//! The program `testbench`: runs tools as WebAssembly, under a mock clock, on an overlay of a real
+//! directory.
+//!
+//! `args.rs` says what can be asked, and one file per subcommand does it. Results go to stdout,
+//! text for people to stderr. The exit status is the guest's; [`failure`] lists our own.
+
+mod args;
+mod demo;
+mod failure;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse_from_env().command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::demo(&args),
+    };
+    outcome.unwrap_or_else(|failure| failure.report())
+}
+
+impl Cli {
+    /// The arguments of this process. A wrong one ends it with status 125: 2, which is usual,
+    /// could be a guest's.
+    fn parse_from_env() -> Cli {
+        Cli::try_parse().unwrap_or_else(|error| {
+            let is_help = !error.use_stderr();
+            // Nothing is left to do if the text cannot be printed.
+            let _ = error.print();
+            std::process::exit(if is_help { 0 } else { i32::from(failure::OWN) });
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! Programs made by others, run by `testbench run`: the measure of "real programs".
+//!
+//! Opt-in, because the programs are fetched: `fetch.sh` beside this file puts them into a directory,
+//! and `THIRD_PARTY_GUESTS` names it. Without it every test says on standard error that it ran nothing.
+//! The first run of each program compiles it, which takes up to a minute for the large ones.
+//!
+//! Each program works once on a real directory (`--dir`) and twice on an overlay of an equal one,
+//! which must stay as it was, and give the same output and the same diff both times.
+
+#![allow(clippy::disallowed_methods, reason = "these tests run real processes on real directories")]
+
+mod bench;
+
+use bench::{Bench, program, run, sources};
+
+/// What the scripts in `scripts/` find.
+const FILES: &[(&str, &str)] = &[("in.txt", "first line\nsecond\n"), ("delete-me.txt", "x\n")];
+
+/// What is piped into them.
+const INPUT: &str = "piped\nlast, without newline";
+
+#[test]
+fn lua_catches_errors_and_changes_files() {
+    let Some(lua) = program("lua") else { return };
+    let bench = Bench::new(FILES).script("work.lua");
+    let both = bench.check(&lua, &["--clock", "2026-06-01T12:00:00.5Z"], &["work.lua", "5"], INPUT);
+    assert_eq!(both.status, 5, "{}", both.stderr);
+    insta::assert_snapshot!(both.stdout, @"");
+    insta::assert_snapshot!(both.changes, @"");
+
+    let broken = bench.on_dir(&lua, &[], &["-"], "local t = nil; return t.x");
+    assert_eq!(broken.status, 1);
+    assert!(broken.stderr.contains("attempt to index a nil value"), "{}", broken.stderr);
+}
+
+#[test]
+fn python_changes_files_and_sleeps() {
+    let Some(python) = program("python") else { return };
+    let bench = Bench::new(FILES).script("work.py");
+    let both = bench.check(&python, &[], &["work.py", "5"], INPUT);
+    assert_eq!(both.status, 5, "{}", both.stderr);
+    insta::assert_snapshot!(both.stdout, @"");
+    insta::assert_snapshot!(both.changes, @"");
+
+    let seeded = bench.on_overlay(&python, &["--seed", "1"], &["work.py", "5"], INPUT);
+    assert_eq!(seeded.status, 5, "{}", seeded.stderr);
+    let random =
+        |text: &str| text.lines().find(|line| line.starts_with("random")).map(str::to_owned);
+    assert!(random(&seeded.stdout).is_some());
+    assert_ne!(random(&seeded.stdout), random(&both.stdout), "another seed, the same bytes");
+
+    let filter = "import sys; print(sum(map(int, sys.stdin)))";
+    let sum = bench.on_dir(&python, &[], &["-c", filter], "1\n20\n300\n");
+    assert_eq!((sum.status, sum.stdout.as_str()), (0, "321\n"), "{}", sum.stderr);
+}
+
+#[test]
+fn ruby_changes_files_and_sleeps() {
+    let Some(ruby) = program("ruby") else { return };
+    let bench = Bench::new(FILES).script("work.rb");
+    let both = bench.check(&ruby, &[], &["work.rb", "5"], INPUT);
+    assert_eq!(both.status, 5, "{}", both.stderr);
+    insta::assert_snapshot!(both.stdout, @"");
+    insta::assert_snapshot!(both.changes, @"");
+}
+
+#[test]
+fn php_changes_files_and_sleeps() {
+    let Some(php) = program("php") else { return };
+    let bench = Bench::new(FILES).script("work.php");
+    // A CGI program gets its input as a request.
+    let request = [
+        "--env=REQUEST_METHOD=POST",
+        "--env=CONTENT_TYPE=text/plain",
+        &format!("--env=CONTENT_LENGTH={}", INPUT.len()),
+        "--env=QUERY_STRING=5",
+        "--env=REDIRECT_STATUS=200",
+        "--env=SCRIPT_FILENAME=/work.php",
+    ];
+    let both = bench.check(&php, &request, &["-q"], INPUT);
+    assert_eq!(both.status, 5, "{}", both.stderr);
+    insta::assert_snapshot!(both.stdout, @"");
+    insta::assert_snapshot!(both.changes, @"");
+}
+
+#[test]
+fn sqlite_keeps_a_database_file() {
+    let Some(sqlite) = program("sqlite3") else { return };
+    let bench = Bench::new(&[]);
+    let make = "create table t(n integer primary key, square, name text);
+        begin; with recursive c(n) as (select 1 union all select n + 1 from c where n < 10000)
+        insert into t select n, n * n, 'row ' || n from c; commit;
+        create index by_name on t(name);
+        begin; delete from t; rollback;
+        select count(*), sum(square), datetime('now') from t;";
+    let made = bench.check(&sqlite, &[], &["/app.db", make], "");
+    assert_eq!(made.status, 0, "{}", made.stderr);
+    insta::assert_snapshot!(made.stdout, @"");
+    // The journal is made and deleted again.
+    insta::assert_snapshot!(made.changes, @"");
+
+    // Another process finds what the first one wrote, changes it, and packs the file.
+    let query = "select name from t where n in (1, 10000); delete from t where n > 10; vacuum;
+        select count(*) from t; pragma integrity_check;";
+    let found = bench.on_dir(&sqlite, &[], &["/app.db"], query);
+    assert_eq!((found.status, found.stdout.as_str()), (0, "row 1\nrow 10000\n10\nok\n"));
+
+    let wrong = bench.on_dir(&sqlite, &[], &["/app.db", "selec 1"], "");
+    assert_eq!(
+        (wrong.status, wrong.stderr.as_str()),
+        (1, "sqlite3: near \"selec\": syntax error\n")
+    );
+    let missing = bench.on_dir(&sqlite, &[], &["/no/such.db", "select 1"], "");
+    assert_eq!(
+        (missing.status, missing.stderr.as_str()),
+        (1, "sqlite3: /no/such.db: unable to open database file\n")
+    );
+}
+
+#[test]
+fn ripgrep_searches_a_thousand_files() {
+    let Some(rg) = program("rg") else { return };
+    let bench = Bench::new(&[]);
+    let tree =
+        bench.on_dir(&sources("testbench-harness/guests/mktree.wasm"), &[], &["t", "10", "2"], "");
+    assert_eq!(tree.stdout, "1000 files, 111 directories, 15000 bytes\n", "{}", tree.stderr);
+
+    let found = bench.check(&rg, &[], &["--sort", "path", "-n", "d[12]/f7", "t"], "");
+    assert_eq!(found.status, 0, "{}", found.stderr);
+    let lines: Vec<&str> = found.stdout.lines().collect();
+    assert_eq!(lines.len(), 20, "{}", found.stdout);
+    assert_eq!(lines[0], "t/d0/d1/f7.txt:1:t/d0/d1/f7.txt");
+    assert_eq!(lines[19], "t/d9/d2/f7.txt:1:t/d9/d2/f7.txt");
+    assert_eq!(found.changes, "", "a search changes nothing");
+
+    let files = bench.on_dir(&rg, &[], &["--files", "t"], "");
+    assert_eq!(files.stdout.lines().count(), 1000);
+    let nothing = bench.on_dir(&rg, &[], &["no such text", "t"], "");
+    assert_eq!((nothing.status, nothing.stdout.as_str()), (1, ""));
+    let filtered = bench.on_dir(&rg, &[], &["-v", "^b"], "a\nb\nc\n");
+    assert_eq!((filtered.status, filtered.stdout.as_str()), (0, "a\nc\n"));
+    let wrong = bench.on_dir(&rg, &[], &["[", "t"], "");
+    assert_eq!(wrong.status, 2);
+    assert!(wrong.stderr.contains("unclosed character class"), "{}", wrong.stderr);
+}
+
+#[test]
+fn esbuild_bundles() {
+    let Some(esbuild) = program("esbuild") else { return };
+    let bench = Bench::new(&[
+        ("src/main.ts", "import { answer } from './lib'\nconsole.log(answer satisfies number)\n"),
+        ("src/lib.ts", "export const answer: number = 41 + 1\nexport const unused = 'unused'\n"),
+    ]);
+    // Go's runtime starts in the directory that PWD names.
+    let pwd = &["--env", "PWD=/"];
+    let arguments =
+        ["--bundle", "--minify", "src/main.ts", "--outfile=out/main.js", "--log-level=error"];
+    let bundled = bench.check(&esbuild, pwd, &arguments, "");
+    assert_eq!(bundled.status, 0, "{}", bundled.stderr);
+    insta::assert_snapshot!(bundled.changes, @"");
+
+    let converted = bench.on_dir(&esbuild, pwd, &["--loader=ts"], "let  x: number  =  1");
+    assert_eq!((converted.status, converted.stdout.as_str()), (0, "let x = 1;\n"));
+    let wrong = bench.on_dir(&esbuild, pwd, &["--bundle", "missing.ts"], "");
+    assert_eq!(wrong.status, 1);
+    assert!(wrong.stderr.contains("Could not resolve \"missing.ts\""), "{}", wrong.stderr);
+}
+
+/// A compiler, a linker and the program that they make, all three as guests. They import
+/// `wasi_unstable`, the interface before preview 1.
+#[test]
+fn clang_compiles_a_program_that_runs() {
+    let (Some(clang), Some(linker)) = (program("clang"), program("wasm-ld")) else { return };
+    let bench = Bench::new(&[(
+        "hello.c",
+        "#include <stdio.h>\n\
+         int main(void) {\n\
+         char line[64];\n\
+         while (fgets(line, sizeof line, stdin)) printf(\"got %s\", line);\n\
+         return 7;\n\
+         }\n",
+    )]);
+    let sys = format!("--dir={}::/sys:ro", clang.with_file_name("sys").display());
+    let headers =
+        ["-internal-isystem", "/sys/include", "-internal-isystem", "/sys/lib/clang/8.0.1/include"];
+    let mut arguments = vec!["-cc1", "-triple", "wasm32-unknown-wasi", "-isysroot", "/sys"];
+    arguments.extend(headers);
+    arguments.extend(["-O2", "-emit-obj", "-o", "/hello.o", "/hello.c"]);
+    let compiled = bench.on_dir(&clang, &[&sys], &arguments, "");
+    assert_eq!(compiled.status, 0, "{}", compiled.stderr);
+
+    let libraries = ["-L/sys/lib/wasm32-wasi", "/sys/lib/wasm32-wasi/crt1.o", "/hello.o", "-lc"];
+    let mut arguments = vec!["--no-threads"];
+    arguments.extend(libraries);
+    arguments.extend(["-o", "/hello.wasm"]);
+    let linked = bench.on_dir(&linker, &[&sys], &arguments, "");
+    assert_eq!(linked.status, 0, "{}", linked.stderr);
+
+    let ran = run(&bench.path("hello.wasm"), &[], &[], "one\ntwo\n");
+    assert_eq!((ran.status, ran.stdout.as_str()), (7, "got one\ngot two\n"), "{}", ran.stderr);
+}

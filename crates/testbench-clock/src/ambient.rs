@@ -1,0 +1,301 @@
+//! The clock of this thread: what is installed on it, or else the real one.
+//!
+//! These functions are for code at the edge, such as a test or a script builtin. Libraries take a
+//! `&dyn Clock` instead.
+
+use crate::closed::ClosedClock;
+use crate::clock::{Clock, Stuck, Wait};
+use crate::scope::Forked;
+use crate::{Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock, WallTime, system};
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Installs `clock` on this thread until the guard drops. The guard owns a [`Lifetime`] and ends
+/// it.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, install, is_mocked, now, sleep};
+///
+/// let clock = install(MockClock::builder().build());
+/// sleep(Duration::from_secs(3600)); // takes no time
+/// assert_eq!(now().to_string(), "2000-01-01T01:00:00Z");
+/// drop(clock);
+/// assert!(!is_mocked());
+/// ```
+#[track_caller]
+pub fn install(clock: Arc<dyn Clock>) -> Guard {
+    let lifetime = Lifetime::new("clock");
+    install_for(clock, &lifetime).owning(lifetime)
+}
+
+/// Installs `clock` on this thread until the guard drops, as a part of a session.
+#[track_caller]
+pub fn install_for(clock: Arc<dyn Clock>, lifetime: &Lifetime) -> Guard {
+    INSTALLED.install(Installed::new(clock, lifetime.clone()), lifetime)
+}
+
+/// The lifetime of the clock of this thread, and whether that clock is a mock.
+pub(crate) fn session() -> Option<(Lifetime, bool)> {
+    match INSTALLED.get() {
+        Lookup::Absent => None,
+        Lookup::Open(installed) | Lookup::Closed(installed, _) => {
+            Some((installed.lifetime.clone(), installed.clock.is_mocked()))
+        }
+    }
+}
+
+/// Installs a participant in place of the clock that is installed, under the same lifetime.
+#[track_caller]
+pub(crate) fn install_participant(clock: Arc<dyn Clock>) -> Guard {
+    match INSTALLED.get() {
+        Lookup::Open(installed) | Lookup::Closed(installed, _) => {
+            install_for(clock, &installed.lifetime)
+        }
+        Lookup::Absent => install(clock),
+    }
+}
+
+/// The clock of this thread, to hand to code that takes one.
+///
+/// If its session has ended, this is a clock that stands still and whose waits fail with that.
+pub fn current() -> Arc<dyn Clock> {
+    match INSTALLED.get() {
+        Lookup::Absent => real(),
+        Lookup::Open(installed) => Arc::clone(&installed.clock),
+        Lookup::Closed(installed, ended) => Arc::new(installed.closed(ended)),
+    }
+}
+
+/// The time of day: of the installed clock, or the real one.
+///
+/// # Panics
+///
+/// When this was called very many times without a wait in between, so that virtual time stands
+/// still in what looks like a loop that waits for it ([`Stuck::Spinning`]).
+#[inline]
+#[track_caller]
+pub fn now() -> WallTime {
+    if INSTALLED.is_unused() {
+        return system::wall_now();
+    }
+    read(MockClock::wall_from, |clock| clock.wall())
+}
+
+/// The monotonic time: of the installed clock, or the real one.
+///
+/// # Panics
+///
+/// As [`now`].
+#[inline]
+#[track_caller]
+pub fn instant_now() -> MonoTime {
+    if INSTALLED.is_unused() {
+        return system::mono_now();
+    }
+    read(MockClock::mono_from, |clock| clock.mono())
+}
+
+/// [`now`] in whole milliseconds since 1970, for virtual machines that count in them.
+///
+/// # Panics
+///
+/// As [`now`].
+#[track_caller]
+pub fn now_ms() -> i64 {
+    now().unix_millis()
+}
+
+/// Sleeps for `d`, as [`std::thread::sleep`] does. On a mock clock time moves by exactly `d` once
+/// every participant waits.
+///
+/// # Panics
+///
+/// When the sleep can never end, with the report; [`try_sleep`] returns it instead.
+#[track_caller]
+pub fn sleep(d: Duration) {
+    if let Err(stuck) = try_sleep(d) {
+        panic!("sleep for {d:?}: {stuck}");
+    }
+}
+
+/// [`sleep`], with an error where that panics. A sleep past the range of [`MonoTime`] never ends.
+///
+/// # Errors
+///
+/// [`Stuck`] when the sleep can never end, or was ended from outside.
+#[track_caller]
+pub fn try_sleep(d: Duration) -> Result<(), Stuck> {
+    // Alone on a mock clock, as in most tests: no reference is counted and no text is made.
+    if INSTALLED.peek(|installed| installed.clock.as_mock().is_some_and(|m| m.leap(d))) == Some(true) {
+        return Ok(());
+    }
+    let (clock, here) = (current(), Location::caller());
+    let deadline = clock.mono().checked_add(d);
+    let what = format_args!("sleep for {d:?} at {}:{}", here.file(), here.line());
+    wait_until(&*clock, deadline, &what)
+}
+
+/// Sleeps until the monotonic clock shows `deadline`; returns at once if it does.
+///
+/// # Errors
+///
+/// As [`try_sleep`].
+#[track_caller]
+pub fn sleep_until(deadline: MonoTime) -> Result<(), Stuck> {
+    let here = Location::caller();
+    let what = format_args!("sleep_until at {}:{}", here.file(), here.line());
+    wait_until(&*current(), Some(deadline), &what)
+}
+
+/// Moves virtual time by `d`, stopping at every deadline on the way for those who wait for it.
+///
+/// # Errors
+///
+/// [`ClockError`] if this thread's clock is real or its session has ended, past the range of
+/// [`MonoTime`], and when the others are stuck.
+pub fn advance(d: Duration) -> Result<(), ClockError> {
+    mocked("advance")?.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?.advance(d)
+}
+
+/// Sets what the wall clock shows. The monotonic clock and relative waits do not notice.
+///
+/// # Errors
+///
+/// [`ClockError`] if this thread's clock is real or its session has ended.
+pub fn set_wall(to: WallTime) -> Result<(), ClockError> {
+    let clock = mocked("set_wall")?;
+    clock.as_mock().ok_or(ClockError::NotMocked { what: "set_wall" })?.set_wall(to);
+    Ok(())
+}
+
+/// Whether this thread's clock is virtual.
+pub fn is_mocked() -> bool {
+    match INSTALLED.get() {
+        Lookup::Absent => false,
+        Lookup::Open(installed) => installed.clock.is_mocked(),
+        Lookup::Closed(..) => true,
+    }
+}
+
+/// Runs `f`, which blocks on something that is not on the timeline, such as a native process, a
+/// socket or another thread. Other participants run meanwhile; virtual time stands still.
+///
+/// ```
+/// use testbench_clock::external;
+///
+/// let thread = std::thread::spawn(|| 6 * 7);
+/// assert_eq!(external("join a helper", || thread.join()).unwrap(), 42);
+/// ```
+pub fn external<R>(why: &str, f: impl FnOnce() -> R) -> R {
+    let clock = current();
+    let _outside = clock.external(&why);
+    f()
+}
+
+/// Why this thread's clock could not be moved.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClockError {
+    /// The clock is the real one.
+    #[error("{what}: the clock of this thread is the real one; install a `MockClock` first")]
+    NotMocked {
+        /// The function that was called.
+        what: &'static str,
+    },
+    /// The end of the range of monotonic time.
+    #[error("advance by {by:?} from {from:?} passes the end of monotonic time, 584 years")]
+    OutOfRange {
+        /// The reading before.
+        from: MonoTime,
+        /// How far it was to move.
+        by: Duration,
+    },
+    /// Others did not come back to the timeline.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    /// The session of the clock has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+static INSTALLED: Scope<Installed> = Scope::new("clock").forked_by(fork);
+
+struct Installed {
+    clock: Arc<dyn Clock>,
+    lifetime: Lifetime,
+    /// The readings that stand from the first look after the session's end on.
+    last: OnceLock<(WallTime, MonoTime)>,
+}
+
+impl Installed {
+    fn new(clock: Arc<dyn Clock>, lifetime: Lifetime) -> Arc<Self> {
+        Arc::new(Installed { clock, lifetime, last: OnceLock::new() })
+    }
+
+    fn closed(&self, ended: Ended) -> ClosedClock {
+        let (wall, mono) = *self.last.get_or_init(|| (self.clock.wall(), self.clock.mono()));
+        ClosedClock { wall, mono, ended, lifetime: self.lifetime.clone() }
+    }
+}
+
+/// Reads without counting a reference: this is the path that must take nanoseconds.
+#[inline]
+#[track_caller]
+fn read<R>(
+    of_mock: impl FnOnce(&MockClock, &'static Location<'static>) -> R,
+    of_any: impl FnOnce(&dyn Clock) -> R + Copy,
+) -> R {
+    let site = Location::caller();
+    let read = INSTALLED.peek(|installed| match installed.clock.as_mock() {
+        Some(mock) => (of_mock(mock, site), mock.spins()),
+        None => (of_any(&*installed.clock), false),
+    });
+    match read {
+        Some((reading, false)) => reading,
+        Some((_, true)) => panic_spinning(),
+        None => of_any(&*current()),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn panic_spinning() -> ! {
+    match current().check() {
+        Err(stuck) => panic!("{stuck}"),
+        Ok(()) => panic!("the clock was read very many times without a wait"),
+    }
+}
+
+/// A further thread is a further participant.
+fn fork(installed: &Arc<Installed>, thread_name: &str) -> Forked<Installed> {
+    let clock = installed.clock.join(thread_name, Role::Host);
+    let leaving = Arc::clone(&clock);
+    Forked {
+        value: Installed::new(clock, installed.lifetime.clone()),
+        on_exit: Box::new(move || leaving.leave()),
+    }
+}
+
+fn real() -> Arc<dyn Clock> {
+    static REAL: OnceLock<Arc<SystemClock>> = OnceLock::new();
+    let real = REAL.get_or_init(|| Arc::new(SystemClock::new("host")));
+    Arc::clone(real) as Arc<dyn Clock>
+}
+
+fn mocked(what: &'static str) -> Result<Arc<dyn Clock>, ClockError> {
+    match INSTALLED.get().open()? {
+        None => Err(ClockError::NotMocked { what }),
+        Some(installed) => Ok(Arc::clone(&installed.clock)),
+    }
+}
+
+fn wait_until(
+    clock: &dyn Clock,
+    deadline: Option<MonoTime>,
+    what: &dyn fmt::Display,
+) -> Result<(), Stuck> {
+    clock.wait(Wait { deadline, on: &[], what }).map(|_| ())
+}

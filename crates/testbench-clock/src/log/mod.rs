@@ -1,0 +1,124 @@
+//! What happened on a timeline, in order.
+
+mod svg;
+
+use crate::timeline::WaitNote;
+use crate::wall::WallCell;
+use crate::{MonoTime, WallTime};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The record of a timeline: who did what at which virtual time.
+///
+/// Under the serial schedule the same test gives the same bytes every time.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, sleep};
+///
+/// let clock = MockClock::builder().log().build();
+/// let _installed = clock.install();
+/// sleep(Duration::from_secs(1));
+/// let lines = clock.log().unwrap().to_json_lines();
+/// assert!(lines.lines().last().unwrap().contains(r#""mono_ns":1000000000"#), "{lines}");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    events: Vec<Event>,
+}
+
+/// One line of a [`Log`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, on the monotonic clock.
+    pub mono: MonoTime,
+    /// When, on the wall clock.
+    pub wall: WallTime,
+    /// The participant; empty for the timeline itself.
+    pub who: Arc<str>,
+    /// What sort of thing happened.
+    pub kind: Kind,
+    /// More about it: what a wait is for, what a reading read and where.
+    pub text: Box<str>,
+    /// The deadline of a wait.
+    pub until: Option<MonoTime>,
+}
+
+/// What sort of thing an [`Event`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// A participant joined.
+    Join,
+    /// It left.
+    Leave,
+    /// It read a clock.
+    Read,
+    /// It began to wait.
+    Wait,
+    /// Its wait ended.
+    Wake,
+    /// It left the timeline to block elsewhere.
+    Outside,
+    /// It came back.
+    Return,
+    /// Something was done to the wall clock.
+    Inject,
+}
+
+impl Log {
+    /// Everything so far, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// One JSON object in each line: `mono_ns`, `wall`, `who`, `kind`, `text`, and `until_ns` where
+    /// there is a deadline.
+    pub fn to_json_lines(&self) -> String {
+        let mut out = String::new();
+        for event in &self.events {
+            let line = Line {
+                mono_ns: event.mono.nanos(),
+                wall: event.wall.to_string(),
+                who: &event.who,
+                kind: event.kind,
+                text: &event.text,
+                until_ns: event.until.map(MonoTime::nanos),
+            };
+            // Strings and numbers only: nothing that JSON could refuse.
+            out.push_str(&serde_json::to_string(&line).unwrap_or_default());
+            out.push('\n');
+        }
+        out
+    }
+
+    pub(crate) fn push(&mut self, mono_ns: u64, wall: &WallCell, who: &str, kind: Kind, text: &str) {
+        self.events.push(Event {
+            mono: MonoTime::from_nanos(mono_ns),
+            wall: wall.load().wall_at(mono_ns),
+            who: who.into(),
+            kind,
+            text: text.into(),
+            until: None,
+        });
+    }
+
+    pub(crate) fn push_wait(&mut self, mono_ns: u64, wall: &WallCell, wait: &WaitNote<'_>) {
+        self.push(mono_ns, wall, wait.who, Kind::Wait, wait.what);
+        if let Some(event) = self.events.last_mut() {
+            event.until = wait.until_ns.map(MonoTime::from_nanos);
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    mono_ns: u64,
+    wall: String,
+    who: &'a str,
+    kind: Kind,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_ns: Option<u64>,
+}

@@ -1,0 +1,427 @@
+//! The virtual clock.
+
+use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
+use crate::log::Log;
+use crate::timeline::{Settings, Timeline, View};
+use crate::wall::{Injection, InjectionError, When};
+use crate::{ClockError, Guard, Listener, MonoTime, Seed, WallTime};
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Duration;
+
+/// A clock whose time moves only when everyone waits, and then exactly to the earliest deadline.
+///
+/// A value is one participant of a timeline; [`Clock::join`] makes others. With one participant,
+/// a sleep returns at once and the clock has moved:
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Clock, MockClock, sleep};
+///
+/// let clock = MockClock::builder().build();
+/// let _installed = clock.install();
+/// sleep(Duration::from_nanos(999_000));
+/// assert_eq!(clock.mono().nanos(), 999_000);
+/// assert_eq!(clock.wall().to_string(), "2000-01-01T00:00:00.000999000Z");
+/// ```
+pub struct MockClock {
+    view: View,
+    /// Readings take a longer path: they tick, are logged, or are rounded.
+    readings_are_plain: bool,
+}
+
+impl MockClock {
+    /// Starts at 2000-01-01T00:00:00Z unless told otherwise; see [`MockClockBuilder`] for what
+    /// else there is to tell.
+    pub fn builder() -> MockClockBuilder {
+        MockClockBuilder::default()
+    }
+
+    /// A clock that starts this many milliseconds after 1970.
+    #[track_caller]
+    pub fn at_wall_ms(unix_ms: i64) -> Arc<MockClock> {
+        MockClock::builder().start(WallTime::from_unix_millis(unix_ms)).build()
+    }
+
+    /// Installs it on this thread; see [`install`](crate::install).
+    #[track_caller]
+    pub fn install(self: &Arc<Self>) -> Guard {
+        crate::install(Arc::clone(self) as Arc<dyn Clock>)
+    }
+
+    /// Moves time by `d`. Stops at every deadline on the way, and lets everyone who can run there
+    /// run until it waits again, those of the last instant included.
+    ///
+    /// # Errors
+    ///
+    /// [`ClockError::OutOfRange`] past the range of [`MonoTime`], [`ClockError::Stuck`] when the
+    /// others do not come back.
+    pub fn advance(&self, d: Duration) -> Result<(), ClockError> {
+        let from = self.true_mono();
+        let deadline = from.checked_add(d).ok_or(ClockError::OutOfRange { from, by: d })?;
+        let what = format_args!("advance by {d:?}");
+        self.view.wait(&Wait { deadline: Some(deadline), on: &[], what: &what }, true)?;
+        Ok(())
+    }
+
+    /// Sets what the wall clock shows, now. Whoever waits for an absolute wall time looks again.
+    pub fn set_wall(&self, to: WallTime) {
+        // Setting is never refused.
+        let _ = self.inject(Injection::Set(to));
+    }
+
+    /// Does something to the wall clock, now.
+    ///
+    /// # Errors
+    ///
+    /// [`InjectionError`] for drifts and slews that would make it run backwards.
+    pub fn inject(&self, injection: Injection) -> Result<(), InjectionError> {
+        self.view.timeline.inject(None, injection)
+    }
+
+    /// Does something to the wall clock when the time has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`MockClock::inject`].
+    pub fn inject_at(&self, when: When, injection: Injection) -> Result<(), InjectionError> {
+        self.view.timeline.inject(Some(when), injection)
+    }
+
+    /// Local time minus UTC, in seconds, for virtual machines that have a local time. Zero unless
+    /// set by the builder or an [`Injection::Zone`].
+    pub fn utc_offset_secs(&self) -> i32 {
+        self.view.timeline.utc_offset_secs()
+    }
+
+    /// What has happened so far, if the builder was asked to keep a log.
+    pub fn log(&self) -> Option<Log> {
+        self.view.timeline.log()
+    }
+
+    /// The name of this participant.
+    pub fn name(&self) -> &str {
+        self.view.name()
+    }
+
+    /// [`Clock::wall`], with the place of the call for the log.
+    #[inline]
+    pub fn wall_from(&self, site: &Location<'_>) -> WallTime {
+        self.view.count_reading();
+        if self.readings_are_plain { self.true_wall() } else { self.careful_wall(Some(site)) }
+    }
+
+    /// [`Clock::mono`], with the place of the call for the log.
+    #[inline]
+    pub fn mono_from(&self, site: &Location<'_>) -> MonoTime {
+        self.view.count_reading();
+        if self.readings_are_plain { self.true_mono() } else { self.careful_mono(Some(site)) }
+    }
+
+    /// Sleeps if that needs nothing but moving time.
+    pub(crate) fn leap(&self, d: Duration) -> bool {
+        self.readings_are_plain && self.view.leap(d)
+    }
+
+    #[inline]
+    pub(crate) fn spins(&self) -> bool {
+        self.view.spins()
+    }
+
+    fn of(view: View) -> Self {
+        let s = view.timeline.settings();
+        let readings_are_plain = s.tick_ns == 0
+            && s.wall_resolution_ns == 1
+            && s.mono_resolution_ns == 1
+            && !s.log;
+        MockClock { view, readings_are_plain }
+    }
+
+    #[inline]
+    fn true_mono(&self) -> MonoTime {
+        MonoTime::from_nanos(self.view.readable.mono_ns.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn true_wall(&self) -> WallTime {
+        // The segment first: it never begins after a later reading of the monotonic clock.
+        let segment = self.view.readable.wall.load();
+        segment.wall_at(self.true_mono().nanos())
+    }
+
+    fn careful_mono(&self, site: Option<&Location<'_>>) -> MonoTime {
+        self.view.tick("mono", &at(site));
+        let step_ns = self.view.timeline.settings().mono_resolution_ns;
+        let ns = self.true_mono().nanos();
+        MonoTime::from_nanos(ns - ns % step_ns)
+    }
+
+    fn careful_wall(&self, site: Option<&Location<'_>>) -> WallTime {
+        self.view.tick("wall", &at(site));
+        let step_ns = i128::from(self.view.timeline.settings().wall_resolution_ns);
+        let ns = self.true_wall().unix_nanos();
+        WallTime::from_unix_nanos(ns - ns.rem_euclid(step_ns))
+    }
+}
+
+impl Clock for MockClock {
+    fn wall(&self) -> WallTime {
+        self.view.count_reading();
+        if self.readings_are_plain { self.true_wall() } else { self.careful_wall(None) }
+    }
+
+    fn mono(&self) -> MonoTime {
+        self.view.count_reading();
+        if self.readings_are_plain { self.true_mono() } else { self.careful_mono(None) }
+    }
+
+    fn resolution(&self, of: Reading) -> Duration {
+        let settings = self.view.timeline.settings();
+        Duration::from_nanos(match of {
+            Reading::Wall => settings.wall_resolution_ns,
+            Reading::Mono => settings.mono_resolution_ns,
+        })
+    }
+
+    fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
+        let segment = self.view.readable.wall.load();
+        segment.mono_at(wall, self.true_mono().nanos()).map(MonoTime::from_nanos)
+    }
+
+    fn wall_set(&self) -> Listener {
+        self.view.timeline.wall_set().listen()
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        self.view.check()
+    }
+
+    fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
+        self.view.wait(&wait, false)
+    }
+
+    fn yield_now(&self) -> Result<(), Stuck> {
+        self.view.yield_now()
+    }
+
+    fn park(&self, wait: Wait<'_>, waker: &Waker) {
+        self.view.park(&wait, waker);
+    }
+
+    fn rouse(&self) {
+        self.view.rouse();
+    }
+
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.view.unpark()
+    }
+
+    fn external(&self, why: &dyn fmt::Display) -> External {
+        self.view.external(&why.to_string())
+    }
+
+    fn inhibit(&self, why: &dyn fmt::Display) -> External {
+        self.view.inhibit(&why.to_string())
+    }
+
+    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
+        Arc::new(MockClock::of(self.view.timeline.join(name, role, None)))
+    }
+
+    fn begin(&self) -> Result<(), Stuck> {
+        self.view.begin()
+    }
+
+    fn leave(&self) {
+        self.view.leave();
+    }
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        Arc::new(MockClock::of(self.view.lend(name)))
+    }
+
+    fn cancel(&self, why: &str) {
+        self.view.cancel(why);
+    }
+
+    fn as_mock(&self) -> Option<&MockClock> {
+        Some(self)
+    }
+}
+
+impl fmt::Debug for MockClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockClock")
+            .field("participant", &self.name())
+            .field("mono", &self.true_mono())
+            .field("wall", &self.true_wall())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`MockClock`]; every setting has a default.
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes a clock by `build`"]
+pub struct MockClockBuilder {
+    settings: Settings,
+    name: String,
+    injections: Vec<(When, Injection)>,
+}
+
+/// 2000-01-01T00:00:00Z.
+const START: WallTime = WallTime::from_unix_secs(946_684_800);
+/// Under a second of readings in a loop that does nothing else; no program that gets anywhere
+/// reads the clock so often without a single wait.
+const SPIN_MAX: u64 = 1 << 25;
+/// Long enough for a slow machine, short enough for the patience of whoever runs the tests.
+const STALL_AFTER: Duration = Duration::from_secs(2);
+
+impl Default for MockClockBuilder {
+    fn default() -> Self {
+        MockClockBuilder {
+            settings: Settings {
+                start: START,
+                parallel: false,
+                ties: None,
+                log: false,
+                tick_ns: 0,
+                wall_resolution_ns: 1,
+                mono_resolution_ns: 1,
+                spin_max: SPIN_MAX,
+                stall_after: STALL_AFTER,
+                utc_offset_secs: 0,
+            },
+            name: "main".to_owned(),
+            injections: Vec::new(),
+        }
+    }
+}
+
+/// In which order participants run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Schedule {
+    /// One at a time, in a fixed order; control passes only at waits and yields. A run with many
+    /// participants can be repeated byte for byte.
+    #[default]
+    Serial,
+    /// All that can run do run. Times are correct; the order within an instant is not promised.
+    Parallel,
+}
+
+impl MockClockBuilder {
+    /// What the wall clock shows at the origin of monotonic time: 2000-01-01T00:00:00Z by
+    /// default.
+    pub fn start(mut self, start: WallTime) -> Self {
+        self.settings.start = start;
+        self
+    }
+
+    /// The name of the first participant in reports and logs: `main` by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// In which order participants run: [`Schedule::Serial`] by default.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.settings.parallel = schedule == Schedule::Parallel;
+        self
+    }
+
+    /// Draws the order in which those who can run at the same instant do so from a seed. By
+    /// default they run in the order in which they became ready; of those with the same deadline,
+    /// whoever joined first.
+    pub fn ties(mut self, seed: Seed) -> Self {
+        self.settings.ties = Some(seed);
+        self
+    }
+
+    /// Each reading moves the clock by `step`, so that a loop which only looks at the clock ends.
+    /// Zero, the default: readings move nothing. At most 584 years.
+    pub fn tick_per_read(mut self, step: Duration) -> Self {
+        self.settings.tick_ns = nanos(step);
+        self
+    }
+
+    /// The step in which readings move, which is also what the clock reports as its resolution: 1
+    /// ns by default. Waits stay exact to the nanosecond. Zero counts as 1 ns.
+    pub fn resolution(mut self, of: Reading, step: Duration) -> Self {
+        let step_ns = nanos(step).max(1);
+        match of {
+            Reading::Wall => self.settings.wall_resolution_ns = step_ns,
+            Reading::Mono => self.settings.mono_resolution_ns = step_ns,
+        }
+        self
+    }
+
+    /// How many readings a participant may make without waiting before it is told that it spins:
+    /// 33,554,432 by default.
+    pub fn spin_max(mut self, readings: u64) -> Self {
+        self.settings.spin_max = readings;
+        self
+    }
+
+    /// How much real time a [`Role::Host`] participant may be away from the timeline while
+    /// everyone else waits for it: two seconds by default.
+    pub fn stall_after(mut self, real: Duration) -> Self {
+        self.settings.stall_after = real;
+        self
+    }
+
+    /// Local time minus UTC, in seconds: zero by default.
+    pub fn utc_offset_secs(mut self, secs: i32) -> Self {
+        self.settings.utc_offset_secs = secs;
+        self
+    }
+
+    /// Something that happens to the wall clock when the time has come.
+    pub fn inject(mut self, when: When, injection: Injection) -> Self {
+        self.injections.push((when, injection));
+        self
+    }
+
+    /// Keeps a log of everything that happens; see [`MockClock::log`]. Readings then take a lock.
+    pub fn log(mut self) -> Self {
+        self.settings.log = true;
+        self
+    }
+
+    /// The clock, as its first participant sees it: the thread that builds it, by convention.
+    ///
+    /// # Panics
+    ///
+    /// If an injection makes no sense; [`MockClockBuilder::try_build`] returns that.
+    #[track_caller]
+    pub fn build(self) -> Arc<MockClock> {
+        match self.try_build() {
+            Ok(clock) => clock,
+            Err(error) => panic!("mock clock: {error}"),
+        }
+    }
+
+    /// The clock, as its first participant sees it.
+    ///
+    /// # Errors
+    ///
+    /// If an injection makes no sense.
+    #[track_caller]
+    pub fn try_build(self) -> Result<Arc<MockClock>, InjectionError> {
+        let timeline = Timeline::new(self.settings);
+        let view = timeline.join(&self.name, Role::Host, Some(Location::caller()));
+        for (when, injection) in self.injections {
+            timeline.inject(Some(when), injection)?;
+        }
+        Ok(Arc::new(MockClock::of(view)))
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn at(site: Option<&Location<'_>>) -> String {
+    site.map(|site| format!(" at {}:{}", site.file(), site.line())).unwrap_or_default()
+}

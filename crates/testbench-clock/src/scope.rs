@@ -1,0 +1,454 @@
+//! What is installed on a thread: the only thread-local of the workspace.
+//!
+//! A `static KEY: Scope<T>` is a typed key. [`Scope::install`] puts a value under it on this
+//! thread until the [`Guard`] drops; [`Scope::get`] finds it. The clock, the overlay, the
+//! toolchain and the session of the crates above are such keys and nothing else, so that
+//! [`Context::capture`](crate::Context::capture) carries all of them at once to another thread or task.
+//!
+//! # How it works
+//!
+//! A thread has a stack of *layers*. A layer is one installed entry, or one entered context. Each
+//! layer keeps its **view**: for each key, the entry that is found when this layer is on top.
+//! A look-up is one index into the top view, however deep the stack; a capture clones one
+//! pointer. Guards may drop in any order: the layers above the one that goes are worked out again.
+//!
+//! # After the end
+//!
+//! Every entry belongs to a [`Lifetime`], usually that of a session. After its end, contexts that
+//! were captured before still find their entries, but as [`Lookup::Closed`]. A detached thread of
+//! a finished test thus gets an error with a name in it; it never falls through to what the parent
+//! had installed, or to the real world.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::lifetime::{Ended, Lifetime};
+
+/// A typed key under which one value can be installed on each thread.
+///
+/// ```
+/// use std::sync::Arc;
+/// use testbench_clock::{Lifetime, Lookup, Scope};
+///
+/// static GREETING: Scope<String> = Scope::new("greeting");
+///
+/// let session = Lifetime::new("docs");
+/// assert!(matches!(GREETING.get(), Lookup::Absent));
+/// let guard = GREETING.install(Arc::new("hello".to_owned()), &session);
+/// let Lookup::Open(found) = GREETING.get() else { panic!("it was just installed") };
+/// assert_eq!(*found, "hello");
+/// drop(guard);
+/// assert!(matches!(GREETING.get(), Lookup::Absent));
+/// ```
+pub struct Scope<T> {
+    name: &'static str,
+    /// Entries that exist anywhere in the process, captured ones included.
+    live: AtomicUsize,
+    /// The place of this key in every view; given at the first install.
+    index: OnceLock<usize>,
+    fork: Option<ForkFn<T>>,
+    thread_bound: bool,
+    value: PhantomData<fn() -> T>,
+}
+
+/// What a look-up found.
+#[derive(Debug)]
+pub enum Lookup<T> {
+    /// Nothing is installed here.
+    Absent,
+    /// Installed and in use.
+    Open(Arc<T>),
+    /// Installed, but its session has ended; only a captured [`Context`](crate::Context) sees this.
+    Closed(Arc<T>, Ended),
+}
+
+impl<T> Lookup<T> {
+    /// The value if there is one in use, an error if its session has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] for [`Lookup::Closed`].
+    pub fn open(self) -> Result<Option<Arc<T>>, Ended> {
+        match self {
+            Lookup::Absent => Ok(None),
+            Lookup::Open(value) => Ok(Some(value)),
+            Lookup::Closed(_, ended) => Err(ended),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Scope<T> {
+    /// A key; `name` is what it is called in debug prints.
+    pub const fn new(name: &'static str) -> Self {
+        Scope {
+            name,
+            live: AtomicUsize::new(0),
+            index: OnceLock::new(),
+            fork: None,
+            thread_bound: false,
+            value: PhantomData,
+        }
+    }
+
+    /// Has `fork` make the value that another thread gets when it enters a captured context.
+    pub(crate) const fn forked_by(mut self, fork: ForkFn<T>) -> Self {
+        self.fork = Some(fork);
+        self
+    }
+
+    /// Ties entries to their thread: contexts neither carry nor hide them.
+    pub(crate) const fn bound_to_thread(mut self) -> Self {
+        self.thread_bound = true;
+        self
+    }
+
+    /// Installs `value` on this thread, above what was there, until the guard drops.
+    ///
+    /// After `lifetime` has ended, or the guard was dropped, captured contexts find the value
+    /// closed.
+    #[track_caller]
+    pub fn install(&'static self, value: Arc<T>, lifetime: &Lifetime) -> Guard {
+        let index = *self.index.get_or_init(|| NEXT_INDEX.fetch_add(1, Ordering::Relaxed));
+        let entry = Arc::new(Entry::new(self, index, value, lifetime.clone()));
+        let layer = push(What::Entry(Arc::clone(&entry)));
+        Guard {
+            layer,
+            entry: Some(entry),
+            owned: None,
+            made_at: Location::caller(),
+            not_send: PhantomData,
+        }
+    }
+
+    /// What this thread finds under the key.
+    pub fn get(&'static self) -> Lookup<T> {
+        let found = self.with_entry(|entry| {
+            let value = Arc::clone(&entry.value).downcast::<T>().ok()?;
+            Some(match entry.ended() {
+                None => Lookup::Open(value),
+                Some(ended) => Lookup::Closed(value, ended.clone()),
+            })
+        });
+        found.flatten().unwrap_or(Lookup::Absent)
+    }
+
+    /// Looks without counting references, for calls that take nanoseconds. `f` must not install
+    /// or enter anything; it gets `None` if nothing is installed, or what is has ended.
+    #[inline]
+    pub(crate) fn peek<R>(&'static self, f: impl FnOnce(&T) -> R) -> Option<R> {
+        let found = self.with_entry(|entry| match entry.ended() {
+            None => entry.value.downcast_ref::<T>().map(f),
+            Some(_) => None,
+        });
+        found.flatten()
+    }
+
+    /// Whether nothing is installed under this key anywhere in the process, as far as this thread
+    /// can tell.
+    #[inline]
+    pub(crate) fn is_unused(&'static self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0
+    }
+
+    #[inline]
+    fn with_entry<R>(&'static self, f: impl FnOnce(&Entry) -> R) -> Option<R> {
+        // Relaxed is enough: this thread's own installs come before this in program order, and a
+        // context from another thread arrived by something that synchronises.
+        if self.live.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let index = *self.index.get()?;
+        let found = STACK.try_with(|stack| stack.borrow().view.entries.get(index)?.as_deref().map(f));
+        found.ok().flatten()
+    }
+}
+
+impl<T> fmt::Debug for Scope<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Keeps an entry installed on its thread; see [`Scope::install`].
+///
+/// Dropping it, in any order among others and while unwinding, hides its own entry on its own
+/// thread and never another's.
+#[must_use = "the entry is hidden again as soon as the guard is dropped"]
+pub struct Guard {
+    layer: u64,
+    entry: Option<Arc<Entry>>,
+    owned: Option<Lifetime>,
+    made_at: &'static Location<'static>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Guard {
+    /// Has the guard end `lifetime` when it drops.
+    pub fn owning(mut self, lifetime: Lifetime) -> Self {
+        self.owned = Some(lifetime);
+        self
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(lifetime) = &self.owned {
+            lifetime.end_by_drop(self.made_at);
+        }
+        if let Some(entry) = self.entry.take() {
+            entry.closed.get_or_init(|| entry.lifetime.dropped(self.made_at));
+        }
+        remove_layer(self.layer);
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("made_at", &self.made_at).finish_non_exhaustive()
+    }
+}
+
+/// Makes the value that a further thread gets under a key; the name is that thread's.
+pub(crate) type ForkFn<T> = fn(&Arc<T>, &str) -> Forked<T>;
+
+/// The value for a further thread, and what is to happen when that thread leaves the context.
+pub(crate) struct Forked<T> {
+    pub(crate) value: Arc<T>,
+    pub(crate) on_exit: OnExit,
+}
+
+pub(crate) type OnExit = Box<dyn FnOnce()>;
+
+static NEXT_INDEX: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static STACK: RefCell<Stack> = const { RefCell::new(Stack::new()) };
+}
+
+type Value = Arc<dyn Any + Send + Sync>;
+type ForkValue = dyn Fn(&Value, &str) -> Option<(Value, OnExit)> + Send + Sync;
+
+struct Entry {
+    key_name: &'static str,
+    index: usize,
+    live: &'static AtomicUsize,
+    value: Value,
+    lifetime: Lifetime,
+    /// Set when the guard drops; shared with the entries that other threads forked from this one.
+    closed: Arc<OnceLock<Ended>>,
+    fork: Option<Arc<ForkValue>>,
+    thread_bound: bool,
+}
+
+impl Entry {
+    fn new<T: Send + Sync + 'static>(
+        key: &'static Scope<T>,
+        index: usize,
+        value: Arc<T>,
+        lifetime: Lifetime,
+    ) -> Self {
+        key.live.fetch_add(1, Ordering::Relaxed);
+        let fork = key.fork.map(|fork| {
+            let erased: Arc<ForkValue> = Arc::new(move |value: &Value, name: &str| {
+                let value = Arc::clone(value).downcast::<T>().ok()?;
+                let forked = fork(&value, name);
+                Some((forked.value as Value, forked.on_exit))
+            });
+            erased
+        });
+        Entry {
+            key_name: key.name,
+            index,
+            live: &key.live,
+            value,
+            lifetime,
+            closed: Arc::new(OnceLock::new()),
+            fork,
+            thread_bound: key.thread_bound,
+        }
+    }
+
+    #[inline]
+    fn ended(&self) -> Option<&Ended> {
+        self.lifetime.ended_ref().or_else(|| self.closed.get())
+    }
+
+    /// This entry as a further thread gets it, if it differs there.
+    fn forked(&self, thread_name: &str) -> Option<(Entry, OnExit)> {
+        let fork = self.fork.as_ref().filter(|_| self.ended().is_none())?;
+        let (value, on_exit) = fork(&self.value, thread_name)?;
+        self.live.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry {
+            value,
+            lifetime: self.lifetime.clone(),
+            closed: Arc::clone(&self.closed),
+            fork: Some(Arc::clone(fork)),
+            key_name: self.key_name,
+            index: self.index,
+            live: self.live,
+            thread_bound: self.thread_bound,
+        };
+        Some((entry, on_exit))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// For each key, by index, the entry that is found.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    entries: Entries,
+}
+
+/// `None` is the view of a thread on which nothing is installed; it allocates nothing.
+#[derive(Clone, Default)]
+struct Entries(Option<Arc<[Option<Arc<Entry>>]>>);
+
+impl std::ops::Deref for Entries {
+    type Target = [Option<Arc<Entry>>];
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().unwrap_or(&[])
+    }
+}
+
+impl View {
+    const EMPTY: View = View { entries: Entries(None) };
+
+    fn with(&self, entry: &Arc<Entry>) -> View {
+        let mut entries = self.entries.to_vec();
+        if entries.len() <= entry.index {
+            entries.resize(entry.index + 1, None);
+        }
+        entries[entry.index] = Some(Arc::clone(entry));
+        View { entries: Entries(Some(entries.into())) }
+    }
+
+    /// `self` as seen by a thread on which `below` is what was entered before.
+    fn above(&self, below: &View) -> View {
+        let bound = |entry: &&Arc<Entry>| entry.thread_bound;
+        let carried = self.entries.iter().flatten().filter(bound).count();
+        let mut kept = below.entries.iter().flatten().filter(bound).peekable();
+        if carried == 0 && kept.peek().is_none() {
+            return self.clone();
+        }
+        let mut entries: Vec<_> =
+            self.entries.iter().map(|e| e.clone().filter(|e| !e.thread_bound)).collect();
+        for entry in kept {
+            if entries.len() <= entry.index {
+                entries.resize(entry.index + 1, None);
+            }
+            entries[entry.index] = Some(Arc::clone(entry));
+        }
+        View { entries: Entries(Some(entries.into())) }
+    }
+
+    pub(crate) fn forked(&self, thread_name: &str) -> (View, Vec<OnExit>) {
+        let mut view = self.clone();
+        let mut exits = Vec::new();
+        for entry in self.entries.iter().flatten() {
+            if let Some((entry, on_exit)) = entry.forked(thread_name) {
+                view = view.with(&Arc::new(entry));
+                exits.push(on_exit);
+            }
+        }
+        (view, exits)
+    }
+
+    pub(crate) fn key_names(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().flatten().map(|entry| entry.key_name)
+    }
+}
+
+enum What {
+    Entry(Arc<Entry>),
+    Context(View),
+}
+
+struct Layer {
+    id: u64,
+    what: What,
+    /// What is found when this layer is on top.
+    view: View,
+}
+
+struct Stack {
+    /// The view of the top layer.
+    view: View,
+    layers: Vec<Layer>,
+    next_id: u64,
+}
+
+impl Stack {
+    const fn new() -> Self {
+        Stack { view: View::EMPTY, layers: Vec::new(), next_id: 0 }
+    }
+
+    fn push(&mut self, what: What) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let view = over(&self.view, &what);
+        self.view = view.clone();
+        self.layers.push(Layer { id, what, view });
+        id
+    }
+
+    /// Takes a layer out and works out those above it again. What is returned may hold the last
+    /// references to foreign values, and is to be dropped outside of the borrow.
+    fn remove(&mut self, id: u64) -> (Option<Layer>, Vec<View>) {
+        let Some(at) = self.layers.iter().rposition(|layer| layer.id == id) else {
+            return (None, Vec::new());
+        };
+        let gone = self.layers.remove(at);
+        let mut view = match at.checked_sub(1) {
+            Some(below) => self.layers[below].view.clone(),
+            None => View::EMPTY,
+        };
+        let mut old_views = Vec::new();
+        for layer in &mut self.layers[at..] {
+            view = over(&view, &layer.what);
+            old_views.push(std::mem::replace(&mut layer.view, view.clone()));
+        }
+        // The old top view is one of those just kept, so nothing is dropped by this.
+        self.view = view;
+        (Some(gone), old_views)
+    }
+}
+
+fn over(below: &View, what: &What) -> View {
+    match what {
+        What::Entry(entry) => below.with(entry),
+        What::Context(view) => view.above(below),
+    }
+}
+
+/// The view of this thread.
+pub(crate) fn view() -> View {
+    STACK.try_with(|stack| stack.borrow().view.clone()).unwrap_or_default()
+}
+
+/// Puts a captured view on top; undone by [`remove_layer`].
+pub(crate) fn enter(view: View) -> u64 {
+    push(What::Context(view))
+}
+
+pub(crate) fn remove_layer(id: u64) {
+    // After the thread-local is gone (a guard kept in another thread-local), there is nothing left
+    // to hide.
+    let gone = STACK.try_with(|stack| stack.borrow_mut().remove(id));
+    drop(gone);
+}
+
+fn push(what: What) -> u64 {
+    STACK.with(|stack| stack.borrow_mut().push(what))
+}

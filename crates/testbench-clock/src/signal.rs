@@ -1,0 +1,225 @@
+//! What a wait listens to besides time.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// Announces that some condition may have changed, such as "the pipe has bytes".
+///
+/// A signal counts its notifications and holds no value: whoever is woken looks at the condition
+/// again. Clones are the same signal.
+///
+/// The order that loses nothing is **listen, look, wait**:
+///
+/// ```
+/// use testbench_clock::Signal;
+///
+/// let signal = Signal::new();
+/// let listener = signal.listen();
+/// // Here the condition is looked at; assume that it does not hold yet.
+/// assert!(!listener.is_notified());
+/// signal.notify(); // from any thread, after the condition was changed
+/// assert!(listener.is_notified());
+/// assert!(!signal.listen().is_notified());
+/// ```
+#[derive(Clone, Default)]
+pub struct Signal {
+    shared: Arc<Shared>,
+}
+
+impl Signal {
+    /// A signal that was never notified.
+    pub fn new() -> Self {
+        Signal::default()
+    }
+
+    /// Wakes everyone who listens, in the order in which they registered.
+    ///
+    /// May be called from any thread; never blocks on a participant. The wakers run on this
+    /// thread, with no lock of the signal held.
+    pub fn notify(&self) {
+        // The new generation is visible before the wakers are taken, so that a listener that
+        // registers from here on sees it.
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
+        let waiting = std::mem::take(&mut *self.shared.wakers());
+        for registered in waiting {
+            registered.waker.wake();
+        }
+    }
+
+    /// Listens for notifications from now on.
+    pub fn listen(&self) -> Listener {
+        Listener {
+            shared: Arc::clone(&self.shared),
+            seen: self.shared.generation.load(Ordering::Acquire),
+            id: self.shared.next_id.fetch_add(1, Ordering::Relaxed),
+            registered: AtomicBool::new(false),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generation = self.shared.generation.load(Ordering::Relaxed);
+        f.debug_struct("Signal").field("generation", &generation).finish_non_exhaustive()
+    }
+}
+
+/// Remembers the state of a [`Signal`] at [`Signal::listen`], and tells whether it was notified
+/// since.
+pub struct Listener {
+    shared: Arc<Shared>,
+    seen: u64,
+    id: u64,
+    registered: AtomicBool,
+}
+
+impl Listener {
+    /// Whether the signal was notified since [`Signal::listen`]. Stays true once it is.
+    pub fn is_notified(&self) -> bool {
+        self.shared.generation.load(Ordering::Acquire) != self.seen
+    }
+
+    /// Wakes `waker` once at the next notification; at once if there already was one.
+    ///
+    /// A listener has one waker: a second call replaces the first one's. Dropping the listener
+    /// forgets it.
+    pub fn register(&self, waker: &Waker) {
+        let mut wakers = self.shared.wakers();
+        if self.is_notified() {
+            drop(wakers);
+            waker.wake_by_ref();
+            return;
+        }
+        match wakers.iter_mut().find(|r| r.id == self.id) {
+            Some(registered) => registered.waker.clone_from(waker),
+            None => wakers.push(Registered { id: self.id, waker: waker.clone() }),
+        }
+        self.registered.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if *self.registered.get_mut() {
+            let mut wakers = self.shared.wakers();
+            let ours = wakers.iter().position(|r| r.id == self.id).map(|i| wakers.remove(i));
+            // A waker's drop is foreign code: it runs after the lock is released.
+            drop(wakers);
+            drop(ours);
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("notified", &self.is_notified()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    generation: AtomicU64,
+    next_id: AtomicU64,
+    wakers: Mutex<Vec<Registered>>,
+}
+
+struct Registered {
+    id: u64,
+    waker: Waker,
+}
+
+impl Shared {
+    fn wakers(&self) -> MutexGuard<'_, Vec<Registered>> {
+        // No foreign code runs under this lock, so a poisoned one is still in order.
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    #[test]
+    fn a_notification_between_listen_and_register_is_not_lost() {
+        let (count, waker) = counter();
+        let signal = Signal::new();
+        let listener = signal.listen();
+        signal.notify();
+        listener.register(&waker);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_registered_waker_is_woken_once() {
+        let (count, waker) = counter();
+        let signal = Signal::new();
+        let listener = signal.listen();
+        listener.register(&waker);
+        listener.register(&waker);
+        signal.notify();
+        signal.notify();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(listener.is_notified());
+    }
+
+    #[test]
+    fn a_second_waker_replaces_the_first() {
+        let ((first, a), (second, b)) = (counter(), counter());
+        let signal = Signal::new();
+        let listener = signal.listen();
+        listener.register(&a);
+        listener.register(&b);
+        signal.notify();
+        assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn a_dropped_listener_is_forgotten_and_others_are_not() {
+        let ((dropped, a), (kept, b)) = (counter(), counter());
+        let signal = Signal::new();
+        let (first, second) = (signal.listen(), signal.listen());
+        first.register(&a);
+        second.register(&b);
+        drop(first);
+        assert_eq!(Arc::strong_count(&dropped), 2, "the signal holds no clone of its waker");
+        signal.notify();
+        assert_eq!((dropped.0.load(Ordering::Relaxed), kept.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn a_waker_may_use_the_signal_that_wakes_it() {
+        struct Again(Signal, AtomicUsize);
+        impl Wake for Again {
+            fn wake(self: Arc<Self>) {
+                if self.1.fetch_add(1, Ordering::Relaxed) == 0 {
+                    self.0.notify();
+                }
+            }
+        }
+        let signal = Signal::new();
+        let again = Arc::new(Again(signal.clone(), AtomicUsize::new(0)));
+        let listener = signal.listen();
+        listener.register(&Waker::from(Arc::clone(&again)));
+        signal.notify();
+        assert_eq!(again.1.load(Ordering::Relaxed), 1);
+        assert!(listener.is_notified());
+    }
+}

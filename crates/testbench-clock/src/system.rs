@@ -1,0 +1,226 @@
+//! The only reader of real time.
+
+use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
+use crate::{Armed, Listener, MockClock, MonoTime, Signal, WallTime, Watchdog};
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The real clock. Its monotonic readings count from the first use in this process.
+///
+/// ```
+/// use testbench_clock::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new("docs");
+/// let before = clock.mono();
+/// assert!(clock.mono() >= before);
+/// assert!(!clock.is_mocked());
+/// ```
+#[derive(Clone)]
+pub struct SystemClock {
+    participant: Arc<Participant>,
+}
+
+impl SystemClock {
+    /// The real clock as a participant of this name sees it.
+    pub fn new(name: &str) -> Self {
+        SystemClock {
+            participant: Arc::new(Participant {
+                name: name.into(),
+                cancelled: OnceLock::new(),
+                cancel: Signal::new(),
+                parked: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall(&self) -> WallTime {
+        wall_now()
+    }
+
+    fn mono(&self) -> MonoTime {
+        mono_now()
+    }
+
+    fn resolution(&self, _: Reading) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
+        let ahead = wall.checked_duration_since(wall_now()).unwrap_or(Duration::ZERO);
+        mono_now().checked_add(ahead)
+    }
+
+    /// The operating system does not tell when its wall clock is set, so this one hears nothing.
+    fn wall_set(&self) -> Listener {
+        Signal::new().listen()
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        match self.participant.cancelled.get() {
+            None => Ok(()),
+            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
+        }
+    }
+
+    fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
+        let cancel = self.participant.cancel.listen();
+        let sleeper = Arc::new(Sleeper::default());
+        let waker = Waker::from(Arc::clone(&sleeper));
+        cancel.register(&waker);
+        for listener in wait.on {
+            listener.register(&waker);
+        }
+        loop {
+            self.check()?;
+            if let Some(i) = wait.on.iter().position(Listener::is_notified) {
+                return Ok(Woke::Notified(i));
+            }
+            let now = mono_now();
+            match wait.deadline {
+                Some(deadline) if deadline <= now => return Ok(Woke::Deadline),
+                Some(deadline) => sleeper.sleep(Some(deadline.duration_since(now))),
+                None => sleeper.sleep(None),
+            }
+        }
+    }
+
+    fn yield_now(&self) -> Result<(), Stuck> {
+        std::thread::yield_now();
+        self.check()
+    }
+
+    fn park(&self, wait: Wait<'_>, waker: &Waker) {
+        for listener in wait.on {
+            listener.register(waker);
+        }
+        let ahead = wait.deadline.map(|deadline| deadline.duration_since(mono_now()));
+        let armed = ahead.and_then(|ahead| {
+            let waker = waker.clone();
+            Watchdog::arm(ahead, move || waker.wake()).ok()
+        });
+        if ahead.is_some() && armed.is_none() {
+            // Without a timer thread, an early wake-up makes the executor look again, which is
+            // slow; none at all would make it sleep for ever.
+            waker.wake_by_ref();
+        }
+        self.participant.set_parked(armed);
+    }
+
+    fn rouse(&self) {}
+
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.participant.set_parked(None);
+        self.check()
+    }
+
+    fn external(&self, _: &dyn fmt::Display) -> External {
+        External::nothing()
+    }
+
+    fn inhibit(&self, _: &dyn fmt::Display) -> External {
+        External::nothing()
+    }
+
+    fn join(&self, name: &str, _: Role) -> Arc<dyn Clock> {
+        Arc::new(SystemClock::new(name))
+    }
+
+    fn begin(&self) -> Result<(), Stuck> {
+        self.check()
+    }
+
+    fn leave(&self) {
+        self.cancel("the participant has left the timeline");
+    }
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        Arc::new(SystemClock::new(name))
+    }
+
+    fn cancel(&self, why: &str) {
+        self.participant.cancelled.get_or_init(|| why.into());
+        self.participant.cancel.notify();
+    }
+
+    fn as_mock(&self) -> Option<&MockClock> {
+        None
+    }
+}
+
+impl fmt::Debug for SystemClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemClock")
+            .field("participant", &self.participant.name)
+            .finish_non_exhaustive()
+    }
+}
+
+#[inline]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the real wall clock")]
+pub(crate) fn wall_now() -> WallTime {
+    SystemTime::now().into()
+}
+
+#[inline]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the real monotonic clock")]
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
+
+pub(crate) fn mono_now() -> MonoTime {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let origin = *ORIGIN.get_or_init(instant);
+    MonoTime::ORIGIN.saturating_add(instant().saturating_duration_since(origin))
+}
+
+struct Participant {
+    name: Arc<str>,
+    cancelled: OnceLock<Arc<str>>,
+    cancel: Signal,
+    parked: Mutex<Option<Armed>>,
+}
+
+impl Participant {
+    fn set_parked(&self, armed: Option<Armed>) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *parked, armed);
+        drop(parked);
+        drop(old);
+    }
+}
+
+/// Blocks one thread until it is woken or its time is over.
+#[derive(Default)]
+struct Sleeper {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Sleeper {
+    fn sleep(&self, at_most: Option<Duration>) {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut woken = match at_most {
+            None => {
+                self.changed.wait_while(woken, |woken| !*woken).unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(at_most) => {
+                self.changed
+                    .wait_timeout_while(woken, at_most, |woken| !*woken)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        *woken = false;
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,201 @@
+//! The participants of a timeline, as its kernel sees them.
+
+use crate::{Role, Stuck};
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar};
+use std::task::Waker;
+
+/// Names a seat. A seat that is used again gets another registration, so that an old name never
+/// means a new participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeatId {
+    // First, because ties go by order of registration.
+    pub(super) registration: u64,
+    index: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Could run, and waits for its turn.
+    Ready,
+    /// Has a turn.
+    Running,
+    /// Waits for an instant or a notification.
+    Waiting,
+    /// In `external`.
+    Outside,
+    /// Was given up on, as it did not come back for too long.
+    Lost,
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Deadline,
+    Notified,
+    Stuck(Stuck),
+}
+
+pub(super) struct Seat {
+    pub(super) name: Arc<str>,
+    /// The name of the handle that was last used: the seat's own, or that of one lent out.
+    pub(super) who: Arc<str>,
+    pub(super) made_at: Option<&'static Location<'static>>,
+    pub(super) role: Role,
+    pub(super) status: Status,
+    /// A thread sits in a call of this seat.
+    pub(super) blocked: bool,
+    /// That call is to remove the seat when it returns.
+    pub(super) leaving: bool,
+    /// Handles that are lent out.
+    pub(super) lent: u32,
+    /// Calls under the lock so far.
+    pub(super) calls: u64,
+    /// Readings since the last wait.
+    pub(super) readings: Arc<AtomicU64>,
+    pub(super) turn: Arc<Condvar>,
+
+    // The current or last wait.
+    pub(super) wait: u64,
+    pub(super) view: u64,
+    pub(super) deadline_ns: Option<u64>,
+    pub(super) what: String,
+    pub(super) last: bool,
+    pub(super) end: Option<End>,
+    /// Woken when the wait ends, if no thread blocks in it.
+    pub(super) parked: Option<Waker>,
+}
+
+impl Seat {
+    pub(super) fn new(name: &str, role: Role, made_at: Option<&'static Location<'static>>) -> Self {
+        let name: Arc<str> = name.into();
+        Seat {
+            who: Arc::clone(&name),
+            name,
+            made_at,
+            role,
+            status: Status::Ready,
+            blocked: false,
+            leaving: false,
+            lent: 0,
+            calls: 0,
+            readings: Arc::default(),
+            turn: Arc::default(),
+            wait: 0,
+            view: 0,
+            deadline_ns: None,
+            what: String::new(),
+            last: false,
+            end: None,
+            parked: None,
+        }
+    }
+
+    /// Whether a long silence of it can be no mistake.
+    pub(super) fn may_compute(&self) -> bool {
+        self.role == Role::Guest || self.lent > 0
+    }
+
+    /// Changes whenever the participant uses the timeline, if only to read the time.
+    pub(super) fn progress(&self) -> u64 {
+        self.calls.wrapping_add(self.readings.load(Ordering::Relaxed))
+    }
+
+    /// For reports.
+    pub(super) fn doing(&self) -> String {
+        match self.status {
+            Status::Waiting => match self.deadline_ns {
+                Some(at_ns) => format!("{}, until {at_ns}ns", self.what),
+                None => self.what.clone(),
+            },
+            Status::Ready => "waits for its turn".to_owned(),
+            Status::Outside => "is outside the timeline, in `external`".to_owned(),
+            Status::Running | Status::Lost => {
+                let place = self.made_at.map(|at| format!(" ({}:{})", at.file(), at.line()));
+                format!(
+                    "is running{} or blocked outside the timeline; wrap the blocking call in \
+                     `testbench_clock::external`",
+                    place.unwrap_or_default()
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Deadline => f.write_str("deadline"),
+            End::Notified => f.write_str("notified"),
+            End::Stuck(Stuck::Deadlock(_)) => f.write_str("deadlock"),
+            End::Stuck(Stuck::Stalled(_)) => f.write_str("stalled"),
+            End::Stuck(stuck) => stuck.fmt(f),
+        }
+    }
+}
+
+/// A slab of seats.
+#[derive(Default)]
+pub(super) struct Seats {
+    slots: Vec<Option<(u64, Seat)>>,
+    free: Vec<usize>,
+    registrations: u64,
+    len: usize,
+}
+
+impl Seats {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn insert(&mut self, seat: Seat) -> SeatId {
+        self.registrations += 1;
+        self.len += 1;
+        let registration = self.registrations;
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index] = Some((registration, seat));
+                index
+            }
+            None => {
+                self.slots.push(Some((registration, seat)));
+                self.slots.len() - 1
+            }
+        };
+        SeatId { registration, index }
+    }
+
+    pub(super) fn remove(&mut self, id: SeatId) -> Option<Seat> {
+        let slot = self.slots.get_mut(id.index)?;
+        let (_, seat) = slot.take_if(|(registration, _)| *registration == id.registration)?;
+        self.free.push(id.index);
+        self.len -= 1;
+        Some(seat)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: SeatId) -> Option<&Seat> {
+        match self.slots.get(id.index) {
+            Some(Some((registration, seat))) if *registration == id.registration => Some(seat),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: SeatId) -> Option<&mut Seat> {
+        match self.slots.get_mut(id.index) {
+            Some(Some((registration, seat))) if *registration == id.registration => Some(seat),
+            _ => None,
+        }
+    }
+
+    /// In no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SeatId, &Seat)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let (registration, seat) = slot.as_ref()?;
+            Some((SeatId { registration: *registration, index }, seat))
+        })
+    }
+}

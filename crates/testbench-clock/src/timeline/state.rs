@@ -1,0 +1,483 @@
+//! Who may run, and what time it is: the timeline's kernel, without threads or locks.
+//!
+//! Every participant has a **seat**. [`State::dispatch`] is the one place that gives turns and
+//! moves time; everything else changes a seat's status and calls it.
+
+use super::monitor::Monitor;
+use super::seats::{End, Seat, SeatId, Seats, Status};
+use crate::log::{Kind, Log};
+use crate::wall::{Injection, Segment, WallCell, When};
+use crate::{RandomStream, Stuck, StuckReport, Waiting, WallTime};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+/// What readers see without the lock; written only under it.
+pub(crate) struct Readable {
+    pub(crate) mono_ns: AtomicU64,
+    pub(crate) wall: WallCell,
+}
+
+pub(super) struct State {
+    pub(super) seats: Seats,
+    readable: Arc<Readable>,
+    now_ns: u64,
+    /// How many seats have a turn, and how many may at a time.
+    running: usize,
+    running_max: usize,
+    ready: VecDeque<SeatId>,
+    /// Whoever advances time by hand runs after everyone else of the same instant.
+    ready_last: VecDeque<SeatId>,
+    /// Entries of waits that have ended otherwise stay until they come up, or are swept.
+    timers: BinaryHeap<Reverse<Timer>>,
+    waits: u64,
+    /// Who was given up on, with the report of then.
+    lost: Vec<(SeatId, Arc<StuckReport>)>,
+    /// Why time stands still.
+    held: Vec<(u64, Arc<str>)>,
+    holds: u64,
+    /// Draws the order of ties; without it, order of registration.
+    ties: Option<RandomStream>,
+    injections: Vec<(When, Injection)>,
+    next_injection_ns: Option<u64>,
+    pub(super) utc_offset_secs: i32,
+    pub(super) log: Option<Log>,
+    pub(super) monitor: Monitor,
+    /// What is to be done when the lock is released.
+    pub(super) wakers: Vec<Waker>,
+    pub(super) wall_changed: bool,
+    /// The wall's listeners are being told, so time must not move.
+    pub(super) settling: bool,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Timer {
+    at_ns: u64,
+    last: bool,
+    seat: SeatId,
+    wait: u64,
+}
+
+/// A wait, for the log.
+pub(crate) struct WaitNote<'a> {
+    pub(crate) who: &'a str,
+    pub(crate) what: &'a str,
+    pub(crate) until_ns: Option<u64>,
+}
+
+/// How a state begins.
+pub(super) struct Start {
+    pub(super) wall: WallTime,
+    pub(super) running_max: usize,
+    pub(super) ties: Option<RandomStream>,
+    pub(super) log: bool,
+    pub(super) utc_offset_secs: i32,
+}
+
+/// What a seat starts to wait for.
+pub(super) struct Waited {
+    pub(super) deadline_ns: Option<u64>,
+    pub(super) what: String,
+    /// The handle that waits, and its name.
+    pub(super) view: u64,
+    pub(super) who: Arc<str>,
+    /// Runs after all others of the same instant.
+    pub(super) last: bool,
+}
+
+impl State {
+    pub(super) fn new(start: Start) -> Self {
+        let segment = Segment::starting_at(start.wall);
+        State {
+            seats: Seats::default(),
+            readable: Arc::new(Readable {
+                mono_ns: AtomicU64::new(0),
+                wall: WallCell::new(segment),
+            }),
+            now_ns: 0,
+            running: 0,
+            running_max: start.running_max,
+            ready: VecDeque::new(),
+            ready_last: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            waits: 0,
+            lost: Vec::new(),
+            held: Vec::new(),
+            holds: 0,
+            ties: start.ties,
+            injections: Vec::new(),
+            next_injection_ns: None,
+            utc_offset_secs: start.utc_offset_secs,
+            log: start.log.then(Log::default),
+            monitor: Monitor::default(),
+            wakers: Vec::new(),
+            wall_changed: false,
+            settling: false,
+        }
+    }
+
+    pub(super) fn readable(&self) -> Arc<Readable> {
+        Arc::clone(&self.readable)
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Whether a wait until `deadline_ns` by the only participant can end at once, with nothing
+    /// else to do: the path that nearly every sleep of a plain test takes.
+    #[inline]
+    pub(super) fn can_leap_to(&self, deadline_ns: u64) -> bool {
+        self.seats.len() == 1
+            && self.running == 1
+            && self.held.is_empty()
+            && self.log.is_none()
+            && !self.settling
+            && self.next_injection_ns.is_none_or(|at| at > deadline_ns)
+    }
+
+    #[inline]
+    pub(super) fn leap_to(&mut self, to_ns: u64) {
+        self.now_ns = to_ns;
+        self.readable.mono_ns.store(to_ns, Ordering::Release);
+    }
+
+    /// Whether others could run at this instant.
+    pub(super) fn others_are_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) fn add(&mut self, seat: Seat) -> SeatId {
+        let name = Arc::clone(&seat.name);
+        let id = self.seats.insert(seat);
+        self.ready.push_back(id);
+        self.note(&name, Kind::Join, "");
+        id
+    }
+
+    /// Takes a seat away for good.
+    pub(super) fn remove(&mut self, id: SeatId) {
+        let Some(seat) = self.seats.remove(id) else { return };
+        self.lost.retain(|(lost, _)| *lost != id);
+        match seat.status {
+            Status::Running => self.running -= 1,
+            Status::Ready => {
+                self.ready.retain(|ready| *ready != id);
+                self.ready_last.retain(|ready| *ready != id);
+            }
+            Status::Waiting | Status::Outside | Status::Lost => {}
+        }
+        self.note(&seat.name, Kind::Leave, "");
+    }
+
+    /// From running to waiting.
+    pub(super) fn start_wait(&mut self, id: SeatId, waited: Waited) {
+        self.waits += 1;
+        let wait = self.waits;
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        debug_assert_eq!(seat.status, Status::Running);
+        seat.status = Status::Waiting;
+        seat.wait = wait;
+        seat.end = None;
+        let Waited { deadline_ns, what, view, who, last } = waited;
+        (seat.deadline_ns, seat.view, seat.last) = (deadline_ns, view, last);
+        (seat.what, seat.who) = (what, who);
+        self.running -= 1;
+        if let Some(at_ns) = deadline_ns {
+            self.sweep();
+            self.timers.push(Reverse(Timer { at_ns, last, seat: id, wait }));
+        }
+        if self.log.is_some() {
+            self.note_wait(id);
+        }
+    }
+
+    /// From waiting to ready, if it waits.
+    pub(super) fn end_wait(&mut self, id: SeatId, end: End) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        if seat.status != Status::Waiting {
+            return;
+        }
+        seat.status = Status::Ready;
+        let queue = if seat.last { &mut self.ready_last } else { &mut self.ready };
+        queue.push_back(id);
+        self.wakers.extend(seat.parked.take());
+        if let Some(log) = &mut self.log {
+            let text = end.to_string();
+            log.push(self.now_ns, &self.readable.wall, &seat.who, Kind::Wake, &text);
+        }
+        seat.end = Some(end);
+    }
+
+    /// From whatever else to ready: comes back from outside, or gives up its turn.
+    pub(super) fn make_ready(&mut self, id: SeatId) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        match seat.status {
+            Status::Ready => return,
+            Status::Running => self.running -= 1,
+            Status::Waiting | Status::Outside | Status::Lost => {}
+        }
+        seat.status = Status::Ready;
+        self.ready.push_back(id);
+    }
+
+    /// From running to somewhere that is not on the timeline.
+    pub(super) fn send_away(&mut self, id: SeatId, to: Status) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        debug_assert_eq!(seat.status, Status::Running);
+        seat.status = to;
+        self.running -= 1;
+    }
+
+    /// Makes time stand still until [`State::release`].
+    pub(super) fn hold(&mut self, why: Arc<str>) -> u64 {
+        self.holds += 1;
+        self.held.push((self.holds, why));
+        self.holds
+    }
+
+    pub(super) fn release(&mut self, hold: u64) {
+        self.held.retain(|(held, _)| *held != hold);
+    }
+
+    /// The one participant that runs while all others wait, if that is how things are.
+    pub(super) fn only_runner(&self) -> Option<(SeatId, &Seat)> {
+        if self.running != 1 {
+            return None;
+        }
+        self.seats.iter().find(|(_, seat)| seat.status == Status::Running)
+    }
+
+    /// Whether anyone is kept from running by those who run.
+    pub(super) fn anyone_is_kept(&self) -> bool {
+        self.seats.iter().any(|(_, seat)| {
+            seat.status == Status::Waiting || (seat.status == Status::Ready && seat.blocked)
+        })
+    }
+
+    /// Gives up on a participant that does not come back, and tells everyone who waits.
+    pub(super) fn give_up_on(&mut self, id: SeatId) {
+        self.send_away(id, Status::Lost);
+        let report = self.report();
+        self.lost.push((id, Arc::clone(&report)));
+        self.end_all_waits(&Stuck::Stalled(report));
+    }
+
+    /// The report about someone who was given up on and has not come back: until then every wait
+    /// fails with it, since time would move without one who may have much to do.
+    pub(super) fn lost(&self) -> Option<&Arc<StuckReport>> {
+        self.lost.first().map(|(_, report)| report)
+    }
+
+    /// Takes back who was given up on; it is to be told why.
+    pub(super) fn take_back(&mut self, id: SeatId) -> Option<Arc<StuckReport>> {
+        let at = self.lost.iter().position(|(lost, _)| *lost == id)?;
+        self.make_ready(id);
+        Some(self.lost.remove(at).1)
+    }
+
+    /// Gives turns to whoever is ready, and moves time when nobody is. Call after every change.
+    pub(super) fn dispatch(&mut self) {
+        if self.settling {
+            return;
+        }
+        loop {
+            while self.running < self.running_max {
+                let Some(id) = self.next_ready() else { break };
+                let Some(seat) = self.seats.get_mut(id) else { continue };
+                seat.status = Status::Running;
+                self.running += 1;
+                seat.turn.notify_one();
+            }
+            if self.running > 0 || !self.held.is_empty() || self.wall_changed {
+                return;
+            }
+            match self.next_instant() {
+                Some(at_ns) => self.move_to(at_ns),
+                None if self.end_in_deadlock() => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Moves time forward, in one step, past whatever lies between: everyone due becomes ready.
+    pub(super) fn move_to(&mut self, to_ns: u64) {
+        while let Some(at_ns) = self.next_injection_ns.filter(|at| *at <= to_ns) {
+            self.leap_to(at_ns.max(self.now_ns));
+            self.finish_slew();
+            self.apply_due_injections();
+        }
+        self.leap_to(to_ns.max(self.now_ns));
+        while let Some(Reverse(timer)) = self.timers.peek() {
+            if timer.at_ns > self.now_ns {
+                break;
+            }
+            let (seat, wait) = (timer.seat, timer.wait);
+            self.timers.pop();
+            if self.is_current(seat, wait) {
+                self.end_wait(seat, End::Deadline);
+            }
+        }
+    }
+
+    pub(super) fn inject(&mut self, when: Option<When>, injection: Injection) {
+        match when {
+            Some(when) => self.injections.push((when, injection)),
+            None => self.apply(injection),
+        }
+        self.plan_injections();
+        self.apply_due_injections();
+    }
+
+    pub(super) fn note(&mut self, who: &str, kind: Kind, text: &str) {
+        if let Some(log) = &mut self.log {
+            log.push(self.now_ns, &self.readable.wall, who, kind, text);
+        }
+    }
+
+    /// One line for each participant, in the order in which they joined.
+    pub(super) fn report(&self) -> Arc<StuckReport> {
+        let mut seats: Vec<_> = self.seats.iter().collect();
+        seats.sort_by_key(|(id, _)| id.registration);
+        let waiting = seats
+            .into_iter()
+            .map(|(_, seat)| Waiting { who: seat.who.to_string(), what: seat.doing() })
+            .collect();
+        Arc::new(StuckReport { waiting })
+    }
+
+    fn next_ready(&mut self) -> Option<SeatId> {
+        let queue = if self.ready.is_empty() { &mut self.ready_last } else { &mut self.ready };
+        match &mut self.ties {
+            Some(ties) if queue.len() > 1 => queue.remove(ties.below(queue.len())),
+            _ => queue.pop_front(),
+        }
+    }
+
+    fn next_instant(&mut self) -> Option<u64> {
+        while let Some(Reverse(timer)) = self.timers.peek() {
+            if self.is_current(timer.seat, timer.wait) {
+                break;
+            }
+            self.timers.pop();
+        }
+        let timer_ns = self.timers.peek().map(|Reverse(timer)| timer.at_ns)?;
+        // Injections alone do not move time: they end nobody's wait unless someone listens, and
+        // whoever listens for the wall without a deadline is served by the branch below.
+        Some(self.next_injection_ns.map_or(timer_ns, |at| at.min(timer_ns)))
+    }
+
+    fn is_current(&self, id: SeatId, wait: u64) -> bool {
+        let seat = self.seats.get(id);
+        seat.is_some_and(|seat| seat.status == Status::Waiting && seat.wait == wait)
+    }
+
+    /// Ends the waits of everyone when none can end by itself. False if nobody waits.
+    fn end_in_deadlock(&mut self) -> bool {
+        if let Some(at_ns) = self.next_injection_ns {
+            // Someone may wait for the wall to be set, and it will be.
+            let anyone = self.seats.iter().any(|(_, seat)| seat.status == Status::Waiting);
+            if anyone {
+                self.move_to(at_ns);
+            }
+            return anyone;
+        }
+        let report = self.report();
+        let stuck = match self.lost() {
+            Some(_) => Stuck::Stalled(report),
+            None => Stuck::Deadlock(report),
+        };
+        self.end_all_waits(&stuck)
+    }
+
+    fn end_all_waits(&mut self, stuck: &Stuck) -> bool {
+        let is_waiting = |seat: &Seat| seat.status == Status::Waiting;
+        let mut waiting: Vec<_> =
+            self.seats.iter().filter(|(_, seat)| is_waiting(seat)).map(|(id, _)| id).collect();
+        waiting.sort_by_key(|id| id.registration);
+        for id in &waiting {
+            self.end_wait(*id, End::Stuck(stuck.clone()));
+        }
+        !waiting.is_empty()
+    }
+
+    fn apply_due_injections(&mut self) {
+        while let Some(i) = self.due_injection() {
+            let (_, injection) = self.injections.remove(i);
+            self.apply(injection);
+            self.plan_injections();
+        }
+        self.plan_injections();
+    }
+
+    /// The first planned injection whose instant has come.
+    fn due_injection(&self) -> Option<usize> {
+        self.injections.iter().position(|(when, _)| {
+            self.instant_of(*when).is_some_and(|at_ns| at_ns <= self.now_ns)
+        })
+    }
+
+    fn instant_of(&self, when: When) -> Option<u64> {
+        match when {
+            When::Mono(at) => Some(at.nanos()),
+            When::Wall(wall) => self.readable.wall.load().mono_at(wall, self.now_ns),
+        }
+    }
+
+    /// Goes over to a segment without slew when the span of one is over.
+    fn finish_slew(&mut self) {
+        let segment = self.readable.wall.load();
+        if segment.slew_end_ns().is_some_and(|end| end <= self.now_ns) {
+            let wall = segment.wall_at(self.now_ns);
+            self.readable.wall.store(&segment.set(self.now_ns, wall));
+            self.wall_changed = true;
+        }
+    }
+
+    fn plan_injections(&mut self) {
+        let planned = self.injections.iter().filter_map(|(when, _)| self.instant_of(*when));
+        let slew_end = self.readable.wall.load().slew_end_ns();
+        self.next_injection_ns = planned.chain(slew_end).min();
+    }
+
+    fn apply(&mut self, injection: Injection) {
+        let (segment, now_ns) = (self.readable.wall.load(), self.now_ns);
+        let next = match injection {
+            Injection::Set(wall) => segment.set(now_ns, wall),
+            Injection::Step(by) => segment.stepped(now_ns, by),
+            Injection::Drift { parts_per_billion } => segment.drifting(now_ns, parts_per_billion),
+            Injection::Slew { by, over } => {
+                // Checked to fit when it was injected.
+                let by_ns = i64::try_from(by.nanos()).unwrap_or(0);
+                segment.slewing(now_ns, by_ns, u64::try_from(over.as_nanos()).unwrap_or(0))
+            }
+            Injection::Zone { utc_offset_secs } => {
+                self.utc_offset_secs = utc_offset_secs;
+                segment
+            }
+        };
+        self.readable.wall.store(&next);
+        self.wall_changed = true;
+        let text = format!("{injection:?}");
+        self.note("", Kind::Inject, &text);
+    }
+
+    /// Keeps dead timers from piling up where many waits end before their deadline.
+    fn sweep(&mut self) {
+        if self.timers.len() > 64 + 2 * self.seats.len() {
+            let seats = &self.seats;
+            self.timers.retain(|Reverse(timer)| {
+                let seat = seats.get(timer.seat);
+                seat.is_some_and(|s| s.status == Status::Waiting && s.wait == timer.wait)
+            });
+        }
+    }
+
+    fn note_wait(&mut self, id: SeatId) {
+        let (Some(log), Some(seat)) = (&mut self.log, self.seats.get(id)) else { return };
+        let note = WaitNote { who: &seat.who, what: &seat.what, until_ns: seat.deadline_ns };
+        log.push_wait(self.now_ns, &self.readable.wall, &note);
+    }
+}

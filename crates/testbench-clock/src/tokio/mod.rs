@@ -1,0 +1,201 @@
+//! A tokio runtime whose idle time is virtual.
+//!
+//! [`runtime`] makes a current-thread runtime that is one participant of the timeline. When all of
+//! its tasks wait, its thread waits on the timeline until the earliest of their
+//! [sleeps](crate::task::sleep_async), exactly, where `tokio::time` would round to a millisecond.
+//!
+//! ```
+//! use std::time::Duration;
+//! use testbench_clock::task::sleep_async;
+//! use testbench_clock::{MockClock, instant_now};
+//!
+//! let _installed = MockClock::builder().build().install();
+//! let runtime = testbench_clock::tokio::runtime()?;
+//! runtime.block_on(async {
+//!     let other = tokio::spawn(sleep_async(Duration::from_nanos(1_500)));
+//!     sleep_async(Duration::from_nanos(700)).await;
+//!     other.await.unwrap();
+//! })?;
+//! assert_eq!(instant_now().nanos(), 1_500);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//!
+//! tokio calls a hook before its thread parks. In that hook the participant is marked as waiting,
+//! which moves time if everyone else waits too, and the tasks that are due are woken. tokio then
+//! finds that there is work and does not block; the hook after parking takes the turn back.
+//!
+//! tokio looks for all kinds of work after that hook since 1.50 (its changes 7834 and 7835), which
+//! is the lowest version that this needs.
+//!
+//! # What it does not see
+//!
+//! Real sockets, `spawn_blocking`, and wake-ups that come from threads off the timeline: hold an
+//! inhibitor ([`Clock::inhibit`]) while something of that kind is under way, else time moves on
+//! without it, or the runtime is told that it is in a deadlock. `tokio::time` is off in this
+//! runtime, and says so when it is used; [`paused_runtime`] is for code that needs it.
+
+mod paused;
+
+pub use paused::paused_runtime;
+
+use crate::ambient::current;
+use crate::clock::{Clock, Stuck, Wait};
+use crate::task::Driver;
+use std::fmt;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// A current-thread runtime as the participant of this thread.
+///
+/// # Errors
+///
+/// When tokio cannot make a runtime.
+pub fn runtime() -> io::Result<Runtime> {
+    Runtime::new(current())
+}
+
+/// A current-thread tokio runtime on the timeline; see [`runtime`].
+pub struct Runtime {
+    inner: ::tokio::runtime::Runtime,
+    shared: Arc<Shared>,
+}
+
+impl Runtime {
+    /// A runtime as the participant of `clock`. Block on it only on a thread that runs as this
+    /// participant.
+    ///
+    /// # Errors
+    ///
+    /// When tokio cannot make a runtime.
+    pub fn new(clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let shared = Shared::new(clock, None);
+        let (parking, unparking) = (Arc::clone(&shared), Arc::clone(&shared));
+        let inner = ::tokio::runtime::Builder::new_current_thread()
+            .on_thread_park(move || parking.park())
+            .on_thread_unpark(move || unparking.unpark())
+            .build()?;
+        Ok(Runtime { inner, shared })
+    }
+
+    /// Runs a future, and what it spawns, until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`Stuck`] when nothing can ever wake any task again, or the wait was ended from outside. The
+    /// future is dropped then; spawned tasks stay in the runtime.
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
+        let _driving = self.shared.driver.install();
+        if let Some(follow) = &self.shared.follow {
+            let _entered = self.inner.enter();
+            follow.start(&*self.shared.clock);
+        }
+        let future = pin!(future);
+        self.inner.block_on(Watched { future, shared: &self.shared })
+    }
+
+    /// The tokio runtime itself: to spawn tasks on it from outside.
+    pub fn handle(&self) -> &::tokio::runtime::Handle {
+        self.inner.handle()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("driver", &self.shared.driver).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    driver: Arc<Driver>,
+    clock: Arc<dyn Clock>,
+    /// Wakes the future of `block_on`, to end it when the timeline is stuck.
+    main: Mutex<Option<Waker>>,
+    stuck: Mutex<Option<Stuck>>,
+    /// For a runtime whose own clock leads.
+    follow: Option<paused::Follow>,
+}
+
+impl Shared {
+    fn new(clock: Arc<dyn Clock>, follow: Option<paused::Follow>) -> Arc<Self> {
+        Arc::new(Shared {
+            driver: Driver::new(Arc::clone(&clock)),
+            clock,
+            main: Mutex::new(None),
+            stuck: Mutex::new(None),
+            follow,
+        })
+    }
+
+    fn park(self: &Arc<Self>) {
+        let waker = Waker::from(Arc::new(Due(Arc::clone(self))));
+        let what = format_args!("all tasks of a tokio runtime wait");
+        let deadline = self.driver.next_deadline();
+        self.clock.park(Wait { deadline, on: &[], what: &what }, &waker);
+    }
+
+    fn unpark(&self) {
+        if let Err(stuck) = self.clock.unpark() {
+            self.end(stuck);
+        }
+        self.driver.fire_due();
+    }
+
+    /// Ends the future of `block_on` with an error.
+    fn end(&self, stuck: Stuck) {
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some(stuck);
+        self.wake_main();
+    }
+
+    fn wake_main(&self) {
+        let main = self.main.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(main) = main {
+            main.wake();
+        }
+    }
+}
+
+/// Woken by the timeline when the wait of the parked runtime has ended.
+struct Due(Arc<Shared>);
+
+impl Wake for Due {
+    fn wake(self: Arc<Self>) {
+        // Without a task to wake, the wait has ended because it is stuck or was roused; the
+        // runtime's thread must come out of its park to see which.
+        if self.0.driver.fire_due() == 0 {
+            self.0.wake_main();
+        }
+    }
+}
+
+/// The future of `block_on`, ended early when the timeline is stuck.
+struct Watched<'a, F> {
+    future: Pin<&'a mut F>,
+    shared: &'a Shared,
+}
+
+impl<F: Future> Future for Watched<'_, F> {
+    type Output = Result<F::Output, Stuck>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let stuck = self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(stuck) = stuck {
+            return Poll::Ready(Err(stuck));
+        }
+        {
+            let mut main = self.shared.main.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *main {
+                Some(waker) => waker.clone_from(task.waker()),
+                None => *main = Some(task.waker().clone()),
+            }
+        }
+        let polled = self.future.as_mut().poll(task).map(Ok);
+        if let (Poll::Pending, Some(follow)) = (&polled, &self.shared.follow) {
+            follow.poll_next(&self.shared.driver, task);
+        }
+        polled
+    }
+}

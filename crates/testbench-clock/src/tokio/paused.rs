@@ -1,0 +1,120 @@
+//! A driver for code that calls `tokio::time`: the timeline follows tokio's own paused clock.
+
+use super::{Runtime, Shared};
+use crate::ambient::current;
+use crate::clock::{Clock, Stuck, Wait};
+use crate::task::Driver;
+use ::tokio::time::{Instant, Sleep, sleep_until};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A current-thread runtime whose `tokio::time` is paused, and whose participant follows it:
+/// **grained to a millisecond**, as tokio's timers are.
+///
+/// For code under test that calls `tokio::time` itself. Where it need not, [`runtime`](super::runtime)
+/// is exact. Waits of [`task`](crate::task) work here too, rounded up to tokio's next millisecond.
+///
+/// tokio moves its clock by itself when all of its tasks wait; the timeline is moved to the same
+/// instant before any of them runs on, stopping at every deadline of others on the way. The other
+/// direction does not exist: a blocking [`sleep`](crate::sleep) inside of a task moves the timeline
+/// and not tokio's clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, instant_now};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let runtime = testbench_clock::tokio::paused_runtime()?;
+/// runtime.block_on(tokio::time::sleep(Duration::from_secs(3600)))?;
+/// assert_eq!(instant_now().since_origin().as_secs(), 3600);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// When tokio cannot make a runtime.
+pub fn paused_runtime() -> io::Result<Runtime> {
+    let shared = Shared::new(current(), Some(Follow::default()));
+    let unparking = Arc::clone(&shared);
+    let parking = Arc::clone(&shared);
+    let inner = ::tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .on_thread_park(move || parking.plan())
+        .on_thread_unpark(move || {
+            if let Err(stuck) = unparking.catch_up() {
+                unparking.end(stuck);
+            }
+        })
+        .build()?;
+    Ok(Runtime { inner, shared })
+}
+
+/// How the timeline follows tokio's clock.
+#[derive(Default)]
+pub(super) struct Follow {
+    /// Instants of both clocks that are the same.
+    origin: OnceLock<(Instant, crate::MonoTime)>,
+    /// A timer of tokio's for the earliest of our own.
+    next: Mutex<Option<Pin<Box<Sleep>>>>,
+}
+
+impl Follow {
+    /// Takes the present instants of both clocks as the same.
+    pub(super) fn start(&self, clock: &dyn Clock) {
+        self.origin.get_or_init(|| (Instant::now(), clock.mono()));
+    }
+
+    /// Has tokio wake the future of `block_on` when the earliest of our own timers is due.
+    pub(super) fn poll_next(&self, driver: &Driver, task: &mut Context<'_>) {
+        let Some((instant, mono)) = self.origin.get() else { return };
+        let deadline = driver.next_deadline().map(|at| *instant + at.duration_since(*mono));
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        match (deadline, &mut *next) {
+            (None, _) => *next = None,
+            (Some(at), Some(sleep)) if sleep.deadline() == at => {}
+            (Some(at), Some(sleep)) => sleep.as_mut().reset(at),
+            (Some(at), none) => *none = Some(Box::pin(sleep_until(at))),
+        }
+        if let Some(sleep) = &mut *next {
+            // Ready or not, it is looked at again at the next poll.
+            let _: Poll<()> = sleep.as_mut().poll(task);
+        }
+    }
+
+    fn is_planned(&self, driver: &Driver) -> bool {
+        let planned = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let planned = planned.as_ref().map(|sleep| sleep.deadline());
+        let wanted = driver.next_deadline();
+        let Some((instant, mono)) = self.origin.get() else { return true };
+        planned == wanted.map(|at| *instant + at.duration_since(*mono))
+    }
+}
+
+impl Shared {
+    /// Before tokio parks: lets the future of `block_on` set a timer, if one is missing.
+    fn plan(&self) {
+        let planned = self.follow.as_ref().is_none_or(|follow| follow.is_planned(&self.driver));
+        if !planned {
+            self.wake_main();
+        }
+    }
+
+    /// After tokio's clock has moved: moves the timeline to the same instant.
+    pub(super) fn catch_up(&self) -> Result<(), Stuck> {
+        let Some((instant, mono)) = self.follow.as_ref().and_then(|f| f.origin.get()) else {
+            return Ok(());
+        };
+        let passed: Duration = Instant::now().saturating_duration_since(*instant);
+        let deadline = mono.saturating_add(passed);
+        if self.clock.mono() < deadline {
+            let what = format_args!("following tokio's paused clock");
+            self.clock.wait(Wait { deadline: Some(deadline), on: &[], what: &what })?;
+        }
+        self.driver.fire_due();
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! tokio's own behaviours of time, on a runtime of ours: exact where tokio rounds to a millisecond.
+#![cfg(feature = "tokio")]
+
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+use testbench_clock::task::{interval, notified, sleep_async, sleep_until_async, timeout};
+use testbench_clock::tokio::runtime;
+use testbench_clock::{
+    Clock, Context, FutureExt, MockClock, MonoTime, Signal, Stuck, instant_now, sleep, thread,
+};
+
+const fn ns(n: u64) -> Duration {
+    Duration::from_nanos(n)
+}
+
+/// Runs a future on a clock and a runtime of its own.
+fn run<T>(future: impl Future<Output = T>) -> (T, u64) {
+    let _installed = MockClock::builder().build().install();
+    let output = runtime().unwrap().block_on(future).unwrap();
+    (output, instant_now().nanos())
+}
+
+fn now_ns() -> u64 {
+    instant_now().nanos()
+}
+
+#[test]
+fn a_sleep_takes_exactly_its_time() {
+    for d in [0, 1, 999, 1_000_001, 86_400_000_000_000] {
+        assert_eq!(run(async move { sleep_async(ns(d)).await }), ((), d));
+    }
+}
+
+#[test]
+fn an_immediate_sleep_is_ready_at_the_first_poll() {
+    run(async {
+        let mut sleep = pin!(sleep_until_async(instant_now()));
+        let ready = std::future::poll_fn(|task| Poll::Ready(sleep.as_mut().poll(task))).await;
+        assert!(ready.is_ready());
+    });
+}
+
+#[test]
+fn a_pending_sleep_can_be_reset_to_earlier_and_later() {
+    run(async {
+        for (first, second) in [(100, 300), (300, 100)] {
+            let start = now_ns();
+            let at = |n| MonoTime::from_nanos(start + n);
+            let mut sleep = sleep_until_async(at(first));
+            assert!(timeout(ns(10), &mut sleep).await.is_err());
+            sleep.reset(at(second));
+            sleep.await;
+            assert_eq!(now_ns() - start, second);
+        }
+    });
+}
+
+#[test]
+fn tasks_wake_in_the_order_of_their_deadlines_then_of_registration() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    run(async {
+        let tasks: Vec<_> = [30, 10, 20, 10, 30]
+            .into_iter()
+            .enumerate()
+            .map(|(i, d)| {
+                let order = Arc::clone(&order);
+                tokio::spawn(async move {
+                    sleep_async(ns(d)).await;
+                    order.lock().unwrap().push((now_ns(), i));
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(*order.lock().unwrap(), [(10, 1), (10, 3), (20, 2), (30, 0), (30, 4)]);
+}
+
+#[test]
+fn a_dropped_sleep_moves_nothing() {
+    let ((), at) = run(async {
+        drop(timeout(ns(1_000), sleep_async(ns(500))));
+        let mut long = Box::pin(sleep_async(ns(1_000_000)));
+        assert!(timeout(ns(5), &mut long).await.is_err());
+        drop(long);
+        sleep_async(ns(10)).await;
+    });
+    assert_eq!(at, 15);
+}
+
+#[test]
+fn timeouts() {
+    let ((), at) = run(async {
+        assert_eq!(timeout(ns(100), async { 7 }).await, Ok(7));
+        assert!(timeout(ns(100), pending::<()>()).await.is_err());
+        // Both at the same instant: the future wins.
+        assert_eq!(timeout(ns(50), sleep_async(ns(50))).await, Ok(()));
+        // Nested: the shorter one ends first, whichever is outside.
+        let inner = timeout(ns(10), pending::<()>());
+        assert!(timeout(ns(20), inner).await.unwrap().is_err());
+        let inner = timeout(ns(20), pending::<()>());
+        assert!(timeout(ns(10), inner).await.is_err());
+        // One past the range of the clock never ends the future.
+        assert_eq!(timeout(Duration::MAX, sleep_async(ns(1))).await, Ok(()));
+    });
+    assert_eq!(at, 100 + 50 + 10 + 10 + 1);
+}
+
+#[test]
+fn an_interval_does_not_drift_and_catches_up() {
+    let (ticks, _) = run(async {
+        let mut interval = interval(ns(10));
+        let mut ticks = Vec::new();
+        for i in 0..6 {
+            let planned = interval.tick().await.nanos();
+            ticks.push((planned, now_ns()));
+            if i == 1 {
+                sleep_async(ns(25)).await;
+            }
+        }
+        ticks
+    });
+    assert_eq!(ticks, [(0, 0), (10, 10), (20, 35), (30, 35), (40, 40), (50, 50)]);
+}
+
+#[test]
+fn many_tasks_with_the_same_and_with_other_deadlines() {
+    let ((), at) = run(async {
+        let tasks: Vec<_> = (0..10_000_u64)
+            .map(|i| tokio::spawn(async move { sleep_async(ns(1 + i * 7919 % 1000)).await }))
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(at, 1000);
+}
+
+#[test]
+fn tasks_that_talk_are_not_idle() {
+    let ((), at) = run(async {
+        let (send, mut receive) = tokio::sync::mpsc::channel(1);
+        let producer = tokio::spawn(async move {
+            for i in 0..5 {
+                sleep_async(ns(10)).await;
+                send.send(i).await.unwrap();
+            }
+        });
+        let mut got = Vec::new();
+        while let Some(i) = receive.recv().await {
+            got.push((now_ns(), i));
+            tokio::task::yield_now().await;
+        }
+        producer.await.unwrap();
+        assert_eq!(got, [(10, 0), (20, 1), (30, 2), (40, 3), (50, 4)]);
+    });
+    assert_eq!(at, 50);
+}
+
+#[test]
+fn a_runtime_that_nothing_can_wake_is_a_deadlock() {
+    let _installed = MockClock::builder().name("async main").build().install();
+    let runtime = runtime().unwrap();
+    let stuck = runtime.block_on(async {
+        sleep_async(ns(5)).await;
+        pending::<()>().await;
+    });
+    let Err(Stuck::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
+    assert_eq!(report.to_string(), "  `async main`: all tasks of a tokio runtime wait");
+    assert_eq!(now_ns(), 5);
+    // It can be used again, and so can its clock.
+    runtime.block_on(sleep_async(ns(5))).unwrap();
+    assert_eq!(now_ns(), 10);
+}
+
+#[test]
+fn a_runtime_and_threads_share_one_timeline() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let heard = Signal::new();
+    let (listener, notifier) = (heard.listen(), heard.clone());
+    let other = thread::spawn(move || {
+        sleep(ns(30));
+        notifier.notify();
+        sleep(ns(100));
+        now_ns()
+    });
+    let runtime = runtime().unwrap();
+    let seen = runtime.block_on(async {
+        sleep_async(ns(10)).await;
+        let first = now_ns();
+        timeout(ns(1_000), notified(listener)).await.unwrap();
+        let second = now_ns();
+        sleep_async(ns(50)).await;
+        [first, second, now_ns()]
+    });
+    assert_eq!(seen.unwrap(), [10, 30, 80]);
+    assert_eq!(other.join().unwrap(), 130);
+    assert_eq!(clock.mono().nanos(), 130);
+}
+
+#[test]
+fn two_runtimes_on_two_threads_interleave_the_same_way_every_time() {
+    let trace = || {
+        let _installed = MockClock::builder().build().install();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for (name, step) in [('a', 3), ('b', 2)] {
+                let order = Arc::clone(&order);
+                scope.spawn(move || {
+                    let runtime = runtime().unwrap();
+                    runtime
+                        .block_on(async {
+                            for _ in 0..10 {
+                                sleep_async(ns(step)).await;
+                                order.lock().unwrap().push((now_ns(), name));
+                            }
+                        })
+                        .unwrap();
+                });
+            }
+        });
+        let order = order.lock().unwrap().clone();
+        order
+    };
+    let first = trace();
+    assert!(first.is_sorted(), "{first:?}");
+    assert_eq!(first.last(), Some(&(30, 'a')));
+    for _ in 0..50 {
+        assert_eq!(trace(), first);
+    }
+}
+
+#[test]
+fn a_task_with_a_context_of_its_own_still_has_its_driver() {
+    let outer = MockClock::builder().build();
+    let context = {
+        let _installed = outer.install();
+        Context::capture()
+    };
+    let ((), at) = run(async {
+        let sleep = sleep_async(ns(7));
+        async move { sleep.await }.with_context(context).await;
+    });
+    assert_eq!(at, 7);
+}
+
+#[test]
+#[should_panic(expected = "`testbench_clock::task::block_on`")]
+fn a_sleep_without_a_driver_names_both_drivers() {
+    let _installed = MockClock::builder().build().install();
+    let plain = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    plain.block_on(sleep_async(ns(1)));
+}
+
+#[test]
+fn the_real_clock_drives_a_runtime_too() {
+    let start = instant_now();
+    let runtime = runtime().unwrap();
+    runtime.block_on(sleep_async(Duration::from_millis(20))).unwrap();
+    assert!(instant_now().duration_since(start) >= Duration::from_millis(20));
+}
+
+#[test]
+fn a_paused_runtime_leads_and_the_timeline_follows_by_the_millisecond() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let other = thread::spawn(|| {
+        sleep(Duration::from_millis(1_500));
+        now_ns()
+    });
+    let runtime = testbench_clock::tokio::paused_runtime().unwrap();
+    let seen = runtime.block_on(async {
+        let start = tokio::time::Instant::now();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let first = (start.elapsed().as_millis(), now_ns());
+        let late = tokio::spawn(async {
+            sleep_async(Duration::from_micros(2_500)).await;
+            now_ns()
+        });
+        (first, late.await.unwrap())
+    });
+    assert_eq!(seen.unwrap(), ((2_000, 2_000_000_000), 2_003_000_000));
+    assert_eq!(other.join().unwrap(), 1_500_000_000);
+}

@@ -1,0 +1,193 @@
+//! What a session is made of, as one value that every thread of the session shares.
+//!
+//! [`Session`](crate::Session) is the guard that installs it; this is what is installed. All that
+//! lies below the edge of a public call gets it as an argument.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use testbench_clock::{Clock, Ended, Lifetime, Lookup, RandomStream, Scope, Seed};
+use testbench_wasi::{Cancel, Limits};
+
+use crate::files::Files;
+use crate::report::SpawnRecord;
+use crate::toolchain::Toolchain;
+use crate::Policy;
+
+/// The key under which the session of a thread is found.
+pub(crate) static SESSION: Scope<Bench> = Scope::new("session");
+
+/// The session of this thread.
+pub(crate) fn current() -> Lookup<Bench> {
+    SESSION.get()
+}
+
+/// Everything a spawn needs to know.
+pub(crate) struct Bench {
+    pub(crate) name: String,
+    pub(crate) seed: Seed,
+    pub(crate) toolchain: Toolchain,
+    pub(crate) files: Files,
+    pub(crate) policies: BTreeMap<OsString, Policy>,
+    pub(crate) unmatched: Policy,
+    /// What every guest finds in its environment, ordered by key.
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) limits: Limits,
+    pub(crate) lifetime: Lifetime,
+    /// Ends every guest of the session.
+    pub(crate) cancel: Cancel,
+    state: Mutex<State>,
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    spawns: Vec<SpawnRecord>,
+    /// How often each program was started, which is part of the name of its random stream.
+    starts: BTreeMap<OsString, u64>,
+    /// How many guests run now.
+    running: usize,
+    started: u32,
+}
+
+/// One spawn between its start and its end.
+pub(crate) struct Ticket {
+    /// Its place in the order of spawns, from 1.
+    pub(crate) sequence: u32,
+    /// Its process id.
+    pub(crate) id: u32,
+    /// How often the program had been started before, in this session.
+    occurrence: u64,
+}
+
+/// The largest process id of Linux. Ids of guests are larger, so that a stray `kill(id)` hits no
+/// process.
+const NATIVE_PID_MAX: u32 = 4_194_304;
+
+impl Bench {
+    #[expect(clippy::too_many_arguments, reason = "all of it is plain configuration")]
+    pub(crate) fn new(
+        name: String,
+        seed: Seed,
+        toolchain: Toolchain,
+        files: Files,
+        (policies, unmatched): (BTreeMap<OsString, Policy>, Policy),
+        env: BTreeMap<OsString, OsString>,
+        limits: Limits,
+        lifetime: Lifetime,
+    ) -> Bench {
+        Bench {
+            name,
+            seed,
+            toolchain,
+            files,
+            policies,
+            unmatched,
+            env,
+            limits,
+            lifetime,
+            cancel: Cancel::new(),
+            state: Mutex::default(),
+            idle: Condvar::new(),
+        }
+    }
+
+    /// Counts a spawn of `program`.
+    pub(crate) fn ticket(&self, program: &OsStr) -> Ticket {
+        let mut state = self.state();
+        state.started += 1;
+        let sequence = state.started;
+        let starts = state.starts.entry(program.to_owned()).or_default();
+        *starts += 1;
+        let occurrence = *starts;
+        Ticket { sequence, id: NATIVE_PID_MAX.saturating_add(sequence), occurrence }
+    }
+
+    /// The random stream of a spawn. It is named by the program and by how often that was started
+    /// before, so that a spawn of something else in between changes nobody's bytes.
+    pub(crate) fn random(&self, program: &OsStr, ticket: &Ticket) -> RandomStream {
+        let program = program.as_encoded_bytes().escape_ascii();
+        self.seed.stream(&format!("{program}#{}", ticket.occurrence))
+    }
+
+    /// Counts a guest as running until the returned value drops, so that the end of the session
+    /// waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the session has ended already.
+    pub(crate) fn run(&self) -> Result<Running<'_>, Ended> {
+        let mut state = self.state();
+        // Looked at under the lock: whoever ends the lifetime takes the lock afterwards, and so
+        // either sees this guest or is seen here.
+        if let Some(ended) = self.lifetime.ended() {
+            return Err(ended);
+        }
+        state.running += 1;
+        Ok(Running { bench: self })
+    }
+
+    /// Ends every guest that runs on other threads, and waits until they are gone. Call it after
+    /// the lifetime has ended.
+    pub(crate) fn stop_running(&self, clock: &dyn Clock) {
+        if self.state().running == 0 {
+            return;
+        }
+        self.cancel.cancel(format!("its session `{}` has ended", self.name));
+        // Their threads may need the timeline's turn to notice.
+        let _outside = clock.external(&"waiting for the guests of an ended session");
+        let mut state = self.state();
+        while state.running > 0 {
+            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn record(&self, record: SpawnRecord) {
+        self.state().spawns.push(record);
+    }
+
+    /// What was spawned so far, in the order of the starts.
+    pub(crate) fn spawns(&self) -> Vec<SpawnRecord> {
+        let mut spawns = self.state().spawns.clone();
+        spawns.sort_by_key(|spawn| spawn.sequence);
+        spawns
+    }
+
+    /// The state is a log and some counters: whole after every statement, so whatever panicked
+    /// while holding the lock left it usable.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bench").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// See [`Bench::run`].
+pub(crate) struct Running<'a> {
+    bench: &'a Bench,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.bench.state().running -= 1;
+        self.bench.idle.notify_all();
+    }
+}
+
+/// Spawns by [`Command`](crate::Command) on threads without a session, in the whole process.
+static UNATTRIBUTED: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn count_unattributed() {
+    UNATTRIBUTED.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) fn unattributed() -> u64 {
+    UNATTRIBUTED.load(Ordering::Relaxed)
+}

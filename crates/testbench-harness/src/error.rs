@@ -1,0 +1,194 @@
+//! What keeps a spawn from starting, as one typed error that travels inside [`io::Error`].
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use testbench_clock::Stuck;
+use testbench_overlay::Errno;
+use testbench_wasi::{ModuleError, StartError};
+
+use crate::Refusal;
+
+/// Why a spawn in a session did not start.
+///
+/// [`Command`](crate::Command) returns it inside an [`io::Error`] whose kind is that which a real
+/// start would give; [`SpawnError::of`] gets it back.
+///
+/// ```
+/// use testbench_harness::{Command, Refusal, SpawnError, Testbench};
+///
+/// let _session = Testbench::builder().build()?.enter();
+/// let error = Command::new("git").output().unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+/// assert!(matches!(SpawnError::of(&error), Some(SpawnError::Refused(Refusal::NotFound(_)))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The route says that nothing is to be started.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The module of that name cannot be run.
+    #[error("`{}` cannot be run: {source}", program.display())]
+    Module {
+        /// The program, as it was called.
+        program: OsString,
+        /// What is wrong with the module.
+        source: ModuleError,
+    },
+    /// The module is sound, yet the guest could not be set up.
+    #[error("`{}` could not be started: {source}", program.display())]
+    Start {
+        /// The program, as it was called.
+        program: OsString,
+        /// What went wrong.
+        source: StartError,
+    },
+    /// The working directory cannot be entered.
+    #[error("`{}` was not started: {source}", program.display())]
+    CurrentDir {
+        /// The program, as it was called.
+        program: OsString,
+        /// Why not.
+        source: CurrentDirError,
+    },
+    /// A name, a directory or a stream that cannot be passed to any program.
+    #[error("`{}` was not started: {source}", program.display())]
+    Input {
+        /// The program, as it was called.
+        program: OsString,
+        /// Which one, and what is wrong with it.
+        source: InputError,
+    },
+    /// The host does not start the native program.
+    #[error("`{}` could not be started as a native program: {source}", program.display())]
+    Native {
+        /// The program, as it was called.
+        program: OsString,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// The session's clock could not be moved by the time that a native child took.
+    #[error("`{}` ended, but the clock could not follow: {source}", program.display())]
+    Clock {
+        /// The program, as it was called.
+        program: OsString,
+        /// The clock's answer.
+        source: Stuck,
+    },
+}
+
+/// Why a working directory cannot be entered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CurrentDirError {
+    /// It lies outside of everything the session shows.
+    #[error(
+        "its current_dir `{}` is outside of the overlay's root `{}`; a path outside is never \
+         looked up on the disk (show a directory read-only with `.passthrough(dir)`)",
+        dir.display(), root.display()
+    )]
+    Outside {
+        /// As it was given.
+        dir: PathBuf,
+        /// The overlay's root on the host.
+        root: PathBuf,
+    },
+    /// The session shows no files at all.
+    #[error(
+        "its current_dir is `{}`, but the session has no files; \
+         give it a directory with `.overlay(dir)`",
+        dir.display()
+    )]
+    NoFiles {
+        /// As it was given.
+        dir: PathBuf,
+    },
+    /// It is inside, but cannot be entered: missing, a file, or a link that leads outside.
+    #[error("its current_dir `{}` cannot be entered: {errno}", dir.display())]
+    Enter {
+        /// As it was given.
+        dir: PathBuf,
+        /// The overlay's answer.
+        errno: Errno,
+    },
+}
+
+/// What cannot be passed to a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// No program can be called by a name with a NUL byte in it.
+    #[error("its name contains a NUL byte")]
+    NulInProgram,
+    /// A NUL byte in `current_dir`.
+    #[error("its current_dir {dir:?} contains a NUL byte")]
+    NulInCurrentDir {
+        /// As it was given.
+        dir: PathBuf,
+    },
+    /// `stdout` or `stderr` set to bytes.
+    #[error("its {stream} is set to bytes, which only stdin can be")]
+    BytesAsOutput {
+        /// `stdout` or `stderr`.
+        stream: &'static str,
+    },
+}
+
+impl SpawnError {
+    /// The typed error inside what [`Command`](crate::Command) returned, if it comes from a
+    /// session.
+    pub fn of(error: &io::Error) -> Option<&SpawnError> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// The status with which a shell reports this: 127 when the program was not found, 126 when
+    /// it was but cannot be run.
+    pub fn shell_status(&self) -> i32 {
+        match self.kind() {
+            io::ErrorKind::NotFound => 127,
+            _ => 126,
+        }
+    }
+
+    /// The kind of the [`io::Error`] that carries it. A module that cannot be run is
+    /// [`io::ErrorKind::InvalidData`]: std has no stable kind for `ENOEXEC`.
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            SpawnError::Refused(refusal) => refusal.kind(),
+            SpawnError::Module { source, .. } => module_kind(source),
+            SpawnError::Start { source: StartError::Module(source), .. } => module_kind(source),
+            SpawnError::Start { source, .. } => match source {
+                StartError::NulInArgument { .. } | StartError::Environment { .. } => {
+                    io::ErrorKind::InvalidInput
+                }
+                _ => io::ErrorKind::Other,
+            },
+            SpawnError::CurrentDir { source, .. } => match source {
+                CurrentDirError::Enter { errno, .. } => io::Error::from(*errno).kind(),
+                CurrentDirError::Outside { .. } | CurrentDirError::NoFiles { .. } => {
+                    io::ErrorKind::PermissionDenied
+                }
+            },
+            SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
+            SpawnError::Native { source, .. } => source.kind(),
+            SpawnError::Clock { .. } => io::ErrorKind::Deadlock,
+        }
+    }
+}
+
+impl From<SpawnError> for io::Error {
+    fn from(error: SpawnError) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+fn module_kind(error: &ModuleError) -> io::ErrorKind {
+    match error {
+        ModuleError::Missing { .. } => io::ErrorKind::NotFound,
+        ModuleError::Unreadable { source, .. } => source.kind(),
+        _ => io::ErrorKind::InvalidData,
+    }
+}

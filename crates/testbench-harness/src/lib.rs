@@ -1,0 +1,96 @@
+//! A test bench for code that starts other programs.
+//!
+//! Inside a [`Session`] a spawn of `<program>` runs `<toolchain>/<program>.wasm` in this process:
+//! on a clock that stands still until somebody waits, and on a copy-on-write overlay of a real
+//! directory. At the end there is a diff to look at, and the directory is as it was.
+//!
+//! ```
+//! use std::time::Duration;
+//! use testbench_harness::{Command, Testbench, Toolchain, assert_overlay_snapshot};
+//!
+//! let dir = tempfile::tempdir()?;
+//! std::fs::write(dir.path().join("in.txt"), "pear\napple\n")?;
+//!
+//! let session = Testbench::builder()
+//!     .overlay(dir.path()) // written to in memory only
+//!     .toolchain(Toolchain::builtin()) // or a directory of your own .wasm files
+//!     .build()?
+//!     .enter();
+//!
+//! // `Command` is std's, but these two run as WebAssembly, in this process.
+//! assert!(Command::new("sort").args(["-o", "out.txt", "in.txt"]).status()?.success());
+//! assert!(Command::new("sleep").arg("1h").status()?.success());
+//!
+//! assert_overlay_snapshot!(session, @r"
+//! A out.txt
+//! ");
+//! let report = session.finish()?;
+//! assert_eq!(report.virtual_time, Duration::from_secs(3600)); // and no time has passed
+//! assert!(!dir.path().join("out.txt").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//!
+//! [`Command`] looks for the session of its thread: the only thing that is read from the
+//! surroundings. [`Command::route`] says what will happen without doing it, as a [`Route`]; one
+//! `match` does it. A guest gets the session's clock, files, seed and limits, and nothing else.
+//! What was started and how it ended is in the [`Report`].
+//!
+//! On a thread without a session, [`Command`] is [`std::process::Command`], so tests with and
+//! without one run side by side. Nothing global to the process is changed.
+//!
+//! # Defaults
+//!
+//! | | inside a session | without a session on this thread |
+//! | --- | --- | --- |
+//! | clock | paused at 2000-01-01T00:00:00Z ([`real_clock`] opts out) | real |
+//! | seed | 0 | - |
+//! | environment of a guest | empty plus [`pass_env`], [`env`] and what the command sets, `TZ=UTC` | as std |
+//! | stdin | empty for `output` and `status` alike | as std |
+//! | network | refused | as std |
+//! | program not in the toolchain | [`NotFound`] (127) | as std |
+//! | watchdog | 60 s of real time for each guest | none |
+//!
+//! [`real_clock`]: TestbenchBuilder::real_clock
+//! [`pass_env`]: TestbenchBuilder::pass_env
+//! [`env`]: TestbenchBuilder::env
+//! [`NotFound`]: std::io::ErrorKind::NotFound
+//!
+//! # Where to begin reading
+//!
+//! `command.rs` is the edge, `route.rs` the decision, `spawn.rs` the one `match` on it, and
+//! `testbench.rs` shows what a session is made of.
+#![forbid(unsafe_code)]
+
+mod bench;
+#[cfg(feature = "guests")]
+mod builtin;
+mod command;
+mod compat;
+mod error;
+mod files;
+#[cfg(feature = "insta")]
+#[doc(hidden)]
+pub mod insta;
+mod native;
+mod report;
+mod route;
+mod session;
+mod spawn;
+mod sys;
+mod testbench;
+mod toolchain;
+
+pub use command::{Command, Run, Stdio};
+pub use compat::intercept_spawn;
+pub use error::{CurrentDirError, InputError, SpawnError};
+pub use report::{Leaks, Report, SpawnRecord};
+pub use route::{Policy, Refusal, Route, Unmatched};
+pub use session::{FinishError, Session};
+pub use testbench::{BuildError, SessionClock, Testbench, TestbenchBuilder};
+pub use toolchain::{Tool, Toolchain, ToolchainSource};
+
+#[cfg(feature = "insta")]
+#[doc(hidden)]
+pub use ::insta as __insta;

@@ -1,0 +1,67 @@
+//! What a session tells at its end.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use testbench_clock::Lifetime;
+use testbench_overlay::Diff;
+use testbench_wasi::Exit;
+
+use crate::Route;
+
+/// What a [`Session`](crate::Session) did, from [`finish`](crate::Session::finish).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The session's name.
+    pub name: String,
+    /// What changed in the overlay; empty for a session without one.
+    pub diff: Diff,
+    /// Every spawn, in the order of the starts, refused ones included.
+    pub spawns: Vec<SpawnRecord>,
+    /// What went past the session.
+    pub leaks: Leaks,
+    /// How far the session's clock moved from its start to its end.
+    pub virtual_time: Duration,
+    pub(crate) hidden_paths: Vec<PathBuf>,
+}
+
+/// One spawn of a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SpawnRecord {
+    /// Its place in the order of the starts, from 1.
+    pub sequence: u32,
+    /// The program, as it was called.
+    pub program: OsString,
+    /// Its arguments, without its own name.
+    pub args: Vec<OsString>,
+    /// Which way it went.
+    pub route: Route,
+    /// How it ended; `None` if it did not start.
+    pub status: Option<ExitStatus>,
+    /// How exactly the guest ended; `None` if it was none, or did not start.
+    pub exit: Option<Exit>,
+    /// How far its clock moved.
+    pub virtual_time: Duration,
+}
+
+/// What went past a session while it was there.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Leaks {
+    /// Spawns by [`Command`](crate::Command) in this process, during this session, on threads that
+    /// had no session. They may belong to another test, or to a thread that was started without
+    /// [`Context::capture`](testbench_clock::Context::capture).
+    pub unattributed_spawns: u64,
+    pub(crate) lifetime: Lifetime,
+}
+
+impl Leaks {
+    /// How often the session's clock was used after the session's end, until now.
+    pub fn late_clock_uses(&self) -> u64 {
+        self.lifetime.late_uses()
+    }
+}

@@ -1,0 +1,167 @@
+//! [`Session`]: a bench that is installed on this thread.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use testbench_clock::{Clock, Guard, MonoTime};
+use testbench_overlay::{Diff, Overlay, OverlayError};
+
+use crate::bench::{self, Bench};
+use crate::report::{Leaks, Report, SpawnRecord};
+use crate::{Command, Route, route};
+
+/// Keeps a [`Testbench`](crate::Testbench) installed on this thread: clock, overlay, toolchain and
+/// spawns.
+///
+/// It ends with [`finish`](Session::finish), or when it drops. Either way the guests that still
+/// run on other threads are ended first, and whoever entered a
+/// [`Context`](testbench_clock::Context) captured in the session gets the error "session NAME
+/// ended at FILE:LINE" from then on; nothing ever falls through to the real disk.
+///
+/// Sessions nest, the inner one being seen, and those of different threads know nothing of each
+/// other.
+#[must_use = "the session ends as soon as this is dropped"]
+pub struct Session {
+    bench: Arc<Bench>,
+    clock: Arc<dyn Clock>,
+    began: MonoTime,
+    unattributed_before: u64,
+    /// One for each key; the last one to drop ends the lifetime.
+    guards: Vec<Guard>,
+}
+
+impl Session {
+    #[track_caller]
+    pub(crate) fn enter(bench: Bench, clock: Arc<dyn Clock>) -> Session {
+        let lifetime = bench.lifetime.clone();
+        let bench = Arc::new(bench);
+        let mut guards = Vec::with_capacity(4);
+        guards.push(testbench_clock::ambient::install_for(clock.clone(), &lifetime));
+        if let Some(overlay) = bench.files.overlay() {
+            guards.push(testbench_overlay::install_with(overlay.clone(), &lifetime));
+        }
+        let toolchain = bench.toolchain.first();
+        guards.push(testbench_wasi::install_toolchain_for(toolchain, &lifetime));
+        guards.push(bench::SESSION.install(bench.clone(), &lifetime).owning(lifetime));
+        let began = clock.mono();
+        Session { bench, clock, began, unattributed_before: bench::unattributed(), guards }
+    }
+
+    /// The session's name, by default that of the thread, which in a test is the test's.
+    pub fn name(&self) -> &str {
+        &self.bench.name
+    }
+
+    /// The session's clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The session's overlay, if it has one.
+    pub fn overlay(&self) -> Option<&Arc<Overlay>> {
+        self.bench.files.overlay()
+    }
+
+    /// The real directory under the overlay, as it was given.
+    pub fn root(&self) -> Option<&Path> {
+        self.bench.files.overlay_root()
+    }
+
+    /// What has changed in the overlay so far; empty without one.
+    ///
+    /// # Errors
+    ///
+    /// When the real directory changed underneath, or cannot be read.
+    pub fn diff(&self) -> Result<Diff, OverlayError> {
+        diff_of(&self.bench)
+    }
+
+    /// What was spawned so far, in the order of the starts.
+    pub fn spawns(&self) -> Vec<SpawnRecord> {
+        self.bench.spawns()
+    }
+
+    /// What a start of `command` in this session would run. Starts nothing.
+    pub fn resolve(&self, command: &Command) -> Route {
+        route::resolve(&self.bench, command)
+    }
+
+    /// Ends the session and says what it did.
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError`]; the session has ended nevertheless.
+    #[track_caller]
+    pub fn finish(mut self) -> Result<Report, FinishError> {
+        self.bench.lifetime.end();
+        self.close();
+        let name = self.bench.name.clone();
+        Ok(Report {
+            diff: diff_of(&self.bench)
+                .map_err(|source| FinishError::Diff { session: name.clone(), source })?,
+            name,
+            spawns: self.bench.spawns(),
+            leaks: Leaks {
+                unattributed_spawns: bench::unattributed() - self.unattributed_before,
+                lifetime: self.bench.lifetime.clone(),
+            },
+            virtual_time: self.clock.mono().duration_since(self.began),
+            hidden_paths: self.bench.files.host_names().map(Path::to_owned).collect(),
+        })
+    }
+
+    /// Ends the guests and uncovers what was installed before.
+    fn close(&mut self) {
+        self.bench.stop_running(&*self.clock);
+        while let Some(guard) = self.guards.pop() {
+            drop(guard);
+        }
+    }
+
+    #[cfg(feature = "insta")]
+    pub(crate) fn hidden_paths(&self) -> impl Iterator<Item = &Path> {
+        self.bench.files.host_names()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(owner) = self.guards.pop() {
+            // Its drop ends the lifetime, and names the place where the session was entered.
+            drop(owner);
+            self.close();
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("name", &self.bench.name)
+            .field("root", &self.root())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a session has no [`Report`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// What the overlay changed cannot be told.
+    #[error("session `{session}` has no diff: {source}")]
+    Diff {
+        /// The session's name.
+        session: String,
+        /// Why not.
+        source: OverlayError,
+    },
+}
+
+fn diff_of(bench: &Bench) -> Result<Diff, OverlayError> {
+    match bench.files.overlay() {
+        Some(overlay) => overlay.diff(),
+        None => Ok(Diff::default()),
+    }
+}
+

@@ -1,0 +1,353 @@
+//! [`Testbench`]: what a session will be made of, and the builder that checks it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use testbench_clock::{Clock, Lifetime, MockClock, Seed, SystemClock, WallTime};
+use testbench_overlay::{HostDir, Overlay, OverlayError};
+use testbench_wasi::{Limits, ToolchainError};
+
+use crate::bench::Bench;
+use crate::files::{self, Files};
+use crate::toolchain::{Toolchain, ToolchainSource};
+use crate::{Policy, Session};
+
+/// A clock, files, a toolchain and policies that fit together, ready to be installed.
+///
+/// ```
+/// use testbench_harness::{Command, Testbench, Toolchain};
+///
+/// let bench = Testbench::builder().toolchain(Toolchain::builtin()).env("GREETING", "hi").build()?;
+/// let session = bench.enter();
+/// let output = Command::new("env").output()?;
+/// assert!(String::from_utf8_lossy(&output.stdout).contains("GREETING=hi\n"));
+/// assert_eq!(session.finish()?.spawns.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is installed before `enter`"]
+pub struct Testbench {
+    name: Option<String>,
+    clock: Arc<dyn Clock>,
+    seed: Seed,
+    toolchain: Toolchain,
+    files: Files,
+    policies: BTreeMap<OsString, Policy>,
+    unmatched: Policy,
+    env: BTreeMap<OsString, OsString>,
+    limits: Limits,
+}
+
+impl Testbench {
+    /// A builder with the defaults that its methods name.
+    pub fn builder() -> TestbenchBuilder {
+        TestbenchBuilder::default()
+    }
+
+    /// Installs it on this thread until the session ends.
+    #[track_caller]
+    pub fn enter(self) -> Session {
+        let thread = std::thread::current();
+        let name = self.name.or_else(|| thread.name().map(str::to_owned));
+        let name = name.unwrap_or_else(|| "unnamed".to_owned());
+        let bench = Bench::new(
+            name.clone(),
+            self.seed,
+            self.toolchain,
+            self.files,
+            (self.policies, self.unmatched),
+            self.env,
+            self.limits,
+            Lifetime::new(name),
+        );
+        Session::enter(bench, self.clock)
+    }
+}
+
+/// Makes a [`Testbench`].
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct TestbenchBuilder {
+    name: Option<String>,
+    clock: SessionClock,
+    seed: u64,
+    overlays: Vec<(PathBuf, Option<Vec<u8>>)>,
+    passthrough: Vec<PathBuf>,
+    toolchain: Vec<ToolchainSource>,
+    policies: BTreeMap<OsString, Policy>,
+    unmatched: Policy,
+    pass_env: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    limits: Limits,
+}
+
+impl TestbenchBuilder {
+    /// The name in reports and errors. By default that of the thread that enters, which under
+    /// `cargo test` is the test's.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The clock of host and guests: a [`WallTime`] or [`SystemTime`] at which a mock clock of
+    /// its own starts, or any [`Clock`]. By default a mock clock paused at 2000-01-01T00:00:00Z.
+    pub fn clock(mut self, clock: impl Into<SessionClock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Uses the real clock: sleeps take their time, and no two runs are alike.
+    pub fn real_clock(self) -> Self {
+        let real: Arc<dyn Clock> = Arc::new(SystemClock::new("session"));
+        self.clock(real)
+    }
+
+    /// Decides all randomness that guests get. By default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Shows `dir` to guests and to `testbench_overlay::fs`, copy-on-write, under its own absolute
+    /// path. Without an overlay guests see no files.
+    pub fn overlay(mut self, dir: impl AsRef<Path>) -> Self {
+        self.overlays.push((dir.as_ref().to_owned(), None));
+        self
+    }
+
+    /// As [`overlay`](Self::overlay), but guests see it at `guest_path`, such as `/`.
+    pub fn overlay_at(mut self, dir: impl AsRef<Path>, guest_path: impl AsRef<[u8]>) -> Self {
+        self.overlays.push((dir.as_ref().to_owned(), Some(guest_path.as_ref().to_vec())));
+        self
+    }
+
+    /// Shows the real directory `dir` to guests, read-only, under its own absolute path.
+    pub fn passthrough(mut self, dir: impl AsRef<Path>) -> Self {
+        self.passthrough.push(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Where programs are found: a directory of `<program>.wasm` files, or a [`Toolchain`]. Called
+    /// again, it adds one that is asked when the earlier ones do not have the program. By default
+    /// there is none.
+    pub fn toolchain(mut self, toolchain: impl Into<ToolchainSource>) -> Self {
+        self.toolchain.push(toolchain.into());
+        self
+    }
+
+    /// What to do about `program` when the toolchain does not have it, instead of what
+    /// [`unmatched`](Self::unmatched) says. [`Policy::Deny`] refuses it even if the toolchain does.
+    ///
+    /// A path under `/bin` or `/usr/bin` is known by its last component, any other path as it
+    /// stands.
+    pub fn policy(mut self, program: impl AsRef<OsStr>, policy: Policy) -> Self {
+        self.policies.insert(program.as_ref().to_owned(), policy);
+        self
+    }
+
+    /// What to do about programs that the toolchain does not have. By default
+    /// [`Policy::NotFound`].
+    pub fn unmatched(mut self, policy: Policy) -> Self {
+        self.unmatched = policy;
+        self
+    }
+
+    /// Variables of this process's environment that guests get, with the values that they have at
+    /// [`build`](Self::build); one that is not set there is left out. By default none.
+    pub fn pass_env<I>(mut self, keys: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        self.pass_env.extend(keys.into_iter().map(|key| key.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable that guests get; it outranks [`pass_env`](Self::pass_env). By default `TZ=UTC`
+    /// alone.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// The bounds of every guest. By default [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How long a guest may take in real time before it is killed; it sets
+    /// [`Limits::watchdog`]. By default a minute.
+    pub fn watchdog(mut self, after: Duration) -> Self {
+        self.limits.watchdog = Some(after);
+        self
+    }
+
+    /// Opens directories and checks what was asked for. Nothing is installed yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] when a directory or toolchain cannot be used.
+    pub fn build(self) -> Result<Testbench, BuildError> {
+        let clock = self.clock.start();
+        let files = open_files(self.overlays, self.passthrough, &clock)?;
+        let mut toolchain = Toolchain::default();
+        for source in self.toolchain {
+            toolchain = toolchain.or(source.open().map_err(BuildError::Toolchain)?);
+        }
+        let mut env = BTreeMap::from([(OsString::from("TZ"), OsString::from("UTC"))]);
+        env.extend(self.pass_env.into_iter().filter_map(|key| {
+            let value = std::env::var_os(&key)?;
+            Some((key, value))
+        }));
+        env.extend(self.env);
+        Ok(Testbench {
+            name: self.name,
+            clock,
+            seed: Seed::new(self.seed),
+            toolchain,
+            files,
+            policies: self.policies,
+            unmatched: self.unmatched,
+            env,
+            limits: self.limits,
+        })
+    }
+}
+
+/// What [`TestbenchBuilder::clock`] takes: an instant at which to start, or a clock.
+#[derive(Clone, Debug, Default)]
+pub struct SessionClock(ClockKind);
+
+#[derive(Clone, Debug, Default)]
+enum ClockKind {
+    #[default]
+    Mock,
+    MockAt(WallTime),
+    Given(Arc<dyn Clock>),
+}
+
+impl SessionClock {
+    fn start(self) -> Arc<dyn Clock> {
+        match self.0 {
+            ClockKind::Mock => MockClock::builder().build(),
+            ClockKind::MockAt(start) => MockClock::builder().start(start).build(),
+            ClockKind::Given(clock) => clock,
+        }
+    }
+}
+
+impl From<WallTime> for SessionClock {
+    fn from(start: WallTime) -> Self {
+        SessionClock(ClockKind::MockAt(start))
+    }
+}
+
+impl From<SystemTime> for SessionClock {
+    fn from(start: SystemTime) -> Self {
+        WallTime::from(start).into()
+    }
+}
+
+impl From<Arc<dyn Clock>> for SessionClock {
+    fn from(clock: Arc<dyn Clock>) -> Self {
+        SessionClock(ClockKind::Given(clock))
+    }
+}
+
+impl From<Arc<MockClock>> for SessionClock {
+    fn from(clock: Arc<MockClock>) -> Self {
+        SessionClock(ClockKind::Given(clock))
+    }
+}
+
+/// Why a [`Testbench`] cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The directory under the overlay cannot be used.
+    #[error("no overlay over `{}`: {source}", dir.display())]
+    Overlay {
+        /// As it was given.
+        dir: PathBuf,
+        /// Why not.
+        source: OverlayError,
+    },
+    /// A directory that is to be shown does not exist, or cannot be opened.
+    #[error("cannot show `{}`: {source}", dir.display())]
+    Dir {
+        /// As it was given.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A session has at most one overlay, since it has one diff.
+    #[error(
+        "two overlays, over `{}` and `{}`: a session has one; lay it over a directory that holds \
+         both, or show the other read-only with `.passthrough(dir)`",
+        first.display(), second.display()
+    )]
+    TwoOverlays {
+        /// The one that was asked for first.
+        first: PathBuf,
+        /// The one that is too many.
+        second: PathBuf,
+    },
+    /// Guests could not name the place.
+    #[error(
+        "the overlay over `{}` cannot be shown at `{guest_path}`: not an absolute path (`/` would be)",
+        dir.display()
+    )]
+    GuestPath {
+        /// As it was given.
+        dir: PathBuf,
+        /// Where it was to be shown; what is not UTF-8 is replaced.
+        guest_path: String,
+    },
+    /// The toolchain cannot be used.
+    #[error("no toolchain: {0}")]
+    Toolchain(#[source] ToolchainError),
+}
+
+fn open_files(
+    overlays: Vec<(PathBuf, Option<Vec<u8>>)>,
+    passthrough: Vec<PathBuf>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Files, BuildError> {
+    let mut files = Files::default();
+    let mut shown = Vec::new();
+    for dir in passthrough {
+        let open = || Ok((HostDir::open(&dir)?.read_only(), files::host_names(&dir)?));
+        shown.push(open().map_err(|source| BuildError::Dir { dir: dir.clone(), source })?);
+    }
+    let mut overlays = overlays.into_iter();
+    if let Some((dir, guest_path)) = overlays.next() {
+        if let Some((second, _)) = overlays.next() {
+            return Err(BuildError::TwoOverlays { first: dir, second });
+        }
+        if let Some(path) = guest_path.as_ref().filter(|path| path.first() != Some(&b'/')) {
+            let guest_path = String::from_utf8_lossy(path).into_owned();
+            return Err(BuildError::GuestPath { dir, guest_path });
+        }
+        let mut overlay = Overlay::builder(&dir).clock(clock.clone());
+        if let Some(path) = &guest_path {
+            overlay = overlay.mounted_at(path.clone());
+        }
+        for (dir, _) in &shown {
+            overlay = overlay.passthrough(dir.clone());
+        }
+        let overlay = overlay
+            .build()
+            .map_err(|source| BuildError::Overlay { dir: dir.clone(), source })?;
+        let names = files::host_names(&dir).map_err(|source| BuildError::Dir { dir, source })?;
+        files.set_overlay(overlay, names, guest_path);
+    }
+    for (dir, names) in shown {
+        files.add_passthrough(dir, names);
+    }
+    Ok(files)
+}

@@ -1,0 +1,65 @@
+//! Programs that a policy lets run natively, in a session without an overlay.
+#![cfg(unix)]
+mod common;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use common::text;
+use testbench_harness::{Command, Policy, Session, SpawnError, Testbench, Toolchain};
+
+fn session() -> Session {
+    Testbench::builder()
+        .toolchain(Toolchain::builtin())
+        .policy("sh", Policy::Native)
+        .policy("no-such-program", Policy::Native)
+        .env("FROM_SESSION", "yes")
+        .build()
+        .unwrap()
+        .enter()
+}
+
+#[test]
+fn a_native_program_has_the_sessions_variables_over_the_processs() {
+    let _session = session();
+    let show = |command: &mut Command| {
+        let script = "echo $FROM_SESSION $TZ ${PATH:+path} ${CARGO_MANIFEST_DIR:+cargo}";
+        text(&command.args(["-c", script]).output().unwrap().stdout).to_owned()
+    };
+    assert_eq!(show(&mut Command::new("sh")), "yes UTC path cargo\n");
+    assert_eq!(show(Command::new("sh").env("FROM_SESSION", "no")), "no UTC path cargo\n");
+    assert_eq!(show(Command::new("/bin/sh").env_remove("FROM_SESSION")), "UTC path cargo\n");
+    assert!(!show(Command::new("/bin/sh").env_clear()).contains("yes"));
+}
+
+#[test]
+fn its_stdin_is_empty_and_its_status_its_own() {
+    let _session = session();
+    assert_eq!(Command::new("sh").args(["-c", "read x || exit 5"]).status().unwrap().code(), Some(5));
+    let output = Command::new("sh").args(["-c", "cat; exit 9"]).stdin("in\n").output().unwrap();
+    assert_eq!((text(&output.stdout), output.status.code()), ("in\n", Some(9)));
+}
+
+#[test]
+fn the_time_that_it_took_passes_on_the_sessions_clock_in_whole_milliseconds() {
+    let session = session();
+    let before = testbench_clock::instant_now();
+    let run = Command::new("sh").args(["-c", "sleep 0.05"]).run().unwrap();
+    let took = testbench_clock::instant_now().duration_since(before);
+    assert_eq!(run.virtual_time, took);
+    assert!(took >= Duration::from_millis(50), "{took:?}");
+    assert_eq!(took.subsec_nanos() % 1_000_000, 0, "{took:?}");
+    assert!(run.exit.is_none());
+    let report = session.finish().unwrap();
+    assert_eq!(report.virtual_time, took);
+    assert_eq!(report.spawns[0].status, Some(run.output.status));
+}
+
+#[test]
+fn a_program_that_the_host_lacks_is_an_error_with_its_source() {
+    let _session = session();
+    let error = Command::new("no-such-program").output().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(matches!(SpawnError::of(&error), Some(SpawnError::Native { .. })), "{error:?}");
+    insta::assert_snapshot!(error, @"");
+}

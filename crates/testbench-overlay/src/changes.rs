@@ -1,0 +1,356 @@
+//! From the upper layer to the list of changes that a [`Diff`](crate::Diff) is made of.
+//!
+//! Only what has an entry is looked at. A removed or moved directory is the exception: what it held
+//! beneath has to be listed, since each of its files is gone or has come along.
+//!
+//! A path names the same place before (in the lower tree) and after, so "what was here before" is
+//! a question to the lower tree; where an inode of the upper layer *came from* is its origin.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::{Core, LowerChange, LowerPolicy};
+use crate::diff::{Change, Side};
+use crate::handle::whole;
+use crate::inode::{Dir, Entry, Ino, Inode, Node, Observation, Origin, Stamp, State};
+use crate::name::RelPath;
+use crate::overlay::{OverlayError, read_error};
+use crate::{Errno, FileKind, Stat};
+
+/// All changes, in no particular order.
+pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
+    let state = core.tx().live.state.clone();
+    let mut changes = Changes {
+        core,
+        state,
+        placed: BTreeMap::new(),
+        removed: Vec::new(),
+        sources: BTreeSet::new(),
+        handled: BTreeSet::new(),
+        changes: Vec::new(),
+    };
+    match changes.run() {
+        Ok(()) => Ok(changes.changes),
+        Err(At { path, errno }) => Err(read_error(core, path.as_bytes(), errno)),
+    }
+}
+
+struct Changes<'c> {
+    core: &'c Core,
+    state: State,
+    /// The places of every pinned inode.
+    placed: BTreeMap<Ino, Vec<Place>>,
+    /// Lower names that their own directory does not show any more.
+    removed: Vec<RelPath>,
+    /// Lower paths from which something has moved.
+    sources: BTreeSet<RelPath>,
+    /// Lower paths for which something else is reported already.
+    handled: BTreeSet<RelPath>,
+    changes: Vec<Change>,
+}
+
+/// A name of an inode.
+#[derive(Clone, Debug)]
+struct Place {
+    path: RelPath,
+    /// The lower path that the directory's own origin gives the name.
+    lower: Option<RelPath>,
+}
+
+/// An error and where it happened.
+struct At {
+    path: RelPath,
+    errno: Errno,
+}
+
+fn at(path: &RelPath) -> impl FnOnce(Errno) -> At + '_ {
+    move |errno| At { path: path.clone(), errno }
+}
+
+impl Changes<'_> {
+    fn run(&mut self) -> Result<(), At> {
+        self.report_top()?;
+        self.place_entries(Ino::ROOT, &RelPath::TOP)?;
+        let placed = std::mem::take(&mut self.placed);
+        // What has moved must be known before what is new or gone can be told.
+        for (ino, places) in &placed {
+            let inode = self.state.inode(*ino).map_err(at(&places[0].path))?.clone();
+            if let Some(origin) = &inode.origin {
+                self.report_old(*ino, &inode, origin, places)?;
+            }
+        }
+        for (ino, places) in &placed {
+            let inode = self.state.inode(*ino).map_err(at(&places[0].path))?.clone();
+            if inode.origin.is_none() {
+                self.report_new(&inode, places)?;
+            }
+        }
+        for lower in std::mem::take(&mut self.removed) {
+            self.report_removed(&lower)?;
+        }
+        Ok(())
+    }
+
+    /// The top can change its mode and nothing else.
+    fn report_top(&mut self) -> Result<(), At> {
+        let inode = self.state.inode(Ino::ROOT).map_err(at(&RelPath::TOP))?;
+        let before = inode.origin.as_ref().map_or(inode.meta.mode, |origin| origin.meta.mode);
+        let change = Change::changed(b"", Side::dir(before), Side::dir(inode.meta.mode));
+        self.changes.push(change);
+        Ok(())
+    }
+
+    /// Where everything is.
+    fn place_entries(&mut self, ino: Ino, path: &RelPath) -> Result<(), At> {
+        let dir = self.state.dir(ino).map_err(at(path))?.clone();
+        for (name, entry) in dir.entries.iter() {
+            let path = path.child(name.as_bytes());
+            let lower = dir.lower.as_ref().map(|lower| lower.child(name.as_bytes()));
+            let Entry::Present(child) = *entry else {
+                self.removed.extend(lower);
+                continue;
+            };
+            let inode = self.state.inode(child).map_err(at(&path))?;
+            let is_dir = inode.kind() == FileKind::Dir;
+            let came_from = |lower: &RelPath| {
+                inode.origin.as_ref().is_some_and(|origin| origin.paths.contains(lower))
+            };
+            self.removed.extend(lower.clone().filter(|lower| !came_from(lower)));
+            self.placed.entry(child).or_default().push(Place { path: path.clone(), lower });
+            if is_dir {
+                self.place_entries(child, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something that was in the lower tree.
+    fn report_old(
+        &mut self,
+        ino: Ino,
+        inode: &Inode,
+        origin: &Origin,
+        places: &[Place],
+    ) -> Result<(), At> {
+        let mut places = places.to_vec();
+        places.sort_by(|a, b| a.path.cmp(&b.path));
+        let was_at = |path: &RelPath| origin.paths.contains(path);
+        let mut first = None;
+        for place in &places {
+            let path = &place.path;
+            if was_at(path) {
+                let (before, after) = self.sides(inode, origin, path)?;
+                self.handled.insert(path.clone());
+                self.changes.push(Change::changed(path.as_bytes(), before, after));
+            } else if let Some(from) = place.lower.as_ref().filter(|lower| was_at(lower)) {
+                self.report_moved(inode, origin, from, path)?;
+            } else {
+                continue;
+            }
+            first.get_or_insert_with(|| path.clone());
+        }
+        let first = first.or_else(|| self.unpinned_place(ino, inode, origin));
+        let others: Vec<&RelPath> = places
+            .iter()
+            .filter(|p| !was_at(&p.path) && !p.lower.as_ref().is_some_and(was_at))
+            .map(|place| &place.path)
+            .collect();
+        match (first, others.split_first()) {
+            (Some(first), _) => self.report_links(inode, &first, &others),
+            (None, Some((first, links))) => {
+                self.report_moved(inode, origin, origin.path(), first)?;
+                self.report_links(inode, first, links)
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// A name under which an inode still is where it was, although no entry says so.
+    fn unpinned_place(&self, ino: Ino, inode: &Inode, origin: &Origin) -> Option<RelPath> {
+        let mut places = inode.names.iter().filter_map(|(dir, name)| {
+            let lower = self.state.dir(*dir).ok()?.lower.as_ref()?.child(name.as_bytes());
+            let path = self.path_of(*dir)?.child(name.as_bytes());
+            origin.paths.contains(&lower).then_some(path)
+        });
+        debug_assert_ne!(ino, Ino::ROOT);
+        places.next()
+    }
+
+    fn path_of(&self, dir: Ino) -> Option<RelPath> {
+        crate::lookup::path_of(&self.state, dir)
+    }
+
+    fn report_moved(
+        &mut self,
+        inode: &Inode,
+        origin: &Origin,
+        from: &RelPath,
+        path: &RelPath,
+    ) -> Result<(), At> {
+        let (before, after) = self.sides(inode, origin, path)?;
+        self.sources.insert(from.clone());
+        self.changes.push(Change::renamed(from.as_bytes(), path.as_bytes(), before, after));
+        match &inode.node {
+            Node::Dir(dir) => self.report_carried(dir, path),
+            _ => Ok(()),
+        }
+    }
+
+    /// What came along with a directory without an entry of its own.
+    fn report_carried(&mut self, dir: &Dir, path: &RelPath) -> Result<(), At> {
+        let Some(lower) = &dir.lower else { return Ok(()) };
+        for entry in self.core.lower.list(lower).map_err(at(lower))? {
+            if !dir.entries.contains_key(&entry.name[..]) {
+                let (from, path) = (lower.child(&entry.name), path.child(&entry.name));
+                self.report_carried_unseen(&from, &path, entry.kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report_carried_unseen(
+        &mut self,
+        from: &RelPath,
+        path: &RelPath,
+        kind: FileKind,
+    ) -> Result<(), At> {
+        let Some(stat) = self.core.lower.stat(from).map_err(at(from))? else { return Ok(()) };
+        let mode = self.core.view.meta(&stat).mode;
+        let side = match kind {
+            FileKind::File => Side::unread_file(mode),
+            FileKind::Symlink => Side::unread_symlink(),
+            FileKind::Dir => Side::dir(mode),
+            FileKind::Special => Side::special(mode),
+        };
+        self.sources.insert(from.clone());
+        self.changes.push(Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side));
+        if kind == FileKind::Dir {
+            for entry in self.core.lower.list(from).map_err(at(from))? {
+                let (from, path) = (from.child(&entry.name), path.child(&entry.name));
+                self.report_carried_unseen(&from, &path, entry.kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something that was not in the lower tree.
+    fn report_new(&mut self, inode: &Inode, places: &[Place]) -> Result<(), At> {
+        let mut paths: Vec<&RelPath> = places.iter().map(|place| &place.path).collect();
+        paths.sort();
+        let (first, links) = paths.split_first().expect("an inode is placed with a path");
+        let after = self.side(inode, first)?;
+        let change = match self.replaced(first)? {
+            Some(before) => Change::changed(first.as_bytes(), before, after),
+            None => Change::added(first.as_bytes(), after),
+        };
+        self.changes.push(change);
+        self.report_links(inode, first, links)
+    }
+
+    fn report_links(
+        &mut self,
+        inode: &Inode,
+        first: &RelPath,
+        links: &[&RelPath],
+    ) -> Result<(), At> {
+        for path in links {
+            let side = self.side(inode, path)?;
+            let before = self.replaced(path)?;
+            let link = Change::linked(first.as_bytes(), path.as_bytes(), side);
+            self.changes.push(Change { before, ..link });
+        }
+        Ok(())
+    }
+
+    /// What was at a path where something else is now, unless it lives on elsewhere.
+    fn replaced(&mut self, path: &RelPath) -> Result<Option<Side>, At> {
+        if self.sources.contains(path) {
+            return Ok(None);
+        }
+        let Some(stat) = self.core.lower.stat(path).map_err(at(path))? else { return Ok(None) };
+        self.handled.insert(path.clone());
+        self.lower_side(path, &stat).map(Some)
+    }
+
+    /// A lower name that is not shown where it was: unless it has moved, it is gone, and so is all
+    /// beneath it that has not moved.
+    fn report_removed(&mut self, lower: &RelPath) -> Result<(), At> {
+        if self.sources.contains(lower) {
+            return Ok(());
+        }
+        let Some(stat) = self.core.lower.stat(lower).map_err(at(lower))? else {
+            return self.vanished(lower);
+        };
+        if self.handled.insert(lower.clone()) {
+            let side = self.lower_side(lower, &stat)?;
+            self.changes.push(Change::removed(lower.as_bytes(), side));
+        }
+        if stat.kind == FileKind::Dir {
+            for entry in self.core.lower.list(lower).map_err(at(lower))? {
+                self.report_removed(&lower.child(&entry.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A removed lower file that is not there any more was removed twice.
+    fn vanished(&self, lower: &RelPath) -> Result<(), At> {
+        match self.state.reads.get(lower) {
+            Some(Observation::Removed(_))
+                if self.core.config.on_lower_change == LowerPolicy::Verify =>
+            {
+                let errno = self.core.note_lower_change(lower, LowerChange::REMOVED);
+                Err(At { path: lower.clone(), errno })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Before and after of something that was in the lower tree.
+    fn sides(&self, inode: &Inode, origin: &Origin, path: &RelPath) -> Result<(Side, Side), At> {
+        let (old, new) = (origin.meta.mode, inode.meta.mode);
+        Ok(match &inode.node {
+            Node::Dir(_) => (Side::dir(old), Side::dir(new)),
+            Node::Symlink(_) => (Side::unread_symlink(), Side::unread_symlink()),
+            Node::Special => (Side::special(old), Side::special(new)),
+            Node::File(content) if content.is_base(origin.stamp.size) => {
+                (Side::unread_file(old), Side::unread_file(new))
+            }
+            Node::File(_) => {
+                let mut before = inode.clone();
+                before.node = Node::File(crate::content::Content::base(origin.stamp.size));
+                before.meta = origin.meta;
+                (self.side(&before, path)?, self.side(inode, path)?)
+            }
+        })
+    }
+
+    /// What an inode is now.
+    fn side(&self, inode: &Inode, path: &RelPath) -> Result<Side, At> {
+        let mode = inode.meta.mode;
+        Ok(match &inode.node {
+            Node::Dir(_) => Side::dir(mode),
+            Node::Symlink(target) => Side::symlink(target.clone()),
+            Node::Special => Side::special(mode),
+            Node::File(_) => Side::file(mode, whole(self.core, inode).map_err(at(path))?),
+        })
+    }
+
+    /// What the lower tree has at a path that the upper layer shows no more.
+    fn lower_side(&self, path: &RelPath, stat: &Stat) -> Result<Side, At> {
+        if let Some(Observation::Removed(stamp)) = self.state.reads.get(path) {
+            let verify = self.core.config.on_lower_change == LowerPolicy::Verify;
+            if verify && !stamp.matches(&Stamp::of(stat)) {
+                let errno = self.core.note_lower_change(path, LowerChange::MODIFIED);
+                return Err(At { path: path.clone(), errno });
+            }
+        }
+        let mode = self.core.view.meta(stat).mode;
+        let lower = &self.core.lower;
+        Ok(match stat.kind {
+            FileKind::Dir => Side::dir(mode),
+            FileKind::Special => Side::special(mode),
+            FileKind::Symlink => Side::symlink(lower.read_link(path).map_err(at(path))?),
+            FileKind::File => Side::file(mode, self.core.read_lower(path, stat).map_err(at(path))?),
+        })
+    }
+}

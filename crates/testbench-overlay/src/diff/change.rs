@@ -1,0 +1,184 @@
+//! What a producer says about one name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{FileKind, GuestPath};
+
+/// One name that differs, as whoever knows both trees reports it to
+/// [`Diff::from_changes`](super::Diff::from_changes).
+///
+/// Paths are relative to the root, with `/` between components and none at either end; the empty
+/// path is the root itself.
+///
+/// - A name whose content, mode or kind changed, or that is there in one tree only, is
+///   [`Origin::InPlace`]. Everything in an added or removed directory is reported, and the
+///   directory too.
+/// - A file that moved is [`Origin::RenamedFrom`]; `before` is then what was at its *old* path. If
+///   something else was at the new path, a [`Change::removed`] says so as well. The vacated path
+///   needs no change of its own.
+/// - A directory that moved is reported like a file, and so is **every file and symlink that came
+///   along**, changed or not: the patch needs them, the other renderings leave out those that are
+///   explained by the directory. What was removed inside goes by its old path, what was added by
+///   its new one.
+/// - A further name of a file is [`Origin::LinkTo`] the first one, with its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where it is now, or was if it is gone.
+    pub path: Box<[u8]>,
+    /// What was there; for a rename what was at the old path.
+    pub before: Option<Side>,
+    /// What is there now.
+    pub after: Option<Side>,
+    /// Where `after` came from.
+    pub origin: Origin,
+}
+
+/// Where the file behind a name came from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// From the same path, or from nowhere.
+    InPlace,
+    /// It is the very file that was at this path, and is no longer.
+    RenamedFrom(Box<[u8]>),
+    /// It is one more name of the file at this path of the changed tree.
+    LinkTo(Box<[u8]>),
+}
+
+/// A file, directory or symlink, before or after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission bits; of a symlink they mean nothing and are ignored.
+    pub mode: u32,
+    /// The bytes of a file, or a symlink's target.
+    pub content: Content,
+    /// Time of last change of the content in nanoseconds since the start of the clock, if the diff
+    /// is to hold times; negative for earlier.
+    pub mtime_ns: Option<i64>,
+}
+
+/// The content of one [`Side`].
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// These bytes; none for directories and special files.
+    Bytes(Arc<[u8]>),
+    /// Nobody read it, because it is the same as on the other side.
+    ///
+    /// On a side without another the renderings say that the content is not known.
+    Unread,
+}
+
+impl Change {
+    /// There is now something where nothing was.
+    pub fn added(path: impl AsRef<[u8]>, after: Side) -> Change {
+        Change::new(path, None, Some(after), Origin::InPlace)
+    }
+
+    /// What was there is gone.
+    pub fn removed(path: impl AsRef<[u8]>, before: Side) -> Change {
+        Change::new(path, Some(before), None, Origin::InPlace)
+    }
+
+    /// What is there differs from what was.
+    pub fn changed(path: impl AsRef<[u8]>, before: Side, after: Side) -> Change {
+        Change::new(path, Some(before), Some(after), Origin::InPlace)
+    }
+
+    /// What was at `from` is now at `path`.
+    pub fn renamed(
+        from: impl AsRef<[u8]>,
+        path: impl AsRef<[u8]>,
+        before: Side,
+        after: Side,
+    ) -> Change {
+        Change::new(path, Some(before), Some(after), Origin::RenamedFrom(from.as_ref().into()))
+    }
+
+    /// `path` is one more name of the file at `to`.
+    pub fn linked(to: impl AsRef<[u8]>, path: impl AsRef<[u8]>, after: Side) -> Change {
+        Change::new(path, None, Some(after), Origin::LinkTo(to.as_ref().into()))
+    }
+
+    fn new(
+        path: impl AsRef<[u8]>,
+        before: Option<Side>,
+        after: Option<Side>,
+        origin: Origin,
+    ) -> Change {
+        Change { path: path.as_ref().into(), before, after, origin }
+    }
+}
+
+impl Side {
+    /// A regular file.
+    pub fn file(mode: u32, bytes: impl Into<Arc<[u8]>>) -> Side {
+        Side::new(FileKind::File, mode, Content::Bytes(bytes.into()))
+    }
+
+    /// A regular file with the same content on the other side, see [`Content::Unread`].
+    pub fn unread_file(mode: u32) -> Side {
+        Side::new(FileKind::File, mode, Content::Unread)
+    }
+
+    /// A directory.
+    pub fn dir(mode: u32) -> Side {
+        Side::new(FileKind::Dir, mode, Content::empty())
+    }
+
+    /// A symlink.
+    pub fn symlink(target: impl Into<Arc<[u8]>>) -> Side {
+        Side::new(FileKind::Symlink, 0o777, Content::Bytes(target.into()))
+    }
+
+    /// A symlink with the same target on the other side, see [`Content::Unread`].
+    pub fn unread_symlink() -> Side {
+        Side::new(FileKind::Symlink, 0o777, Content::Unread)
+    }
+
+    /// A device, socket or FIFO.
+    pub fn special(mode: u32) -> Side {
+        Side::new(FileKind::Special, mode, Content::empty())
+    }
+
+    fn new(kind: FileKind, mode: u32, content: Content) -> Side {
+        Side { kind, mode, content, mtime_ns: None }
+    }
+
+    /// The content, if somebody read it.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Bytes(bytes) => Some(bytes),
+            Content::Unread => None,
+        }
+    }
+}
+
+impl Content {
+    fn empty() -> Content {
+        Content::Bytes(Arc::default())
+    }
+}
+
+/// The path for people.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::InPlace => write!(f, "InPlace"),
+            Origin::RenamedFrom(path) => write!(f, "RenamedFrom({:?})", GuestPath::new(path)),
+            Origin::LinkTo(path) => write!(f, "LinkTo({:?})", GuestPath::new(path)),
+        }
+    }
+}
+
+/// Short contents as they are, others by their length.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Bytes(bytes) if bytes.len() <= 64 => write!(f, "{:?}", GuestPath::new(bytes)),
+            Content::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),
+            Content::Unread => write!(f, "<unread>"),
+        }
+    }
+}

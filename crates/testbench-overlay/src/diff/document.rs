@@ -1,0 +1,206 @@
+//! What the JSON holds.
+
+use serde::{Deserialize, Serialize};
+
+use super::change::Side;
+use super::fields;
+use super::git::sha256;
+use super::json;
+use super::model::{Diff, Entry, Op};
+use super::text::{TextDiff, is_readable};
+use crate::FileKind;
+
+/// A [`Diff`] without the contents: what its JSON holds, and what can be read back from there.
+///
+/// There is no patch of it, since sizes and hashes stand for what is not text.
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Document, Op, Side};
+///
+/// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"text\n"))]);
+/// let document = Document::from_json(&diff.to_json())?;
+/// assert_eq!(document, diff.document());
+/// assert_eq!(document.records()[0].op, Op::Add);
+/// assert_eq!(document.records()[0].text.as_ref().unwrap().hunks[0].lines, ["+text"]);
+/// # Ok::<(), testbench_overlay::diff::JsonError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    pub(super) records: Vec<Record>,
+}
+
+/// One entry of a [`Document`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Record {
+    /// Where it is now, or was if it is gone; `.` is the root.
+    #[serde(with = "fields::name")]
+    pub path: Box<[u8]>,
+    /// What happened.
+    pub op: Op,
+    /// Where it was, if not here.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_name")]
+    pub from: Option<Box<[u8]>>,
+    /// Of a link, the other name of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_name")]
+    pub to: Option<Box<[u8]>>,
+    /// What it is now, or was if it is gone.
+    #[serde(with = "fields::kind")]
+    pub kind: FileKind,
+    /// What was there; absent also if nothing but the path differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Facts>,
+    /// What is there now; absent also if nothing but the path differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<Facts>,
+    /// The changed lines, if the content of a file changed, both sides are UTF-8 text, and it is
+    /// no link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
+}
+
+/// One side of a [`Record`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Facts {
+    /// What it is; only where old and new differ in it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_kind")]
+    pub kind: Option<FileKind>,
+    /// Permission bits; none for a symlink.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::mode")]
+    pub mode: Option<u32>,
+    /// Length of a file in bytes; only where the content changed.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "size")]
+    pub size_bytes: Option<u64>,
+    /// SHA-256 of a file in lower-case hexadecimal digits; only where the content changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Target of a symlink; only where it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_name")]
+    pub target: Option<Box<[u8]>>,
+    /// Time of last change in nanoseconds since the start of the clock, if the diff holds times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime_ns: Option<i64>,
+}
+
+/// The changed lines of a [`Record`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Text {
+    /// The changes in order.
+    pub hunks: Vec<Hunk>,
+    /// Whether the old text is empty or ends with a line feed; `None` without an old side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_eol: Option<bool>,
+    /// Whether the new text is empty or ends with a line feed; `None` without a new side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_eol: Option<bool>,
+}
+
+/// One change of a [`Text`], with three unchanged lines before and after it.
+///
+/// Lines are counted from 1; where there are none, the number of the line before is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Hunk {
+    /// Number of the first old line.
+    pub old_start: u64,
+    /// How many old lines there are.
+    pub old_lines: u64,
+    /// Number of the first new line.
+    pub new_start: u64,
+    /// How many new lines there are.
+    pub new_lines: u64,
+    /// The lines without their line feeds, behind a space (in both), `-` (old) or `+` (new).
+    pub lines: Vec<String>,
+}
+
+impl Document {
+    /// The entries in the order of [`Diff::entries`].
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The JSON, with one entry on each line. It ends with a line feed.
+    pub fn to_json(&self) -> String {
+        json::write(self)
+    }
+
+    pub(super) fn of(diff: &Diff) -> Document {
+        Document { records: diff.entries.iter().map(record).collect() }
+    }
+}
+
+fn record(entry: &Entry) -> Record {
+    let with_content = !entry.keeps_content();
+    let facts = |side: &Side| facts(side, with_content, entry.op == Op::Retype);
+    let (mut old, mut new) = (entry.old.as_ref().map(facts), entry.new.as_ref().map(facts));
+    if old == new {
+        (old, new) = (None, None);
+    }
+    Record {
+        path: named(&entry.path),
+        op: entry.op,
+        from: entry.from().map(named),
+        to: entry.link_to().map(named),
+        kind: entry.kind(),
+        old,
+        new,
+        text: text(entry),
+    }
+}
+
+fn facts(side: &Side, with_content: bool, with_kind: bool) -> Facts {
+    let content = side.bytes().filter(|_| with_content);
+    let of_file = content.filter(|_| side.kind == FileKind::File);
+    let of_symlink = content.filter(|_| side.kind == FileKind::Symlink);
+    Facts {
+        kind: with_kind.then_some(side.kind),
+        mode: (side.kind != FileKind::Symlink).then_some(side.mode),
+        size_bytes: of_file.map(|content| content.len() as u64),
+        sha256: of_file.map(sha256),
+        target: of_symlink.map(Into::into),
+        mtime_ns: side.mtime_ns,
+    }
+}
+
+fn text(entry: &Entry) -> Option<Text> {
+    if matches!(entry.op, Op::Link | Op::Retype) || entry.keeps_content() {
+        return None;
+    }
+    let sides = || [&entry.old, &entry.new].into_iter().flatten();
+    let readable = |side: &Side| side.bytes().is_some_and(is_readable);
+    if !sides().all(|side| side.kind == FileKind::File && readable(side)) {
+        return None;
+    }
+    let [old, new] = [&entry.old, &entry.new]
+        .map(|side| side.as_ref().and_then(Side::bytes).unwrap_or_default());
+    let ends = |content: &[u8]| content.last().is_none_or(|last| *last == b'\n');
+    Some(Text {
+        hunks: TextDiff::new(old, new).hunks().map(|hunk| public(&hunk)).collect(),
+        old_eol: entry.old.as_ref().map(|_| ends(old)),
+        new_eol: entry.new.as_ref().map(|_| ends(new)),
+    })
+}
+
+fn public(hunk: &super::text::Hunk<'_>) -> Hunk {
+    let line = |(mark, line): &(char, &[u8])| {
+        // Both texts are UTF-8, and no character has a line feed inside.
+        format!("{mark}{}", String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)))
+    };
+    Hunk {
+        old_start: hunk.old_start as u64,
+        old_lines: hunk.old_lines as u64,
+        new_start: hunk.new_start as u64,
+        new_lines: hunk.new_lines as u64,
+        lines: hunk.lines.iter().map(line).collect(),
+    }
+}
+
+fn named(path: &[u8]) -> Box<[u8]> {
+    if path.is_empty() { b".".as_slice().into() } else { path.into() }
+}

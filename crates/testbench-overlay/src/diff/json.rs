@@ -1,0 +1,227 @@
+//! The JSON, version 1: writing, reading, and checking what is read.
+
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+
+use super::document::{Document, Hunk, Record};
+use super::model::{Diff, Op};
+use crate::{FileKind, GuestPath};
+
+const FORMAT: &str = "testbench-overlay-diff";
+const VERSION: u64 = 1;
+
+/// Why a text is not the JSON of a [`Diff`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// It is no JSON, or lacks something, or has something that version 1 does not know.
+    #[error("the JSON of a diff is damaged: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// It is JSON of another kind.
+    #[error(
+        "this is not the JSON of a diff: `format` is {}, not `{FORMAT}`",
+        .found.as_ref().map_or("missing".to_owned(), |found| format!("`{found}`"))
+    )]
+    Format {
+        /// What stands in `format`, if it is a string.
+        found: Option<String>,
+    },
+    /// It is of a version that this program does not know.
+    #[error(
+        "the JSON of a diff is of version {found}, this program reads version {VERSION}: use the one that wrote it, or a newer one"
+    )]
+    Version {
+        /// What stands in `version`.
+        found: u64,
+    },
+    /// An entry contradicts itself.
+    #[error("the JSON of a diff is damaged: entry {index} (`{}`): {problem}", GuestPath::new(path))]
+    Entry {
+        /// Which one, from 0.
+        index: usize,
+        /// Its path.
+        path: Box<[u8]>,
+        /// What is wrong with it.
+        problem: EntryProblem,
+    },
+}
+
+/// How an entry of the JSON contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryProblem {
+    /// A path is not relative to the root.
+    #[error(
+        "a path is empty, absolute, ends with a slash, or has a component that is empty, `.` or `..`"
+    )]
+    Path,
+    /// The operation and the sides or paths that are there do not go together.
+    #[error("the operation does not go with the fields that are there")]
+    Fields,
+    /// A hash is not one.
+    #[error("`sha256` is not 64 lower-case hexadecimal digits")]
+    Hash,
+    /// A hunk does not have the lines that it announces, or they are marked otherwise.
+    #[error("a hunk does not have the lines that it announces")]
+    Hunk,
+    /// The entries are not in the order of their paths.
+    #[error("it stands behind an entry that it belongs before")]
+    Order,
+}
+
+impl Document {
+    /// Reads JSON that [`Diff::to_json`] or the `Serialize` of [`Diff`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// See [`JsonError`]: damaged JSON, JSON of something else, JSON of a newer version.
+    pub fn from_json(json: &str) -> Result<Document, JsonError> {
+        let head: Head = serde_json::from_str(json)?;
+        head.check()?;
+        let body: Body = serde_json::from_str(json)?;
+        check(body.entries)
+    }
+}
+
+/// The JSON with a line for each entry.
+pub(super) fn write(document: &Document) -> String {
+    let mut out = format!("{{\"format\":\"{FORMAT}\",\"version\":{VERSION},\"entries\":[");
+    for (n, record) in document.records.iter().enumerate() {
+        out.push_str(if n == 0 { "\n" } else { ",\n" });
+        out += &serde_json::to_string(record).expect("a record is strings and numbers");
+    }
+    out.push_str("]}\n");
+    out
+}
+
+/// What tells the format, whatever else there is.
+#[derive(serde::Deserialize)]
+struct Head {
+    #[serde(default)]
+    format: serde_json::Value,
+    #[serde(default)]
+    version: serde_json::Value,
+}
+
+impl Head {
+    fn check(&self) -> Result<(), JsonError> {
+        match self.format.as_str() {
+            Some(FORMAT) => {}
+            other => return Err(JsonError::Format { found: other.map(str::to_owned) }),
+        }
+        match self.version.as_u64() {
+            Some(VERSION) => Ok(()),
+            Some(found) => Err(JsonError::Version { found }),
+            None => Err(serde_json::Error::custom("`version` is not a number").into()),
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(rename = "format")]
+    _format: IgnoredAny,
+    #[serde(rename = "version")]
+    _version: IgnoredAny,
+    entries: Vec<Record>,
+}
+
+fn check(records: Vec<Record>) -> Result<Document, JsonError> {
+    let mut previous: Option<&Record> = None;
+    for (index, record) in records.iter().enumerate() {
+        let ordered = previous.is_none_or(|previous| previous.path <= record.path);
+        let problem = problem(record).or((!ordered).then_some(EntryProblem::Order));
+        if let Some(problem) = problem {
+            return Err(JsonError::Entry { index, path: record.path.clone(), problem });
+        }
+        previous = Some(record);
+    }
+    Ok(Document { records })
+}
+
+fn problem(record: &Record) -> Option<EntryProblem> {
+    let paths = [Some(&record.path), record.from.as_ref(), record.to.as_ref()];
+    let sides = || [&record.old, &record.new].into_iter().flatten();
+    if !paths.into_iter().flatten().all(|path| is_relative(path)) {
+        return Some(EntryProblem::Path);
+    }
+    if !fields_go_together(record) {
+        return Some(EntryProblem::Fields);
+    }
+    let is_hash = |hash: &String| {
+        hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    if !sides().filter_map(|side| side.sha256.as_ref()).all(is_hash) {
+        return Some(EntryProblem::Hash);
+    }
+    let mut hunks = record.text.iter().flat_map(|text| &text.hunks);
+    (!hunks.all(is_consistent)).then_some(EntryProblem::Hunk)
+}
+
+fn is_relative(path: &[u8]) -> bool {
+    let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+    path == b"." || path.split(|byte| *byte == b'/').all(is_name)
+}
+
+fn fields_go_together(record: &Record) -> bool {
+    let sides = (record.old.is_some(), record.new.is_some());
+    let moved = record.from.is_some();
+    let goes = match record.op {
+        Op::Add => sides == (false, true) && !moved,
+        Op::Delete => sides == (true, false) && !moved,
+        Op::Retype => sides == (true, true) && !moved,
+        Op::Modify | Op::Meta => sides == (true, true),
+        Op::Rename => sides.0 == sides.1 && moved,
+        Op::Link => !moved,
+    };
+    let text_sides = record.text.as_ref().is_none_or(|text| {
+        (text.old_eol.is_some(), text.new_eol.is_some()) == sides && record.kind == FileKind::File
+    });
+    goes && text_sides && (record.to.is_some() == (record.op == Op::Link))
+}
+
+fn is_consistent(hunk: &Hunk) -> bool {
+    let count = |mark: char| {
+        let lines =
+            hunk.lines.iter().filter(|line| line.starts_with(mark) || line.starts_with(' '));
+        lines.count() as u64
+    };
+    let marked = hunk.lines.iter().all(|line| line.starts_with([' ', '-', '+']));
+    marked && count('-') == hunk.old_lines && count('+') == hunk.new_lines
+}
+
+/// As [`Diff::document`] does.
+impl Serialize for Diff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.document().serialize(serializer)
+    }
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Diff", 3)?;
+        out.serialize_field("format", FORMAT)?;
+        out.serialize_field("version", &VERSION)?;
+        out.serialize_field("entries", &self.records)?;
+        out.end()
+    }
+}
+
+/// Checks like [`Document::from_json`]; the errors are those of the deserializer.
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            format: serde_json::Value,
+            version: serde_json::Value,
+            entries: serde_json::Value,
+        }
+        // The version decides how the entries are read, so they wait until it is known.
+        let whole = Whole::deserialize(deserializer)?;
+        Head { format: whole.format, version: whole.version }.check().map_err(D::Error::custom)?;
+        let entries = Vec::<Record>::deserialize(whole.entries).map_err(D::Error::custom)?;
+        check(entries).map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,270 @@
+//! The diff in its normal form.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Change, Content, Origin, Side};
+use super::{DiffStat, Document, Redactions, SnapshotOptions, normal, patch, review};
+use crate::{FileKind, GuestPath};
+
+/// The net change between two trees of files, as a value.
+///
+/// It holds the contents of what changed, so that it can be compared, kept and rendered later, when
+/// the trees are gone. See the [module](self) for the renderings.
+///
+/// Two diffs are equal when they hold the same entries with the same contents. Its `Display` is
+/// [`Diff::snapshot`] with the default options, its `Serialize` the JSON of [`Diff::to_json`].
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Op, Side};
+///
+/// let same = Side::file(0o644, *b"same");
+/// let diff = Diff::from_changes([
+///     Change::changed("unchanged", same.clone(), same),
+///     Change::removed("gone", Side::file(0o644, *b"bytes")),
+/// ]);
+/// let [entry] = diff.entries() else { panic!("{diff}") };
+/// assert_eq!((entry.path(), entry.op()), (&b"gone"[..], Op::Delete));
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Sorted by [`Entry::key`].
+    pub(super) entries: Vec<Entry>,
+    /// Files and symlinks that moved because a directory above them did, and did not change.
+    pub(super) carried: Vec<Entry>,
+}
+
+/// One entry of a [`Diff`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub(super) path: Box<[u8]>,
+    pub(super) op: Op,
+    /// Of a link the name it links to, otherwise the path from which it moved.
+    pub(super) other: Option<Box<[u8]>>,
+    pub(super) old: Option<Side>,
+    pub(super) new: Option<Side>,
+}
+
+/// What happened to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Op {
+    /// It is gone.
+    Delete,
+    /// It is new.
+    Add,
+    /// The content changed, and possibly the mode.
+    Modify,
+    /// It moved here, and possibly changed.
+    Rename,
+    /// It is of another kind now: deleted and added.
+    Retype,
+    /// It is one more name of a file.
+    Link,
+    /// Permission bits or times changed, the content did not.
+    Meta,
+}
+
+impl Diff {
+    /// The normal form of these changes, in any order.
+    ///
+    /// What did not change is dropped, and so are paths without either side; a `Delete` and an
+    /// `Add` of one path become one entry; the removal of a path that something moved away from is
+    /// part of the rename. A second move of one file is taken as a link to the first, a move that
+    /// changes the kind as a removal and an addition.
+    pub fn from_changes(changes: impl IntoIterator<Item = Change>) -> Diff {
+        normal::form(changes.into_iter().collect())
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What changed, ordered by the raw bytes of the paths; where something was removed and
+    /// something else moved to the same path, the removal comes first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// One line for each entry, such as `M src/a.rs`, `A cache/` or `R a -> b`; empty for an empty
+    /// diff.
+    ///
+    /// The letters are git's: `A`dded, `D`eleted, `M`odified (content or mode), `R`enamed,
+    /// re`T`yped; and `L` for a hard link. A directory has a slash behind it. What is out of the
+    /// ordinary follows in parentheses.
+    pub fn summary(&self) -> String {
+        review::summary(self)
+    }
+
+    /// The text for people, for use with insta; empty for an empty diff.
+    ///
+    /// First the [summary](Diff::summary), then for each file whose content changed the changed
+    /// lines as in a patch, or size and SHA-256 for what is not UTF-8 text or too long.
+    pub fn snapshot(&self, options: &SnapshotOptions) -> String {
+        review::snapshot(self, options)
+    }
+
+    /// The same diff after `redactions`; what they make equal is no longer in it.
+    pub fn redact(&self, redactions: &Redactions) -> Diff {
+        redactions.apply(self)
+    }
+
+    /// The patch for `git apply`; empty for an empty diff.
+    ///
+    /// Applied to a copy of the old tree it gives the new one, and with `-R` the other way round,
+    /// as far as git can see: paths, contents, executable bits and link targets. All else stands
+    /// in lines that start with `# `, which git ignores: directories, other mode bits, times, hard
+    /// links, and what lies in a `.git` directory (the lines of its patch, each behind `# `).
+    ///
+    /// git refuses a patch of such lines only, and an empty one, unless told `--allow-empty`. It
+    /// removes directories that become empty, and cannot put a file where empty directories
+    /// are nested. Give it the root of a tree that is in no repository, or `--directory`; inside a
+    /// repository it takes the paths from that one's root.
+    pub fn patch(&self) -> Vec<u8> {
+        patch::patch(self)
+    }
+
+    /// What the JSON holds: the entries with sizes and hashes, and the changed lines of texts.
+    pub fn document(&self) -> Document {
+        Document::of(self)
+    }
+
+    /// The JSON, with one entry on each line. It ends with a line feed, also for an empty diff.
+    pub fn to_json(&self) -> String {
+        self.document().to_json()
+    }
+
+    /// How many entries there are of each kind, and how many lines were added and removed.
+    pub fn stat(&self) -> DiffStat {
+        DiffStat::of(self)
+    }
+
+    /// The same diff with a removed and an added file of equal content, not empty, taken as a
+    /// rename.
+    ///
+    /// A pair with the same file name goes first, then the order of the paths decides. Use it where
+    /// identity is not known, as after [`Diff::between`].
+    pub fn renames_by_content(self) -> Diff {
+        normal::pair_by_content(self)
+    }
+
+    /// Entries and carried files, in the order of a patch, and whether they are carried.
+    pub(super) fn all(&self) -> Vec<(&Entry, bool)> {
+        let entries = self.entries.iter().map(|entry| (entry, false));
+        let carried = self.carried.iter().map(|entry| (entry, true));
+        let mut all: Vec<_> = entries.chain(carried).collect();
+        all.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
+        all
+    }
+}
+
+impl Entry {
+    /// Where it is now, or was if it is gone; relative to the root, which is the empty path itself.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// What happened.
+    pub fn op(&self) -> Op {
+        self.op
+    }
+
+    /// What it is now, or was if it is gone.
+    pub fn kind(&self) -> FileKind {
+        let side = self.new.as_ref().or(self.old.as_ref());
+        side.expect("an entry has a side").kind
+    }
+
+    /// Where it was, if not here: of a [`Op::Rename`], and of what changed inside of a directory
+    /// that was renamed.
+    pub fn from(&self) -> Option<&[u8]> {
+        self.other.as_deref().filter(|_| self.op != Op::Link)
+    }
+
+    /// Of a [`Op::Link`] the other name of the file.
+    pub fn link_to(&self) -> Option<&[u8]> {
+        self.other.as_deref().filter(|_| self.op == Op::Link)
+    }
+
+    /// What was there before. Its content is [`Content::Unread`] if it did not change.
+    pub fn old(&self) -> Option<&Side> {
+        self.old.as_ref()
+    }
+
+    /// What is there now. Its content is [`Content::Unread`] if it did not change.
+    pub fn new(&self) -> Option<&Side> {
+        self.new.as_ref()
+    }
+
+    /// Where the old side was.
+    pub(super) fn old_path(&self) -> &[u8] {
+        self.from().unwrap_or(&self.path)
+    }
+
+    /// The order of entries. The paths alone decide for trees as they are; after redactions several
+    /// may share one, and the rest keeps their order from depending on what was redacted.
+    pub(super) fn key(&self) -> impl Ord + '_ {
+        fn bytes(side: &Option<Side>) -> Option<(u32, Option<&[u8]>)> {
+            side.as_ref().map(|side| (side.mode, side.bytes()))
+        }
+        (&self.path, self.op, &self.other, bytes(&self.old), bytes(&self.new))
+    }
+
+    /// Whether both sides are there with the same content.
+    pub(super) fn keeps_content(&self) -> bool {
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) => old.kind == new.kind && same(&old.content, &new.content),
+            _ => false,
+        }
+    }
+
+    /// The change that [`Diff::from_changes`] makes this entry of.
+    pub(super) fn into_change(self) -> Change {
+        let origin = match self.other {
+            None => Origin::InPlace,
+            Some(to) if self.op == Op::Link => Origin::LinkTo(to),
+            Some(from) => Origin::RenamedFrom(from),
+        };
+        Change { path: self.path, before: self.old, after: self.new, origin }
+    }
+}
+
+/// Whether two contents of one file are the same.
+pub(super) fn same(old: &Content, new: &Content) -> bool {
+    match (old, new) {
+        (Content::Bytes(old), Content::Bytes(new)) => old == new,
+        _ => true,
+    }
+}
+
+/// The text for people, as [`Diff::snapshot`] gives it with the default options.
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.snapshot(&SnapshotOptions::default()))
+    }
+}
+
+/// The summary, on one line.
+impl fmt::Debug for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Diff ")?;
+        f.debug_list().entries(self.summary().lines()).finish()
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path =
+            |path: &Option<Box<[u8]>>| path.as_deref().map(|p| format!("{:?}", GuestPath::new(p)));
+        f.debug_struct("Entry")
+            .field("path", &GuestPath::new(&self.path))
+            .field("op", &self.op)
+            .field("other", &path(&self.other))
+            .field("old", &self.old)
+            .field("new", &self.new)
+            .finish()
+    }
+}

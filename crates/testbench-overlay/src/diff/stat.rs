@@ -1,0 +1,62 @@
+//! Counts.
+
+use std::fmt;
+
+use super::blocks::blocks;
+use super::model::{Diff, Op};
+use super::text::{TextDiff, is_binary};
+
+/// How much changed, see [`Diff::stat`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiffStat {
+    /// Entries that are new.
+    pub added: usize,
+    /// Entries that are gone.
+    pub deleted: usize,
+    /// Entries whose content, mode, times or kind changed, and hard links.
+    pub modified: usize,
+    /// Entries that moved, changed or not.
+    pub renamed: usize,
+    /// Lines added to text files.
+    pub insertions: usize,
+    /// Lines removed from text files.
+    pub deletions: usize,
+}
+
+impl DiffStat {
+    pub(super) fn of(diff: &Diff) -> DiffStat {
+        let mut stat = DiffStat::default();
+        for entry in &diff.entries {
+            *match entry.op {
+                Op::Add => &mut stat.added,
+                Op::Delete => &mut stat.deleted,
+                Op::Rename => &mut stat.renamed,
+                Op::Modify | Op::Retype | Op::Link | Op::Meta => &mut stat.modified,
+            } += 1;
+            for block in blocks(entry).iter().filter(|_| entry.op != Op::Link) {
+                let Some((old, new)) = block.contents() else { continue };
+                if !is_binary(old) && !is_binary(new) {
+                    let text = TextDiff::new(old, new);
+                    stat.insertions += text.insertions();
+                    stat.deletions += text.deletions();
+                }
+            }
+        }
+        stat
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.added + self.deleted + self.modified + self.renamed
+    }
+}
+
+/// On one line, such as `2 added, 1 deleted, 0 modified, 0 renamed; +12 -3 lines`.
+impl fmt::Display for DiffStat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DiffStat { added, deleted, modified, renamed, insertions, deletions } = self;
+        write!(f, "{added} added, {deleted} deleted, {modified} modified, {renamed} renamed; ")?;
+        write!(f, "+{insertions} -{deletions} lines")
+    }
+}

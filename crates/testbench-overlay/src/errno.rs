@@ -1,0 +1,213 @@
+//! The one error number of the file and process calls, and its one translation to and from
+//! [`std::io::Error`].
+
+use std::fmt;
+use std::io;
+
+/// Declares the numbers: variant, POSIX name, the platform's constant, description.
+macro_rules! errnos {
+    ($($variant:ident $name:ident $os:ident $text:literal;)*) => {
+        /// Why an operation failed, by its POSIX name; [`Errno::NotCapable`] is WASI's.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Errno {
+            $(#[doc = concat!("`", stringify!($name), "`: ", $text, ".")] $variant,)*
+            /// `ENOTCAPABLE` of WASI: the path leads out of the directory, or the descriptor lacks
+            /// the right. As an [`io::Error`] it is [`io::ErrorKind::PermissionDenied`].
+            NotCapable,
+        }
+
+        impl Errno {
+            /// All of them, in the order of their names.
+            pub const ALL: &[Errno] = &[$(Errno::$variant,)* Errno::NotCapable];
+
+            /// The POSIX name, such as `ENOENT`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Errno::$variant => stringify!($name),)*
+                    Errno::NotCapable => "ENOTCAPABLE",
+                }
+            }
+
+            /// A description in a few words.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Errno::$variant => $text,)*
+                    Errno::NotCapable => "path leads outside of what may be reached",
+                }
+            }
+
+            #[cfg(unix)]
+            fn to_os(self) -> Option<i32> {
+                match self {
+                    $(Errno::$variant => Some(rustix::io::Errno::$os.raw_os_error()),)*
+                    Errno::NotCapable => None,
+                }
+            }
+
+            #[cfg(unix)]
+            fn from_os(raw: i32) -> Option<Errno> {
+                $(if raw == rustix::io::Errno::$os.raw_os_error() {
+                    return Some(Errno::$variant);
+                })*
+                None
+            }
+        }
+    };
+}
+
+errnos! {
+    Acces EACCES ACCESS "permission denied";
+    Again EAGAIN AGAIN "resource unavailable, try again";
+    Badf EBADF BADF "bad file descriptor";
+    Busy EBUSY BUSY "device or resource busy";
+    Canceled ECANCELED CANCELED "operation canceled";
+    Connrefused ECONNREFUSED CONNREFUSED "connection refused";
+    Deadlk EDEADLK DEADLK "resource deadlock would occur";
+    Dom EDOM DOM "argument out of domain";
+    Dquot EDQUOT DQUOT "quota exceeded";
+    Exist EEXIST EXIST "file exists";
+    Fault EFAULT FAULT "bad address";
+    Fbig EFBIG FBIG "file too large";
+    Ilseq EILSEQ ILSEQ "illegal byte sequence";
+    Intr EINTR INTR "interrupted function";
+    Inval EINVAL INVAL "invalid argument";
+    Io EIO IO "i/o error";
+    Isdir EISDIR ISDIR "is a directory";
+    Loop ELOOP LOOP "too many levels of symbolic links";
+    Mfile EMFILE MFILE "too many open files";
+    Mlink EMLINK MLINK "too many links";
+    Nametoolong ENAMETOOLONG NAMETOOLONG "file name too long";
+    Nfile ENFILE NFILE "too many open files in system";
+    Noent ENOENT NOENT "no such file or directory";
+    Nomem ENOMEM NOMEM "not enough memory";
+    Nospc ENOSPC NOSPC "no space left on device";
+    Nosys ENOSYS NOSYS "function not supported";
+    Notdir ENOTDIR NOTDIR "not a directory";
+    Notempty ENOTEMPTY NOTEMPTY "directory not empty";
+    Notsock ENOTSOCK NOTSOCK "not a socket";
+    Notsup EOPNOTSUPP OPNOTSUPP "not supported";
+    Notty ENOTTY NOTTY "inappropriate i/o control operation";
+    Nxio ENXIO NXIO "no such device or address";
+    Overflow EOVERFLOW OVERFLOW "value too large";
+    Perm EPERM PERM "operation not permitted";
+    Pipe EPIPE PIPE "broken pipe";
+    Range ERANGE RANGE "result too large";
+    Rofs EROFS ROFS "read-only file system";
+    Spipe ESPIPE SPIPE "invalid seek";
+    Srch ESRCH SRCH "no such process";
+    Stale ESTALE STALE "stale file handle";
+    Txtbsy ETXTBSY TXTBSY "text file busy";
+    Xdev EXDEV XDEV "cross-device link";
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.description(), self.name())
+    }
+}
+
+impl std::error::Error for Errno {}
+
+/// On Unix the error carries the platform's number, so that its kind and text are those of a real
+/// file system.
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> io::Error {
+        #[cfg(unix)]
+        if let Some(raw) = errno.to_os() {
+            return io::Error::from_raw_os_error(raw);
+        }
+        io::Error::new(errno.portable_kind(), errno)
+    }
+}
+
+/// What has no number of its own becomes [`Errno::Io`].
+impl From<&io::Error> for Errno {
+    fn from(error: &io::Error) -> Errno {
+        if let Some(errno) = error.get_ref().and_then(|inner| inner.downcast_ref::<Errno>()) {
+            return *errno;
+        }
+        #[cfg(unix)]
+        if let Some(errno) = error.raw_os_error().and_then(Errno::from_os) {
+            return errno;
+        }
+        Errno::from_kind(error.kind())
+    }
+}
+
+impl From<io::Error> for Errno {
+    fn from(error: io::Error) -> Errno {
+        Errno::from(&error)
+    }
+}
+
+#[cfg(unix)]
+impl From<rustix::io::Errno> for Errno {
+    fn from(errno: rustix::io::Errno) -> Errno {
+        Errno::from_os(errno.raw_os_error()).unwrap_or(Errno::Io)
+    }
+}
+
+/// The pairs that [`io::ErrorKind`] can express, for platforms without error numbers of POSIX.
+const KINDS: &[(Errno, io::ErrorKind)] = &[
+    (Errno::Noent, io::ErrorKind::NotFound),
+    (Errno::NotCapable, io::ErrorKind::PermissionDenied),
+    (Errno::Acces, io::ErrorKind::PermissionDenied),
+    (Errno::Perm, io::ErrorKind::PermissionDenied),
+    (Errno::Exist, io::ErrorKind::AlreadyExists),
+    (Errno::Inval, io::ErrorKind::InvalidInput),
+    (Errno::Ilseq, io::ErrorKind::InvalidData),
+    (Errno::Again, io::ErrorKind::WouldBlock),
+    (Errno::Intr, io::ErrorKind::Interrupted),
+    (Errno::Pipe, io::ErrorKind::BrokenPipe),
+    (Errno::Nosys, io::ErrorKind::Unsupported),
+    (Errno::Notsup, io::ErrorKind::Unsupported),
+    (Errno::Nomem, io::ErrorKind::OutOfMemory),
+    (Errno::Notdir, io::ErrorKind::NotADirectory),
+    (Errno::Isdir, io::ErrorKind::IsADirectory),
+    (Errno::Notempty, io::ErrorKind::DirectoryNotEmpty),
+    (Errno::Rofs, io::ErrorKind::ReadOnlyFilesystem),
+    (Errno::Nospc, io::ErrorKind::StorageFull),
+    (Errno::Fbig, io::ErrorKind::FileTooLarge),
+    (Errno::Busy, io::ErrorKind::ResourceBusy),
+    (Errno::Txtbsy, io::ErrorKind::ExecutableFileBusy),
+    (Errno::Xdev, io::ErrorKind::CrossesDevices),
+    (Errno::Mlink, io::ErrorKind::TooManyLinks),
+    (Errno::Deadlk, io::ErrorKind::Deadlock),
+    (Errno::Spipe, io::ErrorKind::NotSeekable),
+    (Errno::Dquot, io::ErrorKind::QuotaExceeded),
+    (Errno::Stale, io::ErrorKind::StaleNetworkFileHandle),
+    (Errno::Nametoolong, io::ErrorKind::InvalidFilename),
+];
+
+impl Errno {
+    fn portable_kind(self) -> io::ErrorKind {
+        KINDS.iter().find(|(errno, _)| *errno == self).map_or(io::ErrorKind::Other, |(_, kind)| *kind)
+    }
+
+    fn from_kind(kind: io::ErrorKind) -> Errno {
+        match kind {
+            io::ErrorKind::PermissionDenied => Errno::Acces,
+            _ => KINDS.iter().find(|(_, k)| *k == kind).map_or(Errno::Io, |(errno, _)| *errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_survives_the_way_to_io_error_and_back() {
+        for errno in Errno::ALL {
+            assert_eq!(Errno::from(io::Error::from(*errno)), *errno);
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_number_keeps_its_kind() {
+        let error = io::Error::from(io::ErrorKind::DirectoryNotEmpty);
+        assert_eq!(Errno::from(error), Errno::Notempty);
+        assert_eq!(io::Error::from(Errno::NotCapable).kind(), io::ErrorKind::PermissionDenied);
+    }
+}

@@ -1,0 +1,346 @@
+//! A mirror of [`std::fs`] that goes to the overlay installed on this thread, or to the real disk
+//! when none is.
+//!
+//! It takes the host's paths. In an overlay of `/home/me/proj`, the path `/home/me/proj/a` is the
+//! file `a` of the overlay; a relative path starts from the process's current directory if that is
+//! inside, else from the top of the overlay.
+//!
+//! # Errors
+//!
+//! Those of `std::fs`, with the same [`io::ErrorKind`] and the same error number, and three more:
+//!
+//! - A path that leads outside is [`io::ErrorKind::PermissionDenied`] with a text that names the
+//!   overlay's root. It never falls through to the disk, except into directories given to
+//!   [`OverlayBuilder::passthrough`](crate::OverlayBuilder::passthrough).
+//! - [`io::ErrorKind::StaleNetworkFileHandle`]: a file beneath has changed since it was first seen;
+//!   see [`LowerPolicy`](crate::LowerPolicy).
+//! - On a thread that carries the [context](testbench_clock::Context) of a session that has ended,
+//!   everything fails with "session NAME ended at FILE:LINE".
+//!
+//! # Differences
+//!
+//! New files get the mode `0666` and new directories `0777`, less `022` whatever the umask of the
+//! process. `set_permissions` takes this module's [`Permissions`] or std's.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+mod dir;
+mod file;
+mod meta;
+mod route;
+
+pub use dir::{DirEntry, ReadDir, read_dir};
+pub use file::{File, OpenOptions};
+pub use meta::{FileTimes, FileType, Metadata, Permissions};
+
+use crate::{Errno, Follow};
+use route::{Place, Route, os_str, route};
+
+/// The whole content of a file.
+///
+/// # Errors
+///
+/// As [`std::fs::read`], and those of the [module](self).
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    bytes.try_reserve_exact(size)?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The whole content of a file, as text.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidData`] if it is not UTF-8, and as [`read`].
+pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Makes `contents` the whole content of a file, which is created if missing.
+///
+/// # Errors
+///
+/// As [`std::fs::write`], and those of the [module](self).
+pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
+    File::create(path)?.write_all(contents.as_ref())
+}
+
+/// Copies content and permission bits, and answers the number of bytes.
+///
+/// # Errors
+///
+/// As [`std::fs::copy`], and those of the [module](self).
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    if let Route::Real = route(from)? {
+        return std::fs::copy(from, to);
+    }
+    let mut reader = File::open(from)?;
+    let metadata = reader.metadata()?;
+    if !metadata.is_file() {
+        let text = "the source path is neither a regular file nor a symlink to a regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let mode = metadata.permissions().mode();
+    let mut options = OpenOptions::new();
+    let mut writer = options.write(true).create(true).truncate(true).mode(mode).open(to)?;
+    writer.set_permissions(Permissions::from_mode(mode))?;
+    io::copy(&mut reader, &mut writer)
+}
+
+/// What a path leads to.
+///
+/// # Errors
+///
+/// As [`std::fs::metadata`], and those of the [module](self).
+pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
+    stat(path.as_ref(), Follow::Yes)
+}
+
+/// What is at a path; a symlink is not followed.
+///
+/// # Errors
+///
+/// As [`std::fs::symlink_metadata`], and those of the [module](self).
+pub fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
+    stat(path.as_ref(), Follow::No)
+}
+
+fn stat(path: &Path, follow: Follow) -> io::Result<Metadata> {
+    match (route(path)?, follow) {
+        (Route::Real, Follow::Yes) => std::fs::metadata(path).map(Metadata::from),
+        (Route::Real, Follow::No) => std::fs::symlink_metadata(path).map(Metadata::from),
+        (Route::Tree(p), follow) => {
+            p.result(p.fs.stat_at(&*p.top, p.guest(), follow)).map(Metadata::new)
+        }
+    }
+}
+
+/// Whether a path leads to something that exists.
+///
+/// # Errors
+///
+/// As [`std::fs::exists`], and those of the [module](self).
+pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
+    match metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets the permission bits of what a path leads to.
+///
+/// # Errors
+///
+/// As [`std::fs::set_permissions`], and those of the [module](self).
+pub fn set_permissions(
+    path: impl AsRef<Path>,
+    permissions: impl Into<Permissions>,
+) -> io::Result<()> {
+    let (path, permissions) = (path.as_ref(), permissions.into());
+    match route(path)? {
+        Route::Real => std::fs::set_permissions(path, permissions.into()),
+        Route::Tree(p) => {
+            let mode = permissions.mode();
+            p.result(p.fs.set_mode_at(&*p.top, p.guest(), Follow::Yes, mode))
+        }
+    }
+}
+
+/// Creates a directory.
+///
+/// # Errors
+///
+/// As [`std::fs::create_dir`], and those of the [module](self).
+pub fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::create_dir(path),
+        Route::Tree(p) => p.result(p.fs.create_dir_at(&*p.top, p.guest(), 0o777 & !0o022)),
+    }
+}
+
+/// Creates a directory and all that are missing above it.
+///
+/// # Errors
+///
+/// As [`std::fs::create_dir_all`], and those of the [module](self).
+pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let is_dir = || metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    match create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) if is_dir() => return Ok(()),
+        done => return done,
+    }
+    match path.parent() {
+        Some(parent) => create_dir_all(parent)?,
+        None => return Err(io::Error::other("failed to create whole tree")),
+    }
+    match create_dir(path) {
+        Err(_) if is_dir() => Ok(()),
+        done => done,
+    }
+}
+
+/// Removes the name of something that is not a directory.
+///
+/// # Errors
+///
+/// As [`std::fs::remove_file`], and those of the [module](self).
+pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::remove_file(path),
+        Route::Tree(p) => p.result(p.fs.remove_file_at(&*p.top, p.guest())),
+    }
+}
+
+/// Removes an empty directory.
+///
+/// # Errors
+///
+/// As [`std::fs::remove_dir`], and those of the [module](self).
+pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::remove_dir(path),
+        Route::Tree(p) => p.result(p.fs.remove_dir_at(&*p.top, p.guest())),
+    }
+}
+
+/// Removes a directory with all that is in it. A symlink is removed, not what it leads to.
+///
+/// # Errors
+///
+/// As [`std::fs::remove_dir_all`], and those of the [module](self).
+pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    if let Route::Real = route(path)? {
+        return std::fs::remove_dir_all(path);
+    }
+    if symlink_metadata(path)?.is_symlink() {
+        return remove_file(path);
+    }
+    remove_tree(path)
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for entry in read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        let removed =
+            if entry.file_type()?.is_dir() { remove_tree(&path) } else { remove_file(&path) };
+        match removed {
+            // Gone in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+    }
+    remove_dir(dir)
+}
+
+/// Moves a file or directory, replacing a file or an empty directory at the new path.
+///
+/// # Errors
+///
+/// As [`std::fs::rename`], and those of the [module](self); [`io::ErrorKind::CrossesDevices`]
+/// between the overlay and a directory that is passed through.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    match both(from, to)? {
+        None => std::fs::rename(from, to),
+        Some((a, b)) => b.result(a.fs.rename_at(&*a.top, a.guest(), &*b.top, b.guest())),
+    }
+}
+
+/// Gives a file a second name. A symlink gets one itself.
+///
+/// # Errors
+///
+/// As [`std::fs::hard_link`], and those of the [module](self).
+pub fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
+    let (from, to) = (original.as_ref(), link.as_ref());
+    match both(from, to)? {
+        None => std::fs::hard_link(from, to),
+        Some((a, b)) => {
+            b.result(a.fs.link_at(&*a.top, a.guest(), Follow::No, &*b.top, b.guest()))
+        }
+    }
+}
+
+/// Where two paths of one operation go; `None` is the real disk.
+fn both(from: &Path, to: &Path) -> io::Result<Option<(Place, Place)>> {
+    match (route(from)?, route(to)?) {
+        (Route::Tree(a), Route::Tree(b)) if a.same_tree(&b) => Ok(Some((a, b))),
+        (Route::Real, Route::Real) => Ok(None),
+        _ => Err(Errno::Xdev.into()),
+    }
+}
+
+/// Creates a symlink at `link` that holds `original`. Mirrors [`std::os::unix::fs::symlink`].
+///
+/// # Errors
+///
+/// As [`std::os::unix::fs::symlink`], and those of the [module](self).
+pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
+    let (target, link) = (original.as_ref(), link.as_ref());
+    match route(link)? {
+        Route::Real => std::os::unix::fs::symlink(target, link),
+        Route::Tree(p) => {
+            let target = target.as_os_str().as_encoded_bytes();
+            p.result(p.fs.symlink_at(target, &*p.top, p.guest()))
+        }
+    }
+}
+
+/// What a symlink holds.
+///
+/// # Errors
+///
+/// As [`std::fs::read_link`], and those of the [module](self).
+pub fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::read_link(path),
+        Route::Tree(p) => {
+            let target = p.result(p.fs.read_link_at(&*p.top, p.guest()))?;
+            Ok(PathBuf::from(os_str(&target)))
+        }
+    }
+}
+
+/// The absolute path of what a path leads to, without symlinks, `.` and `..`.
+///
+/// # Errors
+///
+/// As [`std::fs::canonicalize`], and those of the [module](self).
+pub fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::canonicalize(path),
+        Route::Tree(p) if p.is_overlay() => {
+            let inside = p.result(p.overlay().canonical(p.guest()))?;
+            let mut whole = p.root();
+            if !inside.is_empty() {
+                whole.push(os_str(&inside));
+            }
+            Ok(whole)
+        }
+        Route::Tree(p) => {
+            // Checks that it does not lead out of the directory.
+            p.result(p.fs.stat_at(&*p.top, p.guest(), Follow::Yes))?;
+            std::fs::canonicalize(path)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Where a host path goes: to the real disk, to the installed overlay, or nowhere.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use testbench_clock::Lookup;
+
+use crate::resolve::strip_root;
+use crate::{Errno, File, Fs, GuestPath, Overlay, active};
+
+/// Decided once, at the edge of each public call.
+pub(super) enum Route {
+    /// Nothing is installed here.
+    Real,
+    Tree(Place),
+}
+
+/// A path in a tree.
+pub(super) struct Place {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) top: Arc<dyn File>,
+    pub(super) path: Vec<u8>,
+    overlay: Arc<Overlay>,
+    /// Which of the directories that are passed through, if it is in one.
+    through: Option<usize>,
+}
+
+/// What an error number alone cannot say. Its kind is that of the number.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(
+        "`{}` is outside of the overlay of `{}`, and nothing falls through to the disk; let \
+         `OverlayBuilder::passthrough` (or the session's `passthrough(dir)`) reach that directory, \
+         or make the overlay of a directory above both",
+        path.display(),
+        root.display()
+    )]
+    Outside { path: PathBuf, root: PathBuf },
+    #[error(
+        "{change}; run again while nothing else writes there, or choose another \
+         `on_lower_change` policy for the overlay"
+    )]
+    LowerChanged { change: crate::LowerChange },
+}
+
+pub(super) fn route(path: &Path) -> io::Result<Route> {
+    let overlay = match active() {
+        Lookup::Absent => return Ok(Route::Real),
+        Lookup::Open(overlay) => overlay,
+        Lookup::Closed(_, ended) => return Err(io::Error::other(ended)),
+    };
+    find(overlay, path).map(Route::Tree)
+}
+
+/// The error of an operation at a place.
+pub(super) fn error(place: &Place, errno: Errno) -> io::Error {
+    let refused = match errno {
+        Errno::NotCapable => Refused::Outside {
+            path: PathBuf::from(os_str(&place.path)),
+            root: root_of(&place.overlay),
+        },
+        Errno::Stale => match place.overlay.lower_changes().pop() {
+            Some(change) => Refused::LowerChanged { change },
+            None => return errno.into(),
+        },
+        _ => return errno.into(),
+    };
+    io::Error::new(io::Error::from(errno).kind(), refused)
+}
+
+fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() {
+        return Err(Errno::Noent.into());
+    }
+    let inside = if path.is_absolute() {
+        inside(&overlay, bytes).map(<[u8]>::to_vec).or_else(|| real_inside(&overlay, path))
+    } else {
+        Some(from_cwd(&overlay, bytes))
+    };
+    if let Some(mut path) = inside {
+        if path.is_empty() {
+            path.push(b'.');
+        }
+        let top = overlay.root()?;
+        return Ok(Place { fs: overlay.clone(), top, path, overlay, through: None });
+    }
+    for (at, dir) in overlay.core.config.passthrough.iter().enumerate() {
+        let own = dir.path().as_os_str().as_encoded_bytes();
+        if let Some(rest) = strip_root(bytes, own) {
+            let path = if rest.is_empty() { b".".to_vec() } else { rest.to_vec() };
+            let (fs, top) = (Arc::new(dir.clone()), dir.root()?);
+            return Ok(Place { fs, top, path, overlay, through: Some(at) });
+        }
+    }
+    let refused = Refused::Outside { path: path.to_path_buf(), root: root_of(&overlay) };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, refused))
+}
+
+/// What follows the overlay's own absolute path.
+fn inside<'p>(overlay: &Overlay, path: &'p [u8]) -> Option<&'p [u8]> {
+    match &overlay.core.config.host_root {
+        Some((given, canonical)) => [given, canonical]
+            .into_iter()
+            .find_map(|root| strip_root(path, root.as_os_str().as_encoded_bytes())),
+        None => strip_root(path, overlay.guest_root()),
+    }
+}
+
+/// The same for a path that leads to the root by another way, such as a symlink outside of it.
+fn real_inside(overlay: &Overlay, path: &Path) -> Option<Vec<u8>> {
+    let root = overlay.host_root()?;
+    let mut prefixes: Vec<&Path> = path.ancestors().collect();
+    prefixes.reverse();
+    let prefix = prefixes.into_iter().find(|p| p.canonicalize().is_ok_and(|real| real == root))?;
+    let (path, prefix) = (path.as_os_str().as_encoded_bytes(), prefix.as_os_str().len());
+    let rest = &path[prefix..];
+    Some(rest.strip_prefix(b"/").unwrap_or(rest).to_vec())
+}
+
+/// A relative path starts from the current directory if that is inside, else from the top: the
+/// same rule as for guests.
+fn from_cwd(overlay: &Overlay, path: &[u8]) -> Vec<u8> {
+    let cwd = std::env::current_dir().ok();
+    let cwd = cwd.as_ref().and_then(|cwd| inside(overlay, cwd.as_os_str().as_encoded_bytes()));
+    match cwd {
+        Some(cwd) if !cwd.is_empty() => [cwd, b"/", path].concat(),
+        _ => path.to_vec(),
+    }
+}
+
+fn root_of(overlay: &Overlay) -> PathBuf {
+    overlay.host_root().map_or_else(|| os_str(overlay.guest_root()).into(), Path::to_path_buf)
+}
+
+/// Raw bytes as a host path.
+pub(super) fn os_str(bytes: &[u8]) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
+}
+
+impl Place {
+    pub(super) fn guest(&self) -> GuestPath<'_> {
+        GuestPath::new(&self.path)
+    }
+
+    /// The result of an operation here, with an error that says what it can.
+    pub(super) fn result<T>(&self, result: Result<T, Errno>) -> io::Result<T> {
+        result.map_err(|errno| error(self, errno))
+    }
+
+    pub(super) fn overlay(&self) -> &Arc<Overlay> {
+        &self.overlay
+    }
+
+    /// Whether the place is in the overlay, not in a directory that is passed through.
+    pub(super) fn is_overlay(&self) -> bool {
+        self.through.is_none()
+    }
+
+    pub(super) fn same_tree(&self, other: &Place) -> bool {
+        Arc::ptr_eq(&self.overlay, &other.overlay) && self.through == other.through
+    }
+
+    /// The host's path of the overlay.
+    pub(super) fn root(&self) -> PathBuf {
+        root_of(&self.overlay)
+    }
+}

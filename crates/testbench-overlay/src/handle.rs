@@ -1,0 +1,205 @@
+//! Open files and directories of an overlay, and what happens to bytes.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::content::Content;
+use crate::core::{Base, Core};
+use crate::inode::{Ino, Inode, Node, Origin};
+use crate::lookup::Tx;
+use crate::{DirEntry, Errno, File, SetTime, SetTimes, Stat};
+
+/// An open file or directory of one overlay.
+pub(crate) struct Handle {
+    core: Arc<Core>,
+    ino: Ino,
+    read: bool,
+    write: bool,
+    base: Base,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Handle { ino, read, write, .. } = self;
+        f.debug_struct("Handle").field("ino", ino).field("read", read).field("write", write).finish()
+    }
+}
+
+impl Handle {
+    /// A handle counts as open until it drops.
+    pub(crate) fn new(core: &Arc<Core>, tx: &mut Tx<'_>, ino: Ino, read: bool, write: bool) -> Handle {
+        *tx.live.opens.entry(ino).or_insert(0) += 1;
+        Handle { core: core.clone(), ino, read, write, base: Base::default() }
+    }
+
+    /// The inode of a handle, if it is one of `core`'s.
+    pub(crate) fn ino_in(file: &dyn File, core: &Arc<Core>) -> Result<Ino, Errno> {
+        match (file as &dyn Any).downcast_ref::<Handle>() {
+            Some(handle) if Arc::ptr_eq(&handle.core, core) => Ok(handle.ino),
+            _ => Err(Errno::Xdev),
+        }
+    }
+
+    fn writable(&self) -> Result<(), Errno> {
+        if self.write { Ok(()) } else { Err(Errno::Badf) }
+    }
+
+    /// Changes the content and its times.
+    fn change<R>(
+        &self,
+        tx: &mut Tx<'_>,
+        change: impl FnOnce(&mut Content, &mut dyn FnMut(&mut [u8], u64) -> Result<(), Errno>) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        let origin = tx.live.state.inode(self.ino)?.origin.clone();
+        let mut base =
+            |buf: &mut [u8], at: u64| self.base.read(&self.core, origin.as_deref(), buf, at);
+        tx.change(self.ino, |content| change(content, &mut base))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut tx = self.core.tx();
+        let Some(count) = tx.live.opens.get_mut(&self.ino) else { return };
+        *count -= 1;
+        if *count == 0 {
+            tx.live.opens.remove(&self.ino);
+            if tx.live.state.orphans.contains_key(&self.ino) {
+                tx.forget(self.ino);
+            }
+        }
+    }
+}
+
+impl File for Handle {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let tx = self.core.tx();
+        tx.live.state.inode(self.ino).map(|inode| inode.stat(self.ino))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        // With the inode in hand, the bytes are read without holding up anyone else.
+        let inode = self.core.tx().live.state.inode(self.ino)?.clone();
+        if inode.kind() == crate::FileKind::Dir {
+            return Err(Errno::Isdir);
+        }
+        if !self.read {
+            return Err(Errno::Badf);
+        }
+        let mut base =
+            |buf: &mut [u8], at: u64| self.base.read(&self.core, inode.origin.as_deref(), buf, at);
+        content(&inode)?.read_at(buf, offset, &mut base)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        self.writable()?;
+        self.change(&mut self.core.tx(), |content, base| content.write_at(buf, offset, base))
+    }
+
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+        self.writable()?;
+        self.change(&mut self.core.tx(), |content, base| {
+            let end = content.len();
+            let written = content.write_at(buf, end, base)?;
+            Ok((written, end + written as u64))
+        })
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Errno> {
+        // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
+        self.writable().map_err(|_| Errno::Inval)?;
+        self.core.tx().set_len(self.ino, len)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.writable()?;
+        if len == 0 {
+            return Err(Errno::Inval);
+        }
+        let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
+        let mut tx = self.core.tx();
+        if tx.live.state.inode(self.ino)?.size() < end { tx.set_len(self.ino, end) } else { Ok(()) }
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+        self.core.tx().set_times(self.ino, times)
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        self.core.tx().set_mode(self.ino, mode)
+    }
+
+    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
+        let mut tx = self.core.tx();
+        tx.live.state.dir(self.ino)?;
+        if !self.read {
+            return Err(Errno::Badf);
+        }
+        tx.list(self.ino)
+    }
+}
+
+impl Tx<'_> {
+    /// Changes the content of a file; if that fails, nothing else changes.
+    fn change<R>(
+        &mut self,
+        ino: Ino,
+        change: impl FnOnce(&mut Content) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        content(self.live.state.inode(ino)?)?;
+        let now = self.now();
+        self.pin(ino)?;
+        let inode = self.live.state.inode_mut(ino)?;
+        let Node::File(content) = &mut inode.node else { return Err(Errno::Inval) };
+        let done = change(content)?;
+        inode.touch(now);
+        Ok(done)
+    }
+
+    pub(crate) fn set_len(&mut self, ino: Ino, len: u64) -> Result<(), Errno> {
+        self.change(ino, |content| content.set_len(len))
+    }
+
+    pub(crate) fn set_times(&mut self, ino: Ino, times: SetTimes) -> Result<(), Errno> {
+        let now = self.now();
+        self.pin(ino)?;
+        let meta = &mut self.live.state.inode_mut(ino)?.meta;
+        let pick = |time| match time {
+            SetTime::Now => now,
+            SetTime::At(at) => at,
+        };
+        meta.atime = times.atime.map_or(meta.atime, pick);
+        meta.mtime = times.mtime.map_or(meta.mtime, pick);
+        meta.ctime = now;
+        Ok(())
+    }
+
+    pub(crate) fn set_mode(&mut self, ino: Ino, mode: u32) -> Result<(), Errno> {
+        if let Node::Symlink(_) = self.live.state.inode(ino)?.node {
+            return Err(Errno::Notsup);
+        }
+        let now = self.now();
+        self.pin(ino)?;
+        let meta = &mut self.live.state.inode_mut(ino)?.meta;
+        meta.mode = mode & 0o7777;
+        meta.ctime = now;
+        Ok(())
+    }
+}
+
+/// All bytes of a file.
+pub(crate) fn whole(core: &Core, inode: &Inode) -> Result<Arc<[u8]>, Errno> {
+    let base = Base::default();
+    let origin: Option<&Origin> = inode.origin.as_deref();
+    let mut read = |buf: &mut [u8], at: u64| base.read(core, origin, buf, at);
+    Ok(content(inode)?.to_vec(&mut read)?.into())
+}
+
+fn content(inode: &Inode) -> Result<&Content, Errno> {
+    match &inode.node {
+        Node::File(content) => Ok(content),
+        Node::Dir(_) => Err(Errno::Isdir),
+        Node::Symlink(_) | Node::Special => Err(Errno::Inval),
+    }
+}

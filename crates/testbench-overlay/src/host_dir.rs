@@ -1,0 +1,531 @@
+//! [`HostDir`]: a real directory, out of which no path leads.
+//!
+//! Host paths and guest paths meet here and nowhere else. A path is walked component by component
+//! ([`resolve`]) over handles of the directories on the way; where a
+//! prefix has no symlinks in it, one system call (`openat2` with `RESOLVE_BENEATH` and
+//! `RESOLVE_NO_SYMLINKS`) does the same work at once.
+
+use std::any::Any;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::resolve::{self, End, Last, Place, Step, Walk};
+use crate::sys::{self, Access};
+use crate::{
+    Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat,
+};
+
+/// A confined real directory. Cloning gives another handle to the same one.
+///
+/// What is created gets exactly the permission bits that were asked for; the umask does not apply.
+/// Devices, sockets and FIFOs are listed but never opened ([`Errno::Nxio`]).
+///
+/// ```
+/// use testbench_overlay::{Errno, Follow, Fs, GuestPath, HostDir};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::os::unix::fs::symlink("/etc/hostname", dir.path().join("out"))?;
+/// let tree = HostDir::open(dir.path())?.read_only();
+/// let top = tree.root()?;
+/// let stat = tree.stat_at(&*top, GuestPath::new("out"), Follow::Yes);
+/// assert_eq!(stat, Err(Errno::NotCapable));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct HostDir {
+    tree: Arc<Tree>,
+}
+
+#[derive(Debug)]
+struct Tree {
+    top: Arc<OwnedFd>,
+    path: PathBuf,
+    read_only: bool,
+    /// Walk every path component by component, as where `openat2` does not exist.
+    portable: bool,
+}
+
+impl HostDir {
+    /// Opens a directory for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening it; [`io::ErrorKind::NotADirectory`] if it is something else.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<HostDir> {
+        let top = Arc::new(sys::open_top(path.as_ref())?);
+        let path = path.as_ref().canonicalize()?;
+        Ok(HostDir { tree: Arc::new(Tree { top, path, read_only: false, portable: false }) })
+    }
+
+    /// The same directory, in which every change is [`Errno::Rofs`].
+    pub fn read_only(self) -> HostDir {
+        self.with(|tree| tree.read_only = true)
+    }
+
+    /// The directory's path on the host, canonical when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.tree.path
+    }
+
+    /// Without `openat2`, for the test that both ways agree.
+    #[cfg(test)]
+    pub(crate) fn portable(self) -> HostDir {
+        self.with(|tree| tree.portable = true)
+    }
+
+    fn with(self, change: impl FnOnce(&mut Tree)) -> HostDir {
+        let Tree { top, path, read_only, portable } = &*self.tree;
+        let mut tree =
+            Tree { top: top.clone(), path: path.clone(), read_only: *read_only, portable: *portable };
+        change(&mut tree);
+        HostDir { tree: Arc::new(tree) }
+    }
+
+    fn dir(&self, dir: &dyn File) -> Result<Arc<OwnedFd>, Errno> {
+        match (dir as &dyn Any).downcast_ref::<HostFile>() {
+            Some(file) if Arc::ptr_eq(&file.tree, &self.tree) => match file.kind {
+                FileKind::Dir => Ok(file.fd.clone()),
+                _ => Err(Errno::Notdir),
+            },
+            _ => Err(Errno::Xdev),
+        }
+    }
+
+    fn writable(&self) -> Result<(), Errno> {
+        if self.tree.read_only { Err(Errno::Rofs) } else { Ok(()) }
+    }
+
+    fn locate(&self, dir: &dyn File, path: GuestPath<'_>, end: End) -> Result<Spot, Errno> {
+        let dir = self.dir(dir)?;
+        if let Some(spot) = self.locate_at_once(&dir, path, end) {
+            return Ok(spot);
+        }
+        let place = resolve::walk(&mut HostWalk { tree: &self.tree }, dir, path, end)?;
+        Spot::from_place(place)
+    }
+
+    /// Most paths have no symlink in them and end in a plain name.
+    fn locate_at_once(&self, dir: &Arc<OwnedFd>, path: GuestPath<'_>, end: End) -> Option<Spot> {
+        let bytes = path.as_bytes();
+        let (prefix, name) = match bytes.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&bytes[..at], &bytes[at + 1..]),
+            None => (&b""[..], bytes),
+        };
+        let plain = !matches!(name, b"" | b"." | b"..")
+            && name.len() <= crate::name::NAME_BYTES_MAX
+            && bytes.len() < resolve::PATH_BYTES_MAX
+            && !bytes.contains(&0)
+            && bytes[0] != b'/';
+        if !plain {
+            return None;
+        }
+        let parent = if prefix.is_empty() {
+            dir.clone()
+        } else if self.tree.portable {
+            return None;
+        } else {
+            Arc::new(sys::open_dirs_beneath(dir, prefix).ok()?)
+        };
+        let stat = match sys::stat_at(&parent, name) {
+            _ if end == End::Parent => None,
+            Ok(stat) if stat.kind == FileKind::Symlink && end == End::Follow => return None,
+            Ok(stat) => Some(stat),
+            Err(Errno::Noent) => None,
+            Err(_) => return None,
+        };
+        Some(Spot { dir: parent, last: Last::Name(name.to_vec()), stat, slash: false })
+    }
+
+    /// Where a name is to be made, changed or removed.
+    fn locate_name(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Spot, Errno> {
+        self.writable()?;
+        self.locate(dir, path, End::Name)
+    }
+
+    fn file(&self, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> Arc<dyn File> {
+        let (fd, tree) = (Arc::new(fd), self.tree.clone());
+        Arc::new(HostFile { fd, kind, read: how.read, write: how.write, tree })
+    }
+
+    fn open_spot(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
+        let creates = how.create != Create::Never;
+        if creates && spot.slash {
+            return Err(Errno::Isdir);
+        }
+        let Some(stat) = spot.stat else {
+            return match creates {
+                true => self.create(spot, how),
+                false => Err(Errno::Noent),
+            };
+        };
+        match stat.kind {
+            _ if how.create == Create::New => Err(Errno::Exist),
+            FileKind::Dir if creates || how.write => Err(Errno::Isdir),
+            FileKind::Dir => {
+                let access = if how.read { Access::Read } else { Access::Search };
+                let fd = sys::open_dir(&spot.dir, spot.name_or_dot(), access)?;
+                Ok(self.file(fd, FileKind::Dir, how))
+            }
+            _ if how.directory || spot.slash => Err(Errno::Notdir),
+            FileKind::Symlink => Err(Errno::Loop),
+            FileKind::Special => Err(Errno::Nxio),
+            FileKind::File => {
+                if how.write {
+                    self.writable()?;
+                }
+                let fd = sys::open_file(&spot.dir, spot.name()?, access(how))?;
+                if how.truncate {
+                    sys::set_len(&fd, 0)?;
+                }
+                Ok(self.file(fd, FileKind::File, how))
+            }
+        }
+    }
+
+    fn create(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
+        self.writable()?;
+        let fd = sys::create_file(&spot.dir, spot.name()?, access(how), how.mode)?;
+        Ok(self.file(fd, FileKind::File, how))
+    }
+}
+
+/// How often an open is tried again when the name appears or disappears under our hands.
+const RACES_MAX: usize = 8;
+
+impl Fs for HostDir {
+    fn root(&self) -> Result<Arc<dyn File>, Errno> {
+        let fd = sys::open_dir(&self.tree.top, b".", Access::Read)?;
+        Ok(self.file(fd, FileKind::Dir, &OpenHow::READ))
+    }
+
+    fn open_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        how: &OpenHow,
+    ) -> Result<Arc<dyn File>, Errno> {
+        let creates = how.create != Create::Never;
+        if (how.truncate && !how.write) || (creates && how.directory) {
+            return Err(Errno::Inval);
+        }
+        let end = match how.follow {
+            _ if how.create == Create::New => End::Name,
+            // `O_CREAT` with a slash behind is refused without following what comes before it.
+            _ if creates && path.as_bytes().last() == Some(&b'/') => End::Name,
+            Follow::Yes => End::Follow,
+            Follow::No => End::Keep,
+        };
+        let mut tries = 0;
+        loop {
+            let spot = self.locate(dir, path, end)?;
+            let opened = self.open_spot(&spot, how);
+            let raced = match (&opened, spot.stat) {
+                (Err(Errno::Exist), None) => how.create == Create::IfMissing,
+                (Err(Errno::Noent), Some(_)) => creates,
+                _ => false,
+            };
+            tries += 1;
+            if !raced || tries == RACES_MAX {
+                return opened;
+            }
+        }
+    }
+
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat, Errno> {
+        self.locate(dir, path, end(follow))?.present()
+    }
+
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
+        let spot = self.locate(dir, path, End::Keep)?;
+        match spot.present()?.kind {
+            FileKind::Symlink => sys::read_link(&spot.dir, spot.name()?),
+            _ => Err(Errno::Inval),
+        }
+    }
+
+    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<(), Errno> {
+        let spot = self.locate_name(dir, path)?;
+        sys::create_dir(&spot.dir, spot.free_name()?, mode)
+    }
+
+    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
+        let spot = self.locate_name(dir, path)?;
+        sys::symlink(target, &spot.dir, &spot.free_name_slash()?)
+    }
+
+    fn link_at(
+        &self,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        follow: Follow,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
+    ) -> Result<(), Errno> {
+        self.writable()?;
+        let source = self.locate(from_dir, from, end(follow))?;
+        let kind = source.present()?.kind;
+        let target = self.locate(to_dir, to, End::Name)?;
+        let name = target.free_name_slash()?;
+        match kind {
+            FileKind::Dir => Err(Errno::Perm),
+            _ => sys::link(&source.dir, source.name()?, &target.dir, &name),
+        }
+    }
+
+    fn rename_at(
+        &self,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
+    ) -> Result<(), Errno> {
+        self.writable()?;
+        let source = self.locate(from_dir, from, End::Parent)?;
+        let target = self.locate(to_dir, to, End::Parent)?;
+        let (Last::Name(_), Last::Name(_)) = (&source.last, &target.last) else {
+            return Err(Errno::Busy);
+        };
+        sys::rename(&source.dir, &source.name_slash()?, &target.dir, &target.name_slash()?)
+    }
+
+    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
+        let spot = self.locate_name(dir, path)?;
+        match spot.last {
+            Last::Name(_) => sys::remove_file(&spot.dir, &spot.name_slash()?),
+            Last::Dot | Last::DotDot => Err(Errno::Isdir),
+        }
+    }
+
+    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
+        let spot = self.locate_name(dir, path)?;
+        match spot.last {
+            Last::Name(_) => sys::remove_dir(&spot.dir, &spot.name_slash()?),
+            Last::Dot => Err(Errno::Inval),
+            Last::DotDot => Err(Errno::Notempty),
+        }
+    }
+
+    fn set_times_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        times: SetTimes,
+    ) -> Result<(), Errno> {
+        self.writable()?;
+        let spot = self.locate(dir, path, end(follow))?;
+        spot.present()?;
+        sys::set_times_at(&spot.dir, spot.name_or_dot(), times)
+    }
+
+    fn set_mode_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        mode: u32,
+    ) -> Result<(), Errno> {
+        self.writable()?;
+        let spot = self.locate(dir, path, end(follow))?;
+        // The only call that cannot be led astray by a name swapped for a symlink is the one on an
+        // open file, so the file must be readable or writable.
+        let fd = match spot.present()?.kind {
+            FileKind::Dir => sys::open_dir(&spot.dir, spot.name_or_dot(), Access::Read)?,
+            FileKind::File => match sys::open_file(&spot.dir, spot.name()?, Access::Read) {
+                Err(Errno::Acces) => sys::open_file(&spot.dir, spot.name()?, Access::Write)?,
+                opened => opened?,
+            },
+            FileKind::Symlink | FileKind::Special => return Err(Errno::Notsup),
+        };
+        sys::set_mode(&fd, mode)
+    }
+}
+
+/// An open file or directory of a [`HostDir`].
+#[derive(Debug)]
+struct HostFile {
+    fd: Arc<OwnedFd>,
+    kind: FileKind,
+    read: bool,
+    write: bool,
+    tree: Arc<Tree>,
+}
+
+impl HostFile {
+    /// Bytes can be read from, or written to, files only.
+    fn bytes(&self, allowed: bool) -> Result<&OwnedFd, Errno> {
+        match self.kind {
+            FileKind::Dir => Err(Errno::Isdir),
+            _ if allowed => Ok(&self.fd),
+            _ => Err(Errno::Badf),
+        }
+    }
+
+    fn writable(&self) -> Result<&OwnedFd, Errno> {
+        if self.tree.read_only { Err(Errno::Rofs) } else { Ok(&self.fd) }
+    }
+}
+
+impl File for HostFile {
+    fn stat(&self) -> Result<Stat, Errno> {
+        sys::stat(&self.fd)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        sys::read_at(self.bytes(self.read)?, buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        sys::write_at(self.bytes(self.write)?, buf, offset)
+    }
+
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+        sys::append(self.bytes(self.write)?, buf)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Errno> {
+        match self.bytes(self.write) {
+            // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
+            Err(Errno::Badf) => Err(Errno::Inval),
+            fd => sys::set_len(fd?, len),
+        }
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        sys::sync(&self.fd, data_only)
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+        sys::set_times(self.writable()?, times)
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        sys::set_mode(self.writable()?, mode)
+    }
+
+    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
+        match self.kind {
+            FileKind::Dir if self.read => sys::read_dir(&self.fd),
+            FileKind::Dir => Err(Errno::Badf),
+            _ => Err(Errno::Notdir),
+        }
+    }
+}
+
+/// Where a path leads.
+struct Spot {
+    dir: Arc<OwnedFd>,
+    last: Last,
+    stat: Option<Stat>,
+    slash: bool,
+}
+
+impl Spot {
+    fn from_place(place: Place<Arc<OwnedFd>, Stat>) -> Result<Spot, Errno> {
+        let Place { dir, last, found, slash } = place;
+        let stat = match found {
+            Step::Missing => None,
+            Step::Dir(dir) => Some(sys::stat(&dir)?),
+            Step::Link(_, stat) | Step::Leaf(stat) => Some(stat),
+        };
+        Ok(Spot { dir, last, stat, slash })
+    }
+
+    fn present(&self) -> Result<Stat, Errno> {
+        match self.stat {
+            None => Err(Errno::Noent),
+            Some(stat) if self.slash && stat.kind != FileKind::Dir => Err(Errno::Notdir),
+            Some(stat) => Ok(stat),
+        }
+    }
+
+    fn name(&self) -> Result<&[u8], Errno> {
+        match &self.last {
+            Last::Name(name) => Ok(name),
+            Last::Dot | Last::DotDot => Err(Errno::Isdir),
+        }
+    }
+
+    /// A name for calls on directories, where the place itself will do.
+    fn name_or_dot(&self) -> &[u8] {
+        match &self.last {
+            Last::Name(name) => name,
+            Last::Dot | Last::DotDot => b".",
+        }
+    }
+
+    /// A name for creating something.
+    fn free_name(&self) -> Result<&[u8], Errno> {
+        if self.stat.is_some() { Err(Errno::Exist) } else { self.name() }
+    }
+
+    fn free_name_slash(&self) -> Result<Vec<u8>, Errno> {
+        self.free_name()?;
+        self.name_slash()
+    }
+
+    /// The name with the slash that came behind it, so that the kernel applies its rules. Only for
+    /// calls that never follow the last component, slash or not.
+    fn name_slash(&self) -> Result<Vec<u8>, Errno> {
+        let mut name = self.name()?.to_vec();
+        if self.slash {
+            name.push(b'/');
+        }
+        Ok(name)
+    }
+}
+
+struct HostWalk<'a> {
+    tree: &'a Tree,
+}
+
+impl Walk for HostWalk<'_> {
+    type Dir = Arc<OwnedFd>;
+    type Leaf = Stat;
+
+    fn search(&mut self, _: &Arc<OwnedFd>) -> Result<(), Errno> {
+        // The kernel checks it with every call on a name.
+        Ok(())
+    }
+
+    fn step(&mut self, dir: &Arc<OwnedFd>, name: &[u8]) -> Result<Step<Arc<OwnedFd>, Stat>, Errno> {
+        let stat = match sys::stat_at(dir, name) {
+            Err(Errno::Noent) => return Ok(Step::Missing),
+            stat => stat?,
+        };
+        Ok(match stat.kind {
+            FileKind::Dir => Step::Dir(Arc::new(sys::open_dir(dir, name, Access::Search)?)),
+            FileKind::Symlink => Step::Link(sys::read_link(dir, name)?, stat),
+            FileKind::File | FileKind::Special => Step::Leaf(stat),
+        })
+    }
+
+    fn top(&mut self) -> Arc<OwnedFd> {
+        self.tree.top.clone()
+    }
+
+    fn same(&self, a: &Arc<OwnedFd>, b: &Arc<OwnedFd>) -> bool {
+        sys::same(a, b)
+    }
+
+    fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]> {
+        resolve::strip_root(target, self.tree.path.as_os_str().as_encoded_bytes())
+    }
+}
+
+fn access(how: &OpenHow) -> Access {
+    match (how.read, how.write) {
+        (_, false) => Access::Read,
+        (false, true) => Access::Write,
+        (true, true) => Access::ReadWrite,
+    }
+}
+
+fn end(follow: Follow) -> End {
+    match follow {
+        Follow::Yes => End::Follow,
+        Follow::No => End::Keep,
+    }
+}

@@ -1,0 +1,285 @@
+//! The inode table: identity belongs to files, names to directory entries.
+//!
+//! A [`State`] is the whole upper layer as a value. Its maps are persistent, so that a copy of it
+//! (a checkpoint, a fork) costs a few reference counts, whatever has been changed.
+//!
+//! Inodes are made when something is first looked at. Directory entries hold **changes** only: a
+//! name that has no entry is what the lower directory says. *Pinned* is an inode that can be
+//! reached from the top through entries alone; everything changed is pinned, which is what lets
+//! the diff walk the changes without looking at the rest.
+
+use std::sync::Arc;
+
+use testbench_clock::WallTime;
+
+use crate::content::Content;
+use crate::name::{Name, RelPath};
+use crate::{Errno, FileKind, Stat};
+
+/// A persistent ordered map that can be sent between threads.
+pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+
+/// The number of the device of every overlay.
+pub(crate) const DEVICE: u64 = 1;
+
+/// The size of every directory, as on a fresh ext4.
+const DIR_SIZE_BYTES: u64 = 4096;
+
+/// The link count of every directory. 1 stands for "not counted" (as on btrfs), so that programs
+/// do not conclude the number of subdirectories from it.
+const DIR_NLINK: u64 = 1;
+
+/// The number of an inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ino(pub(crate) u64);
+
+impl Ino {
+    pub(crate) const ROOT: Ino = Ino(2);
+    const NEW: u64 = 1 << 63;
+
+    /// The number that a lower file has, unless another file has it already.
+    pub(crate) fn of_lower(path: &RelPath) -> Ino {
+        if path.is_top() {
+            return Ino::ROOT;
+        }
+        let hash = blake3::hash(path.as_bytes());
+        let bytes = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+        // The lowest numbers are left to those with a meaning.
+        Ino((u64::from_le_bytes(*bytes) & !Ino::NEW).max(16))
+    }
+
+    /// The number of the `n`th new file.
+    pub(crate) fn of_new(n: u64) -> Ino {
+        Ino(n | Ino::NEW)
+    }
+}
+
+/// The upper layer.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) inodes: PMap<Ino, Arc<Inode>>,
+    /// Lower files with several names, by their identity beneath.
+    pub(crate) lower_ids: PMap<LowerId, Ino>,
+    /// What was seen of the lower tree that is not in an inode.
+    pub(crate) reads: PMap<RelPath, Observation>,
+    /// Inodes without a name, kept for the handles that are open on them.
+    pub(crate) orphans: PMap<Ino, ()>,
+    /// How many new inodes there have been.
+    pub(crate) created: u64,
+}
+
+impl State {
+    pub(crate) fn new(root: Inode) -> State {
+        let mut inodes = PMap::new_sync();
+        inodes.insert_mut(Ino::ROOT, Arc::new(root));
+        State {
+            inodes,
+            lower_ids: PMap::new_sync(),
+            reads: PMap::new_sync(),
+            orphans: PMap::new_sync(),
+            created: 0,
+        }
+    }
+
+    /// [`Errno::Stale`]: a handle from before a rollback.
+    pub(crate) fn inode(&self, ino: Ino) -> Result<&Arc<Inode>, Errno> {
+        self.inodes.get(&ino).ok_or(Errno::Stale)
+    }
+
+    pub(crate) fn inode_mut(&mut self, ino: Ino) -> Result<&mut Inode, Errno> {
+        self.inodes.get_mut(&ino).map(Arc::make_mut).ok_or(Errno::Stale)
+    }
+
+    pub(crate) fn dir(&self, ino: Ino) -> Result<&Dir, Errno> {
+        match &self.inode(ino)?.node {
+            Node::Dir(dir) => Ok(dir),
+            _ => Err(Errno::Notdir),
+        }
+    }
+
+    pub(crate) fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Errno> {
+        match &mut self.inode_mut(ino)?.node {
+            Node::Dir(dir) => Ok(dir),
+            _ => Err(Errno::Notdir),
+        }
+    }
+}
+
+/// Which file of the lower tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LowerId {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+}
+
+/// Something seen of the lower tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observation {
+    /// Nothing was there.
+    Absent,
+    /// A directory had entries with this hash over their names and kinds.
+    Listing(blake3::Hash),
+    /// Something was there in this state, and the upper layer has removed it.
+    Removed(Stamp),
+}
+
+/// One file, directory or symlink.
+#[derive(Clone, Debug)]
+pub(crate) struct Inode {
+    pub(crate) meta: Meta,
+    pub(crate) node: Node,
+    /// The names it is known by. A directory has at most one; the top and what was unlinked, none.
+    pub(crate) names: Vec<(Ino, Name)>,
+    /// Lower names that nobody has looked at yet, which count as links all the same.
+    pub(crate) unseen_links: u64,
+    pub(crate) origin: Option<Arc<Origin>>,
+}
+
+/// Where an inode came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The lower paths at which it was seen, the first one first.
+    pub(crate) paths: Vec<RelPath>,
+    pub(crate) stamp: Stamp,
+    /// As it was presented before any change.
+    pub(crate) meta: Meta,
+    /// Its bytes, if the policy is to keep what was first seen.
+    pub(crate) captured: Option<Arc<[u8]>>,
+}
+
+impl Origin {
+    pub(crate) fn path(&self) -> &RelPath {
+        &self.paths[0]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// Permission bits.
+    pub(crate) mode: u32,
+    pub(crate) atime: WallTime,
+    pub(crate) mtime: WallTime,
+    pub(crate) ctime: WallTime,
+}
+
+impl Meta {
+    /// Of something made now.
+    pub(crate) fn new(mode: u32, now: WallTime) -> Meta {
+        Meta { mode: mode & 0o7777, atime: now, mtime: now, ctime: now }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Dir(Dir),
+    File(Content),
+    Symlink(Arc<[u8]>),
+    /// A device, socket or FIFO of the lower tree: listed, moved and removed, never opened.
+    Special,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Dir {
+    pub(crate) entries: PMap<Name, Entry>,
+    /// The lower directory seen through this one; `None` is an opaque directory.
+    pub(crate) lower: Option<RelPath>,
+}
+
+impl Dir {
+    pub(crate) fn opaque() -> Dir {
+        Dir { entries: PMap::new_sync(), lower: None }
+    }
+
+    pub(crate) fn over(lower: RelPath) -> Dir {
+        Dir { entries: PMap::new_sync(), lower: Some(lower) }
+    }
+}
+
+/// What an entry says about a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Present(Ino),
+    /// Hides a lower name.
+    Whiteout,
+}
+
+impl Inode {
+    pub(crate) fn kind(&self) -> FileKind {
+        match self.node {
+            Node::Dir(_) => FileKind::Dir,
+            Node::File(_) => FileKind::File,
+            Node::Symlink(_) => FileKind::Symlink,
+            Node::Special => FileKind::Special,
+        }
+    }
+
+    pub(crate) fn nlink(&self, ino: Ino) -> u64 {
+        match self.node {
+            Node::Dir(_) if ino == Ino::ROOT || !self.names.is_empty() => DIR_NLINK,
+            Node::Dir(_) => 0,
+            _ => self.names.len() as u64 + self.unseen_links,
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        match &self.node {
+            Node::Dir(_) => DIR_SIZE_BYTES,
+            Node::File(content) => content.len(),
+            Node::Symlink(target) => target.len() as u64,
+            Node::Special => 0,
+        }
+    }
+
+    pub(crate) fn stat(&self, ino: Ino) -> Stat {
+        Stat {
+            dev: DEVICE,
+            ino: ino.0,
+            kind: self.kind(),
+            mode: self.meta.mode,
+            nlink: self.nlink(ino),
+            size: self.size(),
+            atime: self.meta.atime,
+            mtime: self.meta.mtime,
+            ctime: self.meta.ctime,
+        }
+    }
+
+    /// Notes a change of the content at `now`.
+    pub(crate) fn touch(&mut self, now: WallTime) {
+        self.meta.mtime = now;
+        self.meta.ctime = now;
+    }
+}
+
+/// What tells one state of a lower file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) id: LowerId,
+    pub(crate) kind: FileKind,
+    pub(crate) mode: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: WallTime,
+    pub(crate) ctime: WallTime,
+}
+
+impl Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
+        Stamp {
+            id: LowerId { dev: stat.dev, ino: stat.ino },
+            kind: stat.kind,
+            mode: stat.mode,
+            size: stat.size,
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+        }
+    }
+
+    /// Whether this is still the same state. What is *in* a directory is observed by name, so of a
+    /// directory itself only the identity counts.
+    pub(crate) fn matches(&self, now: &Stamp) -> bool {
+        if self.kind == FileKind::Dir {
+            return now.kind == FileKind::Dir && self.id == now.id;
+        }
+        self == now
+    }
+}

@@ -1,0 +1,71 @@
+//! A copy-on-write overlay of a real directory: the directory stays as it is, every change is kept
+//! in memory, and the difference is a value that a person can review.
+//!
+//! # How it works
+//!
+//! An [`Overlay`] has a *lower* tree, usually a real directory, and an *upper* layer of changes.
+//! Identity belongs to files, names to directory entries: the upper layer is a table of inodes and,
+//! per directory, entries that say "this inode" or "nothing here" (a *whiteout*). A name without
+//! an entry is what the lower directory says. Renaming a directory moves one entry; writing a few
+//! bytes into a large file copies a chunk of 64 KiB. All of it sits in persistent maps, so that
+//! saving a state, forking it and going back to it are cheap.
+//!
+//! Paths are walked component by component in one place (`resolve.rs`); no symlink is ever left
+//! to the kernel, and nothing leads out of the tree.
+//!
+//! # Two front doors
+//!
+//! - [`fs`] mirrors `std::fs` and takes host paths. It goes to the overlay that is
+//!   [installed](install()) on this thread, or to the real disk if there is none.
+//! - [`Fs`] and [`File`] are what guests use: handles of directories and paths relative to them.
+//!   [`Overlay`], [`HostDir`] (a confined real directory), [`MemoryDir`] and [`ReadOnly`]
+//!   implement them, and anyone else may.
+//!
+//! # Determinism
+//!
+//! What a guest sees does not depend on the machine: inode numbers, directory order, sizes and link
+//! counts of directories follow fixed rules; times come from the overlay's clock, those of lower
+//! files too unless [`LowerTimes::Real`] is chosen; permission bits of lower files do not depend on
+//! the umask they were made under unless [`LowerModes::Real`] is chosen.
+//!
+//! # Where to begin reading
+//!
+//! `vfs.rs` (the seam), `inode.rs` (the state), `resolve.rs` (paths), `lookup.rs` and `ops.rs` (what
+//! operations do), `changes.rs` (how a diff comes about).
+#![forbid(unsafe_code)]
+
+mod changes;
+mod content;
+mod core;
+pub mod diff;
+mod errno;
+pub mod fs;
+mod handle;
+mod host_dir;
+mod inode;
+mod install;
+mod lookup;
+mod lower;
+mod memory_dir;
+mod name;
+mod ops;
+mod overlay;
+mod path;
+mod read_only;
+mod resolve;
+mod sys;
+mod vfs;
+
+pub use crate::core::{LowerChange, LowerPolicy};
+pub use diff::Diff;
+pub use errno::Errno;
+pub use host_dir::HostDir;
+pub use install::{active, install, install_with};
+pub use lower::{LowerModes, LowerTimes};
+pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
+pub use overlay::{Overlay, OverlayBuilder, OverlayError};
+pub use path::GuestPath;
+pub use read_only::ReadOnly;
+pub use vfs::{
+    Create, DirEntry, File, FileKind, Follow, Fs, OpenHow, Result, SetTime, SetTimes, Stat,
+};

@@ -1,0 +1,319 @@
+//! Looking things up: the upper entries first, then the lower tree, with a note of all that was
+//! seen there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
+
+use testbench_clock::WallTime;
+
+use crate::content::Content;
+use crate::core::{Core, Live};
+use crate::inode::{Dir, Entry, Ino, Inode, Node, Observation, Origin, Stamp, State};
+use crate::name::{Name, RelPath};
+use crate::resolve::{self, End, Place, Step, Walk};
+use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChange, LowerPolicy, Stat};
+
+/// One operation, from its beginning to its end, on the locked state.
+pub(crate) struct Tx<'c> {
+    pub(crate) core: &'c Core,
+    pub(crate) live: MutexGuard<'c, Live>,
+}
+
+/// Where a path leads in an overlay.
+pub(crate) type Found = Place<Ino, Ino>;
+
+impl Tx<'_> {
+    pub(crate) fn now(&self) -> WallTime {
+        self.core.clock.wall()
+    }
+
+    pub(crate) fn walk(&mut self, start: Ino, path: GuestPath<'_>, end: End) -> Result<Found, Errno> {
+        resolve::walk(self, start, path, end)
+    }
+
+    /// Walks to something that must exist.
+    pub(crate) fn find(&mut self, start: Ino, path: GuestPath<'_>, end: End) -> Result<Ino, Errno> {
+        let place = self.walk(start, path, end)?;
+        let slash = place.slash;
+        match place.found {
+            Step::Missing => Err(Errno::Noent),
+            Step::Dir(ino) => Ok(ino),
+            Step::Link(_, ino) | Step::Leaf(ino) if !slash => Ok(ino),
+            Step::Link(..) | Step::Leaf(_) => Err(Errno::Notdir),
+        }
+    }
+
+    /// What a name in a directory stands for.
+    pub(crate) fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Ino>, Errno> {
+        let node = self.live.state.dir(dir)?;
+        match (node.entries.get(name), &node.lower) {
+            (Some(Entry::Present(ino)), _) => Ok(Some(*ino)),
+            (Some(Entry::Whiteout), _) | (None, None) => Ok(None),
+            (None, Some(lower)) => {
+                let lower = lower.clone();
+                self.lookup_lower(dir, &lower, name)
+            }
+        }
+    }
+
+    fn lookup_lower(
+        &mut self,
+        dir: Ino,
+        lower_dir: &RelPath,
+        name: &[u8],
+    ) -> Result<Option<Ino>, Errno> {
+        let path = lower_dir.child(name);
+        let known = self.known(&path);
+        if let (Some(ino), LowerPolicy::Capture) = (known, self.core.config.on_lower_change) {
+            return Ok(Some(ino));
+        }
+        match self.core.lower.stat_child(lower_dir, name)? {
+            Some(stat) => self.saw(dir, name, path, known, &stat),
+            None => self.saw_nothing(path, known),
+        }
+    }
+
+    /// The inode already made for a lower path.
+    fn known(&self, path: &RelPath) -> Option<Ino> {
+        let ino = self.lower_number(path);
+        self.live.state.inodes.get(&ino).map(|_| ino)
+    }
+
+    /// The number of a lower path: its hash, or the next number that no other path has.
+    fn lower_number(&self, path: &RelPath) -> Ino {
+        let mut ino = Ino::of_lower(path);
+        while let Some(inode) = self.live.state.inodes.get(&ino) {
+            if inode.origin.as_ref().is_some_and(|origin| origin.path() == path) {
+                break;
+            }
+            ino = Ino(ino.0 + 1);
+        }
+        ino
+    }
+
+    fn saw_nothing(&mut self, path: RelPath, known: Option<Ino>) -> Result<Option<Ino>, Errno> {
+        if let Some(ino) = known {
+            self.changed_beneath(&path, LowerChange::REMOVED)?;
+            self.live.state.inodes.remove_mut(&ino);
+        }
+        self.live.state.reads.insert_mut(path, Observation::Absent);
+        Ok(None)
+    }
+
+    fn saw(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        path: RelPath,
+        known: Option<Ino>,
+        stat: &Stat,
+    ) -> Result<Option<Ino>, Errno> {
+        if self.live.state.reads.get(&path) == Some(&Observation::Absent) {
+            if self.core.config.on_lower_change == LowerPolicy::Capture {
+                return Ok(None);
+            }
+            self.changed_beneath(&path, LowerChange::APPEARED)?;
+            self.live.state.reads.remove_mut(&path);
+        }
+        let stamp = Stamp::of(stat);
+        if let Some(ino) = known {
+            let origin = self.live.state.inode(ino)?.origin.clone();
+            if origin.is_some_and(|origin| origin.stamp.matches(&stamp)) {
+                return Ok(Some(ino));
+            }
+            self.changed_beneath(&path, LowerChange::MODIFIED)?;
+            self.live.state.inodes.remove_mut(&ino);
+        }
+        if stat.kind != FileKind::Dir && stat.nlink > 1 {
+            if let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
+                return Ok(Some(ino));
+            }
+        }
+        let ino = self.lower_number(&path);
+        let inode = self.from_lower(dir, name, path, stat)?;
+        if stat.nlink > 1 && inode.kind() != FileKind::Dir {
+            self.live.state.lower_ids.insert_mut(stamp.id, ino);
+        }
+        self.live.state.inodes.insert_mut(ino, Arc::new(inode));
+        Ok(Some(ino))
+    }
+
+    /// If this is a further name of a file already known, notes the name.
+    fn other_name(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        path: &RelPath,
+        stamp: &Stamp,
+    ) -> Result<Option<Ino>, Errno> {
+        let Some(ino) = self.live.state.lower_ids.get(&stamp.id).copied() else {
+            return Ok(None);
+        };
+        let Some(origin) = self.live.state.inodes.get(&ino).and_then(|i| i.origin.clone()) else {
+            return Ok(None);
+        };
+        if !origin.stamp.matches(stamp) {
+            self.changed_beneath(path, LowerChange::MODIFIED)?;
+            return Ok(None);
+        }
+        if !origin.paths.contains(path) {
+            let name = Name::new(name)?;
+            let changed = self.is_pinned(ino);
+            let inode = self.live.state.inode_mut(ino)?;
+            let mut origin = (*origin).clone();
+            origin.paths.push(path.clone());
+            inode.origin = Some(Arc::new(origin));
+            inode.names.push((dir, name));
+            inode.unseen_links = inode.unseen_links.saturating_sub(1);
+            if changed {
+                self.pin(ino)?;
+            }
+        }
+        Ok(Some(ino))
+    }
+
+    fn from_lower(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        path: RelPath,
+        stat: &Stat,
+    ) -> Result<Inode, Errno> {
+        let node = match stat.kind {
+            FileKind::Dir => Node::Dir(Dir::over(path.clone())),
+            FileKind::File => Node::File(Content::base(stat.size)),
+            FileKind::Symlink => Node::Symlink(self.core.lower.read_link(&path)?.into()),
+            FileKind::Special => Node::Special,
+        };
+        let meta = self.core.view.meta(stat);
+        let mut captured = None;
+        if stat.kind == FileKind::File && self.core.config.on_lower_change == LowerPolicy::Capture {
+            captured = Some(self.core.read_lower(&path, stat)?);
+        }
+        let unseen_links = if stat.kind == FileKind::Dir { 0 } else { stat.nlink.max(1) - 1 };
+        let origin = Origin { paths: vec![path], stamp: Stamp::of(stat), meta, captured };
+        let names = vec![(dir, Name::new(name)?)];
+        Ok(Inode { meta, node, names, unseen_links, origin: Some(Arc::new(origin)) })
+    }
+
+    /// The entries of the merged directory, by raw bytes.
+    pub(crate) fn list(&mut self, dir: Ino) -> Result<Vec<DirEntry>, Errno> {
+        let node = self.live.state.dir(dir)?.clone();
+        let mut merged: BTreeMap<Box<[u8]>, (Ino, FileKind)> = BTreeMap::new();
+        if let Some(lower) = &node.lower {
+            let listing = self.core.lower.list(lower)?;
+            self.saw_listing(lower, &listing)?;
+            for entry in listing {
+                if node.entries.contains_key(&entry.name[..]) {
+                    continue;
+                }
+                let path = lower.child(&entry.name);
+                let absent = self.live.state.reads.get(&path) == Some(&Observation::Absent);
+                if absent && self.core.config.on_lower_change == LowerPolicy::Capture {
+                    continue;
+                }
+                let ino = self.listed_number(dir, &path, entry.ino);
+                merged.insert(entry.name, (ino, entry.kind));
+            }
+        }
+        for (name, entry) in node.entries.iter() {
+            if let Entry::Present(ino) = entry {
+                let kind = self.live.state.inode(*ino)?.kind();
+                merged.insert(name.as_bytes().into(), (*ino, kind));
+            }
+        }
+        let entry = |(name, (ino, kind)): (_, (Ino, _))| DirEntry { name, ino: ino.0, kind };
+        Ok(merged.into_iter().map(entry).collect())
+    }
+
+    /// The number of a lower entry that may not have been looked up yet.
+    fn listed_number(&self, dir: Ino, path: &RelPath, lower_ino: u64) -> Ino {
+        let state = &self.live.state;
+        let dev = state.inodes.get(&dir).and_then(|i| i.origin.as_ref()).map(|o| o.stamp.id.dev);
+        let id = dev.map(|dev| crate::inode::LowerId { dev, ino: lower_ino });
+        let linked = id.and_then(|id| state.lower_ids.get(&id)).copied();
+        linked.unwrap_or_else(|| self.lower_number(path))
+    }
+
+    fn saw_listing(&mut self, lower: &RelPath, listing: &[DirEntry]) -> Result<(), Errno> {
+        let mut hasher = blake3::Hasher::new();
+        for entry in listing {
+            hasher.update(&(entry.name.len() as u64).to_le_bytes());
+            hasher.update(&entry.name);
+            hasher.update(&[entry.kind as u8]);
+        }
+        let hash = hasher.finalize();
+        match self.live.state.reads.get(lower) {
+            Some(Observation::Listing(before)) if *before == hash => return Ok(()),
+            Some(Observation::Listing(_)) => self.changed_beneath(lower, LowerChange::LISTING)?,
+            Some(Observation::Absent | Observation::Removed(_)) | None => {}
+        }
+        self.live.state.reads.insert_mut(lower.clone(), Observation::Listing(hash));
+        Ok(())
+    }
+
+    /// Whether the merged directory shows nothing. Stops at the first thing it shows.
+    pub(crate) fn is_empty(&mut self, dir: Ino) -> Result<bool, Errno> {
+        let node = self.live.state.dir(dir)?;
+        if node.entries.values().any(|entry| matches!(entry, Entry::Present(_))) {
+            return Ok(false);
+        }
+        if node.lower.is_none() {
+            return Ok(true);
+        }
+        Ok(self.list(dir)?.is_empty())
+    }
+
+    /// Something beneath is not what it was. Under [`LowerPolicy::Verify`] that is the end of the
+    /// operation; otherwise it goes on with what is there now.
+    pub(crate) fn changed_beneath(&self, path: &RelPath, what: LowerChange) -> Result<(), Errno> {
+        match self.core.config.on_lower_change {
+            LowerPolicy::Verify => Err(self.core.note_lower_change(path, what)),
+            LowerPolicy::Live | LowerPolicy::Capture => Ok(()),
+        }
+    }
+}
+
+/// The path of a directory from the top; `None` if it has been removed.
+pub(crate) fn path_of(state: &State, dir: Ino) -> Option<RelPath> {
+    let mut names = Vec::new();
+    let mut at = dir;
+    while at != Ino::ROOT {
+        let (parent, name) = state.inode(at).ok()?.names.first()?.clone();
+        names.push(name);
+        at = parent;
+    }
+    Some(names.iter().rev().fold(RelPath::TOP, |path, name| path.child(name.as_bytes())))
+}
+
+impl Walk for Tx<'_> {
+    type Dir = Ino;
+    type Leaf = Ino;
+
+    fn search(&mut self, dir: &Ino) -> Result<(), Errno> {
+        self.core.may(self.live.state.inode(*dir)?, 0o1)
+    }
+
+    fn step(&mut self, dir: &Ino, name: &[u8]) -> Result<Step<Ino, Ino>, Errno> {
+        let Some(ino) = self.lookup(*dir, name)? else {
+            return Ok(Step::Missing);
+        };
+        Ok(match &self.live.state.inode(ino)?.node {
+            Node::Dir(_) => Step::Dir(ino),
+            Node::Symlink(target) => Step::Link(target.to_vec(), ino),
+            Node::File(_) | Node::Special => Step::Leaf(ino),
+        })
+    }
+
+    fn top(&mut self) -> Ino {
+        Ino::ROOT
+    }
+
+    fn same(&self, a: &Ino, b: &Ino) -> bool {
+        a == b
+    }
+
+    fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]> {
+        self.core.config.own_paths().find_map(|own| resolve::strip_root(target, own))
+    }
+}

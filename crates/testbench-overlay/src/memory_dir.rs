@@ -1,0 +1,281 @@
+//! [`MemoryDir`]: a tree of files in memory. It is the upper layer of an overlay with nothing
+//! beneath, so it behaves the same in everything.
+
+use std::sync::Arc;
+
+use testbench_clock::{Clock, WallTime};
+
+use crate::{
+    Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Overlay, SetTimes,
+    Stat, vfs::Result,
+};
+
+/// A tree of files in memory.
+///
+/// ```
+/// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir};
+///
+/// let tree = MemoryDir::builder()
+///     .file("etc/motd", "hello\n")
+///     .symlink("motd", "etc/motd")
+///     .dir("tmp")
+///     .build()?;
+/// let top = tree.root()?;
+/// assert_eq!(tree.stat_at(&*top, GuestPath::new("motd"), Follow::Yes)?.size, 6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct MemoryDir {
+    overlay: Arc<Overlay>,
+}
+
+impl MemoryDir {
+    /// An empty tree, to be filled.
+    pub fn builder() -> MemoryDirBuilder {
+        MemoryDirBuilder { clock: None, items: Vec::new() }
+    }
+}
+
+/// What a [`MemoryDir`] is to hold. Directories on the way are made as needed, with mode `0755`.
+#[derive(Debug)]
+#[must_use = "call `build`"]
+pub struct MemoryDirBuilder {
+    clock: Option<Arc<dyn Clock>>,
+    items: Vec<(Vec<u8>, Item)>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Dir,
+    File(Vec<u8>, u32),
+    Symlink(Vec<u8>),
+}
+
+impl MemoryDirBuilder {
+    /// Where times come from; by default the clock that is installed on this thread, else the
+    /// system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// A directory.
+    pub fn dir(self, path: impl Into<Vec<u8>>) -> Self {
+        self.item(path, Item::Dir)
+    }
+
+    /// A file with mode `0644`.
+    pub fn file(self, path: impl Into<Vec<u8>>, content: impl Into<Vec<u8>>) -> Self {
+        self.item(path, Item::File(content.into(), 0o644))
+    }
+
+    /// A file with mode `0755`.
+    pub fn executable(self, path: impl Into<Vec<u8>>, content: impl Into<Vec<u8>>) -> Self {
+        self.item(path, Item::File(content.into(), 0o755))
+    }
+
+    /// A symlink.
+    pub fn symlink(self, path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
+        self.item(path, Item::Symlink(target.into()))
+    }
+
+    fn item(mut self, path: impl Into<Vec<u8>>, item: Item) -> Self {
+        self.items.push((path.into(), item));
+        self
+    }
+
+    /// Makes the tree.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryDirError`] for the first path that cannot be made, such as one that is there twice
+    /// or leads through a file.
+    pub fn build(self) -> std::result::Result<MemoryDir, MemoryDirError> {
+        let clock = self.clock.unwrap_or_else(testbench_clock::current);
+        let start = clock.wall();
+        let at = |path: &[u8], errno| MemoryDirError {
+            path: GuestPath::new(path).to_string(),
+            errno,
+        };
+        let overlay = Overlay::over(Arc::new(Empty { start }))
+            .clock(clock)
+            .build()
+            .map_err(|_| at(b".", Errno::Io))?;
+        for (path, item) in &self.items {
+            put(&overlay, path, item).map_err(|errno| at(path, errno))?;
+        }
+        Ok(MemoryDir { overlay })
+    }
+}
+
+/// A path that a [`MemoryDirBuilder`] could not make.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot make `{path}` in a tree in memory: {errno}")]
+pub struct MemoryDirError {
+    path: String,
+    errno: Errno,
+}
+
+impl MemoryDirError {
+    /// Why.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+}
+
+fn put(overlay: &Overlay, path: &[u8], item: &Item) -> Result<()> {
+    let top = overlay.root()?;
+    for (at, _) in path.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'/') {
+        make_dir(overlay, &*top, GuestPath::new(&path[..at]))?;
+    }
+    let path = GuestPath::new(path);
+    match item {
+        Item::Dir => make_dir(overlay, &*top, path),
+        Item::Symlink(target) => overlay.symlink_at(target, &*top, path),
+        Item::File(content, mode) => {
+            let how =
+                OpenHow { write: true, create: Create::New, mode: *mode, ..OpenHow::READ };
+            let file = overlay.open_at(&*top, path, &how)?;
+            file.write_at(content, 0).map(|_| ())
+        }
+    }
+}
+
+fn make_dir(overlay: &Overlay, top: &dyn File, path: GuestPath<'_>) -> Result<()> {
+    match overlay.create_dir_at(top, path, 0o755) {
+        Err(Errno::Exist) => match overlay.stat_at(top, path, Follow::Yes)?.kind {
+            FileKind::Dir => Ok(()),
+            _ => Err(Errno::Notdir),
+        },
+        made => made,
+    }
+}
+
+impl Fs for MemoryDir {
+    fn root(&self) -> Result<Arc<dyn File>> {
+        self.overlay.root()
+    }
+
+    fn open_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        how: &OpenHow,
+    ) -> Result<Arc<dyn File>> {
+        self.overlay.open_at(dir, path, how)
+    }
+
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
+        self.overlay.stat_at(dir, path, follow)
+    }
+
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
+        self.overlay.read_link_at(dir, path)
+    }
+
+    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
+        self.overlay.create_dir_at(dir, path, mode)
+    }
+
+    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.overlay.symlink_at(target, dir, path)
+    }
+
+    fn link_at(
+        &self,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        follow: Follow,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
+    ) -> Result<()> {
+        self.overlay.link_at(from_dir, from, follow, to_dir, to)
+    }
+
+    fn rename_at(
+        &self,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
+    ) -> Result<()> {
+        self.overlay.rename_at(from_dir, from, to_dir, to)
+    }
+
+    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.overlay.remove_file_at(dir, path)
+    }
+
+    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.overlay.remove_dir_at(dir, path)
+    }
+
+    fn set_times_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        times: SetTimes,
+    ) -> Result<()> {
+        self.overlay.set_times_at(dir, path, follow, times)
+    }
+
+    fn set_mode_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        mode: u32,
+    ) -> Result<()> {
+        self.overlay.set_mode_at(dir, path, follow, mode)
+    }
+}
+
+/// A tree of one directory that holds nothing.
+#[derive(Debug)]
+struct Empty {
+    start: WallTime,
+}
+
+#[derive(Debug)]
+struct EmptyDir {
+    start: WallTime,
+}
+
+impl Fs for Empty {
+    fn root(&self) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(EmptyDir { start: self.start }))
+    }
+
+    fn open_at(&self, _: &dyn File, path: GuestPath<'_>, _: &OpenHow) -> Result<Arc<dyn File>> {
+        if path.as_bytes() == b"." { self.root() } else { Err(Errno::Noent) }
+    }
+
+    fn stat_at(&self, _: &dyn File, _: GuestPath<'_>, _: Follow) -> Result<Stat> {
+        Err(Errno::Noent)
+    }
+
+    fn read_link_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<Vec<u8>> {
+        Err(Errno::Noent)
+    }
+}
+
+impl File for EmptyDir {
+    fn stat(&self) -> Result<Stat> {
+        Ok(Stat {
+            dev: 1,
+            ino: 2,
+            kind: FileKind::Dir,
+            mode: 0o755,
+            nlink: 1,
+            size: 0,
+            atime: self.start,
+            mtime: self.start,
+            ctime: self.start,
+        })
+    }
+
+    fn read_dir(&self) -> Result<Vec<DirEntry>> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,421 @@
+//! Operations on names: create, remove, link, rename. Each one decides everything, lower look-ups
+//! and errors included, before it changes anything. The order in which errors are found is Linux's.
+
+use std::sync::Arc;
+
+use crate::content::Content;
+use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node, Observation};
+use crate::lookup::{Found, Tx};
+use crate::name::Name;
+use crate::resolve::{End, Last, Step};
+use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
+
+const READ: u32 = 0o4;
+const WRITE: u32 = 0o2;
+const WRITE_AND_SEARCH: u32 = 0o3;
+
+impl Tx<'_> {
+    pub(crate) fn open(
+        &mut self,
+        start: Ino,
+        path: GuestPath<'_>,
+        how: &OpenHow,
+    ) -> Result<Ino, Errno> {
+        let creates = how.create != Create::Never;
+        if (how.truncate && !how.write) || (creates && how.directory) {
+            return Err(Errno::Inval);
+        }
+        let end = match how.follow {
+            _ if how.create == Create::New => End::Name,
+            Follow::Yes => End::Follow,
+            Follow::No => End::Keep,
+        };
+        if creates && path.as_bytes().last() == Some(&b'/') {
+            self.walk(start, path, End::Name)?;
+            return Err(Errno::Isdir);
+        }
+        let place = self.walk(start, path, end)?;
+        if creates && place.slash {
+            return Err(Errno::Isdir);
+        }
+        match place.found {
+            Step::Missing if !creates => Err(Errno::Noent),
+            Step::Missing => {
+                self.create(&place, Node::File(Content::empty()), how.mode)
+            }
+            _ if how.create == Create::New => Err(Errno::Exist),
+            Step::Dir(_) if creates || how.write => Err(Errno::Isdir),
+            Step::Dir(ino) => self.allow_open(ino, how).map(|()| ino),
+            _ if how.directory || place.slash => Err(Errno::Notdir),
+            Step::Link(..) => Err(Errno::Loop),
+            Step::Leaf(ino) => {
+                if self.live.state.inode(ino)?.kind() == FileKind::Special {
+                    return Err(Errno::Nxio);
+                }
+                self.allow_open(ino, how)?;
+                if how.truncate {
+                    self.set_len(ino, 0)?;
+                }
+                Ok(ino)
+            }
+        }
+    }
+
+    fn allow_open(&self, ino: Ino, how: &OpenHow) -> Result<(), Errno> {
+        let inode = self.live.state.inode(ino)?;
+        if how.read {
+            self.core.may(inode, READ)?;
+        }
+        if how.write {
+            self.core.may(inode, WRITE)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create_dir(
+        &mut self,
+        start: Ino,
+        path: GuestPath<'_>,
+        mode: u32,
+    ) -> Result<(), Errno> {
+        let place = self.walk(start, path, End::Name)?;
+        // Linux does not take the set-id bits from `mkdir`.
+        self.create_new(&place, true, Node::Dir(Dir::opaque()), mode & 0o1777)
+    }
+
+    pub(crate) fn symlink(
+        &mut self,
+        target: &[u8],
+        start: Ino,
+        path: GuestPath<'_>,
+    ) -> Result<(), Errno> {
+        if target.is_empty() {
+            return Err(Errno::Noent);
+        }
+        if target.contains(&0) {
+            return Err(Errno::Inval);
+        }
+        if target.len() >= crate::resolve::PATH_BYTES_MAX {
+            return Err(Errno::Nametoolong);
+        }
+        let place = self.walk(start, path, End::Name)?;
+        self.create_new(&place, false, Node::Symlink(target.into()), 0o777)
+    }
+
+    fn create_new(
+        &mut self,
+        place: &Found,
+        is_dir: bool,
+        node: Node,
+        mode: u32,
+    ) -> Result<(), Errno> {
+        free(place, is_dir)?;
+        self.create(place, node, mode).map(|_| ())
+    }
+
+    fn create(&mut self, place: &Found, node: Node, mode: u32) -> Result<Ino, Errno> {
+        let name = Name::new(name_of(place)?)?;
+        self.may_change(place.dir)?;
+        let now = self.now();
+        self.pin(place.dir)?;
+        self.live.state.created += 1;
+        let ino = Ino::of_new(self.live.state.created);
+        let inode = Inode {
+            meta: Meta::new(mode, now),
+            node,
+            names: vec![(place.dir, name.clone())],
+            unseen_links: 0,
+            origin: None,
+        };
+        self.live.state.inodes.insert_mut(ino, Arc::new(inode));
+        self.live.state.dir_mut(place.dir)?.entries.insert_mut(name, Entry::Present(ino));
+        self.live.state.inode_mut(place.dir)?.touch(now);
+        Ok(ino)
+    }
+
+    pub(crate) fn link(
+        &mut self,
+        from: Ino,
+        to_start: Ino,
+        to: GuestPath<'_>,
+    ) -> Result<(), Errno> {
+        let place = self.walk(to_start, to, End::Name)?;
+        free(&place, false)?;
+        let name = Name::new(name_of(&place)?)?;
+        self.may_change(place.dir)?;
+        let inode = self.live.state.inode(from)?;
+        if inode.kind() == FileKind::Dir {
+            return Err(Errno::Perm);
+        }
+        if inode.nlink(from) == 0 {
+            return Err(Errno::Noent);
+        }
+        let now = self.now();
+        self.pin(place.dir)?;
+        self.pin(from)?;
+        let inode = self.live.state.inode_mut(from)?;
+        inode.names.push((place.dir, name.clone()));
+        inode.meta.ctime = now;
+        self.live.state.dir_mut(place.dir)?.entries.insert_mut(name, Entry::Present(from));
+        self.live.state.inode_mut(place.dir)?.touch(now);
+        Ok(())
+    }
+
+    pub(crate) fn remove_file(&mut self, start: Ino, path: GuestPath<'_>) -> Result<(), Errno> {
+        let place = self.walk(start, path, End::Name)?;
+        if !matches!(place.last, Last::Name(_)) {
+            return Err(Errno::Isdir);
+        }
+        match place.found {
+            Step::Missing => Err(Errno::Noent),
+            Step::Dir(_) if place.slash => Err(Errno::Isdir),
+            _ if place.slash => Err(Errno::Notdir),
+            Step::Dir(_) => {
+                self.may_change(place.dir)?;
+                Err(Errno::Isdir)
+            }
+            Step::Link(_, ino) | Step::Leaf(ino) => {
+                self.may_change(place.dir)?;
+                self.detach_at(&place, ino)
+            }
+        }
+    }
+
+    pub(crate) fn remove_dir(&mut self, start: Ino, path: GuestPath<'_>) -> Result<(), Errno> {
+        let place = self.walk(start, path, End::Name)?;
+        match place.last {
+            Last::DotDot => return Err(Errno::Notempty),
+            Last::Dot => return Err(Errno::Inval),
+            Last::Name(_) => {}
+        }
+        match place.found {
+            Step::Missing => Err(Errno::Noent),
+            Step::Link(..) | Step::Leaf(_) => {
+                self.may_change(place.dir)?;
+                Err(Errno::Notdir)
+            }
+            Step::Dir(ino) => {
+                self.may_change(place.dir)?;
+                if !self.is_empty(ino)? {
+                    return Err(Errno::Notempty);
+                }
+                self.detach_at(&place, ino)
+            }
+        }
+    }
+
+    fn detach_at(&mut self, place: &Found, ino: Ino) -> Result<(), Errno> {
+        let name = Name::new(name_of(place)?)?;
+        let now = self.now();
+        self.pin(place.dir)?;
+        self.detach(place.dir, &name, ino)?;
+        self.live.state.inode_mut(place.dir)?.touch(now);
+        if let Ok(inode) = self.live.state.inode_mut(ino) {
+            inode.meta.ctime = now;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rename(
+        &mut self,
+        from_start: Ino,
+        from: GuestPath<'_>,
+        to_start: Ino,
+        to: GuestPath<'_>,
+    ) -> Result<(), Errno> {
+        let mut source = self.walk(from_start, from, End::Parent)?;
+        let mut target = self.walk(to_start, to, End::Parent)?;
+        if !matches!((&source.last, &target.last), (Last::Name(_), Last::Name(_))) {
+            return Err(Errno::Busy);
+        }
+        source.look(self)?;
+        let ino = present(&source.found).ok_or(Errno::Noent)?;
+        target.look(self)?;
+        let replaced = present(&target.found);
+        let is_dir = matches!(source.found, Step::Dir(_));
+        if !is_dir && (source.slash || target.slash) {
+            return Err(Errno::Notdir);
+        }
+        if is_dir && self.is_ancestor(ino, target.dir)? {
+            return Err(Errno::Inval);
+        }
+        if let Some(replaced) = replaced {
+            if self.is_ancestor(replaced, source.dir)? {
+                return Err(Errno::Notempty);
+            }
+            if replaced == ino {
+                return Ok(());
+            }
+        }
+        self.may_change(source.dir)?;
+        self.may_change(target.dir)?;
+        if let Some(replaced) = replaced {
+            self.may_replace(is_dir, replaced)?;
+        }
+        if is_dir && source.dir != target.dir {
+            // The entry `..` in it changes.
+            self.core.may(self.live.state.inode(ino)?, WRITE)?;
+        }
+        if let Some(replaced) = replaced {
+            if is_dir && !self.is_empty(replaced)? {
+                return Err(Errno::Notempty);
+            }
+        }
+        let (from_name, to_name) = (Name::new(name_of(&source)?)?, Name::new(name_of(&target)?)?);
+        self.move_entry((source.dir, from_name), (target.dir, to_name), ino, replaced)
+    }
+
+    fn may_replace(&self, source_is_dir: bool, replaced: Ino) -> Result<(), Errno> {
+        let replaced_is_dir = self.live.state.inode(replaced)?.kind() == FileKind::Dir;
+        match (source_is_dir, replaced_is_dir) {
+            (true, false) => Err(Errno::Notdir),
+            (false, true) => Err(Errno::Isdir),
+            _ => Ok(()),
+        }
+    }
+
+    fn move_entry(
+        &mut self,
+        from: (Ino, Name),
+        to: (Ino, Name),
+        ino: Ino,
+        replaced: Option<Ino>,
+    ) -> Result<(), Errno> {
+        let now = self.now();
+        self.pin(from.0)?;
+        self.pin(to.0)?;
+        if let Some(replaced) = replaced {
+            self.detach(to.0, &to.1, replaced)?;
+            if let Ok(inode) = self.live.state.inode_mut(replaced) {
+                inode.meta.ctime = now;
+            }
+        }
+        self.hide(from.0, &from.1)?;
+        self.live.state.dir_mut(to.0)?.entries.insert_mut(to.1.clone(), Entry::Present(ino));
+        let inode = self.live.state.inode_mut(ino)?;
+        inode.names.retain(|name| *name != from);
+        inode.names.push(to.clone());
+        inode.meta.ctime = now;
+        self.live.state.inode_mut(from.0)?.touch(now);
+        self.live.state.inode_mut(to.0)?.touch(now);
+        Ok(())
+    }
+
+    /// Takes a name off an inode, and the inode out of the table if that was its last one and
+    /// nobody has it open.
+    fn detach(&mut self, dir: Ino, name: &Name, ino: Ino) -> Result<(), Errno> {
+        self.hide(dir, name)?;
+        let inode = self.live.state.inode_mut(ino)?;
+        inode.names.retain(|(d, n)| (*d, n) != (dir, name));
+        if inode.nlink(ino) > 0 {
+            return Ok(());
+        }
+        if let Node::Dir(dir) = &mut inode.node {
+            // Whoever still has it open sees it empty, whatever happens beneath.
+            *dir = Dir::opaque();
+        }
+        if self.live.opens.contains_key(&ino) {
+            self.live.state.orphans.insert_mut(ino, ());
+        } else {
+            self.forget(ino);
+        }
+        Ok(())
+    }
+
+    /// Removes an inode that has neither name nor handle.
+    pub(crate) fn forget(&mut self, ino: Ino) {
+        let inode = self.live.state.inodes.get(&ino).cloned();
+        if let Some(origin) = inode.and_then(|inode| inode.origin.clone()) {
+            for path in &origin.paths {
+                let removed = Observation::Removed(origin.stamp);
+                self.live.state.reads.insert_mut(path.clone(), removed);
+            }
+        }
+        self.live.state.inodes.remove_mut(&ino);
+        self.live.state.orphans.remove_mut(&ino);
+    }
+
+    /// Makes a name in a pinned directory show nothing.
+    fn hide(&mut self, dir: Ino, name: &Name) -> Result<(), Errno> {
+        let lower = self.live.state.dir(dir)?.lower.as_ref().map(|l| l.child(name.as_bytes()));
+        let reads = &self.live.state.reads;
+        let hides = lower.is_some_and(|path| reads.get(&path) != Some(&Observation::Absent));
+        let entries = &mut self.live.state.dir_mut(dir)?.entries;
+        if hides {
+            entries.insert_mut(name.clone(), Entry::Whiteout);
+        } else {
+            entries.remove_mut(name);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_pinned(&self, ino: Ino) -> bool {
+        let state = &self.live.state;
+        let held = |(dir, name): &(Ino, Name)| {
+            let entry = state.dir(*dir).ok().and_then(|dir| dir.entries.get(name));
+            entry == Some(&Entry::Present(ino))
+        };
+        ino == Ino::ROOT || state.inode(ino).is_ok_and(|inode| inode.names.iter().any(held))
+    }
+
+    /// Makes an inode reachable from the top through entries, under every name that it has.
+    pub(crate) fn pin(&mut self, ino: Ino) -> Result<(), Errno> {
+        let mut todo = vec![ino];
+        while let Some(ino) = todo.pop() {
+            for (dir, name) in self.live.state.inode(ino)?.names.clone() {
+                let entry = Entry::Present(ino);
+                if self.live.state.dir(dir)?.entries.get(&name) != Some(&entry) {
+                    self.live.state.dir_mut(dir)?.entries.insert_mut(name, entry);
+                    todo.push(dir);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `dir` is `ancestor` or lies beneath it.
+    fn is_ancestor(&self, ancestor: Ino, dir: Ino) -> Result<bool, Errno> {
+        let mut at = dir;
+        loop {
+            if at == ancestor {
+                return Ok(true);
+            }
+            match self.live.state.inode(at)?.names.first() {
+                Some((parent, _)) => at = *parent,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Whether names may be added to and taken from a directory.
+    fn may_change(&self, dir: Ino) -> Result<(), Errno> {
+        let inode = self.live.state.inode(dir)?;
+        if inode.nlink(dir) == 0 {
+            return Err(Errno::Noent);
+        }
+        self.core.may(inode, WRITE_AND_SEARCH)
+    }
+}
+
+/// Whether a name can be created at a place.
+fn free(place: &Found, is_dir: bool) -> Result<(), Errno> {
+    match place.found {
+        Step::Missing if place.slash && !is_dir => Err(Errno::Noent),
+        Step::Missing => Ok(()),
+        _ => Err(Errno::Exist),
+    }
+}
+
+fn name_of(place: &Found) -> Result<&[u8], Errno> {
+    match &place.last {
+        Last::Name(name) => Ok(name),
+        Last::Dot | Last::DotDot => Err(Errno::Inval),
+    }
+}
+
+fn present(found: &Step<Ino, Ino>) -> Option<Ino> {
+    match found {
+        Step::Missing => None,
+        Step::Dir(ino) | Step::Link(_, ino) | Step::Leaf(ino) => Some(*ino),
+    }
+}

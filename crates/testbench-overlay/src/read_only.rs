@@ -1,0 +1,175 @@
+//! [`ReadOnly`]: any tree, without its changing operations.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{
+    Create, DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result,
+};
+
+/// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath would allow.
+///
+/// ```
+/// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, ReadOnly};
+///
+/// let tree = ReadOnly::new(MemoryDir::builder().file("a", "text").build()?);
+/// let top = tree.root()?;
+/// assert_eq!(tree.remove_file_at(&*top, GuestPath::new("a")), Err(Errno::Rofs));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ReadOnly<F> {
+    inner: F,
+}
+
+impl<F: Fs> ReadOnly<F> {
+    /// Closes `inner` to changes.
+    pub fn new(inner: F) -> Self {
+        ReadOnly { inner }
+    }
+}
+
+impl<F: Fs> Fs for ReadOnly<F> {
+    fn root(&self) -> Result<Arc<dyn File>> {
+        self.inner.root().map(wrap)
+    }
+
+    fn open_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        how: &OpenHow,
+    ) -> Result<Arc<dyn File>> {
+        let dir = unwrap(dir)?;
+        if how.write || how.truncate {
+            return Err(Errno::Rofs);
+        }
+        // What is there is opened, or refused for what it is; what is missing cannot be made.
+        let existing = OpenHow { create: Create::Never, ..how.clone() };
+        match how.create {
+            Create::Never => self.inner.open_at(dir, path, how).map(wrap),
+            Create::IfMissing => match self.inner.open_at(dir, path, &existing) {
+                Err(Errno::Noent) => Err(Errno::Rofs),
+                opened => opened.map(wrap),
+            },
+            Create::New => match self.inner.stat_at(dir, path, Follow::No) {
+                Ok(_) => Err(Errno::Exist),
+                Err(Errno::Noent) => Err(Errno::Rofs),
+                Err(errno) => Err(errno),
+            },
+        }
+    }
+
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
+        self.inner.stat_at(unwrap(dir)?, path, follow)
+    }
+
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
+        self.inner.read_link_at(unwrap(dir)?, path)
+    }
+
+    fn create_dir_at(&self, _: &dyn File, _: GuestPath<'_>, _: u32) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn symlink_at(&self, _: &[u8], _: &dyn File, _: GuestPath<'_>) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn link_at(
+        &self,
+        _: &dyn File,
+        _: GuestPath<'_>,
+        _: Follow,
+        _: &dyn File,
+        _: GuestPath<'_>,
+    ) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn rename_at(
+        &self,
+        _: &dyn File,
+        _: GuestPath<'_>,
+        _: &dyn File,
+        _: GuestPath<'_>,
+    ) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn remove_file_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn remove_dir_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn set_times_at(&self, _: &dyn File, _: GuestPath<'_>, _: Follow, _: SetTimes) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn set_mode_at(&self, _: &dyn File, _: GuestPath<'_>, _: Follow, _: u32) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+}
+
+/// An open file or directory of a [`ReadOnly`].
+struct ReadOnlyFile {
+    inner: Arc<dyn File>,
+}
+
+impl fmt::Debug for ReadOnlyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReadOnlyFile").field(&self.inner).finish()
+    }
+}
+
+impl File for ReadOnlyFile {
+    fn stat(&self) -> Result<Stat> {
+        self.inner.stat()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.inner.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
+        // Never opened for writing, so the tree beneath answers with the right error.
+        self.inner.write_at(buf, offset)
+    }
+
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
+        self.inner.append(buf)
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<()> {
+        self.inner.sync(data_only)
+    }
+
+    fn set_times(&self, _: SetTimes) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn set_mode(&self, _: u32) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn read_dir(&self) -> Result<Vec<DirEntry>> {
+        self.inner.read_dir()
+    }
+}
+
+fn wrap(inner: Arc<dyn File>) -> Arc<dyn File> {
+    Arc::new(ReadOnlyFile { inner })
+}
+
+fn unwrap(dir: &dyn File) -> Result<&dyn File> {
+    let wrapped = (dir as &dyn Any).downcast_ref::<ReadOnlyFile>();
+    wrapped.map(|file| &*file.inner).ok_or(Errno::Xdev)
+}

@@ -1,0 +1,268 @@
+//! The only path walk.
+//!
+//! Every tree resolves paths here, component by component; neither the kernel nor any other code
+//! follows a symlink for us. A tree says what a name in a directory is ([`Walk::step`]); the walk
+//! does the rest by the rules of POSIX.1-2017 4.13 and Linux's `path_resolution(7)`:
+//!
+//! - `..` goes back to the directory through which the walk came, never to what the text says.
+//! - The directory from which a walk starts is a boundary: a `..` in it is [`Errno::NotCapable`].
+//! - An absolute symlink is refused the same way, unless the tree says that its target lies inside
+//!   ([`Walk::inside`]); then the walk goes on from the top, and must end within the boundary.
+
+use crate::name::NAME_BYTES_MAX;
+use crate::{Errno, GuestPath};
+
+/// Linux's `MAXSYMLINKS`: enough for any real tree, and an end for loops.
+const LINKS_MAX: usize = 40;
+
+/// Linux's `PATH_MAX`, including the terminating NUL.
+pub(crate) const PATH_BYTES_MAX: usize = 4096;
+
+/// A tree as the walk sees it.
+pub(crate) trait Walk {
+    /// A directory through which a path leads.
+    type Dir: Clone;
+    /// Anything else, as the caller wants it.
+    type Leaf;
+
+    /// Whether names in `dir` may be looked up at all.
+    fn search(&mut self, dir: &Self::Dir) -> Result<(), Errno>;
+
+    /// What `name` is in `dir`.
+    fn step(
+        &mut self,
+        dir: &Self::Dir,
+        name: &[u8],
+    ) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
+
+    /// The top directory.
+    fn top(&mut self) -> Self::Dir;
+
+    /// Whether the two are one directory.
+    fn same(&self, a: &Self::Dir, b: &Self::Dir) -> bool;
+
+    /// What follows the tree's own absolute path in `target`, if that is where it leads.
+    fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]>;
+}
+
+/// What a name is.
+#[derive(Clone, Debug)]
+pub(crate) enum Step<D, L> {
+    Missing,
+    Dir(D),
+    /// A symlink, with its target and itself.
+    Link(Vec<u8>, L),
+    Leaf(L),
+}
+
+/// What to do about a symlink at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Follow it.
+    Follow,
+    /// Follow it only if a slash comes behind it.
+    Keep,
+    /// Never follow it: the caller wants to create or remove the name itself.
+    Name,
+    /// Do not even look: the caller will, with [`Place::look`].
+    Parent,
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(crate) struct Place<D, L> {
+    /// The directory that holds the last component; for [`Last::Itself`] the place itself.
+    pub(crate) dir: D,
+    pub(crate) last: Last,
+    pub(crate) found: Step<D, L>,
+    /// A slash follows the last component, so that only a directory will do.
+    pub(crate) slash: bool,
+}
+
+impl<D: Clone, L> Place<D, L> {
+    /// Looks up the last component after a walk with [`End::Parent`].
+    pub(crate) fn look<W: Walk<Dir = D, Leaf = L>>(&mut self, tree: &mut W) -> Result<(), Errno> {
+        if let Last::Name(name) = &self.last {
+            if name.len() > NAME_BYTES_MAX {
+                return Err(Errno::Nametoolong);
+            }
+            self.found = tree.step(&self.dir, name)?;
+        }
+        Ok(())
+    }
+}
+
+/// The last component of a resolved path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    Name(Vec<u8>),
+    /// `.`, or the end of a symlink to the top.
+    Dot,
+    /// `..`
+    DotDot,
+}
+
+/// Walks `path` from `start`.
+pub(crate) fn walk<W: Walk>(
+    tree: &mut W,
+    start: W::Dir,
+    path: GuestPath<'_>,
+    end: End,
+) -> Result<Place<W::Dir, W::Leaf>, Errno> {
+    check_text(path)?;
+    if path.is_absolute() {
+        return Err(Errno::NotCapable);
+    }
+    let mut walker = Walker { tree, trail: vec![start.clone()], todo: Vec::new(), from_top: false, slash: false };
+    walker.push(path.as_bytes());
+    let place = walker.run(end)?;
+    if walker.from_top && !walker.trail.iter().any(|dir| walker.tree.same(dir, &start)) {
+        return Err(Errno::NotCapable);
+    }
+    Ok(place)
+}
+
+struct Walker<'w, W: Walk> {
+    tree: &'w mut W,
+    /// The directories from the boundary (or the top) down to where the walk is.
+    trail: Vec<W::Dir>,
+    /// Components still to go, the next one last.
+    todo: Vec<Vec<u8>>,
+    from_top: bool,
+    slash: bool,
+}
+
+impl<W: Walk> Walker<'_, W> {
+    fn push(&mut self, path: &[u8]) {
+        // A slash behind a component in the middle of the path is nothing special.
+        if self.todo.is_empty() {
+            self.slash |= path.last() == Some(&b'/');
+        }
+        self.todo.extend(GuestPath::new(path).components().rev().map(<[u8]>::to_vec));
+    }
+
+    fn here(&self) -> &W::Dir {
+        self.trail.last().expect("the trail starts with a directory that is never taken off")
+    }
+
+    fn run(&mut self, end: End) -> Result<Place<W::Dir, W::Leaf>, Errno> {
+        let mut links = 0;
+        let mut last = Last::Dot;
+        while let Some(part) = self.todo.pop() {
+            let here = self.here().clone();
+            self.tree.search(&here)?;
+            match &part[..] {
+                b"." => last = Last::Dot,
+                b".." => {
+                    if self.trail.len() == 1 {
+                        return Err(Errno::NotCapable);
+                    }
+                    self.trail.pop();
+                    last = Last::DotDot;
+                }
+                name => {
+                    let is_last = self.todo.is_empty();
+                    if is_last && end == End::Parent {
+                        let (last, found) = (Last::Name(part), Step::Missing);
+                        return Ok(Place { dir: here, last, found, slash: self.slash });
+                    }
+                    if name.len() > NAME_BYTES_MAX {
+                        return Err(Errno::Nametoolong);
+                    }
+                    match (self.tree.step(&here, name)?, is_last) {
+                        (Step::Link(target, _), _) if self.follows(is_last, end) => {
+                            links += 1;
+                            if links > LINKS_MAX {
+                                return Err(Errno::Loop);
+                            }
+                            self.enter_link(&target)?;
+                            last = Last::Dot;
+                        }
+                        (found, true) => {
+                            return Ok(Place { dir: here, last: Last::Name(part), found, slash: self.slash });
+                        }
+                        (Step::Dir(dir), false) => self.trail.push(dir),
+                        (Step::Missing, false) => return Err(Errno::Noent),
+                        (Step::Link(..) | Step::Leaf(_), false) => return Err(Errno::Notdir),
+                    }
+                }
+            }
+        }
+        let here = self.here().clone();
+        Ok(Place { dir: here.clone(), last, found: Step::Dir(here), slash: self.slash })
+    }
+
+    fn follows(&self, is_last: bool, end: End) -> bool {
+        !is_last
+            || match end {
+                End::Follow => true,
+                End::Keep => self.slash,
+                End::Name | End::Parent => false,
+            }
+    }
+
+    fn enter_link(&mut self, target: &[u8]) -> Result<(), Errno> {
+        check_text(GuestPath::new(target))?;
+        if target.first() == Some(&b'/') {
+            let rest = self.tree.inside(target).ok_or(Errno::NotCapable)?;
+            self.trail = vec![self.tree.top()];
+            self.from_top = true;
+            self.push(rest);
+        } else {
+            self.push(target);
+        }
+        Ok(())
+    }
+}
+
+fn check_text(path: GuestPath<'_>) -> Result<(), Errno> {
+    if path.is_empty() {
+        Err(Errno::Noent)
+    } else if path.as_bytes().len() >= PATH_BYTES_MAX {
+        Err(Errno::Nametoolong)
+    } else if path.as_bytes().contains(&0) {
+        Err(Errno::Inval)
+    } else {
+        Ok(())
+    }
+}
+
+/// What follows the directory `root` in the absolute path `target`, compared component by
+/// component; a slash at the end is kept.
+pub(crate) fn strip_root<'t>(target: &'t [u8], root: &[u8]) -> Option<&'t [u8]> {
+    let mut rest = target;
+    for part in GuestPath::new(root).components() {
+        rest = skip_nothing(rest).strip_prefix(part)?;
+        if !matches!(rest.first(), None | Some(b'/')) {
+            return None;
+        }
+    }
+    Some(skip_nothing(rest))
+}
+
+/// Skips slashes, and `.` components.
+fn skip_nothing(mut path: &[u8]) -> &[u8] {
+    loop {
+        path = match path {
+            [b'/', rest @ ..] | [b'.', b'/', rest @ ..] => rest,
+            _ => return path,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_stripped_by_whole_components() {
+        let strip = |t: &'static str, r: &str| strip_root(t.as_bytes(), r.as_bytes());
+        assert_eq!(strip("/a/b/c", "/a/b"), Some(&b"c"[..]));
+        assert_eq!(strip("//a/./b//c/", "/a/b/"), Some(&b"c/"[..]));
+        assert_eq!(strip("/a/b", "/a/b"), Some(&b""[..]));
+        assert_eq!(strip("/a/bc", "/a/b"), None);
+        assert_eq!(strip("/a", "/a/b"), None);
+        assert_eq!(strip("/x/y", "/"), Some(&b"x/y"[..]));
+        assert_eq!(strip("/a/../a/b/c", "/a/b"), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! Compiled modules, in memory and on disk.
+//!
+//! A module is compiled once in a process, and once on a machine as long as the cache directory
+//! is kept. In memory, an entry is found by the content of the module and the flavour for which
+//! it was compiled. On disk (see [`disk`]), the key covers also the compiler, the processor's
+//! features and every option that wasmtime does not check when it loads an artifact.
+//!
+//! Nothing on disk is trusted that was not verified in this process: a damaged or foreign entry
+//! is compiled again and replaced. A directory that cannot be used is no error, only slow: modules
+//! are then kept in memory, and one warning says so.
+
+mod disk;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use self::disk::Disk;
+use crate::compiled::{Artifact, Compiled};
+use crate::engine::{self, Engines, Flavour};
+use crate::error::ModuleError;
+use crate::module::{ContentHash, diagnose};
+use crate::sys::Identity;
+
+/// Where compiled modules are kept.
+///
+/// Cloning is cheap, and clones are the same cache. The cache of [`CompilationCache::shared`] is
+/// used wherever none is given.
+///
+/// ```
+/// use testbench_wasi::{CompilationCache, Module};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let dir = tempfile::tempdir()?;
+/// let cache = CompilationCache::at(dir.path().join("compiled"));
+/// let wasm = wat::parse_str("(module)")?;
+/// Module::from_bytes_in(&cache, "empty", wasm)?;
+/// assert_eq!(cache.disk_entries(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CompilationCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    memory: Mutex<Memory>,
+    disk: Option<Disk>,
+}
+
+impl CompilationCache {
+    /// The cache of this process: in memory, and in the user's cache directory
+    /// (`~/.cache/testbench` on Linux), shared with all other processes of the user.
+    pub fn shared() -> &'static CompilationCache {
+        static SHARED: LazyLock<CompilationCache> = LazyLock::new(|| match default_dir() {
+            Some(dir) => CompilationCache::at(dir),
+            None => CompilationCache::in_memory(),
+        });
+        &SHARED
+    }
+
+    /// A cache in memory and in `dir`, which is made when first needed, for its owner only.
+    ///
+    /// If it exists and others can write to it, or it belongs to somebody else, or it cannot be
+    /// written, the cache is in memory only and one warning is logged.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        CompilationCache::with_disk(Some(Disk::new(dir.into())))
+    }
+
+    /// A cache in memory only.
+    pub fn in_memory() -> Self {
+        CompilationCache::with_disk(None)
+    }
+
+    /// The directory on disk, unless the cache is in memory only.
+    pub fn dir(&self) -> Option<&Path> {
+        self.inner.disk.as_ref().map(Disk::path)
+    }
+
+    /// How many compiled modules are on disk, damaged and foreign ones included.
+    pub fn disk_entries(&self) -> usize {
+        self.inner.disk.as_ref().map_or(0, Disk::len)
+    }
+
+    fn with_disk(disk: Option<Disk>) -> Self {
+        CompilationCache { inner: Arc::new(Inner { memory: Mutex::default(), disk }) }
+    }
+
+    /// What was compiled in this process and is still kept.
+    pub(crate) fn known(&self, hash: ContentHash, flavour: Flavour) -> Option<Arc<Compiled>> {
+        let slot = lock(&self.inner.memory).slots.get(&(hash, flavour))?.1.clone();
+        // Who compiles it right now is not waited for here.
+        let compiled = slot.try_lock().ok()?.clone();
+        compiled
+    }
+
+    /// What was compiled in this process from the file at `path`, if that is still the same file.
+    pub(crate) fn known_file(
+        &self,
+        path: &Path,
+        identity: &Identity,
+    ) -> Option<(ContentHash, Arc<Compiled>)> {
+        let hash = match lock(&self.inner.memory).files.get(path) {
+            Some((known, hash)) if known == identity => *hash,
+            _ => return None,
+        };
+        Some((hash, self.known(hash, Flavour::default())?))
+    }
+
+    /// Remembers what a file contains, to be looked up with [`CompilationCache::known_file`].
+    pub(crate) fn know_file(&self, path: &Path, identity: Identity, hash: ContentHash) {
+        let mut memory = lock(&self.inner.memory);
+        if memory.files.len() >= Memory::MODULES_MAX {
+            memory.files.clear();
+        }
+        memory.files.insert(path.to_owned(), (identity, hash));
+    }
+
+    /// The compiled form of `bytes`, whose hash is `hash`.
+    pub(crate) fn compile(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        hash: ContentHash,
+        flavour: Flavour,
+    ) -> Result<Arc<Compiled>, ModuleError> {
+        let slot = lock(&self.inner.memory).slot(hash, flavour);
+        // Whoever comes second waits here for the first, and other modules are not held up.
+        let mut slot = lock(&slot);
+        if let Some(compiled) = &*slot {
+            return Ok(compiled.clone());
+        }
+        let engines = flavour.engines().map_err(|error| ModuleError::Engine {
+            module: name.to_owned(),
+            reason: format!("{error:#}"),
+        })?;
+        let compiled = Arc::new(self.load_or_compile(name, bytes, hash, flavour, engines)?);
+        *slot = Some(compiled.clone());
+        Ok(compiled)
+    }
+
+    fn load_or_compile(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        hash: ContentHash,
+        flavour: Flavour,
+        engines: &'static Engines,
+    ) -> Result<Compiled, ModuleError> {
+        let key = disk_key(hash, engines, flavour);
+        if let Some(disk) = &self.inner.disk
+            && let Some(artifact) = disk.load(&key)
+        {
+            match Compiled::from_artifact(flavour, engines, &artifact) {
+                Ok(compiled) => return Ok(compiled),
+                Err(error) => tracing::debug!(module = name, %error, "compiling again"),
+            }
+        }
+        let span = tracing::debug_span!("compile", module = name, bytes = bytes.len());
+        let artifact = span
+            .in_scope(|| engines.compiler().precompile_module(bytes))
+            .map_err(|error| diagnose(name, bytes, &error))?;
+        if let Some(disk) = &self.inner.disk
+            && let Some(stored) = disk.store(&key, &artifact)
+        {
+            match Compiled::from_artifact(flavour, engines, &stored) {
+                Ok(compiled) => return Ok(compiled),
+                // Such as a disk from which no code may be run (`noexec`).
+                Err(error) => disk.warn(&format_args!("{error:#}")),
+            }
+        }
+        let artifact = Artifact::Bytes(artifact);
+        Compiled::from_artifact(flavour, engines, &artifact).map_err(|error| {
+            ModuleError::Unsupported { module: name.to_owned(), reason: format!("{error:#}") }
+        })
+    }
+}
+
+type Slot = Arc<Mutex<Option<Arc<Compiled>>>>;
+
+/// The modules compiled in this process, the least recently used ones dropped.
+#[derive(Debug, Default)]
+struct Memory {
+    slots: HashMap<(ContentHash, Flavour), (u64, Slot)>,
+    /// What files contain, so that an unchanged one is not read and hashed again.
+    files: HashMap<PathBuf, (Identity, ContentHash)>,
+    uses: u64,
+}
+
+impl Memory {
+    /// More programs than a toolchain has. Without a bound, a process that runs generated modules
+    /// would keep them all.
+    const MODULES_MAX: usize = 512;
+
+    fn slot(&mut self, hash: ContentHash, flavour: Flavour) -> Slot {
+        self.uses += 1;
+        let now = self.uses;
+        if let Some((used, slot)) = self.slots.get_mut(&(hash, flavour)) {
+            *used = now;
+            return slot.clone();
+        }
+        if self.slots.len() >= Memory::MODULES_MAX {
+            let oldest = self.slots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
+            // Who runs it right now keeps it alive.
+            oldest.and_then(|key| self.slots.remove(&key));
+        }
+        let slot = Slot::default();
+        self.slots.insert((hash, flavour), (now, slot.clone()));
+        slot
+    }
+}
+
+/// What an artifact depends on: the module, the compiler with its settings, and the options that
+/// wasmtime does not check when it loads one.
+fn disk_key(hash: ContentHash, engines: &Engines, flavour: Flavour) -> blake3::Hash {
+    let mut key = blake3::Hasher::new();
+    key.update(b"testbench-wasi compiled module 1");
+    key.update(hash.as_bytes());
+    key.update(engine::compiler_fingerprint(engines.compiler(), flavour).as_bytes());
+    key.finalize()
+}
+
+/// The only place in this crate where the environment is read.
+fn default_dir() -> Option<PathBuf> {
+    let dirs = directories::ProjectDirs::from("", "", "testbench")?;
+    Some(dirs.cache_dir().join("compiled"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is behind these locks is replaced in one step, so it is whole even after a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,150 @@
+//! Compiled modules on disk.
+//!
+//! Two files make an entry: `<key>.b3` says which artifact belongs to a key, by the BLAKE3 hash of
+//! its content, and `<hash>.cwasm` is the artifact. wasmtime maps an artifact and runs what is in
+//! it, so these rules hold:
+//!
+//! - the directory belongs to this user and is closed to all others;
+//! - before an artifact is mapped, the very file that is open is read and hashed;
+//! - an artifact is written under another name and renamed when it is complete, is never changed
+//!   in place, and goes away only by losing its name: a file that others have mapped stays whole.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::compiled::Artifact;
+use crate::sys::{Entry, PrivateDir};
+
+/// What the directory may hold. Compiled interpreters have 60 MB, so that a few dozen of them fit.
+const BYTES_MAX: u64 = 2 << 30;
+
+/// A directory of compiled modules, opened when first used.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    dir: OnceLock<Option<PrivateDir>>,
+    bytes_max: u64,
+    warned: AtomicBool,
+}
+
+impl Disk {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Disk { path, dir: OnceLock::new(), bytes_max: BYTES_MAX, warned: AtomicBool::new(false) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many artifacts there are.
+    pub(super) fn len(&self) -> usize {
+        let entries = self.dir().and_then(|dir| dir.entries().ok()).unwrap_or_default();
+        entries.iter().filter(|entry| entry.name.ends_with(".cwasm")).count()
+    }
+
+    /// The verified artifact for a key; `None` if there is none, or it is damaged.
+    pub(super) fn load(&self, key: &blake3::Hash) -> Option<Artifact> {
+        let dir = self.dir()?;
+        let recorded = read_index(dir, key)?;
+        let mut file = dir.open(&artifact_name(&recorded)).ok()?;
+        match hash_of(&mut file) {
+            Ok(found) if found == recorded => {
+                // The order of eviction; nothing depends on it.
+                let _ = PrivateDir::touch(&file);
+                Some(Artifact::File(file))
+            }
+            Ok(_) => {
+                tracing::debug!(%key, "a compiled module in the cache is damaged");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%key, %error, "a compiled module in the cache cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Keeps an artifact for a key and answers the file that it is in now; `None`, after a
+    /// warning, if it cannot be kept.
+    pub(super) fn store(&self, key: &blake3::Hash, artifact: &[u8]) -> Option<Artifact> {
+        let dir = self.dir()?;
+        self.make_room(dir, artifact.len() as u64);
+        let hash = blake3::hash(artifact);
+        let stored = publish(dir, &artifact_name(&hash), artifact).and_then(|file| {
+            publish(dir, &index_name(key), hash.to_hex().as_bytes())?;
+            Ok(file)
+        });
+        stored.map(Artifact::File).inspect_err(|error| self.warn(error)).ok()
+    }
+
+    /// Says once that the directory does not serve.
+    pub(super) fn warn(&self, error: &dyn std::fmt::Display) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "compiled modules are not kept on disk: {}: {error}; each process compiles anew",
+                self.path.display(),
+            );
+        }
+    }
+
+    fn dir(&self) -> Option<&PrivateDir> {
+        let open = || {
+            let opened = PrivateDir::open_or_create(&self.path);
+            opened.inspect_err(|error| self.warn(error)).ok()
+        };
+        self.dir.get_or_init(open).as_ref()
+    }
+
+    /// Removes the least recently used entries until `bytes` more fit.
+    fn make_room(&self, dir: &PrivateDir, bytes: u64) {
+        let Ok(mut entries) = dir.entries() else { return };
+        let mut total = entries.iter().map(|entry| entry.bytes).sum::<u64>().saturating_add(bytes);
+        entries.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
+        for Entry { name, bytes, .. } in entries {
+            if total <= self.bytes_max {
+                break;
+            }
+            if dir.remove(&name).is_ok() {
+                total -= bytes;
+            }
+        }
+    }
+}
+
+fn index_name(key: &blake3::Hash) -> String {
+    format!("{}.b3", key.to_hex())
+}
+
+fn artifact_name(hash: &blake3::Hash) -> String {
+    format!("{}.cwasm", hash.to_hex())
+}
+
+/// The hash of the artifact that belongs to `key`.
+fn read_index(dir: &PrivateDir, key: &blake3::Hash) -> Option<blake3::Hash> {
+    let mut text = String::new();
+    // One byte more than a hash, so that longer files are noticed.
+    dir.open(&index_name(key)).ok()?.take(65).read_to_string(&mut text).ok()?;
+    blake3::Hash::from_hex(&text).ok()
+}
+
+fn hash_of(file: &mut File) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(hasher.finalize())
+}
+
+/// Writes a file beside and gives it its name when it is complete.
+fn publish(dir: &PrivateDir, name: &str, content: &[u8]) -> io::Result<File> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let beside = format!("{}-{count}.tmp", std::process::id());
+    // What a process left that died with our id: the name is free for us.
+    let _ = dir.remove(&beside);
+    let mut file = dir.create_new(&beside)?;
+    let written = file.write_all(content).and_then(|()| dir.rename(&beside, name));
+    written.inspect_err(|_| drop(dir.remove(&beside)))?;
+    Ok(file)
+}

@@ -1,0 +1,316 @@
+//! Why a module is refused, and why a guest was not started.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use testbench_clock::Ended;
+use testbench_overlay::{Errno, GuestPath};
+
+/// Why a module cannot be run. Every variant's text says what was wrong, with which module, and
+/// what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModuleError {
+    /// There is no file at the path.
+    #[error("{path}: there is no such file", path = path.display())]
+    Missing {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// The file exists and cannot be read, or is a directory.
+    #[error("{path}: cannot be read: {source}", path = path.display())]
+    Unreadable {
+        /// The path that was looked at.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The file has other content than when the module was made of it.
+    #[error("{path}: has changed since it was first read; open it again", path = path.display())]
+    Changed {
+        /// The path that was looked at.
+        path: PathBuf,
+    },
+    /// The module is larger than [`Module::BYTES_MAX`](crate::Module::BYTES_MAX).
+    #[error("`{module}` has {bytes} bytes; modules of up to {bytes_max} bytes are read")]
+    TooLarge {
+        /// The module's name.
+        module: String,
+        /// Its size.
+        bytes: u64,
+        /// The size that is allowed.
+        bytes_max: u64,
+    },
+    /// The content is not WebAssembly.
+    #[error("`{module}` is not a WebAssembly module: {looks_like}")]
+    NotWasm {
+        /// The module's name.
+        module: String,
+        /// What it is instead.
+        looks_like: LooksLike,
+    },
+    /// The content starts like a module and ends too early, or is WebAssembly of another version.
+    #[error(
+        "`{module}` is damaged: {reason} (at byte {offset}); copy it again, or rebuild it with its \
+         compiler"
+    )]
+    Corrupt {
+        /// The module's name.
+        module: String,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It is well-formed, but uses something that is not supported here.
+    #[error("`{module}` cannot be compiled: {reason}")]
+    Unsupported {
+        /// The module's name.
+        module: String,
+        /// What wasmtime said.
+        reason: String,
+    },
+    /// It uses the exception handling that preceded the final one.
+    #[error(
+        "`{module}` uses the legacy exception handling instructions (`try`, `catch`, `rethrow`), \
+         which were replaced before WebAssembly 3.0; rebuild it for the final ones (clang: \
+         `-mllvm -wasm-use-legacy-eh=false`), or translate it with binaryen's `wasm-opt \
+         --translate-to-exnref`"
+    )]
+    LegacyExceptions {
+        /// The module's name.
+        module: String,
+    },
+    /// It is a component, not a core module.
+    #[error(
+        "`{module}` is a WebAssembly component (WASI preview 2); only core modules are run so far: \
+         build it for `wasm32-wasip1`"
+    )]
+    Component {
+        /// The module's name.
+        module: String,
+    },
+    /// It imports something that nobody provides.
+    #[error("`{module}` imports {unknown}")]
+    UnknownImport {
+        /// The module's name.
+        module: String,
+        /// What it wants.
+        unknown: UnknownImports,
+    },
+    /// It imports a known function with another signature than that function has.
+    #[error(
+        "`{module}` imports `{import_module}::{import_name}` as {wanted}, but it is {provided}; was \
+         the module built for another version of WASI?"
+    )]
+    ImportType {
+        /// The module's name.
+        module: String,
+        /// The first half of the import's name.
+        import_module: String,
+        /// The second half of the import's name.
+        import_name: String,
+        /// What the module wants it to be.
+        wanted: String,
+        /// What it is.
+        provided: String,
+    },
+    /// It is a library: it has no `_start`.
+    #[error(
+        "`{module}` is not a program: it has no `_start` function (it exports {exports}); link it as a \
+         command, not as a library or reactor"
+    )]
+    NoStart {
+        /// The module's name.
+        module: String,
+        /// What it exports instead.
+        exports: NameList,
+    },
+    /// Its `_start` is not a function without parameters and results.
+    #[error("`{module}` is not a program: its `_start` is {found}, not a function `() -> ()`")]
+    StartType {
+        /// The module's name.
+        module: String,
+        /// What it is.
+        found: String,
+    },
+    /// wasmtime could not set up an engine on this machine.
+    #[error("no engine for `{module}`: {reason}")]
+    Engine {
+        /// The module's name.
+        module: String,
+        /// What wasmtime said.
+        reason: String,
+    },
+}
+
+/// What a file is that should have been a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LooksLike {
+    /// Zero bytes.
+    Empty,
+    /// WebAssembly in its text format.
+    Wat,
+    /// Text; the start of its first line.
+    Text(String),
+    /// The kind of file that these first bytes announce, such as `a gzip archive`.
+    Known(&'static str),
+    /// Anything else; its first bytes, at most eight.
+    Bytes(Vec<u8>),
+}
+
+impl fmt::Display for LooksLike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LooksLike::Empty => f.write_str("it is empty"),
+            LooksLike::Wat => f.write_str(
+                "it is WebAssembly in the text format; translate it (`wasm-tools parse` or `wat2wasm`)",
+            ),
+            LooksLike::Text(line) => write!(f, "it is text that starts with {line:?}"),
+            LooksLike::Known(kind) => write!(f, "it is {kind}"),
+            LooksLike::Bytes(bytes) => {
+                f.write_str("it starts with the bytes")?;
+                bytes.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+            }
+        }
+    }
+}
+
+/// The imports of a module that nobody provides, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownImports {
+    /// Each import as `module::name`, in the module's order.
+    pub imports: Vec<String>,
+    /// For the first one: the name that was probably meant, or the modules that are known.
+    pub hint: ImportHint,
+}
+
+/// What may help with an unknown import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImportHint {
+    /// The import's module is known; this is its member with the most similar name.
+    Nearest(String),
+    /// The import's module is unknown; these are known.
+    KnownModules(NameList),
+}
+
+impl fmt::Display for UnknownImports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A module built for another host lacks dozens; the first few tell which host.
+        const SHOWN_MAX: usize = 5;
+        let shown = &self.imports[..self.imports.len().min(SHOWN_MAX)];
+        for (i, import) in shown.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}`{import}`")?;
+        }
+        let more = self.imports.len() - shown.len();
+        if more > 0 {
+            write!(f, " and {more} more")?;
+        }
+        f.write_str(", which nothing provides")?;
+        match &self.hint {
+            ImportHint::Nearest(name) => write!(f, "; the nearest name is `{name}`"),
+            ImportHint::KnownModules(names) => {
+                write!(f, "; a guest may import from {names}, so this one was built for another host")
+            }
+        }
+    }
+}
+
+/// Names in an error's text, shortened where there are many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameList(pub Vec<String>);
+
+impl fmt::Display for NameList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// As many as fit a line or two.
+        const SHOWN_MAX: usize = 12;
+        if self.0.is_empty() {
+            return f.write_str("nothing");
+        }
+        for (i, name) in self.0.iter().take(SHOWN_MAX).enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")?;
+        }
+        match self.0.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// Why a guest was not started. Nothing of it has run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The module cannot be run.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// An argument contains a NUL byte, which would end it early in the guest.
+    #[error("argument {index} of `{guest}` contains a NUL byte")]
+    NulInArgument {
+        /// The guest's name.
+        guest: String,
+        /// Which argument, `argv[0]` being 0.
+        index: usize,
+    },
+    /// An environment variable that the guest could not read back.
+    #[error("environment variable {key:?} of `{guest}` {why}")]
+    Environment {
+        /// The guest's name.
+        guest: String,
+        /// The variable's name; what is not UTF-8 is replaced.
+        key: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The working directory is not an absolute path.
+    #[error("the working directory {cwd:?} of `{guest}` is not an absolute path")]
+    RelativeCwd {
+        /// The guest's name.
+        guest: String,
+        /// The directory that was given; what is not UTF-8 is replaced.
+        cwd: String,
+    },
+    /// The working directory cannot be used as one.
+    #[error(
+        "the guest's working directory `{}` cannot be opened: {errno}; it must be a directory in \
+         one of the guest's mounts",
+        GuestPath::new(guest_path)
+    )]
+    Cwd {
+        /// The directory that was given.
+        guest_path: Vec<u8>,
+        /// What its filesystem answered; `ENOENT` if it is in no mount.
+        errno: Errno,
+    },
+    /// A mount cannot be opened.
+    #[error("the guest's mount `{}` cannot be opened: {errno}", GuestPath::new(guest_path))]
+    Mount {
+        /// Where in the guest it should appear.
+        guest_path: Vec<u8>,
+        /// What its filesystem answered.
+        errno: Errno,
+    },
+    /// The session from which clock or files were to be taken has ended.
+    #[error("`{guest}` was not started: {ended}")]
+    SessionEnded {
+        /// The guest's name.
+        guest: String,
+        /// Which session, and where it ended.
+        #[source]
+        ended: Ended,
+    },
+    /// The system gave no thread for the guest.
+    #[error("no thread for `{guest}`: {source}")]
+    Thread {
+        /// The guest's name.
+        guest: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+}

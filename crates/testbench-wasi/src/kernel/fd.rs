@@ -1,0 +1,146 @@
+//! The descriptor table: numbers, and what they refer to.
+
+use std::sync::Arc;
+
+use testbench_overlay::Errno;
+
+use super::open::Open;
+use super::rights::Rights;
+
+/// What one descriptor refers to, and what may be done through it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) open: Arc<Open>,
+    /// What may be done with this.
+    pub(crate) base: Rights,
+    /// What may be done with what is opened below this.
+    pub(crate) inheriting: Rights,
+    /// The name by which the guest finds this directory when it starts.
+    pub(crate) preopen: Option<Arc<[u8]>>,
+}
+
+impl Entry {
+    /// A descriptor with all the rights that `open` can have.
+    pub(crate) fn new(open: Arc<Open>) -> Self {
+        let base = open.rights();
+        let inheriting = if base == Rights::DIRECTORY { Rights::ALL } else { base };
+        Entry { open, base, inheriting, preopen: None }
+    }
+
+    /// A directory that the guest finds under `name` when it starts.
+    pub(crate) fn preopen(dir: Open, name: &[u8]) -> Self {
+        Entry { preopen: Some(name.into()), ..Entry::new(Arc::new(dir)) }
+    }
+
+    /// That all of `wanted` is allowed.
+    pub(crate) fn need(&self, wanted: Rights) -> Result<(), Errno> {
+        if self.base.contains(wanted) { Ok(()) } else { Err(Errno::NotCapable) }
+    }
+}
+
+/// The descriptors of a process. A new one always gets the lowest number that is free.
+///
+/// What is taken out is handed back rather than dropped, so that a pipe's last end is not closed
+/// under the lock that guards the table.
+#[derive(Default)]
+pub(crate) struct FdTable {
+    entries: Vec<Option<Entry>>,
+    /// No number below this one is free.
+    first_free: usize,
+}
+
+impl FdTable {
+    /// The table of these, numbered from 0. The limit on open files is for what a guest opens, not
+    /// for what it is given.
+    pub(crate) fn new(entries: Vec<Entry>) -> Self {
+        let first_free = entries.len();
+        FdTable { entries: entries.into_iter().map(Some).collect(), first_free }
+    }
+
+    pub(crate) fn get(&self, fd: u32) -> Result<&Entry, Errno> {
+        self.entries.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::Badf)
+    }
+
+    pub(crate) fn get_mut(&mut self, fd: u32) -> Result<&mut Entry, Errno> {
+        self.entries.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::Badf)
+    }
+
+    /// Gives `entry` the lowest free number below `open_max`.
+    pub(crate) fn push(&mut self, entry: Entry, open_max: u32) -> Result<u32, Errno> {
+        let free = (self.first_free..self.entries.len()).find(|&i| self.entries[i].is_none());
+        let index = free.unwrap_or(self.entries.len());
+        let fd = u32::try_from(index).ok().filter(|&fd| fd < open_max).ok_or(Errno::Mfile)?;
+        if free.is_some() {
+            self.entries[index] = Some(entry);
+        } else {
+            self.entries.push(Some(entry));
+        }
+        self.first_free = index + 1;
+        Ok(fd)
+    }
+
+    pub(crate) fn remove(&mut self, fd: u32) -> Result<Entry, Errno> {
+        let entry =
+            self.entries.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::Badf)?;
+        self.first_free = self.first_free.min(fd as usize);
+        Ok(entry)
+    }
+
+    /// Makes `to` refer to what `from` refers to, and frees `from`. Both must be open. Answers
+    /// what `to` referred to.
+    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Entry>, Errno> {
+        self.get(from)?;
+        self.get(to)?;
+        if from == to {
+            return Ok(None);
+        }
+        let moved = self.remove(from)?;
+        Ok(self.entries[to as usize].replace(moved))
+    }
+
+    /// Takes everything out.
+    pub(crate) fn clear(&mut self) -> Vec<Option<Entry>> {
+        self.first_free = 0;
+        std::mem::take(&mut self.entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{FdFlags, Kind};
+    use crate::kernel::stdio::Stream;
+
+    fn entry() -> Entry {
+        Entry::new(Arc::new(Open::new(Kind::Stream(Stream::Null), false, true, FdFlags::default())))
+    }
+
+    #[test]
+    fn the_lowest_free_number_is_taken() {
+        let mut fds = FdTable::default();
+        for expected in 0..5 {
+            assert_eq!(fds.push(entry(), 5), Ok(expected));
+        }
+        assert_eq!(fds.push(entry(), 5), Err(Errno::Mfile));
+        fds.remove(3).map(drop).unwrap();
+        fds.remove(1).map(drop).unwrap();
+        assert_eq!(fds.push(entry(), 5), Ok(1));
+        assert_eq!(fds.push(entry(), 5), Ok(3));
+        assert_eq!(fds.remove(7).map(drop), Err(Errno::Badf));
+    }
+
+    #[test]
+    fn renumber_wants_both_and_frees_the_first() {
+        let mut fds = FdTable::default();
+        for _ in 0..3 {
+            fds.push(entry(), 9).unwrap();
+        }
+        let moved = Arc::clone(&fds.get(0).unwrap().open);
+        assert!(fds.renumber(0, 9).is_err() && fds.renumber(9, 0).is_err());
+        assert!(fds.renumber(2, 2).unwrap().is_none());
+        assert!(fds.renumber(0, 2).unwrap().is_some());
+        assert!(Arc::ptr_eq(&fds.get(2).unwrap().open, &moved));
+        assert!(fds.get(0).is_err());
+        assert_eq!(fds.push(entry(), 9), Ok(0));
+    }
+}

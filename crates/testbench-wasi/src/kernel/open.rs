@@ -1,0 +1,340 @@
+//! An open file, which one descriptor or several refer to (POSIX: an open file description).
+
+use std::fmt;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use testbench_clock::Listener;
+use testbench_overlay::{Errno, File, FileKind, Fs};
+
+use super::process::Process;
+use super::rights::{FdFlags, Rights};
+use super::stdio::Stream;
+use super::stop::Result;
+
+/// A file with a position, for a guest's standard streams. Clones share the position, as
+/// duplicated descriptors do.
+#[derive(Clone)]
+pub struct OpenFile {
+    open: Arc<Open>,
+}
+
+impl OpenFile {
+    /// `file` from its beginning.
+    pub fn new(file: Arc<dyn File>) -> Self {
+        OpenFile::with(file, FdFlags::default())
+    }
+
+    /// `file`, with every write going to its end (`>>` of a shell).
+    pub fn appending(file: Arc<dyn File>) -> Self {
+        OpenFile::with(file, FdFlags::APPEND)
+    }
+
+    /// Where the next read or write begins, in bytes from the beginning.
+    pub fn position(&self) -> u64 {
+        self.open.position().unwrap_or(0)
+    }
+
+    fn with(file: Arc<dyn File>, flags: FdFlags) -> Self {
+        // What the handle itself was not opened for, it refuses.
+        let kind = Kind::File(Regular { file, position: AtomicU64::new(0) });
+        OpenFile { open: Arc::new(Open::new(kind, true, true, flags)) }
+    }
+
+    pub(super) fn into_open(self) -> Arc<Open> {
+        self.open
+    }
+}
+
+impl fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenFile").field("position", &self.position()).finish_non_exhaustive()
+    }
+}
+
+/// What is behind a descriptor.
+pub(crate) struct Open {
+    kind: Kind,
+    reads: bool,
+    writes: bool,
+    flags: AtomicU16,
+}
+
+pub(crate) enum Kind {
+    File(Regular),
+    Dir(Directory),
+    Stream(Stream),
+}
+
+/// A file of some tree, and where in it the next read or write begins.
+pub(crate) struct Regular {
+    pub(crate) file: Arc<dyn File>,
+    position: AtomicU64,
+}
+
+/// From where [`Open::seek`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whence {
+    Set,
+    Cur,
+    End,
+}
+
+impl Open {
+    pub(crate) fn new(kind: Kind, reads: bool, writes: bool, flags: FdFlags) -> Self {
+        Open { kind, reads, writes, flags: AtomicU16::new(flags.bits()) }
+    }
+
+    /// A regular file, at its beginning.
+    pub(crate) fn file(file: Arc<dyn File>, reads: bool, writes: bool, flags: FdFlags) -> Self {
+        Open::new(Kind::File(Regular { file, position: AtomicU64::new(0) }), reads, writes, flags)
+    }
+
+    /// A directory.
+    pub(crate) fn dir(fs: Arc<dyn Fs>, file: Arc<dyn File>, flags: FdFlags) -> Self {
+        Open::new(Kind::Dir(Directory { fs, file, listing: Mutex::default() }), true, false, flags)
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    pub(crate) fn flags(&self) -> FdFlags {
+        FdFlags::from_bits(self.flags.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    pub(crate) fn set_flags(&self, flags: FdFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// What can be done with it.
+    pub(crate) fn rights(&self) -> Rights {
+        let of_kind = match &self.kind {
+            Kind::File(_) => Rights::FILE,
+            Kind::Dir(_) => return Rights::DIRECTORY,
+            Kind::Stream(_) => Rights::STREAM,
+        };
+        let unread = if self.reads { Rights::default() } else { Rights::FD_READ };
+        let unwritten = if self.writes { Rights::default() } else { Rights::FD_WRITE };
+        of_kind.without(unread | unwritten)
+    }
+
+    /// That it can be read like a file.
+    pub(crate) fn check_readable(&self) -> Result<(), Errno> {
+        match self.kind {
+            Kind::Dir(_) => Err(Errno::Isdir),
+            _ if !self.reads => Err(Errno::Badf),
+            _ => Ok(()),
+        }
+    }
+
+    /// That it can be written like a file.
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
+        match self.kind {
+            Kind::Dir(_) => Err(Errno::Isdir),
+            _ if !self.writes => Err(Errno::Badf),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file or directory itself; [`Errno::Badf`] for a stream.
+    pub(crate) fn any_file(&self) -> Result<&Arc<dyn File>, Errno> {
+        match &self.kind {
+            Kind::File(regular) => Ok(&regular.file),
+            Kind::Dir(dir) => Ok(&dir.file),
+            Kind::Stream(_) => Err(Errno::Badf),
+        }
+    }
+
+    /// The regular file itself; [`Errno::Badf`] for a directory or a stream, as wasmtime answers.
+    pub(crate) fn regular(&self) -> Result<&Regular, Errno> {
+        match &self.kind {
+            Kind::File(regular) => Ok(regular),
+            Kind::Dir(_) | Kind::Stream(_) => Err(Errno::Badf),
+        }
+    }
+
+    /// The regular file itself; [`Errno::Spipe`] for a stream.
+    pub(crate) fn seekable(&self) -> Result<&Regular, Errno> {
+        match &self.kind {
+            Kind::Stream(_) => Err(Errno::Spipe),
+            _ => self.regular(),
+        }
+    }
+
+    /// The directory; [`Errno::Notdir`] for a file, [`Errno::Badf`] for a stream.
+    pub(crate) fn directory(&self) -> Result<&Directory, Errno> {
+        match &self.kind {
+            Kind::Dir(dir) => Ok(dir),
+            Kind::File(_) => Err(Errno::Notdir),
+            Kind::Stream(_) => Err(Errno::Badf),
+        }
+    }
+
+    /// Reads at the position and moves it.
+    pub(crate) fn read(&self, process: &Process, buf: &mut [u8]) -> Result<usize> {
+        match &self.kind {
+            Kind::File(Regular { file, position }) => {
+                let at = position.load(Ordering::Relaxed);
+                let n = file.read_at(buf, at)?;
+                position.store(at.saturating_add(n as u64), Ordering::Relaxed);
+                Ok(n)
+            }
+            Kind::Dir(_) => Err(Errno::Isdir.into()),
+            Kind::Stream(stream) => stream.read(process, buf, !self.flags().contains(FdFlags::NONBLOCK)),
+        }
+    }
+
+    /// Writes at the position, or at the end, and moves it.
+    pub(crate) fn write(&self, process: &Process, buf: &[u8]) -> Result<usize> {
+        match &self.kind {
+            Kind::File(Regular { file, position }) => {
+                let n = if self.flags().contains(FdFlags::APPEND) {
+                    let (n, end) = file.append(buf)?;
+                    position.store(end, Ordering::Relaxed);
+                    n
+                } else {
+                    let at = position.load(Ordering::Relaxed);
+                    let n = file.write_at(buf, at)?;
+                    position.store(at.saturating_add(n as u64), Ordering::Relaxed);
+                    n
+                };
+                self.sync_if_asked(file)?;
+                Ok(n)
+            }
+            Kind::Dir(_) => Err(Errno::Isdir.into()),
+            Kind::Stream(stream) => stream.write(process, buf, !self.flags().contains(FdFlags::NONBLOCK)),
+        }
+    }
+
+    /// Reads at `offset`, which leaves the position alone.
+    pub(crate) fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        Ok(self.seekable()?.file.read_at(buf, offset)?)
+    }
+
+    /// Writes at `offset`, which leaves the position alone; at the end in append mode, as Linux
+    /// does.
+    pub(crate) fn pwrite(&self, buf: &[u8], offset: u64) -> Result<usize> {
+        let file = &self.seekable()?.file;
+        let n = if self.flags().contains(FdFlags::APPEND) {
+            file.append(buf)?.0
+        } else {
+            file.write_at(buf, offset)?
+        };
+        self.sync_if_asked(file)?;
+        Ok(n)
+    }
+
+    /// Moves the position.
+    pub(crate) fn seek(&self, offset: i64, whence: Whence) -> Result<u64, Errno> {
+        let Regular { file, position } = self.seekable()?;
+        let from = match whence {
+            Whence::Set => 0,
+            Whence::Cur => position.load(Ordering::Relaxed),
+            Whence::End => file.stat()?.size,
+        };
+        let to = from.checked_add_signed(offset).ok_or(Errno::Inval)?;
+        // Offsets are signed in POSIX; what lies beyond can be neither read nor reported.
+        if i64::try_from(to).is_err() {
+            return Err(Errno::Inval);
+        }
+        position.store(to, Ordering::Relaxed);
+        Ok(to)
+    }
+
+    /// The position.
+    pub(crate) fn position(&self) -> Result<u64, Errno> {
+        Ok(self.seekable()?.position.load(Ordering::Relaxed))
+    }
+
+    /// How much could be read without waiting, and whether the end comes then; `None` if a read
+    /// would wait.
+    pub(crate) fn look_to_read(&self) -> Result<Option<(u64, bool)>, Errno> {
+        self.check_readable()?;
+        match &self.kind {
+            Kind::File(Regular { file, position }) => {
+                let size = file.stat()?.size;
+                let left = size.saturating_sub(position.load(Ordering::Relaxed));
+                Ok(Some((left, left == 0)))
+            }
+            Kind::Dir(_) => Err(Errno::Isdir),
+            Kind::Stream(stream) => Ok(stream.look()),
+        }
+    }
+
+    /// How much could be written without waiting, and whether nobody reads it; `None` if a write
+    /// would wait.
+    pub(crate) fn look_to_write(&self) -> Result<Option<(u64, bool)>, Errno> {
+        self.check_writable()?;
+        match &self.kind {
+            Kind::File(_) => Ok(Some((1, false))),
+            Kind::Dir(_) => Err(Errno::Isdir),
+            Kind::Stream(stream) => Ok(stream.look()),
+        }
+    }
+
+    /// Hears of changes to what the two looks answer; `None` if it never waits.
+    pub(super) fn listen(&self) -> Option<Listener> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.listen(),
+            Kind::File(_) | Kind::Dir(_) => None,
+        }
+    }
+
+    /// Whether waiting for it is a wait outside of the timeline.
+    pub(super) fn is_outside(&self) -> bool {
+        matches!(&self.kind, Kind::Stream(stream) if stream.is_outside())
+    }
+
+    fn sync_if_asked(&self, file: &Arc<dyn File>) -> Result<(), Errno> {
+        let flags = self.flags();
+        if flags.contains(FdFlags::SYNC) {
+            file.sync(false)
+        } else if flags.contains(FdFlags::DSYNC) {
+            file.sync(true)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A directory of some tree.
+pub(crate) struct Directory {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) file: Arc<dyn File>,
+    listing: Mutex<Option<Arc<[Listed]>>>,
+}
+
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) ino: u64,
+    pub(crate) kind: FileKind,
+}
+
+impl Directory {
+    /// The entries, `.` and `..` first.
+    ///
+    /// The list is made when it is first read and again at every rewind, and kept in between: so
+    /// the place in it is a cookie that stays valid whatever happens to the directory meanwhile.
+    pub(crate) fn listing(&self, rewind: bool) -> Result<Arc<[Listed]>, Errno> {
+        if !rewind && let Some(listing) = &*self.lock() {
+            return Ok(Arc::clone(listing));
+        }
+        let own = self.file.stat()?.ino;
+        // What is above cannot be seen from here, and for the topmost directory `..` is itself.
+        let dots = [&b"."[..], b".."].map(|name| Listed { name: name.into(), ino: own, kind: FileKind::Dir });
+        let entries = self.file.read_dir()?.into_iter();
+        let listing: Arc<[Listed]> = dots
+            .into_iter()
+            .chain(entries.map(|e| Listed { name: e.name, ino: e.ino, kind: e.kind }))
+            .collect();
+        *self.lock() = Some(Arc::clone(&listing));
+        Ok(listing)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<[Listed]>>> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

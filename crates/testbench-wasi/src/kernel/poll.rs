@@ -1,0 +1,143 @@
+//! Waiting for several things at once: the one place for every face of the kernel.
+
+use std::fmt;
+use std::sync::Arc;
+
+use testbench_clock::{MonoTime, WallTime, Woke};
+use testbench_overlay::Errno;
+
+use super::open::Open;
+use super::process::Process;
+use super::stop::{Result, Stop};
+
+/// One thing to wait for.
+pub(crate) enum Interest {
+    /// That a read would not wait.
+    Read(Arc<Open>),
+    /// That a write would not wait.
+    Write(Arc<Open>),
+    /// That an instant has come.
+    Until(When),
+    /// Nothing: this cannot be waited for, which is known at once.
+    Failed(Errno),
+}
+
+/// An instant, on one of the two clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    Mono(MonoTime),
+    Wall(WallTime),
+}
+
+/// What has become of one [`Interest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// So many bytes can be moved; the other end may be gone, or the file at its end.
+    Ready { bytes: u64, hangup: bool },
+    /// The instant has come.
+    Due,
+    /// It cannot be waited for.
+    Failed(Errno),
+}
+
+/// Waits until something of `interests` has happened, and answers all that has by then, each with
+/// its place, in order.
+///
+/// What is ready or due at once is answered without time moving. Otherwise time moves to the
+/// earliest instant, or to whatever makes a file ready before. A wall instant is looked at again
+/// when somebody sets the wall clock.
+pub(crate) fn poll(process: &Process, interests: &[Interest]) -> Result<Vec<(usize, Happened)>, Stop> {
+    let mut now = process.clock().mono();
+    let mut yielded = false;
+    loop {
+        // Listeners first, then the look, so that no change falls between them.
+        let mut on: Vec<_> = interests.iter().filter_map(Interest::listener).collect();
+        if interests.iter().any(|i| matches!(i, Interest::Until(When::Wall(_)))) {
+            on.push(process.clock().wall_set());
+        }
+        let deadlines: Vec<Option<MonoTime>> =
+            interests.iter().map(|i| i.deadline(process)).collect();
+        let happened: Vec<(usize, Happened)> = interests
+            .iter()
+            .enumerate()
+            .filter_map(|(i, interest)| Some((i, interest.look(deadlines[i], now)?)))
+            .collect();
+        let earliest = deadlines.iter().flatten().min().copied();
+        let only_due = happened.iter().all(|(_, h)| *h == Happened::Due);
+        if !happened.is_empty() {
+            if !only_due || yielded {
+                return Ok(happened);
+            }
+            // A look with no time to wait: let the others run first, or a loop of such looks would
+            // keep them from ever making ready what is looked for.
+            yielded = true;
+            process.clock().yield_now()?;
+            continue;
+        }
+        yielded = true;
+        let what = Waiting(interests);
+        if interests.iter().any(Interest::is_outside) {
+            process.wait_outside(earliest, on, &what)?;
+            now = now.max(process.clock().mono());
+        } else if process.wait(earliest, on, &what)? == Woke::Deadline {
+            // A clock with a coarse reading may show less than the instant that has come.
+            now = process.clock().mono().max(earliest.unwrap_or(now));
+        } else {
+            now = now.max(process.clock().mono());
+        }
+    }
+}
+
+impl Interest {
+    fn look(&self, deadline: Option<MonoTime>, now: MonoTime) -> Option<Happened> {
+        let looked = match self {
+            Interest::Read(open) => open.look_to_read(),
+            Interest::Write(open) => open.look_to_write(),
+            Interest::Until(_) => {
+                return deadline.filter(|&d| d <= now).map(|_| Happened::Due);
+            }
+            Interest::Failed(errno) => Err(*errno),
+        };
+        match looked {
+            Ok(ready) => ready.map(|(bytes, hangup)| Happened::Ready { bytes, hangup }),
+            Err(errno) => Some(Happened::Failed(errno)),
+        }
+    }
+
+    fn deadline(&self, process: &Process) -> Option<MonoTime> {
+        match self {
+            Interest::Until(When::Mono(instant)) => Some(*instant),
+            Interest::Until(When::Wall(instant)) => process.clock().mono_at(*instant),
+            _ => None,
+        }
+    }
+
+    fn listener(&self) -> Option<testbench_clock::Listener> {
+        match self {
+            Interest::Read(open) | Interest::Write(open) => open.listen(),
+            Interest::Until(_) | Interest::Failed(_) => None,
+        }
+    }
+
+    fn is_outside(&self) -> bool {
+        match self {
+            Interest::Read(open) | Interest::Write(open) => open.is_outside(),
+            Interest::Until(_) | Interest::Failed(_) => false,
+        }
+    }
+}
+
+/// What a poll waits for, for the report of a deadlock.
+struct Waiting<'a>(&'a [Interest]);
+
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |wanted: fn(&Interest) -> bool| self.0.iter().filter(|i| wanted(i)).count();
+        let reads = count(|i| matches!(i, Interest::Read(_)));
+        let writes = count(|i| matches!(i, Interest::Write(_)));
+        match (reads, writes) {
+            (0, 0) => f.write_str("sleep"),
+            _ => write!(f, "poll for {reads} to read and {writes} to write"),
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! A process: everything that its threads share. And a thread: what a store carries.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::thread;
+
+use testbench_clock::{Clock, Listener, MonoTime, RandomStream, Wait, Woke};
+use testbench_overlay::{Create, Errno, File, Follow, GuestPath, OpenHow};
+use wasmtime::{Caller, Memory, ResourceLimiter};
+
+use super::fd::{Entry, FdTable};
+use super::open::{Kind, Open};
+use super::rights::{FdFlags, Rights};
+use super::stdio::{Output, Stream};
+use super::stop::{Result, Stop, Stopper};
+use crate::error::StartError;
+use crate::limits::{Limit, Limits};
+use crate::memory::GuestMemory;
+use crate::spec::{Mount, ProcessSpec};
+
+/// What the threads of one guest share.
+pub(crate) struct Process {
+    name: String,
+    args: Vec<Vec<u8>>,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    started: MonoTime,
+    stopper: Stopper,
+    state: Mutex<State>,
+    random: Mutex<RandomStream>,
+    limits_hit: Mutex<Vec<Limit>>,
+}
+
+#[derive(Default)]
+struct State {
+    fds: FdTable,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// What is left of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Captured {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) limits_hit: Vec<Limit>,
+}
+
+/// Where a write goes.
+pub(crate) enum Sink<'a> {
+    /// Into memory, which the process's lock guards.
+    Captured(CapturedSink<'a>),
+    /// Elsewhere; the lock is released.
+    Open(Arc<Open>),
+}
+
+pub(crate) struct CapturedSink<'a> {
+    state: MutexGuard<'a, State>,
+    output: Output,
+    bytes_max: u64,
+}
+
+impl CapturedSink<'_> {
+    /// Keeps `bytes`. Beyond the limit, what fits is kept and the guest ends.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let State { stdout, stderr, .. } = &mut *self.state;
+        let kept = match self.output {
+            Output::Stdout => stdout,
+            Output::Stderr => stderr,
+        };
+        let room = self.bytes_max.saturating_sub(kept.len() as u64);
+        if bytes.len() as u64 <= room {
+            kept.extend_from_slice(bytes);
+            return Ok(());
+        }
+        kept.extend_from_slice(&bytes[..room as usize]);
+        Err(Stop::Limit(Limit::Output { bytes_max: self.bytes_max }))
+    }
+}
+
+impl Process {
+    /// A process that has not run yet: its descriptors are the standard streams and the mounts,
+    /// in order, and then the working directory if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When a mount or the working directory cannot be opened.
+    pub(crate) fn new(spec: ProcessSpec) -> Result<Arc<Process>, StartError> {
+        let ProcessSpec { name, args, mut env, cwd, mounts, clock, random, limits, .. } = spec;
+        let mut entries = vec![
+            Entry::new(spec.stdin.open()),
+            Entry::new(spec.stdout.open(Output::Stdout)),
+            Entry::new(spec.stderr.open(Output::Stderr)),
+        ];
+        let mut roots = Vec::with_capacity(mounts.len());
+        for Mount { fs, dir, guest_path } in mounts {
+            let failed = |errno| StartError::Mount { guest_path: guest_path.clone(), errno };
+            let file = dir.map_or_else(|| fs.root(), Ok).map_err(failed)?;
+            let open = Open::dir(Arc::clone(&fs), Arc::clone(&file), FdFlags::default());
+            entries.push(Entry::preopen(open, &guest_path));
+            roots.push(Mount { fs, dir: Some(file), guest_path });
+        }
+        if let Some(cwd) = cwd {
+            let failed = |errno| StartError::Cwd { guest_path: cwd.clone(), errno };
+            let open = open_cwd(&roots, &cwd).map_err(failed)?;
+            entries.push(Entry::preopen(open, b"."));
+            match env.iter_mut().find(|(key, _)| key == b"PWD") {
+                Some((_, value)) => *value = cwd,
+                None => env.push((b"PWD".to_vec(), cwd)),
+            }
+        }
+        Ok(Arc::new(Process {
+            name,
+            args,
+            env,
+            started: clock.mono(),
+            clock,
+            limits,
+            stopper: Stopper::default(),
+            state: Mutex::new(State { fds: FdTable::new(entries), ..State::default() }),
+            random: Mutex::new(random),
+            limits_hit: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn args(&self) -> &[Vec<u8>] {
+        &self.args
+    }
+
+    pub(crate) fn env(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.env
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The monotonic reading at which the process was made.
+    pub(crate) fn started(&self) -> MonoTime {
+        self.started
+    }
+
+    pub(crate) fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Notes that a limit was reached, once each.
+    pub(crate) fn limit_hit(&self, limit: Limit) {
+        let mut hit = self.limits_hit.lock().unwrap_or_else(PoisonError::into_inner);
+        if !hit.contains(&limit) {
+            hit.push(limit);
+        }
+    }
+
+    /// Closes every descriptor.
+    pub(crate) fn close(&self) {
+        let closed = self.lock().fds.clear();
+        drop(closed);
+    }
+
+    /// Takes what was captured and noted.
+    pub(crate) fn finish(&self) -> Captured {
+        let mut state = self.lock();
+        let mut hit = self.limits_hit.lock().unwrap_or_else(PoisonError::into_inner);
+        Captured {
+            stdout: std::mem::take(&mut state.stdout),
+            stderr: std::mem::take(&mut state.stderr),
+            limits_hit: std::mem::take(&mut hit),
+        }
+    }
+
+    /// Fills `buf` from the process's random stream.
+    pub(crate) fn random(&self, buf: &mut [u8]) {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill(buf);
+    }
+
+    /// Runs `f` on the descriptor table. Nothing may wait in it.
+    pub(crate) fn with_fds<R>(&self, f: impl FnOnce(&mut FdTable) -> R) -> R {
+        f(&mut self.lock().fds)
+    }
+
+    /// What `fd` refers to.
+    pub(crate) fn entry(&self, fd: u32) -> Result<Entry, Errno> {
+        self.lock().fds.get(fd).cloned()
+    }
+
+    /// What `fd` refers to, if `check` passes and then all of `rights` is allowed.
+    pub(crate) fn open_file(
+        &self,
+        fd: u32,
+        check: impl FnOnce(&Open) -> Result<(), Errno>,
+        rights: Rights,
+    ) -> Result<Arc<Open>, Errno> {
+        let state = self.lock();
+        let entry = state.fds.get(fd)?;
+        check(&entry.open)?;
+        entry.need(rights)?;
+        Ok(Arc::clone(&entry.open))
+    }
+
+    /// Where a write to `fd` goes.
+    pub(crate) fn sink(&self, fd: u32) -> Result<Sink<'_>, Errno> {
+        let state = self.lock();
+        let entry = state.fds.get(fd)?;
+        entry.open.check_writable()?;
+        entry.need(Rights::FD_WRITE)?;
+        if let Kind::Stream(Stream::Capture(output)) = *entry.open.kind() {
+            let bytes_max = self.limits.output_bytes_max;
+            return Ok(Sink::Captured(CapturedSink { state, output, bytes_max }));
+        }
+        Ok(Sink::Open(Arc::clone(&entry.open)))
+    }
+
+    /// Keeps `bytes` of an output that is captured.
+    pub(super) fn capture(&self, output: Output, bytes: &[u8]) -> Result<()> {
+        let bytes_max = self.limits.output_bytes_max;
+        Ok(CapturedSink { state: self.lock(), output, bytes_max }.push(bytes)?)
+    }
+
+    /// Gives `entry` the lowest free number.
+    pub(crate) fn push(&self, entry: Entry) -> Result<u32, Errno> {
+        let max = self.limits.open_files_max;
+        let pushed = self.lock().fds.push(entry, max);
+        if pushed == Err(Errno::Mfile) {
+            self.limit_hit(Limit::OpenFiles { max });
+        }
+        pushed
+    }
+
+    /// Blocks until `deadline`, or until one of `on` is notified.
+    ///
+    /// This is where a guest can be ended from outside, by a deadlock, or by its virtual deadline.
+    pub(crate) fn wait(
+        &self,
+        deadline: Option<MonoTime>,
+        mut on: Vec<Listener>,
+        what: &dyn fmt::Display,
+    ) -> Result<Woke, Stop> {
+        on.push(self.stopper.listen());
+        self.check_stopped()?;
+        let limit = self.limits.virtual_deadline;
+        let end = limit.map(|after| self.started.saturating_add(after));
+        let until = match (deadline, end) {
+            (Some(deadline), Some(end)) => Some(deadline.min(end)),
+            (deadline, end) => deadline.or(end),
+        };
+        let woke = self.clock.wait(Wait { deadline: until, on: &on, what });
+        self.check_stopped()?;
+        let woke = woke?;
+        if woke == Woke::Deadline
+            && until != deadline
+            && let Some(after) = limit
+        {
+            return Err(Stop::Limit(Limit::VirtualDeadline { after }));
+        }
+        Ok(woke)
+    }
+
+    /// As [`Process::wait`], for something that is not on the timeline. On a mock clock, time
+    /// stands still meanwhile, so the deadline does not come.
+    pub(crate) fn wait_outside(
+        &self,
+        deadline: Option<MonoTime>,
+        mut on: Vec<Listener>,
+        what: &dyn fmt::Display,
+    ) -> Result<(), Stop> {
+        if !self.clock.is_mocked() {
+            return self.wait(deadline, on, what).map(drop);
+        }
+        on.push(self.stopper.listen());
+        self.check_stopped()?;
+        let outside = self.clock.external(what);
+        let unpark = Waker::from(Arc::new(Unpark(thread::current())));
+        for listener in &on {
+            listener.register(&unpark);
+        }
+        while !on.iter().any(Listener::is_notified) {
+            thread::park();
+        }
+        drop(outside);
+        self.check_stopped()
+    }
+
+    fn check_stopped(&self) -> Result<(), Stop> {
+        self.stopper.stopped().map_or(Ok(()), Err)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The operations under this lock leave the state whole, so a poisoned one is in order.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Opens the directory `cwd`, which lies in the mount whose path is the longest prefix of it.
+fn open_cwd(mounts: &[Mount], cwd: &[u8]) -> Result<Open, Errno> {
+    let below = |mount: &Mount| -> Option<(usize, Vec<u8>)> {
+        let mut rest = GuestPath::new(cwd).components();
+        let mut depth = 0;
+        for component in GuestPath::new(&mount.guest_path).components() {
+            if component == b"." {
+                continue;
+            }
+            if rest.next()? != component {
+                return None;
+            }
+            depth += 1;
+        }
+        let rest: Vec<&[u8]> = rest.collect();
+        Some((depth, if rest.is_empty() { b".".to_vec() } else { rest.join(&b'/') }))
+    };
+    let candidates = mounts.iter().filter(|mount| GuestPath::new(&mount.guest_path).is_absolute());
+    let (mount, (_, rest)) = candidates
+        .filter_map(|mount| Some((mount, below(mount)?)))
+        .max_by_key(|(_, (depth, _))| *depth)
+        .ok_or(Errno::Noent)?;
+    let root: Arc<dyn File> = mount.dir.clone().map_or_else(|| mount.fs.root(), Ok)?;
+    let how = OpenHow {
+        read: true,
+        write: false,
+        truncate: false,
+        create: Create::Never,
+        directory: true,
+        follow: Follow::Yes,
+        mode: 0,
+    };
+    let file = mount.fs.open_at(&*root, GuestPath::new(&rest), &how)?;
+    Ok(Open::dir(Arc::clone(&mount.fs), file, FdFlags::default()))
+}
+
+/// What a store carries: one thread of a process.
+pub(crate) struct Thread {
+    process: Arc<Process>,
+    memory: GuestMemory,
+}
+
+impl Thread {
+    /// The first thread of `process`.
+    pub(crate) fn new(process: Arc<Process>) -> Thread {
+        Thread { process, memory: GuestMemory::Unknown }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Says which memory the thread's calls are about, so that they need not look for it.
+    pub(crate) fn set_memory(&mut self, memory: Option<Memory>) {
+        self.memory = memory.map_or(GuestMemory::None, GuestMemory::Plain);
+    }
+
+    /// The memory that the calling thread's calls are about.
+    pub(crate) fn memory_of(caller: &mut Caller<'_, Thread>) -> GuestMemory {
+        if let GuestMemory::Unknown = caller.data().memory {
+            let found = GuestMemory::find(caller);
+            caller.data_mut().memory = found;
+        }
+        caller.data().memory.clone()
+    }
+}
+
+/// Growth beyond the limits is refused, and noted.
+impl ResourceLimiter for Thread {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes_max = self.process.limits.memory_bytes_max;
+        let allowed = desired as u64 <= bytes_max;
+        if !allowed {
+            self.process.limit_hit(Limit::Memory { bytes_max });
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements_max = self.process.limits.table_elements_max;
+        let allowed = desired as u64 <= elements_max;
+        if !allowed {
+            self.process.limit_hit(Limit::Table { elements_max });
+        }
+        Ok(allowed)
+    }
+
+    fn instances(&self) -> usize {
+        self.process.limits.instances_max as usize
+    }
+
+    fn tables(&self) -> usize {
+        self.process.limits.tables_max as usize
+    }
+
+    fn memories(&self) -> usize {
+        self.process.limits.memories_max as usize
+    }
+}

@@ -1,0 +1,124 @@
+//! The standard input of this process, for the guests that inherit it.
+//!
+//! A guest that reads it must still be killable, and must be able to poll it, so the blocking read
+//! is done by a thread of ours, one read at a time and only when a guest asks. What a guest asked
+//! for and did not take is kept for the next one: there is one standard input.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use testbench_clock::{Listener, Signal};
+use testbench_overlay::Errno;
+
+/// How much one read asks for: what a pipe or a terminal line holds at most.
+const READ_BYTES_MAX: usize = 65_536;
+
+static INPUT: LazyLock<Input> = LazyLock::new(Input::default);
+
+/// Reads what is there. [`Errno::Again`]: nothing yet, but it has been asked for, and [`listen`]
+/// hears of it.
+pub(super) fn try_read(buf: &mut [u8]) -> Result<usize, Errno> {
+    let mut state = INPUT.lock();
+    if state.bytes.is_empty() {
+        match state.next {
+            Next::Unknown => {
+                state.ask()?;
+                return Err(Errno::Again);
+            }
+            Next::Asked => return Err(Errno::Again),
+            // A terminal's end of file is not for ever: the next read asks again.
+            Next::End => {
+                state.next = Next::Unknown;
+                return Ok(0);
+            }
+            Next::Failed(errno) => {
+                state.next = Next::Unknown;
+                return Err(errno);
+            }
+        }
+    }
+    let n = buf.len().min(state.bytes.len());
+    for (to, byte) in buf.iter_mut().zip(state.bytes.drain(..n)) {
+        *to = byte;
+    }
+    Ok(n)
+}
+
+/// How many bytes are there, and whether the end is; `None`: nothing yet, but it has been asked
+/// for.
+pub(super) fn look() -> Option<(u64, bool)> {
+    let mut state = INPUT.lock();
+    if state.bytes.is_empty() {
+        match state.next {
+            Next::End | Next::Failed(_) => return Some((0, true)),
+            Next::Asked => return None,
+            Next::Unknown => return state.ask().is_err().then_some((0, true)),
+        }
+    }
+    Some((state.bytes.len() as u64, false))
+}
+
+/// Hears of what was asked for.
+pub(super) fn listen() -> Listener {
+    INPUT.signal.listen()
+}
+
+#[derive(Default)]
+struct Input {
+    state: Mutex<State>,
+    signal: Signal,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: VecDeque<u8>,
+    next: Next,
+}
+
+/// What is known of the bytes behind those that are there.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Next {
+    #[default]
+    Unknown,
+    Asked,
+    End,
+    Failed(Errno),
+}
+
+impl State {
+    fn ask(&mut self) -> Result<(), Errno> {
+        let builder = std::thread::Builder::new().name("stdin".to_owned());
+        builder.spawn(pump).map_err(|_| Errno::Nomem)?;
+        self.next = Next::Asked;
+        Ok(())
+    }
+}
+
+impl Input {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pump() {
+    let mut buf = vec![0; READ_BYTES_MAX];
+    let read = loop {
+        match std::io::stdin().lock().read(&mut buf) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            done => break done,
+        }
+    };
+    {
+        let mut state = INPUT.lock();
+        state.next = match read {
+            Ok(0) => Next::End,
+            Ok(n) => {
+                state.bytes.extend(&buf[..n]);
+                Next::Unknown
+            }
+            Err(e) => Next::Failed(Errno::from(e)),
+        };
+    }
+    INPUT.signal.notify();
+}

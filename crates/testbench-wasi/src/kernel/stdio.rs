@@ -1,0 +1,311 @@
+//! Where a guest's descriptors 0, 1 and 2 go.
+
+use std::fmt;
+use std::io::{IsTerminal, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use testbench_clock::Listener;
+use testbench_overlay::Errno;
+
+use super::open::{Kind, Open, OpenFile};
+use super::pipe::{Look, PipeReader, PipeWriter};
+use super::process::Process;
+use super::real_stdin;
+use super::rights::FdFlags;
+use super::stop::{Fail, Result};
+
+/// Where a guest's standard input comes from.
+#[non_exhaustive]
+pub enum Stdin {
+    /// Nowhere: it is at its end.
+    Empty,
+    /// These bytes, and then its end.
+    Bytes(Arc<[u8]>),
+    /// The standard input of this process. Waiting for it is a wait outside of the timeline:
+    /// virtual time stands still meanwhile.
+    Inherit,
+    /// A file, from its position on.
+    File(OpenFile),
+    /// A pipe.
+    Pipe(PipeReader),
+    /// Whatever this gives, called on the guest's thread when the guest reads. It may block, which
+    /// is a wait outside of the timeline, and the guest cannot be killed meanwhile.
+    Reader(Box<dyn Read + Send>),
+}
+
+/// Where a guest's standard output, or its standard error, goes.
+#[non_exhaustive]
+pub enum Stdout {
+    /// Nowhere.
+    Null,
+    /// Into [`Finished`](crate::Finished), all of it; more than
+    /// [`Limits::output_bytes_max`](crate::Limits::output_bytes_max) ends the guest.
+    Capture,
+    /// To the same stream of this process.
+    Inherit,
+    /// Into a file, from its position on; give clones of one [`OpenFile`] to both streams to have
+    /// them in one file, in order.
+    File(OpenFile),
+    /// Into a pipe.
+    Pipe(PipeWriter),
+    /// Whatever this does with it, called on the guest's thread when the guest writes.
+    Writer(Box<dyn Write + Send>),
+}
+
+impl fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stdin::Empty => f.write_str("Empty"),
+            Stdin::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Stdin::Inherit => f.write_str("Inherit"),
+            Stdin::File(file) => f.debug_tuple("File").field(file).finish(),
+            Stdin::Pipe(pipe) => f.debug_tuple("Pipe").field(pipe).finish(),
+            Stdin::Reader(_) => f.write_str("Reader"),
+        }
+    }
+}
+
+impl fmt::Debug for Stdout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stdout::Null => f.write_str("Null"),
+            Stdout::Capture => f.write_str("Capture"),
+            Stdout::Inherit => f.write_str("Inherit"),
+            Stdout::File(file) => f.debug_tuple("File").field(file).finish(),
+            Stdout::Pipe(pipe) => f.debug_tuple("Pipe").field(pipe).finish(),
+            Stdout::Writer(_) => f.write_str("Writer"),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Stdin {
+    fn from(bytes: Vec<u8>) -> Self {
+        Stdin::Bytes(bytes.into())
+    }
+}
+
+impl From<OpenFile> for Stdin {
+    fn from(file: OpenFile) -> Self {
+        Stdin::File(file)
+    }
+}
+
+impl From<PipeReader> for Stdin {
+    fn from(pipe: PipeReader) -> Self {
+        Stdin::Pipe(pipe)
+    }
+}
+
+impl From<OpenFile> for Stdout {
+    fn from(file: OpenFile) -> Self {
+        Stdout::File(file)
+    }
+}
+
+impl From<PipeWriter> for Stdout {
+    fn from(pipe: PipeWriter) -> Self {
+        Stdout::Pipe(pipe)
+    }
+}
+
+impl Stdin {
+    /// The open file that descriptor 0 refers to.
+    pub(super) fn open(self) -> Arc<Open> {
+        let stream = match self {
+            Stdin::Empty => Stream::bytes(Arc::default()),
+            Stdin::Bytes(bytes) => Stream::bytes(bytes),
+            Stdin::Inherit => Stream::RealInput,
+            Stdin::File(file) => return file.into_open(),
+            Stdin::Pipe(reader) => Stream::PipeReader(reader),
+            Stdin::Reader(reader) => Stream::Reader(Mutex::new(reader)),
+        };
+        Arc::new(Open::new(Kind::Stream(stream), true, false, FdFlags::default()))
+    }
+}
+
+impl Stdout {
+    /// The open file that descriptor 1 or 2 refers to.
+    pub(super) fn open(self, output: Output) -> Arc<Open> {
+        let stream = match self {
+            Stdout::Null => Stream::Null,
+            Stdout::Capture => Stream::Capture(output),
+            Stdout::Inherit => Stream::RealOutput(output),
+            Stdout::File(file) => return file.into_open(),
+            Stdout::Pipe(writer) => Stream::PipeWriter(writer),
+            Stdout::Writer(writer) => Stream::Writer(Mutex::new(writer)),
+        };
+        Arc::new(Open::new(Kind::Stream(stream), false, true, FdFlags::default()))
+    }
+}
+
+/// One of the two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Stdout,
+    Stderr,
+}
+
+/// A source or a sink of bytes that has no position.
+pub(crate) enum Stream {
+    Bytes { bytes: Arc<[u8]>, position: AtomicUsize },
+    RealInput,
+    Reader(Mutex<Box<dyn Read + Send>>),
+    PipeReader(PipeReader),
+    Null,
+    Capture(Output),
+    RealOutput(Output),
+    Writer(Mutex<Box<dyn Write + Send>>),
+    PipeWriter(PipeWriter),
+}
+
+impl Stream {
+    fn bytes(bytes: Arc<[u8]>) -> Stream {
+        Stream::Bytes { bytes, position: AtomicUsize::new(0) }
+    }
+
+    /// Whether this is a terminal, which only an inherited stream can be.
+    pub(crate) fn is_terminal(&self) -> bool {
+        match self {
+            Stream::RealInput => std::io::stdin().is_terminal(),
+            Stream::RealOutput(Output::Stdout) => std::io::stdout().is_terminal(),
+            Stream::RealOutput(Output::Stderr) => std::io::stderr().is_terminal(),
+            _ => false,
+        }
+    }
+
+    /// Reads what there is, waiting for it unless told not to.
+    pub(super) fn read(&self, process: &Process, buf: &mut [u8], wait: bool) -> Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        match self {
+            Stream::Bytes { bytes, position } => {
+                let from = position.load(Ordering::Relaxed);
+                let n = buf.len().min(bytes.len() - from);
+                buf[..n].copy_from_slice(&bytes[from..from + n]);
+                position.store(from + n, Ordering::Relaxed);
+                Ok(n)
+            }
+            Stream::Reader(reader) => {
+                let _outside = process.clock().external(&"read on the standard input's closure");
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                retry(|| reader.read(buf)).map(|n| n.min(buf.len()))
+            }
+            Stream::RealInput => loop {
+                let heard = real_stdin::listen();
+                match real_stdin::try_read(buf) {
+                    Err(Errno::Again) if wait => {
+                        process.wait_outside(None, vec![heard], &"read on the inherited stdin")?;
+                    }
+                    done => return Ok(done?),
+                }
+            },
+            Stream::PipeReader(pipe) => loop {
+                let heard = pipe.listen();
+                match pipe.try_read(buf) {
+                    Err(Errno::Again) if wait => {
+                        process.wait(None, vec![heard], &"read on a pipe")?;
+                    }
+                    done => return Ok(done?),
+                }
+            },
+            _ => Err(Errno::Badf.into()),
+        }
+    }
+
+    /// Writes; all of it, unless told not to wait.
+    pub(super) fn write(&self, process: &Process, buf: &[u8], wait: bool) -> Result<usize> {
+        match self {
+            Stream::Null => Ok(buf.len()),
+            Stream::Capture(output) => process.capture(*output, buf).map(|()| buf.len()),
+            Stream::RealOutput(Output::Stdout) => {
+                retry(|| write_through(&mut std::io::stdout().lock(), buf))
+            }
+            Stream::RealOutput(Output::Stderr) => {
+                retry(|| write_through(&mut std::io::stderr().lock(), buf))
+            }
+            Stream::Writer(writer) => {
+                let _outside = process.clock().external(&"write on an output's closure");
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
+            }
+            Stream::PipeWriter(pipe) => write_pipe(process, pipe, buf, wait),
+            _ => Err(Errno::Badf.into()),
+        }
+    }
+
+    /// Whether a read (a write, for an output) would wait. `None`: it would.
+    pub(super) fn look(&self) -> Option<(u64, bool)> {
+        let of_pipe = |look| match look {
+            Look::Ready { bytes, hangup } => Some((bytes as u64, hangup)),
+            Look::Waiting => None,
+        };
+        match self {
+            Stream::Bytes { bytes, position } => {
+                let left = bytes.len() - position.load(Ordering::Relaxed);
+                Some((left as u64, left == 0))
+            }
+            Stream::RealInput => real_stdin::look(),
+            Stream::PipeReader(pipe) => of_pipe(pipe.look()),
+            Stream::PipeWriter(pipe) => of_pipe(pipe.look()),
+            // How much they take is not known before it is tried.
+            Stream::Reader(_)
+            | Stream::Null
+            | Stream::Capture(_)
+            | Stream::RealOutput(_)
+            | Stream::Writer(_) => Some((1, false)),
+        }
+    }
+
+    /// Hears of changes to what [`Stream::look`] answers; `None` if it never waits.
+    pub(super) fn listen(&self) -> Option<Listener> {
+        match self {
+            Stream::RealInput => Some(real_stdin::listen()),
+            Stream::PipeReader(pipe) => Some(pipe.listen()),
+            Stream::PipeWriter(pipe) => Some(pipe.listen()),
+            _ => None,
+        }
+    }
+
+    /// Whether waiting for this is a wait outside of the timeline.
+    pub(super) fn is_outside(&self) -> bool {
+        matches!(self, Stream::RealInput)
+    }
+}
+
+fn write_pipe(process: &Process, pipe: &PipeWriter, buf: &[u8], wait: bool) -> Result<usize> {
+    let mut written = 0;
+    loop {
+        let heard = pipe.listen();
+        match pipe.try_write(&buf[written..]) {
+            Ok(n) => {
+                written += n;
+                if written == buf.len() || !wait {
+                    return Ok(written);
+                }
+            }
+            Err(Errno::Again) if wait => {
+                process.wait(None, vec![heard], &"write on a pipe")?;
+            }
+            // What was written counts; the error comes again with the next call.
+            Err(_) if written > 0 => return Ok(written),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn write_through(writer: &mut dyn Write, buf: &[u8]) -> std::io::Result<usize> {
+    let n = writer.write(buf)?;
+    writer.flush()?;
+    Ok(n)
+}
+
+fn retry(mut call: impl FnMut() -> std::io::Result<usize>) -> Result<usize> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done.map_err(|e| Fail::Errno(Errno::from(e))),
+        }
+    }
+}

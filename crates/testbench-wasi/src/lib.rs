@@ -1,0 +1,72 @@
+//! Runs WASI modules in-process, hermetically: virtual time, files of one's choice, seeded
+//! randomness, no network.
+//!
+//! A guest is described by a [`GuestSpec`], a value that owns everything the guest may touch.
+//! [`run`] runs it on the caller's thread; [`start`] runs it beside the caller. Either way a
+//! [`Finished`] is left, whatever the guest did: exits, traps, limits and deadlocks are values of
+//! [`Exit`], and nothing that a guest does panics or hangs its host.
+//!
+//! ```
+//! use testbench_wasi::{GuestSpec, Module, run};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let wasm = wat::parse_str(r#"
+//!     (module
+//!       (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+//!       (memory (export "memory") 1)
+//!       (func (export "_start") (call $exit (i32.const 42))))
+//! "#)?;
+//! let finished = run(GuestSpec::new(Module::from_bytes("answer", wasm)?))?;
+//! assert_eq!(finished.exit.code(), Some(42));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! [`Module`] finds, recognises and compiles; a [`CompilationCache`] keeps the result. `engine.rs`
+//! holds the wasmtime engines, `run.rs` takes a guest from its spec to its end. What the guest can
+//! touch (descriptors, pipes, clocks) is the kernel (`kernel/`), which knows nothing of ABIs; the
+//! functions that a preview 1 module imports (`p1/`) decode, call the kernel, and encode. All
+//! guest memory is read and written in `memory.rs`.
+//!
+//! **Invariants.** Nothing here reads the real clock, real randomness or the real environment
+//! (but for the default cache directory), or touches the real disk (other than to load modules,
+//! and for the cache). A guest sees nothing that is not in its spec. Guest input never panics the
+//! host.
+//!
+//! Begin reading at [`run`].
+
+mod cache;
+mod compiled;
+mod engine;
+mod error;
+mod exit;
+mod installed;
+mod kernel;
+mod limits;
+mod memory;
+mod module;
+mod p1;
+mod run;
+mod running;
+mod sniff;
+mod spec;
+mod stopping;
+mod sys;
+mod threads;
+mod toolchain;
+
+pub use cache::CompilationCache;
+pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
+pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport};
+pub use kernel::{OpenFile, PipeReader, PipeWriter, Stdin, Stdout, pipe};
+pub use limits::{Limit, Limits};
+pub use module::{Bytes, ContentHash, Module};
+pub use run::{run, start};
+pub use running::Running;
+pub use spec::{GuestSpec, Mount};
+pub use stopping::Cancel;
+pub use toolchain::{
+    Toolchain, ToolchainError, active_toolchain, install_toolchain, install_toolchain_for,
+};

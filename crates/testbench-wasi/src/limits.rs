@@ -1,0 +1,294 @@
+//! Every bound on a guest, its default, and what the guest gets when it reaches it.
+//!
+//! There are two sorts. What a program may cope with is refused with an errno or -1, and the guest
+//! goes on ([`Limit::is_fatal`] is false). What it cannot cope with ends it ([`Exit::Limit`]).
+//! Either way the limit is named: [`Finished::limits_hit`] lists each one that was reached, in the
+//! order in which that happened.
+//!
+//! [`Exit::Limit`]: crate::Exit::Limit
+//! [`Finished::limits_hit`]: crate::Finished::limits_hit
+
+use std::fmt;
+use std::time::Duration;
+
+/// The bounds within which a guest runs. See each field for its default and its answer.
+///
+/// ```
+/// use testbench_wasi::Limits;
+///
+/// let small = Limits { memory_bytes_max: 16 << 20, fuel: Some(1_000_000), ..Limits::default() };
+/// assert_eq!(small.open_files_max, Limits::default().open_files_max);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The size, in bytes, to which one linear memory may grow: `memory.grow` beyond it answers
+    /// -1. A module that asks for more from the start does not run ([`Limit::Memory`]).
+    ///
+    /// By default [`Limits::MEMORY_BYTES_MAX`].
+    pub memory_bytes_max: u64,
+    /// The number of elements to which one table may grow: `table.grow` beyond it answers -1. A
+    /// module that asks for more from the start does not run ([`Limit::Table`]).
+    ///
+    /// By default [`Limits::TABLE_ELEMENTS_MAX`].
+    pub table_elements_max: u64,
+    /// How many linear memories a guest may have; a module that asks for more does not run.
+    ///
+    /// By default [`Limits::MEMORIES_MAX`].
+    pub memories_max: u32,
+    /// How many tables a guest may have; a module that asks for more does not run.
+    ///
+    /// By default [`Limits::TABLES_MAX`].
+    pub tables_max: u32,
+    /// How many module instances a guest may have; more end it.
+    ///
+    /// By default [`Limits::INSTANCES_MAX`].
+    pub instances_max: u32,
+    /// How many files a guest may have open, standard streams and mounts included; one more is
+    /// `EMFILE`.
+    ///
+    /// By default [`Limits::OPEN_FILES_MAX`].
+    pub open_files_max: u32,
+    /// The length, in bytes, of a path or of a symlink's target; a longer one is `ENAMETOOLONG`.
+    ///
+    /// By default [`Limits::PATH_BYTES_MAX`].
+    pub path_bytes_max: u32,
+    /// How many bytes are captured from each of stdout and stderr; one more ends the guest, with
+    /// what was captured kept.
+    ///
+    /// By default [`Limits::OUTPUT_BYTES_MAX`].
+    pub output_bytes_max: u64,
+    /// How many bytes one call of `random_get` may ask for; more is `EINVAL`.
+    ///
+    /// By default [`Limits::RANDOM_BYTES_MAX`].
+    pub random_bytes_max: u32,
+    /// How many bytes one call reads or writes; the rest is left for the next call, as POSIX
+    /// allows. So this is never reported.
+    ///
+    /// By default [`Limits::IO_BYTES_MAX`].
+    pub io_bytes_max: u32,
+    /// How many units of work the guest may do, about one for each instruction; more end it. The
+    /// same program stops at the same instruction in every run.
+    ///
+    /// By default `None`: nothing is counted, since counting costs time.
+    pub fuel: Option<u64>,
+    /// How long the guest may take in **real** time; more ends it. It is there to end what hangs,
+    /// so it says nothing about the guest's own clock.
+    ///
+    /// By default [`Limits::WATCHDOG`].
+    pub watchdog: Option<Duration>,
+    /// How far the guest's monotonic clock may move while it runs; the first wait that would go
+    /// beyond ends it, at that instant.
+    ///
+    /// By default `None`: virtual time is free.
+    pub virtual_deadline: Option<Duration>,
+}
+
+impl Limits {
+    /// 1 GiB: four times what language runtimes are seen to use, and what a small machine can
+    /// give to one program.
+    pub const MEMORY_BYTES_MAX: u64 = 1 << 30;
+    /// Ten times the table of a large interpreter. It is also the size of a table in the pool, so
+    /// that growth is refused at the same point wherever the guest runs.
+    pub const TABLE_ELEMENTS_MAX: u64 = 100_000;
+    /// Programs have one memory; the few that have more have few.
+    pub const MEMORIES_MAX: u32 = 8;
+    /// Programs have one or two tables.
+    pub const TABLES_MAX: u32 = 16;
+    /// A command is one instance.
+    pub const INSTANCES_MAX: u32 = 16;
+    /// What Linux gives a process by default (`ulimit -n`).
+    pub const OPEN_FILES_MAX: u32 = 1024;
+    /// `PATH_MAX` of Linux.
+    pub const PATH_BYTES_MAX: u32 = 4096;
+    /// 64 MiB in each stream: output is kept in memory until somebody looks at it, and who
+    /// expects more gives a file or a closure instead.
+    pub const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+    /// 16 MiB; larger than any buffer that a program fills with randomness in one call.
+    pub const RANDOM_BYTES_MAX: u32 = 16 << 20;
+    /// 16 MiB; bounds the memory that one call makes the host use.
+    pub const IO_BYTES_MAX: u32 = 16 << 20;
+    /// A minute: much longer than a test takes, shorter than its author's patience.
+    pub const WATCHDOG: Duration = Duration::from_secs(60);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory_bytes_max: Limits::MEMORY_BYTES_MAX,
+            table_elements_max: Limits::TABLE_ELEMENTS_MAX,
+            memories_max: Limits::MEMORIES_MAX,
+            tables_max: Limits::TABLES_MAX,
+            instances_max: Limits::INSTANCES_MAX,
+            open_files_max: Limits::OPEN_FILES_MAX,
+            path_bytes_max: Limits::PATH_BYTES_MAX,
+            output_bytes_max: Limits::OUTPUT_BYTES_MAX,
+            random_bytes_max: Limits::RANDOM_BYTES_MAX,
+            io_bytes_max: Limits::IO_BYTES_MAX,
+            fuel: None,
+            watchdog: Some(Limits::WATCHDOG),
+            virtual_deadline: None,
+        }
+    }
+}
+
+/// A limit that a guest reached, with the bound that was in force.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Limits::memory_bytes_max`].
+    Memory {
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// [`Limits::table_elements_max`].
+    Table {
+        /// The bound.
+        elements_max: u64,
+    },
+    /// [`Limits::memories_max`].
+    Memories {
+        /// The bound.
+        max: u32,
+    },
+    /// [`Limits::tables_max`].
+    Tables {
+        /// The bound.
+        max: u32,
+    },
+    /// [`Limits::instances_max`].
+    Instances {
+        /// The bound.
+        max: u32,
+    },
+    /// [`Limits::open_files_max`].
+    OpenFiles {
+        /// The bound.
+        max: u32,
+    },
+    /// [`Limits::path_bytes_max`].
+    Path {
+        /// The bound.
+        bytes_max: u32,
+    },
+    /// [`Limits::output_bytes_max`].
+    Output {
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// [`Limits::random_bytes_max`].
+    Random {
+        /// The bound.
+        bytes_max: u32,
+    },
+    /// [`Limits::fuel`].
+    Fuel {
+        /// The bound.
+        units: u64,
+    },
+    /// The call stack: 512 KiB for the guest's own frames, which no setting changes. The guest
+    /// ends with [`TrapKind::StackOverflow`](crate::TrapKind::StackOverflow).
+    Stack,
+    /// [`Limits::watchdog`].
+    Watchdog {
+        /// The bound, in real time.
+        after: Duration,
+    },
+    /// [`Limits::virtual_deadline`].
+    VirtualDeadline {
+        /// The bound, in the time of the guest's clock.
+        after: Duration,
+    },
+}
+
+impl Limit {
+    /// Whether reaching it ends the guest. If not, the guest was told by an errno or by -1.
+    ///
+    /// Memories and tables are refused politely when they grow, and fatally when the module
+    /// cannot be instantiated within the limit; this answers for the former.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Limit::Memory { .. }
+            | Limit::Table { .. }
+            | Limit::OpenFiles { .. }
+            | Limit::Path { .. }
+            | Limit::Random { .. } => false,
+            Limit::Memories { .. }
+            | Limit::Tables { .. }
+            | Limit::Instances { .. }
+            | Limit::Output { .. }
+            | Limit::Fuel { .. }
+            | Limit::Stack
+            | Limit::Watchdog { .. }
+            | Limit::VirtualDeadline { .. } => true,
+        }
+    }
+}
+
+/// Names the limit, its bound, and the field of [`Limits`] that sets it.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Memory { bytes_max } => {
+                write!(f, "a memory larger than {bytes_max} bytes (limit `memory_bytes_max`)")
+            }
+            Limit::Table { elements_max } => {
+                write!(f, "a table of more than {elements_max} elements (limit `table_elements_max`)")
+            }
+            Limit::Memories { max } => write!(f, "more than {max} memories (limit `memories_max`)"),
+            Limit::Tables { max } => write!(f, "more than {max} tables (limit `tables_max`)"),
+            Limit::Instances { max } => {
+                write!(f, "more than {max} instances (limit `instances_max`)")
+            }
+            Limit::OpenFiles { max } => {
+                write!(f, "more than {max} open files (limit `open_files_max`)")
+            }
+            Limit::Path { bytes_max } => {
+                write!(f, "a path longer than {bytes_max} bytes (limit `path_bytes_max`)")
+            }
+            Limit::Output { bytes_max } => write!(
+                f,
+                "more than {bytes_max} bytes of captured output (limit `output_bytes_max`)"
+            ),
+            Limit::Random { bytes_max } => {
+                write!(f, "more than {bytes_max} random bytes at once (limit `random_bytes_max`)")
+            }
+            Limit::Fuel { units } => write!(f, "more than {units} units of work (limit `fuel`)"),
+            Limit::Stack => f.write_str("a call stack larger than 512 KiB"),
+            Limit::Watchdog { after } => {
+                write!(f, "more than {after:?} of real time (limit `watchdog`)")
+            }
+            Limit::VirtualDeadline { after } => {
+                write!(f, "more than {after:?} of virtual time (limit `virtual_deadline`)")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_names_its_bound_and_its_setting() {
+        let all = [
+            Limit::Memory { bytes_max: 65536 },
+            Limit::Table { elements_max: 10 },
+            Limit::Memories { max: 1 },
+            Limit::Tables { max: 2 },
+            Limit::Instances { max: 3 },
+            Limit::OpenFiles { max: 4 },
+            Limit::Path { bytes_max: 5 },
+            Limit::Output { bytes_max: 6 },
+            Limit::Random { bytes_max: 7 },
+            Limit::Fuel { units: 8 },
+            Limit::Stack,
+            Limit::Watchdog { after: Duration::from_millis(1500) },
+            Limit::VirtualDeadline { after: Duration::from_secs(9) },
+        ];
+        let text: String = all
+            .iter()
+            .map(|l| format!("{}: {l}\n", if l.is_fatal() { "ends " } else { "errno" }))
+            .collect();
+        insta::assert_snapshot!(text);
+    }
+}

@@ -1,0 +1,146 @@
+//! One call of a guest: what it may use, and the trampoline around it.
+//!
+//! The trampoline decodes the arguments, calls the function, stores its results in the guest's
+//! memory and encodes what went wrong: an errno is the call's result, an address outside of memory
+//! is a trap, and a [`Stop`](crate::kernel::Stop) ends the guest.
+
+use std::fmt;
+
+use tracing::Level;
+use wasmtime::{Caller, Trap};
+
+use super::errno;
+use crate::exit::stop_error;
+use crate::kernel::{Fail, Process, Result, Thread};
+use crate::memory::{Bytes, Fault, GuestMemory};
+
+/// Which of the two versions of the interface a module was built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Abi {
+    /// `wasi_unstable`, preview 0: some structures are smaller, some numbers differ.
+    Unstable,
+    /// `wasi_snapshot_preview1`.
+    Snapshot1,
+}
+
+/// What a function of the interface works with.
+pub(super) struct Call<'a> {
+    pub(super) mem: Bytes<'a>,
+    pub(super) process: &'a Process,
+    pub(super) abi: Abi,
+}
+
+/// An argument, from the numbers that wasm passes.
+pub(super) trait Decode<Raw>: Sized {
+    fn decode(cx: &Call<'_>, raw: Raw) -> Result<Self>;
+}
+
+/// One result, into the memory at which the guest wants it.
+pub(super) trait Store: fmt::Display {
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault>;
+}
+
+/// All the results of a function: none, one or two.
+pub(super) trait Results {
+    /// The addresses at which the guest wants them.
+    type At;
+    fn store(&self, cx: &mut Call<'_>, at: Self::At) -> Result<(), Fault>;
+    fn show(&self) -> String;
+}
+
+impl Results for () {
+    type At = ();
+    fn store(&self, _: &mut Call<'_>, (): ()) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn show(&self) -> String {
+        "0".to_owned()
+    }
+}
+
+impl<T: Store> Results for T {
+    type At = u32;
+    #[inline]
+    fn store(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        self.store_at(cx, at)
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<A: Store, B: Store> Results for (A, B) {
+    type At = (u32, u32);
+    fn store(&self, cx: &mut Call<'_>, (a, b): (u32, u32)) -> Result<(), Fault> {
+        self.0.store_at(cx, a)?;
+        self.1.store_at(cx, b)
+    }
+    fn show(&self) -> String {
+        format!("{}, {}", self.0, self.1)
+    }
+}
+
+/// Runs `body` as the host function `name` and encodes its outcome as wasm sees it.
+#[inline]
+pub(super) fn run(
+    caller: &mut Caller<'_, Thread>,
+    abi: Abi,
+    name: &'static str,
+    body: impl FnOnce(&mut Call<'_>) -> Result<()>,
+) -> wasmtime::Result<u32> {
+    let memory = Thread::memory_of(caller);
+    let outcome = match &memory {
+        // The common case by hand: it must not cost more than the call it serves.
+        GuestMemory::Plain(memory) => {
+            let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
+            body(&mut Call { mem: Bytes::Plain(bytes), process: thread.process(), abi })
+        }
+        other => other.with(&mut *caller, |mem, thread| {
+            body(&mut Call { mem, process: thread.process(), abi })
+        }),
+    };
+    match outcome {
+        Ok(()) => Ok(0),
+        Err(Fail::Errno(errno)) => Ok(errno::number(errno).into()),
+        Err(end) => Err(end_of(caller.data().process(), name, end)),
+    }
+}
+
+#[cold]
+pub(super) fn end_of(process: &Process, name: &'static str, end: Fail) -> wasmtime::Error {
+    match end {
+        Fail::Fault(fault) => wasmtime::Error::from(Trap::MemoryOutOfBounds)
+            .context(format!("bad address in a call of {name}: {fault}")),
+        Fail::Stop(stop) => {
+            process.stopper().stop(stop.clone());
+            stop_error(stop)
+        }
+        Fail::Errno(errno) => wasmtime::Error::from(errno),
+    }
+}
+
+/// Whether calls are to be traced: `testbench_wasi::guest=trace`.
+#[inline]
+pub(super) fn is_traced() -> bool {
+    tracing::enabled!(target: "testbench_wasi::guest", Level::TRACE)
+}
+
+/// One line for people: `path_open(fd=3, path="a.txt", oflags=CREAT) = 5`.
+#[cold]
+pub(super) fn trace<R: Results>(
+    process: &Process,
+    name: &'static str,
+    args: &[(&'static str, String)],
+    result: &Result<R>,
+) {
+    let args: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let args = args.join(", ");
+    let result = match result {
+        Ok(results) => results.show(),
+        Err(Fail::Errno(errno)) => errno.name().to_owned(),
+        Err(Fail::Fault(fault)) => format!("trap: {fault}"),
+        Err(Fail::Stop(stop)) => format!("? ({stop})"),
+    };
+    let guest = process.name();
+    tracing::trace!(target: "testbench_wasi::guest", guest, "{name}({args}) = {result}");
+}

@@ -1,0 +1,127 @@
+//! Open files and directories as such: size, times, storage, entries.
+
+use testbench_clock::WallTime;
+use testbench_overlay::{Errno, SetTime, SetTimes};
+
+use super::call::Call;
+use super::fd::file_type;
+use super::types::{Advice, Buf, FileType, Filestat, FstFlags};
+use crate::kernel::{Kind, Listed, Open, Result, Rights};
+
+/// Advice is taken and changes nothing: there is no cache to steer.
+pub(super) fn advise(cx: &mut Call<'_>, fd: u32, offset: u64, len: u64, _: Advice) -> Result<()> {
+    let regular = |open: &Open| open.regular().map(drop);
+    cx.process.open_file(fd, regular, Rights::FD_ADVISE)?;
+    // As posix_fadvise(2): both are signed there.
+    i64::try_from(offset).and(i64::try_from(len)).map_err(|_| Errno::Inval)?;
+    Ok(())
+}
+
+pub(super) fn allocate(cx: &mut Call<'_>, fd: u32, offset: u64, len: u64) -> Result<()> {
+    let regular = |open: &Open| open.regular().and_then(|_| open.check_writable());
+    let open = cx.process.open_file(fd, regular, Rights::FD_ALLOCATE)?;
+    if len == 0 || i64::try_from(offset).is_err() || i64::try_from(len).is_err() {
+        return Err(Errno::Inval.into());
+    }
+    if i64::try_from(offset + len).is_err() {
+        return Err(Errno::Fbig.into());
+    }
+    Ok(open.regular()?.file.allocate(offset, len)?)
+}
+
+pub(super) fn datasync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
+    let file = |open: &Open| open.any_file().map(drop);
+    Ok(cx.process.open_file(fd, file, Rights::FD_DATASYNC)?.any_file()?.sync(true)?)
+}
+
+pub(super) fn sync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
+    let file = |open: &Open| open.any_file().map(drop);
+    Ok(cx.process.open_file(fd, file, Rights::FD_SYNC)?.any_file()?.sync(false)?)
+}
+
+/// Of a stream nothing is known but what it is.
+pub(super) fn filestat_get(cx: &mut Call<'_>, fd: u32) -> Result<Filestat> {
+    let open = cx.process.open_file(fd, |_| Ok(()), Rights::FD_FILESTAT_GET)?;
+    match open.kind() {
+        Kind::File(regular) => Ok(regular.file.stat()?.into()),
+        Kind::Dir(dir) => Ok(dir.file.stat()?.into()),
+        Kind::Stream(_) => Ok(Filestat {
+            dev: 0,
+            ino: 0,
+            file_type: file_type(&open)?,
+            nlink: 0,
+            size: 0,
+            times: [0; 3],
+        }),
+    }
+}
+
+pub(super) fn filestat_set_size(cx: &mut Call<'_>, fd: u32, size: u64) -> Result<()> {
+    let regular = |open: &Open| {
+        open.regular()?;
+        // As ftruncate(2) of a file that is open for reading only.
+        open.check_writable().map_err(|_| Errno::Inval)
+    };
+    let open = cx.process.open_file(fd, regular, Rights::FD_FILESTAT_SET_SIZE)?;
+    i64::try_from(size).map_err(|_| Errno::Inval)?;
+    Ok(open.regular()?.file.set_len(size)?)
+}
+
+pub(super) fn filestat_set_times(
+    cx: &mut Call<'_>,
+    fd: u32,
+    atim: u64,
+    mtim: u64,
+    flags: FstFlags,
+) -> Result<()> {
+    let times = set_times(atim, mtim, flags)?;
+    let file = |open: &Open| open.any_file().map(drop);
+    let open = cx.process.open_file(fd, file, Rights::FD_FILESTAT_SET_TIMES)?;
+    Ok(open.any_file()?.set_times(times)?)
+}
+
+/// The times that a call asks for. An instant and "now" at once is an error.
+pub(super) fn set_times(atim: u64, mtim: u64, flags: FstFlags) -> Result<SetTimes, Errno> {
+    let one = |at: u64, set: FstFlags, now: FstFlags| match (flags.contains(set), flags.contains(now)) {
+        (true, true) => Err(Errno::Inval),
+        (true, false) => Ok(Some(SetTime::At(WallTime::from_unix_nanos(at.into())))),
+        (false, true) => Ok(Some(SetTime::Now)),
+        (false, false) => Ok(None),
+    };
+    Ok(SetTimes {
+        atime: one(atim, FstFlags::ATIM, FstFlags::ATIM_NOW)?,
+        mtime: one(mtim, FstFlags::MTIM, FstFlags::MTIM_NOW)?,
+    })
+}
+
+/// Writes entries until the buffer is full; the last one may be cut off, and is then asked for
+/// again with the cookie of the one before it. Cookie 0 begins anew, and sees what changed.
+pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Result<u32> {
+    let directory = |open: &Open| open.directory().map(drop);
+    let open = cx.process.open_file(fd, directory, Rights::FD_READDIR)?;
+    let listing = open.directory()?.listing(cookie == 0)?;
+    let mut used = 0;
+    let from = usize::try_from(cookie).unwrap_or(usize::MAX).min(listing.len());
+    for (entry, next) in listing[from..].iter().zip(cookie + 1..) {
+        for bytes in [&dirent(entry, next)[..], &entry.name] {
+            let n = bytes.len().min((buf.len - used) as usize);
+            cx.mem.put(buf.at + used, &bytes[..n])?;
+            used += n as u32;
+        }
+        if used == buf.len {
+            break;
+        }
+    }
+    Ok(used)
+}
+
+/// `dirent`: the cookie of the next entry, and what is known of this one.
+fn dirent(entry: &Listed, next: u64) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&next.to_le_bytes());
+    bytes[8..16].copy_from_slice(&entry.ino.to_le_bytes());
+    // A name is a component of a path, so its length fits.
+    bytes[16..20].copy_from_slice(&(entry.name.len() as u32).to_le_bytes());
+    bytes[20] = FileType::from(entry.kind) as u8;
+    bytes
+}

@@ -1,0 +1,242 @@
+//! Preview 1 of WASI: `wasi_snapshot_preview1`, and `wasi_unstable`, which came before it.
+//!
+//! The table below declares every function once, with the numbers that wasm passes for each
+//! argument and the results that go to memory; [`call`] turns a line of it into host functions for
+//! both versions. The functions themselves stand in a file for each noun of the interface, decode
+//! nothing and encode nothing, and are thin over the [kernel](crate::kernel).
+//!
+//! What the specification leaves open is answered as wasmtime answers it, but for these:
+//!
+//! | call | here | wasmtime | because |
+//! | --- | --- | --- | --- |
+//! | `fd_allocate` | does it | `ENOTSUP` | programs use it |
+//! | `fd_fdstat_set_rights` | narrows | `ENOTSUP` | the specification has it |
+//! | `fd_sync`, `fd_datasync` of a directory | do it | `EBADF` | sqlite does it; POSIX allows it |
+//! | `path_open` with `SYNC`, `DSYNC`, `RSYNC` | does it | `ENOTSUP` | the specification has it |
+//! | `path_link` that follows symlinks | does it | `EINVAL` | the specification has it |
+//! | paths and links that leave the directory | `ENOTCAPABLE` | `EPERM` | the specification's own number |
+//! | `path_*` below a regular file | `ENOTDIR` | `EBADF` but for `path_open` | POSIX |
+//! | names, arguments and values that are not UTF-8 | pass | `EILSEQ` | they are bytes |
+//! | CPU time clocks | time since the start | `EBADF` | the specification has them |
+//! | `poll_oneoff` of what cannot be polled | an error in its event | of the call | the specification |
+//! | `proc_exit` with 126 and above | kept | a trap | the specification allows any |
+//! | `proc_raise` | the signal's default action | `ENOTSUP` | the specification has it |
+//! | reading and writing with several buffers | all of them | the first | fewer calls |
+//! | addresses that are not aligned | pass | a trap | harmless |
+//! | times before 1970 | 1970 | `EOVERFLOW` | such files are to be usable |
+
+mod args;
+mod call;
+mod clock;
+mod errno;
+mod fd;
+mod file;
+mod misc;
+mod path;
+mod poll;
+mod types;
+
+use wasmtime::{Caller, Linker};
+
+use self::call::{Abi, Decode, Results};
+use self::types::{
+    Advice, Buf, ClockId, FstFlags, Iovs, LookupFlags, OFlags, Path, Ptr, RiFlags, SdFlags, Whence,
+};
+use crate::kernel::{FdFlags, Rights, Thread};
+
+/// Turns the table into one function that defines everything in it.
+///
+/// A line is `name = function { argument: Type = (numbers that wasm passes), … } -> (addresses of
+/// the results);`.
+macro_rules! host_functions {
+    ($(
+        $name:ident = $function:path {
+            $($arg:ident: $ty:ty = ($($raw:ident: $raw_ty:ty),+)),* $(,)?
+        } -> ( $($at:ident),* );
+    )*) => {
+        #[allow(unused_parens, reason = "one number is no tuple")]
+        fn define(linker: &mut Linker<Thread>, module: &str, abi: Abi) -> wasmtime::Result<()> {
+            $(linker.func_wrap(module, stringify!($name), move |
+                mut caller: Caller<'_, Thread>,
+                $($($raw: $raw_ty,)+)*
+                $($at: u32,)*
+            | -> wasmtime::Result<u32> {
+                call::run(&mut caller, abi, stringify!($name), |cx| {
+                    let is_traced = call::is_traced();
+                    let mut shown = Vec::new();
+                    let result = (|| {
+                        $(let $arg = <$ty as Decode<_>>::decode(cx, ($($raw),+))?;)*
+                        if is_traced {
+                            shown = vec![$((stringify!($arg), $arg.to_string())),*];
+                        }
+                        $function(cx, $($arg),*)
+                    })();
+                    if is_traced {
+                        call::trace(cx.process, stringify!($name), &shown, &result);
+                    }
+                    Ok(result?.store(cx, ($($at),*))?)
+                })
+            })?;)*
+            Ok(())
+        }
+
+        /// The functions of the table, with the numbers that wasm passes to each.
+        #[cfg(test)]
+        const SIGNATURES: &[(&str, &[&str])] = &[$(
+            (stringify!($name), &[$($(stringify!($raw_ty),)+)* $({ let _ = stringify!($at); "u32" },)*]),
+        )*];
+    };
+}
+
+host_functions! {
+    args_get = args::args_get { argv: Ptr = (argv: u32), buf: Ptr = (buf: u32) } -> ();
+    args_sizes_get = args::args_sizes_get {} -> (count_at, bytes_at);
+    environ_get = args::environ_get { environ: Ptr = (environ: u32), buf: Ptr = (buf: u32) } -> ();
+    environ_sizes_get = args::environ_sizes_get {} -> (count_at, bytes_at);
+
+    clock_res_get = clock::res_get { id: ClockId = (id: u32) } -> (resolution_at);
+    clock_time_get = clock::time_get {
+        id: ClockId = (id: u32), precision: u64 = (precision: u64),
+    } -> (time_at);
+
+    fd_advise = file::advise {
+        fd: u32 = (fd: u32), offset: u64 = (offset: u64), len: u64 = (len: u64),
+        advice: Advice = (advice: u32),
+    } -> ();
+    fd_allocate = file::allocate {
+        fd: u32 = (fd: u32), offset: u64 = (offset: u64), len: u64 = (len: u64),
+    } -> ();
+    fd_close = fd::close { fd: u32 = (fd: u32) } -> ();
+    fd_datasync = file::datasync { fd: u32 = (fd: u32) } -> ();
+    fd_fdstat_get = fd::fdstat_get { fd: u32 = (fd: u32) } -> (fdstat_at);
+    fd_fdstat_set_flags = fd::fdstat_set_flags {
+        fd: u32 = (fd: u32), flags: FdFlags = (flags: u32),
+    } -> ();
+    fd_fdstat_set_rights = fd::fdstat_set_rights {
+        fd: u32 = (fd: u32), base: u64 = (base: u64), inheriting: u64 = (inheriting: u64),
+    } -> ();
+    fd_filestat_get = file::filestat_get { fd: u32 = (fd: u32) } -> (filestat_at);
+    fd_filestat_set_size = file::filestat_set_size {
+        fd: u32 = (fd: u32), size: u64 = (size: u64),
+    } -> ();
+    fd_filestat_set_times = file::filestat_set_times {
+        fd: u32 = (fd: u32), atim: u64 = (atim: u64), mtim: u64 = (mtim: u64),
+        fstflags: FstFlags = (fstflags: u32),
+    } -> ();
+    fd_pread = fd::pread {
+        fd: u32 = (fd: u32), iovs: Iovs = (iovs: u32, iovs_len: u32), offset: u64 = (offset: u64),
+    } -> (nread_at);
+    fd_prestat_get = fd::prestat_get { fd: u32 = (fd: u32) } -> (prestat_at);
+    fd_prestat_dir_name = fd::prestat_dir_name {
+        fd: u32 = (fd: u32), path: Buf = (path: u32, path_len: u32),
+    } -> ();
+    fd_pwrite = fd::pwrite {
+        fd: u32 = (fd: u32), iovs: Iovs = (iovs: u32, iovs_len: u32), offset: u64 = (offset: u64),
+    } -> (nwritten_at);
+    fd_read = fd::read {
+        fd: u32 = (fd: u32), iovs: Iovs = (iovs: u32, iovs_len: u32),
+    } -> (nread_at);
+    fd_readdir = file::readdir {
+        fd: u32 = (fd: u32), buf: Buf = (buf: u32, buf_len: u32), cookie: u64 = (cookie: u64),
+    } -> (used_at);
+    fd_renumber = fd::renumber { fd: u32 = (fd: u32), to: u32 = (to: u32) } -> ();
+    fd_seek = fd::seek {
+        fd: u32 = (fd: u32), offset: i64 = (offset: i64), whence: Whence = (whence: u32),
+    } -> (position_at);
+    fd_sync = file::sync { fd: u32 = (fd: u32) } -> ();
+    fd_tell = fd::tell { fd: u32 = (fd: u32) } -> (position_at);
+    fd_write = fd::write {
+        fd: u32 = (fd: u32), iovs: Iovs = (iovs: u32, iovs_len: u32),
+    } -> (nwritten_at);
+
+    path_create_directory = path::create_directory {
+        fd: u32 = (fd: u32), path: Path = (path: u32, path_len: u32),
+    } -> ();
+    path_filestat_get = path::filestat_get {
+        fd: u32 = (fd: u32), flags: LookupFlags = (flags: u32),
+        path: Path = (path: u32, path_len: u32),
+    } -> (filestat_at);
+    path_filestat_set_times = path::filestat_set_times {
+        fd: u32 = (fd: u32), flags: LookupFlags = (flags: u32),
+        path: Path = (path: u32, path_len: u32), atim: u64 = (atim: u64), mtim: u64 = (mtim: u64),
+        fstflags: FstFlags = (fstflags: u32),
+    } -> ();
+    path_link = path::link {
+        old_fd: u32 = (old_fd: u32), old_flags: LookupFlags = (old_flags: u32),
+        old_path: Path = (old_path: u32, old_path_len: u32), new_fd: u32 = (new_fd: u32),
+        new_path: Path = (new_path: u32, new_path_len: u32),
+    } -> ();
+    path_open = path::open {
+        fd: u32 = (fd: u32), dirflags: LookupFlags = (dirflags: u32),
+        path: Path = (path: u32, path_len: u32), oflags: OFlags = (oflags: u32),
+        base: Rights = (base: u64), inheriting: Rights = (inheriting: u64),
+        fdflags: FdFlags = (fdflags: u32),
+    } -> (opened_at);
+    path_readlink = path::readlink {
+        fd: u32 = (fd: u32), path: Path = (path: u32, path_len: u32),
+        buf: Buf = (buf: u32, buf_len: u32),
+    } -> (used_at);
+    path_remove_directory = path::remove_directory {
+        fd: u32 = (fd: u32), path: Path = (path: u32, path_len: u32),
+    } -> ();
+    path_rename = path::rename {
+        fd: u32 = (fd: u32), old_path: Path = (old_path: u32, old_path_len: u32),
+        new_fd: u32 = (new_fd: u32), new_path: Path = (new_path: u32, new_path_len: u32),
+    } -> ();
+    path_symlink = path::symlink {
+        old_path: Path = (old_path: u32, old_path_len: u32), fd: u32 = (fd: u32),
+        new_path: Path = (new_path: u32, new_path_len: u32),
+    } -> ();
+    path_unlink_file = path::unlink_file {
+        fd: u32 = (fd: u32), path: Path = (path: u32, path_len: u32),
+    } -> ();
+
+    poll_oneoff = poll::poll_oneoff {
+        subscriptions: Ptr = (subscriptions: u32), events: Ptr = (events: u32),
+        count: u32 = (count: u32),
+    } -> (happened_at);
+
+    proc_raise = misc::proc_raise { signal: u32 = (signal: u32) } -> ();
+    sched_yield = misc::sched_yield {} -> ();
+    random_get = misc::random_get { buf: Buf = (buf: u32, buf_len: u32) } -> ();
+
+    sock_recv = misc::sock_recv {
+        fd: u32 = (fd: u32), data: Iovs = (data: u32, data_len: u32),
+        flags: RiFlags = (flags: u32),
+    } -> (received_at, flags_at);
+    sock_send = misc::sock_send {
+        fd: u32 = (fd: u32), data: Iovs = (data: u32, data_len: u32), flags: u32 = (flags: u32),
+    } -> (sent_at);
+    sock_shutdown = misc::sock_shutdown {
+        fd: u32 = (fd: u32), how: SdFlags = (how: u32),
+    } -> ();
+    sock_accept = misc::sock_accept {
+        fd: u32 = (fd: u32), flags: FdFlags = (flags: u32),
+    } -> (accepted_at);
+}
+
+/// Defines both versions of the interface in `linker`.
+///
+/// # Errors
+///
+/// When something of these names is defined already.
+pub(crate) fn add_to_linker(linker: &mut Linker<Thread>) -> wasmtime::Result<()> {
+    for (module, abi) in
+        [("wasi_snapshot_preview1", Abi::Snapshot1), ("wasi_unstable", Abi::Unstable)]
+    {
+        define(linker, module, abi)?;
+        // The one function that has no result, since it does not come back.
+        linker.func_wrap(module, "proc_exit", |caller: Caller<'_, Thread>, code: u32| {
+            let process = caller.data().process();
+            let exit = misc::proc_exit(code);
+            if call::is_traced() {
+                call::trace(process, "proc_exit", &[("code", code.to_string())], &exit);
+            }
+            exit.map_err(|end| call::end_of(process, "proc_exit", end))
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

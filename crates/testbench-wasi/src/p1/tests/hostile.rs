@@ -1,0 +1,84 @@
+//! Addresses, lengths and numbers that no honest guest passes: the answer is an errno or a trap.
+
+use std::sync::Arc;
+
+use testbench_clock::Seed;
+use testbench_overlay::MemoryDir;
+
+use super::puppet::{import, wasm_type};
+use crate::p1::SIGNATURES;
+use crate::{Exit, GuestSpec, Limits, Module, Mount, Stdin, TrapKind, run};
+
+/// The edges of a memory of one page and of 32 bits, small numbers that mean something, and the
+/// places where the guest keeps a path, an array of buffers that overlap everything, and its
+/// arguments.
+const VALUES: [u64; 20] = [
+    0, 1, 2, 3, 4, 8, 24, 48, 100, 200, 65_528, 65_535, 65_536, 65_537, 0x7fff_ffff, 0x8000_0000,
+    0xffff_fff8, 0xffff_ffff, u64::MAX, 1 << 62,
+];
+
+const CALLS: usize = 150;
+
+#[test]
+fn no_arguments_make_the_host_panic_or_hang() {
+    let mut seen = [0_u32; 3];
+    for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
+        for (name, types) in SIGNATURES {
+            let compiled = compile(module, name, types);
+            let mut random = Seed::new(1).stream(name);
+            for call in 0..CALLS {
+                // The first calls have the same value everywhere, so that each edge is met.
+                let args: Vec<u64> = types
+                    .iter()
+                    .map(|_| VALUES[if call < VALUES.len() { call } else { random.below(VALUES.len()) }])
+                    .collect();
+                match run(guest(&compiled, &args)).unwrap().exit {
+                    Exit::Code(0) => seen[0] += 1,
+                    Exit::Trap(trap) => {
+                        assert_eq!(trap.kind, TrapKind::MemoryOutOfBounds, "{name}{args:?}: {trap}");
+                        seen[1] += 1;
+                    }
+                    Exit::Deadlock(_) | Exit::Limit(_) | Exit::Killed(_) => seen[2] += 1,
+                    other => panic!("{name}{args:?}: {other}"),
+                }
+            }
+        }
+    }
+    // A generator that only ever met one kind of answer would test little.
+    assert!(seen[0] > 1000 && seen[1] > 1000 && seen[2] > 10, "{seen:?}");
+}
+
+/// A guest that reads its arguments from stdin and makes the one call.
+fn compile(module: &str, name: &str, types: &[&str]) -> Module {
+    let args: String = types
+        .iter()
+        .enumerate()
+        .map(|(i, ty)| format!("({}.load (i32.const {}))", wasm_type(ty), 1024 + 8 * i))
+        .collect();
+    let imports = match name {
+        "fd_read" => import(module, name),
+        name => format!("{}{}", import(module, name), import(module, "fd_read")),
+    };
+    let wat = format!(
+        r#"(module {imports}
+            (memory (export "memory") 1 1)
+            (data (i32.const 0) "file")
+            (data (i32.const 8) "\00\00\00\00\ff\ff\ff\ff")
+            (data (i32.const 24) "\00\00\00\00\00\00\01\00\04\00\00\00\00\00\01\00\00\00\00\00\04\00\00\00")
+            (data (i32.const 512) "\00\04\00\00\80\00\00\00")
+            (func (export "_start")
+                (drop (call $fd_read (i32.const 0) (i32.const 512) (i32.const 1) (i32.const 520)))
+                (drop (call ${name} {args}))))"#
+    );
+    Module::from_bytes(name, wat::parse_str(wat).unwrap()).unwrap()
+}
+
+fn guest(module: &Module, args: &[u64]) -> GuestSpec {
+    let files = MemoryDir::builder().file("file", "content").dir("dir").build().unwrap();
+    let stdin: Vec<u8> = args.iter().flat_map(|arg| arg.to_le_bytes()).collect();
+    let limits = Limits { output_bytes_max: 1 << 20, ..Limits::default() };
+    GuestSpec::new(module.clone())
+        .stdin(Stdin::Bytes(stdin.into()))
+        .mount(Mount::new(Arc::new(files), "/"))
+        .limits(limits)
+}

@@ -1,0 +1,9 @@
+//! Tests of the interface as a guest sees it, without a C library in between.
+
+mod fd;
+mod hostile;
+mod path;
+mod poll;
+mod puppet;
+mod readdir;
+mod stdio;

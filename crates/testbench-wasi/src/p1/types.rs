@@ -1,0 +1,408 @@
+//! The interface's types: how they are decoded, stored, and shown in a trace.
+
+use std::fmt;
+
+use testbench_clock::WallTime;
+use testbench_overlay::{Errno, FileKind, Follow, GuestPath, Stat};
+
+use super::call::{Abi, Call, Decode, Store};
+use crate::kernel::{FdFlags, Result, Rights, flags};
+use crate::limits::Limit;
+use crate::memory::Fault;
+
+flags! {
+    /// `oflags`.
+    pub(super) struct OFlags: u16 { CREAT = 0, DIRECTORY = 1, EXCL = 2, TRUNC = 3, }
+}
+
+flags! {
+    /// `lookupflags`.
+    pub(super) struct LookupFlags: u32 { SYMLINK_FOLLOW = 0, }
+}
+
+flags! {
+    /// `fstflags`.
+    pub(super) struct FstFlags: u16 { ATIM = 0, ATIM_NOW = 1, MTIM = 2, MTIM_NOW = 3, }
+}
+
+flags! {
+    /// `riflags`.
+    pub(super) struct RiFlags: u16 { RECV_PEEK = 0, RECV_WAITALL = 1, }
+}
+
+flags! {
+    /// `sdflags`.
+    pub(super) struct SdFlags: u8 { RD = 0, WR = 1, }
+}
+
+/// Flags arrive in 32 bits, whatever their width; bits without a meaning are an error.
+macro_rules! decode_flags {
+    ($($set:ident: $repr:ty;)*) => {$(
+        impl Decode<u32> for $set {
+            fn decode(_: &Call<'_>, raw: u32) -> Result<Self> {
+                let bits = <$repr>::try_from(raw).ok();
+                Ok(bits.and_then($set::from_bits).ok_or(Errno::Inval)?)
+            }
+        }
+    )*};
+}
+
+decode_flags! {
+    OFlags: u16;
+    LookupFlags: u32;
+    FstFlags: u16;
+    FdFlags: u16;
+    RiFlags: u16;
+    SdFlags: u8;
+}
+
+/// Unknown rights are ignored: C libraries ask for all that there may ever be.
+impl Decode<u64> for Rights {
+    fn decode(_: &Call<'_>, raw: u64) -> Result<Self> {
+        Ok(Rights::from_bits(raw & Rights::ALL.bits()).unwrap_or(Rights::ALL))
+    }
+}
+
+impl LookupFlags {
+    pub(super) fn follow(self) -> Follow {
+        if self.contains(LookupFlags::SYMLINK_FOLLOW) { Follow::Yes } else { Follow::No }
+    }
+}
+
+/// Numbers that stand for themselves.
+macro_rules! plain {
+    ($($raw:ty),*) => {$(
+        impl Decode<$raw> for $raw {
+            fn decode(_: &Call<'_>, raw: $raw) -> Result<Self> {
+                Ok(raw)
+            }
+        }
+    )*};
+}
+
+plain!(u32, u64, i64);
+
+impl Store for u32 {
+    #[inline]
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        cx.mem.put(at, &self.to_le_bytes())
+    }
+}
+
+impl Store for u64 {
+    #[inline]
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        cx.mem.put(at, &self.to_le_bytes())
+    }
+}
+
+impl Store for u16 {
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        cx.mem.put(at, &self.to_le_bytes())
+    }
+}
+
+/// An address, of something whose size the function knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ptr(pub(super) u32);
+
+impl Decode<u32> for Ptr {
+    fn decode(_: &Call<'_>, raw: u32) -> Result<Self> {
+        Ok(Ptr(raw))
+    }
+}
+
+impl fmt::Display for Ptr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A range of memory to be filled. Checked as a whole: what a guest calls its buffer must be one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buf {
+    pub(super) at: u32,
+    pub(super) len: u32,
+}
+
+impl Decode<(u32, u32)> for Buf {
+    fn decode(cx: &Call<'_>, (at, len): (u32, u32)) -> Result<Self> {
+        cx.mem.check(at, len, 1)?;
+        Ok(Buf { at, len })
+    }
+}
+
+impl fmt::Display for Buf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}[{}]", self.at, self.len)
+    }
+}
+
+/// A path, copied out.
+#[derive(Clone, Debug)]
+pub(super) struct Path(Vec<u8>);
+
+impl Path {
+    pub(super) fn as_guest(&self) -> GuestPath<'_> {
+        GuestPath::new(&self.0)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Decode<(u32, u32)> for Path {
+    fn decode(cx: &Call<'_>, (at, len): (u32, u32)) -> Result<Self> {
+        cx.mem.check(at, len, 1)?;
+        let bytes_max = cx.process.limits().path_bytes_max;
+        if len > bytes_max {
+            cx.process.limit_hit(Limit::Path { bytes_max });
+            return Err(Errno::Nametoolong.into());
+        }
+        let path = cx.mem.lend(at, len, <[u8]>::to_vec)?;
+        // A name with a NUL in it exists nowhere, and the host's calls cannot even be given one.
+        if path.contains(&0) { Err(Errno::Inval.into()) } else { Ok(Path(path)) }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_guest())
+    }
+}
+
+/// The buffers of a gathering or scattering call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Iovs {
+    at: u32,
+    count: u32,
+}
+
+/// How many buffers one call looks at (`IOV_MAX` of Linux); it leaves the rest for the next call.
+const IOVS_MAX: u32 = 1024;
+const IOV_BYTES: u32 = 8;
+
+impl Decode<(u32, u32)> for Iovs {
+    #[inline]
+    fn decode(cx: &Call<'_>, (at, count): (u32, u32)) -> Result<Self> {
+        cx.mem.check(at, count, IOV_BYTES)?;
+        Ok(Iovs { at, count: count.min(IOVS_MAX) })
+    }
+}
+
+impl Iovs {
+    pub(super) fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The buffer with this index.
+    #[inline]
+    pub(super) fn get(self, cx: &Call<'_>, index: u32) -> Result<Buf, Fault> {
+        // No overflow: `decode` found the whole array inside of the memory.
+        let bytes: [u8; 8] = cx.mem.get(self.at + index * IOV_BYTES)?;
+        let [a, b, c, d, e, f, g, h] = bytes;
+        let buf = Buf { at: u32::from_le_bytes([a, b, c, d]), len: u32::from_le_bytes([e, f, g, h]) };
+        cx.mem.check(buf.at, buf.len, 1)?;
+        Ok(buf)
+    }
+}
+
+impl fmt::Display for Iovs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} buffers]", self.count)
+    }
+}
+
+/// Enumerations whose numbers are their places.
+macro_rules! enumeration {
+    ($(#[$meta:meta])* $name:ident { $($member:ident $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum $name { $($member,)* }
+
+        impl Decode<u32> for $name {
+            fn decode(_: &Call<'_>, raw: u32) -> Result<Self> {
+                const ALL: &[$name] = &[$($name::$member,)*];
+                Ok(*ALL.get(raw as usize).ok_or(Errno::Inval)?)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$member => $text,)* })
+            }
+        }
+    };
+}
+
+enumeration! {
+    /// `clockid`.
+    ClockId {
+        Realtime "REALTIME",
+        Monotonic "MONOTONIC",
+        ProcessCputime "PROCESS_CPUTIME_ID",
+        ThreadCputime "THREAD_CPUTIME_ID",
+    }
+}
+
+enumeration! {
+    /// `advice`. There is no cache that it could help.
+    Advice {
+        Normal "NORMAL",
+        Sequential "SEQUENTIAL",
+        Random "RANDOM",
+        Willneed "WILLNEED",
+        Dontneed "DONTNEED",
+        Noreuse "NOREUSE",
+    }
+}
+
+/// `whence`, whose numbers differ between the versions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whence(pub(super) crate::kernel::Whence);
+
+impl Decode<u32> for Whence {
+    fn decode(cx: &Call<'_>, raw: u32) -> Result<Self> {
+        use crate::kernel::Whence::{Cur, End, Set};
+        let all = match cx.abi {
+            Abi::Unstable => [Cur, End, Set],
+            Abi::Snapshot1 => [Set, Cur, End],
+        };
+        Ok(Whence(*all.get(raw as usize).ok_or(Errno::Inval)?))
+    }
+}
+
+impl fmt::Display for Whence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// `filetype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum FileType {
+    Unknown = 0,
+    CharacterDevice = 2,
+    Directory = 3,
+    RegularFile = 4,
+    SymbolicLink = 7,
+}
+
+impl From<FileKind> for FileType {
+    fn from(kind: FileKind) -> Self {
+        match kind {
+            FileKind::File => FileType::RegularFile,
+            FileKind::Dir => FileType::Directory,
+            FileKind::Symlink => FileType::SymbolicLink,
+            FileKind::Special => FileType::Unknown,
+        }
+    }
+}
+
+/// `fdstat`.
+pub(super) struct Fdstat {
+    pub(super) file_type: FileType,
+    pub(super) flags: FdFlags,
+    pub(super) base: Rights,
+    pub(super) inheriting: Rights,
+}
+
+impl Store for Fdstat {
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        let mut bytes = [0; 24];
+        bytes[0] = self.file_type as u8;
+        bytes[2..4].copy_from_slice(&self.flags.bits().to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.base.bits().to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.inheriting.bits().to_le_bytes());
+        cx.mem.put(at, &bytes)
+    }
+}
+
+impl fmt::Display for Fdstat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{:?}, flags={}, rights={}}}", self.file_type, self.flags, self.base)
+    }
+}
+
+/// `filestat`, smaller in preview 0.
+pub(super) struct Filestat {
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    pub(super) file_type: FileType,
+    pub(super) nlink: u64,
+    pub(super) size: u64,
+    pub(super) times: [u64; 3],
+}
+
+impl From<Stat> for Filestat {
+    fn from(stat: Stat) -> Self {
+        Filestat {
+            dev: stat.dev,
+            ino: stat.ino,
+            file_type: stat.kind.into(),
+            nlink: stat.nlink,
+            size: stat.size,
+            times: [stat.atime, stat.mtime, stat.ctime].map(clamped_timestamp),
+        }
+    }
+}
+
+impl Store for Filestat {
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        let mut bytes = [0; 64];
+        let mut word = |at: usize, value: u64| {
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        };
+        word(0, self.dev);
+        word(8, self.ino);
+        word(16, u64::from(self.file_type as u8));
+        // Preview 0 has 32 bits for the number of links, right behind the type.
+        let sizes = match cx.abi {
+            Abi::Unstable => {
+                let nlink = u64::from(u32::try_from(self.nlink).unwrap_or(u32::MAX));
+                word(16, u64::from(self.file_type as u8) | nlink << 32);
+                24
+            }
+            Abi::Snapshot1 => {
+                word(24, self.nlink);
+                32
+            }
+        };
+        word(sizes, self.size);
+        for (i, time) in self.times.iter().enumerate() {
+            word(sizes + 8 + 8 * i, *time);
+        }
+        cx.mem.put(at, &bytes[..sizes + 32])
+    }
+}
+
+impl fmt::Display for Filestat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{:?}, ino={}, size={}, nlink={}}}", self.file_type, self.ino, self.size, self.nlink)
+    }
+}
+
+/// `prestat` of a directory, the only kind: the length of its name.
+pub(super) struct Prestat(pub(super) u32);
+
+impl Store for Prestat {
+    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+        let mut bytes = [0; 8];
+        bytes[4..8].copy_from_slice(&self.0.to_le_bytes());
+        cx.mem.put(at, &bytes)
+    }
+}
+
+impl fmt::Display for Prestat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{dir, name of {} bytes}}", self.0)
+    }
+}
+
+/// A file's time as WASI has it: what lies before 1970, or after 2554, is moved to the edge, since
+/// a file is not to be unusable for its time.
+fn clamped_timestamp(time: WallTime) -> u64 {
+    u64::try_from(time.unix_nanos().max(0)).unwrap_or(u64::MAX)
+}

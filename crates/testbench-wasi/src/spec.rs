@@ -1,0 +1,307 @@
+//! What a guest is made of: everything that it may touch, owned by one value.
+
+use std::fmt;
+use std::sync::Arc;
+
+use testbench_clock::{Clock, MockClock, RandomStream, Seed};
+use testbench_overlay::{File, Fs};
+
+use crate::engine::Flavour;
+use crate::error::StartError;
+use crate::kernel::{Stdin, Stdout};
+use crate::limits::Limits;
+use crate::module::Module;
+use crate::stopping::Cancel;
+
+/// A guest that has not been started.
+///
+/// It owns everything that the guest may touch, so it can be sent to another thread, and the guest
+/// sees nothing that is not in it. The defaults are hermetic:
+///
+/// | | default |
+/// | --- | --- |
+/// | `argv` | the module's name |
+/// | environment | empty |
+/// | working directory | `/` |
+/// | stdin | empty |
+/// | stdout, stderr | captured |
+/// | files | none |
+/// | clock | a mock clock of its own, paused at 2000-01-01T00:00:00Z |
+/// | randomness | the stream `guest` of seed 0 |
+/// | limits | [`Limits::default`] |
+///
+/// ```
+/// use testbench_wasi::{GuestSpec, Module, run};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let wasm = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
+/// let finished = run(GuestSpec::new(Module::from_bytes("nothing", wasm)?).arg("-v"))?;
+/// assert!(finished.exit.success());
+/// # Ok(())
+/// # }
+/// ```
+pub struct GuestSpec {
+    pub(crate) module: Module,
+    pub(crate) flavour: Flavour,
+    pub(crate) cancel: Cancel,
+    pub(crate) id: Option<u32>,
+    pub(crate) process: ProcessSpec,
+}
+
+/// The part of a [`GuestSpec`] that the kernel needs, already checked when it gets there.
+pub(crate) struct ProcessSpec {
+    /// Names the guest in reports.
+    pub(crate) name: String,
+    /// `argv[0]` first.
+    pub(crate) args: Vec<Vec<u8>>,
+    /// In the order given; each key once.
+    pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Absolute; `None` is `/`, of which the guest is told nothing.
+    pub(crate) cwd: Option<Vec<u8>>,
+    pub(crate) stdin: Stdin,
+    pub(crate) stdout: Stdout,
+    pub(crate) stderr: Stdout,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: RandomStream,
+    pub(crate) limits: Limits,
+}
+
+/// A directory that a guest finds open when it starts (a preopen).
+#[derive(Clone)]
+pub struct Mount {
+    /// The files.
+    pub fs: Arc<dyn Fs>,
+    /// The directory of `fs` that is mounted; `None` is its root.
+    pub dir: Option<Arc<dyn File>>,
+    /// Where the guest sees it, usually an absolute path.
+    pub guest_path: Vec<u8>,
+}
+
+impl Mount {
+    /// Mounts the root of `fs` at `guest_path`.
+    pub fn new(fs: Arc<dyn Fs>, guest_path: impl Into<Vec<u8>>) -> Self {
+        Mount { fs, dir: None, guest_path: guest_path.into() }
+    }
+}
+
+impl GuestSpec {
+    /// A guest that runs `module`, with the hermetic defaults above.
+    pub fn new(module: Module) -> Self {
+        GuestSpec {
+            flavour: Flavour::default(),
+            cancel: Cancel::new(),
+            id: None,
+            process: ProcessSpec::hermetic(module.name()),
+            module,
+        }
+    }
+
+    /// The name by which reports know the guest; by default the module's.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.process.name = name.into();
+        self
+    }
+
+    /// The number by which [`Running::id`](crate::Running::id) knows the guest; by default the
+    /// next of a count that starts above the largest process id of Linux (4,194,304).
+    pub fn id(mut self, id: u32) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Replaces `argv[0]`.
+    pub fn arg0(mut self, arg0: impl Into<Vec<u8>>) -> Self {
+        self.process.args[0] = arg0.into();
+        self
+    }
+
+    /// Adds an argument after those that are there.
+    pub fn arg(mut self, arg: impl Into<Vec<u8>>) -> Self {
+        self.process.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments after those that are there.
+    pub fn args<A: Into<Vec<u8>>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.process.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable. Setting it again replaces its value and keeps its place.
+    pub fn env(mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        let (key, value) = (key.into(), value.into());
+        let env = &mut self.process.env;
+        match env.iter_mut().find(|(present, _)| *present == key) {
+            Some((_, old)) => *old = value,
+            None => env.push((key, value)),
+        }
+        self
+    }
+
+    /// Sets environment variables in order, each as [`GuestSpec::env`] does.
+    pub fn envs<K: Into<Vec<u8>>, V: Into<Vec<u8>>>(
+        self,
+        vars: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        vars.into_iter().fold(self, |spec, (key, value)| spec.env(key, value))
+    }
+
+    /// The working directory: an absolute path as the guest writes it, inside one of its mounts.
+    ///
+    /// Programs learn of it by the environment variable `PWD` and by a mount named `.`, against
+    /// which wasi-libc resolves relative paths. By default relative paths start at `/`.
+    pub fn cwd(mut self, cwd: impl Into<Vec<u8>>) -> Self {
+        self.process.cwd = Some(cwd.into());
+        self
+    }
+
+    /// Where the guest's input comes from.
+    pub fn stdin(mut self, stdin: impl Into<Stdin>) -> Self {
+        self.process.stdin = stdin.into();
+        self
+    }
+
+    /// Where the guest's output goes.
+    pub fn stdout(mut self, stdout: impl Into<Stdout>) -> Self {
+        self.process.stdout = stdout.into();
+        self
+    }
+
+    /// Where the guest's messages go.
+    pub fn stderr(mut self, stderr: impl Into<Stdout>) -> Self {
+        self.process.stderr = stderr.into();
+        self
+    }
+
+    /// Adds a directory that the guest may use. They get descriptors from 3 in this order.
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.process.mounts.push(mount);
+        self
+    }
+
+    /// The clock on which the guest lives.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.process.clock = clock;
+        self
+    }
+
+    /// What the guest gets as randomness.
+    pub fn random(mut self, random: RandomStream) -> Self {
+        self.process.random = random;
+        self
+    }
+
+    /// The bounds within which the guest runs.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.process.limits = limits;
+        self
+    }
+
+    /// A handle with which another thread can end the guest while it runs.
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Whether the bits of every NaN that the guest computes are the canonical ones; by default
+    /// they are.
+    ///
+    /// Without it, programs that compute with scalar floats run about twice as fast, and what
+    /// they compute is the same unless they look at the bits of a NaN, which differ between
+    /// processors.
+    pub fn canonical_nans(mut self, on: bool) -> Self {
+        self.flavour.native_nans = !on;
+        self
+    }
+
+    /// Whether a running guest can be ended from outside; by default it can.
+    ///
+    /// Without it, tight loops run up to twice as fast, and a guest that loops is **never** ended
+    /// by [`Limits::watchdog`], [`Cancel`] or [`Running::kill`](crate::Running::kill); these then
+    /// only reach a guest that waits.
+    pub fn interruptible(mut self, on: bool) -> Self {
+        self.flavour.unstoppable = !on;
+        self
+    }
+
+    /// The limits as they are set now, for changing a few of them.
+    pub fn limits_mut(&mut self) -> &mut Limits {
+        &mut self.process.limits
+    }
+
+    /// The module that will run.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+}
+
+/// What is not secret and not large: the command line and where it runs.
+impl fmt::Debug for GuestSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        f.debug_struct("GuestSpec")
+            .field("name", &self.process.name)
+            .field("module", &self.module)
+            .field("args", &self.process.args.iter().map(lossy).collect::<Vec<_>>())
+            .field("cwd", &self.process.cwd.as_ref().map(lossy))
+            .field("limits", &self.process.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount")
+            .field("guest_path", &String::from_utf8_lossy(&self.guest_path))
+            .finish_non_exhaustive()
+    }
+}
+
+impl ProcessSpec {
+    /// With the defaults of [`GuestSpec`].
+    pub(crate) fn hermetic(name: &str) -> Self {
+        ProcessSpec {
+            name: name.to_owned(),
+            args: vec![name.as_bytes().to_vec()],
+            env: Vec::new(),
+            cwd: None,
+            stdin: Stdin::Empty,
+            stdout: Stdout::Capture,
+            stderr: Stdout::Capture,
+            mounts: Vec::new(),
+            clock: MockClock::builder().build(),
+            random: Seed::new(0).stream("guest"),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether the guest could read everything back as it was given.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let guest = || self.name.clone();
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if let Some(index) = self.args.iter().position(|arg| arg.contains(&0)) {
+            return Err(StartError::NulInArgument { guest: guest(), index });
+        }
+        for (key, value) in &self.env {
+            let why = if key.is_empty() {
+                "has an empty name"
+            } else if key.contains(&b'=') {
+                "has a `=` in its name"
+            } else if key.contains(&0) {
+                "has a NUL byte in its name"
+            } else if value.contains(&0) {
+                "has a NUL byte in its value"
+            } else {
+                continue;
+            };
+            return Err(StartError::Environment { guest: guest(), key: lossy(key), why });
+        }
+        if let Some(cwd) = &self.cwd
+            && cwd.first() != Some(&b'/')
+        {
+            return Err(StartError::RelativeCwd { guest: guest(), cwd: lossy(cwd) });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Ending a guest from outside, wherever it is.
+//!
+//! A guest is in one of two places. In a call to the host it waits for a signal that is part of
+//! every wait; the kernel's [`Stopper`] notifies it. In its own code it passes checks that compare
+//! a counter of the engine with a deadline; advancing the counter makes every guest of the engine
+//! look at its own stop flag, and all but the one that is meant go on.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use testbench_clock::{Armed, Watchdog};
+
+use crate::engine::Engines;
+use crate::kernel::{Stop, Stopper};
+
+/// Ends guests from another thread.
+///
+/// Give it to guests with [`GuestSpec::cancel`](crate::GuestSpec::cancel) and keep a clone. One
+/// handle may be given to several guests. A guest that is started with a handle that was used
+/// already ends at once.
+///
+/// ```
+/// use testbench_wasi::{Cancel, Exit, GuestSpec, Module, run};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let wasm = wat::parse_str(r#"(module (func (export "_start") (loop $again (br $again))))"#)?;
+/// let spec = GuestSpec::new(Module::from_bytes("endless", wasm)?);
+/// let cancel = Cancel::new();
+/// let other_thread = std::thread::spawn({
+///     let cancel = cancel.clone();
+///     move || cancel.cancel("the test is over")
+/// });
+/// let finished = run(spec.cancel(cancel))?;
+/// assert_eq!(finished.exit.to_string(), "killed: the test is over");
+/// # other_thread.join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Cancel {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    why: Option<Arc<str>>,
+    targets: Vec<Interrupter>,
+}
+
+impl Cancel {
+    /// A handle that has not been used.
+    pub fn new() -> Self {
+        Cancel::default()
+    }
+
+    /// Ends every guest that has this handle, for this reason. The first reason stays.
+    pub fn cancel(&self, why: impl Into<Arc<str>>) {
+        let (why, targets) = {
+            let mut state = self.lock();
+            let why = state.why.get_or_insert_with(|| why.into()).clone();
+            (why, std::mem::take(&mut state.targets))
+        };
+        for target in targets {
+            target.interrupt(Stop::Killed(why.clone()));
+        }
+    }
+
+    /// Whether [`Cancel::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().why.is_some()
+    }
+
+    /// Makes this handle end a guest too; at once, if it was used already.
+    pub(crate) fn attach(&self, target: &Interrupter) {
+        let why = {
+            let mut state = self.lock();
+            if state.why.is_none() {
+                state.targets.push(target.clone());
+            }
+            state.why.clone()
+        };
+        if let Some(why) = why {
+            target.interrupt(Stop::Killed(why));
+        }
+    }
+
+    /// Forgets a guest that has ended.
+    pub(crate) fn detach(&self, target: &Interrupter) {
+        self.lock().targets.retain(|other| !Arc::ptr_eq(&other.bell, &target.bell));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancel").field("why", &self.lock().why).finish_non_exhaustive()
+    }
+}
+
+/// Reaches one guest wherever it is.
+#[derive(Clone)]
+pub(crate) struct Interrupter {
+    stopper: Stopper,
+    bell: Arc<Bell>,
+}
+
+/// Advances the counter until the guest has ended.
+///
+/// Once is not always enough: a guest that another guest's bell has sent to its flag may be past
+/// looking at it, and about to set its next deadline from the counter that was just advanced. This
+/// is over within nanoseconds, so the second time reaches it.
+struct Bell {
+    engines: &'static Engines,
+    guest_ended: AtomicBool,
+    again: Mutex<Option<Armed>>,
+}
+
+/// The pause before the counter is advanced again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest such pause: a guest may be in one long instruction, such as a `memory.fill` of all
+/// its memory.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+impl Interrupter {
+    pub(crate) fn new(stopper: Stopper, engines: &'static Engines) -> Self {
+        let guest_ended = AtomicBool::new(false);
+        Interrupter {
+            stopper,
+            bell: Arc::new(Bell { engines, guest_ended, again: Mutex::default() }),
+        }
+    }
+
+    /// Ends the guest as soon as it can be reached. The first reason stays.
+    pub(crate) fn interrupt(&self, stop: Stop) {
+        self.stopper.stop(stop);
+        self.bell.clone().ring(FIRST_PAUSE);
+    }
+
+    /// To be called when the guest has ended.
+    pub(crate) fn guest_ended(&self) {
+        self.bell.guest_ended.store(true, Ordering::Release);
+        drop(self.bell.lock().take());
+    }
+}
+
+impl Bell {
+    fn ring(self: Arc<Self>, pause: Duration) {
+        if self.guest_ended.load(Ordering::Acquire) {
+            return;
+        }
+        self.engines.interrupt();
+        let bell = self.clone();
+        let again = Watchdog::arm(pause, move || bell.ring((pause * 2).min(LONGEST_PAUSE)));
+        // Without a watchdog thread the guest was reached once, which nearly always suffices.
+        *self.lock() = again.ok();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Armed>> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,283 @@
+//! What happens to files that are not modules, and to modules that cannot be run. The texts are
+//! part of the product, so all of them stand here.
+
+use std::path::Path;
+
+use testbench_wasi::{
+    CompilationCache, GuestSpec, Module, ModuleError, StartError, run,
+};
+
+/// Loads `bytes` and asks whether it is a program; the text of what stands in the way.
+fn refused(bytes: impl Into<Vec<u8>>) -> (ModuleError, String) {
+    let loaded = Module::from_bytes_in(&CompilationCache::in_memory(), "tool", bytes.into());
+    let error = match loaded {
+        Ok(module) => module.check_command().expect_err("the module should be refused"),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    (error, text)
+}
+
+fn wat(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("the test's own module")
+}
+
+/// A module with one section of this id and content.
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    module.push(id);
+    module.push(u8::try_from(content.len()).unwrap());
+    module.extend(content);
+    module
+}
+
+#[test]
+fn a_missing_file() {
+    let error = Module::from_file("no/such/tool.wasm").unwrap_err();
+    assert!(matches!(error, ModuleError::Missing { .. }));
+    insta::assert_snapshot!(error, @"no/such/tool.wasm: there is no such file");
+}
+
+#[test]
+fn a_parent_that_is_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let error = Module::from_file(dir.path().join("file/tool.wasm")).unwrap_err();
+    assert!(matches!(error, ModuleError::Missing { .. }), "{error}");
+}
+
+#[test]
+fn a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tool.wasm");
+    std::fs::create_dir(&path).unwrap();
+    let error = Module::from_file(&path).unwrap_err();
+    assert!(matches!(error, ModuleError::Unreadable { .. }));
+    insta::assert_snapshot!(without(&path, &error), @"PATH: cannot be read: is a directory");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_fifo_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tool.wasm");
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let error = Module::from_file(&path).unwrap_err();
+    insta::assert_snapshot!(without(&path, &error), @"PATH: cannot be read: not a regular file");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tool.wasm");
+    let file = std::fs::File::create(&path).unwrap();
+    // Sparse: it takes no space.
+    file.set_len(Module::BYTES_MAX + 1).unwrap();
+    let error = Module::from_file(&path).unwrap_err();
+    assert!(matches!(error, ModuleError::TooLarge { .. }));
+    insta::assert_snapshot!(
+        without(&path, &error),
+        @"`PATH` has 536870913 bytes; modules of up to 536870912 bytes are read"
+    );
+}
+
+#[test]
+fn text_named_wasm() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tool.wasm");
+    std::fs::write(&path, "#!/bin/sh\necho hello\n").unwrap();
+    let error = Module::from_file(&path).unwrap_err();
+    assert!(matches!(error, ModuleError::NotWasm { .. }));
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn not_wasm_in_other_ways() {
+    let all: Vec<String> =
+        [&b""[..], b"(module)", b"\x1f\x8b\x08\0", b"\x7fELF\x02\x01\x01\0", b"\xff\xfe\x01\x02\x03"]
+            .into_iter()
+            .map(|bytes| refused(bytes).1)
+            .collect();
+    insta::assert_snapshot!(all.join("\n"), @"");
+}
+
+#[test]
+fn truncated() {
+    let whole = wat(r#"(module (memory 1) (func (export "_start") (drop (i32.const 1))))"#);
+    for length in 1..whole.len() {
+        let error = refused(&whole[..length]).0;
+        // Cut at the end of a section, it is a smaller module.
+        let cut = matches!(error, ModuleError::Corrupt { .. } | ModuleError::NoStart { .. });
+        assert!(cut, "cut to {length} bytes: {error}");
+    }
+    insta::assert_snapshot!(refused(&whole[..6]).1, @"");
+    insta::assert_snapshot!(refused(&whole[..whole.len() - 1]).1, @"");
+}
+
+#[test]
+fn corrupt() {
+    let (error, text) = refused(section(1, &[0x05, 0x60]));
+    assert!(matches!(error, ModuleError::Corrupt { offset: 11.., .. }), "{error:?}");
+    insta::assert_snapshot!(text, @"");
+
+    // A function that leaves a value on the stack.
+    let ill_typed = wat("(module (func (i32.const 1)))");
+    insta::assert_snapshot!(refused(ill_typed).1, @"");
+}
+
+#[test]
+fn every_flipped_bit_is_survived() {
+    let whole = wat(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+            (memory (export "memory") 1) (table 2 funcref) (elem (i32.const 0) func 0 1)
+            (func (export "_start") (call 0 (i32.const 0))) (data (i32.const 0) "x"))"#,
+    );
+    let cache = CompilationCache::in_memory();
+    let mut refused = 0;
+    for at in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[at / 8] ^= 1 << (at % 8);
+        // Whatever it says, it says it as an error.
+        let loaded = Module::from_bytes_in(&cache, "flipped", flipped);
+        refused += usize::from(loaded.and_then(|module| module.check_command()).is_err());
+    }
+    assert!(refused > whole.len(), "only {refused} of {} refused", whole.len() * 8);
+}
+
+#[test]
+fn legacy_exceptions() {
+    // `try` (0x06) with an empty block type, `catch_all` (0x19), `end`; the text format has no
+    // legacy instructions any more.
+    let module = [
+        &b"\0asm\x01\0\0\0"[..],
+        &[1, 4, 1, 0x60, 0, 0],
+        &[3, 2, 1, 0],
+        &[10, 8, 1, 6, 0, 0x06, 0x40, 0x19, 0x0b, 0x0b],
+    ];
+    let (error, text) = refused(module.concat());
+    assert!(matches!(error, ModuleError::LegacyExceptions { .. }), "{error:?}");
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn a_component() {
+    let (error, text) = refused(wat("(component)"));
+    assert!(matches!(error, ModuleError::Component { .. }));
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn a_feature_that_is_off() {
+    let (error, text) = refused(wat("(module (memory 1 1 (pagesize 1)))"));
+    assert!(matches!(error, ModuleError::Unsupported { .. }), "{error:?}");
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn no_start() {
+    let (error, text) = refused(wat(r#"(module (memory (export "memory") 1) (func (export "add")))"#));
+    assert!(matches!(error, ModuleError::NoStart { .. }));
+    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(refused(wat("(module)")).1, @"");
+    let many: String = (0..20).map(|i| format!(r#"(func (export "f{i}"))"#)).collect();
+    insta::assert_snapshot!(refused(wat(&format!("(module {many})"))).1, @"");
+}
+
+#[test]
+fn start_of_another_type() {
+    let (error, text) = refused(wat(
+        r#"(module (func (export "_start") (param i32) (result i32) (local.get 0)))"#,
+    ));
+    assert!(matches!(error, ModuleError::StartType { .. }));
+    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(
+        refused(wat(r#"(module (memory (export "_start") 1))"#)).1,
+        @""
+    );
+}
+
+#[test]
+fn unknown_imports() {
+    let with = |imports: &str| refused(wat(&format!(r#"(module {imports} (func (export "_start")))"#)));
+    let (error, text) = with(r#"(import "env" "puts" (func))"#);
+    assert!(matches!(error, ModuleError::UnknownImport { .. }));
+    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(
+        with(r#"(import "wasi_snapshot_preview1" "fd_rite" (func))"#).1,
+        @""
+    );
+    let many: String = (0..9).map(|i| format!(r#"(import "env" "f{i}" (func))"#)).collect();
+    insta::assert_snapshot!(with(&many).1, @"");
+}
+
+#[test]
+fn an_import_of_another_type() {
+    let with = |import: &str| refused(wat(&format!(r#"(module {import} (func (export "_start")))"#)));
+    let (error, text) = with(
+        r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i64) (result i32)))"#,
+    );
+    assert!(matches!(error, ModuleError::ImportType { .. }));
+    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(
+        with(r#"(import "wasi_snapshot_preview1" "proc_exit" (memory 1))"#).1,
+        @""
+    );
+}
+
+#[test]
+fn run_refuses_what_check_command_refuses() {
+    let module = Module::from_bytes("lib", wat("(module)")).unwrap();
+    let error = run(GuestSpec::new(module)).unwrap_err();
+    assert!(matches!(error, StartError::Module(ModuleError::NoStart { .. })));
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn arguments_and_environment_that_no_guest_could_read() {
+    let spec = || {
+        let wasm = wat(r#"(module (func (export "_start")))"#);
+        GuestSpec::new(Module::from_bytes("tool", wasm).unwrap())
+    };
+    let refused = |spec: GuestSpec| run(spec).unwrap_err().to_string();
+    let all = [
+        refused(spec().arg("fine").arg("a\0b")),
+        refused(spec().arg0("\0")),
+        refused(spec().env("", "x")),
+        refused(spec().env("a=b", "x")),
+        refused(spec().env("a\0", "x")),
+        refused(spec().env("a", "x\0")),
+        refused(spec().cwd("src")),
+        refused(spec().cwd("")),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @"");
+    run(spec().env("a", "b=c").cwd("/")).unwrap_err().to_string();
+}
+
+#[test]
+fn a_changed_file_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tool.wasm");
+    let cache = CompilationCache::in_memory();
+    std::fs::write(&path, wat(r#"(module (func (export "one")))"#)).unwrap();
+    let one = Module::from_file_in(&cache, &path).unwrap();
+    assert_eq!(one.exports(), ["one"]);
+    assert_eq!((one.name(), one.path()), ("tool", Some(Path::new(&path))));
+
+    std::fs::write(&path, wat(r#"(module (func (export "another")))"#)).unwrap();
+    let two = Module::from_file_in(&cache, &path).unwrap();
+    assert_eq!(two.exports(), ["another"]);
+    assert_ne!(one.hash(), two.hash());
+
+    // What was loaded stays what it was, as far as it does not need the file.
+    assert_eq!(one.exports(), ["one"]);
+    let error = one.bytes().unwrap_err();
+    assert!(matches!(error, ModuleError::Changed { .. }));
+    insta::assert_snapshot!(without(&path, &error), @"");
+}
+
+/// The text of `error` with the path, which differs in each run, replaced.
+fn without(path: &Path, error: &ModuleError) -> String {
+    error.to_string().replace(&*path.to_string_lossy(), "PATH")
+}
