@@ -1,9 +1,11 @@
 //! A pretend build in an overlay: what it prints, how long it takes, and what it leaves, in each
 //! rendering of the diff.
 
+mod scene;
+
 use insta::assert_snapshot;
+use scene::{Scene, snapshots_of};
 use testbench_harness::assert_overlay_snapshot;
-use testbench_snapshots::{Scene, snapshots_of};
 
 const PROJECT: [(&str, &str); 4] = [
     ("src/main.src", "#include \"util.inc\"\nmain\n"),

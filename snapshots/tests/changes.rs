@@ -1,7 +1,9 @@
 //! Each kind of change, made by ordinary tools, as it is reviewed.
 
+mod scene;
+
+use scene::{Scene, snapshots_of};
 use testbench_harness::assert_overlay_snapshot;
-use testbench_snapshots::{Scene, snapshots_of};
 
 const TREE: [(&str, &str); 5] = [
     ("a.txt", "one\ntwo\nthree\n"),
@@ -22,7 +24,10 @@ fn check(name: &str, lines: &[&str]) {
 
 #[test]
 fn nothing_changes() {
-    check("nothing", &["cat a.txt", "ls -l dir", "cp a.txt new", "rm new", "mv b.txt x", "mv x b.txt"]);
+    check(
+        "nothing",
+        &["cat a.txt", "ls -l dir", "cp a.txt new", "rm new", "mv b.txt x", "mv x b.txt"],
+    );
 }
 
 #[test]
@@ -32,12 +37,24 @@ fn files_are_added_changed_and_removed() {
 
 #[test]
 fn directories_are_made_moved_and_removed() {
-    check("directories", &["mv dir moved", "mkdir -p x/y/z", "cp b.txt moved/sub/b.txt", "rm moved/c.txt"]);
+    check(
+        "directories",
+        &["mv dir moved", "mkdir -p x/y/z", "cp b.txt moved/sub/b.txt", "rm moved/c.txt"],
+    );
 }
 
 #[test]
 fn kinds_change_and_links_appear() {
-    check("kinds", &["rm empty", "mkdir empty", "ln -s ../b.txt dir/link", "ln a.txt hard.txt", "rm -r dir/sub"]);
+    check(
+        "kinds",
+        &[
+            "rm empty",
+            "mkdir empty",
+            "ln -s ../b.txt dir/link",
+            "ln a.txt hard.txt",
+            "rm -r dir/sub",
+        ],
+    );
 }
 
 #[test]

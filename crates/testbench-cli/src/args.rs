@@ -150,6 +150,8 @@ mod tests {
         let args = run(&["--seed", "7", "m.wasm", "--seed", "--", "-x", "--help"]).unwrap();
         assert_eq!(args.seed, 7);
         assert_eq!(args.module_and_args, ["m.wasm", "--seed", "--", "-x", "--help"]);
+        let args = run(&["m.wasm", "--", "a"]).unwrap();
+        assert_eq!(args.module_and_args, ["m.wasm", "--", "a"]);
     }
 
     #[test]

@@ -21,6 +21,17 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let Some((module, guest_args)) = args.module_and_args.split_first() else {
         return Err(Failure::new(OWN, "no module is given"));
     };
+    // The arguments behind the module may start with a dash, so the parser lets the module, too.
+    if module.as_encoded_bytes().starts_with(b"-") {
+        let flag = module.display();
+        return Err(Failure::new(
+            OWN,
+            format_args!(
+                "`{flag}` is not a flag of `testbench run` (`--help` lists them); a module of that \
+                 name is written `./{flag}`"
+            ),
+        ));
+    }
     if args.diff_out.is_some() && args.overlays.len() > 1 {
         return Err(Failure::new(
             OWN,

@@ -4,8 +4,8 @@ use divan::{Bencher, black_box, counter::ItemsCount};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use testbench_clock::{
-    Clock, Context, Lifetime, MockClock, MonoTime, Role, Scope, Signal, Wait, instant_now, now, sleep,
-    thread,
+    Clock, Context, Lifetime, MockClock, MonoTime, Role, Scope, Signal, Wait, instant_now, now,
+    sleep, thread,
 };
 
 fn main() {

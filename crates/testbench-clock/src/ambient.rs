@@ -3,10 +3,12 @@
 //! These functions are for code at the edge, such as a test or a script builtin. Libraries take a
 //! `&dyn Clock` instead.
 
-use crate::closed::ClosedClock;
 use crate::clock::{Clock, Stuck, Wait};
+use crate::closed::ClosedClock;
 use crate::scope::Forked;
-use crate::{Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock, WallTime, system};
+use crate::{
+    Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock, WallTime, system,
+};
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
@@ -129,7 +131,9 @@ pub fn sleep(d: Duration) {
 #[track_caller]
 pub fn try_sleep(d: Duration) -> Result<(), Stuck> {
     // Alone on a mock clock, as in most tests: no reference is counted and no text is made.
-    if INSTALLED.peek(|installed| installed.clock.as_mock().is_some_and(|m| m.leap(d))) == Some(true) {
+    if INSTALLED.peek(|installed| installed.clock.as_mock().is_some_and(|m| m.leap(d)))
+        == Some(true)
+    {
         return Ok(());
     }
     let (clock, here) = (current(), Location::caller());

@@ -218,8 +218,10 @@ mod tests {
         assert_eq!(texts(&audit.leaks()), leaks);
         assert!(!audit.is_clean());
         let allowed = texts(&audit.allowed());
-        let first =
-            format!("Instant::now at {}:{line}, once (allowed: to measure the test itself)", file!());
+        let first = format!(
+            "Instant::now at {}:{line}, once (allowed: to measure the test itself)",
+            file!()
+        );
         assert_eq!((allowed.len(), &allowed[0]), (3, &first));
     }
 

@@ -1,4 +1,46 @@
 //! One virtual timeline that host code, guests, replayed processes and async tasks share.
+//!
+//! In a test, time is a value: it starts at 2000-01-01T00:00:00Z, passes without waiting, and is
+//! the same in every run.
+//!
+//! ```
+//! use std::time::Duration;
+//! use testbench_clock::{MockClock, now, sleep, thread};
+//!
+//! let _clock = MockClock::builder().build().install();
+//! let backup = thread::spawn(|| sleep(Duration::from_secs(3 * 3600)));
+//! sleep(Duration::from_secs(3600));
+//! backup.join().unwrap();
+//! // Two sleeps side by side, three hours in all, and no time has really passed.
+//! assert_eq!(now().to_string(), "2000-01-01T03:00:00Z");
+//! ```
+//!
+//! # How it works
+//!
+//! Everyone who runs on a timeline is a *participant*: a value, not a thread. Whatever blocks is one
+//! call, [`Clock::wait`], for an instant, for [`Signal`]s, or for both. **Time moves only when every
+//! participant waits, and then exactly to the earliest deadline.** With one participant this means
+//! that a sleep returns at once and the clock has moved. With several, one runs at a time
+//! ([`Schedule::Serial`]) in an order that does not depend on the machine, so that a whole run can
+//! be repeated byte for byte.
+//!
+//! If nobody can ever wake again, everyone who waits gets the same report of who waits for what
+//! ([`Stuck::Deadlock`]). Blocking on anything that is not on the timeline belongs in [`external`];
+//! a participant that blocks elsewhere is found and named ([`Stuck::Stalled`]).
+//!
+//! # Where to begin
+//!
+//! - Tests and script builtins: [`MockClock`], and the functions of [`ambient`], which use the clock
+//!   that is installed on this thread, or the real one. Threads: [`thread`]. Async: [`task`], and
+//!   with the feature `tokio` the module `tokio`.
+//! - Libraries take a `&dyn` [`Clock`].
+//! - Carrying what is installed to another thread or task: [`Context`]. Installing things of one's
+//!   own in the same way: [`Scope`].
+//! - Bytes that a seed decides: [`Seed`]. Real time limits: [`Watchdog`]. Who still reads the real
+//!   clock: [`audit`]. What happened when: [`log`].
+//!
+//! Invariants: `system.rs` is the only code that reads real time. `scope.rs` has the only
+//! thread-local. No lock is held while foreign code runs, such as a waker, a `Display` or a `Drop`.
 #![forbid(unsafe_code)]
 
 pub mod ambient;
@@ -23,8 +65,8 @@ mod wall;
 mod watchdog;
 
 pub use ambient::{
-    ClockError, advance, current, external, install, install_for, instant_now, is_mocked, now, now_ms, set_wall,
-    sleep, sleep_until, try_sleep,
+    ClockError, advance, current, external, install, install_for, instant_now, is_mocked, now,
+    now_ms, set_wall, sleep, sleep_until, try_sleep,
 };
 pub use clock::{Clock, External, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke};
 pub use context::{Context, EnterGuard, FutureExt, WithContext};

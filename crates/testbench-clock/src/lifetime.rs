@@ -150,4 +150,3 @@ struct LifetimeShared {
     late_uses: AtomicU64,
     audit: Audit,
 }
-

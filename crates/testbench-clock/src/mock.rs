@@ -126,6 +126,11 @@ impl MockClock {
         self.readings_are_plain && self.view.leap(d)
     }
 
+    /// As [`Clock::external`], but time does not stand still meanwhile.
+    pub(crate) fn step_aside(&self) -> External {
+        self.view.step_aside()
+    }
+
     #[inline]
     pub(crate) fn spins(&self) -> bool {
         self.view.spins()
@@ -133,10 +138,8 @@ impl MockClock {
 
     fn of(view: View) -> Self {
         let s = view.timeline.settings();
-        let readings_are_plain = s.tick_ns == 0
-            && s.wall_resolution_ns == 1
-            && s.mono_resolution_ns == 1
-            && !s.log;
+        let readings_are_plain =
+            s.tick_ns == 0 && s.wall_resolution_ns == 1 && s.mono_resolution_ns == 1 && !s.log;
         MockClock { view, readings_are_plain }
     }
 

@@ -163,7 +163,8 @@ impl<T: Send + Sync + 'static> Scope<T> {
             return None;
         }
         let index = *self.index.get()?;
-        let found = STACK.try_with(|stack| stack.borrow().view.entries.get(index)?.as_deref().map(f));
+        let found =
+            STACK.try_with(|stack| stack.borrow().view.entries.get(index)?.as_deref().map(f));
         found.ok().flatten()
     }
 }

@@ -204,9 +204,10 @@ impl Sleeper {
     fn sleep(&self, at_most: Option<Duration>) {
         let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut woken = match at_most {
-            None => {
-                self.changed.wait_while(woken, |woken| !*woken).unwrap_or_else(PoisonError::into_inner)
-            }
+            None => self
+                .changed
+                .wait_while(woken, |woken| !*woken)
+                .unwrap_or_else(PoisonError::into_inner),
             Some(at_most) => {
                 self.changed
                     .wait_timeout_while(woken, at_most, |woken| !*woken)

@@ -21,12 +21,11 @@
 
 use crate::ambient::{current, install_participant};
 use crate::clock::{Clock, Role, Stuck, Wait};
-use crate::{Context, Signal, SystemClock};
+use crate::{Context, MockClock, Signal, SystemClock};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// Starts a thread that carries what is installed here, as a participant of its own.
 ///
@@ -211,20 +210,27 @@ impl Running {
 
     /// The threads borrow, so they have to end before their scope can, stuck or not.
     fn wait_whatever_happens(&self) {
-        const NAP: Duration = Duration::from_millis(1);
         loop {
             match self.wait() {
                 Ok(()) => return,
                 // They have had the same report, and now run until they end by it.
                 Err(Stuck::Deadlock(_)) => {}
-                Err(_) => {
-                    let clock = SystemClock::new("scope");
-                    let deadline = clock.mono().checked_add(NAP);
-                    crate::external("a scope waits for its threads", || {
-                        // Ends by its deadline, there is nothing else.
-                        let _ = clock.wait(Wait { deadline, on: &[], what: &"nap" });
-                    });
-                }
+                Err(_) => return self.wait_in_real_time(),
+            }
+        }
+    }
+
+    /// For a participant that can wait on its timeline no longer: it steps aside, so that the
+    /// others can go on without it.
+    fn wait_in_real_time(&self) {
+        let clock = current();
+        let _aside = clock.as_mock().map(MockClock::step_aside);
+        let real = SystemClock::new("scope");
+        while self.left.load(Ordering::Acquire) != 0 {
+            let ended = self.ended.listen();
+            if self.left.load(Ordering::Acquire) != 0 {
+                // Nobody else has this clock, so nothing can cancel it.
+                let _ = real.wait(Wait { deadline: None, on: &[ended], what: &"join of threads" });
             }
         }
     }
@@ -259,7 +265,8 @@ impl Start {
         move || {
             let start = self;
             let _entered = start.context.enter_as_is();
-            let _installed = start.clock.is_mocked().then(|| install_participant(start.clock.clone()));
+            let _installed =
+                start.clock.is_mocked().then(|| install_participant(start.clock.clone()));
             // If it is stuck already, the first wait of `f` says so.
             let _ = start.clock.begin();
             f()

@@ -92,7 +92,9 @@ pub enum When {
 #[non_exhaustive]
 pub enum InjectionError {
     /// The wall would run backwards.
-    #[error("{injection:?} would make the wall clock run backwards; use `Injection::Step` to set it back")]
+    #[error(
+        "{injection:?} would make the wall clock run backwards; use `Injection::Step` to set it back"
+    )]
     Backwards {
         /// What was asked for.
         injection: Injection,
@@ -127,7 +129,13 @@ const DRIFT_MAX_PPB: i64 = 1_000_000_000_000;
 
 impl Segment {
     pub(crate) fn starting_at(wall: WallTime) -> Self {
-        Segment { from_ns: 0, base_ns: wall.unix_nanos(), drift_ppb: 0, slew_ns: 0, slew_span_ns: 0 }
+        Segment {
+            from_ns: 0,
+            base_ns: wall.unix_nanos(),
+            drift_ppb: 0,
+            slew_ns: 0,
+            slew_span_ns: 0,
+        }
     }
 
     #[inline]
@@ -233,9 +241,7 @@ impl Segment {
         let drift = i128::from(passed_ns) * i128::from(self.drift_ppb) / BILLION;
         let slew = match self.slew_span_ns {
             0 => 0,
-            span => {
-                i128::from(passed_ns.min(span)) * i128::from(self.slew_ns) / i128::from(span)
-            }
+            span => i128::from(passed_ns.min(span)) * i128::from(self.slew_ns) / i128::from(span),
         };
         (drift + slew).max(-i128::from(passed_ns))
     }

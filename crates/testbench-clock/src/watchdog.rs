@@ -85,8 +85,7 @@ impl fmt::Debug for Armed {
 
 type Key = (Instant, u64);
 
-static PENDING: Shared =
-    Shared { pending: Mutex::new(Pending::new()), changed: Condvar::new() };
+static PENDING: Shared = Shared { pending: Mutex::new(Pending::new()), changed: Condvar::new() };
 
 struct Shared {
     pending: Mutex<Pending>,

@@ -3,13 +3,15 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use testbench_clock::{
     Clock, Context, EnterGuard, FutureExt, Guard, Lifetime, Lookup, MockClock, MonoTime, Scope,
-    Stuck, WithContext, current, install, install_for, instant_now, is_mocked, now, sleep, try_sleep,
+    Stuck, WithContext, current, install, install_for, instant_now, is_mocked, now, sleep,
+    try_sleep,
 };
 
 static_assertions::assert_not_impl_any!(Guard: Send, Sync);
@@ -227,7 +229,8 @@ fn a_task_has_its_context_on_every_poll_and_when_dropped() {
         assert!(second.as_mut().poll(&mut cx).is_ready());
     }
     let notes = notes.lock().unwrap();
-    let expected = ["poll (task) -", "poll (task) -", "drop (task) -", "poll (task) -", "drop (task) -"];
+    let expected =
+        ["poll (task) -", "poll (task) -", "drop (task) -", "poll (task) -", "drop (task) -"];
     assert_eq!(*notes, expected);
 }
 
@@ -305,6 +308,25 @@ fn the_clock_of_an_ended_session_stands_still_and_counts_its_uses() {
 }
 
 #[test]
+fn a_thread_that_has_entered_hears_of_a_dropped_guard_too() {
+    let session = Lifetime::new("s");
+    let guard = install_for(MockClock::builder().build(), &session);
+    let context = Context::capture();
+    let ((entered, has_entered), (dropped, was_dropped)) = (channel(), channel());
+    let other = thread::spawn(move || {
+        let _entered = context.enter();
+        entered.send(()).unwrap();
+        was_dropped.recv().unwrap();
+        try_sleep(Duration::from_secs(1))
+    });
+    has_entered.recv().unwrap();
+    drop(guard);
+    dropped.send(()).unwrap();
+    let stuck = other.join().unwrap().unwrap_err().to_string();
+    assert!(stuck.contains("session `s` ended when the guard made at "), "{stuck}");
+}
+
+#[test]
 fn install_owns_a_lifetime_that_ends_with_its_guard() {
     let guard = install(MockClock::builder().build());
     let context = Context::capture();
@@ -331,7 +353,7 @@ fn entering_a_context_elsewhere_is_taking_part_until_it_is_left() {
     let clock = MockClock::builder().build();
     let _installed = clock.install();
     let context = Context::capture();
-    let (send, receive) = std::sync::mpsc::channel();
+    let (send, receive) = channel();
     let other = thread::spawn(move || {
         let entered = context.enter();
         send.send(()).unwrap();
@@ -339,14 +361,10 @@ fn entering_a_context_elsewhere_is_taking_part_until_it_is_left() {
         drop(entered);
         // No longer a participant: nobody waits for this.
         assert!(!is_mocked());
-        receive_nothing();
+        assert!(NAME.get().open().unwrap().is_none());
     });
     receive.recv().unwrap();
     sleep(Duration::from_secs(3));
     assert_eq!(clock.mono(), MonoTime::from_nanos(3_000_000_000));
     other.join().unwrap();
-}
-
-fn receive_nothing() {
-    assert!(NAME.get().open().unwrap().is_none());
 }

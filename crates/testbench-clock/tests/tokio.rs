@@ -224,8 +224,7 @@ fn two_runtimes_on_two_threads_interleave_the_same_way_every_time() {
                 });
             }
         });
-        let order = order.lock().unwrap().clone();
-        order
+        order.lock().unwrap().clone()
     };
     let first = trace();
     assert!(first.is_sorted(), "{first:?}");
@@ -244,7 +243,7 @@ fn a_task_with_a_context_of_its_own_still_has_its_driver() {
     };
     let ((), at) = run(async {
         let sleep = sleep_async(ns(7));
-        async move { sleep.await }.with_context(context).await;
+        sleep.with_context(context).await;
     });
     assert_eq!(at, 7);
 }

@@ -12,10 +12,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use testbench_clock::{Clock, Ended, Lifetime, Lookup, RandomStream, Scope, Seed};
 use testbench_wasi::{Cancel, Limits};
 
+use crate::Policy;
 use crate::files::Files;
 use crate::report::SpawnRecord;
 use crate::toolchain::Toolchain;
-use crate::Policy;
 
 /// The key under which the session of a thread is found.
 pub(crate) static SESSION: Scope<Bench> = Scope::new("session");

@@ -159,7 +159,6 @@ impl SpawnError {
         match self {
             SpawnError::Refused(refusal) => refusal.kind(),
             SpawnError::Module { source, .. } => module_kind(source),
-            SpawnError::Start { source: StartError::Module(source), .. } => module_kind(source),
             SpawnError::Start { source, .. } => match source {
                 StartError::NulInArgument { .. } | StartError::Environment { .. } => {
                     io::ErrorKind::InvalidInput

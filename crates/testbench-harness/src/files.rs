@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use testbench_overlay::{Follow, FileKind, Fs, GuestPath, HostDir, Overlay};
+use testbench_overlay::{FileKind, Follow, Fs, GuestPath, HostDir, Overlay};
 use testbench_wasi::Mount;
 
 use crate::error::CurrentDirError;
@@ -87,7 +87,8 @@ impl Files {
     }
 
     /// The working directory of a guest: `current_dir`, else `process_dir` if it lies inside the
-    /// overlay, else the overlay's root. An absolute path, as the guest names it.
+    /// overlay, else the overlay's root. An absolute path, as the guest names it; `None` without
+    /// files, where there is nothing to be in.
     ///
     /// A relative `current_dir` starts at what would be used without one. An absolute one is a
     /// guest's path, or with [`overlay_at`](crate::TestbenchBuilder::overlay_at) a host path
@@ -96,21 +97,28 @@ impl Files {
         &self,
         current_dir: Option<&Path>,
         process_dir: Option<&Path>,
-    ) -> Result<Vec<u8>, CurrentDirError> {
+    ) -> Result<Option<Vec<u8>>, CurrentDirError> {
         let base = match &self.overlay {
-            Some(mount) => process_dir
-                .and_then(|dir| mount.translate(dir))
-                .unwrap_or_else(|| mount.guest_names[0].clone()),
-            None => self.trees().next().map_or(b"/".to_vec(), |(_, mut names)| names.swap_remove(0)),
+            Some(mount) => {
+                let inside = process_dir.and_then(|dir| mount.translate(dir));
+                Some(inside.unwrap_or_else(|| mount.guest_names[0].clone()))
+            }
+            None => self.trees().next().map(|(_, mut names)| names.swap_remove(0)),
         };
         let Some(dir) = current_dir else { return Ok(base) };
+        let Some(base) = base else {
+            return Err(CurrentDirError::NoFiles { dir: dir.to_owned() });
+        };
         let path = if dir.is_absolute() || dir.has_root() {
-            self.overlay.as_ref().and_then(|m| m.translate(dir)).unwrap_or_else(|| sys::guest_path(dir))
+            self.overlay
+                .as_ref()
+                .and_then(|m| m.translate(dir))
+                .unwrap_or_else(|| sys::guest_path(dir))
         } else {
             join(&base, &sys::guest_path(dir))
         };
         self.check_dir(dir, &path)?;
-        Ok(path)
+        Ok(Some(path))
     }
 
     /// Whether the guest's path `path`, which was given as `dir`, is a directory that a mount shows.

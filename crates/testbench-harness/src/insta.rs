@@ -17,9 +17,8 @@ use crate::{Report, Run, Session, bench};
 
 /// Asserts that a session changed what the snapshot says.
 ///
-/// Takes a [`Session`](crate::Session), a [`Report`](crate::Report) or a
-/// [`Diff`](testbench_overlay::Diff), and the arguments of [`insta::assert_snapshot!`] around it: a
-/// name before it, or an inline snapshot after it.
+/// Takes a `Session`, a `Report` or a `Diff`, and the arguments of [`insta::assert_snapshot!`] around
+/// it: a name before it, or an inline snapshot after it.
 ///
 /// ```
 /// use testbench_harness::{Command, Testbench, Toolchain, assert_overlay_snapshot};
@@ -53,7 +52,7 @@ macro_rules! assert_overlay_snapshot {
     };
 }
 
-/// Runs a [`Command`](crate::Command) and asserts how it ended and what it printed.
+/// Runs a `Command` and asserts how it ended and what it printed.
 ///
 /// ```
 /// use testbench_harness::{Command, Testbench, Toolchain, assert_run_snapshot};
@@ -103,7 +102,8 @@ pub trait OverlayChanges {
 impl OverlayChanges for Session {
     #[track_caller]
     fn changes(&self) -> (Diff, Vec<PathBuf>) {
-        let diff = self.diff().unwrap_or_else(|error| panic!("`{}` has no diff: {error}", self.name()));
+        let diff =
+            self.diff().unwrap_or_else(|error| panic!("`{}` has no diff: {error}", self.name()));
         (diff, self.hidden_paths().map(Path::to_owned).collect())
     }
 }
@@ -231,7 +231,8 @@ impl Hidden {
 
 /// Whether `path` stands at `at`, and not as a part of a longer name.
 fn is_path_at(bytes: &[u8], at: usize, path: &[u8]) -> bool {
-    let in_name = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
+    let in_name =
+        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
     bytes[at..].starts_with(path)
         && !in_name(bytes.get(at + path.len()))
         && !(at > 0 && in_name(bytes.get(at - 1)))
@@ -243,7 +244,11 @@ mod tests {
 
     #[test]
     fn paths_are_hidden_where_they_are_whole_names() {
-        let hidden = Hidden { paths: vec![(b"/t/x".to_vec(), "[root]"), (b"/t".to_vec(), "[temp]")] };
-        assert_eq!(hidden.hide("/t/x/a /t/x: /t/xy /t a/t /t/x"), "[root]/a [root]: [temp]/xy [temp] a/t [root]");
+        let hidden =
+            Hidden { paths: vec![(b"/t/x".to_vec(), "[root]"), (b"/t".to_vec(), "[temp]")] };
+        assert_eq!(
+            hidden.hide("/t/x/a /t/x: /t/xy /t a/t /t/x"),
+            "[root]/a [root]: [temp]/xy [temp] a/t [root]"
+        );
     }
 }

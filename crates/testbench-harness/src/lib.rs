@@ -23,6 +23,14 @@
 //!
 //! assert_overlay_snapshot!(session, @r"
 //! A out.txt
+//!
+//! diff --git a/out.txt b/out.txt
+//! new file mode 100644
+//! --- /dev/null
+//! +++ b/out.txt
+//! @@ -0,0 +1,2 @@
+//! +apple
+//! +pear
 //! ");
 //! let report = session.finish()?;
 //! assert_eq!(report.virtual_time, Duration::from_secs(3600)); // and no time has passed
@@ -62,6 +70,10 @@
 //! `command.rs` is the edge, `route.rs` the decision, `spawn.rs` the one `match` on it, and
 //! `testbench.rs` shows what a session is made of.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    reason = "a start that fails has cost far more than moving its error does"
+)]
 
 mod bench;
 #[cfg(feature = "guests")]
@@ -90,6 +102,9 @@ pub use route::{Policy, Refusal, Route, Unmatched};
 pub use session::{FinishError, Session};
 pub use testbench::{BuildError, SessionClock, Testbench, TestbenchBuilder};
 pub use toolchain::{Tool, Toolchain, ToolchainSource};
+
+// What the signatures above are made of, so that a test needs no other crate of ours.
+pub use testbench_wasi::{Exit, Limit, Limits};
 
 #[cfg(feature = "insta")]
 #[doc(hidden)]

@@ -124,6 +124,9 @@ const LISTED_MAX: usize = 12;
 impl fmt::Display for Unmatched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program.display();
+        if self.program.is_empty() {
+            return f.write_str("``: an empty name names no program");
+        }
         match (tool_name(&self.program), &self.toolchain) {
             (_, None) => write!(
                 f,
@@ -257,8 +260,18 @@ mod tests {
         assert_eq!(name_of("/bin/cat"), Some("cat"));
         assert_eq!(name_of("/usr/bin//cat"), Some("cat"));
         for path in [
-            "", "./cat", "../cat", "bin/cat", "/cat", "/usr/cat", "/usr/bin/x/cat", "/usr/bin/",
-            "/usr/bin/cat/", "/usr/bin/..", "/opt/bin/cat", "/usr/bin/../../etc/passwd",
+            "",
+            "./cat",
+            "../cat",
+            "bin/cat",
+            "/cat",
+            "/usr/cat",
+            "/usr/bin/x/cat",
+            "/usr/bin/",
+            "/usr/bin/cat/",
+            "/usr/bin/..",
+            "/opt/bin/cat",
+            "/usr/bin/../../etc/passwd",
         ] {
             assert_eq!(name_of(path), None, "{path}");
         }

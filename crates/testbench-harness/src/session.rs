@@ -164,4 +164,3 @@ fn diff_of(bench: &Bench) -> Result<Diff, OverlayError> {
         None => Ok(Diff::default()),
     }
 }
-

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testbench_clock::Clock;
-use testbench_wasi::{Exit, GuestSpec, Stdin, Stdout};
+use testbench_wasi::{Exit, GuestSpec, StartError, Stdin, Stdout};
 
 use crate::bench::{Bench, Ticket};
 use crate::command::{Collect, Run, Stdio, StdioKind};
@@ -58,16 +58,14 @@ fn guest(
         .files
         .cwd(command.current_dir.as_deref(), process_dir.as_deref())
         .map_err(|source| SpawnError::CurrentDir { program: program(), source })?;
-    let module = tool
-        .module()
-        .map_err(|source| SpawnError::Module { program: program(), source })?;
+    let module =
+        tool.module().map_err(|source| SpawnError::Module { program: program(), source })?;
     let mut spec = GuestSpec::new(module)
         .name(command.program.display().to_string())
         .id(ticket.id)
         .arg0(sys::guest_bytes(command.get_arg0()))
         .args(command.args.iter().map(|arg| sys::guest_bytes(arg)))
-        .envs(env(bench, command, &cwd))
-        .cwd(cwd)
+        .envs(env(bench, command, cwd.as_deref().unwrap_or(b"/")))
         .stdin(stdin(command.stdin.as_ref()))
         .stdout(stdout(command.stdout.as_ref(), collect))
         .stderr(stdout(command.stderr.as_ref(), collect))
@@ -75,12 +73,17 @@ fn guest(
         .random(bench.random(&command.program, ticket))
         .limits(command.limits.clone().unwrap_or_else(|| bench.limits.clone()))
         .cancel(bench.cancel.clone());
+    if let Some(cwd) = cwd {
+        spec = spec.cwd(cwd);
+    }
     for mount in bench.files.mounts() {
         spec = spec.mount(mount);
     }
     let running = bench.run().map_err(Refusal::Ended)?;
-    let finished = testbench_wasi::run(spec)
-        .map_err(|source| SpawnError::Start { program: program(), source })?;
+    let finished = testbench_wasi::run(spec).map_err(|source| match source {
+        StartError::Module(source) => SpawnError::Module { program: program(), source },
+        source => SpawnError::Start { program: program(), source },
+    })?;
     drop(running);
     Ok(Run {
         output: Output {

@@ -192,6 +192,7 @@ impl TestbenchBuilder {
     /// # Errors
     ///
     /// [`BuildError`] when a directory or toolchain cannot be used.
+    #[allow(clippy::disallowed_methods, reason = "`pass_env` asks for the environment by name")]
     pub fn build(self) -> Result<Testbench, BuildError> {
         let clock = self.clock.start();
         let files = open_files(self.overlays, self.passthrough, &clock)?;
@@ -340,9 +341,8 @@ fn open_files(
         for (dir, _) in &shown {
             overlay = overlay.passthrough(dir.clone());
         }
-        let overlay = overlay
-            .build()
-            .map_err(|source| BuildError::Overlay { dir: dir.clone(), source })?;
+        let overlay =
+            overlay.build().map_err(|source| BuildError::Overlay { dir: dir.clone(), source })?;
         let names = files::host_names(&dir).map_err(|source| BuildError::Dir { dir, source })?;
         files.set_overlay(overlay, names, guest_path);
     }

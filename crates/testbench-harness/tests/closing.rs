@@ -90,7 +90,10 @@ fn a_detached_thread_gets_an_error_after_a_drop() {
     Command::new("sleep").arg("5").status().unwrap();
     let tried = detached(session, dir.path().to_owned(), drop);
     let place = format!("{}:{line}", file!());
-    check_closed(&tried, &format!("session `checkout` ended when the guard made at {place} was dropped"));
+    check_closed(
+        &tried,
+        &format!("session `checkout` ended when the guard made at {place} was dropped"),
+    );
     assert_eq!(tree(dir.path()), before);
 }
 
@@ -101,8 +104,7 @@ fn a_thread_with_the_context_is_inside_until_then() {
     let before = tree(dir.path());
     let session = bench(dir.path()).build().unwrap().enter();
     let root = dir.path().to_owned();
-    let thread = thread::spawn(Context::capture().wrap(|| try_all(root)));
-    let tried = testbench_clock::external("joining", || thread.join().unwrap());
+    let tried = testbench_clock::thread::spawn(|| try_all(root)).join().unwrap();
     tried.write.unwrap();
     assert_eq!(tried.read.unwrap(), "real\n");
     assert!(tried.spawn.unwrap().status.success());
@@ -118,7 +120,7 @@ fn a_use_of_the_clock_after_the_end_is_counted() {
     let context = Context::capture();
     let report = session.finish().unwrap();
     assert_eq!(report.leaks.late_clock_uses(), 0);
-    thread::spawn(context.wrap(|| testbench_clock::now())).join().unwrap();
+    thread::spawn(context.wrap(testbench_clock::now)).join().unwrap();
     assert!(report.leaks.late_clock_uses() > 0);
 }
 
@@ -144,7 +146,8 @@ fn a_guest_on_another_thread_is_ended_with_its_session() {
 
 #[test]
 fn sessions_nest_and_unwind() {
-    let (outer_dir, inner_dir) = (dir_with(&[("name", "outer\n")]), dir_with(&[("name", "inner\n")]));
+    let (outer_dir, inner_dir) =
+        (dir_with(&[("name", "outer\n")]), dir_with(&[("name", "inner\n")]));
     let name = || text(&Command::new("cat").arg("name").output().unwrap().stdout).to_owned();
     let outer = bench(outer_dir.path()).build().unwrap().enter();
     assert_eq!(name(), "outer\n");

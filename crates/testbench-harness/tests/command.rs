@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process;
 
 use common::{text, tools_with};
-use testbench_harness::{Command, InputError, SpawnError, Stdio, Testbench, Toolchain, intercept_spawn};
+use testbench_harness::{
+    Command, InputError, SpawnError, Stdio, Testbench, Toolchain, intercept_spawn,
+};
 
 #[test]
 fn getters_and_debug_are_those_of_std() {
@@ -33,7 +35,9 @@ fn getters_and_debug_are_those_of_std() {
 #[test]
 fn without_a_session_it_is_std() {
     let dir = tempfile::tempdir().unwrap();
-    for script in ["echo out; echo err >&2; exit 3", "pwd", "echo $K:$HOME", "cat", "kill -9 $$", "exit 256"] {
+    for script in
+        ["echo out; echo err >&2; exit 3", "pwd", "echo $K:$HOME", "cat", "kill -9 $$", "exit 256"]
+    {
         let mut ours = Command::new("sh");
         ours.args(["-c", script]).env("K", "v").env_remove("HOME").current_dir(dir.path());
         let mut std = process::Command::new("sh");
@@ -45,7 +49,9 @@ fn without_a_session_it_is_std() {
     assert_eq!((ours.kind(), ours.raw_os_error()), (std.kind(), std.raw_os_error()));
     let ours = Command::new("sh").current_dir("/no/such/dir").status().unwrap_err();
     assert_eq!(ours.kind(), ErrorKind::NotFound);
-    assert!(Command::new("sh").arg("a\0b").output().is_err_and(|e| e.kind() == ErrorKind::InvalidInput));
+    assert!(
+        Command::new("sh").arg("a\0b").output().is_err_and(|e| e.kind() == ErrorKind::InvalidInput)
+    );
 }
 
 #[test]
@@ -80,7 +86,10 @@ fn program_names_need_not_be_utf8() {
     std::fs::write(tools.path().join(OsStr::from_bytes(b"t\xff.wasm")), wasm.unwrap()).unwrap();
     let _session = Testbench::builder().toolchain(tools.path()).build().unwrap().enter();
     assert!(Command::new(name).status().unwrap().success());
-    assert_eq!(Command::new(OsStr::from_bytes(b"u\xff")).status().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        Command::new(OsStr::from_bytes(b"u\xff")).status().unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -118,13 +127,14 @@ fn what_cannot_be_passed_on_is_invalid_input() {
     let _session = Testbench::builder().toolchain(Toolchain::builtin()).build().unwrap().enter();
     check();
     let error = Command::new("echo").stdout("x").output().unwrap_err();
-    let Some(SpawnError::Input { source: InputError::BytesAsOutput { .. }, .. }) = SpawnError::of(&error)
+    let Some(SpawnError::Input { source: InputError::BytesAsOutput { .. }, .. }) =
+        SpawnError::of(&error)
     else {
         panic!("{error:?}");
     };
-    insta::assert_snapshot!(error, @"");
-    insta::assert_snapshot!(Command::new("echo").arg("a\0b").output().unwrap_err(), @"");
-    insta::assert_snapshot!(Command::new("echo").env("a=b", "c").output().unwrap_err(), @"");
+    insta::assert_snapshot!(error, @"`echo` was not started: its stdout is set to bytes, which only stdin can be");
+    insta::assert_snapshot!(Command::new("echo").arg("a\0b").output().unwrap_err(), @"`echo` could not be started: argument 1 of `echo` contains a NUL byte");
+    insta::assert_snapshot!(Command::new("echo").env("a=b", "c").output().unwrap_err(), @r#"`echo` could not be started: environment variable "a=b" of `echo` has a `=` in its name"#);
 }
 
 #[test]

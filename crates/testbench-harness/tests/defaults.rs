@@ -1,5 +1,6 @@
 //! The table of defaults, a test for each row: in a session, and without one.
 #![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "tests compare with the real environment")]
 mod common;
 
 use std::ffi::OsStr;
@@ -59,7 +60,10 @@ fn the_environment_is_empty_but_for_what_is_asked_for() {
     assert!(std::env::var_os("PATH").is_some(), "the test wants something to hide");
     let session = tools().build().unwrap().enter();
     assert_eq!(stdout(&mut Command::new("env")), "PWD=/\nTZ=UTC\n");
-    assert_eq!(stdout(Command::new("env").env("B", "2").env("A", "1")), "A=1\nB=2\nPWD=/\nTZ=UTC\n");
+    assert_eq!(
+        stdout(Command::new("env").env("B", "2").env("A", "1")),
+        "A=1\nB=2\nPWD=/\nTZ=UTC\n"
+    );
     assert_eq!(stdout(Command::new("env").env_remove("TZ")), "PWD=/\n");
     assert_eq!(stdout(Command::new("env").env("TZ", "CET").env("PWD", "/x")), "PWD=/x\nTZ=CET\n");
     assert_eq!(stdout(Command::new("env").env_clear().env("A", "1").env_remove("PWD")), "A=1\n");
@@ -87,7 +91,10 @@ fn stdin_is_empty_for_output_and_status_alike() {
     assert!(Command::new("tee").arg("got").status().unwrap().success());
     assert_eq!(stdout(Command::new("wc").args(["-c", "got"])).trim(), "0 got");
     assert_eq!(stdout(Command::new("cat").stdin(testbench_harness::Stdio::piped())), "");
-    assert_eq!(stdout(Command::new("cat").stdin(b"\xffbytes".map(|b| b & 0x7f).to_vec())), "\u{7f}bytes");
+    assert_eq!(
+        stdout(Command::new("cat").stdin(b"\xffbytes".map(|b| b & 0x7f).to_vec())),
+        "\u{7f}bytes"
+    );
 }
 
 #[test]

@@ -121,7 +121,115 @@ fn every_operation_is_refused_on_every_way_out() {
     assert_eq!(fs::read_to_string(fort.outside().join("secret")).unwrap(), "secret\n");
     assert!(session.finish().unwrap().diff.is_empty());
     assert_eq!(tree(&fort.root()), before);
-    insta::assert_snapshot!(answers, @"");
+    insta::assert_snapshot!(answers, @r"
+    open ../outside/secret: ENOTCAPABLE
+    open dir/../../outside/secret: ENOTCAPABLE
+    open dir-out/secret: ENOTCAPABLE
+    open dir/up/secret: ENOTCAPABLE
+    open dir/../dir/up/secret: ENOTCAPABLE
+    open /outside/secret: ENOTCAPABLE
+    read ../outside/secret: ENOTCAPABLE
+    read dir/../../outside/secret: ENOTCAPABLE
+    read dir-out/secret: ENOTCAPABLE
+    read dir/up/secret: ENOTCAPABLE
+    read dir/../dir/up/secret: ENOTCAPABLE
+    read /outside/secret: ENOTCAPABLE
+    list ../outside/empty: ENOTCAPABLE
+    list dir/../../outside/empty: ENOTCAPABLE
+    list dir-out/empty: ENOTCAPABLE
+    list dir/up/empty: ENOTCAPABLE
+    list dir/../dir/up/empty: ENOTCAPABLE
+    list /outside/empty: ENOTCAPABLE
+    write ../outside/secret: ENOTCAPABLE
+    write dir/../../outside/secret: ENOTCAPABLE
+    write dir-out/secret: ENOTCAPABLE
+    write dir/up/secret: ENOTCAPABLE
+    write dir/../dir/up/secret: ENOTCAPABLE
+    write /outside/secret: ENOTCAPABLE
+    create ../outside/new: ENOTCAPABLE
+    create dir/../../outside/new: ENOTCAPABLE
+    create dir-out/new: ENOTCAPABLE
+    create dir/up/new: ENOTCAPABLE
+    create dir/../dir/up/new: ENOTCAPABLE
+    create /outside/new: ENOTCAPABLE
+    mkdir ../outside/new: ENOTCAPABLE
+    mkdir dir/../../outside/new: ENOTCAPABLE
+    mkdir dir-out/new: ENOTCAPABLE
+    mkdir dir/up/new: ENOTCAPABLE
+    mkdir dir/../dir/up/new: ENOTCAPABLE
+    mkdir /outside/new: ENOTCAPABLE
+    rmdir ../outside/empty: ENOTCAPABLE
+    rmdir dir/../../outside/empty: ENOTCAPABLE
+    rmdir dir-out/empty: ENOTCAPABLE
+    rmdir dir/up/empty: ENOTCAPABLE
+    rmdir dir/../dir/up/empty: ENOTCAPABLE
+    rmdir /outside/empty: ENOTCAPABLE
+    unlink ../outside/secret: ENOTCAPABLE
+    unlink dir/../../outside/secret: ENOTCAPABLE
+    unlink dir-out/secret: ENOTCAPABLE
+    unlink dir/up/secret: ENOTCAPABLE
+    unlink dir/../dir/up/secret: ENOTCAPABLE
+    unlink /outside/secret: ENOTCAPABLE
+    stat ../outside/secret: ENOTCAPABLE
+    stat dir/../../outside/secret: ENOTCAPABLE
+    stat dir-out/secret: ENOTCAPABLE
+    stat dir/up/secret: ENOTCAPABLE
+    stat dir/../dir/up/secret: ENOTCAPABLE
+    stat /outside/secret: ENOTCAPABLE
+    readlink ../outside/secret: ENOTCAPABLE
+    readlink dir/../../outside/secret: ENOTCAPABLE
+    readlink dir-out/secret: ENOTCAPABLE
+    readlink dir/up/secret: ENOTCAPABLE
+    readlink dir/../dir/up/secret: ENOTCAPABLE
+    readlink /outside/secret: ENOTCAPABLE
+    touch ../outside/secret: ENOTCAPABLE
+    touch dir/../../outside/secret: ENOTCAPABLE
+    touch dir-out/secret: ENOTCAPABLE
+    touch dir/up/secret: ENOTCAPABLE
+    touch dir/../dir/up/secret: ENOTCAPABLE
+    touch /outside/secret: ENOTCAPABLE
+    open link-out: ENOTCAPABLE
+    read link-out: ENOTCAPABLE
+    write link-out: ENOTCAPABLE
+    stat link-out: ENOTCAPABLE
+    touch link-out: ENOTCAPABLE
+    create link-new: EEXIST
+    open ..: ENOTCAPABLE
+    open dir/../..: ENOTCAPABLE
+    open /: ENOTCAPABLE
+    open dir-out: ENOTCAPABLE
+    open dir/up/: ENOTCAPABLE
+    rename file ../outside/new: ENOTCAPABLE
+    rename file dir/../../outside/new: ENOTCAPABLE
+    rename file dir-out/new: ENOTCAPABLE
+    rename file dir/up/new: ENOTCAPABLE
+    rename file dir/../dir/up/new: ENOTCAPABLE
+    rename file /outside/new: ENOTCAPABLE
+    rename ../outside/secret stolen: ENOTCAPABLE
+    rename dir/../../outside/secret stolen: ENOTCAPABLE
+    rename dir-out/secret stolen: ENOTCAPABLE
+    rename dir/up/secret stolen: ENOTCAPABLE
+    rename dir/../dir/up/secret stolen: ENOTCAPABLE
+    rename /outside/secret stolen: ENOTCAPABLE
+    link file ../outside/new: ENOTCAPABLE
+    link file dir/../../outside/new: ENOTCAPABLE
+    link file dir-out/new: ENOTCAPABLE
+    link file dir/up/new: ENOTCAPABLE
+    link file dir/../dir/up/new: ENOTCAPABLE
+    link file /outside/new: ENOTCAPABLE
+    link ../outside/secret stolen: ENOTCAPABLE
+    link dir/../../outside/secret stolen: ENOTCAPABLE
+    link dir-out/secret stolen: ENOTCAPABLE
+    link dir/up/secret stolen: ENOTCAPABLE
+    link dir/../dir/up/secret stolen: ENOTCAPABLE
+    link /outside/secret stolen: ENOTCAPABLE
+    symlink target ../outside/new: ENOTCAPABLE
+    symlink target dir/../../outside/new: ENOTCAPABLE
+    symlink target dir-out/new: ENOTCAPABLE
+    symlink target dir/up/new: ENOTCAPABLE
+    symlink target dir/../dir/up/new: ENOTCAPABLE
+    symlink target /outside/new: ENOTCAPABLE
+    ");
 }
 
 /// The controls: each operation of the test above succeeds on a path that stays inside.
@@ -147,7 +255,7 @@ fn every_operation_succeeds_inside() {
         &["touch", "dir/file"],
         &["rename", "file", "dir/renamed"],
         &["link", "dir/file", "dir/linked"],
-        &["symlink", "/anywhere/at/all", "dir/new-link"],
+        &["symlink", "file", "dir/new-link"],
         &["unlink", "link-out"],
         &["rename", "dir-out", "dir-out-2"],
     ] {
@@ -155,7 +263,29 @@ fn every_operation_succeeds_inside() {
     }
     assert_eq!(fort.sentinel(), sentinel);
     assert_eq!(tree(&fort.root()), before);
-    insta::assert_snapshot!(answers, @"");
+    insta::assert_snapshot!(answers, @r"
+    open dir/../file: OK
+    read dir/file gave: inside
+    read dir/file: OK
+    read link-in gave: inside
+    read link-in: OK
+    list dir/../dir: OK
+    write link-in: OK
+    create dir/new: OK
+    mkdir dir/../made: OK
+    rmdir dir/empty: OK
+    unlink dir/new: OK
+    stat link-in: OK
+    stat link-out: OK
+    readlink link-out gave: /outside/secret
+    readlink link-out: OK
+    touch dir/file: OK
+    rename file dir/renamed: OK
+    link dir/file dir/linked: OK
+    symlink file dir/new-link: OK
+    unlink link-out: OK
+    rename dir-out dir-out-2: OK
+    ");
 }
 
 /// The same through the C library of ordinary tools, which chooses the directory itself.

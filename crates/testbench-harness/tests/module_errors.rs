@@ -14,7 +14,8 @@ const UNKNOWN_IMPORT: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_wriet" (func (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
     (func (export "_start")))"#;
-const OTHER_HOST: &str = r#"(module (import "env" "emscripten_memcpy" (func)) (func (export "_start")))"#;
+const OTHER_HOST: &str =
+    r#"(module (import "env" "emscripten_memcpy" (func)) (func (export "_start")))"#;
 const NO_START: &str = r#"(module (func (export "add")) (func (export "sub")))"#;
 const SOUND: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
 
@@ -31,7 +32,6 @@ fn session() -> (TempDir, Session) {
     fs::write(tools.path().join("torn.wasm"), torn).unwrap();
     fs::write(tools.path().join("text.wasm"), "#!/bin/sh\necho hi\n").unwrap();
     fs::write(tools.path().join("empty.wasm"), "").unwrap();
-    fs::create_dir(tools.path().join("folder.wasm")).unwrap();
     let session = Testbench::builder().toolchain(tools.path()).build().unwrap().enter();
     (tools, session)
 }
@@ -55,37 +55,37 @@ macro_rules! check {
 
 #[test]
 fn a_missing_program() {
-    check!("soundd", SpawnError::Refused(Refusal::NotFound(_)), @"");
+    check!("soundd", SpawnError::Refused(Refusal::NotFound(_)), @r#"NotFound: `soundd`: no `soundd.wasm` in tools/ (has: empty, emscripten, library, misspelt, sound, text, torn; nearest: sound). This session starts no native programs; allow it with `.policy("soundd", Policy::Native)`."#);
 }
 
 #[test]
 fn a_corrupt_module() {
-    check!("torn", SpawnError::Module { source: ModuleError::Corrupt { .. }, .. }, @"");
+    check!("torn", SpawnError::Module { source: ModuleError::Corrupt { .. }, .. }, @"InvalidData: `torn` cannot be run: `torn` is damaged: unexpected end-of-file (at byte 47); copy it again, or rebuild it with its compiler");
 }
 
 #[test]
 fn a_text_file() {
-    check!("text", SpawnError::Module { source: ModuleError::NotWasm { .. }, .. }, @"");
+    check!("text", SpawnError::Module { source: ModuleError::NotWasm { .. }, .. }, @r##"InvalidData: `text` cannot be run: `text` is not a WebAssembly module: it is text that starts with "#!/bin/sh""##);
 }
 
 #[test]
 fn an_empty_file() {
-    check!("empty", SpawnError::Module { source: ModuleError::NotWasm { .. }, .. }, @"");
+    check!("empty", SpawnError::Module { source: ModuleError::NotWasm { .. }, .. }, @"InvalidData: `empty` cannot be run: `empty` is not a WebAssembly module: it is empty");
 }
 
 #[test]
 fn an_unknown_import() {
-    check!("misspelt", SpawnError::Module { source: ModuleError::UnknownImport { .. }, .. }, @"");
+    check!("misspelt", SpawnError::Module { source: ModuleError::UnknownImport { .. }, .. }, @"InvalidData: `misspelt` cannot be run: `misspelt` imports `wasi_snapshot_preview1::fd_wriet`, which nothing provides; the nearest name is `fd_write`");
 }
 
 #[test]
 fn a_module_for_another_host() {
-    check!("emscripten", SpawnError::Module { source: ModuleError::UnknownImport { .. }, .. }, @"");
+    check!("emscripten", SpawnError::Module { source: ModuleError::UnknownImport { .. }, .. }, @"InvalidData: `emscripten` cannot be run: `emscripten` imports `env::emscripten_memcpy`, which nothing provides; a guest may import from `wasi_snapshot_preview1`, `wasi_unstable`, so this one was built for another host");
 }
 
 #[test]
 fn a_module_without_start() {
-    check!("library", SpawnError::Module { source: ModuleError::NoStart { .. }, .. }, @"");
+    check!("library", SpawnError::Module { source: ModuleError::NoStart { .. }, .. }, @"InvalidData: `library` cannot be run: `library` is not a program: it has no `_start` function (it exports `add`, `sub`); link it as a command, not as a library or reactor");
 }
 
 /// The control: the same toolchain runs what is sound.
@@ -103,7 +103,7 @@ fn the_error_says_what_the_toolchain_has() {
         panic!("{error:?}");
     };
     let Unmatched { has, nearest, .. } = &**unmatched;
-    assert_eq!(has, &["emscripten", "empty", "library", "misspelt", "sound", "text", "torn"]);
+    assert_eq!(has, &["empty", "emscripten", "library", "misspelt", "sound", "text", "torn"]);
     assert_eq!(nearest.as_deref(), Some(OsStr::new("sound")));
     assert_eq!(SpawnError::of(&error).unwrap().shell_status(), 127);
 }

@@ -35,7 +35,10 @@ fn a_native_program_has_the_sessions_variables_over_the_processs() {
 #[test]
 fn its_stdin_is_empty_and_its_status_its_own() {
     let _session = session();
-    assert_eq!(Command::new("sh").args(["-c", "read x || exit 5"]).status().unwrap().code(), Some(5));
+    assert_eq!(
+        Command::new("sh").args(["-c", "read x || exit 5"]).status().unwrap().code(),
+        Some(5)
+    );
     let output = Command::new("sh").args(["-c", "cat; exit 9"]).stdin("in\n").output().unwrap();
     assert_eq!((text(&output.stdout), output.status.code()), ("in\n", Some(9)));
 }
@@ -61,5 +64,5 @@ fn a_program_that_the_host_lacks_is_an_error_with_its_source() {
     let error = Command::new("no-such-program").output().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(matches!(SpawnError::of(&error), Some(SpawnError::Native { .. })), "{error:?}");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"`no-such-program` could not be started as a native program: No such file or directory (os error 2)");
 }

@@ -80,10 +80,36 @@ fn status_inherits_or_discards_the_output() {
 #[test]
 fn a_run_is_shown_with_its_exit_time_and_output() {
     let _session = session();
-    assert_run_snapshot!(Command::new("sort").stdin("b\na\n"), @"");
-    assert_run_snapshot!(Command::new("sleep").arg("1.5"), @"");
-    assert_run_snapshot!(Command::new("cat").arg("missing"), @"");
-    assert_run_snapshot!(Command::new("cat").stdin(b"\xff\xfe"), @"");
-    assert_run_snapshot!(Command::new("trap").arg("divide"), @"");
-    assert_run_snapshot!(Command::new("missing"), @"");
+    assert_run_snapshot!(Command::new("sort").stdin("b\na\n"), @r"
+    exit: 0
+    ----- stdout -----
+    a
+    b
+    ");
+    assert_run_snapshot!(Command::new("sleep").arg("1.5"), @r"
+    exit: 0
+    virtual time: 1.5s
+    ");
+    assert_run_snapshot!(Command::new("cat").arg("missing"), @r"
+    exit: 1
+    ----- stderr -----
+    cat: missing: Capabilities insufficient
+    ");
+    assert_run_snapshot!(Command::new("cat").stdin(b"\xff\xfe"), @r"
+    exit: 0
+    ----- stdout -----
+    (2 bytes, sha256 b3d510ef04275ca8e698e5b3cbb0ece3949ef9252f0cdc839e9ee347409a2209)
+    ");
+    assert_run_snapshot!(Command::new("trap").arg("divide"), @r"
+    exit: trap: integer division by zero
+        at divide_by_zero
+        at main
+        at __main_void
+        at __original_main
+        at _start
+        at _start.command_export
+    ----- stdout -----
+    trap: about to: divide
+    ");
+    assert_run_snapshot!(Command::new("missing"), @r#"not started (NotFound): `missing`: no `missing.wasm` in the built-in tools (has: build, cat, cp, date, echo, env, escape, exit42, fingerprint, grep, head, hog and 17 more). This session starts no native programs; allow it with `.policy("missing", Policy::Native)`."#);
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use testbench_clock::Clock;
 
-use crate::inode::{Ino, Inode, Origin, Stamp, State};
+use crate::checkpoint::Family;
+use crate::inode::{Ino, Origin, Stamp, State};
 use crate::lookup::Tx;
 use crate::lower::{self, Lower, View};
 use crate::name::RelPath;
@@ -16,7 +17,8 @@ use crate::{Errno, HostDir, Stat};
 /// What an overlay and its handles share.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) lower: Lower,
+    pub(crate) lower: Arc<Lower>,
+    pub(crate) family: Arc<Family>,
     pub(crate) view: View,
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
@@ -108,17 +110,31 @@ impl Core {
         state: State,
     ) -> Core {
         let live = Mutex::new(Live { state, opens: BTreeMap::new() });
-        Core { lower, view, config, clock, live, lower_changes: Mutex::default() }
+        let (lower, family) = (Arc::new(lower), Arc::new(Family));
+        Core { lower, family, view, config, clock, live, lower_changes: Mutex::default() }
+    }
+
+    /// The same in everything but the state and who is open on it.
+    pub(crate) fn fork(&self, state: State) -> Core {
+        Core {
+            lower: self.lower.clone(),
+            family: self.family.clone(),
+            view: self.view,
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            live: Mutex::new(Live { state, opens: BTreeMap::new() }),
+            lower_changes: Mutex::new(self.lower_changes()),
+        }
     }
 
     pub(crate) fn tx(&self) -> Tx<'_> {
-        Tx { core: self, live: self.live.lock().unwrap_or_else(PoisonError::into_inner) }
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        Tx { core: self, live, as_root: self.config.as_root }
     }
 
-    /// Whether the owner's bits allow `wanted` (4 read, 2 write, 1 search).
-    pub(crate) fn may(&self, inode: &Inode, wanted: u32) -> Result<(), Errno> {
-        let allowed = self.config.as_root || (inode.meta.mode >> 6) & wanted == wanted;
-        if allowed { Ok(()) } else { Err(Errno::Acces) }
+    /// One in which permission bits do not bind, for what has already happened elsewhere.
+    pub(crate) fn tx_as_root(&self) -> Tx<'_> {
+        Tx { as_root: true, ..self.tx() }
     }
 
     /// Keeps the change for [`Core::lower_changes`] and answers the error of the operation.

@@ -182,7 +182,10 @@ const KINDS: &[(Errno, io::ErrorKind)] = &[
 
 impl Errno {
     fn portable_kind(self) -> io::ErrorKind {
-        KINDS.iter().find(|(errno, _)| *errno == self).map_or(io::ErrorKind::Other, |(_, kind)| *kind)
+        KINDS
+            .iter()
+            .find(|(errno, _)| *errno == self)
+            .map_or(io::ErrorKind::Other, |(_, kind)| *kind)
     }
 
     fn from_kind(kind: io::ErrorKind) -> Errno {

@@ -22,13 +22,23 @@ pub(crate) struct Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Handle { ino, read, write, .. } = self;
-        f.debug_struct("Handle").field("ino", ino).field("read", read).field("write", write).finish()
+        f.debug_struct("Handle")
+            .field("ino", ino)
+            .field("read", read)
+            .field("write", write)
+            .finish()
     }
 }
 
 impl Handle {
     /// A handle counts as open until it drops.
-    pub(crate) fn new(core: &Arc<Core>, tx: &mut Tx<'_>, ino: Ino, read: bool, write: bool) -> Handle {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        tx: &mut Tx<'_>,
+        ino: Ino,
+        read: bool,
+        write: bool,
+    ) -> Handle {
         *tx.live.opens.entry(ino).or_insert(0) += 1;
         Handle { core: core.clone(), ino, read, write, base: Base::default() }
     }
@@ -49,7 +59,10 @@ impl Handle {
     fn change<R>(
         &self,
         tx: &mut Tx<'_>,
-        change: impl FnOnce(&mut Content, &mut dyn FnMut(&mut [u8], u64) -> Result<(), Errno>) -> Result<R, Errno>,
+        change: impl FnOnce(
+            &mut Content,
+            &mut dyn FnMut(&mut [u8], u64) -> Result<(), Errno>,
+        ) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
         let origin = tx.live.state.inode(self.ino)?.origin.clone();
         let mut base =
@@ -66,7 +79,7 @@ impl Drop for Handle {
         if *count == 0 {
             tx.live.opens.remove(&self.ino);
             if tx.live.state.orphans.contains_key(&self.ino) {
-                tx.forget(self.ino);
+                tx.live.state.forget(self.ino);
             }
         }
     }

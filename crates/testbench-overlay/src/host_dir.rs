@@ -77,8 +77,12 @@ impl HostDir {
 
     fn with(self, change: impl FnOnce(&mut Tree)) -> HostDir {
         let Tree { top, path, read_only, portable } = &*self.tree;
-        let mut tree =
-            Tree { top: top.clone(), path: path.clone(), read_only: *read_only, portable: *portable };
+        let mut tree = Tree {
+            top: top.clone(),
+            path: path.clone(),
+            read_only: *read_only,
+            portable: *portable,
+        };
         change(&mut tree);
         HostDir { tree: Arc::new(tree) }
     }
@@ -527,5 +531,45 @@ fn end(follow: Follow) -> End {
     match follow {
         Follow::Yes => End::Follow,
         Follow::No => End::Keep,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every shape of path, with and without `openat2`.
+    #[test]
+    fn both_ways_of_walking_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("d/e")).unwrap();
+        std::fs::write(at("d/f"), "text").unwrap();
+        std::os::unix::fs::symlink("d/e", at("in")).unwrap();
+        std::os::unix::fs::symlink("../..", at("d/out")).unwrap();
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        let fast = HostDir::open(dir.path()).unwrap();
+        let slow = fast.clone().portable();
+        let (fast_top, slow_top) = (fast.root().unwrap(), slow.root().unwrap());
+        let firsts =
+            ["d", "d/e", "d/f", "in", "in/..", "loop", "d/out", "none", ".", "..", "", "/d"];
+        let lasts = ["", "/", "/.", "/..", "/f", "/e/..//f", "/../d/f", "/none", "/none/x"];
+        let mut seen = std::collections::BTreeSet::new();
+        for path in firsts.iter().flat_map(|a| lasts.map(|b| format!("{a}{b}"))) {
+            let path = GuestPath::new(&path);
+            for follow in [Follow::Yes, Follow::No] {
+                let stat = fast.stat_at(&*fast_top, path, follow);
+                assert_eq!(stat, slow.stat_at(&*slow_top, path, follow), "{path} {follow:?}");
+                seen.insert(stat.map(|stat| stat.kind));
+                let how = OpenHow { follow, ..OpenHow::READ };
+                let ino = |file: Arc<dyn File>| file.stat().map(|stat| stat.ino);
+                let a = fast.open_at(&*fast_top, path, &how).and_then(ino);
+                let b = slow.open_at(&*slow_top, path, &how).and_then(ino);
+                assert_eq!(a, b, "{path} {follow:?}");
+            }
+        }
+        for wanted in [Errno::Noent, Errno::Notdir, Errno::Loop, Errno::NotCapable] {
+            assert!(seen.contains(&Err(wanted)), "{wanted} was never answered");
+        }
     }
 }

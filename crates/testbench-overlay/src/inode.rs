@@ -105,6 +105,19 @@ impl State {
     }
 }
 
+impl State {
+    /// Removes an inode that has neither name nor handle. What it was beneath is remembered.
+    pub(crate) fn forget(&mut self, ino: Ino) {
+        if let Some(origin) = self.inodes.get(&ino).and_then(|inode| inode.origin.clone()) {
+            for path in &origin.paths {
+                self.reads.insert_mut(path.clone(), Observation::Removed(origin.stamp));
+            }
+        }
+        self.inodes.remove_mut(&ino);
+        self.orphans.remove_mut(&ino);
+    }
+}
+
 /// Which file of the lower tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LowerId {

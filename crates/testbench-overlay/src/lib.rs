@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod checkpoint;
 mod content;
 mod core;
 pub mod diff;
@@ -46,6 +47,7 @@ mod inode;
 mod install;
 mod lookup;
 mod lower;
+mod materialize;
 mod memory_dir;
 mod name;
 mod ops;
@@ -57,11 +59,13 @@ mod sys;
 mod vfs;
 
 pub use crate::core::{LowerChange, LowerPolicy};
+pub use checkpoint::Checkpoint;
 pub use diff::Diff;
 pub use errno::Errno;
 pub use host_dir::HostDir;
 pub use install::{active, install, install_with};
 pub use lower::{LowerModes, LowerTimes};
+pub use materialize::{Materialized, capture};
 pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
 pub use overlay::{Overlay, OverlayBuilder, OverlayError};
 pub use path::GuestPath;

@@ -17,6 +17,8 @@ use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChange, LowerPolicy, Stat
 pub(crate) struct Tx<'c> {
     pub(crate) core: &'c Core,
     pub(crate) live: MutexGuard<'c, Live>,
+    /// Permission bits do not bind.
+    pub(crate) as_root: bool,
 }
 
 /// Where a path leads in an overlay.
@@ -27,7 +29,18 @@ impl Tx<'_> {
         self.core.clock.wall()
     }
 
-    pub(crate) fn walk(&mut self, start: Ino, path: GuestPath<'_>, end: End) -> Result<Found, Errno> {
+    /// Whether the owner's bits allow `wanted` (4 read, 2 write, 1 search).
+    pub(crate) fn may(&self, inode: &Inode, wanted: u32) -> Result<(), Errno> {
+        let allowed = self.as_root || (inode.meta.mode >> 6) & wanted == wanted;
+        if allowed { Ok(()) } else { Err(Errno::Acces) }
+    }
+
+    pub(crate) fn walk(
+        &mut self,
+        start: Ino,
+        path: GuestPath<'_>,
+        end: End,
+    ) -> Result<Found, Errno> {
         resolve::walk(self, start, path, end)
     }
 
@@ -124,14 +137,13 @@ impl Tx<'_> {
             self.changed_beneath(&path, LowerChange::MODIFIED)?;
             self.live.state.inodes.remove_mut(&ino);
         }
-        if stat.kind != FileKind::Dir && stat.nlink > 1 {
-            if let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
-                return Ok(Some(ino));
-            }
+        let linked = stat.kind != FileKind::Dir && stat.nlink > 1;
+        if linked && let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
+            return Ok(Some(ino));
         }
         let ino = self.lower_number(&path);
-        let inode = self.from_lower(dir, name, path, stat)?;
-        if stat.nlink > 1 && inode.kind() != FileKind::Dir {
+        let inode = self.inode_for(dir, name, path, stat)?;
+        if linked {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
         }
         self.live.state.inodes.insert_mut(ino, Arc::new(inode));
@@ -172,7 +184,7 @@ impl Tx<'_> {
         Ok(Some(ino))
     }
 
-    fn from_lower(
+    fn inode_for(
         &mut self,
         dir: Ino,
         name: &[u8],
@@ -291,7 +303,7 @@ impl Walk for Tx<'_> {
     type Leaf = Ino;
 
     fn search(&mut self, dir: &Ino) -> Result<(), Errno> {
-        self.core.may(self.live.state.inode(*dir)?, 0o1)
+        self.may(self.live.state.inode(*dir)?, 0o1)
     }
 
     fn step(&mut self, dir: &Ino, name: &[u8]) -> Result<Step<Ino, Ino>, Errno> {

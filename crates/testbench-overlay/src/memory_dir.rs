@@ -93,10 +93,8 @@ impl MemoryDirBuilder {
     pub fn build(self) -> std::result::Result<MemoryDir, MemoryDirError> {
         let clock = self.clock.unwrap_or_else(testbench_clock::current);
         let start = clock.wall();
-        let at = |path: &[u8], errno| MemoryDirError {
-            path: GuestPath::new(path).to_string(),
-            errno,
-        };
+        let at =
+            |path: &[u8], errno| MemoryDirError { path: GuestPath::new(path).to_string(), errno };
         let overlay = Overlay::over(Arc::new(Empty { start }))
             .clock(clock)
             .build()
@@ -133,8 +131,7 @@ fn put(overlay: &Overlay, path: &[u8], item: &Item) -> Result<()> {
         Item::Dir => make_dir(overlay, &*top, path),
         Item::Symlink(target) => overlay.symlink_at(target, &*top, path),
         Item::File(content, mode) => {
-            let how =
-                OpenHow { write: true, create: Create::New, mode: *mode, ..OpenHow::READ };
+            let how = OpenHow { write: true, create: Create::New, mode: *mode, ..OpenHow::READ };
             let file = overlay.open_at(&*top, path, &how)?;
             file.write_at(content, 0).map(|_| ())
         }
@@ -156,12 +153,7 @@ impl Fs for MemoryDir {
         self.overlay.root()
     }
 
-    fn open_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Result<Arc<dyn File>> {
+    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
         self.overlay.open_at(dir, path, how)
     }
 

@@ -16,7 +16,9 @@ pub(crate) struct Name(Arc<[u8]>);
 impl Name {
     /// Checks what a walk has not yet checked: the length.
     pub(crate) fn new(bytes: &[u8]) -> Result<Name, Errno> {
-        debug_assert!(!bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/'));
+        debug_assert!(
+            !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/')
+        );
         if bytes.len() > NAME_BYTES_MAX {
             return Err(Errno::Nametoolong);
         }

@@ -40,9 +40,7 @@ impl Tx<'_> {
         }
         match place.found {
             Step::Missing if !creates => Err(Errno::Noent),
-            Step::Missing => {
-                self.create(&place, Node::File(Content::empty()), how.mode)
-            }
+            Step::Missing => self.create(&place, Node::File(Content::empty()), how.mode),
             _ if how.create == Create::New => Err(Errno::Exist),
             Step::Dir(_) if creates || how.write => Err(Errno::Isdir),
             Step::Dir(ino) => self.allow_open(ino, how).map(|()| ino),
@@ -64,10 +62,10 @@ impl Tx<'_> {
     fn allow_open(&self, ino: Ino, how: &OpenHow) -> Result<(), Errno> {
         let inode = self.live.state.inode(ino)?;
         if how.read {
-            self.core.may(inode, READ)?;
+            self.may(inode, READ)?;
         }
         if how.write {
-            self.core.may(inode, WRITE)?;
+            self.may(inode, WRITE)?;
         }
         Ok(())
     }
@@ -254,12 +252,13 @@ impl Tx<'_> {
         }
         if is_dir && source.dir != target.dir {
             // The entry `..` in it changes.
-            self.core.may(self.live.state.inode(ino)?, WRITE)?;
+            self.may(self.live.state.inode(ino)?, WRITE)?;
         }
-        if let Some(replaced) = replaced {
-            if is_dir && !self.is_empty(replaced)? {
-                return Err(Errno::Notempty);
-            }
+        if is_dir
+            && let Some(replaced) = replaced
+            && !self.is_empty(replaced)?
+        {
+            return Err(Errno::Notempty);
         }
         let (from_name, to_name) = (Name::new(name_of(&source)?)?, Name::new(name_of(&target)?)?);
         self.move_entry((source.dir, from_name), (target.dir, to_name), ino, replaced)
@@ -317,22 +316,9 @@ impl Tx<'_> {
         if self.live.opens.contains_key(&ino) {
             self.live.state.orphans.insert_mut(ino, ());
         } else {
-            self.forget(ino);
+            self.live.state.forget(ino);
         }
         Ok(())
-    }
-
-    /// Removes an inode that has neither name nor handle.
-    pub(crate) fn forget(&mut self, ino: Ino) {
-        let inode = self.live.state.inodes.get(&ino).cloned();
-        if let Some(origin) = inode.and_then(|inode| inode.origin.clone()) {
-            for path in &origin.paths {
-                let removed = Observation::Removed(origin.stamp);
-                self.live.state.reads.insert_mut(path.clone(), removed);
-            }
-        }
-        self.live.state.inodes.remove_mut(&ino);
-        self.live.state.orphans.remove_mut(&ino);
     }
 
     /// Makes a name in a pinned directory show nothing.
@@ -393,7 +379,7 @@ impl Tx<'_> {
         if inode.nlink(dir) == 0 {
             return Err(Errno::Noent);
         }
-        self.core.may(inode, WRITE_AND_SEARCH)
+        self.may(inode, WRITE_AND_SEARCH)
     }
 }
 

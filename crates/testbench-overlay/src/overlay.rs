@@ -10,9 +10,9 @@ use testbench_clock::Clock;
 use crate::core::{Config, Core, LowerChange, LowerPolicy};
 use crate::handle::Handle;
 use crate::inode::{Dir, Ino, Inode, Node, Origin, Stamp, State};
+use crate::lookup::{Tx, path_of};
 use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::name::RelPath;
-use crate::lookup::{Tx, path_of};
 use crate::resolve::{End, Last, Step};
 use crate::{
     Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, SetTimes, Stat, diff::Diff,
@@ -41,6 +41,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Overlay {
     pub(crate) core: Arc<Core>,
+    top: Arc<dyn File>,
 }
 
 impl Overlay {
@@ -80,6 +81,12 @@ impl Overlay {
             (None, Some((_, canonical))) => canonical.as_os_str().as_encoded_bytes(),
             (None, None) => b"/",
         }
+    }
+
+    pub(crate) fn of(core: Core) -> Overlay {
+        let core = Arc::new(core);
+        let top = Arc::new(Handle::new(&core, &mut core.tx(), Ino::ROOT, true, false));
+        Overlay { core, top }
     }
 
     /// What has changed, against what the lower tree held when it was first seen.
@@ -126,8 +133,7 @@ impl Overlay {
 
 impl Fs for Overlay {
     fn root(&self) -> Result<Arc<dyn File>, Errno> {
-        let mut tx = self.core.tx();
-        Ok(self.handle(&mut tx, Ino::ROOT, &OpenHow::READ))
+        Ok(self.top.clone())
     }
 
     fn open_at(
@@ -325,10 +331,10 @@ impl OverlayBuilder {
     /// [`OverlayError::Root`] if it cannot be opened or is not a directory;
     /// [`OverlayError::Mount`] if the guest path is not absolute.
     pub fn build(self) -> Result<Arc<Overlay>, OverlayError> {
-        if let Some(at) = &self.mounted_at {
-            if !GuestPath::new(at).is_absolute() || at.contains(&0) {
-                return Err(OverlayError::Mount { path: GuestPath::new(at).to_string() });
-            }
+        if let Some(at) = &self.mounted_at
+            && (!GuestPath::new(at).is_absolute() || at.contains(&0))
+        {
+            return Err(OverlayError::Mount { path: GuestPath::new(at).to_string() });
         }
         let (fs, host_root) = match self.below {
             Below::Dir(root) => open_host(&root)?,
@@ -353,7 +359,7 @@ impl OverlayBuilder {
             return Err(refused(Errno::Notdir));
         }
         let state = State::new(top(&view, &stat));
-        Ok(Arc::new(Overlay { core: Arc::new(Core::new(lower, view, config, clock, state)) }))
+        Ok(Arc::new(Overlay::of(Core::new(lower, view, config, clock, state))))
     }
 }
 
@@ -375,6 +381,9 @@ pub enum OverlayError {
         /// As it was given.
         path: String,
     },
+    /// A saved state belongs to another overlay.
+    #[error("the checkpoint is that of another overlay: only an overlay and its forks share them")]
+    Checkpoint,
     /// The lower tree is not what it was.
     #[error(
         "{}; run again while nothing else writes there, or choose another \
@@ -399,7 +408,7 @@ impl From<OverlayError> for io::Error {
     fn from(error: OverlayError) -> io::Error {
         let kind = match &error {
             OverlayError::Root { source, .. } => source.kind(),
-            OverlayError::Mount { .. } => io::ErrorKind::InvalidInput,
+            OverlayError::Mount { .. } | OverlayError::Checkpoint => io::ErrorKind::InvalidInput,
             OverlayError::LowerChanged { .. } => io::ErrorKind::StaleNetworkFileHandle,
             OverlayError::Read { errno, .. } => io::Error::from(*errno).kind(),
         };
@@ -421,8 +430,7 @@ fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
 
 fn top(view: &View, stat: &Stat) -> Inode {
     let meta = view.meta(stat);
-    let origin =
-        Origin { paths: vec![RelPath::TOP], stamp: Stamp::of(stat), meta, captured: None };
+    let origin = Origin { paths: vec![RelPath::TOP], stamp: Stamp::of(stat), meta, captured: None };
     Inode {
         meta,
         node: Node::Dir(Dir::over(RelPath::TOP)),

@@ -35,12 +35,7 @@ impl<F: Fs> Fs for ReadOnly<F> {
         self.inner.root().map(wrap)
     }
 
-    fn open_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Result<Arc<dyn File>> {
+    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
         let dir = unwrap(dir)?;
         if how.write || how.truncate {
             return Err(Errno::Rofs);

@@ -29,11 +29,7 @@ pub(crate) trait Walk {
     fn search(&mut self, dir: &Self::Dir) -> Result<(), Errno>;
 
     /// What `name` is in `dir`.
-    fn step(
-        &mut self,
-        dir: &Self::Dir,
-        name: &[u8],
-    ) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
+    fn step(&mut self, dir: &Self::Dir, name: &[u8]) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
 
     /// The top directory.
     fn top(&mut self) -> Self::Dir;
@@ -113,10 +109,16 @@ pub(crate) fn walk<W: Walk>(
     if path.is_absolute() {
         return Err(Errno::NotCapable);
     }
-    let mut walker = Walker { tree, trail: vec![start.clone()], todo: Vec::new(), from_top: false, slash: false };
+    let mut walker = Walker {
+        tree,
+        trail: vec![start.clone()],
+        todo: Vec::new(),
+        from_top: false,
+        slash: false,
+    };
     walker.push(path.as_bytes());
     let place = walker.run(end)?;
-    if walker.from_top && !walker.trail.iter().any(|dir| walker.tree.same(dir, &start)) {
+    if walker.from_top && !walker.is_within(&start, &place, end) {
         return Err(Errno::NotCapable);
     }
     Ok(place)
@@ -179,7 +181,12 @@ impl<W: Walk> Walker<'_, W> {
                             last = Last::Dot;
                         }
                         (found, true) => {
-                            return Ok(Place { dir: here, last: Last::Name(part), found, slash: self.slash });
+                            return Ok(Place {
+                                dir: here,
+                                last: Last::Name(part),
+                                found,
+                                slash: self.slash,
+                            });
                         }
                         (Step::Dir(dir), false) => self.trail.push(dir),
                         (Step::Missing, false) => return Err(Errno::Noent),
@@ -190,6 +197,17 @@ impl<W: Walk> Walker<'_, W> {
         }
         let here = self.here().clone();
         Ok(Place { dir: here.clone(), last, found: Step::Dir(here), slash: self.slash })
+    }
+
+    /// Whether a walk that has gone over the top has come back to the boundary. A name beside the
+    /// boundary that stands for the boundary itself may be looked at, not changed.
+    fn is_within(&self, start: &W::Dir, place: &Place<W::Dir, W::Leaf>, end: End) -> bool {
+        let is_start = |dir: &W::Dir| self.tree.same(dir, start);
+        self.trail.iter().any(is_start)
+            || match &place.found {
+                Step::Dir(dir) => matches!(end, End::Follow | End::Keep) && is_start(dir),
+                _ => false,
+            }
     }
 
     fn follows(&self, is_last: bool, end: End) -> bool {

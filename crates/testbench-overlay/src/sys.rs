@@ -65,8 +65,7 @@ pub(crate) fn open_dirs_beneath(dir: &OwnedFd, path: &[u8]) -> Result<OwnedFd, E
         return Err(Errno::Nosys);
     }
     let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let opened = rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve);
     if matches!(opened, Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM)) {
         REFUSED.store(true, Ordering::Relaxed);
@@ -214,7 +213,11 @@ pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64), Errno> 
 }
 
 pub(crate) fn sync(file: &OwnedFd, data_only: bool) -> Result<(), Errno> {
-    if data_only { rustix::fs::fdatasync(file)? } else { rustix::fs::fsync(file)? }
+    if data_only {
+        rustix::fs::fdatasync(file)?
+    } else {
+        rustix::fs::fsync(file)?
+    }
     Ok(())
 }
 
@@ -285,7 +288,10 @@ fn stat_of(stat: &rustix::fs::Stat) -> Stat {
 }
 
 fn timestamps(times: SetTimes) -> Result<Timestamps, Errno> {
-    Ok(Timestamps { last_access: timespec(times.atime)?, last_modification: timespec(times.mtime)? })
+    Ok(Timestamps {
+        last_access: timespec(times.atime)?,
+        last_modification: timespec(times.mtime)?,
+    })
 }
 
 fn timespec(time: Option<SetTime>) -> Result<Timespec, Errno> {

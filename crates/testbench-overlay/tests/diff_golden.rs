@@ -1047,6 +1047,27 @@ fn framing() {
 }
 
 #[test]
+fn insta_takes_it_as_json_too() {
+    let diff = Diff::from_changes([Change::added("a", Side::symlink(*b"b"))]);
+    insta::assert_json_snapshot!(diff, @r#"
+    {
+      "format": "testbench-overlay-diff",
+      "version": 1,
+      "entries": [
+        {
+          "path": "a",
+          "op": "add",
+          "kind": "symlink",
+          "new": {
+            "target": "b"
+          }
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
 fn long_texts_show_sizes_and_hashes() {
     let long = |line: &str| file(line.repeat(100).as_bytes());
     let diff = Diff::from_changes([

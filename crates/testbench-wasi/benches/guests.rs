@@ -54,12 +54,10 @@ fn spawns() -> Vec<Case> {
         r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
             (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const 1))))"#,
     );
-    let traps = module(
-        r#"(module (memory (export "memory") 1) (func (export "_start") (unreachable)))"#,
-    );
-    let two = module(
-        r#"(module (memory (export "memory") 1) (memory 1) (func (export "_start")))"#,
-    );
+    let traps =
+        module(r#"(module (memory (export "memory") 1) (func (export "_start") (unreachable)))"#);
+    let two =
+        module(r#"(module (memory (export "memory") 1) (memory 1) (func (export "_start")))"#);
     let unwatched = Limits { watchdog: None, ..Limits::default() };
     let again = wat::parse_str(r#"(module (func (export "_start")))"#).expect("our own module");
     vec![
@@ -77,9 +75,8 @@ fn spawns() -> Vec<Case> {
 }
 
 fn loops() -> Vec<Case> {
-    let count = looping(
-        "(local.set $n (i32.add (i32.mul (local.get $n) (i32.const 3)) (i32.const 1)))",
-    );
+    let count =
+        looping("(local.set $n (i32.add (i32.mul (local.get $n) (i32.const 3)) (i32.const 1)))");
     let load = looping(
         "(local.set $n (i32.add (local.get $n) (i32.load (i32.and (local.get $n) (i32.const 0xfff0)))))",
     );

@@ -17,10 +17,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use self::disk::Disk;
 use crate::compiled::{Artifact, Compiled};
+use crate::diagnose::{diagnose, has_shared_memory};
 use crate::engine::{self, Engines, Flavour};
 use crate::error::ModuleError;
-use crate::module::{ContentHash, diagnose};
+use crate::module::ContentHash;
 use crate::sys::Identity;
+use crate::threads::with_enough_stack;
 
 /// Where compiled modules are kept.
 ///
@@ -90,7 +92,7 @@ impl CompilationCache {
 
     /// What was compiled in this process and is still kept.
     pub(crate) fn known(&self, hash: ContentHash, flavour: Flavour) -> Option<Arc<Compiled>> {
-        let slot = lock(&self.inner.memory).slots.get(&(hash, flavour))?.1.clone();
+        let slot = lock(&self.inner.memory).present(hash, flavour)?;
         // Who compiles it right now is not waited for here.
         let compiled = slot.try_lock().ok()?.clone();
         compiled
@@ -132,11 +134,9 @@ impl CompilationCache {
         if let Some(compiled) = &*slot {
             return Ok(compiled.clone());
         }
-        let engines = flavour.engines().map_err(|error| ModuleError::Engine {
-            module: name.to_owned(),
-            reason: format!("{error:#}"),
-        })?;
-        let compiled = Arc::new(self.load_or_compile(name, bytes, hash, flavour, engines)?);
+        let made = with_enough_stack(|| self.load_or_compile(name, bytes, hash, flavour));
+        let made = made.map_err(|source| no_engine(name, &source))?;
+        let compiled = Arc::new(made?);
         *slot = Some(compiled.clone());
         Ok(compiled)
     }
@@ -147,8 +147,8 @@ impl CompilationCache {
         bytes: &[u8],
         hash: ContentHash,
         flavour: Flavour,
-        engines: &'static Engines,
     ) -> Result<Compiled, ModuleError> {
+        let engines = flavour.engines().map_err(|error| no_engine(name, error))?;
         let key = disk_key(hash, engines, flavour);
         if let Some(disk) = &self.inner.disk
             && let Some(artifact) = disk.load(&key)
@@ -162,6 +162,9 @@ impl CompilationCache {
         let artifact = span
             .in_scope(|| engines.compiler().precompile_module(bytes))
             .map_err(|error| diagnose(name, bytes, &error))?;
+        if has_shared_memory(bytes) {
+            return Err(ModuleError::Threads { module: name.to_owned() });
+        }
         if let Some(disk) = &self.inner.disk
             && let Some(stored) = disk.store(&key, &artifact)
         {
@@ -194,12 +197,16 @@ impl Memory {
     /// would keep them all.
     const MODULES_MAX: usize = 512;
 
-    fn slot(&mut self, hash: ContentHash, flavour: Flavour) -> Slot {
+    fn present(&mut self, hash: ContentHash, flavour: Flavour) -> Option<Slot> {
+        let (used, slot) = self.slots.get_mut(&(hash, flavour))?;
         self.uses += 1;
-        let now = self.uses;
-        if let Some((used, slot)) = self.slots.get_mut(&(hash, flavour)) {
-            *used = now;
-            return slot.clone();
+        *used = self.uses;
+        Some(slot.clone())
+    }
+
+    fn slot(&mut self, hash: ContentHash, flavour: Flavour) -> Slot {
+        if let Some(slot) = self.present(hash, flavour) {
+            return slot;
         }
         if self.slots.len() >= Memory::MODULES_MAX {
             let oldest = self.slots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
@@ -207,7 +214,8 @@ impl Memory {
             oldest.and_then(|key| self.slots.remove(&key));
         }
         let slot = Slot::default();
-        self.slots.insert((hash, flavour), (now, slot.clone()));
+        self.uses += 1;
+        self.slots.insert((hash, flavour), (self.uses, slot.clone()));
         slot
     }
 }
@@ -220,6 +228,10 @@ fn disk_key(hash: ContentHash, engines: &Engines, flavour: Flavour) -> blake3::H
     key.update(hash.as_bytes());
     key.update(engine::compiler_fingerprint(engines.compiler(), flavour).as_bytes());
     key.finalize()
+}
+
+fn no_engine(name: &str, error: &dyn std::fmt::Display) -> ModuleError {
+    ModuleError::Engine { module: name.to_owned(), reason: format!("{error:#}") }
 }
 
 /// The only place in this crate where the environment is read.

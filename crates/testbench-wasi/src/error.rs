@@ -91,6 +91,15 @@ pub enum ModuleError {
         /// The module's name.
         module: String,
     },
+    /// It has a memory that threads can share, and threads are not served yet.
+    #[error(
+        "`{module}` has a shared memory, as programs with threads have, which is not supported so \
+         far; build it without threads (target `wasm32-wasip1`)"
+    )]
+    Threads {
+        /// The module's name.
+        module: String,
+    },
     /// It imports something that nobody provides.
     #[error("`{module}` imports {unknown}")]
     UnknownImport {
@@ -215,7 +224,10 @@ impl fmt::Display for UnknownImports {
         match &self.hint {
             ImportHint::Nearest(name) => write!(f, "; the nearest name is `{name}`"),
             ImportHint::KnownModules(names) => {
-                write!(f, "; a guest may import from {names}, so this one was built for another host")
+                write!(
+                    f,
+                    "; a guest may import from {names}, so this one was built for another host"
+                )
             }
         }
     }

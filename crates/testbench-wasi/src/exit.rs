@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use testbench_clock::StuckReport;
-use wasmtime::{ThrownException, Trap, WasmBacktrace};
+use wasmtime::{GcHeapOutOfMemory, ThrownException, Trap, WasmBacktrace};
 
 use crate::kernel::Stop;
-use crate::limits::Limit;
+use crate::limits::{Limit, Limits};
 
 /// What is left of a guest that has ended.
 #[derive(Clone, Debug)]
@@ -190,17 +190,24 @@ pub(crate) fn stop_error(stop: Stop) -> wasmtime::Error {
 
 /// What `error`, which came out of a call into a guest, says about its end.
 ///
-/// `stopped` is why the guest was told to end, if it was, and `fuel` the limit that was set.
+/// `stopped` is why the guest was told to end, if it was.
 pub(crate) fn exit_of(
     error: &wasmtime::Error,
     stopped: Option<Stop>,
-    fuel: Option<u64>,
+    limits: &Limits,
 ) -> (Exit, Arc<[Frame]>) {
     let backtrace = frames(error);
     let exit = match (error.downcast_ref::<Stop>(), error.downcast_ref::<Trap>(), stopped) {
-        (Some(stop), _, _) => exit_of_stop(stop.clone()),
+        (Some(Stop::Exit(code)), _, _) => Exit::Code(*code),
+        // The first reason counts: a wait that was ended from outside only knows that it was.
+        (Some(_), _, Some(first)) => exit_of_stop(first),
+        (Some(stop), _, None) => exit_of_stop(stop.clone()),
         (None, Some(Trap::OutOfFuel), _) => {
-            Exit::Limit(Limit::Fuel { units: fuel.unwrap_or_default() })
+            Exit::Limit(Limit::Fuel { units: limits.fuel.unwrap_or_default() })
+        }
+        // `struct.new` and its like cannot answer -1, as `memory.grow` does.
+        _ if error.is::<GcHeapOutOfMemory<()>>() => {
+            Exit::Limit(Limit::Memory { bytes_max: limits.memory_bytes_max })
         }
         // It trapped by itself, be it at the same moment.
         (None, Some(_), _) | (None, None, None) => {
@@ -239,6 +246,11 @@ fn trap_report(error: &wasmtime::Error, backtrace: Arc<[Frame]>) -> TrapReport {
         }
         None => (TrapKind::Other, error.root_cause().to_string()),
     };
+    // A host function that was given a bad address says which and where.
+    let message = match error.downcast_ref::<String>() {
+        Some(detail) => format!("{message}: {detail}"),
+        None => message,
+    };
     TrapReport { kind, message, backtrace }
 }
 
@@ -261,7 +273,9 @@ fn kind_of(trap: Trap) -> TrapKind {
 
 fn describe(kind: TrapKind) -> &'static str {
     match kind {
-        TrapKind::Unreachable => "`unreachable` was executed (an abort, a panic or a failed assertion)",
+        TrapKind::Unreachable => {
+            "`unreachable` was executed (an abort, a panic or a failed assertion)"
+        }
         TrapKind::StackOverflow => "the call stack is exhausted (512 KiB; endless recursion?)",
         TrapKind::MemoryOutOfBounds => "out of bounds memory access",
         TrapKind::TableOutOfBounds => "out of bounds table access",

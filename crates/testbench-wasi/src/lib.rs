@@ -39,6 +39,7 @@
 
 mod cache;
 mod compiled;
+mod diagnose;
 mod engine;
 mod error;
 mod exit;

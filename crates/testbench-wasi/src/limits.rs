@@ -22,7 +22,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The size, in bytes, to which one linear memory may grow: `memory.grow` beyond it answers
-    /// -1. A module that asks for more from the start does not run ([`Limit::Memory`]).
+    /// -1. A module that asks for more from the start does not run, and one whose garbage-collected
+    /// heap would need more ends ([`Limit::Memory`]).
     ///
     /// By default [`Limits::MEMORY_BYTES_MAX`].
     pub memory_bytes_max: u64,
@@ -232,7 +233,10 @@ impl fmt::Display for Limit {
                 write!(f, "a memory larger than {bytes_max} bytes (limit `memory_bytes_max`)")
             }
             Limit::Table { elements_max } => {
-                write!(f, "a table of more than {elements_max} elements (limit `table_elements_max`)")
+                write!(
+                    f,
+                    "a table of more than {elements_max} elements (limit `table_elements_max`)"
+                )
             }
             Limit::Memories { max } => write!(f, "more than {max} memories (limit `memories_max`)"),
             Limit::Tables { max } => write!(f, "more than {max} tables (limit `tables_max`)"),

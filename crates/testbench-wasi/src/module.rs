@@ -6,16 +6,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 use wasmtime::ExternType;
 
 use crate::cache::CompilationCache;
 use crate::compiled::Compiled;
+use crate::diagnose::{explain_imports, show};
 use crate::engine::{self, Flavour};
-use crate::error::{ImportHint, ModuleError, NameList, UnknownImports};
-use crate::kernel::{Process, Thread};
+use crate::error::{ModuleError, NameList};
 use crate::sniff::{Sniffed, sniff};
-use crate::spec::ProcessSpec;
 use crate::sys::Identity;
 
 /// A WebAssembly module that has been compiled. Cloning is cheap.
@@ -235,45 +233,8 @@ impl Module {
     fn check_imports(&self, compiled: &Compiled) -> Result<(), ModuleError> {
         match compiled.linked(compiled.best_place()) {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.explain_imports(compiled, &error)),
+            Err(error) => Err(explain_imports(self.name(), compiled, &error)),
         }
-    }
-
-    /// Why linking failed. Costs more than linking, so it is asked only then.
-    fn explain_imports(&self, compiled: &Compiled, error: &wasmtime::Error) -> ModuleError {
-        let name = self.name().to_owned();
-        let host = compiled.engines().on_demand();
-        let Ok(process) = Process::new(ProcessSpec::hermetic("nobody")) else {
-            return ModuleError::Unsupported { module: name, reason: chain(error) };
-        };
-        // The linker tells names and types to who has a store; nothing runs in this one.
-        let mut store = wasmtime::Store::new(&host.engine, Thread::new(process));
-        let (mut unknown, mut mistyped) = (Vec::new(), None);
-        for import in compiled.any().imports() {
-            let (import_module, import_name) = (import.module(), import.name());
-            let Ok(provided) = host.linker.get(&mut store, import_module, import_name) else {
-                unknown.push((import_module.to_owned(), import_name.to_owned()));
-                continue;
-            };
-            let (wanted, provided) = (show(&import.ty()), show(&provided.ty(&store)));
-            if wanted != provided && mistyped.is_none() {
-                mistyped = Some(ModuleError::ImportType {
-                    module: name.clone(),
-                    import_module: import_module.to_owned(),
-                    import_name: import_name.to_owned(),
-                    wanted,
-                    provided,
-                });
-            }
-        }
-        let Some((first_module, first_name)) = unknown.first() else {
-            let reason = chain(error);
-            return mistyped.unwrap_or(ModuleError::Unsupported { module: name, reason });
-        };
-        let known = host.linker.iter(&mut store).map(|(module, name, _)| (module, name));
-        let hint = hint(first_module, first_name, known);
-        let imports = unknown.iter().map(|(module, name)| format!("{module}::{name}")).collect();
-        ModuleError::UnknownImport { module: name, unknown: UnknownImports { imports, hint } }
     }
 }
 
@@ -386,32 +347,6 @@ fn compile(
     Ok((hash, cache.compile(name, content, hash, Flavour::default())?))
 }
 
-/// What a compiler's error means for the module: damaged, outdated, or too new.
-pub(crate) fn diagnose(name: &str, bytes: &[u8], error: &wasmtime::Error) -> ModuleError {
-    let module = name.to_owned();
-    let Err(all) = validate(bytes, WasmFeatures::all() - WasmFeatures::LEGACY_EXCEPTIONS) else {
-        // Valid with everything on, so it is a proposal that is off here, or a compiler's limit.
-        return ModuleError::Unsupported { module, reason: chain(error) };
-    };
-    if validate(bytes, WasmFeatures::all()).is_ok() {
-        return ModuleError::LegacyExceptions { module };
-    }
-    ModuleError::Corrupt {
-        module,
-        offset: all.offset() as u64,
-        reason: all.message().to_owned(),
-    }
-}
-
-fn validate(bytes: &[u8], features: WasmFeatures) -> Result<(), BinaryReaderError> {
-    Validator::new_with_features(features).validate_all(bytes).map(|_| ())
-}
-
-/// The error and its causes in one line.
-fn chain(error: &wasmtime::Error) -> String {
-    format!("{error:#}")
-}
-
 fn check_size(module: &str, bytes: u64) -> Result<(), ModuleError> {
     if bytes > Module::BYTES_MAX {
         let (module, bytes_max) = (module.to_owned(), Module::BYTES_MAX);
@@ -452,68 +387,5 @@ fn unreadable(path: &Path, source: io::Error) -> ModuleError {
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ModuleError::Missing { path },
         _ => ModuleError::Unreadable { path, source },
-    }
-}
-
-/// The nearest name in the same module, or the modules that there are.
-fn hint<'a>(
-    module: &str,
-    name: &str,
-    known: impl Iterator<Item = (&'a str, &'a str)>,
-) -> ImportHint {
-    let (mut modules, mut names) = (Vec::new(), Vec::new());
-    for (known_module, known_name) in known {
-        modules.push(format!("`{known_module}`"));
-        if known_module == module {
-            names.push(known_name);
-        }
-    }
-    names.sort_unstable();
-    match names.into_iter().min_by_key(|known| edit_distance(name, known)) {
-        Some(nearest) => ImportHint::Nearest(nearest.to_owned()),
-        None => {
-            modules.sort_unstable();
-            modules.dedup();
-            ImportHint::KnownModules(NameList(modules))
-        }
-    }
-}
-
-/// How many bytes must be inserted, removed or replaced to make `b` of `a` (Levenshtein).
-pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
-    /// Longer names are hostile or mangled, and nothing is near to them.
-    const BYTES_MAX: usize = 128;
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() > BYTES_MAX || b.len() > BYTES_MAX {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// A type as the specification writes it, near enough: `a function (i32, i32) -> i32`.
-fn show(ty: &ExternType) -> String {
-    match ty {
-        ExternType::Func(ty) => {
-            let list = |types: Vec<String>| types.join(", ");
-            let params = list(ty.params().map(|ty| ty.to_string()).collect());
-            let results = list(ty.results().map(|ty| ty.to_string()).collect());
-            let results = if results.is_empty() { "()" } else { &results };
-            format!("a function ({params}) -> {results}")
-        }
-        ExternType::Global(ty) => format!("a global of type {}", ty.content()),
-        ExternType::Table(_) => "a table".to_owned(),
-        ExternType::Memory(ty) if ty.is_shared() => "a shared memory".to_owned(),
-        ExternType::Memory(_) => "a memory".to_owned(),
-        ExternType::Tag(_) => "an exception tag".to_owned(),
     }
 }

@@ -1,16 +1,16 @@
 //! From a spec to its end: the life of one guest.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use testbench_clock::{Armed, Clock, Role, Watchdog};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::compiled::Compiled;
-use crate::engine::{Flavour, HOST_STACK_BYTES, Place, WASM_STACK_BYTES};
+use crate::engine::{Flavour, Place};
 use crate::error::StartError;
 use crate::exit::{Exit, Finished, Frame, TrapKind, exit_of};
 use crate::kernel::{Process, Stop, Thread};
@@ -34,23 +34,9 @@ use crate::threads;
 /// When a filesystem, clock or closure in the spec panics while the guest uses it.
 pub fn run(spec: GuestSpec) -> Result<Finished, StartError> {
     let guest = Guest::prepare(spec, |clock, name| clock.lend(name))?;
-    // Where the platform does not tell, a thread of our own is surely large enough.
-    let stack_left = stacker::remaining_stack().unwrap_or(0);
-    if stack_left >= WASM_STACK_BYTES + HOST_STACK_BYTES {
-        return Ok(guest.run());
-    }
     let name = guest.name.clone();
-    let (sender, finished) = mpsc::channel();
-    let job = move || {
-        let finished = catch_unwind(AssertUnwindSafe(|| guest.run()));
-        // Nobody hears it only if the caller's thread is gone, which waits below.
-        let _ = sender.send(finished);
-    };
-    threads::spawn(job).map_err(|source| StartError::Thread { guest: name, source })?;
-    match finished.recv().expect("the job always sends") {
-        Ok(finished) => Ok(finished),
-        Err(panic) => resume_unwind(panic),
-    }
+    let finished = threads::with_enough_stack(|| guest.run());
+    finished.map_err(|source| StartError::Thread { guest: name, source })
 }
 
 /// Runs a guest beside the caller, on a thread of its own and as a participant of its own on the
@@ -109,7 +95,7 @@ impl Guest {
         parts.clock = participant(&*parts.clock, &name);
         let clock = parts.clock.clone();
         let process = Process::new(parts)?;
-        let interrupter = Interrupter::new(process.stopper(), compiled.engines());
+        let interrupter = Interrupter::new(process.stopper(), clock.clone(), compiled.engines());
         let armed = limits.watchdog.map(|after| arm(after, interrupter.clone())).transpose();
         let _watchdog =
             armed.map_err(|source| StartError::Thread { guest: name.clone(), source })?;
@@ -171,7 +157,7 @@ impl Guest {
             Err(error) if error.is::<PoolConcurrencyLimitError>() => return Err(PoolIsFull),
             Err(error) => error,
         };
-        Ok(exit_of(&error, self.process.stopper().stopped(), self.limits.fuel))
+        Ok(exit_of(&error, self.process.stopper().stopped(), &self.limits))
     }
 
     fn call(&self, place: Place) -> wasmtime::Result<()> {
@@ -201,9 +187,11 @@ impl Guest {
 
     /// The limit, if any, that the module exceeds before it has run.
     fn exceeded_from_the_start(&self) -> Option<Limit> {
+        /// Other page sizes are a proposal that is off.
+        const PAGE_BYTES: u64 = 65_536;
         let limits = &self.limits;
         let wants = self.compiled.any().resources_required();
-        let memory_bytes = wants.max_initial_memory_size.unwrap_or(0);
+        let memory_bytes = wants.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE_BYTES);
         let table_elements = wants.max_initial_table_size.unwrap_or(0);
         if memory_bytes > limits.memory_bytes_max {
             Some(Limit::Memory { bytes_max: limits.memory_bytes_max })

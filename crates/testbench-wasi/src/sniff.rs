@@ -71,8 +71,8 @@ fn looks_like(bytes: &[u8]) -> LooksLike {
     ];
     if let Some((_, kind)) = KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         // The one that is most often met: what this library itself or wasmtime compiled.
-        let compiled = bytes.starts_with(b"\x7fELF")
-            && wasmtime::Engine::detect_precompiled(bytes).is_some();
+        let compiled =
+            bytes.starts_with(b"\x7fELF") && wasmtime::Engine::detect_precompiled(bytes).is_some();
         return LooksLike::Known(if compiled {
             "a module compiled by wasmtime for one machine (.cwasm); give the .wasm file"
         } else {

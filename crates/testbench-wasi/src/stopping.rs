@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use testbench_clock::{Armed, Watchdog};
+use testbench_clock::{Armed, Clock, Watchdog};
 
 use crate::engine::Engines;
 use crate::kernel::{Stop, Stopper};
@@ -106,6 +106,8 @@ impl fmt::Debug for Cancel {
 #[derive(Clone)]
 pub(crate) struct Interrupter {
     stopper: Stopper,
+    /// The guest's own participant.
+    clock: Arc<dyn Clock>,
     bell: Arc<Bell>,
 }
 
@@ -127,17 +129,21 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Interrupter {
-    pub(crate) fn new(stopper: Stopper, engines: &'static Engines) -> Self {
+    pub(crate) fn new(stopper: Stopper, clock: Arc<dyn Clock>, engines: &'static Engines) -> Self {
         let guest_ended = AtomicBool::new(false);
         Interrupter {
             stopper,
+            clock,
             bell: Arc::new(Bell { engines, guest_ended, again: Mutex::default() }),
         }
     }
 
     /// Ends the guest as soon as it can be reached. The first reason stays.
     pub(crate) fn interrupt(&self, stop: Stop) {
+        let why = stop.to_string();
         self.stopper.stop(stop);
+        // It may also wait for its turn to begin, where no signal reaches it.
+        self.clock.cancel(&why);
         self.bell.clone().ring(FIRST_PAUSE);
     }
 

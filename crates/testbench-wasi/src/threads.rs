@@ -1,10 +1,11 @@
-//! Threads for guests that run beside their caller.
+//! Threads for guests that run beside their caller, or for whose caller's stack they are too large.
 //!
 //! There are as many as guests need at once: a guest that waits keeps its thread, so any bound
 //! would let waiting guests hold up the very guest that they wait for. Threads that are free are
 //! kept for the next guest.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,11 +19,29 @@ const IDLE_MAX: usize = 32;
 /// functions in builds that are not optimised.
 const STACK_BYTES: usize = 2 * (WASM_STACK_BYTES + HOST_STACK_BYTES);
 
+/// Calls `f` on this thread if the stack has room for a guest or a compilation, else on another
+/// while this one waits.
+///
+/// # Errors
+///
+/// When a thread is needed and the system gives none.
+pub(crate) fn with_enough_stack<R: Send>(f: impl FnOnce() -> R + Send) -> io::Result<R> {
+    // Where the platform does not tell, a thread of our own is surely large enough.
+    let left = stacker::remaining_stack().unwrap_or(0);
+    if left >= WASM_STACK_BYTES + HOST_STACK_BYTES {
+        return Ok(f());
+    }
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, f)?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
 
-/// Runs `job` on a thread of ours. It must not panic.
+/// Runs `job` on a thread of ours and does not wait for it. It must not panic.
 ///
 /// # Errors
 ///

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use testbench_clock::{Guard, Lifetime, Lookup, Scope};
 
 use crate::cache::CompilationCache;
+use crate::diagnose::edit_distance;
 use crate::error::ModuleError;
-use crate::module::{Bytes, Module, edit_distance};
+use crate::module::{Bytes, Module};
 
 /// The programs that a spawn may find. Cloning is cheap.
 ///
@@ -150,8 +151,9 @@ impl Toolchain {
     /// When the directory cannot be listed any more.
     pub fn names(&self) -> Result<Vec<OsString>, ToolchainError> {
         match &self.inner.source {
-            Source::Dir(dir) => list(dir)
-                .map_err(|source| ToolchainError::Unreadable { dir: dir.clone(), source }),
+            Source::Dir(dir) => {
+                list(dir).map_err(|source| ToolchainError::Unreadable { dir: dir.clone(), source })
+            }
             Source::Modules { modules, .. } => Ok(modules.keys().cloned().collect()),
         }
     }

@@ -42,7 +42,9 @@ impl Mode {
 #[test]
 fn every_module_passes_in_both_modes() {
     let Some(suite) = std::env::var_os("WASI_TESTSUITE").map(PathBuf::from) else {
-        eprintln!("SKIPPED: set WASI_TESTSUITE to a checkout of wasi-testsuite (prod/testsuite-base)");
+        eprintln!(
+            "SKIPPED: set WASI_TESTSUITE to a checkout of wasi-testsuite (prod/testsuite-base)"
+        );
         return;
     };
     let cases = cases(&suite);
@@ -107,7 +109,8 @@ fn cases(suite: &Path) -> Vec<Case> {
             continue;
         }
         let language = language.file_name().expect("listed").to_string_lossy().into_owned();
-        for wasm in sorted(&dir).into_iter().filter(|p| p.extension().is_some_and(|e| e == "wasm")) {
+        for wasm in sorted(&dir).into_iter().filter(|p| p.extension().is_some_and(|e| e == "wasm"))
+        {
             cases.push(Case::read(&language, wasm));
         }
     }
@@ -147,9 +150,8 @@ impl Case {
 
     fn run(&self, mode: Mode) -> Result<(), String> {
         let module = Module::from_file(&self.wasm).map_err(|e| e.to_string())?;
-        let mut spec = GuestSpec::new(module)
-            .args(self.args.iter().cloned())
-            .envs(self.env.iter().cloned());
+        let mut spec =
+            GuestSpec::new(module).args(self.args.iter().cloned()).envs(self.env.iter().cloned());
         let dir = tempfile::tempdir().expect("a temporary directory");
         if let Some(root) = &self.root {
             copy_dir(root, dir.path());
@@ -164,9 +166,14 @@ impl Case {
         let stdout = String::from_utf8_lossy(&finished.stdout);
         let stderr = String::from_utf8_lossy(&finished.stderr);
         if finished.exit.code() != Some(self.exit_code) {
-            return Err(format!("{}; wanted code {}\n{stdout}{stderr}", finished.exit, self.exit_code));
+            return Err(format!(
+                "{}; wanted code {}\n{stdout}{stderr}",
+                finished.exit, self.exit_code
+            ));
         }
-        for (name, wanted, got) in [("stdout", &self.stdout, stdout), ("stderr", &self.stderr, stderr)] {
+        for (name, wanted, got) in
+            [("stdout", &self.stdout, stdout), ("stderr", &self.stderr, stderr)]
+        {
             if wanted.as_ref().is_some_and(|wanted| *wanted != got) {
                 return Err(format!("{name} is {got:?}; wanted {wanted:?}"));
             }

@@ -175,8 +175,8 @@ fn contents(root: &Path) -> Contents {
                 ('f', fs::read(entry.path()).expect("a file"))
             };
             let path = entry.path().strip_prefix(root).expect("inside").to_owned();
-            let modified = entry.metadata().and_then(|m| Ok(m.modified()?));
-            (path, (kind, bytes, modified.unwrap_or(SystemTime::UNIX_EPOCH)))
+            let modified = entry.metadata().expect("metadata").modified().expect("a time");
+            (path, (kind, bytes, modified))
         })
         .collect()
 }
@@ -197,12 +197,13 @@ fn differing_paths(left: &Path, right: &Path) -> Vec<String> {
     paths
 }
 
-/// The paths of a diff's summary, which are the lines up to the first empty one: `A dir/`, `R a -> b`.
+/// The paths of a diff's summary, which are the lines up to the first empty one: `A dir/`, `R a -> b`,
+/// `A link (symlink)`.
 fn changed_paths(changes: &str) -> Vec<String> {
     let mut paths: Vec<String> = changes
         .lines()
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_once(' '))
+        .filter_map(|line| line.trim_end_matches(" (symlink)").split_once(' '))
         .flat_map(|(_, paths)| paths.split(" -> "))
         .map(|path| path.trim_end_matches('/').to_owned())
         .collect();

@@ -93,7 +93,14 @@ impl Log {
         out
     }
 
-    pub(crate) fn push(&mut self, mono_ns: u64, wall: &WallCell, who: &str, kind: Kind, text: &str) {
+    pub(crate) fn push(
+        &mut self,
+        mono_ns: u64,
+        wall: &WallCell,
+        who: &str,
+        kind: Kind,
+        text: &str,
+    ) {
         self.events.push(Event {
             mono: MonoTime::from_nanos(mono_ns),
             wall: wall.load().wall_at(mono_ns),

@@ -50,11 +50,7 @@ impl<'a> Lanes<'a> {
             }
         }
         let times = || log.events().iter().map(|event| event.mono.nanos());
-        Lanes {
-            names,
-            first_ns: times().min().unwrap_or(0),
-            last_ns: times().max().unwrap_or(0),
-        }
+        Lanes { names, first_ns: times().min().unwrap_or(0), last_ns: times().max().unwrap_or(0) }
     }
 
     fn draw_names(&self, svg: &mut String) {

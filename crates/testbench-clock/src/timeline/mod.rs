@@ -15,22 +15,21 @@ mod seats;
 mod state;
 #[cfg(test)]
 mod tests;
+mod view;
 
-pub(crate) use seats::SeatId;
-pub(crate) use state::{Readable, WaitNote};
+pub(crate) use state::WaitNote;
+pub(crate) use view::View;
 
-use crate::clock::{Stuck, Wait, Woke};
 use crate::log::{Kind, Log};
 use crate::wall::{Injection, InjectionError, When};
-use crate::{Armed, External, Listener, MonoTime, Role, Seed, Signal, WallTime, Watchdog};
+use crate::{Armed, Role, Seed, Signal, WallTime, Watchdog};
 use monitor::Monitor;
-use seats::{End, Seat, Status};
-use state::{Start, State, Waited};
-use std::fmt;
+use seats::{Seat, SeatId, Status};
+use state::{Readable, Start, State};
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Wake, Waker};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 /// How a timeline behaves; what [`MockClockBuilder`](crate::MockClockBuilder) collects.
@@ -54,30 +53,6 @@ pub(crate) struct Timeline {
     wall_set: Signal,
     settings: Settings,
     next_view: AtomicU64,
-}
-
-/// One handle of a participant, as the timeline needs it.
-pub(crate) struct View {
-    pub(crate) timeline: Arc<Timeline>,
-    pub(crate) readable: Arc<Readable>,
-    seat: Arc<Occupied>,
-    id: u64,
-    name: Arc<str>,
-    lent: bool,
-    cancelled: OnceLock<Arc<str>>,
-    /// Since the last wait of this handle. Counted without read-modify-write, so that readings
-    /// stay cheap; a count lost between two threads does no harm.
-    readings: Arc<AtomicU64>,
-    /// Set together with `cancelled`, to be looked at in the same place as the count.
-    flagged: AtomicBool,
-}
-
-/// A seat for as long as there are handles of it.
-struct Occupied {
-    timeline: Arc<Timeline>,
-    id: SeatId,
-    /// Given to every listener that this seat waits on.
-    waker: OnceLock<Waker>,
 }
 
 impl Timeline {
@@ -120,8 +95,7 @@ impl Timeline {
             state.dispatch();
             id
         });
-        let seat = Occupied { timeline: Arc::clone(self), id, waker: OnceLock::new() };
-        View::new(Arc::new(seat), name, readings, false)
+        View::of_seat(Arc::clone(self), id, name, readings)
     }
 
     pub(crate) fn inject(
@@ -239,9 +213,11 @@ impl Timeline {
         drop(self.settled(state));
     }
 
-    fn come_back(self: &Arc<Self>, id: SeatId, (hold, left): (u64, bool)) {
+    fn come_back(self: &Arc<Self>, id: SeatId, hold: Option<u64>, left: bool) {
         let mut state = self.lock();
-        state.release(hold);
+        if let Some(hold) = hold {
+            state.release(hold);
+        }
         if left {
             state.make_ready(id);
         }
@@ -256,416 +232,4 @@ impl Timeline {
         }
         drop(self.settled(state));
     }
-}
-
-impl View {
-    fn new(seat: Arc<Occupied>, name: &str, readings: Arc<AtomicU64>, lent: bool) -> Self {
-        let timeline = Arc::clone(&seat.timeline);
-        View {
-            readable: Arc::clone(&timeline.readable),
-            id: timeline.next_view.fetch_add(1, Ordering::Relaxed),
-            timeline,
-            seat,
-            name: name.into(),
-            lent,
-            cancelled: OnceLock::new(),
-            readings,
-            flagged: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The same seat under another name.
-    pub(crate) fn lend(&self, name: &str) -> View {
-        let id = self.seat.id;
-        self.timeline.with(|state| {
-            if let Some(seat) = state.seats.get_mut(id) {
-                seat.lent += 1;
-            }
-        });
-        View::new(Arc::clone(&self.seat), name, Arc::default(), true)
-    }
-
-    #[inline]
-    pub(crate) fn count_reading(&self) {
-        self.readings.store(self.readings.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// Moves time by the tick that every reading costs, and notes the reading.
-    pub(crate) fn tick(&self, of: &str, site: &str) {
-        let tick_ns = self.timeline.settings.tick_ns;
-        self.timeline.with(|state| {
-            if tick_ns != 0 {
-                let to_ns = state.now_ns().saturating_add(tick_ns);
-                state.move_to(to_ns);
-                state.dispatch();
-            }
-            if state.log.is_some() {
-                let text = format!("{of}{site}");
-                state.note(&self.name, Kind::Read, &text);
-            }
-        });
-    }
-
-    /// Whether the clock was read too often since the last wait.
-    #[inline]
-    pub(crate) fn spins(&self) -> bool {
-        self.readings.load(Ordering::Relaxed) > self.timeline.settings.spin_max
-    }
-
-    #[inline]
-    pub(crate) fn check(&self) -> Result<(), Stuck> {
-        if self.spins() || self.flagged.load(Ordering::Relaxed) {
-            return self.trouble();
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn trouble(&self) -> Result<(), Stuck> {
-        if let Some(why) = self.cancelled.get() {
-            return Err(Stuck::Cancelled(Arc::clone(why)));
-        }
-        let readings = self.readings.load(Ordering::Relaxed);
-        if readings > self.timeline.settings.spin_max {
-            return Err(Stuck::Spinning { who: Arc::clone(&self.name), readings });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn wait(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
-        self.readings.store(0, Ordering::Relaxed);
-        self.check()?;
-        if let Some(woke) = notified(wait) {
-            return Ok(woke);
-        }
-        let deadline_ns = wait.deadline.map(MonoTime::nanos);
-        {
-            let mut state = self.timeline.lock();
-            let alone = self.is_running(&mut state);
-            if let Some(at_ns) = deadline_ns.filter(|_| alone) {
-                if at_ns <= state.now_ns() && !last {
-                    return Ok(Woke::Deadline);
-                }
-                if state.can_leap_to(at_ns) {
-                    let to_ns = at_ns.max(state.now_ns());
-                    state.leap_to(to_ns);
-                    return Ok(Woke::Deadline);
-                }
-            }
-        }
-        self.wait_among_others(wait, deadline_ns, last)
-    }
-
-    /// Moves time by `d` if this participant is alone and nothing is in the way.
-    pub(crate) fn leap(&self, d: Duration) -> bool {
-        if self.flagged.load(Ordering::Relaxed) {
-            return false;
-        }
-        let mut state = self.timeline.lock();
-        let now = MonoTime::from_nanos(state.now_ns());
-        let Some(to) = now.checked_add(d) else { return false };
-        let leaps = state.can_leap_to(to.nanos()) && self.is_running(&mut state);
-        if leaps {
-            state.leap_to(to.nanos());
-            self.readings.store(0, Ordering::Relaxed);
-        }
-        leaps
-    }
-
-    fn wait_among_others(
-        &self,
-        wait: &Wait<'_>,
-        deadline_ns: Option<u64>,
-        last: bool,
-    ) -> Result<Woke, Stuck> {
-        // Foreign code, so before the lock is taken.
-        let what = wait.what.to_string();
-        if self.is_used_elsewhere() {
-            return self.wait_on_a_seat_of_its_own(wait, last);
-        }
-        loop {
-            for listener in wait.on {
-                listener.register(self.seat.waker());
-            }
-            let mut state = self.turn(&what)?;
-            // Registered above: what is not seen here wakes this seat.
-            if let Some(woke) = notified(wait) {
-                return Ok(woke);
-            }
-            self.check()?;
-            if let Some(report) = state.lost() {
-                return Err(Stuck::Stalled(Arc::clone(report)));
-            }
-            let (what, who) = (what.clone(), Arc::clone(&self.name));
-            state.start_wait(self.seat.id, Waited { deadline_ns, what, view: self.id, who, last });
-            if let Some(seat) = state.seats.get_mut(self.seat.id) {
-                seat.blocked = true;
-            }
-            state.dispatch();
-            state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
-            let end = state.seats.get_mut(self.seat.id).and_then(|seat| seat.end.take());
-            drop(self.timeline.settled(state));
-            match end {
-                Some(End::Stuck(stuck)) => return Err(stuck),
-                Some(End::Deadline) => return Ok(notified(wait).unwrap_or(Woke::Deadline)),
-                // A notification of an earlier wait may come late; this wait goes on then.
-                Some(End::Notified) => {
-                    if let Some(woke) = notified(wait) {
-                        return Ok(woke);
-                    }
-                }
-                None => return Err(self.left()),
-            }
-        }
-    }
-
-    /// One handle used by two threads: while one is blocked, the other waits as a participant of
-    /// its own, for this one call.
-    fn wait_on_a_seat_of_its_own(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
-        let name = format!("{} (another thread)", self.name);
-        let view = self.timeline.join(&name, Role::Host, None);
-        view.begin()?;
-        view.wait_among_others(wait, wait.deadline.map(MonoTime::nanos), last)
-    }
-
-    pub(crate) fn yield_now(&self) -> Result<(), Stuck> {
-        // Yielding is not waiting: a loop of nothing else is a spin, too.
-        self.count_reading();
-        self.check()?;
-        if self.is_used_elsewhere() {
-            return Ok(());
-        }
-        let mut state = self.turn(&"yield")?;
-        if self.timeline.settings.parallel {
-            drop(state);
-            std::thread::yield_now();
-            return self.check();
-        }
-        if state.others_are_ready() {
-            state.make_ready(self.seat.id);
-            state.dispatch();
-            state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
-        }
-        drop(self.timeline.settled(state));
-        self.check()
-    }
-
-    pub(crate) fn begin(&self) -> Result<(), Stuck> {
-        if !self.is_used_elsewhere() {
-            let state = self.turn(&"begin")?;
-            drop(self.timeline.settled(state));
-        }
-        self.check()
-    }
-
-    pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker) {
-        self.readings.store(0, Ordering::Relaxed);
-        let what = wait.what.to_string();
-        for listener in wait.on {
-            listener.register(self.seat.waker());
-        }
-        let Ok(mut state) = self.turn(&what) else { return waker.wake_by_ref() };
-        let deadline_ns = wait.deadline.map(MonoTime::nanos);
-        let due = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
-        if due || notified(wait).is_some() || self.check().is_err() {
-            drop(self.timeline.settled(state));
-            return waker.wake_by_ref();
-        }
-        let who = Arc::clone(&self.name);
-        let waited = Waited { deadline_ns, what, view: self.id, who, last: false };
-        state.start_wait(self.seat.id, waited);
-        if let Some(seat) = state.seats.get_mut(self.seat.id) {
-            seat.parked = Some(waker.clone());
-        }
-        state.dispatch();
-        self.timeline.monitor(&mut state);
-        drop(self.timeline.settled(state));
-    }
-
-    pub(crate) fn rouse(&self) {
-        self.timeline.with(|state| {
-            let parked = state.seats.get(self.seat.id).is_some_and(|seat| seat.parked.is_some());
-            if parked {
-                state.end_wait(self.seat.id, End::Notified);
-                state.dispatch();
-            }
-        });
-    }
-
-    pub(crate) fn unpark(&self) -> Result<(), Stuck> {
-        let mut state = self.timeline.lock();
-        let seat = state.seats.get_mut(self.seat.id);
-        // If it is still there, something that is not on the timeline woke the executor.
-        let waker = seat.and_then(|seat| seat.parked.take());
-        if waker.is_some() {
-            state.make_ready(self.seat.id);
-            state.dispatch();
-        }
-        drop(self.timeline.settled(state));
-        drop(waker);
-        let mut state = self.turn(&"unpark")?;
-        let end = state.seats.get_mut(self.seat.id).and_then(|seat| seat.end.take());
-        drop(self.timeline.settled(state));
-        match end {
-            Some(End::Stuck(stuck)) => Err(stuck),
-            _ => self.check(),
-        }
-    }
-
-    pub(crate) fn external(&self, why: &str) -> External {
-        let id = self.seat.id;
-        let hold = self.timeline.with(|state| {
-            let hold = state.hold(why.into());
-            let seat = state.seats.get_mut(id).filter(|seat| seat.status == Status::Running);
-            let left = seat.is_some();
-            if let Some(seat) = seat {
-                seat.calls += 1;
-                seat.who = Arc::clone(&self.name);
-                state.note(&self.name, Kind::Outside, why);
-                state.send_away(id, Status::Outside);
-            }
-            state.dispatch();
-            (hold, left)
-        });
-        let timeline = Arc::clone(&self.timeline);
-        External::new(move || timeline.come_back(id, hold))
-    }
-
-    pub(crate) fn inhibit(&self, why: &str) -> External {
-        let hold = self.timeline.with(|state| state.hold(why.into()));
-        let timeline = Arc::clone(&self.timeline);
-        External::new(move || {
-            timeline.with(|state| {
-                state.release(hold);
-                state.dispatch();
-            });
-        })
-    }
-
-    pub(crate) fn leave(&self) {
-        self.cancel("this participant has left the timeline");
-        if !self.lent {
-            self.seat.leave();
-        }
-    }
-
-    pub(crate) fn cancel(&self, why: &str) {
-        let why = self.cancelled.get_or_init(|| why.into());
-        self.flagged.store(true, Ordering::Relaxed);
-        self.timeline.with(|state| {
-            let ours = state.seats.get(self.seat.id).is_some_and(|seat| seat.view == self.id);
-            if ours {
-                state.end_wait(self.seat.id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
-                state.dispatch();
-            }
-        });
-    }
-
-    /// The lock, with the turn of this seat: at once if it runs.
-    fn turn(&self, what: &dyn fmt::Display) -> Result<MutexGuard<'_, State>, Stuck> {
-        let id = self.seat.id;
-        let mut state = self.timeline.lock();
-        let Some(seat) = state.seats.get_mut(id) else { return Err(self.left()) };
-        seat.calls += 1;
-        match seat.status {
-            Status::Running => return Ok(state),
-            Status::Ready | Status::Waiting | Status::Lost => {}
-            Status::Outside => {
-                let (who, what) = (Arc::clone(&self.name), what.to_string());
-                return Err(Stuck::Outside { who, what });
-            }
-        }
-        let lost = state.take_back(id);
-        state.dispatch();
-        state = self.timeline.until_turn(self.timeline.settled(state), id);
-        match lost {
-            Some(report) => Err(Stuck::Stalled(report)),
-            None if state.seats.get(id).is_none() => Err(self.left()),
-            None => Ok(state),
-        }
-    }
-
-    fn is_running(&self, state: &mut State) -> bool {
-        let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
-        seat.calls += 1;
-        seat.status == Status::Running
-    }
-
-    /// Whether another thread is blocked in this seat.
-    fn is_used_elsewhere(&self) -> bool {
-        self.timeline.lock().seats.get(self.seat.id).is_some_and(|seat| seat.blocked)
-    }
-
-    fn left(&self) -> Stuck {
-        let why = self.cancelled.get();
-        Stuck::Cancelled(why.map_or_else(|| "the participant has left".into(), Arc::clone))
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        if self.lent {
-            self.timeline.with(|state| {
-                if let Some(seat) = state.seats.get_mut(self.seat.id) {
-                    seat.lent -= 1;
-                    seat.calls += 1;
-                }
-            });
-        }
-    }
-}
-
-impl Occupied {
-    fn waker(&self) -> &Waker {
-        self.waker.get_or_init(|| {
-            Waker::from(Arc::new(SeatWaker { timeline: Arc::downgrade(&self.timeline), id: self.id }))
-        })
-    }
-
-    fn leave(&self) {
-        self.timeline.with(|state| {
-            match state.seats.get_mut(self.id) {
-                // The thread inside still needs its seat to come out.
-                Some(seat) if seat.blocked => {
-                    seat.leaving = true;
-                    let why = Stuck::Cancelled("this participant has left the timeline".into());
-                    state.end_wait(self.id, End::Stuck(why));
-                }
-                _ => state.remove(self.id),
-            }
-            state.dispatch();
-        });
-    }
-}
-
-impl Drop for Occupied {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// Ends the wait of a seat when something that it listens to is notified.
-struct SeatWaker {
-    // Listeners that outlive the timeline must not keep it.
-    timeline: Weak<Timeline>,
-    id: SeatId,
-}
-
-impl Wake for SeatWaker {
-    fn wake(self: Arc<Self>) {
-        if let Some(timeline) = self.timeline.upgrade() {
-            timeline.with(|state| {
-                state.end_wait(self.id, End::Notified);
-                state.dispatch();
-            });
-        }
-    }
-}
-
-fn notified(wait: &Wait<'_>) -> Option<Woke> {
-    wait.on.iter().position(Listener::is_notified).map(Woke::Notified)
 }

@@ -414,9 +414,9 @@ impl State {
 
     /// The first planned injection whose instant has come.
     fn due_injection(&self) -> Option<usize> {
-        self.injections.iter().position(|(when, _)| {
-            self.instant_of(*when).is_some_and(|at_ns| at_ns <= self.now_ns)
-        })
+        self.injections
+            .iter()
+            .position(|(when, _)| self.instant_of(*when).is_some_and(|at_ns| at_ns <= self.now_ns))
     }
 
     fn instant_of(&self, when: When) -> Option<u64> {

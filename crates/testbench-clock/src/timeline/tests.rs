@@ -1,8 +1,8 @@
 //! Behaviour of the timeline with several participants.
 
 use crate::{
-    Clock, ClockError, Injection, MockClock, MockClockBuilder, MonoTime, Role, Schedule, Seed, Shift,
-    Signal, Stuck, Wait, WallTime, When, Woke, thread,
+    Clock, ClockError, Injection, MockClock, MockClockBuilder, MonoTime, Role, Schedule, Seed,
+    Shift, Signal, Stuck, Wait, WallTime, When, Woke, thread,
 };
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,11 @@ fn mono(n: u64) -> MonoTime {
 
 fn until(clock: &dyn Clock, deadline: MonoTime) -> Result<Woke, Stuck> {
     clock.wait(Wait { deadline: Some(deadline), on: &[], what: &"a test" })
+}
+
+/// What the timeline does not see.
+fn really_block(ms: u64) {
+    crate::audit::real::sleep(Duration::from_millis(ms), "a test of real blocking");
 }
 
 /// What the participants of a test did, with the time of each entry.
@@ -148,10 +153,7 @@ fn a_lone_wait_without_a_deadline_is_a_deadlock() {
     let clock = MockClock::builder().name("alone").build();
     let wait = Wait { deadline: None, on: &[Signal::new().listen()], what: &"read on a pipe" };
     let stuck = clock.wait(wait).unwrap_err();
-    assert_eq!(
-        stuck.to_string(),
-        "deadlock: nothing can end this wait\n  `alone`: read on a pipe"
-    );
+    assert_eq!(stuck.to_string(), "deadlock: nothing can end this wait\n  `alone`: read on a pipe");
     let error = std::io::Error::from(stuck);
     assert_eq!(error.kind(), std::io::ErrorKind::Deadlock);
     // The clock is as good as before.
@@ -191,7 +193,7 @@ fn an_inhibitor_holds_time_still_and_prevents_a_deadlock() {
     let heard = signal.listen();
     let held = clock.inhibit(&"something outside");
     let outside = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(30));
+        really_block(30);
         signal.notify();
         held
     });
@@ -214,7 +216,7 @@ fn others_run_while_one_is_outside_but_time_stands() {
     });
     let (seen, at) = crate::external("wait for the other", || {
         let seen = receive.recv().unwrap();
-        std::thread::sleep(Duration::from_millis(20));
+        really_block(20);
         (seen, crate::instant_now())
     });
     assert_eq!((seen, at), (MonoTime::ORIGIN, MonoTime::ORIGIN));
@@ -251,11 +253,11 @@ fn blocking_outside_the_timeline_is_reported_to_everyone() {
 
 #[test]
 fn a_guest_may_compute_for_as_long_as_it_likes() {
-    let clock = MockClock::builder().stall_after(Duration::from_millis(40)).build();
+    let clock = MockClock::builder().stall_after(Duration::from_millis(200)).build();
     let _installed = clock.install();
     let other = thread::spawn(|| crate::try_sleep(secs(1)));
     let lent = clock.lend("a long compilation");
-    std::thread::sleep(Duration::from_millis(160));
+    really_block(600);
     drop(lent);
     other.join().unwrap().unwrap();
 }
@@ -456,6 +458,40 @@ fn whoever_waits_for_an_injection_alone_gets_it() {
 }
 
 #[test]
+fn an_injection_wakes_those_who_wait_beyond_it_at_its_instant() {
+    let clock = MockClock::builder()
+        .inject(When::Mono(mono(42)), Injection::Step(Shift::Back(secs(1))))
+        .build();
+    let wait = Wait { deadline: Some(mono(100)), on: &[clock.wall_set()], what: &"wall" };
+    assert_eq!(clock.wait(wait).unwrap(), Woke::Notified(0));
+    assert_eq!(clock.mono(), mono(42));
+}
+
+#[test]
+fn time_stands_while_listeners_of_the_wall_are_told() {
+    /// A listener whose waker uses the timeline, before anyone else has heard.
+    struct Meddles(Arc<MockClock>);
+    impl std::task::Wake for Meddles {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.inhibit(&"for a moment"));
+        }
+    }
+    let clock = MockClock::builder()
+        .inject(When::Mono(mono(42)), Injection::Step(Shift::Forward(secs(1))))
+        .build();
+    let _installed = clock.install();
+    let first = clock.wall_set();
+    first.register(&std::task::Waker::from(Arc::new(Meddles(Arc::clone(&clock)))));
+    let waiter = thread::spawn(|| {
+        let clock = crate::current();
+        let wait = Wait { deadline: None, on: &[clock.wall_set()], what: &"wall" };
+        (clock.wait(wait).unwrap(), clock.mono())
+    });
+    until(&*clock, mono(50)).unwrap();
+    assert_eq!(waiter.join().unwrap(), (Woke::Notified(0), mono(42)));
+}
+
+#[test]
 fn a_slew_moves_the_wall_evenly_and_exactly() {
     let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
     clock
@@ -532,6 +568,99 @@ fn the_log_is_the_same_every_time() {
     for kind in ["join", "leave", "read", "wait", "wake", "inject"] {
         assert!(first.contains(&format!(r#""kind":"{kind}""#)), "{kind} in {first}");
     }
+    for _ in 0..200 {
+        assert_eq!(run(), first);
+    }
+}
+
+#[test]
+fn a_scope_ends_even_when_its_threads_are_stuck() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let ends = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for i in 0..3 {
+            let ends = &ends;
+            scope.spawn(move || {
+                let clock = crate::current();
+                let never = Signal::new().listen();
+                let stuck = clock.wait(Wait { deadline: None, on: &[never], what: &"never" });
+                assert!(matches!(stuck, Err(Stuck::Deadlock(_))), "{stuck:?}");
+                crate::sleep(Duration::from_nanos(10 - i));
+                ends.lock().unwrap().push(i);
+            });
+        }
+    });
+    assert_eq!(*ends.lock().unwrap(), [2, 1, 0]);
+    clock.cancel("over");
+    thread::scope(|scope| {
+        scope.spawn(|| crate::sleep(Duration::from_nanos(5)));
+    });
+    assert_eq!(clock.mono(), mono(15));
+}
+
+#[test]
+fn a_panicking_thread_is_joined_with_its_panic() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let thread = thread::spawn(|| {
+        crate::sleep(secs(1));
+        panic!("on purpose, in a test");
+    });
+    assert!(thread.join().is_err());
+    assert_eq!(clock.mono().since_origin(), secs(1));
+}
+
+/// Three stages with a buffer of one between them: each stage blocks on both of its sides.
+#[test]
+fn a_pipeline_with_back_pressure_takes_the_time_of_its_slowest_stage() {
+    type Slot = Arc<(Mutex<Option<u32>>, Signal)>;
+    fn put(slot: &Slot, value: u32) {
+        let clock = crate::current();
+        loop {
+            let changed = slot.1.listen();
+            let mut held = slot.0.lock().unwrap();
+            if held.is_none() {
+                *held = Some(value);
+                drop(held);
+                return slot.1.notify();
+            }
+            drop(held);
+            clock.wait(Wait { deadline: None, on: &[changed], what: &"write" }).unwrap();
+        }
+    }
+    fn take(slot: &Slot) -> u32 {
+        let clock = crate::current();
+        loop {
+            let changed = slot.1.listen();
+            if let Some(value) = slot.0.lock().unwrap().take() {
+                slot.1.notify();
+                return value;
+            }
+            clock.wait(Wait { deadline: None, on: &[changed], what: &"read" }).unwrap();
+        }
+    }
+    let run = || {
+        let clock = MockClock::builder().log().build();
+        let _installed = clock.install();
+        let (a, b) = (Slot::default(), Slot::default());
+        let got = thread::scope(|scope| {
+            scope.spawn(|| (0..10).for_each(|i| put(&a, i)));
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let value = take(&a);
+                    crate::sleep(secs(1));
+                    put(&b, value * value);
+                }
+            });
+            let sink = scope.spawn(|| (0..10).map(|_| take(&b)).collect::<Vec<_>>());
+            sink.join().unwrap()
+        });
+        (got, clock.mono().since_origin(), clock.log().unwrap().to_json_lines())
+    };
+    let first = run();
+    assert_eq!(first.0, [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]);
+    assert_eq!(first.1, secs(10));
     for _ in 0..200 {
         assert_eq!(run(), first);
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 ///
 /// let _installed = MockClock::builder().build().install();
 /// let runtime = testbench_clock::tokio::paused_runtime()?;
-/// runtime.block_on(tokio::time::sleep(Duration::from_secs(3600)))?;
+/// runtime.block_on(async { tokio::time::sleep(Duration::from_secs(3600)).await })?;
 /// assert_eq!(instant_now().since_origin().as_secs(), 3600);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

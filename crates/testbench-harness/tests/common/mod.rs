@@ -10,12 +10,12 @@ use tempfile::TempDir;
 use testbench_harness::{Testbench, TestbenchBuilder, Toolchain};
 
 /// A bench over `dir` with the built-in tools.
-pub fn bench(dir: impl AsRef<Path>) -> TestbenchBuilder {
+pub(crate) fn bench(dir: impl AsRef<Path>) -> TestbenchBuilder {
     Testbench::builder().overlay(dir).toolchain(Toolchain::builtin())
 }
 
 /// A directory with these files in it; a name that ends with a slash is an empty directory.
-pub fn dir_with(files: &[(&str, &str)]) -> TempDir {
+pub(crate) fn dir_with(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = dir.path().join(name);
@@ -30,7 +30,7 @@ pub fn dir_with(files: &[(&str, &str)]) -> TempDir {
 }
 
 /// A toolchain directory with these modules, each given as text.
-pub fn tools_with(modules: &[(&str, &str)]) -> TempDir {
+pub(crate) fn tools_with(modules: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in modules {
         fs::write(dir.path().join(name), wat::parse_str(text).unwrap()).unwrap();
@@ -40,7 +40,7 @@ pub fn tools_with(modules: &[(&str, &str)]) -> TempDir {
 
 /// All that a directory holds, for a comparison of before and after: kind and mode, content or
 /// target, and the time of the last change.
-pub fn tree(dir: &Path) -> BTreeMap<PathBuf, (String, Vec<u8>, SystemTime)> {
+pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, (String, Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(path) = open.pop() {
@@ -59,6 +59,6 @@ pub fn tree(dir: &Path) -> BTreeMap<PathBuf, (String, Vec<u8>, SystemTime)> {
     found
 }
 
-pub fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }

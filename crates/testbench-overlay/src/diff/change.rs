@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::git::git_refuses;
 use crate::{FileKind, GuestPath};
 
 /// One name that differs, as whoever knows both trees reports it to
@@ -99,6 +100,28 @@ impl Change {
     /// `path` is one more name of the file at `to`.
     pub fn linked(to: impl AsRef<[u8]>, path: impl AsRef<[u8]>, after: Side) -> Change {
         Change::new(path, None, Some(after), Origin::LinkTo(to.as_ref().into()))
+    }
+
+    /// Whether the patch needs the content of a file or symlink that moved, be it unchanged.
+    ///
+    /// That is so where git refuses one of the two names, such as `.git/x`, and takes the other:
+    /// the patch then removes the one or adds the other, and with [`Content::Unread`] can only
+    /// remark on it.
+    ///
+    /// ```
+    /// use testbench_overlay::FileKind;
+    /// use testbench_overlay::diff::Change;
+    ///
+    /// assert!(Change::rename_needs_content(b".git/hooks/x", b"x", FileKind::File));
+    /// assert!(!Change::rename_needs_content(b"a/x", b"x", FileKind::File));
+    /// ```
+    pub fn rename_needs_content(
+        from: impl AsRef<[u8]>,
+        path: impl AsRef<[u8]>,
+        kind: FileKind,
+    ) -> bool {
+        matches!(kind, FileKind::File | FileKind::Symlink)
+            && git_refuses(from.as_ref(), kind) != git_refuses(path.as_ref(), kind)
     }
 
     fn new(

@@ -130,7 +130,7 @@ struct Body {
 fn check(records: Vec<Record>) -> Result<Document, JsonError> {
     let mut previous: Option<&Record> = None;
     for (index, record) in records.iter().enumerate() {
-        let ordered = previous.is_none_or(|previous| previous.path <= record.path);
+        let ordered = previous.is_none_or(|previous| place(previous) <= place(record));
         let problem = problem(record).or((!ordered).then_some(EntryProblem::Order));
         if let Some(problem) = problem {
             return Err(JsonError::Entry { index, path: record.path.clone(), problem });
@@ -138,6 +138,11 @@ fn check(records: Vec<Record>) -> Result<Document, JsonError> {
         previous = Some(record);
     }
     Ok(Document { records })
+}
+
+/// The root comes first.
+fn place(record: &Record) -> &[u8] {
+    if *record.path == *b"." { b"" } else { &record.path }
 }
 
 fn problem(record: &Record) -> Option<EntryProblem> {

@@ -119,10 +119,14 @@ impl Diff {
     /// in lines that start with `# `, which git ignores: directories, other mode bits, times, hard
     /// links, and what lies in a `.git` directory (the lines of its patch, each behind `# `).
     ///
-    /// git refuses a patch of such lines only, and an empty one, unless told `--allow-empty`. It
-    /// removes directories that become empty, and cannot put a file where empty directories
-    /// are nested. Give it the root of a tree that is in no repository, or `--directory`; inside a
-    /// repository it takes the paths from that one's root.
+    /// The blocks are in the order of their paths, but where something moved away from a path and
+    /// something new is there now, the new one comes last: git needs it so.
+    ///
+    /// What to know about `git apply`: it refuses an empty patch, and one of `# ` lines only, unless
+    /// told `--allow-empty`. It removes directories that become empty. It can neither put a file
+    /// where empty directories are nested, nor anything below the name of a symlink that leads back
+    /// to itself. Run in a subdirectory of a repository it passes over the files without a word: set
+    /// `GIT_CEILING_DIRECTORIES` to the directory above the tree.
     pub fn patch(&self) -> Vec<u8> {
         patch::patch(self)
     }

@@ -5,7 +5,6 @@ use std::mem;
 use std::sync::Arc;
 
 use super::change::{Change, Content, Origin, Side};
-use super::git::git_refuses;
 use super::model::{Diff, Entry, Op, same};
 use crate::FileKind;
 
@@ -216,9 +215,8 @@ fn entry(change: Change, explained: bool) -> Entry {
 
 /// Equal contents need not be kept, except where the patch has to delete one and add the other.
 fn drop_content(entry: &mut Entry) {
-    let refused = |path: &[u8]| git_refuses(path, entry.kind());
-    let needed = entry.op == Op::Link || refused(entry.old_path()) != refused(&entry.path);
-    if needed || matches!(entry.kind(), FileKind::Dir | FileKind::Special) {
+    let needed = Change::rename_needs_content(entry.old_path(), &entry.path, entry.kind());
+    if needed || entry.op == Op::Link || matches!(entry.kind(), FileKind::Dir | FileKind::Special) {
         return;
     }
     for side in [&mut entry.old, &mut entry.new].into_iter().flatten() {

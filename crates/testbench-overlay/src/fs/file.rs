@@ -20,9 +20,11 @@ use crate::{Create, Errno, Follow, OpenHow};
 /// file.write_all(b"one two")?;
 /// fs::remove_file(dir.path().join("log"))?;
 ///
-/// // It stays readable through the open handle; but this one was opened for writing only.
+/// // Without a name, it lives on as long as it is open.
+/// let mut text = String::new();
 /// file.rewind()?;
-/// assert!(file.read(&mut [0]).is_err());
+/// file.read_to_string(&mut text)?;
+/// assert_eq!(text, "one two");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -389,10 +391,10 @@ impl OpenOptions {
     fn how(&self) -> io::Result<OpenHow> {
         let writes = self.write || self.append;
         let creates = self.create || self.create_new;
-        let odd = (!self.read && !writes)
-            || (!writes && (self.truncate || creates))
-            || (self.append && self.truncate && !self.create_new);
-        if odd {
+        let neither = !self.read && !writes;
+        let changes_unwritten = !writes && (self.truncate || creates);
+        let cuts_what_it_appends_to = self.append && self.truncate && !self.create_new;
+        if neither || changes_unwritten || cuts_what_it_appends_to {
             return Err(Errno::Inval.into());
         }
         let create = match (self.create, self.create_new) {

@@ -273,9 +273,7 @@ pub fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Resu
     let (from, to) = (original.as_ref(), link.as_ref());
     match both(from, to)? {
         None => std::fs::hard_link(from, to),
-        Some((a, b)) => {
-            b.result(a.fs.link_at(&*a.top, a.guest(), Follow::No, &*b.top, b.guest()))
-        }
+        Some((a, b)) => b.result(a.fs.link_at(&*a.top, a.guest(), Follow::No, &*b.top, b.guest())),
     }
 }
 

@@ -80,8 +80,7 @@ impl FdTable {
     }
 
     pub(crate) fn remove(&mut self, fd: u32) -> Result<Entry, Errno> {
-        let entry =
-            self.entries.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::Badf)?;
+        let entry = self.entries.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::Badf)?;
         self.first_free = self.first_free.min(fd as usize);
         Ok(entry)
     }
@@ -108,8 +107,8 @@ impl FdTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{FdFlags, Kind};
     use crate::kernel::stdio::Stream;
+    use crate::kernel::{FdFlags, Kind};
 
     fn entry() -> Entry {
         Entry::new(Arc::new(Open::new(Kind::Stream(Stream::Null), false, true, FdFlags::default())))

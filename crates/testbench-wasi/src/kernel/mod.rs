@@ -25,10 +25,10 @@ mod rights;
 mod stdio;
 mod stop;
 
-pub use self::open::OpenFile;
-pub use self::pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use self::fd::Entry;
+pub use self::open::OpenFile;
 pub(crate) use self::open::{Directory, Kind, Listed, Open, Whence};
+pub use self::pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use self::poll::{Happened, Interest, When, poll};
 pub(crate) use self::process::{Process, Sink, Thread};
 pub(crate) use self::rights::{FdFlags, Rights, flags};

@@ -181,7 +181,9 @@ impl Open {
                 Ok(n)
             }
             Kind::Dir(_) => Err(Errno::Isdir.into()),
-            Kind::Stream(stream) => stream.read(process, buf, !self.flags().contains(FdFlags::NONBLOCK)),
+            Kind::Stream(stream) => {
+                stream.read(process, buf, !self.flags().contains(FdFlags::NONBLOCK))
+            }
         }
     }
 
@@ -203,7 +205,9 @@ impl Open {
                 Ok(n)
             }
             Kind::Dir(_) => Err(Errno::Isdir.into()),
-            Kind::Stream(stream) => stream.write(process, buf, !self.flags().contains(FdFlags::NONBLOCK)),
+            Kind::Stream(stream) => {
+                stream.write(process, buf, !self.flags().contains(FdFlags::NONBLOCK))
+            }
         }
     }
 
@@ -324,7 +328,11 @@ impl Directory {
         }
         let own = self.file.stat()?.ino;
         // What is above cannot be seen from here, and for the topmost directory `..` is itself.
-        let dots = [&b"."[..], b".."].map(|name| Listed { name: name.into(), ino: own, kind: FileKind::Dir });
+        let dots = [&b"."[..], b".."].map(|name| Listed {
+            name: name.into(),
+            ino: own,
+            kind: FileKind::Dir,
+        });
         let entries = self.file.read_dir()?.into_iter();
         let listing: Arc<[Listed]> = dots
             .into_iter()

@@ -46,7 +46,10 @@ pub(crate) enum Happened {
 /// What is ready or due at once is answered without time moving. Otherwise time moves to the
 /// earliest instant, or to whatever makes a file ready before. A wall instant is looked at again
 /// when somebody sets the wall clock.
-pub(crate) fn poll(process: &Process, interests: &[Interest]) -> Result<Vec<(usize, Happened)>, Stop> {
+pub(crate) fn poll(
+    process: &Process,
+    interests: &[Interest],
+) -> Result<Vec<(usize, Happened)>, Stop> {
     let mut now = process.clock().mono();
     let mut yielded = false;
     loop {

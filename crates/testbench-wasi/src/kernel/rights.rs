@@ -5,7 +5,6 @@
 //! never narrows rights therefore never meets them. `fd_fdstat_set_rights` narrows, never widens,
 //! and what was given up is refused with `ENOTCAPABLE` from then on.
 
-
 /// Declares a set of flags whose members have names.
 macro_rules! flags {
     ($(#[$meta:meta])* $vis:vis struct $set:ident: $repr:ty { $($name:ident = $bit:literal,)* }) => {
@@ -62,9 +61,12 @@ macro_rules! flags {
             }
         }
 
-        /// The members' names, `|` between them; `0` for none.
+        /// The members' names, `|` between them; `0` for none, `ALL` for every one.
         impl std::fmt::Display for $set {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                if *self == $set::ALL && self.0.count_ones() > 1 {
+                    return f.write_str("ALL");
+                }
                 let mut separator = "";
                 $(if self.contains($set::$name) {
                     write!(f, "{separator}{}", stringify!($name))?;

@@ -35,7 +35,9 @@ pub(super) fn fdstat_set_flags(cx: &mut Call<'_>, fd: u32, flags: FdFlags) -> Re
     let open = cx.process.open_file(fd, |_| Ok(()), Rights::FD_FDSTAT_SET_FLAGS)?;
     let own = open.flags();
     // As fcntl(2): how a file is synchronised is decided when it is opened.
-    if flags.intersects(FdFlags::ANY_SYNC) && (flags & FdFlags::ANY_SYNC) != (own & FdFlags::ANY_SYNC) {
+    if flags.intersects(FdFlags::ANY_SYNC)
+        && (flags & FdFlags::ANY_SYNC) != (own & FdFlags::ANY_SYNC)
+    {
         return Err(Errno::Inval.into());
     }
     open.set_flags(flags | (own & FdFlags::ANY_SYNC));
@@ -43,7 +45,12 @@ pub(super) fn fdstat_set_flags(cx: &mut Call<'_>, fd: u32, flags: FdFlags) -> Re
 }
 
 /// Narrows; what is not there cannot be asked for, known or not.
-pub(super) fn fdstat_set_rights(cx: &mut Call<'_>, fd: u32, base: u64, inheriting: u64) -> Result<()> {
+pub(super) fn fdstat_set_rights(
+    cx: &mut Call<'_>,
+    fd: u32,
+    base: u64,
+    inheriting: u64,
+) -> Result<()> {
     let wanted = Rights::from_bits(base).zip(Rights::from_bits(inheriting));
     cx.process.with_fds(|fds| {
         let entry = fds.get_mut(fd)?;

@@ -82,12 +82,13 @@ pub(super) fn filestat_set_times(
 
 /// The times that a call asks for. An instant and "now" at once is an error.
 pub(super) fn set_times(atim: u64, mtim: u64, flags: FstFlags) -> Result<SetTimes, Errno> {
-    let one = |at: u64, set: FstFlags, now: FstFlags| match (flags.contains(set), flags.contains(now)) {
-        (true, true) => Err(Errno::Inval),
-        (true, false) => Ok(Some(SetTime::At(WallTime::from_unix_nanos(at.into())))),
-        (false, true) => Ok(Some(SetTime::Now)),
-        (false, false) => Ok(None),
-    };
+    let one =
+        |at: u64, set: FstFlags, now: FstFlags| match (flags.contains(set), flags.contains(now)) {
+            (true, true) => Err(Errno::Inval),
+            (true, false) => Ok(Some(SetTime::At(WallTime::from_unix_nanos(at.into())))),
+            (false, true) => Ok(Some(SetTime::Now)),
+            (false, false) => Ok(None),
+        };
     Ok(SetTimes {
         atime: one(atim, FstFlags::ATIM, FstFlags::ATIM_NOW)?,
         mtime: one(mtim, FstFlags::MTIM, FstFlags::MTIM_NOW)?,
@@ -101,8 +102,9 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
     let open = cx.process.open_file(fd, directory, Rights::FD_READDIR)?;
     let listing = open.directory()?.listing(cookie == 0)?;
     let mut used = 0;
+    // A cookie is the place of the next entry, so the one behind an entry never overflows.
     let from = usize::try_from(cookie).unwrap_or(usize::MAX).min(listing.len());
-    for (entry, next) in listing[from..].iter().zip(cookie + 1..) {
+    for (entry, next) in listing[from..].iter().zip(from as u64 + 1..) {
         for bytes in [&dirent(entry, next)[..], &entry.name] {
             let n = bytes.len().min((buf.len - used) as usize);
             cx.mem.put(buf.at + used, &bytes[..n])?;

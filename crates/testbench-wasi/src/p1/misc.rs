@@ -4,7 +4,7 @@ use testbench_overlay::Errno;
 
 use super::call::Call;
 use super::types::{Buf, Iovs, RiFlags, SdFlags};
-use crate::kernel::{FdFlags, Fail, Result, Stop};
+use crate::kernel::{Fail, FdFlags, Result, Stop};
 use crate::limits::Limit;
 
 /// Ends the process; the whole code is kept.

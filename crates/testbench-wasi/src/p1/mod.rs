@@ -40,9 +40,10 @@ use wasmtime::{Caller, Linker};
 
 use self::call::{Abi, Decode, Results};
 use self::types::{
-    Advice, Buf, ClockId, FstFlags, Iovs, LookupFlags, OFlags, Path, Ptr, RiFlags, SdFlags, Whence,
+    Advice, Buf, ClockId, FstFlags, Iovs, LookupFlags, OFlags, OpenRights, Path, Ptr, RiFlags,
+    SdFlags, Whence,
 };
-use crate::kernel::{FdFlags, Rights, Thread};
+use crate::kernel::{FdFlags, Thread};
 
 /// Turns the table into one function that defines everything in it.
 ///
@@ -64,14 +65,19 @@ macro_rules! host_functions {
                 call::run(&mut caller, abi, stringify!($name), |cx| {
                     let is_traced = call::is_traced();
                     let mut shown = Vec::new();
-                    let result = (|| {
+                    let mut decode_and_call = || {
                         $(let $arg = <$ty as Decode<_>>::decode(cx, ($($raw),+))?;)*
                         if is_traced {
                             shown = vec![$((stringify!($arg), $arg.to_string())),*];
                         }
                         $function(cx, $($arg),*)
-                    })();
+                    };
+                    let result = decode_and_call();
                     if is_traced {
+                        if shown.is_empty() {
+                            // They could not be decoded.
+                            shown = vec![$($((stringify!($raw), $raw.to_string()),)+)*];
+                        }
                         call::trace(cx.process, stringify!($name), &shown, &result);
                     }
                     Ok(result?.store(cx, ($($at),*))?)
@@ -169,7 +175,7 @@ host_functions! {
     path_open = path::open {
         fd: u32 = (fd: u32), dirflags: LookupFlags = (dirflags: u32),
         path: Path = (path: u32, path_len: u32), oflags: OFlags = (oflags: u32),
-        base: Rights = (base: u64), inheriting: Rights = (inheriting: u64),
+        rights: OpenRights = (rights_base: u64, rights_inheriting: u64),
         fdflags: FdFlags = (fdflags: u32),
     } -> (opened_at);
     path_readlink = path::readlink {

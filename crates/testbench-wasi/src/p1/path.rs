@@ -6,7 +6,7 @@ use testbench_overlay::{Create, Errno, FileKind, OpenHow};
 
 use super::call::Call;
 use super::file::set_times;
-use super::types::{Buf, Filestat, FstFlags, LookupFlags, OFlags, Path};
+use super::types::{Buf, Filestat, FstFlags, LookupFlags, OFlags, OpenRights, Path};
 use crate::kernel::{Directory, Entry, FdFlags, Open, Result, Rights};
 
 /// The permission bits of new files and directories; WASI has none, and no umask.
@@ -63,10 +63,11 @@ pub(super) fn open(
     dirflags: LookupFlags,
     path: Path,
     oflags: OFlags,
-    base: Rights,
-    _inheriting: Rights,
+    rights: OpenRights,
     fdflags: FdFlags,
 ) -> Result<u32> {
+    // What is passed on further is what the parent passes on; see `kernel/rights.rs`.
+    let base = rights.base;
     let parent = cx.process.entry(fd)?;
     let dir = parent.open.directory()?;
     parent.need(needed_to_open(oflags))?;
@@ -186,5 +187,9 @@ fn directory(cx: &Call<'_>, fd: u32, right: Rights) -> Result<Dir, Errno> {
 
 /// That both directories are of one tree: nothing moves from one to another.
 fn same_tree(a: &Directory, b: &Directory) -> Result<(), Errno> {
-    if std::ptr::addr_eq(Arc::as_ptr(&a.fs), Arc::as_ptr(&b.fs)) { Ok(()) } else { Err(Errno::Xdev) }
+    if std::ptr::addr_eq(Arc::as_ptr(&a.fs), Arc::as_ptr(&b.fs)) {
+        Ok(())
+    } else {
+        Err(Errno::Xdev)
+    }
 }

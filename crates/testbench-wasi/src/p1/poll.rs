@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use testbench_clock::WallTime;
+use testbench_clock::{MonoTime, WallTime};
 use testbench_overlay::Errno;
 
 use super::call::{Abi, Call, Decode};
 use super::errno;
 use super::types::{ClockId, Ptr};
 use crate::kernel::{Happened, Interest, Open, Result, Rights, When, poll};
-use testbench_clock::MonoTime;
 
 /// How many subscriptions one call may have; more is `EINVAL`. Far above any descriptor table, so
 /// that only a mistake or an attack meets it.
@@ -49,7 +48,12 @@ struct Subscription {
     interest: Interest,
 }
 
-pub(super) fn poll_oneoff(cx: &mut Call<'_>, subscriptions: Ptr, events: Ptr, count: u32) -> Result<u32> {
+pub(super) fn poll_oneoff(
+    cx: &mut Call<'_>,
+    subscriptions: Ptr,
+    events: Ptr,
+    count: u32,
+) -> Result<u32> {
     if count == 0 || count > SUBSCRIPTIONS_MAX {
         return Err(Errno::Inval.into());
     }
@@ -88,15 +92,13 @@ fn subscription(cx: &Call<'_>, layout: &Layout, at: u32, now: MonoTime) -> Resul
         }
         FD_READ | FD_WRITE => {
             let fd = u32::from_le_bytes(cx.mem.get(at + DESCRIPTOR)?);
-            let (check, interest): (fn(&Open) -> Result<(), Errno>, fn(_) -> _) =
-                if event_type == FD_READ {
-                    (Open::check_readable, Interest::Read)
-                } else {
-                    (Open::check_writable, Interest::Write)
-                };
-            cx.process
-                .open_file(fd, check, Rights::POLL_FD_READWRITE)
-                .map_or_else(Interest::Failed, interest)
+            let check =
+                if event_type == FD_READ { Open::check_readable } else { Open::check_writable };
+            match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
+                Ok(open) if event_type == FD_READ => Interest::Read(open),
+                Ok(open) => Interest::Write(open),
+                Err(errno) => Interest::Failed(errno),
+            }
         }
         _ => return Err(Errno::Inval.into()),
     };

@@ -56,10 +56,24 @@ decode_flags! {
     SdFlags: u8;
 }
 
-/// Unknown rights are ignored: C libraries ask for all that there may ever be.
-impl Decode<u64> for Rights {
-    fn decode(_: &Call<'_>, raw: u64) -> Result<Self> {
-        Ok(Rights::from_bits(raw & Rights::ALL.bits()).unwrap_or(Rights::ALL))
+/// The rights that `path_open` is asked for. Unknown ones are ignored: C libraries ask for all that
+/// there may ever be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenRights {
+    pub(super) base: Rights,
+    inheriting: Rights,
+}
+
+impl Decode<(u64, u64)> for OpenRights {
+    fn decode(_: &Call<'_>, (base, inheriting): (u64, u64)) -> Result<Self> {
+        let known = |bits| Rights::from_bits(bits & Rights::ALL.bits()).unwrap_or(Rights::ALL);
+        Ok(OpenRights { base: known(base), inheriting: known(inheriting) })
+    }
+}
+
+impl fmt::Display for OpenRights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} inheriting {}", self.base, self.inheriting)
     }
 }
 
@@ -202,7 +216,8 @@ impl Iovs {
         // No overflow: `decode` found the whole array inside of the memory.
         let bytes: [u8; 8] = cx.mem.get(self.at + index * IOV_BYTES)?;
         let [a, b, c, d, e, f, g, h] = bytes;
-        let buf = Buf { at: u32::from_le_bytes([a, b, c, d]), len: u32::from_le_bytes([e, f, g, h]) };
+        let buf =
+            Buf { at: u32::from_le_bytes([a, b, c, d]), len: u32::from_le_bytes([e, f, g, h]) };
         cx.mem.check(buf.at, buf.len, 1)?;
         Ok(buf)
     }
@@ -380,7 +395,11 @@ impl Store for Filestat {
 
 impl fmt::Display for Filestat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{{:?}, ino={}, size={}, nlink={}}}", self.file_type, self.ino, self.size, self.nlink)
+        write!(
+            f,
+            "{{{:?}, ino={}, size={}, nlink={}}}",
+            self.file_type, self.ino, self.size, self.nlink
+        )
     }
 }
 

@@ -94,7 +94,8 @@ impl PrivateDir {
     pub(crate) fn touch(file: &File) -> io::Result<()> {
         use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
         let when = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-        let times = Timestamps { last_access: when(UTIME_OMIT), last_modification: when(UTIME_NOW) };
+        let times =
+            Timestamps { last_access: when(UTIME_OMIT), last_modification: when(UTIME_NOW) };
         Ok(rustix::fs::futimens(file, &times)?)
     }
 }

@@ -125,7 +125,13 @@ fn what_a_file_was_not_opened_for_is_a_bad_descriptor_and_a_directory_is_a_direc
     ];
     let done = run(&puppet);
     let expected = [
-        Errno::Badf, Errno::Badf, Errno::Isdir, Errno::Isdir, Errno::Badf, Errno::Badf, Errno::Inval,
+        Errno::Badf,
+        Errno::Badf,
+        Errno::Isdir,
+        Errno::Isdir,
+        Errno::Badf,
+        Errno::Badf,
+        Errno::Inval,
     ];
     assert_eq!(calls.map(|call| done.errno(call)), expected.map(number));
 }
@@ -170,7 +176,8 @@ fn preview_0_counts_whence_otherwise() {
 
 #[test]
 fn both_layouts_of_a_files_metadata() {
-    for (module, size_at, nlink_at) in [("wasi_snapshot_preview1", 32, 24), ("wasi_unstable", 24, 20)]
+    for (module, size_at, nlink_at) in
+        [("wasi_snapshot_preview1", 32, 24), ("wasi_unstable", 24, 20)]
     {
         let mut puppet = Puppet::importing(module);
         puppet.open("file", 0, READ, 0);
@@ -232,10 +239,7 @@ fn allocation_extends_and_refuses_what_no_file_has() {
     puppet.call("fd_filestat_get", &[4, stat.at]);
     let done = run(&puppet);
     let inval = number(Errno::Inval);
-    assert_eq!(
-        calls.map(|call| done.errno(call)),
-        [0, 0, inval, number(Errno::Fbig), inval],
-    );
+    assert_eq!(calls.map(|call| done.errno(call)), [0, 0, inval, number(Errno::Fbig), inval],);
     assert_eq!(done.u64(stat.offset(32)), 16);
 }
 

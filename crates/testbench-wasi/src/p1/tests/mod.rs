@@ -7,3 +7,4 @@ mod poll;
 mod puppet;
 mod readdir;
 mod stdio;
+mod trace;

@@ -138,7 +138,10 @@ fn the_working_directory_is_a_preopen_and_in_the_environment() {
     let (pointers, strings) = (puppet.room(8), puppet.room(40));
     puppet.call("environ_get", &[pointers.at, strings.at]);
     let done = puppet.run_on(files(), |spec| {
-        spec.mount(Mount::new(files(), "/home/me")).env("PWD", "/").env("A", "b").cwd("/home/me/dir")
+        spec.mount(Mount::new(files(), "/home/me"))
+            .env("PWD", "/")
+            .env("A", "b")
+            .cwd("/home/me/dir")
     });
     assert_eq!(done.errnos(), [0, 0, 0]);
     assert_eq!(done.bytes(name), b".");
@@ -147,7 +150,8 @@ fn the_working_directory_is_a_preopen_and_in_the_environment() {
 
 #[test]
 fn a_working_directory_outside_of_the_mounts_is_no_start() {
-    let module = Module::from_bytes("puppet", wat::parse_str(Puppet::new().wat()).unwrap()).unwrap();
+    let module =
+        Module::from_bytes("puppet", wat::parse_str(Puppet::new().wat()).unwrap()).unwrap();
     for cwd in ["/elsewhere", "/home/metoo", "/home/me/missing", "/home/me/dir/file"] {
         let spec = GuestSpec::new(module.clone()).mount(Mount::new(files(), "/home/me")).cwd(cwd);
         assert!(matches!(run(spec), Err(StartError::Cwd { .. })), "{cwd}");

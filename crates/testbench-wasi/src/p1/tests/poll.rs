@@ -138,11 +138,10 @@ fn the_end_of_a_file_is_ready_and_says_so() {
 
 #[test]
 fn what_cannot_be_polled_is_an_error_of_its_own_event() {
-    let subs = [Sub::Read(99), Sub::Read(3), Sub::Write(0), relative(CPUTIME, 5), relative(REALTIME, 9)];
-    let (badf, isdir, inval) =
-        (number(Errno::Badf), number(Errno::Isdir), number(Errno::Inval));
-    let expected =
-        format!("0:1:{badf}:0:0 1:1:{isdir}:0:0 2:2:{badf}:0:0 3:0:{inval}:0:0 at 0ns");
+    let subs =
+        [Sub::Read(99), Sub::Read(3), Sub::Write(0), relative(CPUTIME, 5), relative(REALTIME, 9)];
+    let (badf, isdir, inval) = (number(Errno::Badf), number(Errno::Isdir), number(Errno::Inval));
+    let expected = format!("0:1:{badf}:0:0 1:1:{isdir}:0:0 2:2:{badf}:0:0 3:0:{inval}:0:0 at 0ns");
     check(&subs, |spec| spec, &expected);
 }
 
@@ -195,8 +194,7 @@ fn an_instant_of_the_wall_is_looked_at_again_when_the_wall_is_set() {
 
 #[test]
 fn the_virtual_deadline_ends_the_wait_at_its_instant() {
-    let limits =
-        Limits { virtual_deadline: Some(Duration::from_secs(2)), ..Limits::default() };
+    let limits = Limits { virtual_deadline: Some(Duration::from_secs(2)), ..Limits::default() };
     let polled = poll(&[relative(MONOTONIC, 5 * SECOND)], |spec| spec.limits(limits));
     let finished = &polled.done.finished;
     let limit = Limit::VirtualDeadline { after: Duration::from_secs(2) };

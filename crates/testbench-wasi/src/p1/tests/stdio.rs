@@ -178,7 +178,9 @@ fn output_beyond_the_limit_ends_the_guest_and_what_fits_is_kept() {
 
 #[test]
 fn signals_do_what_they_do_to_a_process_that_handles_none() {
-    for (signal, errno) in [(0, Ok(())), (16, Ok(())), (18, Err(Errno::Notsup)), (31, Err(Errno::Inval))] {
+    for (signal, errno) in
+        [(0, Ok(())), (16, Ok(())), (18, Err(Errno::Notsup)), (31, Err(Errno::Inval))]
+    {
         let mut puppet = Puppet::new();
         puppet.call("proc_raise", &[signal]);
         assert_eq!(puppet.run().errnos(), [errno.map_or_else(number, |()| 0)], "signal {signal}");

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use testbench_clock::{Clock, MockClock};
 use testbench_wasi::{
-    Cancel, Exit, Finished, GuestSpec, Limit, Limits, Module, TrapKind, run, start,
+    Cancel, CompilationCache, Exit, Finished, GuestSpec, Limit, Limits, Module, TrapKind, run,
+    start,
 };
 
 const ENDLESS: &str = r#"(module $endless
     (func $spin (loop $again (br $again)))
-    (func (export "_start") (call $spin)))"#;
+    (func $_start (export "_start") (call $spin)))"#;
 
 fn spec(wat: &str) -> GuestSpec {
     let wasm = wat::parse_str(wat).expect("the test's own module");
@@ -80,7 +81,20 @@ fn every_trap_has_its_kind_and_text() {
             other => panic!("{body}: {other}"),
         }
     }
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+        Unreachable: `unreachable` was executed (an abort, a panic or a failed assertion)
+        MemoryOutOfBounds: out of bounds memory access
+        MemoryOutOfBounds: out of bounds memory access
+        TableOutOfBounds: out of bounds table access
+        IndirectCallToNull: indirect call to an empty table element
+        BadSignature: indirect call to a function of another type
+        IntegerOverflow: integer overflow
+        DivisionByZero: integer division by zero
+        BadConversionToInteger: a float does not fit the integer it is converted to
+        UnalignedAtomic: unaligned atomic access
+        NullReference: a null reference was used
+        StackOverflow: the call stack is exhausted (512 KiB; endless recursion?)
+        ");
 }
 
 #[test]
@@ -90,7 +104,11 @@ fn an_uncaught_exception_is_a_trap() {
             (func $thrower (throw $oops (i32.const 1)))
             (func (export "_start") (call $thrower)))"#,
     ));
-    insta::assert_snapshot!(thrown.exit, @"");
+    insta::assert_snapshot!(thrown.exit, @r"
+        trap: an exception was thrown that nothing catches
+            at thrower
+            at function 1
+        ");
 }
 
 #[test]
@@ -140,7 +158,14 @@ fn a_backtrace_names_functions_and_no_addresses() {
     let Exit::Trap(trap) = &trapped.exit else { panic!("{}", trapped.exit) };
     assert_eq!(trap.kind, TrapKind::Unreachable);
     assert_eq!(trap.backtrace, trapped.backtrace);
-    insta::assert_snapshot!(trapped.exit, @"");
+    insta::assert_snapshot!(trapped.exit, @r"
+        trap: `unreachable` was executed (an abort, a panic or a failed assertion)
+            at core::panicking::panic
+            at outer(int)
+            at function 2
+            at main
+            at function 4
+        ");
 }
 
 #[test]
@@ -170,7 +195,10 @@ fn a_start_section_may_trap_or_exit_or_loop() {
     };
     assert_eq!(finished(with("")).exit.code(), Some(9));
     assert_eq!(finished(with("(call $exit (i32.const 3))")).exit.code(), Some(3));
-    insta::assert_snapshot!(finished(with("(unreachable)")).exit, @"");
+    insta::assert_snapshot!(finished(with("(unreachable)")).exit, @r"
+        trap: `unreachable` was executed (an abort, a panic or a failed assertion)
+            at init
+        ");
     let looped = limited(with("(loop $l (br $l))"), millis(20));
     assert!(matches!(looped.exit, Exit::Limit(Limit::Watchdog { .. })), "{}", looped.exit);
 }
@@ -179,15 +207,16 @@ fn a_start_section_may_trap_or_exit_or_loop() {
 fn segments_that_do_not_fit_trap() {
     let data = r#"(module (memory (export "memory") 1) (data (i32.const 65535) "xy")
         (func (export "_start")))"#;
-    let elements = r#"(module (table 1 funcref) (elem (i32.const 1) func 0) (func (export "_start")))"#;
-    insta::assert_snapshot!(finished(spec(data)).exit, @"");
-    insta::assert_snapshot!(finished(spec(elements)).exit, @"");
+    let elements =
+        r#"(module (table 1 funcref) (elem (i32.const 1) func 0) (func (export "_start")))"#;
+    insta::assert_snapshot!(finished(spec(data)).exit, @"trap: out of bounds memory access");
+    insta::assert_snapshot!(finished(spec(elements)).exit, @"trap: out of bounds table access");
 }
 
 #[test]
 fn the_watchdog_ends_an_endless_loop_and_tells_where_it_was() {
     let ended = limited(spec(ENDLESS), millis(30));
-    insta::assert_snapshot!(ended.exit, @"");
+    insta::assert_snapshot!(ended.exit, @"ended by a limit: it wanted more than 30ms of real time (limit `watchdog`)");
     assert_eq!(ended.limits_hit, [Limit::Watchdog { after: Duration::from_millis(30) }]);
     let at: Vec<_> = ended.backtrace.iter().map(|frame| frame.function.as_str()).collect();
     assert_eq!(at, ["spin", "_start"]);
@@ -211,17 +240,18 @@ fn another_thread_ends_an_endless_loop() {
     });
     let ended = finished(spec(ENDLESS).cancel(cancel.clone()));
     handle.join().unwrap();
-    insta::assert_snapshot!(ended.exit, @"");
+    insta::assert_snapshot!(ended.exit, @"killed: enough");
     assert!(cancel.is_cancelled());
     // A handle that was used ends a later guest before it begins.
     let ended = finished(program("(call $exit (i32.const 1))").cancel(cancel));
-    insta::assert_snapshot!(ended.exit, @"");
+    insta::assert_snapshot!(ended.exit, @"killed: enough");
     assert!(ended.backtrace.is_empty());
 }
 
 #[test]
 fn one_kill_ends_one_guest() {
-    let clock = MockClock::builder().build();
+    // In real time all of them run at once; on a timeline they would take turns.
+    let clock: Arc<dyn Clock> = testbench_clock::current();
     let guests: Vec<_> = (0..4)
         .map(|i| start(spec(ENDLESS).name(format!("g{i}")).clock(clock.clone())).unwrap())
         .collect();
@@ -234,13 +264,22 @@ fn one_kill_ends_one_guest() {
 }
 
 #[test]
+fn a_guest_that_has_not_had_its_turn_can_be_killed() {
+    // This thread has the turn, so the guest waits for its own until it is killed.
+    let clock = MockClock::builder().build();
+    let guest = start(spec(ENDLESS).clock(clock.clone())).unwrap();
+    guest.kill("before it began");
+    let ended = guest.wait(&*clock).unwrap();
+    assert_eq!(ended.exit.to_string(), "killed: before it began");
+}
+
+#[test]
 fn many_kills_at_once_all_arrive() {
     // All share the engine's counter, so each kill sends every guest to its flag.
     for _ in 0..20 {
         let clock: Arc<dyn Clock> = testbench_clock::current();
-        let guests: Vec<_> = (0..8)
-            .map(|_| start(spec(ENDLESS).clock(clock.clone())).unwrap())
-            .collect();
+        let guests: Vec<_> =
+            (0..8).map(|_| start(spec(ENDLESS).clock(clock.clone())).unwrap()).collect();
         std::thread::scope(|scope| {
             for guest in &guests {
                 scope.spawn(|| guest.kill("all"));
@@ -276,7 +315,9 @@ fn memory_is_refused_at_its_limit() {
     assert_eq!(grown.exit.code(), Some(10));
     assert_eq!(grown.limits_hit, [Limit::Memory { bytes_max: 10 << 16 }]);
     // By default as well.
-    let grown = finished(program(&body.replace("(memory.grow (i32.const 1))", "(memory.grow (i32.const 256))")));
+    let grown = finished(program(
+        &body.replace("(memory.grow (i32.const 1))", "(memory.grow (i32.const 256))"),
+    ));
     assert_eq!(grown.exit.code(), Some(64 * 256 - 255));
     assert_eq!(grown.limits_hit, [Limit::Memory { bytes_max: Limits::MEMORY_BYTES_MAX }]);
 }
@@ -304,7 +345,7 @@ fn tables_are_refused_at_their_limit() {
     assert_eq!(grown.exit.code(), Some(200_001 - (200_001 - 2) % 7));
 
     let huge = spec(r#"(module (table 4000000000 funcref) (func (export "_start")))"#);
-    insta::assert_snapshot!(finished(huge).exit, @"");
+    insta::assert_snapshot!(finished(huge).exit, @"ended by a limit: it wanted a table of more than 100000 elements (limit `table_elements_max`)");
 }
 
 #[test]
@@ -313,14 +354,14 @@ fn more_memories_and_tables_than_allowed() {
         spec(&format!(r#"(module {} (func (export "_start")))"#, "(memory 1)".repeat(n)))
     };
     assert!(finished(memories(8)).exit.success());
-    insta::assert_snapshot!(finished(memories(9)).exit, @"");
+    insta::assert_snapshot!(finished(memories(9)).exit, @"ended by a limit: it wanted more than 8 memories (limit `memories_max`)");
     let tables = |n: usize| {
         spec(&format!(r#"(module {} (func (export "_start")))"#, "(table 1 funcref)".repeat(n)))
     };
     assert!(finished(tables(16)).exit.success());
-    insta::assert_snapshot!(finished(tables(17)).exit, @"");
+    insta::assert_snapshot!(finished(tables(17)).exit, @"ended by a limit: it wanted more than 16 tables (limit `tables_max`)");
     let limits = Limits { instances_max: 0, ..Limits::default() };
-    insta::assert_snapshot!(limited(memories(1), limits).exit, @"");
+    insta::assert_snapshot!(limited(memories(1), limits).exit, @"ended by a limit: it wanted more than 0 instances (limit `instances_max`)");
 }
 
 #[test]
@@ -342,6 +383,23 @@ fn a_gc_heap_counts_as_memory() {
 }
 
 #[test]
+fn a_bad_address_given_to_the_host_traps_and_says_where() {
+    let call = |pointer: &str| {
+        finished(spec(&format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "random_get" (func $get (param i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                (func $_start (export "_start") (drop (call $get (i32.const {pointer}) (i32.const 8)))))"#
+        )))
+    };
+    let Exit::Trap(trap) = call("65530").exit else { panic!("it should trap") };
+    assert_eq!(trap.kind, TrapKind::MemoryOutOfBounds);
+    assert_eq!(trap.backtrace[0].function, "_start");
+    assert!(trap.message.contains("random_get"), "{}", trap.message);
+    assert!(call("65528").exit.success());
+}
+
+#[test]
 fn fuel_ends_a_guest_at_the_same_instruction_each_time() {
     let counting = || {
         spec(
@@ -355,7 +413,7 @@ fn fuel_ends_a_guest_at_the_same_instruction_each_time() {
     };
     let limits = Limits { fuel: Some(100_000), ..Limits::default() };
     let ended = limited(counting(), limits);
-    insta::assert_snapshot!(ended.exit, @"");
+    insta::assert_snapshot!(ended.exit, @"ended by a limit: it wanted more than 100000 units of work (limit `fuel`)");
     assert_eq!(ended.limits_hit, [Limit::Fuel { units: 100_000 }]);
     // Enough fuel changes nothing; none at all ends it at once.
     let enough = Limits { fuel: Some(1000), ..Limits::default() };
@@ -388,7 +446,10 @@ fn traps_are_the_same_in_every_run_and_flavour() {
     for change in flavours {
         assert_eq!(trap(change), first);
     }
-    insta::assert_snapshot!(first, @"");
+    insta::assert_snapshot!(first, @r"
+        trap: out of bounds memory access
+            at start
+        ");
 }
 
 #[test]
@@ -405,28 +466,28 @@ fn nan_bits_are_canonical_unless_asked_otherwise() {
 
 #[test]
 fn guests_run_where_little_stack_is_left() {
+    let deep = spec(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1)
+            (func $down (param $n i32)
+                (if (local.get $n) (then (call $down (i32.sub (local.get $n) (i32.const 1))))))
+            (func (export "_start") (call $down (i32.const 5000)) (call $exit (i32.const 4))))"#,
+    );
+    let deep = deep.module().bytes().unwrap();
+    let endless = spec("(module (func $f (call $f)) (func (export \"_start\") (call $f)))");
     for kilobytes in [64, 256, 700, 900, 2048] {
+        let (deep, endless) = (deep.clone(), endless.module().clone());
+        let on_small_stack = move || {
+            // Compiled there as well.
+            let cache = CompilationCache::in_memory();
+            let deep = Module::from_bytes_in(&cache, "deep", deep).unwrap();
+            let overflowed = finished(GuestSpec::new(endless));
+            assert_eq!(overflowed.limits_hit, [Limit::Stack]);
+            finished(GuestSpec::new(deep)).exit.code()
+        };
         let thread = std::thread::Builder::new().stack_size(kilobytes << 10);
-        let code = thread
-            .spawn(|| {
-                let deep = finished(spec(
-                    r#"(module
-                        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-                        (memory (export "memory") 1)
-                        (func $down (param $n i32)
-                            (if (local.get $n)
-                                (then (call $down (i32.sub (local.get $n) (i32.const 1))))))
-                        (func (export "_start") (call $down (i32.const 5000)) (call $exit (i32.const 4))))"#,
-                ));
-                let overflowed = finished(spec(
-                    "(module (func $f (call $f)) (func (export \"_start\") (call $f)))",
-                ));
-                assert_eq!(overflowed.limits_hit, [Limit::Stack]);
-                deep.exit.code()
-            })
-            .unwrap()
-            .join()
-            .unwrap();
+        let code = thread.spawn(on_small_stack).unwrap().join().unwrap();
         assert_eq!(code, Some(4), "{kilobytes} KiB");
     }
 }

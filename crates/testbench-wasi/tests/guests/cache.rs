@@ -1,5 +1,4 @@
 //! Compiled modules on disk: what is found again, and what is never trusted.
-#![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

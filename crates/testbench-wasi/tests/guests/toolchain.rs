@@ -3,9 +3,7 @@
 use std::ffi::OsStr;
 
 use testbench_clock::Lookup;
-use testbench_wasi::{
-    ModuleError, Toolchain, ToolchainError, active_toolchain, install_toolchain,
-};
+use testbench_wasi::{ModuleError, Toolchain, ToolchainError, active_toolchain, install_toolchain};
 
 fn wasm(export: &str) -> Vec<u8> {
     wat::parse_str(format!(r#"(module (func (export "{export}")))"#)).unwrap()
@@ -74,7 +72,7 @@ fn a_program_that_cannot_be_run_is_found() {
 fn a_directory_that_is_none() {
     let error = Toolchain::open("no/such/tools").unwrap_err();
     let ToolchainError::Unreadable { .. } = &error else { panic!("{error:?}") };
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"toolchain no/such/tools: cannot be listed: No such file or directory (os error 2); it must be a directory of `<program>.wasm` files");
 }
 
 #[test]

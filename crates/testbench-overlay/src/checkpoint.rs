@@ -1,0 +1,100 @@
+//! Saved states. All of the upper layer is one persistent value, so that saving it, starting a
+//! second overlay from it and going back to it cost a few reference counts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::{Core, Live};
+use crate::inode::State;
+use crate::{Overlay, OverlayError};
+
+/// The state of an overlay at one moment.
+///
+/// ```
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::write(dir.path().join("kept"), "text")?;
+///
+/// let checkpoint = overlay.checkpoint();
+/// fs::write(dir.path().join("lost"), "")?;
+/// overlay.rollback(&checkpoint)?;
+/// assert_eq!(overlay.diff()?.summary(), "A kept\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Checkpoint {
+    state: State,
+    family: Arc<Family>,
+}
+
+/// What an overlay has in common with its forks, and with no other overlay.
+#[derive(Debug)]
+pub(crate) struct Family;
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("inodes", &self.state.inodes.size()).finish()
+    }
+}
+
+impl Overlay {
+    /// Saves the state. O(1).
+    pub fn checkpoint(&self) -> Checkpoint {
+        let state = self.core.tx().live.state.clone();
+        Checkpoint { state, family: self.core.family.clone() }
+    }
+
+    /// Goes back to a saved state; everything changed since is gone.
+    ///
+    /// Open handles of files that exist in that state go on with what they hold there; all others
+    /// answer [`Errno::Stale`](crate::Errno::Stale) from now on. Inode numbers given since then are
+    /// not given again.
+    ///
+    /// # Errors
+    ///
+    /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay.
+    pub fn rollback(&self, to: &Checkpoint) -> Result<(), OverlayError> {
+        if !Arc::ptr_eq(&to.family, &self.core.family) {
+            return Err(OverlayError::Checkpoint);
+        }
+        let mut tx = self.core.tx();
+        let created = tx.live.state.created;
+        tx.live.state = to.state.clone();
+        tx.live.state.created = created.max(to.state.created);
+        tx.live.forget_closed();
+        Ok(())
+    }
+
+    /// A second overlay that starts from the state of this one and goes its own way. O(1).
+    pub fn fork(&self) -> Arc<Overlay> {
+        self.fork_at(&self.checkpoint()).unwrap_or_else(|_| unreachable!("it is our own"))
+    }
+
+    /// A second overlay that starts from a saved state. O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay.
+    pub fn fork_at(&self, from: &Checkpoint) -> Result<Arc<Overlay>, OverlayError> {
+        if !Arc::ptr_eq(&from.family, &self.core.family) {
+            return Err(OverlayError::Checkpoint);
+        }
+        let core = Core::fork(&self.core, from.state.clone());
+        core.tx().live.forget_closed();
+        Ok(Arc::new(Overlay::of(core)))
+    }
+}
+
+impl Live {
+    /// Drops files without a name that no handle keeps.
+    fn forget_closed(&mut self) {
+        let open = |ino| self.opens.contains_key(ino);
+        let closed: Vec<_> = self.state.orphans.keys().filter(|ino| !open(ino)).copied().collect();
+        for ino in closed {
+            self.state.forget(ino);
+        }
+    }
+}

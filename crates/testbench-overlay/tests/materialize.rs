@@ -1,0 +1,96 @@
+//! An overlay written out, changed there, and read back.
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::process::Command;
+
+use common::{Host, Under, tree};
+use testbench_overlay::{Overlay, capture, fs, install};
+
+fn lower() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("d/e")).unwrap();
+    std::fs::write(dir.path().join("a"), "a\n").unwrap();
+    std::fs::write(dir.path().join("d/b"), vec![7; 200_000]).unwrap();
+    symlink("d/b", dir.path().join("l")).unwrap();
+    dir
+}
+
+#[test]
+fn what_is_written_out_is_the_merged_tree() {
+    let (lower, out) = (lower(), tempfile::tempdir().unwrap());
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let _installed = install(overlay.clone());
+    fs::write(lower.path().join("d/new"), "new").unwrap();
+    fs::hard_link(lower.path().join("d/new"), lower.path().join("linked")).unwrap();
+    fs::remove_file(lower.path().join("a")).unwrap();
+    fs::set_permissions(lower.path().join("d/e"), fs::Permissions::from_mode(0o500)).unwrap();
+    overlay.materialize(out.path()).unwrap();
+    assert_eq!(tree::<Host>(out.path()), tree::<Under>(lower.path()));
+    let ino = |name: &str| std::fs::metadata(out.path().join(name)).unwrap().ino();
+    assert_eq!(ino("d/new"), ino("linked"));
+}
+
+#[test]
+fn only_an_empty_directory_is_written_into() {
+    let (lower, out) = (lower(), lower());
+    let error = Overlay::new(lower.path()).unwrap().materialize(out.path()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
+}
+
+#[test]
+fn what_changes_there_becomes_a_change_of_the_overlay() {
+    let (lower, out) = (lower(), tempfile::tempdir().unwrap());
+    let before = tree::<Host>(lower.path());
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    written.absorb().unwrap();
+    assert!(overlay.diff().unwrap().is_empty());
+
+    let script = "echo more >> a; rm l; mkdir l; echo x > l/x; rm -r d/e; ln -s a s; \
+                  printf z | dd of=d/b bs=1 seek=100000 conv=notrunc status=none; \
+                  ln a hard; chmod 755 d/b; printf gone > t; rm t; cp a a2; mv a2 renamed";
+    let status = Command::new("sh").arg("-c").arg(script).current_dir(out.path()).status().unwrap();
+    assert!(status.success());
+    written.absorb().unwrap();
+    let _installed = install(overlay.clone());
+    assert_eq!(tree::<Under>(lower.path()), tree::<Host>(out.path()));
+    assert_eq!(tree::<Host>(lower.path()), before);
+    let (size, nlink) = (fs::metadata(lower.path().join("d/b")).unwrap().len(), 2);
+    assert_eq!(size, 200_000);
+    assert_eq!(fs::metadata(lower.path().join("hard")).unwrap().stat().nlink, nlink);
+
+    let diff = overlay.diff().unwrap();
+    written.absorb().unwrap();
+    assert_eq!(overlay.diff().unwrap(), diff, "nothing to absorb");
+    fs::remove_dir_all(lower.path().join("l")).unwrap();
+}
+
+#[test]
+fn permission_bits_do_not_stop_what_has_happened() {
+    let (lower, out) = (lower(), tempfile::tempdir().unwrap());
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    std::fs::write(out.path().join("d/in"), "x").unwrap();
+    std::fs::set_permissions(out.path().join("d"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    written.absorb().unwrap();
+    let summary = overlay.diff().unwrap().summary();
+    assert!(summary.contains("A d/in"), "{summary}");
+    std::fs::set_permissions(out.path().join("d"), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn code_that_calls_std_is_captured() {
+    let lower = lower();
+    let before = tree::<Host>(lower.path());
+    let diff = capture(lower.path(), |copy| {
+        std::fs::write(copy.join("a"), "b\n")?;
+        std::fs::remove_dir(copy.join("d/e"))
+    })
+    .unwrap();
+    assert_eq!(diff.summary(), "M a\nD d/e/\n");
+    assert_eq!(tree::<Host>(lower.path()), before);
+    let failed = capture(lower.path(), |_| Err::<(), _>(std::io::Error::other("mine")));
+    assert_eq!(failed.unwrap_err().to_string(), "mine");
+}

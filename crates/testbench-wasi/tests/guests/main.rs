@@ -1,0 +1,7 @@
+//! Modules, how they are found, compiled and kept, and how guests run and end.
+
+#[cfg(unix)]
+mod cache;
+mod modules;
+mod running;
+mod toolchain;
