@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use testbench_clock::WallTime;
@@ -52,6 +53,11 @@ pub(crate) struct RunArgs {
     /// Pause the clock at this instant (RFC 3339), or `real` for the machine's clock
     #[arg(long, value_name = "TIME", default_value = "2000-01-01T00:00:00Z", value_parser = parse_clock)]
     pub(crate) clock: ClockChoice,
+
+    /// Move the paused clock by this much (such as `1ms`) at each reading, so that a program that
+    /// waits by looking at the clock again and again comes to an end
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) tick: Option<Duration>,
 
     /// Seed of the guest's random bytes
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -107,7 +113,9 @@ fn parse_mapping(text: &str) -> Result<Mapping, String> {
     };
     let (host, guest) = paths.split_once("::").unwrap_or((paths, paths));
     if host.is_empty() || guest.is_empty() {
-        return Err(format!("expected HOST[::GUEST][:ro] with neither part empty, as in `{EXAMPLE}`"));
+        return Err(format!(
+            "expected HOST[::GUEST][:ro] with neither part empty, as in `{EXAMPLE}`"
+        ));
     }
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only })
 }
@@ -118,7 +126,9 @@ const EXAMPLE: &str = "./project::/work:ro";
 fn parse_overlay(text: &str) -> Result<Mapping, String> {
     let (host, guest) = text.split_once("::").unwrap_or((text, "/"));
     if host.is_empty() || guest.is_empty() {
-        return Err("expected HOST[::GUEST] with neither part empty, as in `./project::/work`".into());
+        return Err(
+            "expected HOST[::GUEST] with neither part empty, as in `./project::/work`".into()
+        );
     }
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })
 }
@@ -131,6 +141,13 @@ fn parse_clock(text: &str) -> Result<ClockChoice, String> {
         .parse()
         .map_err(|_| "expected `real` or an RFC 3339 instant, as in `2000-01-01T00:00:00Z`")?;
     Ok(ClockChoice::PausedAt(WallTime::from_unix_nanos(instant.as_nanosecond())))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|d| Duration::try_from(d).ok())
+        .ok_or_else(|| "expected a duration with its unit, as in `1ms` or `2s`".to_owned())
 }
 
 #[cfg(test)]
@@ -170,6 +187,12 @@ mod tests {
         assert_eq!(show("a:ro"), of("a", "a", true));
         assert_eq!(show("a::ro"), of("a", "ro", false));
         assert!(show("::/b").is_err() && show("a::").is_err() && show("").is_err());
+    }
+
+    #[test]
+    fn a_tick_has_a_unit() {
+        assert_eq!(parse_duration("1ms"), Ok(Duration::from_millis(1)));
+        assert!(parse_duration("1").is_err() && parse_duration("-1s").is_err());
     }
 
     #[test]

@@ -39,8 +39,9 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
              that holds them all",
         ));
     }
-    let module = Module::from_file(Path::new(module)).map_err(StartError::Module).map_err(refused)?;
-    let clock = clock(args.clock);
+    let module =
+        Module::from_file(Path::new(module)).map_err(StartError::Module).map_err(refused)?;
+    let clock = clock(args.clock, args.tick)?;
     let mut mounts = host_dirs(&args.dirs)?;
     let overlays = overlays(&args.overlays, &clock)?;
     mounts.extend(overlays.iter().map(|o| Mount::new(o.clone(), o.guest_root())));
@@ -100,10 +101,17 @@ fn refused(error: StartError) -> Failure {
     Failure::new(status, error)
 }
 
-fn clock(choice: ClockChoice) -> Arc<dyn Clock> {
-    match choice {
-        ClockChoice::Real => Arc::new(SystemClock::new("testbench run")),
-        ClockChoice::PausedAt(start) => MockClock::builder().start(start).build(),
+fn clock(choice: ClockChoice, tick: Option<Duration>) -> Result<Arc<dyn Clock>, Failure> {
+    match (choice, tick) {
+        (ClockChoice::Real, None) => Ok(Arc::new(SystemClock::new("testbench run"))),
+        (ClockChoice::Real, Some(_)) => {
+            Err(Failure::new(OWN, "--tick moves a paused clock, but --clock is real; give one"))
+        }
+        (ClockChoice::PausedAt(start), tick) => {
+            let clock = MockClock::builder().start(start).tick_per_read(tick.unwrap_or_default());
+            let clock = clock.try_build().map_err(|e| Failure::own("--tick", e))?;
+            Ok(clock)
+        }
     }
 }
 

@@ -103,6 +103,20 @@ fn sleeps_take_no_real_time() {
     assert!(real.ends_with(" real\n"));
 }
 
+/// Virtual time stands still for a guest that never waits, so it is ended, unless readings move it.
+#[test]
+fn a_guest_that_only_looks_at_the_clock_is_ended_or_ticked() {
+    let spin =
+        |flags: &[&str]| testbench().args(flags).arg(guest("spin")).arg("1s").output().unwrap();
+    let stuck = spin(&[]);
+    assert_eq!(stuck.status.code(), Some(137));
+    assert!(text(&stuck.stderr).contains("without waiting"), "{}", text(&stuck.stderr));
+
+    let ticked = spin(&["--tick", "1ms", "--summary"]);
+    assert_eq!(ticked.status.code(), Some(0), "{}", text(&ticked.stderr));
+    assert!(text(&ticked.stderr).contains(" virtual, "), "{}", text(&ticked.stderr));
+}
+
 #[test]
 fn the_environment_is_only_what_is_given() {
     let output = testbench()

@@ -1,6 +1,10 @@
 //! `git apply` of a patch onto the old tree gives the new one, and `git apply -R` the old one
 //! again, as far as git can see.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the table and a skipped test are for the reader of the log"
+)]
 
 mod diff_support;
 

@@ -2,6 +2,8 @@
 //! it through `testbench_overlay::fs`. After every step both must answer the same and look the
 //! same; at the end the diff, applied to a copy by git, must give the merged tree.
 
+#![allow(clippy::print_stderr, reason = "the table of what was tried is for people")]
+
 mod common;
 
 use std::collections::BTreeMap;

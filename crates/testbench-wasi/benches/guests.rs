@@ -60,7 +60,11 @@ fn spawns() -> Vec<Case> {
         module(r#"(module (memory (export "memory") 1) (memory 1) (func (export "_start")))"#);
     let unwatched = Limits { watchdog: None, ..Limits::default() };
     let again = wat::parse_str(r#"(module (func (export "_start")))"#).expect("our own module");
+    let spec_of = tiny.clone();
     vec![
+        Case::new("a spec with its own mock clock, not run", 200, move || {
+            GuestSpec::new(spec_of.clone());
+        }),
         guest("tiny", 200, tiny.clone(), |spec| spec),
         guest("tiny, no watchdog", 200, tiny.clone(), move |spec| spec.limits(unwatched.clone())),
         guest("proc_exit", 200, exits, |spec| spec),

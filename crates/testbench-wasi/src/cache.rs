@@ -94,8 +94,10 @@ impl CompilationCache {
     pub(crate) fn known(&self, hash: ContentHash, flavour: Flavour) -> Option<Arc<Compiled>> {
         let slot = lock(&self.inner.memory).present(hash, flavour)?;
         // Who compiles it right now is not waited for here.
-        let compiled = slot.try_lock().ok()?.clone();
-        compiled
+        match slot.try_lock() {
+            Ok(compiled) => compiled.clone(),
+            Err(_) => None,
+        }
     }
 
     /// What was compiled in this process from the file at `path`, if that is still the same file.

@@ -162,7 +162,7 @@ pub enum LooksLike {
     Empty,
     /// WebAssembly in its text format.
     Wat,
-    /// Text; the start of its first line.
+    /// Text; the start of its first line that is not blank.
     Text(String),
     /// The kind of file that these first bytes announce, such as `a gzip archive`.
     Known(&'static str),
@@ -177,6 +177,7 @@ impl fmt::Display for LooksLike {
             LooksLike::Wat => f.write_str(
                 "it is WebAssembly in the text format; translate it (`wasm-tools parse` or `wat2wasm`)",
             ),
+            LooksLike::Text(line) if line.is_empty() => f.write_str("it is blank text"),
             LooksLike::Text(line) => write!(f, "it is text that starts with {line:?}"),
             LooksLike::Known(kind) => write!(f, "it is {kind}"),
             LooksLike::Bytes(bytes) => {

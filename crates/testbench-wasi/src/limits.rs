@@ -293,6 +293,20 @@ mod tests {
             .iter()
             .map(|l| format!("{}: {l}\n", if l.is_fatal() { "ends " } else { "errno" }))
             .collect();
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(text, @r"
+        errno: a memory larger than 65536 bytes (limit `memory_bytes_max`)
+        errno: a table of more than 10 elements (limit `table_elements_max`)
+        ends : more than 1 memories (limit `memories_max`)
+        ends : more than 2 tables (limit `tables_max`)
+        ends : more than 3 instances (limit `instances_max`)
+        errno: more than 4 open files (limit `open_files_max`)
+        errno: a path longer than 5 bytes (limit `path_bytes_max`)
+        ends : more than 6 bytes of captured output (limit `output_bytes_max`)
+        errno: more than 7 random bytes at once (limit `random_bytes_max`)
+        ends : more than 8 units of work (limit `fuel`)
+        ends : a call stack larger than 512 KiB
+        ends : more than 1.5s of real time (limit `watchdog`)
+        ends : more than 9s of virtual time (limit `virtual_deadline`)
+        ");
     }
 }

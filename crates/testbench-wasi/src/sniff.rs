@@ -150,6 +150,25 @@ mod tests {
             long.as_bytes(),
         ];
         let all: String = cases.iter().map(|bytes| format!("{}\n", text(bytes))).collect();
-        insta::assert_snapshot!(all);
+        insta::assert_snapshot!(all, @r##"
+        core module
+        component
+        it is empty
+        damaged at 1: it ends within its header
+        damaged at 4: it ends within its header
+        damaged at 6: it ends within its header
+        damaged at 4: it has the unknown version 02 00 00 00
+        it is text that starts with "#!/bin/sh"
+        it is WebAssembly in the text format; translate it (`wasm-tools parse` or `wat2wasm`)
+        it is WebAssembly in the text format; translate it (`wasm-tools parse` or `wat2wasm`)
+        it is a gzip archive; unpack it first
+        it is a program for this or another machine (ELF), not for WebAssembly
+        it is a program for Windows, not for WebAssembly
+        it is a zip archive; unpack it first
+        it is a Git LFS pointer; fetch the file with `git lfs pull`
+        it starts with the bytes de ad be ef 00 01 02 03
+        it is blank text
+        it is text that starts with "éééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé"
+        "##);
     }
 }

@@ -94,7 +94,10 @@ mod tests {
         for _ in 0..2 {
             for _ in 0..JOBS {
                 let all_run = all_run.clone();
-                spawn(move || drop(all_run.wait())).unwrap();
+                spawn(move || {
+                    all_run.wait();
+                })
+                .unwrap();
             }
             // Passes only when every job has a thread of its own.
             all_run.wait();

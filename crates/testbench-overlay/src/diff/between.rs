@@ -62,6 +62,9 @@ impl Diff {
     }
 }
 
+/// Before and after.
+type Paths = (Option<PathBuf>, Option<PathBuf>);
+
 /// A directory that is on one side at least.
 struct Pair {
     path: Vec<u8>,
@@ -71,8 +74,8 @@ struct Pair {
 
 impl Pair {
     /// Every name in either, with its full paths.
-    fn names(&self) -> io::Result<BTreeMap<OsString, (Option<PathBuf>, Option<PathBuf>)>> {
-        let mut names: BTreeMap<OsString, (Option<PathBuf>, Option<PathBuf>)> = BTreeMap::new();
+    fn names(&self) -> io::Result<BTreeMap<OsString, Paths>> {
+        let mut names: BTreeMap<OsString, Paths> = BTreeMap::new();
         for (dir, is_old) in [(&self.before, true), (&self.after, false)] {
             let Some(dir) = dir else { continue };
             for entry in fs::read_dir(dir).map_err(|error| about("list", dir, error))? {

@@ -11,7 +11,7 @@ use crate::{FileKind, GuestPath};
 /// The net change between two trees of files, as a value.
 ///
 /// It holds the contents of what changed, so that it can be compared, kept and rendered later, when
-/// the trees are gone. See the [module](self) for the renderings.
+/// the trees are gone. See the [module](crate::diff) for the renderings.
 ///
 /// Two diffs are equal when they hold the same entries with the same contents. Its `Display` is
 /// [`Diff::snapshot`] with the default options, its `Serialize` the JSON of [`Diff::to_json`].
@@ -194,12 +194,12 @@ impl Entry {
     }
 
     /// What was there before. Its content is [`Content::Unread`] if it did not change.
-    pub fn old(&self) -> Option<&Side> {
+    pub fn before(&self) -> Option<&Side> {
         self.old.as_ref()
     }
 
     /// What is there now. Its content is [`Content::Unread`] if it did not change.
-    pub fn new(&self) -> Option<&Side> {
+    pub fn after(&self) -> Option<&Side> {
         self.new.as_ref()
     }
 

@@ -34,7 +34,7 @@ pub use dir::{DirEntry, ReadDir, read_dir};
 pub use file::{File, OpenOptions};
 pub use meta::{FileTimes, FileType, Metadata, Permissions};
 
-use crate::{Errno, Follow};
+use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
 use route::{Place, Route, os_str, route};
 
 /// The whole content of a file.
@@ -226,28 +226,38 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
 /// As [`std::fs::remove_dir_all`], and those of the [module](self).
 pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
-    if let Route::Real = route(path)? {
-        return std::fs::remove_dir_all(path);
-    }
-    if symlink_metadata(path)?.is_symlink() {
-        return remove_file(path);
-    }
-    remove_tree(path)
+    let place = match route(path)? {
+        Route::Real => return std::fs::remove_dir_all(path),
+        Route::Tree(place) => place,
+    };
+    let (fs, top, path) = (&*place.fs, &*place.top, place.guest());
+    let stat = place.result(fs.stat_at(top, path, Follow::No))?;
+    place.result(match stat.kind {
+        FileKind::Symlink => fs.remove_file_at(top, path),
+        _ => remove_tree(fs, top, path),
+    })
 }
 
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    for entry in read_dir(dir)? {
-        let entry = entry?;
-        let path = entry.path();
-        let removed =
-            if entry.file_type()?.is_dir() { remove_tree(&path) } else { remove_file(&path) };
-        match removed {
-            // Gone in the meantime.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
+/// Goes by handles: in `remove_dir_all("d/e/..")` the path stops leading anywhere half-way.
+fn remove_tree(fs: &dyn Fs, dir: &dyn crate::File, path: GuestPath<'_>) -> Result<(), Errno> {
+    let how = OpenHow { directory: true, follow: Follow::No, ..OpenHow::READ };
+    let inner = fs.open_at(dir, path, &how)?;
+    for entry in inner.read_dir()? {
+        let name = GuestPath::new(&entry.name);
+        unless_gone(match entry.kind {
+            FileKind::Dir => remove_tree(fs, &*inner, name),
+            _ => fs.remove_file_at(&*inner, name),
+        })?;
     }
-    remove_dir(dir)
+    unless_gone(fs.remove_dir_at(dir, path))
+}
+
+/// Something that is gone in the meantime is removed as well as can be; std sees it the same way.
+fn unless_gone(removed: Result<(), Errno>) -> Result<(), Errno> {
+    match removed {
+        Err(Errno::Noent) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Moves a file or directory, replacing a file or an empty directory at the new path.

@@ -189,6 +189,7 @@ pub fn in_repository(path: &[u8]) -> bool {
 }
 
 /// How many random cases to try: `n`, or what `TESTBENCH_DIFF_CASES` says.
+#[allow(clippy::disallowed_methods, reason = "for a person who wants to try more for once")]
 pub fn cases(n: u64) -> u64 {
     std::env::var("TESTBENCH_DIFF_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(n)
 }

@@ -48,12 +48,12 @@ impl Disk {
     /// The verified artifact for a key; `None` if there is none, or it is damaged.
     pub(super) fn load(&self, key: &blake3::Hash) -> Option<Artifact> {
         let dir = self.dir()?;
-        let recorded = read_index(dir, key)?;
+        let (index, recorded) = read_index(dir, key)?;
         let mut file = dir.open(&artifact_name(&recorded)).ok()?;
         match hash_of(&mut file) {
             Ok(found) if found == recorded => {
-                // The order of eviction; nothing depends on it.
-                let _ = PrivateDir::touch(&file);
+                // The order of eviction; nothing else depends on it.
+                let _ = PrivateDir::touch(&index).and_then(|()| PrivateDir::touch(&file));
                 Some(Artifact::File(file))
             }
             Ok(_) => {
@@ -122,12 +122,13 @@ fn artifact_name(hash: &blake3::Hash) -> String {
     format!("{}.cwasm", hash.to_hex())
 }
 
-/// The hash of the artifact that belongs to `key`.
-fn read_index(dir: &PrivateDir, key: &blake3::Hash) -> Option<blake3::Hash> {
+/// The file that names the artifact of `key`, and the artifact's hash.
+fn read_index(dir: &PrivateDir, key: &blake3::Hash) -> Option<(File, blake3::Hash)> {
+    let file = dir.open(&index_name(key)).ok()?;
     let mut text = String::new();
     // One byte more than a hash, so that longer files are noticed.
-    dir.open(&index_name(key)).ok()?.take(65).read_to_string(&mut text).ok()?;
-    blake3::Hash::from_hex(&text).ok()
+    (&file).take(65).read_to_string(&mut text).ok()?;
+    Some((file, blake3::Hash::from_hex(&text).ok()?))
 }
 
 fn hash_of(file: &mut File) -> io::Result<blake3::Hash> {
@@ -147,4 +148,40 @@ fn publish(dir: &PrivateDir, name: &str, content: &[u8]) -> io::Result<File> {
     let written = file.write_all(content).and_then(|()| dir.rename(&beside, name));
     written.inspect_err(|_| drop(dir.remove(&beside)))?;
     Ok(file)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(dir.path().join("compiled"));
+        // Room for two artifacts of 1,000 bytes with their indexes of 64, not for three.
+        disk.bytes_max = 2500;
+        let key = |n: u8| blake3::hash(&[n]);
+        let store = |n: u8| assert!(disk.store(&key(n), &[n; 1000]).is_some());
+        let age = |seconds| {
+            let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            for entry in disk.path.read_dir().unwrap() {
+                File::open(entry.unwrap().path()).unwrap().set_modified(then).unwrap();
+            }
+        };
+        store(1);
+        age(1000);
+        store(2);
+        age(2000);
+        assert!(disk.load(&key(1)).is_some(), "looked at last, so it stays");
+        store(3);
+        let present = [1, 2, 3].map(|n| disk.load(&key(n)).is_some());
+        assert_eq!(present, [true, false, true]);
+        assert_eq!(disk.len(), 2);
+        // What does not fit at all pushes out everything and is kept: the bound is on what was
+        // there before.
+        assert!(disk.store(&key(4), &[4; 9000]).is_some());
+        assert_eq!(disk.len(), 1);
+    }
 }

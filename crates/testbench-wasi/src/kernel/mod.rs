@@ -1,7 +1,7 @@
 //! The kernel: all that a guest can touch, as plain values.
 //!
 //! A [`Process`] has descriptors ([`fd`]), which refer to open files ([`open`]): files and
-//! directories of some [`Fs`](testbench_overlay::Fs), [`pipe`]s, and the sources and sinks of
+//! directories of some [`Fs`](testbench_overlay::Fs), [pipes](mod@pipe), and the sources and sinks of
 //! standard streams ([`stdio`]). Whatever blocks ends in one wait on the process's clock
 //! ([`Process::wait`]), in which a guest can also be ended from outside ([`Stopper`]).
 //!

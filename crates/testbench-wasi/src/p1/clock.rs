@@ -1,11 +1,15 @@
 //! The clocks.
 
-use testbench_clock::Reading;
+use testbench_clock::{MonoTime, Reading};
 use testbench_overlay::Errno;
 
 use super::call::Call;
 use super::types::ClockId;
 use crate::kernel::Result;
+
+/// What a guest's monotonic clock shows at the origin of the timeline: one second. Programs may
+/// count on a clock that has run for a while; Go's runtime ends at a reading of zero.
+const MONOTONIC_ORIGIN_NS: u64 = 1_000_000_000;
 
 pub(super) fn res_get(cx: &mut Call<'_>, id: ClockId) -> Result<u64> {
     let reading = match id {
@@ -21,17 +25,27 @@ pub(super) fn res_get(cx: &mut Call<'_>, id: ClockId) -> Result<u64> {
 /// Computing takes no virtual time, so a clock of CPU time that counted only computing would stand
 /// still for ever, and a program that spins on it would never end. Both CPU clocks therefore show
 /// the time since the process started.
+///
+/// A guest that only ever reads is ended by the clock's spin guard: virtual time would stand still
+/// for it.
 #[inline]
 pub(super) fn time_get(cx: &mut Call<'_>, id: ClockId, _precision: u64) -> Result<u64> {
     let clock = cx.process.clock();
-    match id {
+    let shown = match id {
         ClockId::Realtime => {
-            Ok(u64::try_from(clock.wall().unix_nanos()).map_err(|_| Errno::Overflow)?)
+            u64::try_from(clock.wall().unix_nanos()).map_err(|_| Errno::Overflow)?
         }
-        ClockId::Monotonic => Ok(clock.mono().nanos()),
+        ClockId::Monotonic => clock.mono().nanos().saturating_add(MONOTONIC_ORIGIN_NS),
         ClockId::ProcessCputime | ClockId::ThreadCputime => {
             let since = clock.mono().duration_since(cx.process.started());
-            Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         }
-    }
+    };
+    clock.check()?;
+    Ok(shown)
+}
+
+/// The instant of the timeline at which the guest's monotonic clock shows `shown`.
+pub(super) fn monotonic_instant(shown: u64) -> MonoTime {
+    MonoTime::from_nanos(shown.saturating_sub(MONOTONIC_ORIGIN_NS))
 }

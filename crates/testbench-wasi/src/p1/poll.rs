@@ -6,6 +6,7 @@ use testbench_clock::{MonoTime, WallTime};
 use testbench_overlay::Errno;
 
 use super::call::{Abi, Call, Decode};
+use super::clock::monotonic_instant;
 use super::errno;
 use super::types::{ClockId, Ptr};
 use crate::kernel::{Happened, Interest, Open, Result, Rights, When, poll};
@@ -112,7 +113,7 @@ fn instant(id: ClockId, timeout: u64, absolute: bool, now: MonoTime) -> Interest
         (ClockId::Realtime | ClockId::Monotonic, false) => {
             Interest::Until(When::Mono(now.saturating_add(Duration::from_nanos(timeout))))
         }
-        (ClockId::Monotonic, true) => Interest::Until(When::Mono(MonoTime::from_nanos(timeout))),
+        (ClockId::Monotonic, true) => Interest::Until(When::Mono(monotonic_instant(timeout))),
         (ClockId::Realtime, true) => {
             Interest::Until(When::Wall(WallTime::from_unix_nanos(timeout.into())))
         }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use testbench_wasi::{CompilationCache, GuestSpec, Module, run};
 
+/// Changes the content of a file.
+type Damage = fn(&mut Vec<u8>);
+
 /// A directory for one test's cache.
 struct Dir {
     dir: tempfile::TempDir,
@@ -105,7 +108,7 @@ fn flavours_are_kept_apart() {
 
 #[test]
 fn a_damaged_artifact_is_compiled_again() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 6] = [
+    let damages: [(&str, Damage); 6] = [
         ("empty", |bytes| bytes.clear()),
         ("cut in half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("longer", |bytes| bytes.push(0)),
@@ -131,7 +134,7 @@ fn a_damaged_artifact_is_compiled_again() {
 
 #[test]
 fn a_damaged_index_is_written_again() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("empty", |bytes| bytes.clear()),
         ("cut", |bytes| bytes.truncate(63)),
         ("longer", |bytes| bytes.push(b'\n')),

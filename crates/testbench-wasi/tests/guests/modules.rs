@@ -87,7 +87,7 @@ fn text_named_wasm() {
     std::fs::write(&path, "#!/bin/sh\necho hello\n").unwrap();
     let error = Module::from_file(&path).unwrap_err();
     assert!(matches!(error, ModuleError::NotWasm { .. }));
-    insta::assert_snapshot!(error, @r#"`tool` is not a WebAssembly module: it is text that starts with "#!/bin/sh""#);
+    insta::assert_snapshot!(error, @r##"`tool` is not a WebAssembly module: it is text that starts with "#!/bin/sh""##);
 }
 
 #[test]

@@ -325,7 +325,7 @@ fn memory_is_refused_at_its_limit() {
 #[test]
 fn a_memory_that_is_too_large_from_the_start() {
     let huge = spec(r#"(module (memory (export "memory") 65536) (func (export "_start")))"#);
-    insta::assert_snapshot!(finished(huge).exit, @"");
+    insta::assert_snapshot!(finished(huge).exit, @"ended by a limit: it wanted a memory larger than 1073741824 bytes (limit `memory_bytes_max`)");
     let exact = spec(r#"(module (memory (export "memory") 16384) (func (export "_start")))"#);
     assert!(finished(exact).exit.success());
 }
@@ -379,7 +379,7 @@ fn a_gc_heap_counts_as_memory() {
     let limits = Limits { memory_bytes_max: 64 << 20, ..millis(20_000) };
     let ended = limited(hoard, limits);
     assert_eq!(ended.limits_hit, [Limit::Memory { bytes_max: 64 << 20 }], "{}", ended.exit);
-    insta::assert_snapshot!(ended.exit, @"");
+    insta::assert_snapshot!(ended.exit, @"ended by a limit: it wanted a memory larger than 67108864 bytes (limit `memory_bytes_max`)");
 }
 
 #[test]

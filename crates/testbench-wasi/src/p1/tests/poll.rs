@@ -27,7 +27,10 @@ fn relative(id: u32, timeout: u64) -> Sub {
     Sub::Clock { id, timeout, absolute: false }
 }
 
-fn absolute(id: u32, timeout: u64) -> Sub {
+/// At `instant`, in nanoseconds since 1970, or since the origin of the timeline, at which a guest's
+/// monotonic clock shows one second.
+fn absolute(id: u32, instant: u64) -> Sub {
+    let timeout = if id == MONOTONIC { instant + SECOND } else { instant };
     Sub::Clock { id, timeout, absolute: true }
 }
 
