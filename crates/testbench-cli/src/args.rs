@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one WASI module
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// See it work: tools of our own run a small build that takes an hour of virtual time
     Demo(DemoArgs),
 }
@@ -157,7 +157,7 @@ mod tests {
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         let args = [&["testbench", "run"], args].concat();
         match Cli::try_parse_from(args)?.command {
-            Command::Run(run) => Ok(run),
+            Command::Run(run) => Ok(*run),
             Command::Demo(_) => unreachable!("the subcommand is given above"),
         }
     }

@@ -17,7 +17,7 @@ use args::{Cli, Command};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse_from_env().command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(&args),
     };
     outcome.unwrap_or_else(|failure| failure.report())

@@ -17,7 +17,7 @@ use crate::args::{ClockChoice, Mapping, RunArgs};
 use crate::failure::{ABORTED, Failure, KILLED, NOT_FOUND, OWN, REFUSED};
 
 /// Runs the module to its end and answers its exit status.
-pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let Some((module, guest_args)) = args.module_and_args.split_first() else {
         return Err(Failure::new(OWN, "no module is given"));
     };

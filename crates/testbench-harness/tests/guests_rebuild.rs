@@ -40,6 +40,7 @@ fn modules_are_small_core_modules() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "continuous integration insists by the environment")]
 fn rebuilding_gives_the_committed_bytes() {
     if let Err(difference) = pinned_packages_are_installed() {
         assert!(
