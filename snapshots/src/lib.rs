@@ -2,6 +2,8 @@
 //!
 //! The README's examples run as this crate's documentation tests.
 
+#![forbid(unsafe_code)]
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Exit status: something went wrong here, such as a wrong flag or a full disk.
@@ -32,10 +33,9 @@ impl Failure {
         Failure::new(OWN, format_args!("{attempt}: {}", Chain(&error)))
     }
 
-    /// Tells it on stderr.
-    #[expect(clippy::print_stderr, reason = "the one place where the program reports its errors")]
+    /// Tells it on stderr, if anybody reads that.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("testbench: {}", self.message);
+        let _ = writeln!(std::io::stderr(), "testbench: {}", self.message);
         ExitCode::from(self.status)
     }
 }

@@ -4,6 +4,8 @@
 //! `args.rs` says what can be asked, and one file per subcommand does it. Results go to stdout,
 //! text for people to stderr. The exit status is the guest's; [`failure`] lists our own.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod demo;
 mod failure;

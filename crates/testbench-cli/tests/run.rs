@@ -169,6 +169,14 @@ fn a_trap_and_a_limit_have_the_status_of_a_signal() {
 }
 
 #[test]
+fn nobody_has_to_read_stderr() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = testbench().arg("--summary").arg(guest("exit42")).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(42));
+}
+
+#[test]
 fn two_runs_are_the_same_and_another_seed_differs() {
     let run = |seed: &str| {
         testbench().args(["--seed", seed]).arg(guest("fingerprint")).output().unwrap().stdout

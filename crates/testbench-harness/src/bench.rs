@@ -48,7 +48,7 @@ struct State {
     spawns: Vec<SpawnRecord>,
     /// How often each program was started, which is part of the name of its random stream.
     starts: BTreeMap<OsString, u64>,
-    /// How many guests run now.
+    /// How many spawns run now.
     running: usize,
     started: u32,
 }
@@ -113,7 +113,7 @@ impl Bench {
         self.seed.stream(&format!("{program}#{}", ticket.occurrence))
     }
 
-    /// Counts a guest as running until the returned value drops, so that the end of the session
+    /// Counts a spawn as running until the returned value drops, so that the end of the session
     /// waits for its end.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<Running<'_>, Ended> {
         let mut state = self.state();
         // Looked at under the lock: whoever ends the lifetime takes the lock afterwards, and so
-        // either sees this guest or is seen here.
+        // either sees this spawn or is seen here.
         if let Some(ended) = self.lifetime.ended() {
             return Err(ended);
         }
@@ -130,8 +130,8 @@ impl Bench {
         Ok(Running { bench: self })
     }
 
-    /// Ends every guest that runs on other threads, and waits until they are gone. Call it after
-    /// the lifetime has ended.
+    /// Ends every guest that runs on other threads, and waits until they, and native children, are
+    /// gone. Call it after the lifetime has ended.
     pub(crate) fn stop_running(&self, clock: &dyn Clock) {
         if self.state().running == 0 {
             return;

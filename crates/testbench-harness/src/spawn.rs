@@ -25,6 +25,11 @@ pub(crate) fn spawn(
 ) -> Result<Run, SpawnError> {
     check(command)?;
     let route = route::resolve(bench, command);
+    // Until the spawn is recorded, so that the report of a session that ends meanwhile has it.
+    let _running = match &route {
+        Route::Guest(_) | Route::Native => Some(bench.run().map_err(Refusal::Ended)?),
+        Route::Refuse(_) => None,
+    };
     let ticket = bench.ticket(&command.program);
     let result = match &route {
         Route::Guest(tool) => guest(bench, clock, command, collect, tool, &ticket),
@@ -79,12 +84,10 @@ fn guest(
     for mount in bench.files.mounts() {
         spec = spec.mount(mount);
     }
-    let running = bench.run().map_err(Refusal::Ended)?;
     let finished = testbench_wasi::run(spec).map_err(|source| match source {
         StartError::Module(source) => SpawnError::Module { program: program(), source },
         source => SpawnError::Start { program: program(), source },
     })?;
-    drop(running);
     Ok(Run {
         output: Output {
             status: sys::exit_status(status_of(&finished.exit)),

@@ -147,6 +147,7 @@ fn the_current_dir_is_the_root_if_the_process_is_elsewhere_and_its_own_if_it_is_
     assert!(stdout(&mut Command::new("env")).contains(&format!("PWD={root}\n")));
     let sub = stdout(Command::new("env").current_dir("sub"));
     assert!(sub.contains(&format!("PWD={root}/sub\n")), "{sub}");
+    assert!(stdout(Command::new("env").env("PWD", "/x")).contains("PWD=/x\n"));
     drop(session);
 
     // Tests of cargo run in the directory of their package.

@@ -106,9 +106,8 @@ impl Process {
             let failed = |errno| StartError::Cwd { guest_path: cwd.clone(), errno };
             let open = open_cwd(&roots, &cwd).map_err(failed)?;
             entries.push(Entry::preopen(open, b"."));
-            match env.iter_mut().find(|(key, _)| key == b"PWD") {
-                Some((_, value)) => *value = cwd,
-                None => env.push((b"PWD".to_vec(), cwd)),
+            if !env.iter().any(|(key, _)| key == b"PWD") {
+                env.push((b"PWD".to_vec(), cwd));
             }
         }
         Ok(Arc::new(Process {

@@ -229,10 +229,11 @@ fn preview_0_has_its_own_layout() {
     let mut clock = [0; 56];
     clock[0] = 42;
     clock[24] = MONOTONIC as u8;
-    clock[32..40].copy_from_slice(&(3 * SECOND).to_le_bytes());
+    // The monotonic clock shows a second at the origin of the timeline.
+    clock[32..40].copy_from_slice(&(4 * SECOND).to_le_bytes());
     clock[48] = 1;
     let mut later = clock;
-    later[32..40].copy_from_slice(&(4 * SECOND).to_le_bytes());
+    later[32..40].copy_from_slice(&(5 * SECOND).to_le_bytes());
     let subscriptions = puppet.bytes(&[later, clock].concat());
     let events = puppet.room(64);
     let count = puppet.room(4);
