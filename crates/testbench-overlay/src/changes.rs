@@ -99,8 +99,21 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Where everything is.
+    /// Where everything is. Goes by a list: a guest may nest directories deeper than the stack is.
     fn place_entries(&mut self, ino: Ino, path: &RelPath) -> Result<(), At> {
+        let mut dirs = vec![(ino, path.clone())];
+        while let Some((ino, path)) = dirs.pop() {
+            self.place_entries_of(ino, &path, &mut dirs)?;
+        }
+        Ok(())
+    }
+
+    fn place_entries_of(
+        &mut self,
+        ino: Ino,
+        path: &RelPath,
+        dirs: &mut Vec<(Ino, RelPath)>,
+    ) -> Result<(), At> {
         let dir = self.state.dir(ino).map_err(at(path))?.clone();
         for (name, entry) in dir.entries.iter() {
             let path = path.child(name.as_bytes());
@@ -117,7 +130,7 @@ impl Changes<'_> {
             self.removed.extend(lower.clone().filter(|lower| !came_from(lower)));
             self.placed.entry(child).or_default().push(Place { path: path.clone(), lower });
             if is_dir {
-                self.place_entries(child, &path)?;
+                dirs.push((child, path));
             }
         }
         Ok(())

@@ -170,7 +170,8 @@ impl Tx<'_> {
         }
         if !origin.paths.contains(path) {
             let name = Name::new(name)?;
-            let changed = self.is_pinned(ino);
+            // Without a name it may have been written to through a handle.
+            let changed = self.is_pinned(ino) || self.live.state.inode(ino)?.names.is_empty();
             let inode = self.live.state.inode_mut(ino)?;
             let mut origin = (*origin).clone();
             origin.paths.push(path.clone());

@@ -141,15 +141,25 @@ impl Lower {
 
     /// A directory for looking up names: one component at a time, none of them a symlink.
     fn dir(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        let Some((parent, name)) = path.split() else {
-            return Ok(self.top.clone());
+        // Up to the nearest one that is open, and down again; not by recursion, which a deep tree
+        // would make overflow the stack.
+        let mut missing = Vec::new();
+        let mut at = path.clone();
+        let mut dir = loop {
+            if let Some(dir) = self.dirs().get(&at) {
+                break dir;
+            }
+            let Some(parent) = at.split().map(|(parent, _)| parent) else {
+                break self.top.clone();
+            };
+            missing.push(std::mem::replace(&mut at, parent));
         };
-        if let Some(dir) = self.dirs().get(path) {
-            return Ok(dir);
-        }
         let how = OpenHow { read: false, ..READ_DIR };
-        let dir = self.fs.open_at(&*self.dir(&parent)?, GuestPath::new(name), &how)?;
-        self.dirs().put(path.clone(), dir.clone());
+        for path in missing.into_iter().rev() {
+            let (_, name) = path.split().ok_or(Errno::Inval)?;
+            dir = self.fs.open_at(&*dir, GuestPath::new(name), &how)?;
+            self.dirs().put(path, dir.clone());
+        }
         Ok(dir)
     }
 

@@ -567,3 +567,20 @@ fn many_threads_share_an_overlay() {
     assert_eq!(b.read("log").lines().count(), 800);
     assert_eq!(tree::<Under>(b.dir.path()).len(), 6);
 }
+
+/// A guest can nest directories without limit by relative paths; a walk that recurses would end
+/// the process.
+#[test]
+fn a_tree_may_be_deeper_than_the_stack_of_a_thread() {
+    const DEPTH: usize = 3_000;
+    let overlay = Overlay::over(Arc::new(MemoryDir::builder().build().unwrap())).build().unwrap();
+    let how = OpenHow { directory: true, ..OpenHow::READ };
+    let mut dir = overlay.root().unwrap();
+    for _ in 0..DEPTH {
+        overlay.create_dir_at(&*dir, GuestPath::new("d"), 0o755).unwrap();
+        dir = overlay.open_at(&*dir, GuestPath::new("d"), &how).unwrap();
+    }
+    let small = std::thread::Builder::new().stack_size(128 << 10);
+    let diff = small.spawn(move || overlay.diff().unwrap()).unwrap().join().unwrap();
+    assert_eq!(diff.entries().len(), DEPTH);
+}

@@ -65,6 +65,13 @@ impl FdTable {
         self.entries.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::Badf)
     }
 
+    /// Whether there is a free number below `open_max`.
+    pub(crate) fn has_room(&self, open_max: u32) -> bool {
+        let count = self.entries.len();
+        count < open_max as usize
+            || self.entries[self.first_free.min(count)..].iter().any(Option::is_none)
+    }
+
     /// Gives `entry` the lowest free number below `open_max`.
     pub(crate) fn push(&mut self, entry: Entry, open_max: u32) -> Result<u32, Errno> {
         let free = (self.first_free..self.entries.len()).find(|&i| self.entries[i].is_none());

@@ -226,6 +226,16 @@ impl Process {
         Ok(CapturedSink { state: self.lock(), output, bytes_max }.push(bytes)?)
     }
 
+    /// Whether one more descriptor can be had.
+    pub(crate) fn check_room(&self) -> Result<(), Errno> {
+        let max = self.limits.open_files_max;
+        if self.lock().fds.has_room(max) {
+            return Ok(());
+        }
+        self.limit_hit(Limit::OpenFiles { max });
+        Err(Errno::Mfile)
+    }
+
     /// Gives `entry` the lowest free number.
     pub(crate) fn push(&self, entry: Entry) -> Result<u32, Errno> {
         let max = self.limits.open_files_max;

@@ -109,6 +109,9 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
             let n = bytes.len().min((buf.len - used) as usize);
             cx.mem.put(buf.at + used, &bytes[..n])?;
             used += n as u32;
+            if used == buf.len {
+                break;
+            }
         }
         if used == buf.len {
             break;

@@ -76,6 +76,8 @@ pub(super) fn open(
         return Err(Errno::NotCapable.into());
     }
     let how = open_how(dirflags, oflags, base)?;
+    // Before anything is created or cut off.
+    cx.process.check_room()?;
     let file = dir.fs.open_at(&*dir.file, path.as_guest(), &how)?;
     let open = match file.stat()?.kind {
         FileKind::Dir => Open::dir(Arc::clone(&dir.fs), file, fdflags),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use testbench_overlay::{Errno, MemoryDir};
+use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
 
 use super::puppet::{Puppet, number};
 use crate::{GuestSpec, Limit, Limits, Module, Mount, StartError, run};
@@ -75,6 +75,21 @@ fn long_paths_are_refused_and_noted() {
 }
 
 #[test]
+fn a_file_that_finds_no_descriptor_is_left_alone() {
+    let mut puppet = Puppet::new();
+    puppet.open("dir/file", TRUNC, WRITE, 0);
+    puppet.open("dir/new", CREAT, WRITE, 0);
+    let tree = files();
+    let limits = Limits { open_files_max: 4, ..Limits::default() };
+    let done = puppet.run_on(tree.clone(), |spec| spec.limits(limits));
+    assert_eq!(done.errnos(), [number(Errno::Mfile); 2]);
+    let root = tree.root().unwrap();
+    let stat = |path| tree.stat_at(&*root, GuestPath::new(path), Follow::No);
+    assert_ne!(stat("dir/file").unwrap().size, 0);
+    assert_eq!(stat("dir/new"), Err(Errno::Noent));
+}
+
+#[test]
 fn a_links_target_is_cut_off_at_the_end_of_the_buffer() {
     let mut puppet = Puppet::new();
     let path = puppet.bytes(b"link");
@@ -137,15 +152,21 @@ fn the_working_directory_is_a_preopen_and_in_the_environment() {
     puppet.call("fd_prestat_dir_name", &[5, name.at, 1]);
     let (pointers, strings) = (puppet.room(8), puppet.room(40));
     puppet.call("environ_get", &[pointers.at, strings.at]);
-    let done = puppet.run_on(files(), |spec| {
-        spec.mount(Mount::new(files(), "/home/me"))
-            .env("PWD", "/")
-            .env("A", "b")
-            .cwd("/home/me/dir")
-    });
+    let run = |pwd: Option<&str>| {
+        puppet.run_on(files(), |spec| {
+            let spec = match pwd {
+                Some(pwd) => spec.env("PWD", pwd),
+                None => spec,
+            };
+            spec.mount(Mount::new(files(), "/home/me")).env("A", "b").cwd("/home/me/dir")
+        })
+    };
+    let done = run(None);
     assert_eq!(done.errnos(), [0, 0, 0]);
     assert_eq!(done.bytes(name), b".");
-    assert!(done.bytes(strings).starts_with(b"PWD=/home/me/dir\0A=b\0\0"));
+    assert!(done.bytes(strings).starts_with(b"A=b\0PWD=/home/me/dir\0\0"));
+    // Who says otherwise is believed.
+    assert!(run(Some("/x")).bytes(strings).starts_with(b"PWD=/x\0A=b\0\0"));
 }
 
 #[test]
