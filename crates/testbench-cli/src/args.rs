@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
 }
 
-/// Arguments of `testbench run`. Directories, environment and argv[0] are spelled as for
+/// Arguments of `testbench run`. Directories, environment and `argv[0]` are spelled as for
 /// `wasmtime run`, so that scripts written for it work unchanged.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -46,7 +46,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<OsString>,
 
-    /// What the guest sees as its own name, argv[0], instead of the module's file name
+    /// What the guest sees as its own name, `argv[0]`, instead of the module's file name
     #[arg(long, value_name = "NAME")]
     pub(crate) argv0: Option<OsString>,
 
