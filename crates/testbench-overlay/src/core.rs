@@ -185,6 +185,10 @@ impl Base {
             return Ok(());
         }
         let file = self.open(core, origin)?;
+        if core.config.on_lower_change == LowerPolicy::Live {
+            // What a shortened file lacks reads as zeros, not as what the buffer held before.
+            buf.fill(0);
+        }
         let read = lower::read_exact(&**file, buf, offset);
         // Looked at after reading: what was read before the file changed is what was first seen.
         let unchanged = origin.stamp == Stamp::of(&file.stat()?);
