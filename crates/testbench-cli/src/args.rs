@@ -120,14 +120,14 @@ fn parse_mapping(text: &str) -> Result<Mapping, String> {
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only })
 }
 
-const EXAMPLE: &str = "./project::/work:ro";
+const EXAMPLE: &str = "./project::/data:ro";
 
 /// `HOST` or `HOST::GUEST`; GUEST is `/` unless given.
 fn parse_overlay(text: &str) -> Result<Mapping, String> {
     let (host, guest) = text.split_once("::").unwrap_or((text, "/"));
     if host.is_empty() || guest.is_empty() {
         return Err(
-            "expected HOST[::GUEST] with neither part empty, as in `./project::/work`".into()
+            "expected HOST[::GUEST] with neither part empty, as in `./project::/data`".into()
         );
     }
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })

@@ -51,16 +51,16 @@ fn stdin_arguments_and_status_are_passed_on() {
 fn a_directory_is_given_under_the_guests_name() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("in.txt"), "hello\n").unwrap();
-    let mapping = format!("{}::/work", dir.path().display());
+    let mapping = format!("{}::/data", dir.path().display());
     let run = |mapping: &str, args: &[&str]| {
         testbench().args(["--dir", mapping]).arg(guest(args[0])).args(&args[1..]).output().unwrap()
     };
-    assert_eq!(text(&run(&mapping, &["cat", "/work/in.txt"]).stdout), "hello\n");
-    assert!(run(&mapping, &["cp", "/work/in.txt", "/work/out.txt"]).status.success());
+    assert_eq!(text(&run(&mapping, &["cat", "/data/in.txt"]).stdout), "hello\n");
+    assert!(run(&mapping, &["cp", "/data/in.txt", "/data/out.txt"]).status.success());
     assert_eq!(std::fs::read_to_string(dir.path().join("out.txt")).unwrap(), "hello\n");
 
     let read_only = format!("{mapping}:ro");
-    let output = run(&read_only, &["rm", "/work/out.txt"]);
+    let output = run(&read_only, &["rm", "/data/out.txt"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(dir.path().join("out.txt").exists());
 }
