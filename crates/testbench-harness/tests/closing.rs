@@ -126,22 +126,21 @@ fn a_use_of_the_clock_after_the_end_is_counted() {
 
 #[test]
 fn a_guest_on_another_thread_is_ended_with_its_session() {
-    let dir = dir_with(&[]);
+    let dir = dir_with(&[("src/main.src", "main\n")]);
     let session = bench(dir.path()).real_clock().build().unwrap().enter();
-    let (started, wait) = mpsc::channel();
-    let thread = thread::spawn(Context::capture().wrap(move || {
-        started.send(()).unwrap();
-        Command::new("sleep").arg("1h").output()
-    }));
-    wait.recv().unwrap();
-    // The guest may or may not run yet: either it is ended, or it does not start.
-    drop(session);
-    match thread.join().unwrap() {
-        Ok(output) => {
-            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(9));
-        }
-        Err(error) => assert!(error.to_string().contains("ended when the guard"), "{error}"),
+    let thread = thread::spawn(
+        Context::capture()
+            .wrap(move || Command::new("build").args(["-t", "1h", "src", "out"]).output()),
+    );
+    // It makes the directory and then sleeps, which only the end of the session ends.
+    while !thread.is_finished() && !fs::exists(dir.path().join("out")).unwrap() {
+        thread::yield_now();
     }
+    let report = session.finish().unwrap();
+    let output = thread.join().unwrap().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(9));
+    assert_eq!(report.spawns.len(), 1);
+    assert_eq!(report.spawns[0].status, Some(output.status));
 }
 
 #[test]
