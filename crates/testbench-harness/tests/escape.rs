@@ -34,7 +34,7 @@ impl Fort {
         // Long ago, so that any read would show even where access times are kept loosely.
         let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let times = FileTimes::new().set_accessed(past).set_modified(past + Duration::from_secs(1));
-        for path in [outside.join("secret"), outside.clone()] {
+        for path in [outside.join("secret"), outside.join("empty"), outside.clone()] {
             File::open(path).unwrap().set_times(times).unwrap();
         }
         fort
@@ -301,11 +301,18 @@ fn ordinary_tools_cannot_leave_either() {
         assert_eq!(text(&output.stdout), "", "cat {}", path.display());
         let output = Command::new("cp").arg("file").arg(path).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "cp file {}", path.display());
-        let output = Command::new("rm").arg(path.join("../empty")).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "rm {}", path.display());
     }
-    let output = Command::new("cat").arg("file").output().unwrap();
-    assert_eq!(text(&output.stdout), "inside\n");
+    for path in [Path::new("../outside/secret"), Path::new("dir-out/secret"), &secret] {
+        let output = Command::new("rm").arg(path).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "rm {}", path.display());
+        assert_ne!(text(&output.stderr), "", "rm {}", path.display());
+    }
+    // The same tools work inside.
+    let inside: [&[&str]; 3] = [&["cp", "file", "copy"], &["cat", "copy"], &["rm", "copy"]];
+    for line in inside {
+        let output = Command::new(line[0]).args(&line[1..]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line:?}: {}", text(&output.stderr));
+    }
     assert_eq!(fort.sentinel(), sentinel);
 }
 
