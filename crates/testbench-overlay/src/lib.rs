@@ -34,6 +34,7 @@
 //! operations do), `changes.rs` (how a diff comes about).
 #![forbid(unsafe_code)]
 
+mod apply;
 mod changes;
 mod checkpoint;
 mod content;
@@ -45,6 +46,7 @@ mod handle;
 mod host_dir;
 mod inode;
 mod install;
+mod look;
 mod lookup;
 mod lower;
 mod materialize;
@@ -59,11 +61,13 @@ mod sys;
 mod vfs;
 
 pub use crate::core::{LowerChange, LowerPolicy};
+pub use apply::{ApplyError, Put};
 pub use checkpoint::Checkpoint;
 pub use diff::Diff;
 pub use errno::Errno;
 pub use host_dir::HostDir;
 pub use install::{active, install, install_with};
+pub use look::PathState;
 pub use lower::{LowerModes, LowerTimes};
 pub use materialize::{Materialized, capture};
 pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};

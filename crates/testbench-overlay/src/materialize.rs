@@ -209,11 +209,13 @@ impl Materialized {
     ///
     /// A file that was moved there is one that is gone and one that is new.
     ///
+    /// Answers the paths that it changed or found to be touched, in order.
+    ///
     /// # Errors
     ///
     /// Whatever reading the directory or changing the overlay gives; the message names the path.
     /// What was taken over before it stays.
-    pub fn absorb(&mut self) -> io::Result<()> {
+    pub fn absorb(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let now = scan(&self.dir)?;
         // What lies in a directory sorts behind it, so backwards is from the bottom up.
         for (path, was) in self.written.iter().rev() {
@@ -230,8 +232,16 @@ impl Materialized {
             let was = self.written.get(path).filter(|was| was.kind == is.kind);
             self.absorb_one(path, was, is, &mut links)?;
         }
-        self.written = now;
-        Ok(())
+        let was = std::mem::replace(&mut self.written, now);
+        let mut changed: Vec<Vec<u8>> = was
+            .iter()
+            .filter(|(path, was)| self.written.get(*path) != Some(was))
+            .map(path_of)
+            .collect();
+        changed
+            .extend(self.written.iter().filter(|(path, _)| !was.contains_key(*path)).map(path_of));
+        changed.sort_unstable();
+        Ok(changed)
     }
 
     fn absorb_one(
@@ -305,6 +315,10 @@ impl Materialized {
         let result = operation(&mut self.overlay.core.tx_as_root(), GuestPath::new(path));
         result.map_err(|errno| about("absorb", &self.dir.join(os_str(path)), errno.into()))
     }
+}
+
+fn path_of((path, _): (&Vec<u8>, &Stamp)) -> Vec<u8> {
+    path.clone()
 }
 
 fn copy_in(source: &fs::File, target: &Handle) -> io::Result<()> {

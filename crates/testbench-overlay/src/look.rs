@@ -1,0 +1,163 @@
+//! For whoever follows what one of several users does to an overlay, such as a recorder that wraps
+//! its handles: where a handle is, what a path leads to, and what lies there.
+//!
+//! None of it is an operation of the user that is followed: permission bits do not bind, and
+//! nothing is changed.
+
+use crate::diff::Side;
+use crate::handle::{Handle, whole};
+use crate::inode::{Ino, Inode, Node};
+use crate::lookup::{Tx, path_of};
+use crate::resolve::{End, Last, Step};
+use crate::{Errno, File, FileKind, Follow, GuestPath, Overlay};
+
+use testbench_clock::WallTime;
+
+/// What lies at a path of an overlay; see [`Overlay::look`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathState {
+    /// Kind, permission bits and content.
+    pub side: Side,
+    /// As in [`Stat::ino`](crate::Stat::ino).
+    pub ino: u64,
+    /// As in [`Stat::nlink`](crate::Stat::nlink).
+    pub nlink: u64,
+    /// As in [`Stat::mtime`](crate::Stat::mtime).
+    pub mtime: WallTime,
+}
+
+impl Overlay {
+    /// Every path, from the top and without symlinks, by which the overlay now knows the open file
+    /// or directory `file`: in order, none if all its names were removed. The top is the empty
+    /// path.
+    ///
+    /// ```
+    /// use testbench_overlay::{Create, Follow, Fs, GuestPath, OpenHow, Overlay};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let how = OpenHow { write: true, create: Create::New, ..OpenHow::READ };
+    /// let top = overlay.root()?;
+    /// let file = overlay.open_at(&*top, GuestPath::new(b"a"), &how)?;
+    /// overlay.link_at(&*top, GuestPath::new(b"a"), Follow::No, &*top, GuestPath::new(b"b"))?;
+    /// assert_eq!(overlay.names_of(&*file)?, [b"a", b"b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Xdev`] for a handle of another tree, [`Errno::Stale`] for one from before a
+    /// rollback.
+    pub fn names_of(&self, file: &dyn File) -> Result<Vec<Vec<u8>>, Errno> {
+        let ino = Handle::ino_in(file, &self.core)?;
+        if ino == Ino::ROOT {
+            return Ok(vec![Vec::new()]);
+        }
+        let state = &self.core.tx().live.state;
+        let mut paths: Vec<Vec<u8>> = state
+            .inode(ino)?
+            .names
+            .iter()
+            .filter_map(|(dir, name)| Some(path_of(state, *dir)?.child(name.as_bytes())))
+            .map(|path| path.as_bytes().to_vec())
+            .collect();
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    /// The path, from the top and without symlinks, at which `path` has or would have something.
+    ///
+    /// # Errors
+    ///
+    /// Those of a walk to it: [`Errno::Noent`] when a directory on the way is missing,
+    /// [`Errno::NotCapable`] when it leads out, and so on.
+    pub fn place_of(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+    ) -> Result<Vec<u8>, Errno> {
+        let dir = Handle::ino_in(dir, &self.core)?;
+        let mut tx = self.core.tx_as_root();
+        let end = match follow {
+            Follow::Yes => End::Follow,
+            Follow::No => End::Name,
+        };
+        let place = tx.walk(dir, path, end)?;
+        let dir = path_of(&tx.live.state, place.dir).ok_or(Errno::Noent)?;
+        Ok(match place.last {
+            Last::Name(name) => dir.child(&name).as_bytes().to_vec(),
+            Last::Dot | Last::DotDot => dir.as_bytes().to_vec(),
+        })
+    }
+
+    /// What lies at `path`, which starts at the top; a symlink stands for itself. `None` if nothing
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// What reading it gives.
+    pub fn look(&self, path: &[u8]) -> Result<Option<PathState>, Errno> {
+        let Some((ino, inode)) = self.inode_at(path)? else { return Ok(None) };
+        let mode = inode.meta.mode;
+        let side = match &inode.node {
+            Node::Dir(_) => Side::dir(mode),
+            Node::Symlink(target) => Side::symlink(target.clone()),
+            Node::Special => Side::special(mode),
+            Node::File(_) => Side::file(mode, whole(&self.core, &inode)?),
+        };
+        Ok(Some(PathState { side, ino: ino.0, nlink: inode.nlink(ino), mtime: inode.meta.mtime }))
+    }
+
+    /// Every path beneath the directory `path`, each directory before what is in it. None if `path`
+    /// is something else.
+    ///
+    /// # Errors
+    ///
+    /// What listing gives.
+    pub fn beneath(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+        let mut paths = Vec::new();
+        let mut dirs = vec![path.to_vec()];
+        // Directories wait here and not on the call stack: how deep they nest is not ours to say.
+        while let Some(dir) = dirs.pop() {
+            let Some((ino, inode)) = self.inode_at(&dir)? else { continue };
+            if inode.kind() != FileKind::Dir {
+                continue;
+            }
+            for entry in self.core.tx_as_root().list(ino)? {
+                let path = match dir.is_empty() {
+                    true => entry.name.to_vec(),
+                    false => [&dir, &b"/"[..], &entry.name].concat(),
+                };
+                if entry.kind == FileKind::Dir {
+                    dirs.push(path.clone());
+                }
+                paths.push(path);
+            }
+        }
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    fn inode_at(&self, path: &[u8]) -> Result<Option<(Ino, Inode)>, Errno> {
+        let mut tx = self.core.tx_as_root();
+        let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
+        Ok(Some((ino, Inode::clone(tx.live.state.inode(ino)?))))
+    }
+}
+
+/// What a path from the top stands for.
+fn present(tx: &mut Tx<'_>, path: &[u8]) -> Result<Option<Ino>, Errno> {
+    if path.is_empty() {
+        return Ok(Some(Ino::ROOT));
+    }
+    match tx.walk(Ino::ROOT, GuestPath::new(path), End::Name) {
+        Ok(place) => Ok(match place.found {
+            Step::Missing => None,
+            Step::Dir(ino) | Step::Link(_, ino) | Step::Leaf(ino) => Some(ino),
+        }),
+        Err(Errno::Noent | Errno::Notdir) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
