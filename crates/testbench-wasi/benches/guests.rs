@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use testbench_wasi::{CompilationCache, GuestSpec, Limits, Module, run};
+use testbench_wasi::{CompilationCache, Engine, EngineConfig, GuestSpec, Limits, Module, run};
 
 const ROUNDS: usize = 31;
 
@@ -70,10 +70,10 @@ fn spawns() -> Vec<Case> {
         guest("proc_exit", 200, exits, |spec| spec),
         guest("trap with a backtrace", 200, traps, |spec| spec),
         guest("two memories: not in the pool", 50, two, |spec| spec),
-        guest("another flavour: not in the pool", 50, tiny, |spec| spec.canonical_nans(false)),
+        guest("another engine: not in the pool", 50, native_nans(&tiny), |spec| spec),
         Case::new("compile a tiny module (no cache)", 1, move || {
-            let cache = CompilationCache::in_memory();
-            Module::from_bytes_in(&cache, "tiny", again.clone()).expect("our own module");
+            let engine = Engine::with_cache(CompilationCache::off());
+            Module::from_bytes_on(&engine, "tiny", again.clone()).expect("our own module");
         }),
     ]
 }
@@ -96,9 +96,9 @@ fn loops() -> Vec<Case> {
         let name = |flavour: &str| -> &'static str { format!("{body}: {flavour}").leak() };
         cases.extend([
             guest(name("default"), 1, module.clone(), |spec| spec),
-            guest(name("not interruptible"), 1, module.clone(), |spec| spec.interruptible(false)),
+            guest(name("not interruptible"), 1, unstoppable(&module), |spec| spec),
             guest(name("fuel as well"), 1, module.clone(), move |spec| spec.limits(fuel.clone())),
-            guest(name("native NaNs"), 1, module, |spec| spec.canonical_nans(false)),
+            guest(name("native NaNs"), 1, native_nans(&module), |spec| spec),
         ]);
     }
     cases
@@ -131,5 +131,19 @@ fn guest(
 
 fn module(wat: &str) -> Module {
     let wasm = wat::parse_str(wat).expect("our own module");
-    Module::from_bytes_in(&CompilationCache::in_memory(), "bench", wasm).expect("our own module")
+    let engine = Engine::with_cache(CompilationCache::in_memory());
+    Module::from_bytes_on(&engine, "bench", wasm).expect("our own module")
+}
+
+fn native_nans(module: &Module) -> Module {
+    on(module, EngineConfig::new().canonical_nans(false))
+}
+
+fn unstoppable(module: &Module) -> Module {
+    on(module, EngineConfig::new().interruptible(false))
+}
+
+fn on(module: &Module, config: EngineConfig) -> Module {
+    let engine = config.cache(CompilationCache::in_memory()).build().expect("an engine");
+    module.on(&engine).expect("our own module")
 }

@@ -13,7 +13,8 @@ mod disk;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use self::disk::Disk;
 use crate::compiled::{Artifact, Compiled};
@@ -30,13 +31,13 @@ use crate::threads::with_enough_stack;
 /// used wherever none is given.
 ///
 /// ```
-/// use testbench_wasi::{CompilationCache, Module};
+/// use testbench_wasi::{CompilationCache, Engine, Module};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let dir = tempfile::tempdir()?;
 /// let cache = CompilationCache::at(dir.path().join("compiled"));
 /// let wasm = wat::parse_str("(module)")?;
-/// Module::from_bytes_in(&cache, "empty", wasm)?;
+/// Module::from_bytes_on(&Engine::with_cache(cache.clone()), "empty", wasm)?;
 /// assert_eq!(cache.disk_entries(), 1);
 /// # Ok(())
 /// # }
@@ -48,8 +49,10 @@ pub struct CompilationCache {
 
 #[derive(Debug)]
 struct Inner {
-    memory: Mutex<Memory>,
+    /// `None`: nothing is kept.
+    memory: Option<Mutex<Memory>>,
     disk: Option<Disk>,
+    compiled: AtomicU64,
 }
 
 impl CompilationCache {
@@ -68,12 +71,17 @@ impl CompilationCache {
     /// If it exists and others can write to it, or it belongs to somebody else, or it cannot be
     /// written, the cache is in memory only and one warning is logged.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        CompilationCache::with_disk(Some(Disk::new(dir.into())))
+        CompilationCache::new(Some(Mutex::default()), Some(Disk::new(dir.into())))
     }
 
     /// A cache in memory only.
     pub fn in_memory() -> Self {
-        CompilationCache::with_disk(None)
+        CompilationCache::new(Some(Mutex::default()), None)
+    }
+
+    /// No cache: each module is compiled anew, and its code goes when the module does.
+    pub fn off() -> Self {
+        CompilationCache::new(None, None)
     }
 
     /// The directory on disk, unless the cache is in memory only.
@@ -86,13 +94,23 @@ impl CompilationCache {
         self.inner.disk.as_ref().map_or(0, Disk::len)
     }
 
-    fn with_disk(disk: Option<Disk>) -> Self {
-        CompilationCache { inner: Arc::new(Inner { memory: Mutex::default(), disk }) }
+    /// How many modules were compiled for lack of compiled code in this cache, since the process
+    /// started; a module counts once for each configuration in which it is needed.
+    pub fn compilations(&self) -> u64 {
+        self.inner.compiled.load(Ordering::Relaxed)
+    }
+
+    fn new(memory: Option<Mutex<Memory>>, disk: Option<Disk>) -> Self {
+        CompilationCache { inner: Arc::new(Inner { memory, disk, compiled: AtomicU64::new(0) }) }
+    }
+
+    fn memory(&self) -> Option<MutexGuard<'_, Memory>> {
+        self.inner.memory.as_ref().map(lock)
     }
 
     /// What was compiled in this process and is still kept.
     pub(crate) fn known(&self, hash: ContentHash, flavour: Flavour) -> Option<Arc<Compiled>> {
-        let slot = lock(&self.inner.memory).present(hash, flavour)?;
+        let slot = self.memory()?.present(hash, flavour)?;
         // Who compiles it right now is not waited for here.
         match slot.try_lock() {
             Ok(compiled) => compiled.clone(),
@@ -105,17 +123,18 @@ impl CompilationCache {
         &self,
         path: &Path,
         identity: &Identity,
+        flavour: Flavour,
     ) -> Option<(ContentHash, Arc<Compiled>)> {
-        let hash = match lock(&self.inner.memory).files.get(path) {
+        let hash = match self.memory()?.files.get(path) {
             Some((known, hash)) if known == identity => *hash,
             _ => return None,
         };
-        Some((hash, self.known(hash, Flavour::default())?))
+        Some((hash, self.known(hash, flavour)?))
     }
 
     /// Remembers what a file contains, to be looked up with [`CompilationCache::known_file`].
     pub(crate) fn know_file(&self, path: &Path, identity: Identity, hash: ContentHash) {
-        let mut memory = lock(&self.inner.memory);
+        let Some(mut memory) = self.memory() else { return };
         if memory.files.len() >= Memory::MODULES_MAX {
             memory.files.clear();
         }
@@ -130,7 +149,7 @@ impl CompilationCache {
         hash: ContentHash,
         flavour: Flavour,
     ) -> Result<Arc<Compiled>, ModuleError> {
-        let slot = lock(&self.inner.memory).slot(hash, flavour);
+        let slot = self.memory().map(|mut memory| memory.slot(hash, flavour)).unwrap_or_default();
         // Whoever comes second waits here for the first, and other modules are not held up.
         let mut slot = lock(&slot);
         if let Some(compiled) = &*slot {
@@ -150,16 +169,17 @@ impl CompilationCache {
         hash: ContentHash,
         flavour: Flavour,
     ) -> Result<Compiled, ModuleError> {
-        let engines = flavour.engines().map_err(|error| no_engine(name, error))?;
-        let key = disk_key(hash, engines, flavour);
+        let engines = flavour.engines().map_err(|error| no_engine(name, &error))?;
+        let key = disk_key(hash, &engines, flavour);
         if let Some(disk) = &self.inner.disk
             && let Some(artifact) = disk.load(&key)
         {
-            match Compiled::from_artifact(flavour, engines, &artifact) {
+            match Compiled::from_artifact(flavour, Arc::clone(&engines), &artifact) {
                 Ok(compiled) => return Ok(compiled),
                 Err(error) => tracing::debug!(module = name, %error, "compiling again"),
             }
         }
+        self.inner.compiled.fetch_add(1, Ordering::Relaxed);
         let span = tracing::debug_span!("compile", module = name, bytes = bytes.len());
         let artifact = span
             .in_scope(|| engines.compiler().precompile_module(bytes))
@@ -170,14 +190,14 @@ impl CompilationCache {
         if let Some(disk) = &self.inner.disk
             && let Some(stored) = disk.store(&key, &artifact)
         {
-            match Compiled::from_artifact(flavour, engines, &stored) {
+            match Compiled::from_artifact(flavour, Arc::clone(&engines), &stored) {
                 Ok(compiled) => return Ok(compiled),
                 // Such as a disk from which no code may be run (`noexec`).
                 Err(error) => disk.warn(&format_args!("{error:#}")),
             }
         }
         let artifact = Artifact::Bytes(artifact);
-        Compiled::from_artifact(flavour, engines, &artifact).map_err(|error| {
+        Compiled::from_artifact(flavour, Arc::clone(&engines), &artifact).map_err(|error| {
             ModuleError::Unsupported { module: name.to_owned(), reason: format!("{error:#}") }
         })
     }
@@ -242,7 +262,7 @@ fn default_dir() -> Option<PathBuf> {
     Some(dirs.cache_dir().join("compiled"))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is replaced in one step, so it is whole even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

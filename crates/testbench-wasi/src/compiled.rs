@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::InstancePre;
 
@@ -12,7 +12,7 @@ use crate::kernel::Thread;
 /// A module, compiled for one flavour.
 pub(crate) struct Compiled {
     flavour: Flavour,
-    engines: &'static Engines,
+    engines: Arc<Engines>,
     /// If the module fits the pool.
     pooled: Option<Loaded>,
     /// Made from the same artifact when first needed.
@@ -35,7 +35,7 @@ struct Loaded {
 impl Compiled {
     pub(crate) fn from_artifact(
         flavour: Flavour,
-        engines: &'static Engines,
+        engines: Arc<Engines>,
         artifact: &Artifact,
     ) -> wasmtime::Result<Self> {
         let pooled = engines.pooled().and_then(|host| {
@@ -54,8 +54,8 @@ impl Compiled {
         self.flavour
     }
 
-    pub(crate) fn engines(&self) -> &'static Engines {
-        self.engines
+    pub(crate) fn engines(&self) -> &Arc<Engines> {
+        &self.engines
     }
 
     /// The place to run if there is a choice.

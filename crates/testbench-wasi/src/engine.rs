@@ -1,8 +1,8 @@
-//! The wasmtime engines: one for each distinct configuration, made when first needed and kept for
-//! the life of the process.
+//! The wasmtime engines: one for each distinct configuration, made when first needed and shared by
+//! everyone who has that configuration.
 //!
-//! What wasmtime fixes for a whole engine and guests may choose is a [`Flavour`]. Everything else
-//! stands once, in [`Flavour::config`]:
+//! What wasmtime fixes for a whole engine and users may choose is a [`Flavour`], most of which
+//! comes from an [`EngineConfig`]. Everything else stands once, in [`Flavour::config`]:
 //!
 //! | option of wasmtime | here | why |
 //! | --- | --- | --- |
@@ -10,9 +10,10 @@
 //! | `consume_fuel` | with [`Flavour::fuel`] | counting costs time, so only where asked for |
 //! | `cranelift_nan_canonicalization` | on, unless [`Flavour::native_nans`] | same bits on every machine |
 //! | `relaxed_simd_deterministic` | on | same bits on every machine |
+//! | proposals | [`Flavour::features`] | by default what wasmtime has on, GC and final exceptions too: they cost nothing to modules that use none |
+//! | `memory_reservation` | [`Flavour::reserve_bytes`] | 4 GiB but where addresses are short |
 //! | `max_wasm_stack` | 512 KiB | guests run on their caller's thread |
-//! | GC, final exceptions | on | cost nothing to modules that use none: a store makes its GC heap late |
-//! | `wasm_backtrace_details` | on | not left to an environment variable |
+//! | `wasm_backtrace_details` | on, unless [`Flavour::no_debug_info`] | not left to an environment variable |
 //! | `native_unwind_info` | off, but on Windows | only outside debuggers use it, and loading is faster |
 //! | pool | the common flavour | see below |
 //!
@@ -21,14 +22,20 @@
 //! twin engine without a pool, from the **same compiled artifact**: the twins differ in nothing
 //! that compiled code can see. So a guest never learns which of them it is on.
 
+mod config;
+mod features;
+
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, Linker, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
 
+pub use self::config::{Engine, EngineConfig, EngineError};
+pub use self::features::CoreFeatures;
 use crate::exit::BACKTRACE_FRAMES_MAX;
 use crate::kernel::Thread;
 use crate::limits::Limits;
@@ -57,15 +64,21 @@ const KEEP_RESIDENT_BLIND_BYTES: usize = 64 << 10;
 /// How many slots stay warm for each other module's next run; bounds what the pool keeps resident.
 const WARM_SLOTS: u32 = 32;
 
-/// What a guest may choose of what wasmtime fixes for a whole engine.
+/// What users may choose of what wasmtime fixes for a whole engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Flavour {
-    /// Work is counted, so that it can be limited.
+    /// Work is counted, so that it can be limited. Follows from a run's limits.
     pub(crate) fuel: bool,
     /// NaNs have the bits that the processor gives them.
     pub(crate) native_nans: bool,
     /// Code has no checks by which it could be ended.
     pub(crate) unstoppable: bool,
+    /// Backtraces have names only.
+    pub(crate) no_debug_info: bool,
+    /// Which modules are accepted.
+    pub(crate) features: CoreFeatures,
+    /// The addresses of each memory, if fewer than [`EngineConfig::MEMORY_RESERVE_BYTES`].
+    pub(crate) reserve_bytes: Option<u64>,
 }
 
 /// A flavour's engines.
@@ -89,33 +102,40 @@ pub(crate) enum Place {
 }
 
 impl Flavour {
-    const COUNT: usize = 1 << 3;
-
-    fn index(self) -> usize {
-        usize::from(self.fuel)
-            | usize::from(self.native_nans) << 1
-            | usize::from(self.unstoppable) << 2
-    }
-
     /// Only the common flavour is: each pool reserves a terabyte of addresses.
     fn is_pooled(self) -> bool {
         self == Flavour::default()
     }
 
-    /// This flavour's engines.
+    /// This flavour's engines: those that somebody has, or new ones. The common flavour's stay for
+    /// the life of the process, so that its pool is made once.
     ///
     /// # Errors
     ///
-    /// wasmtime's, where it does not support this machine.
-    pub(crate) fn engines(self) -> Result<&'static Engines, &'static wasmtime::Error> {
-        static ALL: [OnceLock<wasmtime::Result<Engines>>; Flavour::COUNT] =
-            [const { OnceLock::new() }; Flavour::COUNT];
-        ALL[self.index()].get_or_init(|| Engines::new(self)).as_ref()
+    /// wasmtime's, where it does not support this machine or this set of features.
+    pub(crate) fn engines(self) -> wasmtime::Result<Arc<Engines>> {
+        static ALL: Mutex<Option<All>> = Mutex::new(None);
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = all.get_or_insert_default();
+        if let Some(engines) = all.made.get(&self).and_then(Weak::upgrade) {
+            return Ok(engines);
+        }
+        let engines = Arc::new(Engines::new(self)?);
+        if self == Flavour::default() {
+            all.common = Some(Arc::clone(&engines));
+        }
+        all.made.retain(|_, engines| engines.strong_count() > 0);
+        all.made.insert(self, Arc::downgrade(&engines));
+        Ok(engines)
     }
 
     /// Everything that both engines of the flavour have in common.
     fn config(self) -> Config {
         let mut config = Config::new();
+        let details = match self.no_debug_info {
+            true => WasmBacktraceDetails::Disable,
+            false => WasmBacktraceDetails::Enable,
+        };
         config
             .epoch_interruption(!self.unstoppable)
             .consume_fuel(self.fuel)
@@ -123,20 +143,38 @@ impl Flavour {
             .relaxed_simd_deterministic(true)
             .max_wasm_stack(WASM_STACK_BYTES)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-            .gc_support(true)
-            .wasm_exceptions(true);
+            .wasm_backtrace_details(details)
+            .gc_support(true);
+        if let Some(bytes) = self.reserve_bytes {
+            config.memory_reservation(bytes).memory_reservation_for_growth(bytes);
+        }
         if cfg!(not(windows)) {
             config.native_unwind_info(false);
         }
+        self.features.apply(&mut config);
         config
     }
 
     /// Stands for the flavour in the key of a compiled module: wasmtime accepts artifacts that
     /// were made with another choice of some of these.
-    pub(crate) fn fingerprint(self) -> [u8; 3] {
-        [self.fuel, self.native_nans, self.unstoppable].map(u8::from)
+    pub(crate) fn fingerprint(self) -> [u8; 16] {
+        let switches =
+            [self.fuel, self.native_nans, self.unstoppable, self.no_debug_info].map(u8::from);
+        let features = self.features.bits().to_le_bytes();
+        let reserve_bytes = self.reserve_bytes.unwrap_or(u64::MAX).to_le_bytes();
+        let mut all = [0; 16];
+        all[..4].copy_from_slice(&switches);
+        all[4..8].copy_from_slice(&features);
+        all[8..].copy_from_slice(&reserve_bytes);
+        all
     }
+}
+
+/// The engines that are in use.
+#[derive(Default)]
+struct All {
+    made: HashMap<Flavour, Weak<Engines>>,
+    common: Option<Arc<Engines>>,
 }
 
 impl Engines {
@@ -238,12 +276,20 @@ fn pool() -> PoolingAllocationConfig {
 mod tests {
     use super::*;
 
-    fn all() -> impl Iterator<Item = Flavour> {
-        (0..Flavour::COUNT).map(|bits| Flavour {
-            fuel: bits & 1 != 0,
-            native_nans: bits & 2 != 0,
-            unstoppable: bits & 4 != 0,
-        })
+    fn all() -> Vec<Flavour> {
+        let common = Flavour::default();
+        vec![
+            common,
+            Flavour { fuel: true, ..common },
+            Flavour { native_nans: true, ..common },
+            Flavour { unstoppable: true, ..common },
+            Flavour { unstoppable: true, fuel: true, ..common },
+            Flavour { no_debug_info: true, ..common },
+            Flavour { features: CoreFeatures::V1, ..common },
+            Flavour { features: CoreFeatures::V2, ..common },
+            Flavour { reserve_bytes: Some(0), ..common },
+            Flavour { reserve_bytes: Some(1 << 20), ..common },
+        ]
     }
 
     #[test]
@@ -269,6 +315,7 @@ mod tests {
     #[test]
     fn every_flavour_has_engines_and_a_fingerprint_of_its_own() {
         let mut fingerprints: Vec<_> = all()
+            .into_iter()
             .map(|flavour| {
                 let engines = flavour.engines().unwrap();
                 assert_eq!(engines.pooled().is_some(), flavour.is_pooled());
@@ -277,6 +324,18 @@ mod tests {
             .collect();
         fingerprints.sort();
         fingerprints.dedup();
-        assert_eq!(fingerprints.len(), Flavour::COUNT);
+        assert_eq!(fingerprints.len(), all().len());
+    }
+
+    #[test]
+    fn engines_are_shared_while_somebody_has_them() {
+        let flavour = Flavour { reserve_bytes: Some(12_345), ..Flavour::default() };
+        let first = flavour.engines().unwrap();
+        assert!(Arc::ptr_eq(&first, &flavour.engines().unwrap()));
+        let gone = Arc::downgrade(&first);
+        drop(first);
+        assert!(gone.upgrade().is_none(), "a configuration that nobody has any more is kept");
+        let common = Arc::downgrade(&Flavour::default().engines().unwrap());
+        assert!(common.upgrade().is_some());
     }
 }

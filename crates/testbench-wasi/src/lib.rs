@@ -59,11 +59,12 @@ mod threads;
 mod toolchain;
 
 pub use cache::CompilationCache;
+pub use engine::{CoreFeatures, Engine, EngineConfig, EngineError};
 pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
 pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport};
 pub use kernel::{OpenFile, PipeReader, PipeWriter, Stdin, Stdout, pipe};
 pub use limits::{Limit, Limits};
-pub use module::{Bytes, ContentHash, Module};
+pub use module::{Bytes, ContentHash, CustomSection, Module};
 pub use run::{run, start};
 pub use running::Running;
 pub use spec::{GuestSpec, Mount};

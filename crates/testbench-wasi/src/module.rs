@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use wasmtime::ExternType;
 
-use crate::cache::CompilationCache;
 use crate::compiled::Compiled;
 use crate::diagnose::{explain_imports, show};
-use crate::engine::{self, Flavour};
+use crate::engine::{self, Engine, Flavour};
 use crate::error::{ModuleError, NameList};
 use crate::sniff::{Sniffed, sniff};
 use crate::sys::Identity;
@@ -39,9 +38,10 @@ struct Inner {
     name: String,
     source: Source,
     hash: ContentHash,
-    cache: CompilationCache,
-    /// For the common flavour.
+    engine: Engine,
+    /// For the engine's own flavour, which counts no fuel.
     compiled: Arc<Compiled>,
+    sections: Option<Arc<[CustomSection]>>,
 }
 
 /// Where a module's content is, for compiling it for another flavour.
@@ -59,25 +59,22 @@ impl Module {
     /// The module in the file at `path`, named after the file without its `.wasm`.
     ///
     /// It is compiled at once, unless a module with the same content was compiled before and is
-    /// still in [`CompilationCache::shared`].
+    /// still in [`CompilationCache::shared`](crate::CompilationCache::shared).
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or is not a core module that can be compiled. Imports are not
     /// looked at: see [`Module::check_command`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ModuleError> {
-        Module::from_file_in(CompilationCache::shared(), path)
+        Module::from_file_on(Engine::shared(), path)
     }
 
-    /// As [`Module::from_file`], with a cache of one's own.
+    /// As [`Module::from_file`], compiled and run by an engine of one's own.
     ///
     /// # Errors
     ///
     /// As [`Module::from_file`].
-    pub fn from_file_in(
-        cache: &CompilationCache,
-        path: impl AsRef<Path>,
-    ) -> Result<Self, ModuleError> {
+    pub fn from_file_on(engine: &Engine, path: impl AsRef<Path>) -> Result<Self, ModuleError> {
         let path = path.as_ref();
         let name = match path.extension() {
             Some(extension) if extension == "wasm" => path.file_stem(),
@@ -86,13 +83,18 @@ impl Module {
         let name = name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let source = Source::File(path.to_owned());
         let identity = identity(path)?;
-        if let Some((hash, compiled)) = cache.known_file(path, &identity) {
-            return Ok(Module::from_parts(cache, name, source, hash, compiled));
+        let cache = engine.cache();
+        if !engine.keeps_custom_sections()
+            && let Some((hash, compiled)) =
+                cache.known_file(path, &identity, engine.config().flavour())
+        {
+            return Ok(Module::from_parts(engine, name, source, hash, compiled, None));
         }
         let bytes = read(path)?;
-        let (hash, compiled) = compile(cache, &name, &bytes)?;
+        let (hash, compiled) = compile(engine, &name, &bytes)?;
         cache.know_file(path, identity, hash);
-        Ok(Module::from_parts(cache, name, source, hash, compiled))
+        let sections = sections_to_keep(engine, &bytes);
+        Ok(Module::from_parts(engine, name, source, hash, compiled, sections))
     }
 
     /// The module that consists of `bytes`.
@@ -104,22 +106,23 @@ impl Module {
         name: impl Into<String>,
         bytes: impl Into<Bytes>,
     ) -> Result<Self, ModuleError> {
-        Module::from_bytes_in(CompilationCache::shared(), name, bytes)
+        Module::from_bytes_on(Engine::shared(), name, bytes)
     }
 
-    /// As [`Module::from_bytes`], with a cache of one's own.
+    /// As [`Module::from_bytes`], compiled and run by an engine of one's own.
     ///
     /// # Errors
     ///
     /// As [`Module::from_file`].
-    pub fn from_bytes_in(
-        cache: &CompilationCache,
+    pub fn from_bytes_on(
+        engine: &Engine,
         name: impl Into<String>,
         bytes: impl Into<Bytes>,
     ) -> Result<Self, ModuleError> {
         let (name, bytes) = (name.into(), bytes.into());
-        let (hash, compiled) = compile(cache, &name, bytes.as_ref())?;
-        Ok(Module::from_parts(cache, name, Source::Bytes(bytes), hash, compiled))
+        let (hash, compiled) = compile(engine, &name, bytes.as_ref())?;
+        let sections = sections_to_keep(engine, bytes.as_ref());
+        Ok(Module::from_parts(engine, name, Source::Bytes(bytes), hash, compiled, sections))
     }
 
     /// Whether this is a program whose imports are all provided: whether [`run`](crate::run()) would
@@ -192,6 +195,43 @@ impl Module {
         module.imports().map(|i| (i.module().to_owned(), i.name().to_owned())).collect()
     }
 
+    /// Its custom sections in the module's order, if its engine was told to keep them:
+    /// [`EngineConfig::custom_sections`](crate::EngineConfig::custom_sections).
+    ///
+    /// ```
+    /// use testbench_wasi::{EngineConfig, Module};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let wasm = wat::parse_str(r#"(module (@custom "author" "somebody"))"#)?;
+    /// let engine = EngineConfig::new().custom_sections(true).build()?;
+    /// let module = Module::from_bytes_on(&engine, "signed", wasm)?;
+    /// let sections = module.custom_sections().expect("the engine keeps them");
+    /// assert_eq!((sections[0].name(), sections[0].data()), ("author", &b"somebody"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn custom_sections(&self) -> Option<&[CustomSection]> {
+        self.inner.sections.as_deref()
+    }
+
+    /// The same module, compiled by another engine.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::bytes`], and when that engine refuses it.
+    pub fn on(&self, engine: &Engine) -> Result<Self, ModuleError> {
+        let bytes = self.bytes()?;
+        let (hash, compiled) = compile(engine, self.name(), bytes.as_ref())?;
+        let sections = sections_to_keep(engine, bytes.as_ref());
+        let (name, source) = (self.name().to_owned(), self.inner.source.clone());
+        Ok(Module::from_parts(engine, name, source, hash, compiled, sections))
+    }
+
+    /// The engine that compiled it.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
     /// Names the compiler that made this module's code, with its version and settings: where it
     /// is the same, the code is the same.
     pub fn compiler_fingerprint(&self) -> String {
@@ -202,31 +242,35 @@ impl Module {
 
     /// The same module under another name.
     pub fn with_name(&self, name: impl Into<String>) -> Self {
-        let Inner { source, hash, cache, compiled, .. } = &*self.inner;
-        Module::from_parts(cache, name.into(), source.clone(), *hash, compiled.clone())
+        let Inner { source, hash, engine, compiled, sections, .. } = &*self.inner;
+        let (source, compiled, sections) = (source.clone(), compiled.clone(), sections.clone());
+        Module::from_parts(engine, name.into(), source, *hash, compiled, sections)
     }
 
     fn from_parts(
-        cache: &CompilationCache,
+        engine: &Engine,
         name: String,
         source: Source,
         hash: ContentHash,
         compiled: Arc<Compiled>,
+        sections: Option<Arc<[CustomSection]>>,
     ) -> Self {
-        let cache = cache.clone();
-        Module { inner: Arc::new(Inner { name, source, hash, cache, compiled }) }
+        let engine = engine.clone();
+        Module { inner: Arc::new(Inner { name, source, hash, engine, compiled, sections }) }
     }
 
-    /// The code for a flavour.
-    pub(crate) fn compiled(&self, flavour: Flavour) -> Result<Arc<Compiled>, ModuleError> {
+    /// The code that counts fuel, or the one that does not.
+    pub(crate) fn compiled(&self, fuel: bool) -> Result<Arc<Compiled>, ModuleError> {
         let inner = &self.inner;
-        if flavour == inner.compiled.flavour() {
+        if !fuel {
             return Ok(inner.compiled.clone());
         }
-        if let Some(compiled) = inner.cache.known(inner.hash, flavour) {
+        let flavour = Flavour { fuel, ..inner.compiled.flavour() };
+        let cache = inner.engine.cache();
+        if let Some(compiled) = cache.known(inner.hash, flavour) {
             return Ok(compiled);
         }
-        inner.cache.compile(&inner.name, self.bytes()?.as_ref(), inner.hash, flavour)
+        cache.compile(&inner.name, self.bytes()?.as_ref(), inner.hash, flavour)
     }
 
     /// Whether everything that the module imports is there.
@@ -325,9 +369,50 @@ impl fmt::Debug for ContentHash {
     }
 }
 
-/// Compiles what looks like a core module, for the common flavour.
+/// A section of a module that is not part of its code: names, debug information, notes of the
+/// tools that made it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CustomSection {
+    name: String,
+    data: Vec<u8>,
+}
+
+impl CustomSection {
+    /// Its name, such as `producers`; several sections may have the same.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its content.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl fmt::Debug for CustomSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CustomSection({:?}, {} bytes)", self.name, self.data.len())
+    }
+}
+
+/// The custom sections of a valid module, if the engine keeps them.
+fn sections_to_keep(engine: &Engine, bytes: &[u8]) -> Option<Arc<[CustomSection]>> {
+    engine.keeps_custom_sections().then(|| {
+        let payloads = wasmparser::Parser::new(0).parse_all(bytes);
+        let sections = payloads.filter_map(|payload| match payload {
+            Ok(wasmparser::Payload::CustomSection(section)) => Some(CustomSection {
+                name: section.name().to_owned(),
+                data: section.data().to_vec(),
+            }),
+            _ => None,
+        });
+        sections.collect()
+    })
+}
+
+/// Compiles what looks like a core module.
 fn compile(
-    cache: &CompilationCache,
+    engine: &Engine,
     name: &str,
     content: &[u8],
 ) -> Result<(ContentHash, Arc<Compiled>), ModuleError> {
@@ -344,7 +429,7 @@ fn compile(
         }
     }
     let hash = ContentHash::of(content);
-    Ok((hash, cache.compile(name, content, hash, Flavour::default())?))
+    Ok((hash, engine.cache().compile(name, content, hash, engine.config().flavour())?))
 }
 
 fn check_size(module: &str, bytes: u64) -> Result<(), ModuleError> {

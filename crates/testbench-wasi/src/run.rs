@@ -10,7 +10,7 @@ use testbench_clock::{Armed, Clock, Role, Watchdog};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::compiled::Compiled;
-use crate::engine::{Flavour, Place};
+use crate::engine::Place;
 use crate::error::StartError;
 use crate::exit::{Exit, Finished, Frame, TrapKind, exit_of};
 use crate::kernel::{Process, Stop, Thread};
@@ -85,17 +85,17 @@ impl Guest {
         spec: GuestSpec,
         participant: impl FnOnce(&dyn Clock, &str) -> Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let GuestSpec { module, flavour, cancel, process: mut parts, .. } = spec;
+        let GuestSpec { module, cancel, process: mut parts, .. } = spec;
         parts.check()?;
         module.check_command()?;
         let limits = parts.limits.clone();
-        let flavour = Flavour { fuel: limits.fuel.is_some(), ..flavour };
-        let compiled = module.compiled(flavour)?;
+        let compiled = module.compiled(limits.fuel.is_some())?;
         let name = parts.name.clone();
         parts.clock = participant(&*parts.clock, &name);
         let clock = parts.clock.clone();
         let process = Process::new(parts)?;
-        let interrupter = Interrupter::new(process.stopper(), clock.clone(), compiled.engines());
+        let interrupter =
+            Interrupter::new(process.stopper(), clock.clone(), Arc::clone(compiled.engines()));
         let armed = limits.watchdog.map(|after| arm(after, interrupter.clone())).transpose();
         let _watchdog =
             armed.map_err(|source| StartError::Thread { guest: name.clone(), source })?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use testbench_clock::{Clock, MockClock, RandomStream, Seed};
 use testbench_overlay::{File, Fs};
 
-use crate::engine::Flavour;
 use crate::error::StartError;
 use crate::kernel::{Stdin, Stdout};
 use crate::limits::Limits;
@@ -42,7 +41,6 @@ use crate::stopping::Cancel;
 /// ```
 pub struct GuestSpec {
     pub(crate) module: Module,
-    pub(crate) flavour: Flavour,
     pub(crate) cancel: Cancel,
     pub(crate) id: Option<u32>,
     pub(crate) process: ProcessSpec,
@@ -89,7 +87,6 @@ impl GuestSpec {
     /// A guest that runs `module`, with the hermetic defaults above.
     pub fn new(module: Module) -> Self {
         GuestSpec {
-            flavour: Flavour::default(),
             cancel: Cancel::new(),
             id: None,
             process: ProcessSpec::hermetic(module.name()),
@@ -201,27 +198,6 @@ impl GuestSpec {
     /// A handle with which another thread can end the guest while it runs.
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
-        self
-    }
-
-    /// Whether the bits of every NaN that the guest computes are the canonical ones; by default
-    /// they are.
-    ///
-    /// Without it, programs that compute with scalar floats run about twice as fast, and what
-    /// they compute is the same unless they look at the bits of a NaN, which differ between
-    /// processors.
-    pub fn canonical_nans(mut self, on: bool) -> Self {
-        self.flavour.native_nans = !on;
-        self
-    }
-
-    /// Whether a running guest can be ended from outside; by default it can.
-    ///
-    /// Without it, tight loops run up to twice as fast, and a guest that loops is **never** ended
-    /// by [`Limits::watchdog`], [`Cancel`] or [`Running::kill`](crate::Running::kill); these then
-    /// only reach a guest that waits.
-    pub fn interruptible(mut self, on: bool) -> Self {
-        self.flavour.unstoppable = !on;
         self
     }
 

@@ -117,7 +117,7 @@ pub(crate) struct Interrupter {
 /// looking at it, and about to set its next deadline from the counter that was just advanced. This
 /// is over within nanoseconds, so the second time reaches it.
 struct Bell {
-    engines: &'static Engines,
+    engines: Arc<Engines>,
     guest_ended: AtomicBool,
     again: Mutex<Option<Armed>>,
 }
@@ -129,7 +129,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Interrupter {
-    pub(crate) fn new(stopper: Stopper, clock: Arc<dyn Clock>, engines: &'static Engines) -> Self {
+    pub(crate) fn new(stopper: Stopper, clock: Arc<dyn Clock>, engines: Arc<Engines>) -> Self {
         let guest_ended = AtomicBool::new(false);
         Interrupter {
             stopper,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use testbench_clock::{Guard, Lifetime, Lookup, Scope};
 
-use crate::cache::CompilationCache;
 use crate::diagnose::edit_distance;
+use crate::engine::Engine;
 use crate::error::ModuleError;
 use crate::module::{Bytes, Module};
 
@@ -42,7 +42,7 @@ pub struct Toolchain {
 
 struct Inner {
     source: Source,
-    cache: CompilationCache,
+    engine: Engine,
 }
 
 enum Source {
@@ -74,20 +74,17 @@ impl Toolchain {
     ///
     /// When `dir` is not a directory that can be listed.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ToolchainError> {
-        Toolchain::open_in(CompilationCache::shared(), dir)
+        Toolchain::open_on(Engine::shared(), dir)
     }
 
-    /// As [`Toolchain::open`], with a cache of one's own.
+    /// As [`Toolchain::open`], compiled and run by an engine of one's own.
     ///
     /// # Errors
     ///
     /// As [`Toolchain::open`].
-    pub fn open_in(
-        cache: &CompilationCache,
-        dir: impl Into<PathBuf>,
-    ) -> Result<Self, ToolchainError> {
+    pub fn open_on(engine: &Engine, dir: impl Into<PathBuf>) -> Result<Self, ToolchainError> {
         let source = Source::Dir(dir.into());
-        let toolchain = Toolchain { inner: Arc::new(Inner { source, cache: cache.clone() }) };
+        let toolchain = Toolchain { inner: Arc::new(Inner { source, engine: engine.clone() }) };
         toolchain.names()?;
         Ok(toolchain)
     }
@@ -101,8 +98,8 @@ impl Toolchain {
     ) -> Self {
         let modules = modules.into_iter().map(|(name, bytes)| (name.into(), bytes.into()));
         let source = Source::Modules { label: label.into(), modules: modules.collect() };
-        let cache = CompilationCache::shared().clone();
-        Toolchain { inner: Arc::new(Inner { source, cache }) }
+        let engine = Engine::shared().clone();
+        Toolchain { inner: Arc::new(Inner { source, engine }) }
     }
 
     /// The module of the program with exactly this name, compiled; `None` if there is none. A name
@@ -113,16 +110,16 @@ impl Toolchain {
     /// When the file is there and cannot be run: see [`Module::from_file`].
     pub fn module(&self, program: impl AsRef<OsStr>) -> Option<Result<Module, ModuleError>> {
         let program = program.as_ref();
-        let cache = &self.inner.cache;
+        let engine = &self.inner.engine;
         match &self.inner.source {
-            Source::Dir(dir) => match Module::from_file_in(cache, dir.join(file_name(program)?)) {
+            Source::Dir(dir) => match Module::from_file_on(engine, dir.join(file_name(program)?)) {
                 // A dangling symlink is a program that is broken, not one that is missing.
                 Err(ModuleError::Missing { .. }) if !self.contains(program) => None,
                 found => Some(found),
             },
             Source::Modules { modules, .. } => {
                 let bytes = modules.get(program)?.clone();
-                Some(Module::from_bytes_in(cache, program.to_string_lossy(), bytes))
+                Some(Module::from_bytes_on(engine, program.to_string_lossy(), bytes))
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use testbench_wasi::{CompilationCache, GuestSpec, Module, run};
+use testbench_wasi::{CompilationCache, Engine, EngineConfig, GuestSpec, Module, run};
 
 /// Changes the content of a file.
 type Damage = fn(&mut Vec<u8>);
@@ -53,7 +53,8 @@ fn wasm(code: u32) -> Vec<u8> {
 
 /// Loads the module with a cache and runs it.
 fn code(cache: &CompilationCache, code: u32) -> Option<u32> {
-    let module = Module::from_bytes_in(cache, "tool", wasm(code)).unwrap();
+    let module =
+        Module::from_bytes_on(&Engine::with_cache(cache.clone()), "tool", wasm(code)).unwrap();
     run(GuestSpec::new(module)).unwrap().exit.code()
 }
 
@@ -96,9 +97,11 @@ fn what_is_found_is_what_runs() {
 fn flavours_are_kept_apart() {
     let dir = Dir::new();
     let cache = dir.cache();
-    let module = Module::from_bytes_in(&cache, "tool", wasm(3)).unwrap();
+    let module =
+        Module::from_bytes_on(&Engine::with_cache(cache.clone()), "tool", wasm(3)).unwrap();
     assert_eq!(run(GuestSpec::new(module.clone())).unwrap().exit.code(), Some(3));
-    let native = GuestSpec::new(module.clone()).canonical_nans(false);
+    let other = EngineConfig::new().canonical_nans(false).cache(cache).build().unwrap();
+    let native = GuestSpec::new(module.on(&other).unwrap());
     assert_eq!(run(native).unwrap().exit.code(), Some(3));
     let mut fuel = GuestSpec::new(module);
     fuel.limits_mut().fuel = Some(1000);
@@ -245,9 +248,9 @@ fn a_directory_that_cannot_be_made_or_written_does_no_harm() {
 #[test]
 fn entries_survive_being_replaced_while_they_run() {
     let dir = Dir::new();
-    let module = Module::from_bytes_in(&dir.cache(), "tool", wasm(7)).unwrap();
+    let module = Module::from_bytes_on(&Engine::with_cache(dir.cache()), "tool", wasm(7)).unwrap();
     // Now mapped from the disk, by a second cache.
-    let mapped = Module::from_bytes_in(&dir.cache(), "tool", wasm(7)).unwrap();
+    let mapped = Module::from_bytes_on(&Engine::with_cache(dir.cache()), "tool", wasm(7)).unwrap();
     for file in dir.all("cwasm").into_iter().chain(dir.all("b3")) {
         fs::remove_file(file).unwrap();
     }
@@ -283,13 +286,15 @@ fn many_writers_at_once() {
 #[test]
 fn one_compilation_serves_all_threads() {
     let cache = CompilationCache::in_memory();
+    let engine = Engine::with_cache(cache.clone());
     let hashes: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| Module::from_bytes_in(&cache, "tool", wasm(9)).unwrap()))
+            .map(|_| scope.spawn(|| Module::from_bytes_on(&engine, "tool", wasm(9)).unwrap()))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap().hash()).collect()
     });
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(cache.compilations(), 1);
     assert_eq!(cache.disk_entries(), 0);
     assert_eq!(cache.dir(), None);
 }

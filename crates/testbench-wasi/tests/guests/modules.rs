@@ -3,11 +3,15 @@
 
 use std::path::Path;
 
-use testbench_wasi::{CompilationCache, GuestSpec, Module, ModuleError, StartError, run};
+use testbench_wasi::{CompilationCache, Engine, GuestSpec, Module, ModuleError, StartError, run};
 
 /// Loads `bytes` and asks whether it is a program; the text of what stands in the way.
 fn refused(bytes: impl Into<Vec<u8>>) -> (ModuleError, String) {
-    let loaded = Module::from_bytes_in(&CompilationCache::in_memory(), "tool", bytes.into());
+    let loaded = Module::from_bytes_on(
+        &Engine::with_cache(CompilationCache::in_memory()),
+        "tool",
+        bytes.into(),
+    );
     let error = match loaded {
         Ok(module) => module.check_command().expect_err("the module should be refused"),
         Err(error) => error,
@@ -141,13 +145,13 @@ fn every_flipped_bit_is_survived() {
             (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
             (memory (export "memory") 1) (table 2 funcref) (elem (i32.const 0) func 0 1)
             (func (export "_start") (call 0 (i32.const 0))) (data (i32.const 0) "x"))"#);
-    let cache = CompilationCache::in_memory();
+    let engine = Engine::with_cache(CompilationCache::in_memory());
     let mut refused = 0;
     for at in 0..whole.len() * 8 {
         let mut flipped = whole.clone();
         flipped[at / 8] ^= 1 << (at % 8);
         // Whatever it says, it says it as an error.
-        let loaded = Module::from_bytes_in(&cache, "flipped", flipped);
+        let loaded = Module::from_bytes_on(&engine, "flipped", flipped);
         refused += usize::from(loaded.and_then(|module| module.check_command()).is_err());
     }
     assert!(refused > whole.len(), "only {refused} of {} refused", whole.len() * 8);
@@ -290,14 +294,14 @@ fn arguments_and_environment_that_no_guest_could_read() {
 fn a_changed_file_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tool.wasm");
-    let cache = CompilationCache::in_memory();
+    let engine = Engine::with_cache(CompilationCache::in_memory());
     std::fs::write(&path, wat(r#"(module (func (export "one")))"#)).unwrap();
-    let one = Module::from_file_in(&cache, &path).unwrap();
+    let one = Module::from_file_on(&engine, &path).unwrap();
     assert_eq!(one.exports(), ["one"]);
     assert_eq!((one.name(), one.path()), ("tool", Some(Path::new(&path))));
 
     std::fs::write(&path, wat(r#"(module (func (export "another")))"#)).unwrap();
-    let two = Module::from_file_in(&cache, &path).unwrap();
+    let two = Module::from_file_on(&engine, &path).unwrap();
     assert_eq!(two.exports(), ["another"]);
     assert_ne!(one.hash(), two.hash());
 

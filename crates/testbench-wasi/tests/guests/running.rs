@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use testbench_clock::{Clock, MockClock};
 use testbench_wasi::{
-    Cancel, CompilationCache, Exit, Finished, GuestSpec, Limit, Limits, Module, TrapKind, run,
-    start,
+    Cancel, CompilationCache, Engine, EngineConfig, Exit, Finished, GuestSpec, Limit, Limits,
+    Module, TrapKind, run, start,
 };
 
 const ENDLESS: &str = r#"(module $endless
@@ -28,6 +28,11 @@ fn program(body: &str) -> GuestSpec {
             (type $unary (func (param i32)))
             (func $start (export "_start") {body}))"#
     ))
+}
+
+/// The same guest on another engine.
+fn on(spec: GuestSpec, config: EngineConfig) -> GuestSpec {
+    GuestSpec::new(spec.module().on(&config.build().unwrap()).unwrap())
 }
 
 fn finished(spec: GuestSpec) -> Finished {
@@ -440,8 +445,8 @@ fn traps_are_the_same_in_every_run_and_flavour() {
     let flavours: [fn(GuestSpec) -> GuestSpec; 4] = [
         |spec| spec,
         |spec| spec.limits(Limits { fuel: Some(1000), ..Limits::default() }),
-        |spec| spec.canonical_nans(false),
-        |spec| spec.interruptible(false),
+        |spec| on(spec, EngineConfig::new().canonical_nans(false)),
+        |spec| on(spec, EngineConfig::new().interruptible(false)),
     ];
     for change in flavours {
         assert_eq!(trap(change), first);
@@ -458,7 +463,8 @@ fn nan_bits_are_canonical_unless_asked_otherwise() {
     let body = "(local $zero f32)
         (call $exit (i32.reinterpret_f32 (f32.div (local.get $zero) (local.get $zero))))";
     assert_eq!(finished(program(body)).exit.code(), Some(0x7fc0_0000));
-    let native = finished(program(body).canonical_nans(false)).exit.code().unwrap();
+    let native =
+        finished(on(program(body), EngineConfig::new().canonical_nans(false))).exit.code().unwrap();
     assert_eq!(native & 0x7fff_ffff, 0x7fc0_0000);
     #[cfg(target_arch = "x86_64")]
     assert_eq!(native, 0xffc0_0000);
@@ -481,7 +487,7 @@ fn guests_run_where_little_stack_is_left() {
         let on_small_stack = move || {
             // Compiled there as well.
             let cache = CompilationCache::in_memory();
-            let deep = Module::from_bytes_in(&cache, "deep", deep).unwrap();
+            let deep = Module::from_bytes_on(&Engine::with_cache(cache), "deep", deep).unwrap();
             let overflowed = finished(GuestSpec::new(endless));
             assert_eq!(overflowed.limits_hit, [Limit::Stack]);
             finished(GuestSpec::new(deep)).exit.code()
