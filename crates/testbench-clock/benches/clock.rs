@@ -4,8 +4,8 @@ use divan::{Bencher, black_box, counter::ItemsCount};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use testbench_clock::{
-    Clock, Context, Lifetime, MockClock, MonoTime, Role, Scope, Signal, Wait, instant_now, now,
-    sleep, thread,
+    Clock, Context, Lifetime, MockClock, MonoTime, Role, Scope, Signal, Wait, Watchdog,
+    instant_now, now, sleep, thread,
 };
 
 fn main() {
@@ -145,4 +145,9 @@ fn capture_and_enter(bencher: Bencher<'_, '_>) {
         let context = Context::capture();
         drop(black_box(context.enter()));
     });
+}
+
+#[divan::bench]
+fn arm_and_call_off_the_watchdog() {
+    drop(Watchdog::arm(Duration::from_secs(30), || {}));
 }

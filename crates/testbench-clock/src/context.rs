@@ -33,6 +33,19 @@ impl Context {
         Context { view: scope::view(), captured_on: std::thread::current().id() }
     }
 
+    /// Whether nothing is installed in it.
+    ///
+    /// ```
+    /// use testbench_clock::{Context, MockClock};
+    ///
+    /// assert!(Context::capture().is_empty());
+    /// let _installed = MockClock::builder().build().install();
+    /// assert!(!Context::capture().is_empty());
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.view.key_names().next().is_none()
+    }
+
     /// Installs all of it on this thread until the guard drops, **instead of** what is there.
     ///
     /// On a thread other than the one that captured it, this registers a participant on the
