@@ -9,8 +9,9 @@ use std::any::Any;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::name::NAME_BYTES_MAX;
 use crate::resolve::{self, End, Last, Place, Step, Walk};
 use crate::sys::{self, Access};
 use crate::{
@@ -87,10 +88,10 @@ impl HostDir {
         HostDir { tree: Arc::new(tree) }
     }
 
-    fn dir(&self, dir: &dyn File) -> Result<Arc<OwnedFd>, Errno> {
+    fn dir_fd<'d>(&self, dir: &'d dyn File) -> Result<&'d Arc<OwnedFd>, Errno> {
         match (dir as &dyn Any).downcast_ref::<HostFile>() {
             Some(file) if Arc::ptr_eq(&file.tree, &self.tree) => match file.kind {
-                FileKind::Dir => Ok(file.fd.clone()),
+                FileKind::Dir => Ok(&file.fd),
                 _ => Err(Errno::Notdir),
             },
             _ => Err(Errno::Xdev),
@@ -102,11 +103,11 @@ impl HostDir {
     }
 
     fn locate(&self, dir: &dyn File, path: GuestPath<'_>, end: End) -> Result<Spot, Errno> {
-        let dir = self.dir(dir)?;
-        if let Some(spot) = self.locate_at_once(&dir, path, end) {
+        let dir = self.dir_fd(dir)?;
+        if let Some(spot) = self.locate_at_once(dir, path, end) {
             return Ok(spot);
         }
-        let place = resolve::walk(&mut HostWalk { tree: &self.tree }, dir, path, end)?;
+        let place = resolve::walk(&mut HostWalk { tree: &self.tree }, dir.clone(), path, end)?;
         Spot::from_place(place)
     }
 
@@ -118,7 +119,7 @@ impl HostDir {
             None => (&b""[..], bytes),
         };
         let plain = !matches!(name, b"" | b"." | b"..")
-            && name.len() <= crate::name::NAME_BYTES_MAX
+            && name.len() <= NAME_BYTES_MAX
             && bytes.len() < resolve::PATH_BYTES_MAX
             && !bytes.contains(&0)
             && bytes[0] != b'/';
@@ -142,6 +143,26 @@ impl HostDir {
         Some(Spot { dir: parent, last: Last::Name(name.to_vec()), stat, slash: false })
     }
 
+    /// A directory under a plain name in another is one system call away. Whatever else may be
+    /// there, and every error, is for the long way to tell.
+    fn open_dir_at_once(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        how: &OpenHow,
+    ) -> Option<Result<Arc<dyn File>, Errno>> {
+        if !how.directory || how.write || !is_plain_name(path) {
+            return None;
+        }
+        let dir = match self.dir_fd(dir) {
+            Ok(dir) => dir,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let access = if how.read { Access::Read } else { Access::Search };
+        let fd = sys::open_dir(dir, path.as_bytes(), access).ok()?;
+        Some(Ok(self.file(fd, FileKind::Dir, how)))
+    }
+
     /// Where a name is to be made, changed or removed.
     fn locate_name(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Spot, Errno> {
         self.writable()?;
@@ -149,8 +170,8 @@ impl HostDir {
     }
 
     fn file(&self, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> Arc<dyn File> {
-        let (fd, tree) = (Arc::new(fd), self.tree.clone());
-        Arc::new(HostFile { fd, kind, read: how.read, write: how.write, tree })
+        let (fd, tree, listing) = (Arc::new(fd), self.tree.clone(), Mutex::new(AtStart(true)));
+        Arc::new(HostFile { fd, kind, read: how.read, write: how.write, tree, listing })
     }
 
     fn open_spot(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
@@ -214,6 +235,9 @@ impl Fs for HostDir {
         if (how.truncate && !how.write) || (creates && how.directory) {
             return Err(Errno::Inval);
         }
+        if let Some(opened) = self.open_dir_at_once(dir, path, how) {
+            return opened;
+        }
         let end = match how.follow {
             _ if how.create == Create::New => End::Name,
             // `O_CREAT` with a slash behind is refused without following what comes before it.
@@ -238,6 +262,12 @@ impl Fs for HostDir {
     }
 
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat, Errno> {
+        if is_plain_name(path) {
+            match sys::stat_at(self.dir_fd(dir)?, path.as_bytes()) {
+                Ok(stat) if stat.kind == FileKind::Symlink && follow == Follow::Yes => {}
+                stat => return stat,
+            }
+        }
         self.locate(dir, path, end(follow))?.present()
     }
 
@@ -355,9 +385,23 @@ struct HostFile {
     read: bool,
     write: bool,
     tree: Arc<Tree>,
+    /// Held while the directory is listed, which moves the one position that the handle has.
+    listing: Mutex<AtStart>,
 }
 
+/// Whether nobody has listed a directory through its handle yet.
+#[derive(Debug)]
+struct AtStart(bool);
+
 impl HostFile {
+    fn list(&self) -> Result<Vec<DirEntry>, Errno> {
+        let mut at_start = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut at_start.0, false) {
+            sys::rewind(&self.fd)?;
+        }
+        sys::read_dir(&self.fd)
+    }
+
     /// Bytes can be read from, or written to, files only.
     fn bytes(&self, allowed: bool) -> Result<&OwnedFd, Errno> {
         match self.kind {
@@ -411,7 +455,7 @@ impl File for HostFile {
 
     fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
         match self.kind {
-            FileKind::Dir if self.read => sys::read_dir(&self.fd),
+            FileKind::Dir if self.read => self.list(),
             FileKind::Dir => Err(Errno::Badf),
             _ => Err(Errno::Notdir),
         }
@@ -494,7 +538,12 @@ impl Walk for HostWalk<'_> {
         Ok(())
     }
 
-    fn step(&mut self, dir: &Arc<OwnedFd>, name: &[u8]) -> Result<Step<Arc<OwnedFd>, Stat>, Errno> {
+    fn step(
+        &mut self,
+        dir: &Arc<OwnedFd>,
+        name: &[u8],
+        _: bool,
+    ) -> Result<Step<Arc<OwnedFd>, Stat>, Errno> {
         let stat = match sys::stat_at(dir, name) {
             Err(Errno::Noent) => return Ok(Step::Missing),
             stat => stat?,
@@ -517,6 +566,14 @@ impl Walk for HostWalk<'_> {
     fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]> {
         resolve::strip_root(target, self.tree.path.as_os_str().as_encoded_bytes())
     }
+}
+
+/// One component that is neither `.` nor `..`, and that every system call can take.
+fn is_plain_name(path: GuestPath<'_>) -> bool {
+    let name = path.as_bytes();
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= NAME_BYTES_MAX
+        && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
 fn access(how: &OpenHow) -> Access {

@@ -13,11 +13,15 @@ use std::sync::Arc;
 use testbench_clock::WallTime;
 
 use crate::content::Content;
-use crate::name::{Name, RelPath};
+use crate::name::{Hashed, Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.
 pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+
+/// The inode table: persistent, and without order, since every operation looks things up in it
+/// several times and nothing ever goes through it.
+pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, Hashed>;
 
 /// The number of the device of every overlay.
 pub(crate) const DEVICE: u64 = 1;
@@ -30,7 +34,7 @@ const DIR_SIZE_BYTES: u64 = 4096;
 const DIR_NLINK: u64 = 1;
 
 /// The number of an inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ino(pub(crate) u64);
 
 impl Ino {
@@ -38,14 +42,12 @@ impl Ino {
     const NEW: u64 = 1 << 63;
 
     /// The number that a lower file has, unless another file has it already.
-    pub(crate) fn of_lower(path: &RelPath) -> Ino {
-        if path.is_top() {
+    pub(crate) fn of_lower(path: PathHash) -> Ino {
+        if path == RelPath::TOP.hash() {
             return Ino::ROOT;
         }
-        let hash = blake3::hash(path.as_bytes());
-        let bytes = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
         // The lowest numbers are left to those with a meaning.
-        Ino((u64::from_le_bytes(*bytes) & !Ino::NEW).max(16))
+        Ino((path.mixed() & !Ino::NEW).max(16))
     }
 
     /// The number of the `n`th new file.
@@ -57,7 +59,7 @@ impl Ino {
 /// The upper layer.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    pub(crate) inodes: PMap<Ino, Arc<Inode>>,
+    pub(crate) inodes: Inodes,
     /// Lower files with several names, by their identity beneath.
     pub(crate) lower_ids: PMap<LowerId, Ino>,
     /// What was seen of the lower tree that is not in an inode.
@@ -70,7 +72,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(root: Inode) -> State {
-        let mut inodes = PMap::new_sync();
+        let mut inodes = Inodes::new_with_hasher_and_ptr_kind(Hashed::default());
         inodes.insert_mut(Ino::ROOT, Arc::new(root));
         State {
             inodes,

@@ -1,14 +1,14 @@
 //! Looking things up: the upper entries first, then the lower tree, with a note of all that was
 //! seen there.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
 use testbench_clock::WallTime;
 
 use crate::content::Content;
 use crate::core::{Core, Live};
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Observation, Origin, Stamp, State};
+use crate::inode::{Dir, Entry, Ino, Inode, LowerId, Node, Observation, Origin, Stamp, State};
+use crate::lower::{self, OpenDir};
 use crate::name::{Name, RelPath};
 use crate::resolve::{self, End, Place, Step, Walk};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChange, LowerPolicy, Stat};
@@ -58,13 +58,18 @@ impl Tx<'_> {
 
     /// What a name in a directory stands for.
     pub(crate) fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Ino>, Errno> {
+        self.lookup_for(dir, name, false)
+    }
+
+    /// The same; a walk that goes on `through` it says so.
+    fn lookup_for(&mut self, dir: Ino, name: &[u8], through: bool) -> Result<Option<Ino>, Errno> {
         let node = self.live.state.dir(dir)?;
         match (node.entries.get(name), &node.lower) {
             (Some(Entry::Present(ino)), _) => Ok(Some(*ino)),
             (Some(Entry::Whiteout), _) | (None, None) => Ok(None),
             (None, Some(lower)) => {
                 let lower = lower.clone();
-                self.lookup_lower(dir, &lower, name)
+                self.lookup_lower(dir, &lower, name, through)
             }
         }
     }
@@ -74,53 +79,121 @@ impl Tx<'_> {
         dir: Ino,
         lower_dir: &RelPath,
         name: &[u8],
+        through: bool,
     ) -> Result<Option<Ino>, Errno> {
-        let path = lower_dir.child(name);
-        let known = self.known(&path);
-        if let (Some(ino), LowerPolicy::Capture) = (known, self.core.config.on_lower_change) {
-            return Ok(Some(ino));
+        let known = self.known(lower_dir, name);
+        if let Some(ino) = known
+            && self.is_settled(ino, through)?
+        {
+            return Ok(known);
         }
-        match self.core.lower.stat_child(lower_dir, name)? {
-            Some(stat) => self.saw(dir, name, path, known, &stat),
-            None => self.saw_nothing(path, known),
+        let opened = self.open_lower(dir, lower_dir)?;
+        let stat = match &opened {
+            Some(opened) => self.core.lower.stat_in(opened, name)?,
+            None => None,
+        };
+        if let (Some(ino), Some(stat)) = (known, &stat)
+            && self.is_as_seen(ino, stat)?
+        {
+            return Ok(known);
         }
+        match stat {
+            Some(stat) => self.saw(dir, lower_dir, name, known, &stat),
+            None => self.saw_nothing(dir, lower_dir, name, known),
+        }
+    }
+
+    /// Whether an inode need not be compared with the lower tree again. A directory through which
+    /// a walk leads is kept open beneath, and is the one that was first seen; that its path has
+    /// been given to another is for whoever asks about the directory itself to find out.
+    fn is_settled(&self, ino: Ino, through: bool) -> Result<bool, Errno> {
+        Ok(match self.core.config.on_lower_change {
+            LowerPolicy::Capture => true,
+            LowerPolicy::Verify => through && self.live.state.inode(ino)?.kind() == FileKind::Dir,
+            LowerPolicy::Live => false,
+        })
+    }
+
+    fn is_as_seen(&self, ino: Ino, stat: &Stat) -> Result<bool, Errno> {
+        let origin = self.live.state.inode(ino)?.origin.as_ref();
+        Ok(origin.is_some_and(|origin| origin.stamp.matches(&Stamp::of(stat))))
+    }
+
+    /// The lower directory of an upper one, if there still is one.
+    fn open_lower(&self, dir: Ino, lower: &RelPath) -> Result<Option<OpenDir>, Errno> {
+        let origin = self.live.state.inode(dir)?.origin.as_ref();
+        let id = origin.map(|origin| origin.stamp.id);
+        let opened = lower::present(self.core.lower.dir(lower, id))?;
+        match (&opened, id) {
+            (None, _) => self.changed_beneath(lower, LowerChange::REMOVED)?,
+            (Some(opened), Some(id)) if opened.id != id => {
+                self.changed_beneath(lower, LowerChange::MODIFIED)?;
+            }
+            _ => {}
+        }
+        Ok(opened)
     }
 
     /// The inode already made for a lower path.
-    fn known(&self, path: &RelPath) -> Option<Ino> {
-        let ino = self.lower_number(path);
-        self.live.state.inodes.get(&ino).map(|_| ino)
+    fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
+        let (ino, known) = self.lower_number(dir, name);
+        known.then_some(ino)
     }
 
-    /// The number of a lower path: its hash, or the next number that no other path has.
-    fn lower_number(&self, path: &RelPath) -> Ino {
-        let mut ino = Ino::of_lower(path);
+    /// The number of a lower path, and whether there is an inode for it: the path's hash, or the
+    /// next number that no other path has.
+    fn lower_number(&self, dir: &RelPath, name: &[u8]) -> (Ino, bool) {
+        let mut ino = Ino::of_lower(dir.child_hash(name));
         while let Some(inode) = self.live.state.inodes.get(&ino) {
-            if inode.origin.as_ref().is_some_and(|origin| origin.path() == path) {
-                break;
+            if inode.origin.as_ref().is_some_and(|origin| origin.path().is_child(dir, name)) {
+                return (ino, true);
             }
             ino = Ino(ino.0 + 1);
         }
-        ino
+        (ino, false)
     }
 
-    fn saw_nothing(&mut self, path: RelPath, known: Option<Ino>) -> Result<Option<Ino>, Errno> {
+    fn saw_nothing(
+        &mut self,
+        dir: Ino,
+        lower_dir: &RelPath,
+        name: &[u8],
+        known: Option<Ino>,
+    ) -> Result<Option<Ino>, Errno> {
+        let path = lower_dir.child(name);
         if let Some(ino) = known {
             self.changed_beneath(&path, LowerChange::REMOVED)?;
             self.live.state.inodes.remove_mut(&ino);
         }
+        if self.live.state.reads.get(&path) == Some(&Observation::Absent) {
+            return Ok(None);
+        }
+        self.check_place(dir, lower_dir)?;
         self.live.state.reads.insert_mut(path, Observation::Absent);
         Ok(None)
+    }
+
+    /// Makes sure that a directory in which something is missing is the one at its path still.
+    fn check_place(&self, dir: Ino, lower_dir: &RelPath) -> Result<(), Errno> {
+        if self.core.config.on_lower_change != LowerPolicy::Verify || lower_dir.is_top() {
+            return Ok(());
+        }
+        match self.core.lower.stat(lower_dir)? {
+            Some(stat) if self.is_as_seen(dir, &stat)? => Ok(()),
+            Some(_) => self.changed_beneath(lower_dir, LowerChange::MODIFIED),
+            None => self.changed_beneath(lower_dir, LowerChange::REMOVED),
+        }
     }
 
     fn saw(
         &mut self,
         dir: Ino,
+        lower_dir: &RelPath,
         name: &[u8],
-        path: RelPath,
         known: Option<Ino>,
         stat: &Stat,
     ) -> Result<Option<Ino>, Errno> {
+        let path = lower_dir.child(name);
         if self.live.state.reads.get(&path) == Some(&Observation::Absent) {
             if self.core.config.on_lower_change == LowerPolicy::Capture {
                 return Ok(None);
@@ -130,10 +203,6 @@ impl Tx<'_> {
         }
         let stamp = Stamp::of(stat);
         if let Some(ino) = known {
-            let origin = self.live.state.inode(ino)?.origin.clone();
-            if origin.is_some_and(|origin| origin.stamp.matches(&stamp)) {
-                return Ok(Some(ino));
-            }
             self.changed_beneath(&path, LowerChange::MODIFIED)?;
             self.live.state.inodes.remove_mut(&ino);
         }
@@ -141,7 +210,7 @@ impl Tx<'_> {
         if linked && let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
             return Ok(Some(ino));
         }
-        let ino = self.lower_number(&path);
+        let (ino, _) = self.lower_number(lower_dir, name);
         let inode = self.inode_for(dir, name, path, stat)?;
         if linked {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
@@ -212,40 +281,53 @@ impl Tx<'_> {
     /// The entries of the merged directory, by raw bytes.
     pub(crate) fn list(&mut self, dir: Ino) -> Result<Vec<DirEntry>, Errno> {
         let node = self.live.state.dir(dir)?.clone();
-        let mut merged: BTreeMap<Box<[u8]>, (Ino, FileKind)> = BTreeMap::new();
-        if let Some(lower) = &node.lower {
-            let listing = self.core.lower.list(lower)?;
-            self.saw_listing(lower, &listing)?;
-            for entry in listing {
-                if node.entries.contains_key(&entry.name[..]) {
-                    continue;
-                }
-                let path = lower.child(&entry.name);
-                let absent = self.live.state.reads.get(&path) == Some(&Observation::Absent);
-                if absent && self.core.config.on_lower_change == LowerPolicy::Capture {
-                    continue;
-                }
-                let ino = self.listed_number(dir, &path, entry.ino);
-                merged.insert(entry.name, (ino, entry.kind));
-            }
+        let mut merged = match &node.lower {
+            Some(lower) => self.list_lower(dir, lower)?,
+            None => Vec::new(),
+        };
+        if node.entries.is_empty() {
+            return Ok(merged);
         }
+        merged.retain(|entry| !node.entries.contains_key(&entry.name[..]));
         for (name, entry) in node.entries.iter() {
             if let Entry::Present(ino) = entry {
                 let kind = self.live.state.inode(*ino)?.kind();
-                merged.insert(name.as_bytes().into(), (*ino, kind));
+                merged.push(DirEntry { name: name.as_bytes().into(), ino: ino.0, kind });
             }
         }
-        let entry = |(name, (ino, kind)): (_, (Ino, _))| DirEntry { name, ino: ino.0, kind };
-        Ok(merged.into_iter().map(entry).collect())
+        merged.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(merged)
+    }
+
+    fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>, Errno> {
+        let mut listing = match self.open_lower(dir, lower)? {
+            Some(opened) => self.core.lower.list_in(&opened)?,
+            None => Vec::new(),
+        };
+        self.saw_listing(lower, &listing)?;
+        if self.core.config.on_lower_change == LowerPolicy::Capture {
+            let reads = &self.live.state.reads;
+            let absent = |name: &[u8]| reads.get(&lower.child(name)) == Some(&Observation::Absent);
+            listing.retain(|entry| !absent(&entry.name));
+        }
+        for entry in &mut listing {
+            entry.ino = self.listed_number(dir, lower, entry).0;
+        }
+        Ok(listing)
     }
 
     /// The number of a lower entry that may not have been looked up yet.
-    fn listed_number(&self, dir: Ino, path: &RelPath, lower_ino: u64) -> Ino {
+    fn listed_number(&self, dir: Ino, lower: &RelPath, entry: &DirEntry) -> Ino {
         let state = &self.live.state;
-        let dev = state.inodes.get(&dir).and_then(|i| i.origin.as_ref()).map(|o| o.stamp.id.dev);
-        let id = dev.map(|dev| crate::inode::LowerId { dev, ino: lower_ino });
-        let linked = id.and_then(|id| state.lower_ids.get(&id)).copied();
-        linked.unwrap_or_else(|| self.lower_number(path))
+        if !state.lower_ids.is_empty() {
+            let dev =
+                state.inodes.get(&dir).and_then(|i| i.origin.as_ref()).map(|o| o.stamp.id.dev);
+            let id = dev.map(|dev| LowerId { dev, ino: entry.ino });
+            if let Some(linked) = id.and_then(|id| state.lower_ids.get(&id)) {
+                return *linked;
+            }
+        }
+        self.lower_number(lower, &entry.name).0
     }
 
     fn saw_listing(&mut self, lower: &RelPath, listing: &[DirEntry]) -> Result<(), Errno> {
@@ -307,8 +389,8 @@ impl Walk for Tx<'_> {
         self.may(self.live.state.inode(*dir)?, 0o1)
     }
 
-    fn step(&mut self, dir: &Ino, name: &[u8]) -> Result<Step<Ino, Ino>, Errno> {
-        let Some(ino) = self.lookup(*dir, name)? else {
+    fn step(&mut self, dir: &Ino, name: &[u8], is_last: bool) -> Result<Step<Ino, Ino>, Errno> {
+        let Some(ino) = self.lookup_for(*dir, name, !is_last)? else {
             return Ok(Step::Missing);
         };
         Ok(match &self.live.state.inode(ino)?.node {

@@ -1,18 +1,16 @@
 //! The tree beneath, as the overlay looks at it: never written, no symlink ever followed, and
 //! presented by rules that do not depend on the machine.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use testbench_clock::WallTime;
 
-use crate::inode::Meta;
-use crate::name::RelPath;
+use crate::inode::{LowerId, Meta};
+use crate::name::{Hashed, RelPath};
+use crate::sys;
 use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Stat};
-
-/// How many directories are kept open so that a name in them is one system call away. Far below
-/// the usual limit of 1,024 descriptors of a process.
-const OPEN_DIRS_MAX: usize = 64;
 
 /// Which times the files of the lower directory show.
 ///
@@ -75,92 +73,124 @@ impl View {
 #[derive(Debug)]
 pub(crate) struct Lower {
     fs: Arc<dyn Fs>,
-    top: Arc<dyn File>,
+    top: OpenDir,
     dirs: Mutex<OpenDirs>,
 }
 
-/// Directories kept open, with the tick at which each was last used.
-#[derive(Debug, Default)]
-struct OpenDirs {
-    tick: u64,
-    by_path: BTreeMap<RelPath, (u64, Arc<dyn File>)>,
+/// An open directory, and which one it is: what its path leads to may change, it does not.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenDir {
+    file: Arc<dyn File>,
+    pub(crate) id: LowerId,
 }
 
 impl Lower {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower, Errno> {
-        let top = fs.root()?;
+        let top = OpenDir::new(fs.root()?)?;
         Ok(Lower { fs, top, dirs: Mutex::default() })
     }
 
     pub(crate) fn top_stat(&self) -> Result<Stat, Errno> {
-        self.top.stat()
+        self.top.file.stat()
+    }
+
+    /// A directory for looking up names. It is the one with the number `id` if that has been there
+    /// lately; else it is what is there now, for the caller to compare.
+    pub(crate) fn dir(&self, path: &RelPath, id: Option<LowerId>) -> Result<OpenDir, Errno> {
+        if path.is_top() {
+            return Ok(self.top.clone());
+        }
+        if let Some(dir) = self.dirs().get(path, id) {
+            return Ok(dir);
+        }
+        // Up to the nearest one that is open, and down again; not by recursion, which a deep tree
+        // would make overflow the stack.
+        let mut missing = Vec::new();
+        let mut at = path.clone();
+        let mut dir = loop {
+            let Some(parent) = at.split().map(|(parent, _)| parent) else {
+                break self.top.clone();
+            };
+            missing.push(std::mem::replace(&mut at, parent));
+            if let Some(dir) = self.dirs().get(&at, None) {
+                break dir;
+            }
+        };
+        for path in missing.into_iter().rev() {
+            let (_, name) = path.split().ok_or(Errno::Inval)?;
+            dir = self.open_dir(&dir, name)?;
+            self.dirs().put(path, dir.clone());
+        }
+        Ok(dir)
+    }
+
+    /// One component, which must not be a symlink. To be listed if that is allowed, else for
+    /// looking up names only.
+    fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<OpenDir, Errno> {
+        let name = GuestPath::new(name);
+        let open = || match self.fs.open_at(&*dir.file, name, &READ_DIR) {
+            Err(Errno::Acces) => {
+                self.fs.open_at(&*dir.file, name, &OpenHow { read: false, ..READ_DIR })
+            }
+            opened => opened,
+        };
+        let file = match open() {
+            Err(Errno::Mfile | Errno::Nfile) => {
+                self.forget_dirs();
+                open()?
+            }
+            opened => opened?,
+        };
+        OpenDir::new(file)
+    }
+
+    /// Closes the directories that are kept open, so that each is looked for anew.
+    pub(crate) fn forget_dirs(&self) {
+        *self.dirs() = OpenDirs::default();
     }
 
     /// What is at a name in a directory, if anything.
-    pub(crate) fn stat_child(&self, dir: &RelPath, name: &[u8]) -> Result<Option<Stat>, Errno> {
-        let stat = || self.fs.stat_at(&*self.dir(dir)?, GuestPath::new(name), Follow::No);
-        match stat() {
-            Ok(stat) => Ok(Some(stat)),
-            // `ENOTDIR` and `ELOOP`: a directory on the way is something else.
-            Err(Errno::Noent | Errno::Notdir | Errno::Loop) => Ok(None),
-            Err(errno) => Err(errno),
-        }
+    pub(crate) fn stat_in(&self, dir: &OpenDir, name: &[u8]) -> Result<Option<Stat>, Errno> {
+        present(self.fs.stat_at(&*dir.file, GuestPath::new(name), Follow::No))
     }
 
     /// What is at a path, if anything.
     pub(crate) fn stat(&self, path: &RelPath) -> Result<Option<Stat>, Errno> {
         match path.split() {
-            Some((dir, name)) => self.stat_child(&dir, name),
-            None => self.top.stat().map(Some),
+            Some((dir, name)) => match present(self.dir(&dir, None))? {
+                Some(dir) => self.stat_in(&dir, name),
+                None => Ok(None),
+            },
+            None => self.top_stat().map(Some),
         }
     }
 
     /// The entries of a directory, by raw bytes.
     pub(crate) fn list(&self, path: &RelPath) -> Result<Vec<DirEntry>, Errno> {
-        let mut entries = self.open_with(path, &READ_DIR)?.read_dir()?;
+        self.list_in(&self.dir(path, None)?)
+    }
+
+    /// The same of an open one.
+    pub(crate) fn list_in(&self, dir: &OpenDir) -> Result<Vec<DirEntry>, Errno> {
+        let mut entries = match dir.file.read_dir() {
+            // Opened for looking up names only.
+            Err(Errno::Badf) => return Err(Errno::Acces),
+            entries => entries?,
+        };
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
     pub(crate) fn read_link(&self, path: &RelPath) -> Result<Vec<u8>, Errno> {
         let (dir, name) = path.split().ok_or(Errno::Inval)?;
-        self.fs.read_link_at(&*self.dir(&dir)?, GuestPath::new(name))
+        self.fs.read_link_at(&*self.dir(&dir, None)?.file, GuestPath::new(name))
     }
 
     /// A file for reading.
     pub(crate) fn open(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        self.open_with(path, &OpenHow { follow: Follow::No, ..OpenHow::READ })
-    }
-
-    fn open_with(&self, path: &RelPath, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
-        match path.split() {
-            Some((dir, name)) => self.fs.open_at(&*self.dir(&dir)?, GuestPath::new(name), how),
-            None => self.fs.open_at(&*self.top, GuestPath::new("."), how),
-        }
-    }
-
-    /// A directory for looking up names: one component at a time, none of them a symlink.
-    fn dir(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        // Up to the nearest one that is open, and down again; not by recursion, which a deep tree
-        // would make overflow the stack.
-        let mut missing = Vec::new();
-        let mut at = path.clone();
-        let mut dir = loop {
-            if let Some(dir) = self.dirs().get(&at) {
-                break dir;
-            }
-            let Some(parent) = at.split().map(|(parent, _)| parent) else {
-                break self.top.clone();
-            };
-            missing.push(std::mem::replace(&mut at, parent));
-        };
-        let how = OpenHow { read: false, ..READ_DIR };
-        for path in missing.into_iter().rev() {
-            let (_, name) = path.split().ok_or(Errno::Inval)?;
-            dir = self.fs.open_at(&*dir, GuestPath::new(name), &how)?;
-            self.dirs().put(path, dir.clone());
-        }
-        Ok(dir)
+        let how = OpenHow { follow: Follow::No, ..OpenHow::READ };
+        let (dir, name) = path.split().ok_or(Errno::Isdir)?;
+        self.fs.open_at(&*self.dir(&dir, None)?.file, GuestPath::new(name), &how)
     }
 
     fn dirs(&self) -> MutexGuard<'_, OpenDirs> {
@@ -168,22 +198,96 @@ impl Lower {
     }
 }
 
+impl OpenDir {
+    fn new(file: Arc<dyn File>) -> Result<OpenDir, Errno> {
+        let stat = file.stat()?;
+        Ok(OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } })
+    }
+}
+
+/// `None` for what is missing.
+pub(crate) fn present<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        // `ENOTDIR` and `ELOOP`: a directory on the way is something else.
+        Err(Errno::Noent | Errno::Notdir | Errno::Loop) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Directories kept open, so that a name in them is one system call away. When there are too many,
+/// one that has not been used for a while goes (the clock algorithm).
+#[derive(Debug, Default)]
+struct OpenDirs {
+    slots: Vec<Slot>,
+    by_path: HashMap<RelPath, usize, Hashed>,
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    path: RelPath,
+    dir: OpenDir,
+    used: bool,
+}
+
+/// How many directories all overlays of the process keep open.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// The most of them: a quarter of what the process may have open at all, since the rest belongs to
+/// the code under test. More than the upper bound does not make anything faster.
+fn held_max() -> usize {
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| (sys::descriptors_max() / 4).clamp(16, 1024))
+}
+
+/// What each overlay may keep open however many others there are: a path of ordinary depth.
+const OWN_MIN: usize = 8;
+
 impl OpenDirs {
-    fn get(&mut self, path: &RelPath) -> Option<Arc<dyn File>> {
-        self.tick += 1;
-        let (used, dir) = self.by_path.get_mut(path)?;
-        *used = self.tick;
-        Some(dir.clone())
+    fn get(&mut self, path: &RelPath, id: Option<LowerId>) -> Option<OpenDir> {
+        let slot = &mut self.slots[*self.by_path.get(path)?];
+        if id.is_some_and(|id| id != slot.dir.id) {
+            return None;
+        }
+        slot.used = true;
+        Some(slot.dir.clone())
     }
 
-    fn put(&mut self, path: RelPath, dir: Arc<dyn File>) {
-        if self.by_path.len() >= OPEN_DIRS_MAX {
-            let oldest = self.by_path.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(oldest) = oldest.map(|(path, _)| path.clone()) {
-                self.by_path.remove(&oldest);
+    fn put(&mut self, path: RelPath, dir: OpenDir) {
+        let slot = Slot { path: path.clone(), dir, used: true };
+        let at = match self.by_path.get(&path) {
+            Some(at) => *at,
+            None if self.slots.len() < OWN_MIN || HELD.load(Ordering::Relaxed) < held_max() => {
+                HELD.fetch_add(1, Ordering::Relaxed);
+                self.by_path.insert(path, self.slots.len());
+                self.slots.push(slot);
+                return;
+            }
+            None => {
+                let at = self.unused();
+                self.by_path.remove(&self.slots[at].path);
+                self.by_path.insert(path, at);
+                at
+            }
+        };
+        self.slots[at] = slot;
+    }
+
+    fn unused(&mut self) -> usize {
+        loop {
+            let at = self.hand % self.slots.len();
+            self.hand = at + 1;
+            if !std::mem::replace(&mut self.slots[at].used, false) {
+                return at;
             }
         }
-        self.by_path.insert(path, (self.tick, dir));
+    }
+}
+
+impl Drop for OpenDirs {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.slots.len(), Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,9 @@
 //! - An absolute symlink is refused the same way, unless the tree says that its target lies inside
 //!   ([`Walk::inside`]); then the walk goes on from the top, and must end within the boundary.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use crate::name::NAME_BYTES_MAX;
 use crate::{Errno, GuestPath};
 
@@ -28,8 +31,13 @@ pub(crate) trait Walk {
     /// Whether names in `dir` may be looked up at all.
     fn search(&mut self, dir: &Self::Dir) -> Result<(), Errno>;
 
-    /// What `name` is in `dir`.
-    fn step(&mut self, dir: &Self::Dir, name: &[u8]) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
+    /// What `name` is in `dir`. Unless it `is_last`, the walk goes on through it.
+    fn step(
+        &mut self,
+        dir: &Self::Dir,
+        name: &[u8],
+        is_last: bool,
+    ) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
 
     /// The top directory.
     fn top(&mut self) -> Self::Dir;
@@ -82,7 +90,7 @@ impl<D: Clone, L> Place<D, L> {
             if name.len() > NAME_BYTES_MAX {
                 return Err(Errno::Nametoolong);
             }
-            self.found = tree.step(&self.dir, name)?;
+            self.found = tree.step(&self.dir, name, true)?;
         }
         Ok(())
     }
@@ -109,15 +117,8 @@ pub(crate) fn walk<W: Walk>(
     if path.is_absolute() {
         return Err(Errno::NotCapable);
     }
-    let mut walker = Walker {
-        tree,
-        trail: vec![start.clone()],
-        todo: Vec::new(),
-        from_top: false,
-        slash: false,
-    };
-    walker.push(path.as_bytes());
-    let place = walker.run(end)?;
+    let mut walker = Walker { tree, trail: vec![start.clone()], from_top: false, links: 0 };
+    let place = walker.run(path.as_bytes(), end)?;
     if walker.from_top && !walker.is_within(&start, &place, end) {
         return Err(Errno::NotCapable);
     }
@@ -128,32 +129,21 @@ struct Walker<'w, W: Walk> {
     tree: &'w mut W,
     /// The directories from the boundary (or the top) down to where the walk is.
     trail: Vec<W::Dir>,
-    /// Components still to go, the next one last.
-    todo: Vec<Vec<u8>>,
     from_top: bool,
-    slash: bool,
+    links: usize,
 }
 
 impl<W: Walk> Walker<'_, W> {
-    fn push(&mut self, path: &[u8]) {
-        // A slash behind a component in the middle of the path is nothing special.
-        if self.todo.is_empty() {
-            self.slash |= path.last() == Some(&b'/');
-        }
-        self.todo.extend(GuestPath::new(path).components().rev().map(<[u8]>::to_vec));
-    }
-
     fn here(&self) -> &W::Dir {
         self.trail.last().expect("the trail starts with a directory that is never taken off")
     }
 
-    fn run(&mut self, end: End) -> Result<Place<W::Dir, W::Leaf>, Errno> {
-        let mut links = 0;
+    fn run(&mut self, path: &[u8], end: End) -> Result<Place<W::Dir, W::Leaf>, Errno> {
+        let mut todo = Todo::new(path);
         let mut last = Last::Dot;
-        while let Some(part) = self.todo.pop() {
-            let here = self.here().clone();
-            self.tree.search(&here)?;
-            match &part[..] {
+        while let Some(part) = todo.next() {
+            self.tree.search(self.trail.last().expect("as in `here`"))?;
+            match todo.text(part) {
                 b"." => last = Last::Dot,
                 b".." => {
                     if self.trail.len() == 1 {
@@ -163,31 +153,26 @@ impl<W: Walk> Walker<'_, W> {
                     last = Last::DotDot;
                 }
                 name => {
-                    let is_last = self.todo.is_empty();
+                    let is_last = todo.is_done();
+                    let arrived = |dir: &W::Dir, found| Place {
+                        dir: dir.clone(),
+                        last: Last::Name(name.to_vec()),
+                        found,
+                        slash: todo.slash(),
+                    };
                     if is_last && end == End::Parent {
-                        let (last, found) = (Last::Name(part), Step::Missing);
-                        return Ok(Place { dir: here, last, found, slash: self.slash });
+                        return Ok(arrived(self.here(), Step::Missing));
                     }
                     if name.len() > NAME_BYTES_MAX {
                         return Err(Errno::Nametoolong);
                     }
-                    match (self.tree.step(&here, name)?, is_last) {
-                        (Step::Link(target, _), _) if self.follows(is_last, end) => {
-                            links += 1;
-                            if links > LINKS_MAX {
-                                return Err(Errno::Loop);
-                            }
-                            self.enter_link(&target)?;
+                    let here = self.trail.last().expect("as in `here`");
+                    match (self.tree.step(here, name, is_last)?, is_last) {
+                        (Step::Link(target, _), _) if follows(is_last, todo.slash(), end) => {
+                            todo.enter(self.enter_link(&target)?);
                             last = Last::Dot;
                         }
-                        (found, true) => {
-                            return Ok(Place {
-                                dir: here,
-                                last: Last::Name(part),
-                                found,
-                                slash: self.slash,
-                            });
-                        }
+                        (found, true) => return Ok(arrived(here, found)),
                         (Step::Dir(dir), false) => self.trail.push(dir),
                         (Step::Missing, false) => return Err(Errno::Noent),
                         (Step::Link(..) | Step::Leaf(_), false) => return Err(Errno::Notdir),
@@ -196,7 +181,7 @@ impl<W: Walk> Walker<'_, W> {
             }
         }
         let here = self.here().clone();
-        Ok(Place { dir: here.clone(), last, found: Step::Dir(here), slash: self.slash })
+        Ok(Place { dir: here.clone(), last, found: Step::Dir(here), slash: todo.slash() })
     }
 
     /// Whether a walk that has gone over the top has come back to the boundary. A name beside the
@@ -210,26 +195,73 @@ impl<W: Walk> Walker<'_, W> {
             }
     }
 
-    fn follows(&self, is_last: bool, end: End) -> bool {
-        !is_last
-            || match end {
-                End::Follow => true,
-                End::Keep => self.slash,
-                End::Name | End::Parent => false,
-            }
+    /// What is to be walked in place of a symlink.
+    fn enter_link<'t>(&mut self, target: &'t [u8]) -> Result<&'t [u8], Errno> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Errno::Loop);
+        }
+        check_text(GuestPath::new(target))?;
+        if target.first() != Some(&b'/') {
+            return Ok(target);
+        }
+        let rest = self.tree.inside(target).ok_or(Errno::NotCapable)?;
+        self.trail = vec![self.tree.top()];
+        self.from_top = true;
+        Ok(rest)
+    }
+}
+
+fn follows(is_last: bool, slash: bool, end: End) -> bool {
+    !is_last
+        || match end {
+            End::Follow => true,
+            End::Keep => slash,
+            End::Name | End::Parent => false,
+        }
+}
+
+/// What is still to be walked. Most paths have no symlink in them, and of those nothing is copied.
+struct Todo<'p> {
+    text: Cow<'p, [u8]>,
+    /// Everything before is walked.
+    at: usize,
+}
+
+impl<'p> Todo<'p> {
+    fn new(path: &'p [u8]) -> Todo<'p> {
+        Todo { text: Cow::Borrowed(path), at: 0 }
     }
 
-    fn enter_link(&mut self, target: &[u8]) -> Result<(), Errno> {
-        check_text(GuestPath::new(target))?;
-        if target.first() == Some(&b'/') {
-            let rest = self.tree.inside(target).ok_or(Errno::NotCapable)?;
-            self.trail = vec![self.tree.top()];
-            self.from_top = true;
-            self.push(rest);
-        } else {
-            self.push(target);
-        }
-        Ok(())
+    /// Where the next component is.
+    fn next(&mut self) -> Option<Range<usize>> {
+        let is_slash = |b: &u8| *b == b'/';
+        let start = self.at + self.text[self.at..].iter().position(|b| !is_slash(b))?;
+        let len = self.text[start..].iter().position(is_slash);
+        self.at = len.map_or(self.text.len(), |len| start + len);
+        Some(start..self.at)
+    }
+
+    fn text(&self, part: Range<usize>) -> &[u8] {
+        &self.text[part]
+    }
+
+    /// Whether nothing but slashes is left.
+    fn is_done(&self) -> bool {
+        self.text[self.at..].iter().all(|b| *b == b'/')
+    }
+
+    /// Whether a slash follows the last component. One behind a component in the middle of the
+    /// path is nothing special.
+    fn slash(&self) -> bool {
+        self.text.last() == Some(&b'/')
+    }
+
+    /// Goes on with a symlink's target before the rest.
+    fn enter(&mut self, target: &[u8]) {
+        let rest = &self.text[self.at..];
+        self.text = Cow::Owned([target, rest].concat());
+        self.at = 0;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The system calls of this crate. Every one takes a directory handle and **one** name, and none
 //! follows a symlink, so that no race with whoever swaps names on disk can lead out of a directory.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -221,26 +221,67 @@ pub(crate) fn sync(file: &OwnedFd, data_only: bool) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The entries but `.` and `..`, by raw bytes.
+/// How many bytes of entries are asked for at once: as the C library does it.
+const LISTING_BYTES: usize = 32 * 1024;
+
+/// The entries but `.` and `..`, by raw bytes. The handle's position must be at the beginning, and
+/// nobody else may use it meanwhile; see [`rewind`].
+#[cfg(target_os = "linux")]
+pub(crate) fn read_dir(dir: &OwnedFd) -> Result<Vec<DirEntry>, Errno> {
+    let mut buffer = Vec::with_capacity(LISTING_BYTES);
+    let mut listing = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
+    let mut entries = Vec::new();
+    while let Some(entry) = listing.next() {
+        let entry = entry?;
+        add_entry(dir, &mut entries, entry.file_name(), entry.ino(), entry.file_type())?;
+    }
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+#[cfg(not(target_os = "linux"))]
 pub(crate) fn read_dir(dir: &OwnedFd) -> Result<Vec<DirEntry>, Errno> {
     let mut entries = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
-            continue;
-        }
-        let kind = match entry.file_type() {
-            FileType::Unknown => match stat_at(dir, name) {
-                Err(Errno::Noent) => continue,
-                stat => stat?.kind,
-            },
-            known => kind_of(known),
-        };
-        entries.push(DirEntry { name: name.into(), ino: entry.ino(), kind });
+        add_entry(dir, &mut entries, entry.file_name(), entry.ino(), entry.file_type())?;
     }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
+}
+
+fn add_entry(
+    dir: &OwnedFd,
+    entries: &mut Vec<DirEntry>,
+    name: &CStr,
+    ino: u64,
+    file_type: FileType,
+) -> Result<(), Errno> {
+    let name = name.to_bytes();
+    if matches!(name, b"." | b"..") {
+        return Ok(());
+    }
+    let kind = match file_type {
+        FileType::Unknown => match stat_at(dir, name) {
+            Err(Errno::Noent) => return Ok(()),
+            stat => stat?.kind,
+        },
+        known => kind_of(known),
+    };
+    entries.push(DirEntry { name: name.into(), ino, kind });
+    Ok(())
+}
+
+/// Back to the beginning of a directory.
+pub(crate) fn rewind(dir: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
+    Ok(())
+}
+
+/// How many descriptors this process may have open, as far as the system says.
+pub(crate) fn descriptors_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// Whether two handles are of one directory.
