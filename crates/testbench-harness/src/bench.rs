@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use testbench_clock::{Clock, Ended, Lifetime, Lookup, RandomStream, Scope, Seed};
+use testbench_clock::{Clock, Ended as SessionEnded, Lifetime, Lookup, RandomStream, Scope, Seed};
 use testbench_wasi::{Cancel, Limits};
 
-use crate::Policy;
 use crate::files::Files;
+use crate::process::{Ended, Process};
 use crate::report::SpawnRecord;
 use crate::toolchain::Toolchain;
+use crate::{Command, Policy, Route};
 
 /// The key under which the session of a thread is found.
 pub(crate) static SESSION: Scope<Bench> = Scope::new("session");
@@ -50,6 +52,9 @@ struct State {
     starts: BTreeMap<OsString, u64>,
     /// How many spawns run now.
     running: usize,
+    /// Children that run beside their parents, to be ended with the session.
+    processes: Vec<Weak<Process>>,
+    processes_swept_at: usize,
     started: u32,
 }
 
@@ -95,15 +100,50 @@ impl Bench {
         }
     }
 
-    /// Counts a spawn of `program`.
-    pub(crate) fn ticket(&self, program: &OsStr) -> Ticket {
+    /// Counts a spawn and writes it down as begun.
+    pub(crate) fn begin(&self, command: &Command, route: &Route) -> Ticket {
         let mut state = self.state();
         state.started += 1;
         let sequence = state.started;
-        let starts = state.starts.entry(program.to_owned()).or_default();
+        let starts = state.starts.entry(command.program.clone()).or_default();
         *starts += 1;
         let occurrence = *starts;
+        state.spawns.push(SpawnRecord {
+            sequence,
+            program: command.program.clone(),
+            args: command.args.clone(),
+            route: route.clone(),
+            status: None,
+            exit: None,
+            virtual_time: Duration::ZERO,
+            real_time: None,
+        });
         Ticket { sequence, id: NATIVE_PID_MAX.saturating_add(sequence), occurrence }
+    }
+
+    /// Writes down how a spawn ended.
+    pub(crate) fn end(&self, ticket: &Ticket, ended: &Ended) {
+        let mut state = self.state();
+        let found = state.spawns.binary_search_by_key(&ticket.sequence, |spawn| spawn.sequence);
+        if let Some(record) = found.ok().and_then(|at| state.spawns.get_mut(at)) {
+            record.status = Some(ended.status);
+            record.exit = ended.exit.clone();
+            record.virtual_time = ended.virtual_time;
+            record.real_time = ended.real_time;
+        }
+    }
+
+    /// Remembers a child that runs beside its parent, to end it with the session.
+    pub(crate) fn add(&self, process: &Arc<Process>) {
+        let mut state = self.state();
+        // Those that have ended are forgotten when there are twice as many as were left last time.
+        if state.processes.len() >= state.processes_swept_at.max(16) {
+            state.processes.retain(|process| {
+                process.upgrade().is_some_and(|process| process.ended().is_none())
+            });
+            state.processes_swept_at = 2 * state.processes.len();
+        }
+        state.processes.push(Arc::downgrade(process));
     }
 
     /// The random stream of a spawn. It is named by the program and by how often that was started
@@ -119,7 +159,7 @@ impl Bench {
     /// # Errors
     ///
     /// When the session has ended already.
-    pub(crate) fn run(&self) -> Result<Running<'_>, Ended> {
+    pub(crate) fn run(self: &Arc<Self>) -> Result<Running, SessionEnded> {
         let mut state = self.state();
         // Looked at under the lock: whoever ends the lifetime takes the lock afterwards, and so
         // either sees this spawn or is seen here.
@@ -127,7 +167,7 @@ impl Bench {
             return Err(ended);
         }
         state.running += 1;
-        Ok(Running { bench: self })
+        Ok(Running { bench: self.clone() })
     }
 
     /// Ends every guest that runs on other threads, and waits until they, and native children, are
@@ -136,7 +176,12 @@ impl Bench {
         if self.state().running == 0 {
             return;
         }
-        self.cancel.cancel(format!("its session `{}` has ended", self.name));
+        let why = format!("its session `{}` has ended", self.name);
+        self.cancel.cancel(why.clone());
+        let processes = std::mem::take(&mut self.state().processes);
+        for process in processes.iter().filter_map(Weak::upgrade) {
+            process.kill(&why);
+        }
         // Their threads may need the timeline's turn to notice.
         let _outside = clock.external(&"waiting for the guests of an ended session");
         let mut state = self.state();
@@ -145,15 +190,9 @@ impl Bench {
         }
     }
 
-    pub(crate) fn record(&self, record: SpawnRecord) {
-        self.state().spawns.push(record);
-    }
-
     /// What was spawned so far, in the order of the starts.
     pub(crate) fn spawns(&self) -> Vec<SpawnRecord> {
-        let mut spawns = self.state().spawns.clone();
-        spawns.sort_by_key(|spawn| spawn.sequence);
-        spawns
+        self.state().spawns.clone()
     }
 
     /// The state is a log and some counters: whole after every statement, so whatever panicked
@@ -170,11 +209,11 @@ impl fmt::Debug for Bench {
 }
 
 /// See [`Bench::run`].
-pub(crate) struct Running<'a> {
-    bench: &'a Bench,
+pub(crate) struct Running {
+    bench: Arc<Bench>,
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.bench.state().running -= 1;
         self.bench.idle.notify_all();

@@ -6,21 +6,20 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
-use std::sync::Arc;
 use std::time::Duration;
 
 use testbench_clock::Lookup;
 use testbench_wasi::{Exit, Limits};
 
 use crate::bench;
-use crate::{Policy, Refusal, Route, SpawnError, native, route, spawn};
+use crate::{Child, Policy, Refusal, Route, SpawnError, Stdio, native, route, spawn};
 
 /// Starts a program, as [`std::process::Command`] does; in a [`Session`](crate::Session), as a
 /// guest.
 ///
 /// Names, defaults and results are those of the standard library. On a thread without a session it
 /// *is* the standard library's, and whatever this type adds ([`limits`](Command::limits),
-/// [`via`](Command::via)) has no effect. In a session these differ:
+/// [`timeout`](Command::timeout), [`via`](Command::via)) has no effect. In a session these differ:
 ///
 /// | | in a session |
 /// | --- | --- |
@@ -50,6 +49,7 @@ pub struct Command {
     pub(crate) stdout: Option<Stdio>,
     pub(crate) stderr: Option<Stdio>,
     pub(crate) limits: Option<Limits>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) via: Option<Policy>,
 }
 
@@ -67,6 +67,7 @@ impl Command {
             stdout: None,
             stderr: None,
             limits: None,
+            timeout: None,
             via: None,
         }
     }
@@ -161,6 +162,13 @@ impl Command {
         self
     }
 
+    /// Ends the child with `SIGKILL` when this much time has passed on the session's clock since its
+    /// start. For a native child, whose own time is real, it is so much real time.
+    pub fn timeout(&mut self, after: Duration) -> &mut Command {
+        self.timeout = Some(after);
+        self
+    }
+
     /// The policy for this command instead of the session's for its program.
     /// [`Policy::Native`] and [`Policy::Deny`] decide here even where the toolchain has the
     /// program.
@@ -175,6 +183,28 @@ impl Command {
             Lookup::Absent => Route::Native,
             Lookup::Open(bench) => route::resolve(&bench, self),
             Lookup::Closed(_, ended) => Route::Refuse(Refusal::Ended(ended)),
+        }
+    }
+
+    /// Starts it and returns at once; see [`std::process::Command::spawn`].
+    ///
+    /// In a session the child runs on the session's timeline, beside its parent: it comes to run
+    /// when this thread waits, for instance for the child's output or its end.
+    ///
+    /// # Errors
+    ///
+    /// When nothing could be started, as [`Command::output`].
+    pub fn spawn(&mut self) -> io::Result<Child> {
+        match bench::current() {
+            Lookup::Absent => {
+                bench::count_unattributed();
+                native::spawn(self)
+            }
+            Lookup::Open(bench) => {
+                let clock = testbench_clock::current();
+                spawn::spawn(&bench, &clock, self).map_err(io::Error::from)
+            }
+            Lookup::Closed(_, ended) => Err(SpawnError::from(Refusal::Ended(ended)).into()),
         }
     }
 
@@ -246,7 +276,7 @@ impl Command {
             Lookup::Open(bench) => {
                 // This thread's view of the session's timeline: each is a participant of its own.
                 let clock = testbench_clock::current();
-                spawn::spawn(&bench, &clock, self, collect).map_err(io::Error::from)
+                spawn::run(&bench, &clock, self, collect).map_err(io::Error::from)
             }
             Lookup::Closed(_, ended) => Err(SpawnError::from(Refusal::Ended(ended)).into()),
         }
@@ -257,85 +287,6 @@ impl Command {
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&native::std_command(self), f)
-    }
-}
-
-/// Where a standard stream comes from or goes to; see [`std::process::Stdio`].
-#[derive(Clone)]
-pub struct Stdio {
-    pub(crate) kind: StdioKind,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum StdioKind {
-    Inherit,
-    Null,
-    Piped,
-    Bytes(Arc<[u8]>),
-}
-
-impl Stdio {
-    /// The stream of this process.
-    pub fn inherit() -> Stdio {
-        Stdio { kind: StdioKind::Inherit }
-    }
-
-    /// Nothing comes in; what goes out is thrown away.
-    pub fn null() -> Stdio {
-        Stdio { kind: StdioKind::Null }
-    }
-
-    /// A new pipe. [`Command::output`] collects what comes out of it; as input it is empty, since
-    /// the call does not return before the child has ended.
-    pub fn piped() -> Stdio {
-        Stdio { kind: StdioKind::Piped }
-    }
-
-    /// These bytes, then end-of-file. Only for stdin: a stream that goes out and is given bytes is
-    /// [`io::ErrorKind::InvalidInput`] at the start.
-    pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Stdio {
-        Stdio { kind: StdioKind::Bytes(bytes.into()) }
-    }
-}
-
-impl fmt::Debug for Stdio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            StdioKind::Inherit => f.write_str("Stdio(inherit)"),
-            StdioKind::Null => f.write_str("Stdio(null)"),
-            StdioKind::Piped => f.write_str("Stdio(piped)"),
-            StdioKind::Bytes(bytes) => write!(f, "Stdio({} bytes)", bytes.len()),
-        }
-    }
-}
-
-impl From<&str> for Stdio {
-    fn from(text: &str) -> Stdio {
-        Stdio::bytes(text.as_bytes())
-    }
-}
-
-impl From<String> for Stdio {
-    fn from(text: String) -> Stdio {
-        Stdio::bytes(text.into_bytes())
-    }
-}
-
-impl From<&[u8]> for Stdio {
-    fn from(bytes: &[u8]) -> Stdio {
-        Stdio::bytes(bytes)
-    }
-}
-
-impl<const N: usize> From<&[u8; N]> for Stdio {
-    fn from(bytes: &[u8; N]) -> Stdio {
-        Stdio::bytes(bytes.as_slice())
-    }
-}
-
-impl From<Vec<u8>> for Stdio {
-    fn from(bytes: Vec<u8>) -> Stdio {
-        Stdio::bytes(bytes)
     }
 }
 
@@ -357,4 +308,5 @@ pub struct Run {
 pub(crate) enum Collect {
     Output,
     Status,
+    Spawn,
 }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use testbench_clock::Stuck;
 use testbench_overlay::Errno;
 use testbench_wasi::{ModuleError, StartError};
 
@@ -62,6 +61,24 @@ pub enum SpawnError {
         /// Which one, and what is wrong with it.
         source: InputError,
     },
+    /// One of its standard streams cannot be had.
+    #[error("`{}` was not started: its {stream} cannot be used: {source}", program.display())]
+    Stream {
+        /// The program, as it was called.
+        program: OsString,
+        /// `stdin`, `stdout` or `stderr`.
+        stream: &'static str,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// It was started, but waiting for its end was given up.
+    #[error("`{}` was started, but it cannot be waited for: {source}", program.display())]
+    Wait {
+        /// The program, as it was called.
+        program: OsString,
+        /// The clock's answer.
+        source: io::Error,
+    },
     /// The host does not start the native program.
     #[error("`{}` could not be started as a native program: {source}", program.display())]
     Native {
@@ -69,14 +86,6 @@ pub enum SpawnError {
         program: OsString,
         /// The host's answer.
         source: io::Error,
-    },
-    /// The session's clock could not be moved by the time that a native child took.
-    #[error("`{}` ended, but the clock could not follow: {source}", program.display())]
-    Clock {
-        /// The program, as it was called.
-        program: OsString,
-        /// The clock's answer.
-        source: Stuck,
     },
 }
 
@@ -123,11 +132,35 @@ pub enum InputError {
     /// No program can be called by a name with a NUL byte in it.
     #[error("its name contains a NUL byte")]
     NulInProgram,
+    /// No program can be given an argument with a NUL byte in it.
+    #[error("its argument {index} contains a NUL byte")]
+    NulInArgument {
+        /// Which argument, from 1.
+        index: usize,
+    },
     /// A NUL byte in `current_dir`.
     #[error("its current_dir {dir:?} contains a NUL byte")]
     NulInCurrentDir {
         /// As it was given.
         dir: PathBuf,
+    },
+    /// An end of a session's pipe that an earlier start of the same command has taken.
+    #[error(
+        "its {stream} is an end of a pipe, which the first start of this command has taken; set \
+         it anew before each start"
+    )]
+    UsedUp {
+        /// `stdin`, `stdout` or `stderr`.
+        stream: &'static str,
+    },
+    /// An end of a session's pipe, for a program that the standard library starts.
+    #[error(
+        "its {stream} is an end of a session's pipe, and this thread has no session: enter the \
+         session's `Context` here"
+    )]
+    ForeignPipe {
+        /// `stdin`, `stdout` or `stderr`.
+        stream: &'static str,
     },
     /// `stdout` or `stderr` set to bytes.
     #[error("its {stream} is set to bytes, which only stdin can be")]
@@ -172,8 +205,9 @@ impl SpawnError {
                 }
             },
             SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
-            SpawnError::Native { source, .. } => source.kind(),
-            SpawnError::Clock { .. } => io::ErrorKind::Deadlock,
+            SpawnError::Native { source, .. }
+            | SpawnError::Stream { source, .. }
+            | SpawnError::Wait { source, .. } => source.kind(),
         }
     }
 }

@@ -78,6 +78,7 @@
 mod bench;
 #[cfg(feature = "guests")]
 mod builtin;
+mod child;
 mod command;
 mod compat;
 mod error;
@@ -86,20 +87,27 @@ mod files;
 #[doc(hidden)]
 pub mod insta;
 mod native;
+mod pipe;
+mod process;
 mod report;
 mod route;
 mod session;
 mod spawn;
+mod stdio;
+mod streams;
 mod sys;
 mod testbench;
 mod toolchain;
 
-pub use command::{Command, Run, Stdio};
+pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
+pub use command::{Command, Run};
 pub use compat::intercept_spawn;
 pub use error::{CurrentDirError, InputError, SpawnError};
+pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use report::{Leaks, Report, SpawnRecord};
 pub use route::{Policy, Refusal, Route, Unmatched};
 pub use session::{FinishError, Session};
+pub use stdio::Stdio;
 pub use testbench::{BuildError, SessionClock, Testbench, TestbenchBuilder};
 pub use toolchain::{Tool, Toolchain, ToolchainSource};
 

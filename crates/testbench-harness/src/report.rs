@@ -46,6 +46,9 @@ pub struct SpawnRecord {
     pub exit: Option<Exit>,
     /// How far its clock moved.
     pub virtual_time: Duration,
+    /// How long a native child took in real time, in milliseconds begun; `None` for a guest. So
+    /// much time has passed on the session's clock at its end.
+    pub real_time: Option<Duration>,
 }
 
 /// What went past a session while it was there.

@@ -7,97 +7,214 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testbench_clock::Clock;
-use testbench_wasi::{Exit, GuestSpec, StartError, Stdin, Stdout};
+use testbench_wasi::{Exit, Finished, GuestSpec, StartError};
 
-use crate::bench::{Bench, Ticket};
-use crate::command::{Collect, Run, Stdio, StdioKind};
+use crate::bench::{Bench, Running, Ticket};
+use crate::child::{Child, Ends};
+use crate::command::{Collect, Run};
 use crate::error::InputError;
-use crate::report::SpawnRecord;
+use crate::pipe::Waiter;
+use crate::process::{Ended, Process};
+use crate::stdio::Stdio;
+use crate::streams::{self, Streams};
 use crate::sys::{self, Status};
 use crate::{Command, Refusal, Route, SpawnError, Tool, native, route};
 
-/// Decides which way `command` goes, goes it, and records that it went.
-pub(crate) fn spawn(
-    bench: &Bench,
+/// Runs a command in a session to its end.
+pub(crate) fn run(
+    bench: &Arc<Bench>,
     clock: &Arc<dyn Clock>,
-    command: &Command,
+    command: &mut Command,
     collect: Collect,
 ) -> Result<Run, SpawnError> {
-    check(command)?;
-    let route = route::resolve(bench, command);
-    // Until the spawn is recorded, so that the report of a session that ends meanwhile has it.
-    let _running = match &route {
-        Route::Guest(_) | Route::Native => Some(bench.run().map_err(Refusal::Ended)?),
-        Route::Refuse(_) => None,
+    let mut start = Start::decide(bench, clock, command)?;
+    let streams = start.streams(command, collect)?.0;
+    let ended = match start.route.clone() {
+        // On this thread: another one would cost more than a small guest does.
+        Route::Guest(tool) => {
+            let spec = start.guest(command, &tool, streams)?;
+            let finished = testbench_wasi::run(spec).map_err(|e| start_error(command, e))?;
+            let ended = ended(finished);
+            start.bench.end(&start.ticket, &ended);
+            ended
+        }
+        Route::Native => {
+            let process = start.native(command, streams)?;
+            let ended = process.wait(&**clock);
+            let ended = ended
+                .map_err(|source| SpawnError::Wait { program: command.program.clone(), source });
+            ended?.clone()
+        }
+        Route::Refuse(refusal) => return Err(refusal.into()),
     };
-    let ticket = bench.ticket(&command.program);
-    let result = match &route {
-        Route::Guest(tool) => guest(bench, clock, command, collect, tool, &ticket),
-        Route::Native => native::run_in(bench, &**clock, command, collect),
-        Route::Refuse(refusal) => Err(refusal.clone().into()),
-    };
-    let run = result.as_ref().ok();
-    bench.record(SpawnRecord {
-        sequence: ticket.sequence,
-        program: command.program.clone(),
-        args: command.args.clone(),
-        route,
-        status: run.map(|run| run.output.status),
-        exit: run.and_then(|run| run.exit.clone()),
-        virtual_time: run.map_or(Duration::ZERO, |run| run.virtual_time),
-    });
-    result
+    Ok(Run {
+        output: Output { status: ended.status, stdout: ended.stdout, stderr: ended.stderr },
+        exit: ended.exit,
+        virtual_time: ended.virtual_time,
+    })
 }
 
-fn guest(
-    bench: &Bench,
+/// Starts a command in a session, beside the caller.
+pub(crate) fn spawn(
+    bench: &Arc<Bench>,
     clock: &Arc<dyn Clock>,
-    command: &Command,
-    collect: Collect,
-    tool: &Tool,
-    ticket: &Ticket,
-) -> Result<Run, SpawnError> {
-    let program = || command.program.clone();
-    let process_dir = std::env::current_dir().ok();
-    let cwd = bench
-        .files
-        .cwd(command.current_dir.as_deref(), process_dir.as_deref())
-        .map_err(|source| SpawnError::CurrentDir { program: program(), source })?;
-    let module =
-        tool.module().map_err(|source| SpawnError::Module { program: program(), source })?;
-    let mut spec = GuestSpec::new(module)
-        .name(command.program.display().to_string())
-        .id(ticket.id)
-        .arg0(sys::guest_bytes(command.get_arg0()))
-        .args(command.args.iter().map(|arg| sys::guest_bytes(arg)))
-        .envs(env(bench, command, cwd.as_deref().unwrap_or(b"/")))
-        .stdin(stdin(command.stdin.as_ref()))
-        .stdout(stdout(command.stdout.as_ref(), collect))
-        .stderr(stdout(command.stderr.as_ref(), collect))
-        .clock(clock.clone())
-        .random(bench.random(&command.program, ticket))
-        .limits(command.limits.clone().unwrap_or_else(|| bench.limits.clone()))
-        .cancel(bench.cancel.clone());
-    if let Some(cwd) = cwd {
-        spec = spec.cwd(cwd);
+    command: &mut Command,
+) -> Result<Child, SpawnError> {
+    let mut start = Start::decide(bench, clock, command)?;
+    let (streams, ends): (Streams, Ends) = start.streams(command, Collect::Spawn)?;
+    let process = match start.route.clone() {
+        Route::Guest(tool) => start.guest_beside(command, &tool, streams)?,
+        Route::Native => start.native(command, streams)?,
+        Route::Refuse(refusal) => return Err(refusal.into()),
+    };
+    Ok(Child::of_session(process, Waiter::new(bench, clock), ends))
+}
+
+/// A spawn that is under way: decided, numbered, and written down as begun.
+pub(crate) struct Start {
+    pub(crate) bench: Arc<Bench>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) route: Route,
+    pub(crate) ticket: Ticket,
+    /// Until the spawn has ended, so that the end of the session waits for it.
+    _running: Option<Running>,
+}
+
+impl Start {
+    /// Decides which way `command` goes.
+    fn decide(
+        bench: &Arc<Bench>,
+        clock: &Arc<dyn Clock>,
+        command: &Command,
+    ) -> Result<Start, SpawnError> {
+        check(command)?;
+        let route = route::resolve(bench, command);
+        let running = match &route {
+            Route::Guest(_) | Route::Native => Some(bench.run().map_err(Refusal::Ended)?),
+            Route::Refuse(_) => None,
+        };
+        let ticket = bench.begin(command, &route);
+        Ok(Start { bench: bench.clone(), clock: clock.clone(), route, ticket, _running: running })
     }
-    for mount in bench.files.mounts() {
-        spec = spec.mount(mount);
+
+    /// The streams of this start. A refused one leaves the command as it is.
+    fn streams(
+        &mut self,
+        command: &mut Command,
+        collect: Collect,
+    ) -> Result<(Streams, Ends), SpawnError> {
+        match &self.route {
+            Route::Refuse(refusal) => Err(refusal.clone().into()),
+            Route::Guest(_) | Route::Native => streams::take(command, collect),
+        }
     }
-    let finished = testbench_wasi::run(spec).map_err(|source| match source {
-        StartError::Module(source) => SpawnError::Module { program: program(), source },
-        source => SpawnError::Start { program: program(), source },
-    })?;
-    Ok(Run {
-        output: Output {
-            status: sys::exit_status(status_of(&finished.exit)),
-            // A pipe that nobody reads from swallows what is written.
-            stdout: collected(finished.stdout, collect),
-            stderr: collected(finished.stderr, collect),
-        },
+
+    /// Writes down how `process` ended, tells whoever waits for it, and lets the session end.
+    pub(crate) fn end(self, ended: Ended, process: &Process) {
+        self.bench.end(&self.ticket, &ended);
+        process.finish(ended);
+    }
+
+    /// A guest on a thread of its own.
+    fn guest_beside(
+        self,
+        command: &Command,
+        tool: &Tool,
+        streams: Streams,
+    ) -> Result<Arc<Process>, SpawnError> {
+        let spec = self.guest(command, tool, streams)?;
+        let process = Process::new(self.ticket.id, command.program.display().to_string());
+        let bench = self.bench.clone();
+        bench.add(&process);
+        let at_end = {
+            let process = process.clone();
+            move |finished: Option<&Finished>| {
+                let ended = finished.map_or_else(panicked, |finished| ended(finished.clone()));
+                self.end(ended, &process);
+            }
+        };
+        let running = testbench_wasi::start_with(spec, at_end);
+        let running = running.map_err(|e| start_error(command, e))?;
+        process.killed_by(move |why| running.kill(why));
+        Ok(process)
+    }
+
+    fn native(self, command: &Command, streams: Streams) -> Result<Arc<Process>, SpawnError> {
+        native::start(self, command, streams)
+    }
+
+    /// What a guest is made of.
+    fn guest(
+        &self,
+        command: &Command,
+        tool: &Tool,
+        streams: Streams,
+    ) -> Result<GuestSpec, SpawnError> {
+        let (bench, program) = (&self.bench, || command.program.clone());
+        let process_dir = std::env::current_dir().ok();
+        let cwd = bench
+            .files
+            .cwd(command.current_dir.as_deref(), process_dir.as_deref())
+            .map_err(|source| SpawnError::CurrentDir { program: program(), source })?;
+        let module =
+            tool.module().map_err(|source| SpawnError::Module { program: program(), source })?;
+        let mut limits = command.limits.clone().unwrap_or_else(|| bench.limits.clone());
+        if let Some(timeout) = command.timeout {
+            limits.virtual_deadline =
+                Some(limits.virtual_deadline.map_or(timeout, |limit| limit.min(timeout)));
+        }
+        let mut spec = GuestSpec::new(module)
+            .name(command.program.display().to_string())
+            .id(self.ticket.id)
+            .arg0(sys::guest_bytes(command.get_arg0()))
+            .args(command.args.iter().map(|arg| sys::guest_bytes(arg)))
+            .envs(env(bench, command, cwd.as_deref().unwrap_or(b"/")))
+            .stdin(streams.stdin.for_guest())
+            .stdout(streams.stdout.for_guest())
+            .stderr(streams.stderr.for_guest())
+            .clock(self.clock.clone())
+            .random(bench.random(&command.program, &self.ticket))
+            .limits(limits)
+            .cancel(bench.cancel.clone());
+        if let Some(cwd) = cwd {
+            spec = spec.cwd(cwd);
+        }
+        for mount in bench.files.mounts() {
+            spec = spec.mount(mount);
+        }
+        Ok(spec)
+    }
+}
+
+fn start_error(command: &Command, error: StartError) -> SpawnError {
+    let program = command.program.clone();
+    match error {
+        StartError::Module(source) => SpawnError::Module { program, source },
+        source => SpawnError::Start { program, source },
+    }
+}
+
+fn ended(finished: Finished) -> Ended {
+    Ended {
+        status: sys::exit_status(status_of(&finished.exit)),
         exit: Some(finished.exit),
         virtual_time: finished.virtual_time,
-    })
+        real_time: None,
+        stdout: finished.stdout,
+        stderr: finished.stderr,
+    }
+}
+
+/// Something of the host's broke while the guest used it; the panic hook has told what.
+fn panicked() -> Ended {
+    Ended {
+        status: sys::exit_status(Status::Aborted),
+        exit: None,
+        virtual_time: Duration::ZERO,
+        real_time: None,
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+    }
 }
 
 /// What the parent of a process would see.
@@ -106,13 +223,6 @@ fn status_of(exit: &Exit) -> Status {
         Exit::Code(code) => Status::Code(*code),
         Exit::Trap(_) => Status::Aborted,
         _ => Status::Killed,
-    }
-}
-
-fn collected(bytes: Vec<u8>, collect: Collect) -> Vec<u8> {
-    match collect {
-        Collect::Output => bytes,
-        Collect::Status => Vec::new(),
     }
 }
 
@@ -142,30 +252,14 @@ fn env(bench: &Bench, command: &Command, cwd: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> 
     vars
 }
 
-fn stdin(from: Option<&Stdio>) -> Stdin {
-    match from.map(|stdio| &stdio.kind) {
-        Some(StdioKind::Inherit) => Stdin::Inherit,
-        Some(StdioKind::Bytes(bytes)) => Stdin::Bytes(bytes.clone()),
-        Some(StdioKind::Null | StdioKind::Piped) | None => Stdin::Empty,
-    }
-}
-
-fn stdout(to: Option<&Stdio>, collect: Collect) -> Stdout {
-    match (to.map(|stdio| &stdio.kind), collect) {
-        (Some(StdioKind::Inherit), _) | (None, Collect::Status) => Stdout::Inherit,
-        (Some(StdioKind::Piped), _) | (None, Collect::Output) => Stdout::Capture,
-        (Some(StdioKind::Null | StdioKind::Bytes(_)), _) => Stdout::Null,
-    }
-}
-
 /// What no program can be given, whichever way it goes.
 pub(crate) fn check(command: &Command) -> Result<(), SpawnError> {
     let has_nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
-    let is_bytes = |stdio: &Option<Stdio>| {
-        stdio.as_ref().is_some_and(|stdio| matches!(stdio.kind, StdioKind::Bytes(_)))
-    };
+    let is_bytes = |stdio: &Option<Stdio>| stdio.as_ref().is_some_and(Stdio::is_bytes);
     let source = if has_nul(&command.program) {
         InputError::NulInProgram
+    } else if let Some(index) = command.args.iter().position(|arg| has_nul(arg)) {
+        InputError::NulInArgument { index: index + 1 }
     } else if let Some(dir) = command.current_dir.as_ref().filter(|dir| has_nul(dir.as_os_str())) {
         InputError::NulInCurrentDir { dir: dir.clone() }
     } else if is_bytes(&command.stdout) {

@@ -4,6 +4,18 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitStatus;
 
+/// A descriptor of a pipe, a file or a terminal.
+#[cfg(unix)]
+pub(crate) type OwnedPipe = std::os::fd::OwnedFd;
+/// A handle of a pipe, a file or a terminal.
+#[cfg(not(unix))]
+pub(crate) type OwnedPipe = std::os::windows::io::OwnedHandle;
+
+/// It as a file, which std can read, write and duplicate.
+pub(crate) fn file_of(pipe: impl Into<OwnedPipe>) -> std::fs::File {
+    std::fs::File::from(pipe.into())
+}
+
 /// How a child ended, in the platform's encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -76,6 +88,28 @@ mod imp {
     pub(crate) fn guest_bytes(text: &OsStr) -> Vec<u8> {
         text.to_string_lossy().into_owned().into_bytes()
     }
+}
+
+/// The number by which the kernel knows this thread; 0 where that is of no use.
+pub(crate) fn thread_id() -> u32 {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    #[cfg(not(target_os = "linux"))]
+    return 0;
+}
+
+/// Blocks until the child `pid` of this process has ended, and leaves its status to be asked for;
+/// returns at once where the platform cannot do that.
+pub(crate) fn wait_for_end(pid: u32) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = pid;
 }
 
 pub(crate) use imp::{exit_status, guest_bytes, guest_path, has_separator};

@@ -133,7 +133,7 @@ fn what_cannot_be_passed_on_is_invalid_input() {
         panic!("{error:?}");
     };
     insta::assert_snapshot!(error, @"`echo` was not started: its stdout is set to bytes, which only stdin can be");
-    insta::assert_snapshot!(Command::new("echo").arg("a\0b").output().unwrap_err(), @"`echo` could not be started: argument 1 of `echo` contains a NUL byte");
+    insta::assert_snapshot!(Command::new("echo").arg("a\0b").output().unwrap_err(), @"`echo` was not started: its argument 1 contains a NUL byte");
     insta::assert_snapshot!(Command::new("echo").env("a=b", "c").output().unwrap_err(), @r#"`echo` could not be started: environment variable "a=b" of `echo` has a `=` in its name"#);
 }
 

@@ -65,7 +65,7 @@ pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport
 pub use kernel::{OpenFile, PipeReader, PipeWriter, Stdin, Stdout, pipe};
 pub use limits::{Limit, Limits};
 pub use module::{Bytes, ContentHash, CustomSection, Module};
-pub use run::{run, start};
+pub use run::{run, start, start_with};
 pub use running::Running;
 pub use spec::{GuestSpec, Mount};
 pub use stopping::Cancel;

@@ -1,7 +1,7 @@
 //! From a spec to its end: the life of one guest.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -48,6 +48,20 @@ pub fn run(spec: GuestSpec) -> Result<Finished, StartError> {
 ///
 /// When the guest was not started. Whatever happens afterwards is in [`Finished::exit`].
 pub fn start(spec: GuestSpec) -> Result<Running, StartError> {
+    start_with(spec, |_| {})
+}
+
+/// As [`start`], and calls `at_end` on the guest's thread when the guest has ended and everything
+/// that it held is closed, before whoever waits for it hears of that. It gets `None` if a
+/// filesystem, clock or closure in the spec has panicked.
+///
+/// # Errors
+///
+/// As [`start`]; `at_end` is dropped then without being called.
+pub fn start_with(
+    spec: GuestSpec,
+    at_end: impl FnOnce(Option<&Finished>) + Send + 'static,
+) -> Result<Running, StartError> {
     let id = spec.id.unwrap_or_else(next_id);
     let guest = Guest::prepare(spec, |clock, name| clock.join(name, Role::Guest))?;
     let outcome = Outcome::new();
@@ -55,7 +69,11 @@ pub fn start(spec: GuestSpec) -> Result<Running, StartError> {
     let name = guest.name.clone();
     let job = move || {
         let clock = guest.clock.clone();
-        let finished = catch_unwind(AssertUnwindSafe(|| guest.begin_and_run()));
+        let finished = catch_unwind(AssertUnwindSafe(|| {
+            let finished = catch_unwind(AssertUnwindSafe(|| guest.begin_and_run()));
+            at_end(finished.as_ref().ok());
+            finished.unwrap_or_else(|panic| resume_unwind(panic))
+        }));
         // In this order: whoever waits for the guest can run before time moves.
         outcome.set(finished);
         clock.leave();

@@ -80,6 +80,18 @@ impl File {
         OpenOptions::new()
     }
 
+    /// The file of the operating system, if it is one and not one of an overlay.
+    ///
+    /// # Errors
+    ///
+    /// The file itself, if it is one of an overlay.
+    pub fn into_real(self) -> Result<std::fs::File, File> {
+        match self.inner {
+            Inner::Real(file) => Ok(file),
+            inner @ Inner::Tree(_) => Err(File { inner }),
+        }
+    }
+
     /// What is known about the file.
     ///
     /// # Errors

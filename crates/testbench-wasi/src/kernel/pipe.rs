@@ -97,7 +97,7 @@ impl PipeReader {
     }
 
     /// Hears of new bytes, and of the last writer's leaving.
-    pub(crate) fn listen(&self) -> Listener {
+    pub fn listen(&self) -> Listener {
         self.shared.readable.listen()
     }
 
@@ -153,8 +153,13 @@ impl PipeWriter {
         Ok(n)
     }
 
+    /// Whether this is an end of the same pipe as `other`.
+    pub fn is_same_pipe(&self, other: &PipeWriter) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Hears of new room, and of the last reader's leaving.
-    pub(crate) fn listen(&self) -> Listener {
+    pub fn listen(&self) -> Listener {
         self.shared.writable.listen()
     }
 

@@ -1,0 +1,305 @@
+//! [`Child`]: a started program, a guest or a native one, as [`std::process::Child`].
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::process::{ExitStatus, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use testbench_clock::{Clock, Wait};
+use testbench_overlay::Errno;
+use testbench_wasi::Exit;
+
+use crate::pipe::{End, PipeReader, PipeWriter, Waiter};
+use crate::process::Process;
+
+/// A program that was started by [`Command::spawn`](crate::Command::spawn); see
+/// [`std::process::Child`].
+///
+/// In a session it runs on the session's timeline, beside its parent: time moves when all of them
+/// wait. Dropping this lets it go on, until the session ends it.
+///
+/// ```
+/// use std::io::Write;
+/// use testbench_harness::{Command, Stdio, Testbench, Toolchain};
+///
+/// let _session = Testbench::builder().toolchain(Toolchain::builtin()).build()?.enter();
+/// let mut sort = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+/// let mut input = sort.stdin.take().unwrap();
+/// input.write_all(b"pear\napple\n")?;
+/// drop(input); // it sorts when it has found the end of its input
+/// assert_eq!(sort.wait_with_output()?.stdout, b"apple\npear\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Child {
+    /// What it reads as its stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
+    pub stdin: Option<ChildStdin>,
+    /// What it writes to its stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
+    pub stdout: Option<ChildStdout>,
+    /// What it writes to its stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
+    pub stderr: Option<ChildStderr>,
+    inner: Inner,
+}
+
+enum Inner {
+    Std(std::process::Child),
+    Session { process: Arc<Process>, waiter: Waiter },
+}
+
+impl Child {
+    /// A child of the standard library's.
+    pub(crate) fn of_std(mut child: std::process::Child) -> Child {
+        Child {
+            stdin: child.stdin.take().map(|end| ChildStdin { pipe: PipeWriter::real(end) }),
+            stdout: child.stdout.take().map(|end| ChildStdout { pipe: PipeReader::real(end) }),
+            stderr: child.stderr.take().map(|end| ChildStderr { pipe: PipeReader::real(end) }),
+            inner: Inner::Std(child),
+        }
+    }
+
+    /// A child of a session, with this process's ends of its pipes.
+    pub(crate) fn of_session(process: Arc<Process>, waiter: Waiter, ends: Ends) -> Child {
+        let reader = |end| PipeReader::new(end, waiter.clone());
+        Child {
+            stdin: ends.stdin.map(|end| ChildStdin { pipe: PipeWriter::new(end, waiter.clone()) }),
+            stdout: ends.stdout.map(|end| ChildStdout { pipe: reader(end) }),
+            stderr: ends.stderr.map(|end| ChildStderr { pipe: reader(end) }),
+            inner: Inner::Session { process, waiter: waiter.clone() },
+        }
+    }
+
+    /// Its process id. Children of a session count up from 4,194,305, one more than the largest
+    /// id of Linux, in the order of their starts; a stray `kill` with such an id hits no process.
+    pub fn id(&self) -> u32 {
+        match &self.inner {
+            Inner::Std(child) => child.id(),
+            Inner::Session { process, .. } => process.id,
+        }
+    }
+
+    /// Ends it by force: its status will be `SIGKILL`. Does nothing to one that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::process::Child::kill`]; never in a session.
+    pub fn kill(&mut self) -> io::Result<()> {
+        match &mut self.inner {
+            Inner::Std(child) => child.kill(),
+            Inner::Session { process, .. } => {
+                process.kill("by `Child::kill`");
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until it has ended. Its stdin, if that is still here, is closed first, so that a
+    /// child which waits for more input does not wait for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::process::Child::wait`]; in a session [`io::ErrorKind::Deadlock`] if parent and
+    /// child wait for each other. The child is still there then.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        match &mut self.inner {
+            Inner::Std(child) => child.wait(),
+            Inner::Session { process, waiter } => {
+                waiter.wait(|clock| process.wait(clock).map(|ended| ended.status))
+            }
+        }
+    }
+
+    /// Its status, if it has ended. In a session this lets others run first that can run now.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::process::Child::try_wait`].
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        match &mut self.inner {
+            Inner::Std(child) => child.try_wait(),
+            Inner::Session { process, waiter } => {
+                if process.ended().is_none() {
+                    waiter.wait(|clock| Ok(clock.yield_now()?))?;
+                }
+                Ok(process.ended().map(|ended| ended.status))
+            }
+        }
+    }
+
+    /// Closes its stdin, collects what it writes into pipes that are still here, and waits until
+    /// it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`], and those of reading.
+    pub fn wait_with_output(mut self) -> io::Result<Output> {
+        drop(self.stdin.take());
+        let (stdout, stderr) = match (self.stdout.take(), self.stderr.take()) {
+            (None, None) => Default::default(),
+            (Some(stdout), None) => (read_all(stdout)?, Vec::new()),
+            (None, Some(stderr)) => (Vec::new(), read_all(stderr)?),
+            (Some(stdout), Some(stderr)) => read_both(stdout.pipe, stderr.pipe)?,
+        };
+        Ok(Output { status: self.wait()?, stdout, stderr })
+    }
+
+    /// How exactly it ended, if it is a guest and has: with the whole exit code, the reason of a
+    /// trap, or the limit that it reached.
+    pub fn exit(&self) -> Option<&Exit> {
+        match &self.inner {
+            Inner::Std(_) => None,
+            Inner::Session { process, .. } => process.ended()?.exit.as_ref(),
+        }
+    }
+
+    /// How far the session's clock moved from its start to its end, if it has ended.
+    pub fn virtual_time(&self) -> Option<Duration> {
+        match &self.inner {
+            Inner::Std(_) => None,
+            Inner::Session { process, .. } => process.ended().map(|ended| ended.virtual_time),
+        }
+    }
+
+    /// What runs, for the twin for tokio.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_parts(self) -> (Option<Arc<Process>>, Option<std::process::Child>) {
+        match self.inner {
+            Inner::Std(child) => (None, Some(child)),
+            Inner::Session { process, .. } => (Some(process), None),
+        }
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner {
+            Inner::Std(child) => child.fmt(f),
+            Inner::Session { process, .. } => f.debug_tuple("Child").field(process).finish(),
+        }
+    }
+}
+
+/// This process's ends of a child's pipes.
+#[derive(Default)]
+pub(crate) struct Ends {
+    pub(crate) stdin: Option<testbench_wasi::PipeWriter>,
+    pub(crate) stdout: Option<testbench_wasi::PipeReader>,
+    pub(crate) stderr: Option<testbench_wasi::PipeReader>,
+}
+
+/// What a child reads as its stdin; dropping it is the end of that. See
+/// [`std::process::ChildStdin`].
+#[derive(Debug)]
+pub struct ChildStdin {
+    pipe: PipeWriter,
+}
+
+/// What a child writes to its stdout; see [`std::process::ChildStdout`].
+#[derive(Debug)]
+pub struct ChildStdout {
+    pipe: PipeReader,
+}
+
+/// What a child writes to its stderr; see [`std::process::ChildStderr`].
+#[derive(Debug)]
+pub struct ChildStderr {
+    pipe: PipeReader,
+}
+
+impl ChildStdin {
+    /// The pipe behind it.
+    pub fn into_pipe(self) -> PipeWriter {
+        self.pipe
+    }
+}
+
+impl ChildStdout {
+    /// The pipe behind it.
+    pub fn into_pipe(self) -> PipeReader {
+        self.pipe
+    }
+}
+
+impl ChildStderr {
+    /// The pipe behind it.
+    pub fn into_pipe(self) -> PipeReader {
+        self.pipe
+    }
+}
+
+impl Write for ChildStdin {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.pipe.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
+    }
+}
+
+impl Read for ChildStdout {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.pipe.read(buf)
+    }
+}
+
+impl Read for ChildStderr {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.pipe.read(buf)
+    }
+}
+
+fn read_all(mut from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads two pipes side by side, since a child that fills one may never come to close the other.
+fn read_both(stdout: PipeReader, stderr: PipeReader) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    match (stdout.end(), stderr.end()) {
+        (End::Timeline { pipe: out, waiter }, End::Timeline { pipe: err, .. }) => {
+            waiter.wait(|clock| read_both_on(clock, out, err))
+        }
+        _ => std::thread::scope(|scope| {
+            let out = scope.spawn(move || read_all(stdout));
+            let err = read_all(stderr)?;
+            let out = out.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((out, err))
+        }),
+    }
+}
+
+fn read_both_on(
+    clock: &dyn Clock,
+    out: &testbench_wasi::PipeReader,
+    err: &testbench_wasi::PipeReader,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let pipes = [out, err];
+    let (mut bytes, mut open) = ([Vec::new(), Vec::new()], [true, true]);
+    let mut buf = vec![0; READ_BYTES];
+    while open != [false, false] {
+        let heard = pipes.map(testbench_wasi::PipeReader::listen);
+        let mut moved = false;
+        for (i, pipe) in pipes.into_iter().enumerate().filter(|(i, _)| open[*i]).collect::<Vec<_>>()
+        {
+            match pipe.try_read(&mut buf) {
+                Ok(0) => open[i] = false,
+                Ok(n) => bytes[i].extend_from_slice(&buf[..n]),
+                Err(Errno::Again) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            moved = true;
+        }
+        if !moved {
+            let on: Vec<_> = heard.into_iter().zip(open).filter(|(_, open)| *open).collect();
+            let on: Vec<_> = on.into_iter().map(|(heard, _)| heard).collect();
+            clock.wait(Wait { deadline: None, on: &on, what: &"read on a child's output" })?;
+        }
+    }
+    let [out, err] = bytes;
+    Ok((out, err))
+}
+
+/// What a pipe holds at most.
+const READ_BYTES: usize = 65_536;

@@ -1,0 +1,211 @@
+//! Whether a native child waits for its parent, and for nothing else.
+//!
+//! On Linux this is seen: each thread of the child, of its descendants, and of ours that copies
+//! for it must be blocked in a call that only somebody else can end, such as a read from a pipe,
+//! and must not have run between two looks. So there was an instant at which all were blocked, and
+//! from then on nothing can happen that does not begin on the timeline. A sleep, a socket, a
+//! terminal or a poll with a timeout is not such a call: it ends by itself.
+//!
+//! Elsewhere, and where the kernel does not tell, it is a guess: nothing has moved for a while.
+
+use super::hold::Sight;
+
+/// What a look shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Everything waits for the timeline.
+    Idle,
+    /// Something runs, or waits for something else.
+    Busy,
+    /// The system does not tell.
+    Unknown,
+}
+
+/// Looks at the child `pid` and at our own threads.
+pub(crate) fn look(pid: u32, sight: &Sight) -> Look {
+    imp::look(pid, sight)
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod imp {
+    #![allow(clippy::disallowed_methods, reason = "what the kernel tells of processes is in files")]
+
+    use std::fs;
+    use std::io;
+
+    use super::{Look, Sight};
+
+    /// How many processes a child may have before it is called busy without a closer look.
+    const PROCESSES_MAX: usize = 256;
+
+    /// A thread that is blocked, and how often it had run until then.
+    type Blocked = (u32, u32, u64);
+
+    pub(super) fn look(pid: u32, sight: &Sight) -> Look {
+        match (snapshot(pid, sight), snapshot(pid, sight)) {
+            (Ok(Some(one)), Ok(Some(two))) if one == two => Look::Idle,
+            (Ok(_), Ok(_)) => Look::Busy,
+            _ => Look::Unknown,
+        }
+    }
+
+    /// Every thread, if all are blocked for good.
+    fn snapshot(pid: u32, sight: &Sight) -> io::Result<Option<Vec<Blocked>>> {
+        let mut blocked = Vec::new();
+        let own = std::process::id();
+        for thread in &sight.threads {
+            match thread_blocked(own, *thread)? {
+                Some(found) => blocked.push(found),
+                None => return Ok(None),
+            }
+        }
+        let mut left = if sight.exited { Vec::new() } else { vec![pid] };
+        let mut seen = 0;
+        while let Some(pid) = left.pop() {
+            seen += 1;
+            if seen > PROCESSES_MAX {
+                return Ok(None);
+            }
+            for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let Some(thread) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
+                else {
+                    continue;
+                };
+                match thread_blocked(pid, thread)? {
+                    Some(found) => blocked.push(found),
+                    None => return Ok(None),
+                }
+                let children = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
+                left.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+            }
+        }
+        Ok(Some(blocked))
+    }
+
+    /// A thread that only somebody else can wake; `None` if it is not so.
+    fn thread_blocked(pid: u32, thread: u32) -> io::Result<Option<Blocked>> {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status"))?;
+        if field(&status, "State:").is_some_and(|state| state.starts_with('Z')) {
+            // It waits for its parent to be told.
+            return Ok(Some((pid, thread, 0)));
+        }
+        let call = fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"))?;
+        if !Call::parse(&call).is_some_and(|call| call.is_for_good(pid)) {
+            return Ok(None);
+        }
+        let ran = |kind| field(&status, kind).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        let ran = ran("voluntary_ctxt_switches:") + ran("nonvoluntary_ctxt_switches:");
+        Ok(Some((pid, thread, ran)))
+    }
+
+    fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+        status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+    }
+
+    /// The system call in which a thread is blocked.
+    struct Call {
+        number: u64,
+        args: [u64; 6],
+    }
+
+    impl Call {
+        /// `0 0x3 0x7ffe… …`; `running` if it is in none.
+        fn parse(text: &str) -> Option<Call> {
+            let mut words = text.split_whitespace();
+            let number = words.next()?.parse().ok()?;
+            let mut args = [0; 6];
+            for arg in &mut args {
+                *arg = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+            }
+            Some(Call { number, args })
+        }
+
+        fn is_for_good(&self, pid: u32) -> bool {
+            use numbers::*;
+            let args = &self.args;
+            match self.number {
+                n if READS_AND_WRITES.contains(&n) => is_pipe(pid, args[0]),
+                SPLICE => is_pipe(pid, args[0]) && is_pipe(pid, args[2]),
+                WAIT4 | WAITID | RT_SIGSUSPEND => true,
+                // Without a timeout.
+                FUTEX => args[3] == 0,
+                PPOLL => args[2] == 0 && has_pipes_alone(pid),
+                PSELECT6 => args[4] == 0 && has_pipes_alone(pid),
+                EPOLL_PWAIT => args[3] as u32 == u32::MAX && has_pipes_alone(pid),
+                n if Some(n) == POLL => args[2] as u32 == u32::MAX && has_pipes_alone(pid),
+                n if Some(n) == EPOLL_WAIT => args[3] as u32 == u32::MAX && has_pipes_alone(pid),
+                n if Some(n) == SELECT => args[4] == 0 && has_pipes_alone(pid),
+                n => Some(n) == PAUSE,
+            }
+        }
+    }
+
+    fn is_pipe(pid: u32, fd: u64) -> bool {
+        let target = fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+        target.is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"pipe:"))
+    }
+
+    /// Whether nothing that the process has open can wake it by itself.
+    fn has_pipes_alone(pid: u32) -> bool {
+        let wakes_by_itself: [&[u8]; 5] = [
+            b"socket:",
+            b"anon_inode:[timerfd]",
+            b"anon_inode:inotify",
+            b"anon_inode:[signalfd]",
+            b"/dev/",
+        ];
+        let harmless: [&[u8]; 2] = [b"/dev/null", b"/dev/zero"];
+        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        fds.flatten().all(|fd| {
+            let Ok(target) = fs::read_link(fd.path()) else { return false };
+            let target = target.as_os_str().as_encoded_bytes();
+            harmless.contains(&target) || !wakes_by_itself.iter().any(|t| target.starts_with(t))
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    mod numbers {
+        /// read, write, readv, writev.
+        pub(super) const READS_AND_WRITES: [u64; 4] = [0, 1, 19, 20];
+        pub(super) const SPLICE: u64 = 275;
+        pub(super) const WAIT4: u64 = 61;
+        pub(super) const WAITID: u64 = 247;
+        pub(super) const FUTEX: u64 = 202;
+        pub(super) const RT_SIGSUSPEND: u64 = 130;
+        pub(super) const PPOLL: u64 = 271;
+        pub(super) const PSELECT6: u64 = 270;
+        pub(super) const EPOLL_PWAIT: u64 = 281;
+        pub(super) const POLL: Option<u64> = Some(7);
+        pub(super) const EPOLL_WAIT: Option<u64> = Some(232);
+        pub(super) const SELECT: Option<u64> = Some(23);
+        pub(super) const PAUSE: Option<u64> = Some(34);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    mod numbers {
+        /// read, write, readv, writev.
+        pub(super) const READS_AND_WRITES: [u64; 4] = [63, 64, 65, 66];
+        pub(super) const SPLICE: u64 = 76;
+        pub(super) const WAIT4: u64 = 260;
+        pub(super) const WAITID: u64 = 95;
+        pub(super) const FUTEX: u64 = 98;
+        pub(super) const RT_SIGSUSPEND: u64 = 133;
+        pub(super) const PPOLL: u64 = 73;
+        pub(super) const PSELECT6: u64 = 72;
+        pub(super) const EPOLL_PWAIT: u64 = 22;
+        // Not there: programs use the newer forms.
+        pub(super) const POLL: Option<u64> = None;
+        pub(super) const EPOLL_WAIT: Option<u64> = None;
+        pub(super) const SELECT: Option<u64> = None;
+        pub(super) const PAUSE: Option<u64> = None;
+    }
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod imp {
+    use super::{Look, Sight};
+
+    pub(super) fn look(_: u32, _: &Sight) -> Look {
+        Look::Unknown
+    }
+}

@@ -1,0 +1,135 @@
+//! The only caller of [`std::process`]: commands without a session, and programs that a policy
+//! lets run natively.
+//!
+//! Without a session a command is the standard library's and nothing else ([`spawn`], [`run`]).
+//! In a session ([`start`]) a native child is one more process of the session: its pipes are the
+//! session's, with threads that copy between them and the system's ([`pump`]); time stands still
+//! while it works ([`hold`], which asks [`idle`] whether it does); and when it has ended, the time
+//! that it took passes on the session's clock ([`child`]).
+
+mod child;
+mod hold;
+mod idle;
+mod pump;
+
+use std::io::{self, Write};
+use std::process::{Child as StdChild, Output, Stdio as StdStdio};
+use std::thread;
+use std::time::Duration;
+
+pub(crate) use child::start;
+
+use crate::command::{Collect, Run};
+use crate::error::InputError;
+use crate::stdio::{Kind, Stdio};
+use crate::{Child, Command, spawn};
+
+/// Starts a command as the standard library would.
+pub(crate) fn spawn(command: &Command) -> io::Result<Child> {
+    let (mut child, input) = start_std(command, Collect::Spawn)?;
+    if let Some((bytes, mut stdin)) = input.zip(child.stdin.take()) {
+        // Beside the parent. A child need not read all of it, so an error means nothing.
+        thread::Builder::new().spawn(move || _ = stdin.write_all(&bytes))?;
+    }
+    Ok(Child::of_std(child))
+}
+
+/// Runs a command as the standard library would.
+pub(crate) fn run(command: &Command, collect: Collect) -> io::Result<Run> {
+    let (mut child, input) = start_std(command, collect)?;
+    let output = match (input, collect) {
+        (Some(bytes), _) => feed(child, &bytes)?,
+        (None, Collect::Status) => {
+            Output { status: child.wait()?, stdout: Vec::new(), stderr: Vec::new() }
+        }
+        (None, _) => child.wait_with_output()?,
+    };
+    Ok(Run { output, exit: None, virtual_time: Duration::ZERO })
+}
+
+/// The standard library's command of the same meaning, with its standard streams not set.
+pub(crate) fn std_command(command: &Command) -> std::process::Command {
+    let mut native = std::process::Command::new(&command.program);
+    native.args(&command.args);
+    #[cfg(unix)]
+    if let Some(arg0) = &command.arg0 {
+        std::os::unix::process::CommandExt::arg0(&mut native, arg0);
+    }
+    if command.env_clear {
+        native.env_clear();
+    }
+    for (key, value) in &command.env {
+        match value {
+            Some(value) => native.env(key, value),
+            None => native.env_remove(key),
+        };
+    }
+    if let Some(dir) = &command.current_dir {
+        native.current_dir(dir);
+    }
+    native
+}
+
+type Input = std::sync::Arc<[u8]>;
+
+/// Starts the child, and gives the bytes that its stdin is still to be fed.
+fn start_std(command: &Command, collect: Collect) -> io::Result<(StdChild, Option<Input>)> {
+    spawn::check(command)?;
+    let mut native = std_command(command);
+    let mut input = None;
+    match &command.stdin {
+        Some(stdin) => {
+            if let Kind::Bytes(bytes) = &stdin.kind {
+                input = Some(bytes.clone());
+            }
+            native.stdin(std_stdio(stdin, "stdin")?);
+        }
+        None if collect == Collect::Output => _ = native.stdin(StdStdio::null()),
+        None => {}
+    }
+    for (stream, stdio) in [("stdout", &command.stdout), ("stderr", &command.stderr)] {
+        let stdio = match stdio {
+            Some(stdio) => std_stdio(stdio, stream)?,
+            None if collect == Collect::Output => StdStdio::piped(),
+            None => continue,
+        };
+        match stream {
+            "stdout" => native.stdout(stdio),
+            _ => native.stderr(stdio),
+        };
+    }
+    Ok((native.spawn()?, input))
+}
+
+fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
+    Ok(match &stdio.kind {
+        Kind::Inherit => StdStdio::inherit(),
+        Kind::Null => StdStdio::null(),
+        Kind::Piped | Kind::Bytes(_) => StdStdio::piped(),
+        Kind::Real(file) => file.try_clone()?.into(),
+        Kind::File(file) => match file.try_clone()?.into_real() {
+            Ok(file) => file.into(),
+            Err(_) => return Err(foreign(stream)),
+        },
+        Kind::Read(_) | Kind::Write(_) => return Err(foreign(stream)),
+    })
+}
+
+fn foreign(stream: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, InputError::ForeignPipe { stream })
+}
+
+/// Writes its input to a child while collecting what it writes.
+fn feed(mut child: StdChild, input: &[u8]) -> io::Result<Output> {
+    let stdin = child.stdin.take();
+    // Side by side, since a child that echoes stops reading when its output is not taken.
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input)));
+        let output = child.wait_with_output()?;
+        match writer.join().unwrap_or(Ok(())) {
+            // A child need not read all of its input.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(output),
+        }
+    })
+}

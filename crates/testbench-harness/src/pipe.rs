@@ -1,0 +1,229 @@
+//! Pipes between this process and its children: on the session's timeline, or the system's.
+//!
+//! In a session every pipe is one of the kernel of guests, whoever its ends belong to: this
+//! process, a guest, or a native child (which has a thread that copies). So waiting for a pipe is
+//! always a wait on the timeline, and one that can never end is a reported deadlock.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::thread::{self, ThreadId};
+
+use testbench_clock::{Clock, Lookup, Role};
+use testbench_overlay::Errno;
+
+use crate::bench::{self, Bench};
+use crate::sys;
+
+/// Makes a pipe, as [`std::io::pipe`] does; in a session, one on the session's timeline.
+///
+/// For two commands that write into one pipe, or for `2>&1`:
+///
+/// ```
+/// use std::io::Read;
+/// use testbench_harness::{Command, Testbench, Toolchain};
+///
+/// let _session = Testbench::builder().toolchain(Toolchain::builtin()).build()?.enter();
+/// let (mut reader, writer) = testbench_harness::pipe()?;
+/// let mut child = Command::new("cat")
+///     .args(["-", "missing"])
+///     .stdin("there\n")
+///     .stdout(writer.try_clone()?)
+///     .stderr(writer) // the last end of ours: else there would be no end of the file
+///     .spawn()?;
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text)?;
+/// assert!(text.starts_with("there\ncat: missing: "));
+/// assert_eq!(child.wait()?.code(), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// When the system has no descriptors left, and when the session of this thread has ended.
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    match bench::current() {
+        Lookup::Absent => {
+            let (reader, writer) = io::pipe()?;
+            Ok((PipeReader::real(reader), PipeWriter::real(writer)))
+        }
+        Lookup::Open(bench) => {
+            let waiter = Waiter::new(&bench, &testbench_clock::current());
+            let (reader, writer) = testbench_wasi::pipe();
+            let reader = PipeReader { end: End::Timeline { pipe: reader, waiter: waiter.clone() } };
+            Ok((reader, PipeWriter { end: End::Timeline { pipe: writer, waiter } }))
+        }
+        Lookup::Closed(_, ended) => Err(io::Error::other(ended)),
+    }
+}
+
+/// One end of a pipe.
+pub(crate) enum End<P> {
+    /// The system's.
+    Real(std::fs::File),
+    /// A session's.
+    Timeline { pipe: P, waiter: Waiter },
+}
+
+/// The end of a [`pipe`] that is read from.
+///
+/// In a session, a read waits on the timeline; one that can never end is
+/// [`io::ErrorKind::Deadlock`].
+pub struct PipeReader {
+    end: End<testbench_wasi::PipeReader>,
+}
+
+/// The end of a [`pipe`] that is written to.
+///
+/// In a session, a write waits on the timeline; one that can never end is
+/// [`io::ErrorKind::Deadlock`]. If nobody can read any more, it is [`io::ErrorKind::BrokenPipe`].
+pub struct PipeWriter {
+    end: End<testbench_wasi::PipeWriter>,
+}
+
+impl PipeReader {
+    pub(crate) fn real(reader: impl Into<sys::OwnedPipe>) -> PipeReader {
+        PipeReader { end: End::Real(sys::file_of(reader)) }
+    }
+
+    pub(crate) fn new(pipe: testbench_wasi::PipeReader, waiter: Waiter) -> PipeReader {
+        PipeReader { end: End::Timeline { pipe, waiter } }
+    }
+
+    pub(crate) fn into_end(self) -> End<testbench_wasi::PipeReader> {
+        self.end
+    }
+
+    pub(crate) fn end(&self) -> &End<testbench_wasi::PipeReader> {
+        &self.end
+    }
+
+    /// A further end of the same pipe.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<PipeReader> {
+        Ok(PipeReader { end: self.end.try_clone()? })
+    }
+}
+
+impl PipeWriter {
+    pub(crate) fn real(writer: impl Into<sys::OwnedPipe>) -> PipeWriter {
+        PipeWriter { end: End::Real(sys::file_of(writer)) }
+    }
+
+    pub(crate) fn new(pipe: testbench_wasi::PipeWriter, waiter: Waiter) -> PipeWriter {
+        PipeWriter { end: End::Timeline { pipe, waiter } }
+    }
+
+    pub(crate) fn into_end(self) -> End<testbench_wasi::PipeWriter> {
+        self.end
+    }
+
+    /// A further end of the same pipe. Its readers find the end of the file when all are gone.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<PipeWriter> {
+        Ok(PipeWriter { end: self.end.try_clone()? })
+    }
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match &mut self.end {
+            End::Real(file) => file.read(buf),
+            End::Timeline { pipe, waiter } => match pipe.try_read(buf) {
+                Err(Errno::Again) => waiter.wait(|clock| pipe.read(clock, buf)),
+                done => Ok(done?),
+            },
+        }
+    }
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &mut self.end {
+            End::Real(file) => file.write(buf),
+            End::Timeline { pipe, waiter } => match pipe.try_write(buf) {
+                Err(Errno::Again) => {
+                    waiter.wait(|clock| pipe.write_all(clock, buf)).map(|()| buf.len())
+                }
+                done => Ok(done?),
+            },
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<P: Clone> End<P> {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            End::Real(file) => End::Real(file.try_clone()?),
+            End::Timeline { pipe, waiter } => {
+                End::Timeline { pipe: pipe.clone(), waiter: waiter.clone() }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for PipeReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.end {
+            End::Real(file) => f.debug_tuple("PipeReader").field(file).finish(),
+            End::Timeline { pipe, .. } => pipe.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for PipeWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.end {
+            End::Real(file) => f.debug_tuple("PipeWriter").field(file).finish(),
+            End::Timeline { pipe, .. } => pipe.fmt(f),
+        }
+    }
+}
+
+/// As which participant a thread waits for something of a session.
+///
+/// Pipes and children can be handed to other threads, and used where another session is installed
+/// meanwhile, so this is found out at each wait.
+#[derive(Clone)]
+pub(crate) struct Waiter {
+    bench: Arc<Bench>,
+    /// The participant of the thread that made this.
+    clock: Arc<dyn Clock>,
+    made_on: ThreadId,
+}
+
+impl Waiter {
+    pub(crate) fn new(bench: &Arc<Bench>, clock: &Arc<dyn Clock>) -> Waiter {
+        let (bench, clock) = (Arc::clone(bench), Arc::clone(clock));
+        Waiter { bench, clock, made_on: thread::current().id() }
+    }
+
+    /// Waits, as a participant of the session's timeline.
+    pub(crate) fn wait<R>(&self, f: impl FnOnce(&dyn Clock) -> io::Result<R>) -> io::Result<R> {
+        let here = thread::current();
+        match bench::current() {
+            Lookup::Open(bench) if Arc::ptr_eq(&bench, &self.bench) => {
+                f(&*testbench_clock::current())
+            }
+            _ if here.id() == self.made_on => f(&*self.clock),
+            _ => {
+                // A thread without the session's context: a participant for this one wait, since
+                // the timeline cannot see it otherwise and would go on without it.
+                let clock = self.clock.join(here.name().unwrap_or("a thread"), Role::Host);
+                let result = clock.begin().map_err(io::Error::from).and_then(|()| f(&*clock));
+                clock.leave();
+                result
+            }
+        }
+    }
+}
