@@ -54,6 +54,7 @@ impl Seed {
 /// A stream of bytes that a [`Seed`] and a path decide (ChaCha with 12 rounds, keyed by SHA-256).
 ///
 /// For tests: reproducible on purpose, so nothing secret may depend on it.
+#[derive(Clone)]
 pub struct RandomStream {
     rng: ChaCha12Rng,
     block: [u8; BLOCK_BYTES],

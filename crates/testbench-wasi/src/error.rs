@@ -136,11 +136,13 @@ pub enum ModuleError {
         /// What it exports instead.
         exports: NameList,
     },
-    /// Its `_start` is not a function without parameters and results.
-    #[error("`{module}` is not a program: its `_start` is {found}, not a function `() -> ()`")]
+    /// Its `_start`, or another function that is to start it, takes parameters or has results.
+    #[error("`{module}` cannot be started: its `{function}` is {found}, not a function `() -> ()`")]
     StartType {
         /// The module's name.
         module: String,
+        /// The export's name.
+        function: String,
         /// What it is.
         found: String,
     },

@@ -29,6 +29,24 @@ pub struct Finished {
     pub backtrace: Arc<[Frame]>,
 }
 
+/// How it ended, and below that each limit that it had reached and survived:
+///
+/// ```text
+/// exited with code 1
+///     had wanted more than 8 open files (limit `open_files_max`)
+/// ```
+impl fmt::Display for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.exit.fmt(f)?;
+        let mut survived = self.limits_hit.iter().filter(|&limit| match &self.exit {
+            Exit::Limit(end) => end != limit,
+            Exit::Trap(trap) => trap.kind != TrapKind::StackOverflow || *limit != Limit::Stack,
+            _ => true,
+        });
+        survived.try_for_each(|limit| write!(f, "\n    had wanted {limit}"))
+    }
+}
+
 /// How a guest ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -39,11 +39,13 @@
 
 mod cache;
 mod compiled;
+mod custom_clock;
 mod diagnose;
 mod engine;
 mod error;
 mod exit;
 mod installed;
+mod instance;
 mod kernel;
 mod limits;
 mod memory;
@@ -59,10 +61,11 @@ mod threads;
 mod toolchain;
 
 pub use cache::CompilationCache;
+pub use custom_clock::CustomClock;
 pub use engine::{CoreFeatures, Engine, EngineConfig, EngineError};
 pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
 pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport};
-pub use kernel::{OpenFile, PipeReader, PipeWriter, Stdin, Stdout, pipe};
+pub use kernel::{OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe};
 pub use limits::{Limit, Limits};
 pub use module::{Bytes, ContentHash, CustomSection, Module};
 pub use run::{run, start, start_with};

@@ -85,6 +85,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The size of a page of memory, in bytes: 64 KiB. Limits in pages are written as
+    /// `16 * Limits::PAGE_BYTES`.
+    pub const PAGE_BYTES: u64 = 65_536;
     /// 1 GiB: four times what language runtimes are seen to use, and what a small machine can
     /// give to one program.
     pub const MEMORY_BYTES_MAX: u64 = 1 << 30;

@@ -133,19 +133,29 @@ impl Module {
     /// What stands in the way.
     pub fn check_command(&self) -> Result<(), ModuleError> {
         self.check_imports(&self.inner.compiled)?;
-        let module = self.inner.compiled.any();
-        match module.get_export("_start") {
-            Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => {
-                Ok(())
-            }
-            Some(other) => {
-                Err(ModuleError::StartType { module: self.name().to_owned(), found: show(&other) })
-            }
-            None => Err(ModuleError::NoStart {
-                module: self.name().to_owned(),
-                exports: NameList(self.exports().into_iter().map(|e| format!("`{e}`")).collect()),
-            }),
+        if self.starter("_start")? {
+            return Ok(());
         }
+        Err(ModuleError::NoStart {
+            module: self.name().to_owned(),
+            exports: NameList(self.exports().into_iter().map(|e| format!("`{e}`")).collect()),
+        })
+    }
+
+    /// The functions of `names` that the module exports, if it could be started with them.
+    ///
+    /// # Errors
+    ///
+    /// When an import is not provided, or one of the exports is no function `() -> ()`.
+    pub(crate) fn starters(&self, names: &[String]) -> Result<Vec<String>, ModuleError> {
+        self.check_imports(&self.inner.compiled)?;
+        let mut found = Vec::new();
+        for name in names {
+            if self.starter(name)? {
+                found.push(name.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// The name by which errors and reports know it.
@@ -271,6 +281,21 @@ impl Module {
             return Ok(compiled);
         }
         cache.compile(&inner.name, self.bytes()?.as_ref(), inner.hash, flavour)
+    }
+
+    /// Whether there is an export of this name; if so, that it is a function `() -> ()`.
+    fn starter(&self, name: &str) -> Result<bool, ModuleError> {
+        match self.inner.compiled.any().get_export(name) {
+            Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => {
+                Ok(true)
+            }
+            Some(other) => Err(ModuleError::StartType {
+                module: self.name().to_owned(),
+                function: name.to_owned(),
+                found: show(&other),
+            }),
+            None => Ok(false),
+        }
     }
 
     /// Whether everything that the module imports is there.

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use testbench_clock::{Armed, Clock, Role, Watchdog};
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::compiled::Compiled;
-use crate::engine::Place;
 use crate::error::StartError;
 use crate::exit::{Exit, Finished, Frame, TrapKind, exit_of};
-use crate::kernel::{Process, Stop, Thread};
+use crate::instance::{NoInstance, instantiate};
+use crate::kernel::{Process, Stop};
 use crate::limits::{Limit, Limits};
 use crate::running::{Outcome, Running};
 use crate::spec::GuestSpec;
@@ -86,6 +85,8 @@ pub fn start_with(
 struct Guest {
     name: String,
     compiled: Arc<Compiled>,
+    /// What is called once it is instantiated.
+    starts: Vec<String>,
     process: Arc<Process>,
     clock: Arc<dyn Clock>,
     limits: Limits,
@@ -103,9 +104,12 @@ impl Guest {
         spec: GuestSpec,
         participant: impl FnOnce(&dyn Clock, &str) -> Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let GuestSpec { module, cancel, process: mut parts, .. } = spec;
+        let GuestSpec { module, start_functions, cancel, process: mut parts, .. } = spec;
         parts.check()?;
-        module.check_command()?;
+        let starts = match start_functions {
+            None => module.check_command().map(|()| vec!["_start".to_owned()])?,
+            Some(names) => module.starters(&names)?,
+        };
         let limits = parts.limits.clone();
         let compiled = module.compiled(limits.fuel.is_some())?;
         let name = parts.name.clone();
@@ -117,7 +121,7 @@ impl Guest {
         let armed = limits.watchdog.map(|after| arm(after, interrupter.clone())).transpose();
         let _watchdog =
             armed.map_err(|source| StartError::Thread { guest: name.clone(), source })?;
-        Ok(Guest { name, compiled, process, clock, limits, cancel, interrupter, _watchdog })
+        Ok(Guest { name, compiled, starts, process, clock, limits, cancel, interrupter, _watchdog })
     }
 
     fn begin_and_run(self) -> Finished {
@@ -150,93 +154,18 @@ impl Guest {
         Finished { exit, stdout, stderr, virtual_time, limits_hit, backtrace }
     }
 
-    /// Runs the guest where there is room for it.
     fn end(&self) -> End {
-        if let Some(limit) = self.exceeded_from_the_start() {
-            return (Exit::Limit(limit), Arc::default());
-        }
-        let mut place = self.compiled.best_place();
-        if self.outgrows_the_pool() {
-            place = Place::OnDemand;
-        }
-        match self.end_at(place) {
-            Ok(end) => end,
-            Err(PoolIsFull) => match self.end_at(Place::OnDemand) {
-                Ok(end) => end,
-                Err(PoolIsFull) => unreachable!("there is no pool to be full"),
+        let error = match instantiate(&self.compiled, &self.process) {
+            Ok(mut live) => match live.start(&self.starts) {
+                Ok(()) => return (Exit::Code(0), Arc::default()),
+                Err(error) => error,
             },
-        }
-    }
-
-    /// Runs the guest at `place`, unless there is no room; nothing of it has run then.
-    fn end_at(&self, place: Place) -> Result<End, PoolIsFull> {
-        let error = match self.call(place) {
-            Ok(()) => return Ok((Exit::Code(0), Arc::default())),
-            Err(error) if error.is::<PoolConcurrencyLimitError>() => return Err(PoolIsFull),
-            Err(error) => error,
+            Err(NoInstance::Limit(limit)) => return (Exit::Limit(limit), Arc::default()),
+            Err(NoInstance::Error(error)) => error,
         };
-        Ok(exit_of(&error, self.process.stopper().stopped(), &self.limits))
-    }
-
-    fn call(&self, place: Place) -> wasmtime::Result<()> {
-        let linked = self.compiled.linked(place)?;
-        let mut store = Store::new(linked.module().engine(), Thread::new(self.process.clone()));
-        store.limiter(|thread| thread);
-        if let Some(units) = self.limits.fuel {
-            store.set_fuel(units)?;
-        }
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
-            match store.data().process().stopper().stopped() {
-                // With a backtrace, which tells where it was when it was ended.
-                Some(stop) => Err(wasmtime::Error::from(stop)),
-                None => Ok(UpdateDeadline::Continue(1)),
-            }
-        });
-        // After the deadline was set: a stop before it was not noticed by the check.
-        if let Some(stop) = self.process.stopper().stopped() {
-            return Err(stop.into());
-        }
-        let instance = linked.instantiate(&mut store)?;
-        let memory = instance.get_memory(&mut store, "memory");
-        store.data_mut().set_memory(memory);
-        instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())
-    }
-
-    /// The limit, if any, that the module exceeds before it has run.
-    fn exceeded_from_the_start(&self) -> Option<Limit> {
-        /// Other page sizes are a proposal that is off.
-        const PAGE_BYTES: u64 = 65_536;
-        let limits = &self.limits;
-        let wants = self.compiled.any().resources_required();
-        let memory_bytes = wants.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE_BYTES);
-        let table_elements = wants.max_initial_table_size.unwrap_or(0);
-        if memory_bytes > limits.memory_bytes_max {
-            Some(Limit::Memory { bytes_max: limits.memory_bytes_max })
-        } else if table_elements > limits.table_elements_max {
-            Some(Limit::Table { elements_max: limits.table_elements_max })
-        } else if wants.num_memories > limits.memories_max {
-            Some(Limit::Memories { max: limits.memories_max })
-        } else if wants.num_tables > limits.tables_max {
-            Some(Limit::Tables { max: limits.tables_max })
-        } else if limits.instances_max == 0 {
-            Some(Limit::Instances { max: 0 })
-        } else {
-            None
-        }
-    }
-
-    /// Whether the guest may grow further than a slot of the pool lets it.
-    fn outgrows_the_pool(&self) -> bool {
-        /// A slot's memory has all that 32-bit addresses reach.
-        const SLOT_MEMORY_BYTES: u64 = 4 << 30;
-        self.limits.table_elements_max > Limits::TABLE_ELEMENTS_MAX
-            || self.limits.memory_bytes_max > SLOT_MEMORY_BYTES
+        exit_of(&error, self.process.stopper().stopped(), &self.limits)
     }
 }
-
-/// There is no free slot.
-struct PoolIsFull;
 
 /// Lets go of everything that a guest held, also when its host functions panic.
 struct Ending<'a> {

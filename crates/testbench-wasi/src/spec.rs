@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use testbench_clock::{Clock, MockClock, RandomStream, Seed};
+use testbench_clock::{Clock, MockClock, Seed};
 use testbench_overlay::{File, Fs};
 
 use crate::error::StartError;
-use crate::kernel::{Stdin, Stdout};
+use crate::kernel::{Random, Stdin, Stdout};
 use crate::limits::Limits;
 use crate::module::Module;
 use crate::stopping::Cancel;
@@ -15,19 +15,29 @@ use crate::stopping::Cancel;
 /// A guest that has not been started.
 ///
 /// It owns everything that the guest may touch, so it can be sent to another thread, and the guest
-/// sees nothing that is not in it. The defaults are hermetic:
+/// sees nothing that is not in it. It is an immutable builder: each method gives a changed value, and
+/// a clone can go another way, so that several guests are made of one base. What concerns how the
+/// module is compiled is in [`EngineConfig`](crate::EngineConfig) instead.
+///
+/// The defaults are hermetic:
 ///
 /// | | default |
 /// | --- | --- |
-/// | `argv` | the module's name |
-/// | environment | empty |
-/// | working directory | `/` |
-/// | stdin | empty |
-/// | stdout, stderr | captured |
-/// | files | none |
-/// | clock | a mock clock of its own, paused at 2000-01-01T00:00:00Z |
-/// | randomness | the stream `guest` of seed 0 |
-/// | limits | [`Limits::default`] |
+/// | [name](GuestSpec::name) | the module's |
+/// | [`argv[0]`](GuestSpec::arg0) | the module's name |
+/// | further [arguments](GuestSpec::args) | none |
+/// | [environment](GuestSpec::env) | empty |
+/// | [working directory](GuestSpec::cwd) | `/` |
+/// | [stdin](GuestSpec::stdin) | empty |
+/// | [stdout](GuestSpec::stdout), [stderr](GuestSpec::stderr) | captured |
+/// | [files](GuestSpec::mount) | none |
+/// | [start functions](GuestSpec::start_functions) | `_start` |
+/// | [clock](GuestSpec::clock): wall, monotonic, resolutions, sleep, yield | a mock clock of its own, paused at 2000-01-01T00:00:00Z, resolution 1 ns |
+/// | [randomness](GuestSpec::random) | the stream `guest` of seed 0 |
+/// | [limits](GuestSpec::limits) | [`Limits::default`] |
+/// | [cancel handle](GuestSpec::cancel) | none |
+///
+/// A clone that has an end of a [`pipe`](crate::pipe()) is a further end of it.
 ///
 /// ```
 /// use testbench_wasi::{GuestSpec, Module, run};
@@ -39,14 +49,19 @@ use crate::stopping::Cancel;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
+#[must_use = "a guest runs when the spec is given to `run` or `start`"]
 pub struct GuestSpec {
     pub(crate) module: Module,
+    /// `None`: what is usual for the face that runs it.
+    pub(crate) start_functions: Option<Vec<String>>,
     pub(crate) cancel: Cancel,
     pub(crate) id: Option<u32>,
     pub(crate) process: ProcessSpec,
 }
 
 /// The part of a [`GuestSpec`] that the kernel needs, already checked when it gets there.
+#[derive(Clone)]
 pub(crate) struct ProcessSpec {
     /// Names the guest in reports.
     pub(crate) name: String,
@@ -61,7 +76,7 @@ pub(crate) struct ProcessSpec {
     pub(crate) stderr: Stdout,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: RandomStream,
+    pub(crate) random: Random,
     pub(crate) limits: Limits,
 }
 
@@ -87,6 +102,7 @@ impl GuestSpec {
     /// A guest that runs `module`, with the hermetic defaults above.
     pub fn new(module: Module) -> Self {
         GuestSpec {
+            start_functions: None,
             cancel: Cancel::new(),
             id: None,
             process: ProcessSpec::hermetic(module.name()),
@@ -183,9 +199,22 @@ impl GuestSpec {
         self
     }
 
-    /// What the guest gets as randomness.
-    pub fn random(mut self, random: RandomStream) -> Self {
-        self.process.random = random;
+    /// What the guest gets as randomness: a seeded stream, or [a source](Random::reader) of one's
+    /// own. By default the stream `guest` of seed 0.
+    pub fn random(mut self, random: impl Into<Random>) -> Self {
+        self.process.random = random.into();
+        self
+    }
+
+    /// The exported functions that are called, in this order, once the module is instantiated.
+    /// Those that the module does not export are skipped; with none, only the module's start
+    /// section runs. When one ends the guest, the later ones are not called.
+    ///
+    /// By default a guest is a command: `_start` is called, and a module without it is refused
+    /// ([`ModuleError::NoStart`](crate::ModuleError::NoStart)). A [`Plugin`](crate::Plugin) calls
+    /// `_initialize` if there is one.
+    pub fn start_functions<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.start_functions = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -247,7 +276,7 @@ impl ProcessSpec {
             stderr: Stdout::Capture,
             mounts: Vec::new(),
             clock: MockClock::builder().build(),
-            random: Seed::new(0).stream("guest"),
+            random: Seed::new(0).stream("guest").into(),
             limits: Limits::default(),
         }
     }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread;
 
-use testbench_clock::{Clock, Listener, MonoTime, RandomStream, Wait, Woke};
+use testbench_clock::{Clock, Listener, MonoTime, Wait, Woke};
 use testbench_overlay::{Create, Errno, File, Follow, GuestPath, OpenHow};
 use wasmtime::{Caller, Memory, ResourceLimiter};
 
 use super::fd::{Entry, FdTable};
 use super::open::{Kind, Open};
+use super::random::Random;
 use super::rights::{FdFlags, Rights};
 use super::stdio::{Output, Stream};
 use super::stop::{Result, Stop, Stopper};
@@ -29,7 +30,7 @@ pub(crate) struct Process {
     started: MonoTime,
     stopper: Stopper,
     state: Mutex<State>,
-    random: Mutex<RandomStream>,
+    random: Mutex<Random>,
     limits_hit: Mutex<Vec<Limit>>,
 }
 
@@ -178,9 +179,9 @@ impl Process {
         }
     }
 
-    /// Fills `buf` from the process's random stream.
-    pub(crate) fn random(&self, buf: &mut [u8]) {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill(buf);
+    /// Fills `buf` from the process's source of randomness.
+    pub(crate) fn random(&self, buf: &mut [u8]) -> Result<(), Errno> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill(buf)
     }
 
     /// Runs `f` on the descriptor table. Nothing may wait in it.

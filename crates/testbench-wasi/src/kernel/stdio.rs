@@ -15,7 +15,9 @@ use super::real_stdin;
 use super::rights::FdFlags;
 use super::stop::{Fail, Result};
 
-/// Where a guest's standard input comes from.
+/// Where a guest's standard input comes from. Clones are the same source: what one guest has read
+/// from a file, a pipe or a reader, another one does not get.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Stdin {
     /// Nowhere: it is at its end.
@@ -30,11 +32,14 @@ pub enum Stdin {
     /// A pipe.
     Pipe(PipeReader),
     /// Whatever this gives, called on the guest's thread when the guest reads. It may block, which
-    /// is a wait outside of the timeline, and the guest cannot be killed meanwhile.
-    Reader(Box<dyn Read + Send>),
+    /// is a wait outside of the timeline, and the guest cannot be killed meanwhile. See
+    /// [`Stdin::reader`].
+    Reader(Arc<Mutex<dyn Read + Send>>),
 }
 
-/// Where a guest's standard output, or its standard error, goes.
+/// Where a guest's standard output, or its standard error, goes. Clones are the same place, but
+/// for [`Stdout::Capture`], which is each guest's own.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Stdout {
     /// Nowhere.
@@ -49,8 +54,9 @@ pub enum Stdout {
     File(OpenFile),
     /// Into a pipe.
     Pipe(PipeWriter),
-    /// Whatever this does with it, called on the guest's thread when the guest writes.
-    Writer(Box<dyn Write + Send>),
+    /// Whatever this does with it, called on the guest's thread when the guest writes. See
+    /// [`Stdout::writer`].
+    Writer(Arc<Mutex<dyn Write + Send>>),
 }
 
 impl fmt::Debug for Stdin {
@@ -110,6 +116,11 @@ impl From<PipeWriter> for Stdout {
 }
 
 impl Stdin {
+    /// [`Stdin::Reader`] of `reader`.
+    pub fn reader(reader: impl Read + Send + 'static) -> Self {
+        Stdin::Reader(Arc::new(Mutex::new(reader)))
+    }
+
     /// The open file that descriptor 0 refers to.
     pub(super) fn open(self) -> Arc<Open> {
         let stream = match self {
@@ -118,13 +129,18 @@ impl Stdin {
             Stdin::Inherit => Stream::RealInput,
             Stdin::File(file) => return file.into_open(),
             Stdin::Pipe(reader) => Stream::PipeReader(reader),
-            Stdin::Reader(reader) => Stream::Reader(Mutex::new(reader)),
+            Stdin::Reader(reader) => Stream::Reader(reader),
         };
         Arc::new(Open::new(Kind::Stream(stream), true, false, FdFlags::default()))
     }
 }
 
 impl Stdout {
+    /// [`Stdout::Writer`] of `writer`.
+    pub fn writer(writer: impl Write + Send + 'static) -> Self {
+        Stdout::Writer(Arc::new(Mutex::new(writer)))
+    }
+
     /// The open file that descriptor 1 or 2 refers to.
     pub(super) fn open(self, output: Output) -> Arc<Open> {
         let stream = match self {
@@ -133,7 +149,7 @@ impl Stdout {
             Stdout::Inherit => Stream::RealOutput(output),
             Stdout::File(file) => return file.into_open(),
             Stdout::Pipe(writer) => Stream::PipeWriter(writer),
-            Stdout::Writer(writer) => Stream::Writer(Mutex::new(writer)),
+            Stdout::Writer(writer) => Stream::Writer(writer),
         };
         Arc::new(Open::new(Kind::Stream(stream), false, true, FdFlags::default()))
     }
@@ -150,12 +166,12 @@ pub(crate) enum Output {
 pub(crate) enum Stream {
     Bytes { bytes: Arc<[u8]>, position: AtomicUsize },
     RealInput,
-    Reader(Mutex<Box<dyn Read + Send>>),
+    Reader(Arc<Mutex<dyn Read + Send>>),
     PipeReader(PipeReader),
     Null,
     Capture(Output),
     RealOutput(Output),
-    Writer(Mutex<Box<dyn Write + Send>>),
+    Writer(Arc<Mutex<dyn Write + Send>>),
     PipeWriter(PipeWriter),
 }
 

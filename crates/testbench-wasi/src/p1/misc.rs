@@ -43,7 +43,7 @@ pub(super) fn random_get(cx: &mut Call<'_>, buf: Buf) -> Result<()> {
         return Err(Errno::Inval.into());
     }
     cx.mem.fill(buf.at, buf.len, |bytes| {
-        process.random(bytes);
+        process.random(bytes)?;
         Ok::<usize, Fail>(bytes.len())
     })??;
     Ok(())

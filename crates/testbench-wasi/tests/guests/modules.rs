@@ -216,10 +216,10 @@ fn start_of_another_type() {
     let (error, text) =
         refused(wat(r#"(module (func (export "_start") (param i32) (result i32) (local.get 0)))"#));
     assert!(matches!(error, ModuleError::StartType { .. }));
-    insta::assert_snapshot!(text, @"`tool` is not a program: its `_start` is a function (i32) -> i32, not a function `() -> ()`");
+    insta::assert_snapshot!(text, @"`tool` cannot be started: its `_start` is a function (i32) -> i32, not a function `() -> ()`");
     insta::assert_snapshot!(
         refused(wat(r#"(module (memory (export "_start") 1))"#)).1,
-        @"`tool` is not a program: its `_start` is a memory, not a function `() -> ()`"
+        @"`tool` cannot be started: its `_start` is a memory, not a function `() -> ()`"
     );
 }
 

@@ -246,8 +246,8 @@ fn preview_0_has_its_own_layout() {
 #[test]
 fn closures_are_always_ready() {
     let with = |spec: GuestSpec| {
-        let spec = spec.stdin(Stdin::Reader(Box::new(&b"x"[..])));
-        spec.stdout(Stdout::Writer(Box::new(std::io::sink())))
+        let spec = spec.stdin(Stdin::reader(&b"x"[..]));
+        spec.stdout(Stdout::writer(std::io::sink()))
     };
     check(&[Sub::Read(0), Sub::Write(1)], with, "0:1:0:1:0 1:2:0:1:0 at 0ns");
 }

@@ -52,7 +52,7 @@ fn sources_give_their_bytes_and_then_their_end() {
     let nothing = [const { Vec::<u8>::new() }; 3];
     assert_eq!(read_thrice(|spec| spec), nothing);
     assert_eq!(read_thrice(|spec| spec.stdin(b"0123".to_vec())), bytes);
-    assert_eq!(read_thrice(|spec| spec.stdin(Stdin::Reader(Box::new(&b"0123"[..])))), bytes);
+    assert_eq!(read_thrice(|spec| spec.stdin(Stdin::reader(&b"0123"[..]))), bytes);
     let (reader, writer) = pipe();
     writer.try_write(b"0123").unwrap();
     drop(writer);
@@ -75,7 +75,7 @@ fn a_closure_that_fails_is_an_errno() {
     let (room, n) = (puppet.room(8), puppet.room(4));
     let iovs = puppet.iovs(&[room]);
     puppet.call("fd_read", &[0, iovs.at, 1, n.at]);
-    let done = puppet.run_on(files(), |spec| spec.stdin(Stdin::Reader(Box::new(Broken))));
+    let done = puppet.run_on(files(), |spec| spec.stdin(Stdin::reader(Broken)));
     assert_eq!(done.errnos(), [number(Errno::Pipe)]);
 }
 
@@ -114,7 +114,7 @@ fn sinks_get_every_byte() {
         }
     }
     let kept = Kept::default();
-    puppet.run_on(files(), |spec| spec.stdout(Stdout::Writer(Box::new(kept.clone()))));
+    puppet.run_on(files(), |spec| spec.stdout(Stdout::writer(kept.clone())));
     assert_eq!(*kept.0.lock().unwrap(), b"one two");
 }
 
