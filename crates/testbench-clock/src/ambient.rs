@@ -6,6 +6,7 @@
 use crate::clock::{Clock, Stuck, Wait};
 use crate::closed::ClosedClock;
 use crate::scope::Forked;
+use crate::timeline::{Dial, Face};
 use crate::{
     Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock, WallTime, system,
 };
@@ -77,13 +78,10 @@ pub fn current() -> Arc<dyn Clock> {
 ///
 /// When this was called very many times without a wait in between, so that virtual time stands
 /// still in what looks like a loop that waits for it ([`Stuck::Spinning`]).
-#[inline]
+#[inline(always)]
 #[track_caller]
 pub fn now() -> WallTime {
-    if INSTALLED.is_unused() {
-        return system::wall_now();
-    }
-    read(MockClock::wall_from, |clock| clock.wall())
+    if INSTALLED.is_unused() { system::wall_now() } else { installed_wall() }
 }
 
 /// The monotonic time: of the installed clock, or the real one.
@@ -91,13 +89,10 @@ pub fn now() -> WallTime {
 /// # Panics
 ///
 /// As [`now`].
-#[inline]
+#[inline(always)]
 #[track_caller]
 pub fn instant_now() -> MonoTime {
-    if INSTALLED.is_unused() {
-        return system::mono_now();
-    }
-    read(MockClock::mono_from, |clock| clock.mono())
+    if INSTALLED.is_unused() { system::mono_now() } else { installed_mono() }
 }
 
 /// [`now`] in whole milliseconds since 1970, for virtual machines that count in them.
@@ -225,7 +220,7 @@ pub enum ClockError {
     Ended(#[from] Ended),
 }
 
-static INSTALLED: Scope<Installed> = Scope::new("clock").forked_by(fork);
+static INSTALLED: Scope<Installed> = Scope::new("clock").forked_by(fork).read_by(dial);
 
 struct Installed {
     clock: Arc<dyn Clock>,
@@ -245,32 +240,42 @@ impl Installed {
     }
 }
 
-/// Reads without counting a reference: this is the path that must take nanoseconds.
-#[inline]
+#[inline(never)]
 #[track_caller]
-fn read<R>(
-    of_mock: impl FnOnce(&MockClock, &'static Location<'static>) -> R,
-    of_any: impl FnOnce(&dyn Clock) -> R + Copy,
-) -> R {
-    let site = Location::caller();
-    let read = INSTALLED.peek(|installed| match installed.clock.as_mock() {
-        Some(mock) => (of_mock(mock, site), mock.spins()),
-        None => (of_any(&*installed.clock), false),
-    });
-    match read {
-        Some((reading, false)) => reading,
-        Some((_, true)) => panic_spinning(),
-        None => of_any(&*current()),
-    }
+fn installed_wall() -> WallTime {
+    read(Face::wall).unwrap_or_else(|site| carefully(site, MockClock::wall_from, |c| c.wall()))
 }
 
-#[cold]
+#[inline(never)]
 #[track_caller]
-fn panic_spinning() -> ! {
-    match current().check() {
-        Err(stuck) => panic!("{stuck}"),
-        Ok(()) => panic!("the clock was read very many times without a wait"),
+fn installed_mono() -> MonoTime {
+    read(Face::mono).unwrap_or_else(|site| carefully(site, MockClock::mono_from, |c| c.mono()))
+}
+
+/// Reads a mock whose readings do nothing else, without a reference count or a lock: this is the
+/// path that must take nanoseconds.
+#[inline]
+#[track_caller]
+fn read<R>(of_face: impl FnOnce(&Face) -> R) -> Result<R, &'static Location<'static>> {
+    let read =
+        INSTALLED.peek_dial(|dial| (dial.is_plain() && dial.count()).then(|| of_face(dial.face())));
+    read.flatten().ok_or_else(Location::caller)
+}
+
+/// Reads whatever there is.
+#[inline(never)]
+fn carefully<R>(
+    site: &'static Location<'static>,
+    of_mock: fn(&MockClock, &Location<'_>) -> R,
+    of_any: fn(&dyn Clock) -> R,
+) -> R {
+    let clock = current();
+    let Some(mock) = clock.as_mock() else { return of_any(&*clock) };
+    let reading = of_mock(mock, site);
+    if let Err(stuck @ Stuck::Spinning { .. }) = mock.check() {
+        panic!("{stuck}, at {}:{}", site.file(), site.line());
     }
+    reading
 }
 
 /// A further thread is a further participant.
@@ -281,6 +286,11 @@ fn fork(installed: &Arc<Installed>, thread_name: &str) -> Forked<Installed> {
         value: Installed::new(clock, installed.lifetime.clone()),
         on_exit: Box::new(move || leaving.leave()),
     }
+}
+
+/// The shortest way to readings of a mock.
+fn dial(installed: &Installed) -> Option<Arc<Dial>> {
+    installed.clock.as_mock().map(|mock| Arc::clone(mock.dial()))
 }
 
 fn real() -> Arc<dyn Clock> {

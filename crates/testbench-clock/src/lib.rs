@@ -52,6 +52,7 @@ mod lifetime;
 pub mod log;
 mod mock;
 mod random;
+mod readings;
 mod scope;
 mod signal;
 mod system;

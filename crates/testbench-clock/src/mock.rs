@@ -2,13 +2,12 @@
 
 use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
 use crate::log::Log;
-use crate::timeline::{Settings, Timeline, View};
+use crate::timeline::{Dial, Settings, Timeline, View};
 use crate::wall::{Injection, InjectionError, When};
 use crate::{ClockError, Guard, Listener, MonoTime, Seed, WallTime};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,8 +28,6 @@ use std::time::Duration;
 /// ```
 pub struct MockClock {
     view: View,
-    /// Readings take a longer path: they tick, are logged, or are rounded.
-    readings_are_plain: bool,
 }
 
 impl MockClock {
@@ -110,20 +107,20 @@ impl MockClock {
     /// [`Clock::wall`], with the place of the call for the log.
     #[inline]
     pub fn wall_from(&self, site: &Location<'_>) -> WallTime {
-        self.view.count_reading();
-        if self.readings_are_plain { self.true_wall() } else { self.careful_wall(Some(site)) }
+        self.dial().count();
+        if self.dial().is_plain() { self.true_wall() } else { self.careful_wall(Some(site)) }
     }
 
     /// [`Clock::mono`], with the place of the call for the log.
     #[inline]
     pub fn mono_from(&self, site: &Location<'_>) -> MonoTime {
-        self.view.count_reading();
-        if self.readings_are_plain { self.true_mono() } else { self.careful_mono(Some(site)) }
+        self.dial().count();
+        if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(Some(site)) }
     }
 
     /// Sleeps if that needs nothing but moving time.
     pub(crate) fn leap(&self, d: Duration) -> bool {
-        self.readings_are_plain && self.view.leap(d)
+        self.dial().is_plain() && self.view.leap(d)
     }
 
     /// As [`Clock::external`], but time does not stand still meanwhile.
@@ -132,27 +129,22 @@ impl MockClock {
     }
 
     #[inline]
-    pub(crate) fn spins(&self) -> bool {
-        self.view.spins()
+    pub(crate) fn dial(&self) -> &Arc<Dial> {
+        &self.view.dial
     }
 
     fn of(view: View) -> Self {
-        let s = view.timeline.settings();
-        let readings_are_plain =
-            s.tick_ns == 0 && s.wall_resolution_ns == 1 && s.mono_resolution_ns == 1 && !s.log;
-        MockClock { view, readings_are_plain }
+        MockClock { view }
     }
 
     #[inline]
     fn true_mono(&self) -> MonoTime {
-        MonoTime::from_nanos(self.view.readable.mono_ns.load(Ordering::Acquire))
+        self.dial().face().mono()
     }
 
     #[inline]
     fn true_wall(&self) -> WallTime {
-        // The segment first: it never begins after a later reading of the monotonic clock.
-        let segment = self.view.readable.wall.load();
-        segment.wall_at(self.true_mono().nanos())
+        self.dial().face().wall()
     }
 
     fn careful_mono(&self, site: Option<&Location<'_>>) -> MonoTime {
@@ -172,13 +164,13 @@ impl MockClock {
 
 impl Clock for MockClock {
     fn wall(&self) -> WallTime {
-        self.view.count_reading();
-        if self.readings_are_plain { self.true_wall() } else { self.careful_wall(None) }
+        self.dial().count();
+        if self.dial().is_plain() { self.true_wall() } else { self.careful_wall(None) }
     }
 
     fn mono(&self) -> MonoTime {
-        self.view.count_reading();
-        if self.readings_are_plain { self.true_mono() } else { self.careful_mono(None) }
+        self.dial().count();
+        if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(None) }
     }
 
     fn resolution(&self, of: Reading) -> Duration {
@@ -190,7 +182,7 @@ impl Clock for MockClock {
     }
 
     fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
-        let segment = self.view.readable.wall.load();
+        let segment = self.dial().face().wall.load();
         segment.mono_at(wall, self.true_mono().nanos()).map(MonoTime::from_nanos)
     }
 

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::lifetime::{Ended, Lifetime};
+use crate::timeline::Dial;
 
 /// A typed key under which one value can be installed on each thread.
 ///
@@ -52,6 +53,7 @@ pub struct Scope<T> {
     /// The place of this key in every view; given at the first install.
     index: OnceLock<usize>,
     fork: Option<ForkFn<T>>,
+    dial: Option<DialFn<T>>,
     thread_bound: bool,
     value: PhantomData<fn() -> T>,
 }
@@ -90,6 +92,7 @@ impl<T: Send + Sync + 'static> Scope<T> {
             live: AtomicUsize::new(0),
             index: OnceLock::new(),
             fork: None,
+            dial: None,
             thread_bound: false,
             value: PhantomData,
         }
@@ -98,6 +101,12 @@ impl<T: Send + Sync + 'static> Scope<T> {
     /// Has `fork` make the value that another thread gets when it enters a captured context.
     pub(crate) const fn forked_by(mut self, fork: ForkFn<T>) -> Self {
         self.fork = Some(fork);
+        self
+    }
+
+    /// Gives entries a dial, for [`Scope::peek_dial`].
+    pub(crate) const fn read_by(mut self, dial: DialFn<T>) -> Self {
+        self.dial = Some(dial);
         self
     }
 
@@ -143,6 +152,17 @@ impl<T: Send + Sync + 'static> Scope<T> {
     pub(crate) fn peek<R>(&'static self, f: impl FnOnce(&T) -> R) -> Option<R> {
         let found = self.with_entry(|entry| match entry.ended() {
             None => entry.value.downcast_ref::<T>().map(f),
+            Some(_) => None,
+        });
+        found.flatten()
+    }
+
+    /// [`Scope::peek`] at the dial of the entry. To look at the value itself takes a downcast,
+    /// which costs as much as all the rest of a reading.
+    #[inline]
+    pub(crate) fn peek_dial<R>(&'static self, f: impl FnOnce(&Dial) -> R) -> Option<R> {
+        let found = self.with_entry(|entry| match entry.ended() {
+            None => entry.dial.as_deref().map(f),
             Some(_) => None,
         });
         found.flatten()
@@ -217,6 +237,9 @@ impl fmt::Debug for Guard {
 /// Makes the value that a further thread gets under a key; the name is that thread's.
 pub(crate) type ForkFn<T> = fn(&Arc<T>, &str) -> Forked<T>;
 
+/// The dial of a value.
+pub(crate) type DialFn<T> = fn(&T) -> Option<Arc<Dial>>;
+
 /// The value for a further thread, and what is to happen when that thread leaves the context.
 pub(crate) struct Forked<T> {
     pub(crate) value: Arc<T>,
@@ -232,7 +255,7 @@ thread_local! {
 }
 
 type Value = Arc<dyn Any + Send + Sync>;
-type ForkValue = dyn Fn(&Value, &str) -> Option<(Value, OnExit)> + Send + Sync;
+type ForkValue = dyn Fn(&Value, &str) -> Option<(Value, Option<Arc<Dial>>, OnExit)> + Send + Sync;
 
 struct Entry {
     key_name: &'static str,
@@ -243,6 +266,7 @@ struct Entry {
     /// Set when the guard drops; shared with the entries that other threads forked from this one.
     closed: Arc<OnceLock<Ended>>,
     fork: Option<Arc<ForkValue>>,
+    dial: Option<Arc<Dial>>,
     thread_bound: bool,
 }
 
@@ -254,11 +278,14 @@ impl Entry {
         lifetime: Lifetime,
     ) -> Self {
         key.live.fetch_add(1, Ordering::Relaxed);
+        let dial = key.dial.and_then(|dial| dial(&value));
         let fork = key.fork.map(|fork| {
+            let dial = key.dial;
             let erased: Arc<ForkValue> = Arc::new(move |value: &Value, name: &str| {
                 let value = Arc::clone(value).downcast::<T>().ok()?;
                 let forked = fork(&value, name);
-                Some((forked.value as Value, forked.on_exit))
+                let dial = dial.and_then(|dial| dial(&forked.value));
+                Some((forked.value as Value, dial, forked.on_exit))
             });
             erased
         });
@@ -270,6 +297,7 @@ impl Entry {
             lifetime,
             closed: Arc::new(OnceLock::new()),
             fork,
+            dial,
             thread_bound: key.thread_bound,
         }
     }
@@ -282,10 +310,11 @@ impl Entry {
     /// This entry as a further thread gets it, if it differs there.
     fn forked(&self, thread_name: &str) -> Option<(Entry, OnExit)> {
         let fork = self.fork.as_ref().filter(|_| self.ended().is_none())?;
-        let (value, on_exit) = fork(&self.value, thread_name)?;
+        let (value, dial, on_exit) = fork(&self.value, thread_name)?;
         self.live.fetch_add(1, Ordering::Relaxed);
         let entry = Entry {
             value,
+            dial,
             lifetime: self.lifetime.clone(),
             closed: Arc::clone(&self.closed),
             fork: Some(Arc::clone(fork)),

@@ -1,7 +1,7 @@
 //! The only reader of real time.
 
 use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
-use crate::{Armed, Listener, MockClock, MonoTime, Signal, WallTime, Watchdog};
+use crate::{Armed, Listener, MockClock, MonoTime, Signal, WallTime, Watchdog, readings};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
@@ -162,7 +162,7 @@ impl fmt::Debug for SystemClock {
 #[inline]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the real wall clock")]
 pub(crate) fn wall_now() -> WallTime {
-    SystemTime::now().into()
+    WallTime::from_unix_nanos(readings::since_1970(SystemTime::now(), instant))
 }
 
 #[inline]
@@ -171,10 +171,9 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+#[inline]
 pub(crate) fn mono_now() -> MonoTime {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    let origin = *ORIGIN.get_or_init(instant);
-    MonoTime::ORIGIN.saturating_add(instant().saturating_duration_since(origin))
+    MonoTime::from_nanos(readings::since_first_use(instant))
 }
 
 struct Participant {

@@ -148,6 +148,16 @@ impl Segment {
         WallTime::from_unix_nanos(wall_ns)
     }
 
+    /// Wall minus monotonic time, if that stays the same and fits. A plain segment is never read
+    /// before its beginning, since the monotonic clock does not go back.
+    fn offset_ns(&self) -> Option<i64> {
+        if self.drift_ppb != 0 || self.slew_span_ns != 0 {
+            return None;
+        }
+        let offset_ns = self.base_ns.checked_sub(i128::from(self.from_ns))?;
+        i64::try_from(offset_ns).ok().filter(|ns| *ns != WallCell::NOT_PLAIN)
+    }
+
     /// The first instant from `now_ns` on at which the wall shows at least `wall`.
     pub(crate) fn mono_at(&self, wall: WallTime, now_ns: u64) -> Option<u64> {
         if self.wall_at(now_ns) >= wall {
@@ -249,6 +259,9 @@ impl Segment {
 
 /// A [`Segment`] that is read without a lock and written under one (a sequence lock).
 pub(crate) struct WallCell {
+    /// For the plain segments that most tests have, all of it in one word: wall minus monotonic
+    /// time. [`NOT_PLAIN`](WallCell::NOT_PLAIN) for others.
+    offset_ns: AtomicI64,
     /// Odd while a write is under way.
     sequence: AtomicU64,
     from_ns: AtomicU64,
@@ -260,8 +273,11 @@ pub(crate) struct WallCell {
 }
 
 impl WallCell {
+    const NOT_PLAIN: i64 = i64::MIN;
+
     pub(crate) fn new(segment: Segment) -> Self {
         let cell = WallCell {
+            offset_ns: AtomicI64::new(Self::NOT_PLAIN),
             sequence: AtomicU64::new(0),
             from_ns: AtomicU64::new(0),
             base_high: AtomicI64::new(0),
@@ -286,6 +302,26 @@ impl WallCell {
         self.slew_ns.store(segment.slew_ns, Ordering::Relaxed);
         self.slew_span_ns.store(segment.slew_span_ns, Ordering::Relaxed);
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        self.offset_ns.store(segment.offset_ns().unwrap_or(Self::NOT_PLAIN), Ordering::Release);
+    }
+
+    /// What the wall shows at the present of that monotonic clock.
+    #[inline]
+    pub(crate) fn read_at(&self, mono_ns: &AtomicU64) -> WallTime {
+        let offset_ns = self.offset_ns.load(Ordering::Acquire);
+        let now_ns = mono_ns.load(Ordering::Acquire);
+        // The same before and after, so it held at that monotonic instant.
+        if offset_ns != Self::NOT_PLAIN && self.offset_ns.load(Ordering::Relaxed) == offset_ns {
+            return WallTime::from_unix_nanos(i128::from(offset_ns) + i128::from(now_ns));
+        }
+        self.read_segment_at(mono_ns)
+    }
+
+    #[cold]
+    fn read_segment_at(&self, mono_ns: &AtomicU64) -> WallTime {
+        // The segment first: it never begins after a later reading of the monotonic clock.
+        let segment = self.load();
+        segment.wall_at(mono_ns.load(Ordering::Acquire))
     }
 
     #[inline]

@@ -10,6 +10,7 @@
 //! Wakers are foreign code and may call back into the timeline. The kernel only collects them; they
 //! run in [`Timeline::settled`], after the lock is released.
 
+mod dial;
 mod monitor;
 mod seats;
 mod state;
@@ -17,6 +18,7 @@ mod state;
 mod tests;
 mod view;
 
+pub(crate) use dial::{Dial, Face};
 pub(crate) use state::WaitNote;
 pub(crate) use view::View;
 
@@ -25,7 +27,7 @@ use crate::wall::{Injection, InjectionError, When};
 use crate::{Armed, Role, Seed, Signal, WallTime, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
-use state::{Readable, Start, State};
+use state::{Start, State};
 use std::panic::Location;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +50,7 @@ pub(crate) struct Settings {
 }
 
 pub(crate) struct Timeline {
-    readable: Arc<Readable>,
+    face: Arc<Face>,
     state: Mutex<State>,
     wall_set: Signal,
     settings: Settings,
@@ -65,7 +67,7 @@ impl Timeline {
             utc_offset_secs: settings.utc_offset_secs,
         });
         Arc::new(Timeline {
-            readable: state.readable(),
+            face: state.face(),
             state: Mutex::new(state),
             wall_set: Signal::new(),
             settings,
@@ -88,14 +90,20 @@ impl Timeline {
         role: Role,
         made_at: Option<&'static Location<'static>>,
     ) -> View {
-        let seat = Seat::new(name, role, made_at);
-        let readings = Arc::clone(&seat.readings);
+        let dial = self.new_dial();
+        let seat = Seat::new(name, role, made_at, Arc::clone(&dial));
         let id = self.with(|state| {
             let id = state.add(seat);
             state.dispatch();
             id
         });
-        View::of_seat(Arc::clone(self), id, name, readings)
+        View::of_seat(Arc::clone(self), id, name, dial)
+    }
+
+    fn new_dial(&self) -> Arc<Dial> {
+        let s = &self.settings;
+        let steps = (s.tick_ns, s.wall_resolution_ns, s.mono_resolution_ns);
+        Dial::new(Arc::clone(&self.face), s.spin_max, steps == (0, 1, 1) && !s.log)
     }
 
     pub(crate) fn inject(
@@ -103,7 +111,7 @@ impl Timeline {
         when: Option<When>,
         injection: Injection,
     ) -> Result<(), InjectionError> {
-        self.readable.wall.load().check(injection)?;
+        self.face.wall.load().check(injection)?;
         self.with(|state| {
             state.inject(when, injection);
             state.dispatch();

@@ -1,9 +1,9 @@
 //! The participants of a timeline, as its kernel sees them.
 
+use super::dial::Dial;
 use crate::{Role, Stuck};
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
 use std::task::Waker;
 
@@ -53,8 +53,7 @@ pub(super) struct Seat {
     pub(super) lent: u32,
     /// Calls under the lock so far.
     pub(super) calls: u64,
-    /// Readings since the last wait.
-    pub(super) readings: Arc<AtomicU64>,
+    pub(super) dial: Arc<Dial>,
     pub(super) turn: Arc<Condvar>,
 
     // The current or last wait.
@@ -69,7 +68,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(name: &str, role: Role, made_at: Option<&'static Location<'static>>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        role: Role,
+        made_at: Option<&'static Location<'static>>,
+        dial: Arc<Dial>,
+    ) -> Self {
         let name: Arc<str> = name.into();
         Seat {
             who: Arc::clone(&name),
@@ -81,7 +85,7 @@ impl Seat {
             leaving: false,
             lent: 0,
             calls: 0,
-            readings: Arc::default(),
+            dial,
             turn: Arc::default(),
             wait: 0,
             view: 0,
@@ -100,7 +104,7 @@ impl Seat {
 
     /// Changes whenever the participant uses the timeline, if only to read the time.
     pub(super) fn progress(&self) -> u64 {
-        self.calls.wrapping_add(self.readings.load(Ordering::Relaxed))
+        self.calls.wrapping_add(self.dial.readings())
     }
 
     /// For reports.

@@ -3,6 +3,7 @@
 //! Every participant has a **seat**. [`State::dispatch`] is the one place that gives turns and
 //! moves time; everything else changes a seat's status and calls it.
 
+use super::dial::Face;
 use super::monitor::Monitor;
 use super::seats::{End, Seat, SeatId, Seats, Status};
 use crate::log::{Kind, Log};
@@ -14,15 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// What readers see without the lock; written only under it.
-pub(crate) struct Readable {
-    pub(crate) mono_ns: AtomicU64,
-    pub(crate) wall: WallCell,
-}
-
 pub(super) struct State {
     pub(super) seats: Seats,
-    readable: Arc<Readable>,
+    face: Arc<Face>,
     now_ns: u64,
     /// How many seats have a turn, and how many may at a time.
     running: usize,
@@ -92,10 +87,7 @@ impl State {
         let segment = Segment::starting_at(start.wall);
         State {
             seats: Seats::default(),
-            readable: Arc::new(Readable {
-                mono_ns: AtomicU64::new(0),
-                wall: WallCell::new(segment),
-            }),
+            face: Arc::new(Face { mono_ns: AtomicU64::new(0), wall: WallCell::new(segment) }),
             now_ns: 0,
             running: 0,
             running_max: start.running_max,
@@ -118,8 +110,8 @@ impl State {
         }
     }
 
-    pub(super) fn readable(&self) -> Arc<Readable> {
-        Arc::clone(&self.readable)
+    pub(super) fn face(&self) -> Arc<Face> {
+        Arc::clone(&self.face)
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -141,7 +133,7 @@ impl State {
     #[inline]
     pub(super) fn leap_to(&mut self, to_ns: u64) {
         self.now_ns = to_ns;
-        self.readable.mono_ns.store(to_ns, Ordering::Release);
+        self.face.mono_ns.store(to_ns, Ordering::Release);
     }
 
     /// Whether others could run at this instant.
@@ -206,7 +198,7 @@ impl State {
         self.wakers.extend(seat.parked.take());
         if let Some(log) = &mut self.log {
             let text = end.to_string();
-            log.push(self.now_ns, &self.readable.wall, &seat.who, Kind::Wake, &text);
+            log.push(self.now_ns, &self.face.wall, &seat.who, Kind::Wake, &text);
         }
         seat.end = Some(end);
     }
@@ -333,7 +325,7 @@ impl State {
 
     pub(super) fn note(&mut self, who: &str, kind: Kind, text: &str) {
         if let Some(log) = &mut self.log {
-            log.push(self.now_ns, &self.readable.wall, who, kind, text);
+            log.push(self.now_ns, &self.face.wall, who, kind, text);
         }
     }
 
@@ -422,28 +414,28 @@ impl State {
     fn instant_of(&self, when: When) -> Option<u64> {
         match when {
             When::Mono(at) => Some(at.nanos()),
-            When::Wall(wall) => self.readable.wall.load().mono_at(wall, self.now_ns),
+            When::Wall(wall) => self.face.wall.load().mono_at(wall, self.now_ns),
         }
     }
 
     /// Goes over to a segment without slew when the span of one is over.
     fn finish_slew(&mut self) {
-        let segment = self.readable.wall.load();
+        let segment = self.face.wall.load();
         if segment.slew_end_ns().is_some_and(|end| end <= self.now_ns) {
             let wall = segment.wall_at(self.now_ns);
-            self.readable.wall.store(&segment.set(self.now_ns, wall));
+            self.face.wall.store(&segment.set(self.now_ns, wall));
             self.wall_changed = true;
         }
     }
 
     fn plan_injections(&mut self) {
         let planned = self.injections.iter().filter_map(|(when, _)| self.instant_of(*when));
-        let slew_end = self.readable.wall.load().slew_end_ns();
+        let slew_end = self.face.wall.load().slew_end_ns();
         self.next_injection_ns = planned.chain(slew_end).min();
     }
 
     fn apply(&mut self, injection: Injection) {
-        let (segment, now_ns) = (self.readable.wall.load(), self.now_ns);
+        let (segment, now_ns) = (self.face.wall.load(), self.now_ns);
         let next = match injection {
             Injection::Set(wall) => segment.set(now_ns, wall),
             Injection::Step(by) => segment.stepped(now_ns, by),
@@ -458,7 +450,7 @@ impl State {
                 segment
             }
         };
-        self.readable.wall.store(&next);
+        self.face.wall.store(&next);
         self.wall_changed = true;
         let text = format!("{injection:?}");
         self.note("", Kind::Inject, &text);
@@ -478,6 +470,6 @@ impl State {
     fn note_wait(&mut self, id: SeatId) {
         let (Some(log), Some(seat)) = (&mut self.log, self.seats.get(id)) else { return };
         let note = WaitNote { who: &seat.who, what: &seat.what, until_ns: seat.deadline_ns };
-        log.push_wait(self.now_ns, &self.readable.wall, &note);
+        log.push_wait(self.now_ns, &self.face.wall, &note);
     }
 }

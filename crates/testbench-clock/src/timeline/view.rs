@@ -1,13 +1,13 @@
 //! A participant's handle: every call of it, from the outside to the kernel.
 
-use super::Timeline;
 use super::seats::{End, SeatId, Status};
-use super::state::{Readable, State, Waited};
+use super::state::{State, Waited};
+use super::{Dial, Timeline};
 use crate::clock::{Stuck, Wait, Woke};
 use crate::log::Kind;
 use crate::{External, Listener, MonoTime, Role};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -15,16 +15,13 @@ use std::time::Duration;
 /// One handle of a participant, as the timeline needs it.
 pub(crate) struct View {
     pub(crate) timeline: Arc<Timeline>,
-    pub(crate) readable: Arc<Readable>,
+    pub(crate) dial: Arc<Dial>,
     seat: Arc<Occupied>,
     id: u64,
     name: Arc<str>,
     lent: bool,
     cancelled: OnceLock<Arc<str>>,
-    /// Since the last wait of this handle. Counted without read-modify-write, so that readings
-    /// stay cheap; a count lost between two threads does no harm.
-    readings: Arc<AtomicU64>,
-    /// Set together with `cancelled`, to be looked at in the same place as the count.
+    /// Set together with `cancelled`; cheap to look at.
     flagged: AtomicBool,
 }
 
@@ -42,23 +39,22 @@ impl View {
         timeline: Arc<Timeline>,
         id: SeatId,
         name: &str,
-        readings: Arc<AtomicU64>,
+        dial: Arc<Dial>,
     ) -> Self {
         let seat = Occupied { timeline, id, waker: OnceLock::new() };
-        View::new(Arc::new(seat), name, readings, false)
+        View::new(Arc::new(seat), name, dial, false)
     }
 
-    fn new(seat: Arc<Occupied>, name: &str, readings: Arc<AtomicU64>, lent: bool) -> Self {
+    fn new(seat: Arc<Occupied>, name: &str, dial: Arc<Dial>, lent: bool) -> Self {
         let timeline = Arc::clone(&seat.timeline);
         View {
-            readable: Arc::clone(&timeline.readable),
             id: timeline.next_view.fetch_add(1, Ordering::Relaxed),
             timeline,
             seat,
             name: name.into(),
             lent,
             cancelled: OnceLock::new(),
-            readings,
+            dial,
             flagged: AtomicBool::new(false),
         }
     }
@@ -75,13 +71,7 @@ impl View {
                 seat.lent += 1;
             }
         });
-        View::new(Arc::clone(&self.seat), name, Arc::default(), true)
-    }
-
-    #[inline]
-    pub(crate) fn count_reading(&self) {
-        self.readings
-            .store(self.readings.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        View::new(Arc::clone(&self.seat), name, self.timeline.new_dial(), true)
     }
 
     /// Moves time by the tick that every reading costs, and notes the reading.
@@ -100,15 +90,9 @@ impl View {
         });
     }
 
-    /// Whether the clock was read too often since the last wait.
-    #[inline]
-    pub(crate) fn spins(&self) -> bool {
-        self.readings.load(Ordering::Relaxed) > self.timeline.settings.spin_max
-    }
-
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Stuck> {
-        if self.spins() || self.flagged.load(Ordering::Relaxed) {
+        if self.dial.spins() || self.flagged.load(Ordering::Relaxed) {
             return self.trouble();
         }
         Ok(())
@@ -119,15 +103,15 @@ impl View {
         if let Some(why) = self.cancelled.get() {
             return Err(Stuck::Cancelled(Arc::clone(why)));
         }
-        let readings = self.readings.load(Ordering::Relaxed);
-        if readings > self.timeline.settings.spin_max {
-            return Err(Stuck::Spinning { who: Arc::clone(&self.name), readings });
+        if self.dial.spins() {
+            let (who, readings) = (Arc::clone(&self.name), self.dial.readings());
+            return Err(Stuck::Spinning { who, readings });
         }
         Ok(())
     }
 
     pub(crate) fn wait(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
-        self.readings.store(0, Ordering::Relaxed);
+        self.dial.reset();
         self.check()?;
         if let Some(woke) = notified(wait) {
             return Ok(woke);
@@ -161,7 +145,7 @@ impl View {
         let leaps = state.can_leap_to(to.nanos()) && self.is_running(&mut state);
         if leaps {
             state.leap_to(to.nanos());
-            self.readings.store(0, Ordering::Relaxed);
+            self.dial.reset();
         }
         leaps
     }
@@ -224,7 +208,7 @@ impl View {
 
     pub(crate) fn yield_now(&self) -> Result<(), Stuck> {
         // Yielding is not waiting: a loop of nothing else is a spin, too.
-        self.count_reading();
+        self.dial.count();
         self.check()?;
         if self.is_used_elsewhere() {
             return Ok(());
@@ -253,7 +237,7 @@ impl View {
     }
 
     pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker) {
-        self.readings.store(0, Ordering::Relaxed);
+        self.dial.reset();
         let what = wait.what.to_string();
         for listener in wait.on {
             listener.register(self.seat.waker());

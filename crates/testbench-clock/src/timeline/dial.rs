@@ -1,0 +1,74 @@
+//! What a participant's handle reads without a lock, and the count of how often it does.
+
+use crate::wall::WallCell;
+use crate::{MonoTime, WallTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The time, for everyone who reads it. Written under the timeline's lock.
+pub(crate) struct Face {
+    pub(crate) mono_ns: AtomicU64,
+    pub(crate) wall: WallCell,
+}
+
+impl Face {
+    #[inline]
+    pub(crate) fn mono(&self) -> MonoTime {
+        MonoTime::from_nanos(self.mono_ns.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn wall(&self) -> WallTime {
+        self.wall.read_at(&self.mono_ns)
+    }
+}
+
+/// One handle's way to read the [`Face`].
+pub(crate) struct Dial {
+    face: Arc<Face>,
+    /// Since the last wait of this handle. Counted without read-modify-write, so that readings
+    /// stay cheap; a count lost between two threads does no harm.
+    readings: AtomicU64,
+    spin_max: u64,
+    /// Readings do nothing but read: none ticks, is logged, or is rounded.
+    plain: bool,
+}
+
+impl Dial {
+    pub(super) fn new(face: Arc<Face>, spin_max: u64, plain: bool) -> Arc<Self> {
+        Arc::new(Dial { face, readings: AtomicU64::new(0), spin_max, plain })
+    }
+
+    #[inline]
+    pub(crate) fn face(&self) -> &Face {
+        &self.face
+    }
+
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Counts a reading. False if there were too many since the last wait.
+    #[inline]
+    pub(crate) fn count(&self) -> bool {
+        let readings = self.readings.load(Ordering::Relaxed).wrapping_add(1);
+        self.readings.store(readings, Ordering::Relaxed);
+        readings <= self.spin_max
+    }
+
+    #[inline]
+    pub(crate) fn spins(&self) -> bool {
+        self.readings() > self.spin_max
+    }
+
+    pub(crate) fn readings(&self) -> u64 {
+        self.readings.load(Ordering::Relaxed)
+    }
+
+    /// A wait begins.
+    #[inline]
+    pub(super) fn reset(&self) {
+        self.readings.store(0, Ordering::Relaxed);
+    }
+}
