@@ -31,7 +31,7 @@
 
 #include "common.h"
 
-enum { SLOTS = 10, CLOSED = 12345, LINE_MAX_BYTES = 16 * 1024, BUFFER_BYTES = 256 * 1024 };
+enum { SLOTS = 10, CLOSED = 12345, SCRIPT_BYTES_MAX = 1024 * 1024, BUFFER_BYTES = 256 * 1024 };
 
 static __wasi_fd_t slots[SLOTS] = {3, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, 0, 2};
 static uint8_t buffer[BUFFER_BYTES];
@@ -225,8 +225,8 @@ static __wasi_errno_t allocate(void) {
     uint64_t offset = num(), length = num();
     __wasi_errno_t code = __wasi_fd_allocate(of, offset, length);
     __wasi_filestat_t stat;
-    if (code != __WASI_ERRNO_NOTSUP || __wasi_fd_filestat_get(of, &stat) || stat.size >= offset + length)
-        return code;
+    if (code != __WASI_ERRNO_NOTSUP || length == 0 || (offset | length) >> 63) return code;
+    if (__wasi_fd_filestat_get(of, &stat) || stat.size >= offset + length) return code;
     (void)!__wasi_fd_filestat_set_size(of, offset + length);
     return code;
 }
@@ -241,9 +241,6 @@ static __wasi_errno_t fdstat(void) {
     __wasi_errno_t code = __wasi_fd_fdstat_get(fd(), &found);
     if (code) return code;
     printf(" type=%d flags=%d", found.fs_filetype, found.fs_flags);
-    if (found.fs_filetype != __WASI_FILETYPE_DIRECTORY)
-        printf(" read=%d write=%d", !!(found.fs_rights_base & __WASI_RIGHTS_FD_READ),
-               !!(found.fs_rights_base & __WASI_RIGHTS_FD_WRITE));
     return 0;
 }
 
@@ -271,7 +268,8 @@ static __wasi_errno_t ftimes(void) {
 }
 
 // Lists to the end by cookies, whatever the size of the buffer. Shows for each entry its kind and
-// whether its inode is the one that a look at the entry shows.
+// whether its inode is the one that a look at the entry shows; of a file with several names a host
+// may know that only after the look.
 static __wasi_errno_t readdir_slot(void) {
     __wasi_fd_t of = fd();
     uint32_t size = count_in_buffer();
@@ -293,7 +291,7 @@ static __wasi_errno_t readdir_slot(void) {
             __wasi_filestat_t found;
             if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
             if (__wasi_path_filestat_get(of, 0, name, &found)) printf("?");
-            else if (found.ino != entry.d_ino) printf("!");
+            else if (found.nlink == 1 && found.ino != entry.d_ino) printf("!");
         }
         if (used < size) return 0;
         // Not one entry fits, so none ever will.
@@ -415,18 +413,32 @@ static __wasi_errno_t operation(const char *name) {
     exit(TROUBLE);
 }
 
+static void carry_out(char *line) {
+    char *name = strtok(line, " ");
+    if (!name) return;
+    // The operation prints what it found before its errno is known, so that comes last.
+    printf("%s", name);
+    __wasi_errno_t code = operation(name);
+    printf(" = %d\n", code);
+}
+
 int main(int argc, char **argv) {
     (void)argv;
     if (argc != 1) usage();
-    static char line[LINE_MAX_BYTES];
-    while (fgets(line, sizeof line, stdin)) {
-        line[strcspn(line, "\n")] = '\0';
-        char *name = strtok(line, " ");
-        if (!name) continue;
-        // The operation prints what it found before its errno is known, so that comes last.
-        printf("%s", name);
-        __wasi_errno_t code = operation(name);
-        printf(" = %d\n", code);
+    // All of it first, since an operation may close standard input.
+    static char script[SCRIPT_BYTES_MAX];
+    size_t length = fread(script, 1, sizeof script - 1, stdin);
+    if (!feof(stdin)) {
+        complain_that("more than %d bytes of operations", SCRIPT_BYTES_MAX - 1);
+        return TROUBLE;
+    }
+    script[length] = '\0';
+    for (char *line = script, *end; *line; line = end + 1) {
+        end = line + strcspn(line, "\n");
+        bool is_last = *end == '\0';
+        *end = '\0';
+        carry_out(line);
+        if (is_last) break;
     }
     return finish();
 }

@@ -91,8 +91,9 @@ impl Open {
     }
 
     /// A directory.
-    pub(crate) fn dir(fs: Arc<dyn Fs>, file: Arc<dyn File>, flags: FdFlags) -> Self {
-        Open::new(Kind::Dir(Directory { fs, file, listing: Mutex::default() }), true, false, flags)
+    pub(crate) fn dir(fs: Arc<dyn Fs>, file: Arc<dyn File>) -> Self {
+        let dir = Directory { fs, file, listing: Mutex::default() };
+        Open::new(Kind::Dir(dir), true, false, FdFlags::default())
     }
 
     pub(crate) fn kind(&self) -> &Kind {
@@ -162,6 +163,11 @@ impl Open {
         }
     }
 
+    /// That it has flags that can be set: that it is no directory.
+    pub(crate) fn check_has_flags(&self) -> Result<(), Errno> {
+        if matches!(self.kind, Kind::Dir(_)) { Err(Errno::Badf) } else { Ok(()) }
+    }
+
     /// The directory; [`Errno::Notdir`] for a file, [`Errno::Badf`] for a stream.
     pub(crate) fn directory(&self) -> Result<&Directory, Errno> {
         match &self.kind {
@@ -197,6 +203,7 @@ impl Open {
                     n
                 } else {
                     let at = position.load(Ordering::Relaxed);
+                    check_end(at, buf.len())?;
                     let n = file.write_at(buf, at)?;
                     position.store(at.saturating_add(n as u64), Ordering::Relaxed);
                     n
@@ -223,6 +230,7 @@ impl Open {
         let n = if self.flags().contains(FdFlags::APPEND) {
             file.append(buf)?.0
         } else {
+            check_end(offset, buf.len())?;
             file.write_at(buf, offset)?
         };
         self.sync_if_asked(file)?;
@@ -300,6 +308,12 @@ impl Open {
             Ok(())
         }
     }
+}
+
+/// That what is written ends at an offset that POSIX has; as Linux answers otherwise.
+fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
+    let end = offset.checked_add(len as u64);
+    end.and_then(|end| i64::try_from(end).ok()).map(drop).ok_or(Errno::Inval)
 }
 
 /// A directory of some tree.

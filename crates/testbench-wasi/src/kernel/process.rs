@@ -12,7 +12,7 @@ use wasmtime::{Caller, Memory, ResourceLimiter};
 use super::fd::{Entry, FdTable};
 use super::open::{Kind, Open};
 use super::random::Random;
-use super::rights::{FdFlags, Rights};
+use super::rights::Rights;
 use super::stdio::{Output, Stream};
 use super::stop::{Result, Stop, Stopper};
 use crate::error::StartError;
@@ -99,7 +99,7 @@ impl Process {
         for Mount { fs, dir, guest_path } in mounts {
             let failed = |errno| StartError::Mount { guest_path: guest_path.clone(), errno };
             let file = dir.map_or_else(|| fs.root(), Ok).map_err(failed)?;
-            let open = Open::dir(Arc::clone(&fs), Arc::clone(&file), FdFlags::default());
+            let open = Open::dir(Arc::clone(&fs), Arc::clone(&file));
             entries.push(Entry::preopen(open, &guest_path));
             roots.push(Mount { fs, dir: Some(file), guest_path });
         }
@@ -352,7 +352,7 @@ fn open_cwd(mounts: &[Mount], cwd: &[u8]) -> Result<Open, Errno> {
         mode: 0,
     };
     let file = mount.fs.open_at(&*root, GuestPath::new(&rest), &how)?;
-    Ok(Open::dir(Arc::clone(&mount.fs), file, FdFlags::default()))
+    Ok(Open::dir(Arc::clone(&mount.fs), file))
 }
 
 /// What a store carries: one thread of a process.

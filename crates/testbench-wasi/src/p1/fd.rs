@@ -32,7 +32,7 @@ pub(super) fn fdstat_get(cx: &mut Call<'_>, fd: u32) -> Result<Fdstat> {
 }
 
 pub(super) fn fdstat_set_flags(cx: &mut Call<'_>, fd: u32, flags: FdFlags) -> Result<()> {
-    let open = cx.process.open_file(fd, |_| Ok(()), Rights::FD_FDSTAT_SET_FLAGS)?;
+    let open = cx.process.open_file(fd, Open::check_has_flags, Rights::FD_FDSTAT_SET_FLAGS)?;
     let own = open.flags();
     // As fcntl(2): how a file is synchronised is decided when it is opened.
     if flags.intersects(FdFlags::ANY_SYNC)

@@ -80,7 +80,8 @@ pub(super) fn open(
     cx.process.check_room()?;
     let file = dir.fs.open_at(&*dir.file, path.as_guest(), &how)?;
     let open = match file.stat()?.kind {
-        FileKind::Dir => Open::dir(Arc::clone(&dir.fs), file, fdflags),
+        // How bytes are read and written says nothing about a directory.
+        FileKind::Dir => Open::dir(Arc::clone(&dir.fs), file),
         _ => {
             let reads = base.contains(Rights::FD_READ);
             Open::file(file, reads, base.contains(Rights::FD_WRITE), fdflags)
