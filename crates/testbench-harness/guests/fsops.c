@@ -34,6 +34,8 @@
 enum { SLOTS = 10, CLOSED = 12345, SCRIPT_BYTES_MAX = 1024 * 1024, BUFFER_BYTES = 256 * 1024 };
 
 static __wasi_fd_t slots[SLOTS] = {3, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, 0, 2};
+// With what rights each was asked for.
+static __wasi_rights_t rights_of[SLOTS];
 static uint8_t buffer[BUFFER_BYTES];
 
 // The next argument of the line that strtok has begun.
@@ -110,6 +112,7 @@ static __wasi_errno_t open_slot(void) {
     // What a slot held before is closed afterwards, so that a file may be opened below itself.
     if (slots[to] != CLOSED && __wasi_fd_close(slots[to]) != 0) printf(" (the slot's old descriptor was bad)");
     slots[to] = opened;
+    rights_of[to] = rights;
     return 0;
 }
 
@@ -123,7 +126,7 @@ static __wasi_errno_t close_slot(void) {
 static __wasi_errno_t renumber(void) {
     unsigned from = slot(), to = slot();
     __wasi_errno_t code = __wasi_fd_renumber(slots[from], slots[to]);
-    if (!code && from != to) slots[from] = CLOSED;
+    if (!code && from != to) slots[from] = CLOSED, rights_of[to] = rights_of[from];
     return code;
 }
 
@@ -221,11 +224,13 @@ static __wasi_errno_t set_size(void) {
 }
 
 static __wasi_errno_t allocate(void) {
-    __wasi_fd_t of = fd();
+    unsigned which = slot();
+    __wasi_fd_t of = slots[which];
     uint64_t offset = num(), length = num();
     __wasi_errno_t code = __wasi_fd_allocate(of, offset, length);
     __wasi_filestat_t stat;
     if (code != __WASI_ERRNO_NOTSUP || length == 0 || (offset | length) >> 63) return code;
+    if (!(rights_of[which] & __WASI_RIGHTS_FD_WRITE)) return code;
     if (__wasi_fd_filestat_get(of, &stat) || stat.size >= offset + length) return code;
     (void)!__wasi_fd_filestat_set_size(of, offset + length);
     return code;

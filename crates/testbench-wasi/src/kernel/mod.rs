@@ -30,7 +30,7 @@ pub(crate) use self::fd::Entry;
 pub use self::open::OpenFile;
 pub(crate) use self::open::{Directory, Kind, Listed, Open, Whence};
 pub use self::pipe::{PipeReader, PipeWriter, pipe};
-pub(crate) use self::poll::{Happened, Interest, When, poll};
+pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};
 pub(crate) use self::process::{Process, Sink, Thread};
 pub use self::random::Random;
 pub(crate) use self::rights::{FdFlags, Rights, flags};

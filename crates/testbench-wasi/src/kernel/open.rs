@@ -182,6 +182,7 @@ impl Open {
         match &self.kind {
             Kind::File(Regular { file, position }) => {
                 let at = position.load(Ordering::Relaxed);
+                check_end(at, buf.len())?;
                 let n = file.read_at(buf, at)?;
                 position.store(at.saturating_add(n as u64), Ordering::Relaxed);
                 Ok(n)
@@ -220,7 +221,9 @@ impl Open {
 
     /// Reads at `offset`, which leaves the position alone.
     pub(crate) fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        Ok(self.seekable()?.file.read_at(buf, offset)?)
+        let file = &self.seekable()?.file;
+        check_end(offset, buf.len())?;
+        Ok(file.read_at(buf, offset)?)
     }
 
     /// Writes at `offset`, which leaves the position alone; at the end in append mode, as Linux
@@ -310,7 +313,7 @@ impl Open {
     }
 }
 
-/// That what is written ends at an offset that POSIX has; as Linux answers otherwise.
+/// That what is read or written ends at an offset that POSIX has; [`Errno::Inval`] as on Linux.
 fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
     let end = offset.checked_add(len as u64);
     end.and_then(|end| i64::try_from(end).ok()).map(drop).ok_or(Errno::Inval)

@@ -55,6 +55,8 @@ pub(crate) fn poll(
     loop {
         // Listeners first, then the look, so that no change falls between them.
         let mut on: Vec<_> = interests.iter().filter_map(Interest::listener).collect();
+        // What other participants do decides these, and not only time.
+        let on_others = !on.is_empty();
         if interests.iter().any(|i| matches!(i, Interest::Until(When::Wall(_)))) {
             on.push(process.clock().wall_set());
         }
@@ -66,12 +68,12 @@ pub(crate) fn poll(
             .filter_map(|(i, interest)| Some((i, interest.look(deadlines[i], now)?)))
             .collect();
         let earliest = deadlines.iter().flatten().min().copied();
-        let only_due = happened.iter().all(|(_, h)| *h == Happened::Due);
         if !happened.is_empty() {
-            if !only_due || yielded {
+            let only_due = happened.iter().all(|(_, h)| *h == Happened::Due);
+            if yielded || !(only_due || on_others) {
                 return Ok(happened);
             }
-            // A look with no time to wait: let the others run first, or a loop of such looks would
+            // A look that takes no time: let the others run first, or a loop of such looks would
             // keep them from ever making ready what is looked for.
             yielded = true;
             process.clock().yield_now()?;
@@ -82,13 +84,23 @@ pub(crate) fn poll(
         if interests.iter().any(Interest::is_outside) {
             process.wait_outside(earliest, on, &what)?;
             now = now.max(process.clock().mono());
-        } else if process.wait(earliest, on, &what)? == Woke::Deadline {
+        } else if process.wait(earliest, &on, &what)? == Woke::Deadline {
             // A clock with a coarse reading may show less than the instant that has come.
             now = process.clock().mono().max(earliest.unwrap_or(now));
         } else {
             now = now.max(process.clock().mono());
         }
     }
+}
+
+/// Waits for an instant and nothing else, as [`poll`] does for one interest; programs do little else
+/// as often.
+#[inline]
+pub(crate) fn sleep(process: &Process, now: MonoTime, until: MonoTime) -> Result<(), Stop> {
+    if until <= now {
+        return Ok(process.clock().yield_now()?);
+    }
+    process.wait(Some(until), &[], &"sleep").map(drop)
 }
 
 impl Interest {

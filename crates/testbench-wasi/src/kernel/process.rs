@@ -249,14 +249,14 @@ impl Process {
 
     /// Blocks until `deadline`, or until one of `on` is notified.
     ///
-    /// This is where a guest can be ended from outside, by a deadlock, or by its virtual deadline.
+    /// This is where a guest can be ended from outside (which cancels its clock's waits), by a
+    /// deadlock, or by its virtual deadline.
     pub(crate) fn wait(
         &self,
         deadline: Option<MonoTime>,
-        mut on: Vec<Listener>,
+        on: &[Listener],
         what: &dyn fmt::Display,
     ) -> Result<Woke, Stop> {
-        on.push(self.stopper.listen());
         self.check_stopped()?;
         let limit = self.limits.virtual_deadline;
         let end = limit.map(|after| self.started.saturating_add(after));
@@ -264,7 +264,7 @@ impl Process {
             (Some(deadline), Some(end)) => Some(deadline.min(end)),
             (deadline, end) => deadline.or(end),
         };
-        let woke = self.clock.wait(Wait { deadline: until, on: &on, what });
+        let woke = self.clock.wait(Wait { deadline: until, on, what });
         self.check_stopped()?;
         let woke = woke?;
         if woke == Woke::Deadline
@@ -285,7 +285,7 @@ impl Process {
         what: &dyn fmt::Display,
     ) -> Result<(), Stop> {
         if !self.clock.is_mocked() {
-            return self.wait(deadline, on, what).map(drop);
+            return self.wait(deadline, &on, what).map(drop);
         }
         on.push(self.stopper.listen());
         self.check_stopped()?;
@@ -374,6 +374,15 @@ impl Thread {
     /// Says which memory the thread's calls are about, so that they need not look for it.
     pub(crate) fn set_memory(&mut self, memory: Option<Memory>) {
         self.memory = memory.map_or(GuestMemory::None, GuestMemory::Plain);
+    }
+
+    /// The memory that the thread's calls are about, if it is known to be an ordinary one.
+    #[inline]
+    pub(crate) fn plain_memory(&self) -> Option<Memory> {
+        match &self.memory {
+            GuestMemory::Plain(memory) => Some(*memory),
+            _ => None,
+        }
     }
 
     /// The memory that the calling thread's calls are about.

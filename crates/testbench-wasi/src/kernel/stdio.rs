@@ -217,15 +217,7 @@ impl Stream {
                     done => return Ok(done?),
                 }
             },
-            Stream::PipeReader(pipe) => loop {
-                let heard = pipe.listen();
-                match pipe.try_read(buf) {
-                    Err(Errno::Again) if wait => {
-                        process.wait(None, vec![heard], &"read on a pipe")?;
-                    }
-                    done => return Ok(done?),
-                }
-            },
+            Stream::PipeReader(pipe) => read_pipe(process, pipe, buf, wait),
             _ => Err(Errno::Badf.into()),
         }
     }
@@ -290,7 +282,22 @@ impl Stream {
     }
 }
 
+fn read_pipe(process: &Process, pipe: &PipeReader, buf: &mut [u8], wait: bool) -> Result<usize> {
+    let mut let_others_run = !wait;
+    loop {
+        let heard = pipe.listen();
+        match pipe.try_read(buf) {
+            Err(Errno::Again) if wait => {
+                process.wait(None, &[heard], &"read on a pipe")?;
+            }
+            Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
+            done => return Ok(done?),
+        }
+    }
+}
+
 fn write_pipe(process: &Process, pipe: &PipeWriter, buf: &[u8], wait: bool) -> Result<usize> {
+    let mut let_others_run = !wait;
     let mut written = 0;
     loop {
         let heard = pipe.listen();
@@ -302,13 +309,21 @@ fn write_pipe(process: &Process, pipe: &PipeWriter, buf: &[u8], wait: bool) -> R
                 }
             }
             Err(Errno::Again) if wait => {
-                process.wait(None, vec![heard], &"write on a pipe")?;
+                process.wait(None, &[heard], &"write on a pipe")?;
             }
+            Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
             // What was written counts; the error comes again with the next call.
             Err(_) if written > 0 => return Ok(written),
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Lets the other end run before "again" is the answer: a loop of attempts would otherwise keep it
+/// from ever doing what is hoped for.
+fn yield_once(process: &Process, let_others_run: &mut bool) -> Result<()> {
+    *let_others_run = false;
+    Ok(process.clock().yield_now()?)
 }
 
 fn write_through(writer: &mut dyn Write, buf: &[u8]) -> std::io::Result<usize> {

@@ -12,7 +12,7 @@ use wasmtime::{Caller, Trap};
 use super::errno;
 use crate::exit::stop_error;
 use crate::kernel::{Fail, Process, Result, Thread};
-use crate::memory::{Bytes, Fault, GuestMemory};
+use crate::memory::{Bytes, Fault};
 
 /// Which of the two versions of the interface a module was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,21 +88,27 @@ pub(super) fn run(
     name: &'static str,
     body: impl FnOnce(&mut Call<'_>) -> Result<()>,
 ) -> wasmtime::Result<u32> {
-    let memory = Thread::memory_of(caller);
-    let outcome = match &memory {
-        // The common case by hand: it must not cost more than the call it serves.
-        GuestMemory::Plain(memory) => {
+    // The common case by hand: it must not cost more than the call it serves.
+    let outcome = match caller.data().plain_memory() {
+        Some(memory) => {
             let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
             body(&mut Call { mem: Bytes::Plain(bytes), process: thread.process(), abi })
         }
-        other => other.with(&mut *caller, |mem, thread| {
+        None => Thread::memory_of(caller).with(&mut *caller, |mem, thread| {
             body(&mut Call { mem, process: thread.process(), abi })
         }),
     };
     match outcome {
         Ok(()) => Ok(0),
-        Err(Fail::Errno(errno)) => Ok(errno::number(errno).into()),
-        Err(end) => Err(end_of(caller.data().process(), name, end)),
+        Err(fail) => encode(caller, name, fail),
+    }
+}
+
+#[cold]
+fn encode(caller: &Caller<'_, Thread>, name: &'static str, fail: Fail) -> wasmtime::Result<u32> {
+    match fail {
+        Fail::Errno(errno) => Ok(errno::number(errno).into()),
+        end => Err(end_of(caller.data().process(), name, end)),
     }
 }
 

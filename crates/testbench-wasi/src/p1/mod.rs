@@ -63,24 +63,23 @@ macro_rules! host_functions {
                 $($at: u32,)*
             | -> wasmtime::Result<u32> {
                 call::run(&mut caller, abi, stringify!($name), |cx| {
-                    let is_traced = call::is_traced();
-                    let mut shown = Vec::new();
-                    let mut decode_and_call = || {
-                        $(let $arg = <$ty as Decode<_>>::decode(cx, ($($raw),+))?;)*
-                        if is_traced {
+                    if call::is_traced() {
+                        let mut shown = Vec::new();
+                        let mut decode_and_call = || {
+                            $(let $arg = <$ty as Decode<_>>::decode(cx, ($($raw),+))?;)*
                             shown = vec![$((stringify!($arg), $arg.to_string())),*];
-                        }
-                        $function(cx, $($arg),*)
-                    };
-                    let result = decode_and_call();
-                    if is_traced {
+                            $function(cx, $($arg),*)
+                        };
+                        let result = decode_and_call();
                         if shown.is_empty() {
                             // They could not be decoded.
                             shown = vec![$($((stringify!($raw), $raw.to_string()),)+)*];
                         }
                         call::trace(cx.process, stringify!($name), &shown, &result);
+                        return Ok(result?.store(cx, ($($at),*))?);
                     }
-                    Ok(result?.store(cx, ($($at),*))?)
+                    $(let $arg = <$ty as Decode<_>>::decode(cx, ($($raw),+))?;)*
+                    Ok($function(cx, $($arg),*)?.store(cx, ($($at),*))?)
                 })
             })?;)*
             Ok(())

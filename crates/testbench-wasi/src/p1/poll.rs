@@ -9,7 +9,7 @@ use super::call::{Abi, Call, Decode};
 use super::clock::monotonic_instant;
 use super::errno;
 use super::types::{ClockId, Ptr};
-use crate::kernel::{Happened, Interest, Open, Result, Rights, When, poll};
+use crate::kernel::{Happened, Interest, Open, Result, Rights, When, poll, sleep};
 
 /// How many subscriptions one call may have; more is `EINVAL`. Far above any descriptor table, so
 /// that only a mistake or an attack meets it.
@@ -62,6 +62,14 @@ pub(super) fn poll_oneoff(
     cx.mem.check(subscriptions.0, count, layout.bytes)?;
     cx.mem.check(events.0, count, EVENT_BYTES)?;
     let now = cx.process.clock().mono();
+    if count == 1 {
+        let one = subscription(cx, &layout, subscriptions.0, now)?;
+        if let Interest::Until(When::Mono(until)) = one.interest {
+            sleep(cx.process, now, until)?;
+            cx.mem.put(events.0, &event(one.userdata, one.event_type, Happened::Due))?;
+            return Ok(1);
+        }
+    }
     let mut subscribed = Vec::with_capacity(count as usize);
     let mut interests = Vec::with_capacity(count as usize);
     for i in 0..count {
