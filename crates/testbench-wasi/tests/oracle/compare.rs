@@ -13,8 +13,8 @@ const KNOWN_MAX: usize = 60;
 /// Operations that change something, so that a success on one side only makes the rest incomparable.
 /// `allocate` is not among them: where it is not supported, the guest extends the file.
 const CHANGING: &[&str] = &[
-    "open", "close", "renumber", "write", "writev", "fill", "pwrite", "size", "seek", "flags",
-    "ftimes", "times", "mkdir", "rmdir", "unlink", "rename", "link", "symlink",
+    "open", "close", "renumber", "read", "readv", "write", "writev", "fill", "pwrite", "size",
+    "seek", "flags", "ftimes", "times", "mkdir", "rmdir", "unlink", "rename", "link", "symlink",
 ];
 
 /// The differences that have reasons, from `known.txt`.
