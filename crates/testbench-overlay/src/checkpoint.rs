@@ -30,7 +30,8 @@ pub struct Checkpoint {
     family: Arc<Family>,
 }
 
-/// What an overlay has in common with its forks, and with no other overlay.
+/// What an overlay has in common with its forks, until one of them commits, and with no other
+/// overlay.
 #[derive(Debug)]
 pub(crate) struct Family;
 
@@ -43,11 +44,12 @@ impl fmt::Debug for Checkpoint {
 impl Overlay {
     /// Saves the state. O(1).
     pub fn checkpoint(&self) -> Checkpoint {
-        let state = self.core.tx().live.state.clone();
-        Checkpoint { state, family: self.core.family.clone() }
+        let live = &self.core.tx().live;
+        Checkpoint { state: live.state.clone(), family: live.family.clone() }
     }
 
-    /// Goes back to a saved state; everything changed since is gone.
+    /// Goes back to a saved state; everything changed since is gone. Not behind a
+    /// [commit](Overlay::commit): it has changed what the state rests on.
     ///
     /// Open handles of files that exist in that state go on with what they hold there; all others
     /// answer [`Errno::Stale`](crate::Errno::Stale) from now on. Inode numbers given since then are
@@ -55,12 +57,13 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay.
+    /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay, or from before a
+    /// commit.
     pub fn rollback(&self, to: &Checkpoint) -> Result<(), OverlayError> {
-        if !Arc::ptr_eq(&to.family, &self.core.family) {
+        let mut tx = self.core.tx();
+        if !Arc::ptr_eq(&to.family, &tx.live.family) {
             return Err(OverlayError::Checkpoint);
         }
-        let mut tx = self.core.tx();
         let created = tx.live.state.created;
         tx.live.state = to.state.clone();
         tx.live.state.created = created.max(to.state.created);
@@ -77,18 +80,25 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay.
+    /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay, or from before a
+    /// commit.
     pub fn fork_at(&self, from: &Checkpoint) -> Result<Arc<Overlay>, OverlayError> {
-        if !Arc::ptr_eq(&from.family, &self.core.family) {
+        let family = self.core.tx().live.family.clone();
+        if !Arc::ptr_eq(&from.family, &family) {
             return Err(OverlayError::Checkpoint);
         }
-        let core = Core::fork(&self.core, from.state.clone());
+        let core = Core::fork(&self.core, from.state.clone(), family);
         core.tx().live.forget_closed();
         Ok(Arc::new(Overlay::of(core)))
     }
 }
 
 impl Live {
+    /// Refuses the states that were saved so far.
+    pub(crate) fn renew(&mut self) {
+        self.family = Arc::new(Family);
+    }
+
     /// Drops files without a name that no handle keeps.
     fn forget_closed(&mut self) {
         let open = |ino| self.opens.contains_key(ino);

@@ -18,7 +18,6 @@ use crate::{Errno, HostDir, Stat};
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) lower: Arc<Lower>,
-    pub(crate) family: Arc<Family>,
     pub(crate) view: View,
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
@@ -52,6 +51,8 @@ impl Config {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) state: State,
+    /// Whose saved states these are; another one after a commit.
+    pub(crate) family: Arc<Family>,
     /// How many handles are open on each inode. Not part of the state: handles outlive a rollback.
     pub(crate) opens: BTreeMap<Ino, u32>,
 }
@@ -109,20 +110,18 @@ impl Core {
         clock: Arc<dyn Clock>,
         state: State,
     ) -> Core {
-        let live = Mutex::new(Live { state, opens: BTreeMap::new() });
-        let (lower, family) = (Arc::new(lower), Arc::new(Family));
-        Core { lower, family, view, config, clock, live, lower_changes: Mutex::default() }
+        let live = Mutex::new(Live { state, family: Arc::new(Family), opens: BTreeMap::new() });
+        Core { lower: Arc::new(lower), view, config, clock, live, lower_changes: Mutex::default() }
     }
 
     /// The same in everything but the state and who is open on it.
-    pub(crate) fn fork(&self, state: State) -> Core {
+    pub(crate) fn fork(&self, state: State, family: Arc<Family>) -> Core {
         Core {
             lower: self.lower.clone(),
-            family: self.family.clone(),
             view: self.view,
             config: self.config.clone(),
             clock: self.clock.clone(),
-            live: Mutex::new(Live { state, opens: BTreeMap::new() }),
+            live: Mutex::new(Live { state, family, opens: BTreeMap::new() }),
             lower_changes: Mutex::new(self.lower_changes()),
         }
     }
@@ -149,6 +148,11 @@ impl Core {
 
     pub(crate) fn lower_changes(&self) -> Vec<LowerChange> {
         self.lower_changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a commit they are history.
+    pub(crate) fn forget_lower_changes(&self) {
+        self.lower_changes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The whole of a lower file, whose metadata was just seen to be `stat`.

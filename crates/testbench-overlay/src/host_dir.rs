@@ -70,6 +70,14 @@ impl HostDir {
         &self.tree.path
     }
 
+    pub(crate) fn top(&self) -> Arc<OwnedFd> {
+        self.tree.top.clone()
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.tree.read_only
+    }
+
     /// Without `openat2`, for the test that both ways agree.
     #[cfg(test)]
     pub(crate) fn portable(self) -> HostDir {

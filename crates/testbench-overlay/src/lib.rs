@@ -28,15 +28,34 @@
 //! files too unless [`LowerTimes::Real`] is chosen; permission bits of lower files do not depend on
 //! the umask they were made under unless [`LowerModes::Real`] is chosen.
 //!
+//! # Committing
+//!
+//! [`Overlay::commit`] writes what has changed to the real directory. Everything that the overlay
+//! has seen there is checked first; if something is not as it was, nothing is written, or a resolver
+//! decides ([`Overlay::commit_with`]). New content is prepared beside the tree and moved in place,
+//! so a file holds its old or its new content at every instant.
+//!
+//! POSIX cannot change many files in one instant. So what is about to be done stands first, with a
+//! checksum and synced to the disk, in a journal in the directory `.testbench-commit` at the top of
+//! the root. A commit that was interrupted, by a crash or a loss of power, is taken up with
+//! [`Overlay::recover`], which goes on or goes back; the outcome is the tree after or before the
+//! commit, and nothing else. Until then no overlay of the directory can be made.
+//!
+//! Not promised: that a reader of the directory never sees a part of a commit; that a write by
+//! someone else is noticed between the last check of a file and its replacement, if it leaves size
+//! and times as they were; owners and extended attributes beyond what the system lets us keep; the
+//! times of the root directory after an interruption.
+//!
 //! # Where to begin reading
 //!
 //! `vfs.rs` (the seam), `inode.rs` (the state), `resolve.rs` (paths), `lookup.rs` and `ops.rs` (what
-//! operations do), `changes.rs` (how a diff comes about).
+//! operations do), `changes.rs` (how a diff comes about), `commit/mod.rs` (how it gets to the disk).
 #![forbid(unsafe_code)]
 
 mod apply;
 mod changes;
 mod checkpoint;
+mod commit;
 mod content;
 mod core;
 pub mod diff;
@@ -63,6 +82,10 @@ mod vfs;
 pub use crate::core::{LowerChange, LowerPolicy};
 pub use apply::{ApplyError, Put};
 pub use checkpoint::Checkpoint;
+pub use commit::{
+    CommitError, Committed, Conflict, OurChange, RecoverError, Recovered, Resolution, TheirChange,
+    UnfinishedCommit, Versions,
+};
 pub use diff::Diff;
 pub use errno::Errno;
 pub use host_dir::HostDir;

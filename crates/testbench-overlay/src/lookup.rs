@@ -331,13 +331,7 @@ impl Tx<'_> {
     }
 
     fn saw_listing(&mut self, lower: &RelPath, listing: &[DirEntry]) -> Result<(), Errno> {
-        let mut hasher = blake3::Hasher::new();
-        for entry in listing {
-            hasher.update(&(entry.name.len() as u64).to_le_bytes());
-            hasher.update(&entry.name);
-            hasher.update(&[entry.kind as u8]);
-        }
-        let hash = hasher.finalize();
+        let hash = listing_hash(listing);
         match self.live.state.reads.get(lower) {
             Some(Observation::Listing(before)) if *before == hash => return Ok(()),
             Some(Observation::Listing(_)) => self.changed_beneath(lower, LowerChange::LISTING)?,
@@ -367,6 +361,17 @@ impl Tx<'_> {
             LowerPolicy::Live | LowerPolicy::Capture => Ok(()),
         }
     }
+}
+
+/// Names and kinds.
+pub(crate) fn listing_hash(listing: &[DirEntry]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for entry in listing {
+        hasher.update(&(entry.name.len() as u64).to_le_bytes());
+        hasher.update(&entry.name);
+        hasher.update(&[entry.kind as u8]);
+    }
+    hasher.finalize()
 }
 
 /// The path of a directory from the top; `None` if it has been removed.

@@ -10,7 +10,7 @@ use testbench_clock::WallTime;
 use crate::inode::{LowerId, Meta};
 use crate::name::{Hashed, RelPath};
 use crate::sys;
-use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Stat};
+use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Stat};
 
 /// Which times the files of the lower directory show.
 ///
@@ -88,6 +88,11 @@ impl Lower {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower, Errno> {
         let top = OpenDir::new(fs.root()?)?;
         Ok(Lower { fs, top, dirs: Mutex::default() })
+    }
+
+    /// The real directory that this is, if it is one.
+    pub(crate) fn host_dir(&self) -> Option<&HostDir> {
+        (&*self.fs as &dyn std::any::Any).downcast_ref()
     }
 
     pub(crate) fn top_stat(&self) -> Result<Stat, Errno> {

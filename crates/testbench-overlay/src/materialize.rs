@@ -378,7 +378,7 @@ pub fn capture<E: From<io::Error>>(
     Ok(overlay.diff().map_err(io::Error::from)?)
 }
 
-fn os_str(bytes: &[u8]) -> &std::ffi::OsStr {
+pub(crate) fn os_str(bytes: &[u8]) -> &std::ffi::OsStr {
     std::ffi::OsStr::from_bytes(bytes)
 }
 

@@ -85,6 +85,12 @@ impl RelPath {
         self.hash
     }
 
+    /// A path in the form that [`RelPath::as_bytes`] gives.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> RelPath {
+        let parts = GuestPath::new(bytes).components();
+        parts.fold(RelPath::TOP, |path, name| path.child(name))
+    }
+
     /// The directory and the last component; `None` for the top.
     pub(crate) fn split(&self) -> Option<(RelPath, &[u8])> {
         let bytes = self.bytes.as_deref()?;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use testbench_clock::Clock;
 
+use crate::commit::STAGE;
 use crate::core::{Config, Core, LowerChange, LowerPolicy};
 use crate::handle::Handle;
 use crate::inode::{Dir, Ino, Inode, Node, Origin, Stamp, State};
 use crate::lookup::{Tx, path_of};
 use crate::lower::{Lower, LowerModes, LowerTimes, View};
+use crate::materialize::os_str;
 use crate::name::RelPath;
 use crate::resolve::{End, Last, Step};
 use crate::{
@@ -329,7 +331,7 @@ impl OverlayBuilder {
     /// # Errors
     ///
     /// [`OverlayError::Root`] if it cannot be opened or is not a directory;
-    /// [`OverlayError::Mount`] if the guest path is not absolute.
+    /// [`OverlayError::Unfinished`] if a commit to it was interrupted; [`OverlayError::Mount`] if the guest path is not absolute.
     pub fn build(self) -> Result<Arc<Overlay>, OverlayError> {
         if let Some(at) = &self.mounted_at
             && (!GuestPath::new(at).is_absolute() || at.contains(&0))
@@ -375,6 +377,16 @@ pub enum OverlayError {
         /// Why.
         source: io::Error,
     },
+    /// A commit to the lower directory is under way, or was interrupted.
+    #[error(
+        "a commit to {} is under way, or was interrupted: if nobody is at it, take it up with \
+         `Overlay::recover`",
+        path.display()
+    )]
+    Unfinished {
+        /// The directory, canonical.
+        path: PathBuf,
+    },
     /// The guest path of the mount cannot be used.
     #[error("cannot mount an overlay at `{path}`: the path must be absolute and without NUL")]
     Mount {
@@ -382,7 +394,10 @@ pub enum OverlayError {
         path: String,
     },
     /// A saved state belongs to another overlay.
-    #[error("the checkpoint is that of another overlay: only an overlay and its forks share them")]
+    #[error(
+        "the checkpoint is that of another overlay, or from before a commit: only an overlay and its \
+         forks share them, and only until one of them commits"
+    )]
     Checkpoint,
     /// The lower tree is not what it was.
     #[error(
@@ -409,6 +424,7 @@ impl From<OverlayError> for io::Error {
         let kind = match &error {
             OverlayError::Root { source, .. } => source.kind(),
             OverlayError::Mount { .. } | OverlayError::Checkpoint => io::ErrorKind::InvalidInput,
+            OverlayError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
             OverlayError::LowerChanged { .. } => io::ErrorKind::StaleNetworkFileHandle,
             OverlayError::Read { errno, .. } => io::Error::from(*errno).kind(),
         };
@@ -425,7 +441,14 @@ fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
         let dir: Arc<dyn Fs> = Arc::new(HostDir::open(&canonical)?.read_only());
         Ok((dir, Some((given, canonical))))
     };
-    open().map_err(|source| OverlayError::Root { path: root.to_path_buf(), source })
+    let opened: OpenedHost =
+        open().map_err(|source| OverlayError::Root { path: root.to_path_buf(), source })?;
+    if let Some((_, path)) = &opened.1
+        && path.join(os_str(STAGE)).symlink_metadata().is_ok()
+    {
+        return Err(OverlayError::Unfinished { path: path.clone() });
+    }
+    Ok(opened)
 }
 
 fn top(view: &View, stat: &Stat) -> Inode {

@@ -315,7 +315,24 @@ fn sequence(seed: u64, steps: u32, seeded: bool, table: &mut Table) -> Result<()
     if tree::<Host>(&lower) != before {
         return Err(format!("seed {seed}: the lower directory was written"));
     }
+    check_commit(&overlay, &lower, &after)
+        .map_err(|e| format!("seed {seed}: commit: {e}\nafter:\n  {}", log.join("\n  ")))?;
     Ok(())
+}
+
+/// `commit()` gives the merged tree, and the overlay shows it without a difference.
+fn check_commit(overlay: &Overlay, lower: &Path, after: &Tree) -> Result<(), String> {
+    overlay.commit().map_err(|e| e.to_string())?;
+    let diff = overlay.diff().map_err(|e| e.to_string())?;
+    if !diff.is_empty() {
+        return Err(format!("a difference is left:\n{diff}"));
+    }
+    common::open_up(lower);
+    let committed = tree::<Host>(lower);
+    match committed == *after {
+        true => Ok(()),
+        false => Err(common::difference(after, &committed)),
+    }
 }
 
 fn sequences(seeds: std::ops::Range<u64>, steps: u32, seeded: bool, least_of_each: u32) {

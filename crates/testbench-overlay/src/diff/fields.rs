@@ -1,7 +1,7 @@
 //! How names, kinds and modes stand in the JSON, for serde's `with`.
 
 /// A name: a string, or `{"b64": …}` if it is not UTF-8.
-pub(super) mod name {
+pub(crate) mod name {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use serde::de::{Deserialize, Deserializer, Error as _};
@@ -20,17 +20,14 @@ pub(super) mod name {
         b64: String,
     }
 
-    pub(in super::super) fn serialize<S: Serializer>(
-        name: &[u8],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(name: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(name) {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => Base64 { b64: BASE64.encode(name) }.serialize(serializer),
         }
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Box<[u8]>, D::Error> {
         match Name::deserialize(deserializer)? {

@@ -60,6 +60,7 @@ mod text;
 
 pub use change::{Change, Content, Origin, Side};
 pub use document::{Document, Facts, Hunk, Record, Text};
+pub(crate) use fields::name;
 pub use json::{EntryProblem, JsonError};
 pub use model::{Diff, Entry, Op};
 pub use redact::Redactions;

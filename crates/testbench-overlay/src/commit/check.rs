@@ -1,0 +1,156 @@
+//! Whether the lower directory still is what the overlay saw.
+
+use std::collections::BTreeMap;
+
+use super::conflict::{Conflict, OurChange, TheirChange};
+use super::disk::{At, Disk};
+use super::gate::Gate;
+use super::survey::Survey;
+use crate::core::Core;
+use crate::inode::{Observation, Stamp, State};
+use crate::name::RelPath;
+use crate::{Errno, FileKind, LowerPolicy};
+
+/// What was seen at a path of the lower directory.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    Absent,
+    There(Stamp),
+}
+
+/// All that was seen, by path.
+pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Seen> {
+    let mut seen = BTreeMap::new();
+    for (path, observation) in state.reads.iter() {
+        match observation {
+            Observation::Absent => seen.insert(path.clone(), Seen::Absent),
+            Observation::Removed(stamp) => seen.insert(path.clone(), Seen::There(*stamp)),
+            Observation::Listing(_) => None,
+        };
+    }
+    // An inode knows better than what was noted before it was made.
+    for inode in state.inodes.values() {
+        let Some(origin) = &inode.origin else { continue };
+        for path in &origin.paths {
+            seen.insert(path.clone(), Seen::There(origin.stamp));
+        }
+    }
+    seen
+}
+
+/// Every observation that does not hold any more, by path.
+pub(super) fn conflicts<G: Gate>(
+    core: &Core,
+    disk: &Disk<'_, G>,
+    survey: &Survey<'_>,
+    seen: &BTreeMap<RelPath, Seen>,
+) -> Result<Vec<Conflict>, (RelPath, Errno)> {
+    let mut found = BTreeMap::new();
+    for (path, was) in seen {
+        let stat = disk.look(At::Tree(path)).map_err(|errno| (path.clone(), errno))?;
+        let theirs = match (was, stat) {
+            (Seen::Absent, None) => None,
+            (Seen::Absent, Some(_)) => Some(TheirChange::Appeared),
+            (Seen::There(_), None) => Some(TheirChange::Removed),
+            (Seen::There(stamp), Some(stat)) => difference(stamp, &Stamp::of(&stat)),
+        };
+        if let Some(theirs) = theirs {
+            found.insert(path.clone(), theirs);
+        }
+    }
+    check_deleted(disk, survey, seen, &mut found)?;
+    check_listings(disk, survey, &mut found)?;
+    let verify = core.config.on_lower_change == LowerPolicy::Verify;
+    let conflict = |(path, theirs): (RelPath, TheirChange)| {
+        let existed = matches!(seen.get(&path), Some(Seen::There(_)));
+        let ours = match seen.contains_key(&path) {
+            true => survey.ours_at(&path, existed),
+            // It lies in a directory that we have deleted, or is such a directory's listing.
+            false => match survey.ours_at(&path, true) {
+                OurChange::Looked if theirs == TheirChange::Appeared => OurChange::Deleted,
+                ours => ours,
+            },
+        };
+        (verify || ours != OurChange::Looked).then(|| Conflict {
+            path: path.as_bytes().into(),
+            ours,
+            theirs,
+        })
+    };
+    Ok(found.into_iter().filter_map(conflict).collect())
+}
+
+/// How a file differs from what it was, if it does.
+pub(super) fn difference(was: &Stamp, is: &Stamp) -> Option<TheirChange> {
+    if was.matches(is) {
+        None
+    } else if was.kind != is.kind {
+        Some(TheirChange::Retyped)
+    } else if was.id != is.id {
+        Some(TheirChange::Replaced)
+    } else if (was.size, was.mtime) != (is.size, is.mtime) {
+        Some(TheirChange::Modified)
+    } else {
+        Some(TheirChange::Meta)
+    }
+}
+
+/// What nobody has seen in a directory that is to go must not go with it.
+fn check_deleted<G: Gate>(
+    disk: &Disk<'_, G>,
+    survey: &Survey<'_>,
+    seen: &BTreeMap<RelPath, Seen>,
+    found: &mut BTreeMap<RelPath, TheirChange>,
+) -> Result<(), (RelPath, Errno)> {
+    let mut dirs: Vec<RelPath> = Vec::new();
+    for spot in &survey.spots {
+        let Some(before) = &spot.before else { continue };
+        let stays = spot.ino.is_some_and(|ino| {
+            let origin = survey.state.inodes.get(&ino).and_then(|inode| inode.origin.as_ref());
+            origin.is_some_and(|origin| origin.paths.contains(before))
+        });
+        let moved = matches!(survey.ours.get(before), Some(OurChange::Renamed { .. }));
+        if !stays && !moved {
+            dirs.push(before.clone());
+        }
+    }
+    while let Some(dir) = dirs.pop() {
+        let at = |errno| (dir.clone(), errno);
+        let is_dir =
+            disk.look(At::Tree(&dir)).map_err(at)?.is_some_and(|s| s.kind == FileKind::Dir);
+        if !is_dir || matches!(survey.ours.get(&dir), Some(OurChange::Renamed { .. })) {
+            continue;
+        }
+        for entry in disk.list(At::Tree(&dir)).map_err(at)? {
+            let path = dir.child(&entry.name);
+            match seen.get(&path) {
+                Some(Seen::There(_)) => dirs.push(path),
+                Some(Seen::Absent) | None => {
+                    found.insert(path, TheirChange::Appeared);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Listings that show other names or kinds than before.
+fn check_listings<G: Gate>(
+    disk: &Disk<'_, G>,
+    survey: &Survey<'_>,
+    found: &mut BTreeMap<RelPath, TheirChange>,
+) -> Result<(), (RelPath, Errno)> {
+    for (path, observation) in survey.state.reads.iter() {
+        let Observation::Listing(before) = observation else { continue };
+        let listing = match disk.list(At::Tree(path)) {
+            Ok(listing) => listing,
+            // That the directory is gone is found out above.
+            Err(Errno::Noent | Errno::Notdir | Errno::Loop) => continue,
+            Err(errno) => return Err((path.clone(), errno)),
+        };
+        if crate::lookup::listing_hash(&listing) != *before {
+            found.entry(path.clone()).or_insert(TheirChange::Listing);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! What stands against a commit, and what to do about it.
+
+use std::fmt;
+
+use crate::GuestPath;
+use crate::diff::Side;
+
+/// Something beneath the overlay is not what the overlay saw there, so that the commit would
+/// write over it, or rests on what is no longer true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub(super) path: Box<[u8]>,
+    pub(super) ours: OurChange,
+    pub(super) theirs: TheirChange,
+}
+
+impl Conflict {
+    /// Where, in the lower directory, relative to its top; empty for the top itself.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// What the overlay has done there.
+    pub fn ours(&self) -> &OurChange {
+        &self.ours
+    }
+
+    /// What happened in the lower directory meanwhile.
+    pub fn theirs(&self) -> TheirChange {
+        self.theirs
+    }
+}
+
+/// A line: `src/a.rs: modified in the overlay, removed beneath it`.
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Conflict { path, ours, theirs } = self;
+        let path = GuestPath::new(if path.is_empty() { &b"."[..] } else { path });
+        write!(f, "{path}: {ours} in the overlay, {theirs} beneath it")
+    }
+}
+
+/// What the overlay has done to something of the lower directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OurChange {
+    /// Nothing: it has only been looked at. A conflict under
+    /// [`LowerPolicy::Verify`](crate::LowerPolicy::Verify) alone.
+    Looked,
+    /// Nothing to the directory itself, but something in it has changed.
+    Inside,
+    /// There was nothing.
+    Added,
+    /// The content has changed.
+    Modified,
+    /// Permission bits or times have changed.
+    Meta,
+    /// It is gone.
+    Deleted,
+    /// Something else is there now.
+    Replaced,
+    /// It has moved.
+    Renamed {
+        /// Where it is now, relative to the top.
+        to: Box<[u8]>,
+    },
+}
+
+impl fmt::Display for OurChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OurChange::Looked => write!(f, "looked at"),
+            OurChange::Inside => write!(f, "changed inside"),
+            OurChange::Added => write!(f, "added"),
+            OurChange::Modified => write!(f, "modified"),
+            OurChange::Meta => write!(f, "given another mode or time"),
+            OurChange::Deleted => write!(f, "deleted"),
+            OurChange::Replaced => write!(f, "replaced"),
+            OurChange::Renamed { to } => write!(f, "renamed to {}", GuestPath::new(to)),
+        }
+    }
+}
+
+/// What happened to something in the lower directory since the overlay saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TheirChange {
+    /// There was nothing, now there is something.
+    Appeared,
+    /// It is gone, or a directory above it is.
+    Removed,
+    /// The same file holds something else, or was written to.
+    Modified,
+    /// The same file has other permission bits, or something else about it has changed than the
+    /// content: its owner, the number of its names.
+    Meta,
+    /// Another file of the same kind has its name.
+    Replaced,
+    /// It is of another kind now.
+    Retyped,
+    /// The directory has gained or lost entries.
+    Listing,
+}
+
+impl fmt::Display for TheirChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TheirChange::Appeared => "appeared",
+            TheirChange::Removed => "removed",
+            TheirChange::Modified => "modified",
+            TheirChange::Meta => "given another mode, owner or number of names",
+            TheirChange::Replaced => "replaced",
+            TheirChange::Retyped => "replaced by something of another kind",
+            TheirChange::Listing => "given or robbed of entries",
+        })
+    }
+}
+
+/// The three versions of what a [`Conflict`] is about, for a resolver. `None` where there was, or
+/// is, nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Versions {
+    /// What the overlay saw first. Its content is
+    /// [`Content::Unread`](crate::diff::Content::Unread) where nobody kept it, which is the rule:
+    /// the lower directory held it, and holds something else now.
+    pub base: Option<Side>,
+    /// What the overlay shows, wherever it is now. Its content is
+    /// [`Content::Unread`](crate::diff::Content::Unread) if it rests on the base that is gone.
+    pub ours: Option<Side>,
+    /// What is in the lower directory now.
+    pub theirs: Option<Side>,
+}
+
+/// What a resolver answers to a [`Conflict`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resolution {
+    /// The overlay's version is written, whatever is there.
+    Ours,
+    /// What is in the lower directory stays, and our change is dropped, with all that depends on
+    /// it: both ends of a rename, everything in a directory.
+    Theirs,
+    /// A file with these bytes is written: the outcome of a merge.
+    Content(Vec<u8>),
+    /// Nothing is written, and the commit answers with the conflicts.
+    Abort,
+}

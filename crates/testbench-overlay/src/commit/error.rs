@@ -1,0 +1,149 @@
+//! Why a commit failed.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use super::Conflict;
+use crate::{Errno, GuestPath};
+
+/// How many conflicts a message names; the list in the error holds all.
+const NAMED_MAX: usize = 10;
+
+/// Why a commit failed.
+///
+/// Unless it is [`CommitError::Interrupted`] or [`CommitError::Leftover`], the directory is as it
+/// was before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The lower tree is held in memory, or is another overlay.
+    #[error(
+        "there is no real directory beneath this overlay to commit to; `materialize` writes the \
+         merged tree into one"
+    )]
+    NoDirectory,
+    /// The lower directory was opened so that nothing may be written.
+    #[error("the directory {} beneath this overlay was opened read-only", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What is beneath is not what the overlay saw.
+    #[error(
+        "nothing was committed, since the directory has changed meanwhile:\n{}use `commit_with` \
+         to decide on each, or `rollback` and begin again",
+        list(conflicts)
+    )]
+    Conflicts {
+        /// Each of them, by path.
+        conflicts: Vec<Conflict>,
+    },
+    /// What a resolver answered cannot be done.
+    #[error("{conflict}: what the resolver answered cannot be done: {why}")]
+    Resolution {
+        /// What it was asked about.
+        conflict: Box<Conflict>,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Another commit is under way in the directory, or was interrupted.
+    #[error(
+        "a commit to {} is under way, or was interrupted: if nobody is at it, take it up with \
+         `Overlay::recover`",
+        path.display()
+    )]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The overlay has something of its own where a commit keeps its journal.
+    #[error("`.testbench-commit` at the top is the name of a commit's journal: call it otherwise")]
+    Reserved,
+    /// A part of the tree lies on another file system, so that nothing can be moved there in one
+    /// instant.
+    #[error(
+        "{} lies on another file system than the directory that is committed to; make an overlay \
+         of that part of its own",
+        path.display()
+    )]
+    Device {
+        /// What lies there.
+        path: PathBuf,
+    },
+    /// Something of the overlay cannot be read.
+    #[error("cannot read `{}` through the overlay to commit it: {errno}", GuestPath::new(path))]
+    Read {
+        /// Relative to the top.
+        path: Box<[u8]>,
+        /// Why.
+        errno: Errno,
+    },
+    /// The system refused.
+    #[error("cannot {what} {}: {source}; nothing was committed", path.display())]
+    Disk {
+        /// What was attempted.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The commit failed half-way, and could not be taken back either.
+    #[error(
+        "the commit to {} has stopped half-way and could not be taken back: put right what is \
+         wrong, then go on or back with `Overlay::recover`",
+        path.display()
+    )]
+    Interrupted {
+        /// The directory.
+        path: PathBuf,
+        /// What it failed for at first.
+        source: Box<CommitError>,
+    },
+    /// All is committed, but what was deleted or replaced could not be removed from
+    /// `.testbench-commit`. The overlay does not know that it was committed; drop it.
+    #[error("all is committed, but clearing up failed; `Overlay::recover` goes on with that")]
+    Leftover {
+        /// Why.
+        source: Box<CommitError>,
+    },
+}
+
+impl CommitError {
+    /// The conflicts, if that is what stands against the commit.
+    pub fn conflicts(&self) -> &[Conflict] {
+        match self {
+            CommitError::Conflicts { conflicts } => conflicts,
+            _ => &[],
+        }
+    }
+}
+
+impl From<CommitError> for io::Error {
+    fn from(error: CommitError) -> io::Error {
+        let kind = match &error {
+            CommitError::NoDirectory => io::ErrorKind::Unsupported,
+            CommitError::ReadOnly { .. } => io::ErrorKind::ReadOnlyFilesystem,
+            CommitError::Conflicts { .. } => io::ErrorKind::StaleNetworkFileHandle,
+            CommitError::Resolution { .. } | CommitError::Reserved => io::ErrorKind::InvalidInput,
+            CommitError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
+            CommitError::Device { .. } => io::ErrorKind::CrossesDevices,
+            CommitError::Read { errno, .. } => io::Error::from(*errno).kind(),
+            CommitError::Disk { source, .. } => source.kind(),
+            CommitError::Interrupted { .. } | CommitError::Leftover { .. } => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+fn list(conflicts: &[Conflict]) -> String {
+    let mut text = String::new();
+    for conflict in conflicts.iter().take(NAMED_MAX) {
+        let _ = writeln!(text, "  {conflict}");
+    }
+    if let Some(more) = conflicts.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  and {more} more");
+    }
+    text
+}
