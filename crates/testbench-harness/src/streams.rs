@@ -127,8 +127,8 @@ impl Source {
             Source::Empty => Stdin::Empty,
             Source::Inherit => Stdin::Inherit,
             Source::Bytes(bytes) => Stdin::Bytes(bytes),
-            Source::Real(file) => Stdin::Reader(Box::new(file)),
-            Source::File(file) => Stdin::Reader(Box::new(file)),
+            Source::Real(file) => Stdin::reader(file),
+            Source::File(file) => Stdin::reader(file),
             Source::Pipe(pipe) => Stdin::Pipe(pipe),
         }
     }
@@ -142,8 +142,8 @@ impl Sink {
             Sink::Null => Stdout::Null,
             Sink::Inherit => Stdout::Inherit,
             Sink::Capture => Stdout::Capture,
-            Sink::Real(file) => Stdout::Writer(Box::new(file)),
-            Sink::File(file) => Stdout::Writer(Box::new(file)),
+            Sink::Real(file) => Stdout::writer(file),
+            Sink::File(file) => Stdout::writer(file),
             Sink::Pipe(pipe) => Stdout::Pipe(pipe),
         }
     }
