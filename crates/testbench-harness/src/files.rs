@@ -196,7 +196,7 @@ fn join(dir: &[u8], rest: &[u8]) -> Vec<u8> {
 }
 
 /// What follows `dir` in `path`, if `path` starts with its components.
-fn beneath<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn beneath<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     let dir = dir.strip_suffix(b"/").unwrap_or(dir);
     match path.strip_prefix(dir)? {
         [] => Some(&[]),

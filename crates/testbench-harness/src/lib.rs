@@ -96,8 +96,10 @@ mod spawn;
 mod stdio;
 mod streams;
 mod sys;
+pub mod tape;
 mod testbench;
 mod toolchain;
+pub mod traced;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
 pub use command::{Command, Run};

@@ -6,7 +6,7 @@
 
 use crate::diff::Side;
 use crate::handle::{Handle, whole};
-use crate::inode::{Ino, Inode, Node};
+use crate::inode::{Ino, Inode, Node, State};
 use crate::lookup::{Tx, path_of};
 use crate::resolve::{End, Last, Step};
 use crate::{Errno, File, FileKind, Follow, GuestPath, Overlay};
@@ -21,8 +21,8 @@ pub struct PathState {
     pub side: Side,
     /// As in [`Stat::ino`](crate::Stat::ino).
     pub ino: u64,
-    /// As in [`Stat::nlink`](crate::Stat::nlink).
-    pub nlink: u64,
+    /// Every path by which the overlay knows it, in order; see [`Overlay::names_of`].
+    pub names: Vec<Vec<u8>>,
     /// As in [`Stat::mtime`](crate::Stat::mtime).
     pub mtime: WallTime,
 }
@@ -55,15 +55,7 @@ impl Overlay {
             return Ok(vec![Vec::new()]);
         }
         let state = &self.core.tx().live.state;
-        let mut paths: Vec<Vec<u8>> = state
-            .inode(ino)?
-            .names
-            .iter()
-            .filter_map(|(dir, name)| Some(path_of(state, *dir)?.child(name.as_bytes())))
-            .map(|path| path.as_bytes().to_vec())
-            .collect();
-        paths.sort_unstable();
-        Ok(paths)
+        state.inode(ino).map(|inode| names(state, inode))
     }
 
     /// The path, from the top and without symlinks, at which `path` has or would have something.
@@ -99,7 +91,7 @@ impl Overlay {
     ///
     /// What reading it gives.
     pub fn look(&self, path: &[u8]) -> Result<Option<PathState>, Errno> {
-        let Some((ino, inode)) = self.inode_at(path)? else { return Ok(None) };
+        let Some((ino, inode, names)) = self.inode_at(path)? else { return Ok(None) };
         let mode = inode.meta.mode;
         let side = match &inode.node {
             Node::Dir(_) => Side::dir(mode),
@@ -107,7 +99,7 @@ impl Overlay {
             Node::Special => Side::special(mode),
             Node::File(_) => Side::file(mode, whole(&self.core, &inode)?),
         };
-        Ok(Some(PathState { side, ino: ino.0, nlink: inode.nlink(ino), mtime: inode.meta.mtime }))
+        Ok(Some(PathState { side, ino: ino.0, names, mtime: inode.meta.mtime }))
     }
 
     /// Every path beneath the directory `path`, each directory before what is in it. None if `path`
@@ -121,7 +113,7 @@ impl Overlay {
         let mut dirs = vec![path.to_vec()];
         // Directories wait here and not on the call stack: how deep they nest is not ours to say.
         while let Some(dir) = dirs.pop() {
-            let Some((ino, inode)) = self.inode_at(&dir)? else { continue };
+            let Some((ino, inode, _)) = self.inode_at(&dir)? else { continue };
             if inode.kind() != FileKind::Dir {
                 continue;
             }
@@ -140,11 +132,33 @@ impl Overlay {
         Ok(paths)
     }
 
-    fn inode_at(&self, path: &[u8]) -> Result<Option<(Ino, Inode)>, Errno> {
+    /// What kind of thing lies at `path`, as [`Overlay::look`] finds it but without reading it.
+    ///
+    /// # Errors
+    ///
+    /// What finding it gives.
+    pub fn kind_at(&self, path: &[u8]) -> Result<Option<FileKind>, Errno> {
         let mut tx = self.core.tx_as_root();
         let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
-        Ok(Some((ino, Inode::clone(tx.live.state.inode(ino)?))))
+        Ok(Some(tx.live.state.inode(ino)?.kind()))
     }
+
+    fn inode_at(&self, path: &[u8]) -> Result<Option<(Ino, Inode, Vec<Vec<u8>>)>, Errno> {
+        let mut tx = self.core.tx_as_root();
+        let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
+        let state = &tx.live.state;
+        let inode = state.inode(ino)?;
+        Ok(Some((ino, Inode::clone(inode), names(state, inode))))
+    }
+}
+
+fn names(state: &State, inode: &Inode) -> Vec<Vec<u8>> {
+    let paths = inode.names.iter().filter_map(|(dir, name)| {
+        Some(path_of(state, *dir)?.child(name.as_bytes()).as_bytes().to_vec())
+    });
+    let mut paths: Vec<Vec<u8>> = paths.collect();
+    paths.sort_unstable();
+    paths
 }
 
 /// What a path from the top stands for.

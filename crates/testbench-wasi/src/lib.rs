@@ -65,7 +65,7 @@ pub use custom_clock::CustomClock;
 pub use engine::{CoreFeatures, Engine, EngineConfig, EngineError};
 pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
 pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport};
-pub use kernel::{OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe};
+pub use kernel::{Observer, OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe};
 pub use limits::{Limit, Limits};
 pub use module::{Bytes, ContentHash, CustomSection, Module};
 pub use run::{run, start, start_with};

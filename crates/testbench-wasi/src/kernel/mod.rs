@@ -34,5 +34,5 @@ pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};
 pub(crate) use self::process::{Process, Sink, Thread};
 pub use self::random::Random;
 pub(crate) use self::rights::{FdFlags, Rights, flags};
-pub use self::stdio::{Stdin, Stdout};
+pub use self::stdio::{Observer, Stdin, Stdout};
 pub(crate) use self::stop::{Fail, Result, Stop, Stopper};

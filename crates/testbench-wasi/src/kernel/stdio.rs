@@ -35,6 +35,8 @@ pub enum Stdin {
     /// is a wait outside of the timeline, and the guest cannot be killed meanwhile. See
     /// [`Stdin::reader`].
     Reader(Arc<Mutex<dyn Read + Send>>),
+    /// As the first says, and the second sees what the guest reads; see [`Stdin::observed`].
+    Observed(Box<Stdin>, Observer),
 }
 
 /// Where a guest's standard output, or its standard error, goes. Clones are the same place, but
@@ -57,7 +59,12 @@ pub enum Stdout {
     /// Whatever this does with it, called on the guest's thread when the guest writes. See
     /// [`Stdout::writer`].
     Writer(Arc<Mutex<dyn Write + Send>>),
+    /// As the first says, and the second sees what the guest writes; see [`Stdout::observed`].
+    Observed(Box<Stdout>, Observer),
 }
+
+/// Sees what a guest reads or writes, on the guest's thread. It must not wait.
+pub type Observer = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 impl fmt::Debug for Stdin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +75,7 @@ impl fmt::Debug for Stdin {
             Stdin::File(file) => f.debug_tuple("File").field(file).finish(),
             Stdin::Pipe(pipe) => f.debug_tuple("Pipe").field(pipe).finish(),
             Stdin::Reader(_) => f.write_str("Reader"),
+            Stdin::Observed(stdin, _) => f.debug_tuple("Observed").field(stdin).finish(),
         }
     }
 }
@@ -81,6 +89,7 @@ impl fmt::Debug for Stdout {
             Stdout::File(file) => f.debug_tuple("File").field(file).finish(),
             Stdout::Pipe(pipe) => f.debug_tuple("Pipe").field(pipe).finish(),
             Stdout::Writer(_) => f.write_str("Writer"),
+            Stdout::Observed(stdout, _) => f.debug_tuple("Observed").field(stdout).finish(),
         }
     }
 }
@@ -121,17 +130,34 @@ impl Stdin {
         Stdin::Reader(Arc::new(Mutex::new(reader)))
     }
 
+    /// The same, with `observer` called for what the guest reads, in order: with an empty slice
+    /// when it finds the end. Of a [`Stdin::File`] it sees nothing, since a file has several users.
+    pub fn observed(self, observer: Observer) -> Self {
+        Stdin::Observed(Box::new(self), observer)
+    }
+
     /// The open file that descriptor 0 refers to.
     pub(super) fn open(self) -> Arc<Open> {
-        let stream = match self {
+        match self.stream() {
+            Ok(stream) => {
+                Arc::new(Open::new(Kind::Stream(stream), true, false, FdFlags::default()))
+            }
+            Err(file) => file.into_open(),
+        }
+    }
+
+    fn stream(self) -> std::result::Result<Stream, OpenFile> {
+        Ok(match self {
             Stdin::Empty => Stream::bytes(Arc::default()),
             Stdin::Bytes(bytes) => Stream::bytes(bytes),
             Stdin::Inherit => Stream::RealInput,
-            Stdin::File(file) => return file.into_open(),
+            Stdin::File(file) => return Err(file),
             Stdin::Pipe(reader) => Stream::PipeReader(reader),
             Stdin::Reader(reader) => Stream::Reader(reader),
-        };
-        Arc::new(Open::new(Kind::Stream(stream), true, false, FdFlags::default()))
+            Stdin::Observed(stdin, observer) => {
+                Stream::Observed(Box::new(stdin.stream()?), observer)
+            }
+        })
     }
 }
 
@@ -141,17 +167,34 @@ impl Stdout {
         Stdout::Writer(Arc::new(Mutex::new(writer)))
     }
 
+    /// The same, with `observer` called for what the guest has written, in order. Of a
+    /// [`Stdout::File`] it sees nothing, since a file has several users.
+    pub fn observed(self, observer: Observer) -> Self {
+        Stdout::Observed(Box::new(self), observer)
+    }
+
     /// The open file that descriptor 1 or 2 refers to.
     pub(super) fn open(self, output: Output) -> Arc<Open> {
-        let stream = match self {
+        match self.stream(output) {
+            Ok(stream) => {
+                Arc::new(Open::new(Kind::Stream(stream), false, true, FdFlags::default()))
+            }
+            Err(file) => file.into_open(),
+        }
+    }
+
+    fn stream(self, output: Output) -> std::result::Result<Stream, OpenFile> {
+        Ok(match self {
             Stdout::Null => Stream::Null,
             Stdout::Capture => Stream::Capture(output),
             Stdout::Inherit => Stream::RealOutput(output),
-            Stdout::File(file) => return file.into_open(),
+            Stdout::File(file) => return Err(file),
             Stdout::Pipe(writer) => Stream::PipeWriter(writer),
             Stdout::Writer(writer) => Stream::Writer(writer),
-        };
-        Arc::new(Open::new(Kind::Stream(stream), false, true, FdFlags::default()))
+            Stdout::Observed(stdout, observer) => {
+                Stream::Observed(Box::new(stdout.stream(output)?), observer)
+            }
+        })
     }
 }
 
@@ -173,6 +216,7 @@ pub(crate) enum Stream {
     RealOutput(Output),
     Writer(Arc<Mutex<dyn Write + Send>>),
     PipeWriter(PipeWriter),
+    Observed(Box<Stream>, Observer),
 }
 
 impl Stream {
@@ -186,6 +230,7 @@ impl Stream {
             Stream::RealInput => std::io::stdin().is_terminal(),
             Stream::RealOutput(Output::Stdout) => std::io::stdout().is_terminal(),
             Stream::RealOutput(Output::Stderr) => std::io::stderr().is_terminal(),
+            Stream::Observed(stream, _) => stream.is_terminal(),
             _ => false,
         }
     }
@@ -196,6 +241,11 @@ impl Stream {
             return Ok(0);
         }
         match self {
+            Stream::Observed(stream, observer) => {
+                let n = stream.read(process, buf, wait)?;
+                observer(&buf[..n]);
+                Ok(n)
+            }
             Stream::Bytes { bytes, position } => {
                 let from = position.load(Ordering::Relaxed);
                 let n = buf.len().min(bytes.len() - from);
@@ -225,6 +275,11 @@ impl Stream {
     /// Writes; all of it, unless told not to wait.
     pub(super) fn write(&self, process: &Process, buf: &[u8], wait: bool) -> Result<usize> {
         match self {
+            Stream::Observed(stream, observer) => {
+                let n = stream.write(process, buf, wait)?;
+                observer(&buf[..n]);
+                Ok(n)
+            }
             Stream::Null => Ok(buf.len()),
             Stream::Capture(output) => process.capture(*output, buf).map(|()| buf.len()),
             Stream::RealOutput(Output::Stdout) => {
@@ -250,6 +305,7 @@ impl Stream {
             Look::Waiting => None,
         };
         match self {
+            Stream::Observed(stream, _) => stream.look(),
             Stream::Bytes { bytes, position } => {
                 let left = bytes.len() - position.load(Ordering::Relaxed);
                 Some((left as u64, left == 0))
@@ -272,13 +328,18 @@ impl Stream {
             Stream::RealInput => Some(real_stdin::listen()),
             Stream::PipeReader(pipe) => Some(pipe.listen()),
             Stream::PipeWriter(pipe) => Some(pipe.listen()),
+            Stream::Observed(stream, _) => stream.listen(),
             _ => None,
         }
     }
 
     /// Whether waiting for this is a wait outside of the timeline.
     pub(super) fn is_outside(&self) -> bool {
-        matches!(self, Stream::RealInput)
+        match self {
+            Stream::RealInput => true,
+            Stream::Observed(stream, _) => stream.is_outside(),
+            _ => false,
+        }
     }
 }
 

@@ -545,3 +545,39 @@ fn memory_of_an_earlier_guest_is_never_seen() {
         assert_eq!(finished(GuestSpec::new(module.clone())).exit.code(), Some(0));
     }
 }
+
+#[test]
+fn an_observer_sees_what_a_guest_reads_and_writes() {
+    use std::sync::Mutex;
+    use testbench_wasi::{Observer, Stdin, Stdout};
+
+    let seen: Arc<Mutex<Vec<(&str, Vec<u8>)>>> = Arc::default();
+    let observer = |name: &'static str| -> Observer {
+        let seen = seen.clone();
+        Arc::new(move |bytes: &[u8]| seen.lock().unwrap().push((name, bytes.to_vec())))
+    };
+    // Copies its input to its output, as much as it gets at a time, and ends at the end of it.
+    let copies = r#"(module
+        (import "wasi_snapshot_preview1" "fd_read"
+            (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (loop $again
+                (i32.store (i32.const 0) (i32.const 16))
+                (i32.store (i32.const 4) (i32.const 2))
+                (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+                (if (i32.eqz (i32.load (i32.const 4))) (then return))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (br $again))))"#;
+    let ended = finished(
+        spec(copies)
+            .stdin(Stdin::from(b"abc".to_vec()).observed(observer("in")))
+            .stdout(Stdout::Capture.observed(observer("out"))),
+    );
+    assert_eq!(ended.stdout, b"abc", "and what it writes gets there");
+    let expected: [(&str, &[u8]); 5] =
+        [("in", b"ab"), ("out", b"ab"), ("in", b"c"), ("out", b"c"), ("in", b"")];
+    assert_eq!(*seen.lock().unwrap(), expected.map(|(name, bytes)| (name, bytes.to_vec())));
+}

@@ -1,0 +1,189 @@
+//! What can be wrong with a tape.
+
+use std::io;
+use std::path::PathBuf;
+
+use testbench_overlay::{Errno, GuestPath};
+
+use super::format::VERSION;
+
+/// Why a tape cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TapeError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the tape `{}`: {source}{}", path.display(),
+        if source.kind() == io::ErrorKind::NotFound { " (record it first, with `TapeMode::Record`)" } else { "" }
+    )]
+    Read {
+        /// The tape.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// The file, its folder of payloads, or one of these cannot be written. The tape that was there
+    /// before is as it was.
+    #[error("cannot write the tape `{}`: {source} (`{}`)", path.display(), file.display())]
+    Write {
+        /// The tape.
+        path: PathBuf,
+        /// The file that could not be written.
+        file: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// It is a file of another kind.
+    #[error(
+        "`{}` is no tape: its first line is not the header of one (`\"format\":\"testbench-tape\"`)",
+        path.display()
+    )]
+    NotATape {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is of a version that this program does not know.
+    #[error(
+        "the tape `{}` is of format version {found}, this program reads version {VERSION}: use the \
+         testbench that wrote it, or a newer one, or record it again", path.display()
+    )]
+    Version {
+        /// The tape.
+        path: PathBuf,
+        /// What stands in `version`.
+        found: u64,
+    },
+    /// A line is not what it should be.
+    #[error("the tape `{}` is damaged at line {line}: {problem}", path.display())]
+    Line {
+        /// The tape.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+    /// Lines are missing at the end, or there are some too many.
+    #[error(
+        "the tape `{}` is damaged: line 1 announces {announced} spawns, but {found} follow \
+         (until line {line})", path.display()
+    )]
+    Count {
+        /// The tape.
+        path: PathBuf,
+        /// The last line.
+        line: usize,
+        /// What the header says.
+        announced: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A spawn cannot be put onto the tape.
+    #[error("spawn {sequence} (`{program}`) cannot be put onto the tape: {why}")]
+    Spawn {
+        /// Its number.
+        sequence: u32,
+        /// Its program.
+        program: String,
+        /// Why not.
+        why: SpawnProblem,
+    },
+    /// The pattern of a secret is no regular expression.
+    #[error("the secret `{name}` has a pattern that is no regular expression: {source}")]
+    Pattern {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: regex::Error,
+    },
+}
+
+/// What is wrong with a line of a tape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// The file ends in the middle of it.
+    #[error("it is cut off (no line feed at its end)")]
+    CutOff,
+    /// It is no JSON, or not that of a record.
+    #[error("column {column}: {message}")]
+    Json {
+        /// From 1, in bytes.
+        column: usize,
+        /// What was found instead of what.
+        message: String,
+    },
+    /// The records are not in order.
+    #[error("spawn {sequence} comes after spawn {previous}")]
+    Order {
+        /// The number in this line.
+        sequence: u32,
+        /// The number in the line before.
+        previous: u32,
+    },
+    /// A payload file is not there.
+    #[error("its payload is missing: {source} (`{}`)", file.display(), source = not_found(*kind))]
+    PayloadMissing {
+        /// The file.
+        file: PathBuf,
+        /// The host's answer.
+        kind: io::ErrorKind,
+    },
+    /// A payload file holds something else.
+    #[error(
+        "its payload `{}` has the wrong digest: it holds {found_bytes} bytes of BLAKE3 {found}, \
+         not the {expected_bytes} bytes that its name says", file.display()
+    )]
+    PayloadDigest {
+        /// The file, whose name is the digest.
+        file: PathBuf,
+        /// How long it should be.
+        expected_bytes: u64,
+        /// How long it is.
+        found_bytes: u64,
+        /// The digest of what it holds.
+        found: String,
+    },
+    /// A mark stands behind the end of its payload.
+    #[error("a mark lies behind the end of the payload `{}`", file.display())]
+    PayloadMarks {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Why a spawn cannot be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnProblem {
+    /// A stream has more bytes than a tape takes.
+    #[error("its {stream} has more than {bytes_max} bytes")]
+    TooLong {
+        /// `stdin`, `stdout` or `stderr`.
+        stream: &'static str,
+        /// How many would have been taken.
+        bytes_max: usize,
+    },
+    /// What it changed cannot be read.
+    #[error("`{}`, which it changed, cannot be read: {errno}", GuestPath::new(path))]
+    File {
+        /// From the root.
+        path: Vec<u8>,
+        /// Why not.
+        errno: Errno,
+    },
+}
+
+fn not_found(kind: io::ErrorKind) -> String {
+    io::Error::from(kind).to_string()
+}
+
+impl LineProblem {
+    /// Of a line whose JSON starts at its first column.
+    pub(crate) fn json(error: &serde_json::Error) -> LineProblem {
+        let text = error.to_string();
+        // serde counts lines within this one.
+        let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+        LineProblem::Json { column: error.column().max(1), message: message.to_owned() }
+    }
+}

@@ -1,0 +1,160 @@
+//! The tape: what crossed the spawn boundary, written down so that it can be read, compared, and
+//! played back without the programs.
+//!
+//! ```ignore
+//! use testbench_harness::tape::{Tape, TapeMode};
+//! use testbench_harness::{Command, Testbench, Toolchain};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let file = dir.path().join("hello.tape");
+//! let bench = || Testbench::builder().toolchain(Toolchain::builtin());
+//!
+//! let session = bench().tape(&file, TapeMode::Record).build()?.enter();
+//! Command::new("echo").arg("hello").output()?;
+//! session.finish()?; // writes the tape
+//!
+//! let tape = Tape::load(&file)?;
+//! assert_eq!(tape.records()[0].stdout.bytes(), b"hello\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//!
+//! A [`Tape`] is a [`Header`] and one [`Record`] for each spawn that was started (`format.rs`); as a
+//! file it is a line of JSON for each, with a folder of long contents beside it (`store.rs`,
+//! `docs/TAPE_FORMAT.md`). All bytes on it are [`Taped`]: they went through the `Scrubber`
+//! (`scrub.rs`), which puts [`Mark`]s in the place of secrets and of the root's path.
+//!
+//! A session that has a tape holds a `Deck` (`deck.rs`). Each spawn gets a `Recording` from it
+//! (`record.rs`), which is told what passes by: bytes by taps on the streams, files by the
+//! [`Traced`](crate::traced) tree that the child gets. For a spawn that is replayed, the deck finds
+//! the entry (`calls.rs`), and `replay.rs` plays it as a participant of the timeline.
+//!
+//! [`compare`] says in what two tapes differ, [`verify`] runs on WebAssembly what was recorded
+//! natively. Neither starts anything natively.
+
+mod calls;
+mod compare;
+mod deck;
+mod error;
+mod files;
+mod format;
+mod options;
+mod record;
+mod replay;
+mod scrub;
+mod store;
+mod taped;
+
+use std::fmt;
+
+pub use calls::{Matching, Miss};
+pub use compare::{CompareMode, Divergence, Side, compare};
+pub use deck::TapeMismatch;
+pub use error::{LineProblem, SpawnProblem, TapeError};
+pub use format::{Call, Ending, FileChange, FileOp, Header, Input, ModuleUsed, Record, Way};
+pub use options::{OnMiss, TapeMode, TapeOptions};
+pub use replay::PlayError;
+pub use scrub::looks_secret;
+pub use store::payload_dir;
+pub use taped::{INLINE_BYTES_MAX, Mark, Taped};
+
+pub(crate) use deck::{Deck, DeckError, DeckSpec};
+pub(crate) use record::{Recording, Stream, Tap};
+pub(crate) use replay::{Entry, Streams};
+pub(crate) use scrub::is_path_at;
+
+/// What the spawns of a session were, read and did.
+///
+/// Its `Display` is for people, and what
+/// [`assert_tape_snapshot!`](crate::assert_tape_snapshot) takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tape {
+    header: Header,
+    records: Vec<Record>,
+}
+
+impl Tape {
+    pub(crate) fn new(header: Header, records: Vec<Record>) -> Tape {
+        let header = store::header_of(&header, &records);
+        Tape { header, records }
+    }
+
+    /// Where it comes from.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The spawns, in their order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The tape without the records that `keep` does not want.
+    pub fn retain(self, keep: impl FnMut(&Record) -> bool) -> Tape {
+        let Tape { header, mut records } = self;
+        records.retain(keep);
+        Tape::new(header, records)
+    }
+}
+
+impl fmt::Display for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, record) in self.records.iter().enumerate() {
+            let newline = if at == 0 { "" } else { "\n\n" };
+            write!(f, "{newline}{record}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The call, then what came of it, each on lines of its own.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let call = &self.call;
+        write!(f, "{} $ {}", self.sequence, calls::command_line(call))?;
+        write!(f, "\n  {}, {}", self.route, self.status)?;
+        if self.duration_ns > 0 {
+            write!(f, ", {:?}", std::time::Duration::from_nanos(self.duration_ns))?;
+        }
+        if call.cwd.bytes() != b"." {
+            write!(f, ", in {}", call.cwd)?;
+        }
+        for (name, value) in &call.env {
+            match value {
+                Some(value) => write!(f, "\n  env {name}={value}")?,
+                None => write!(f, "\n  env without {name}")?,
+            }
+        }
+        if self.stdin.unseen {
+            f.write_str("\n  stdin: unseen")?;
+        } else if !self.stdin.is_empty() {
+            let cut = if self.stdin.cut { ", not to the end" } else { "" };
+            write!(f, "\n  stdin: {} bytes{cut}", self.stdin.size_bytes)?;
+        }
+        for (name, content) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            show_stream(f, name, content)?;
+        }
+        for file in &self.files {
+            write!(f, "\n  {}", compare::file_line(file))?;
+        }
+        Ok(())
+    }
+}
+
+fn show_stream(f: &mut fmt::Formatter<'_>, name: &str, content: &Taped) -> fmt::Result {
+    if content.is_empty() {
+        return Ok(());
+    }
+    if content.bytes().len() > INLINE_BYTES_MAX || std::str::from_utf8(content.bytes()).is_err() {
+        return write!(f, "\n  {name}: {}", compare::content_text(content));
+    }
+    write!(f, "\n  {name}:")?;
+    for line in content.to_string().lines() {
+        write!(f, "\n    | {line}")?;
+    }
+    if !content.bytes().ends_with(b"\n") {
+        f.write_str("\n    (no line feed at the end)")?;
+    }
+    Ok(())
+}

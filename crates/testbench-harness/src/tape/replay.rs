@@ -1,0 +1,200 @@
+//! One spawn that is played: what the child of the tape did, done again in the same order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use testbench_clock::{Clock, Stuck, Wait};
+use testbench_overlay::{ApplyError, Overlay, Put};
+
+use super::deck::Deck;
+use super::format::{Ending, Input, Record};
+use super::record::Stream;
+use super::scrub::Scrubber;
+use super::{Taped, files};
+
+/// How much is read or written at a time, as much as a pipe holds.
+const STEP_BYTES: usize = 64 * 1024;
+
+/// An entry of the tape that was taken to be played.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    deck: Arc<Deck>,
+    record: Record,
+}
+
+/// The streams of a child that is played.
+pub(crate) trait Streams {
+    /// Reads from standard input, waiting on the timeline; 0 is its end.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Lets go of standard input.
+    fn close_stdin(&mut self);
+
+    /// Writes all of it, waiting on the timeline while there is no room.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Why a child could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlayError {
+    /// It was given other input than when it was recorded.
+    #[error(
+        "its standard input is not that of the tape (entry {sequence}): taped {taped_bytes} bytes of \
+         BLAKE3 {taped}, actual {actual_bytes} bytes of BLAKE3 {actual}"
+    )]
+    Stdin {
+        /// The entry's number.
+        sequence: u32,
+        /// The digest on the tape.
+        taped: String,
+        /// How many bytes it belongs to.
+        taped_bytes: u64,
+        /// The digest of what came.
+        actual: String,
+        /// How many bytes that were.
+        actual_bytes: u64,
+    },
+    /// What it did to files cannot be done.
+    #[error("its file changes do not fit (entry {sequence}): {source}")]
+    Files {
+        /// The entry's number.
+        sequence: u32,
+        /// The first one that does not.
+        source: ApplyError,
+    },
+    /// A wait was given up.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    /// A stream failed.
+    #[error("a stream of it failed: {0}")]
+    Stream(#[source] io::Error),
+}
+
+impl Entry {
+    pub(crate) fn new(deck: Arc<Deck>, record: Record) -> Entry {
+        Entry { deck, record }
+    }
+
+    /// What is on the tape.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// How long the child took.
+    pub(crate) fn duration(&self) -> Duration {
+        Duration::from_nanos(self.record.duration_ns)
+    }
+
+    /// Puts the entry onto the next tape, as the spawn of this number.
+    pub(crate) fn recorded(&self, sequence: u32) {
+        self.deck.recorded(Ok(Record { sequence, ..self.record.clone() }));
+    }
+
+    /// Does what the child did: reads its input, waits until as much time has passed as then,
+    /// changes its files, writes its output. `env` is the command's own environment, from which
+    /// the values of secrets come.
+    ///
+    /// # Errors
+    ///
+    /// [`PlayError`]. Of a child that is killed meanwhile, [`PlayError::Stuck`].
+    pub(crate) fn play(
+        &self,
+        clock: &dyn Clock,
+        streams: &mut dyn Streams,
+        overlay: Option<&Overlay>,
+        env: &BTreeMap<OsString, OsString>,
+        scrubber: &Scrubber,
+    ) -> Result<Ending, PlayError> {
+        let began = clock.mono();
+        let expand = |taped: &Taped| self.deck.expand(taped, env);
+        self.read_input(streams, &expand, scrubber)?;
+        streams.close_stdin();
+        let deadline = began.saturating_add(self.duration());
+        if clock.is_mocked() {
+            let what = format!("`{}` as it is on the tape", self.record.call.program);
+            clock.wait(Wait { deadline: Some(deadline), on: &[], what: &what })?;
+        }
+        if let Some(overlay) = overlay {
+            let start = self.deck.start();
+            let puts: Vec<Put> =
+                self.record.files.iter().map(|file| files::put(file, start, expand)).collect();
+            let sequence = self.record.sequence;
+            overlay.apply(&puts).map_err(|source| PlayError::Files { sequence, source })?;
+        }
+        for (stream, taped) in
+            [(Stream::Stdout, &self.record.stdout), (Stream::Stderr, &self.record.stderr)]
+        {
+            write(streams, stream, &expand(taped))?;
+        }
+        Ok(self.record.status.clone())
+    }
+
+    fn read_input(
+        &self,
+        streams: &mut dyn Streams,
+        expand: &dyn Fn(&Taped) -> Vec<u8>,
+        scrubber: &Scrubber,
+    ) -> Result<(), PlayError> {
+        let taped = &self.record.stdin;
+        if taped.unseen {
+            return Ok(());
+        }
+        // What it did not read stays with whoever writes it.
+        let bytes_max = match (taped.cut, &taped.content) {
+            (false, _) => usize::MAX,
+            (true, Some(content)) => expand(content).len(),
+            (true, None) => usize::try_from(taped.size_bytes).unwrap_or(usize::MAX),
+        };
+        let mut read = Vec::new();
+        let mut buf = vec![0; STEP_BYTES];
+        while read.len() < bytes_max {
+            let step = buf.len().min(bytes_max - read.len());
+            match streams.read(&mut buf[..step]) {
+                Ok(0) => break,
+                Ok(n) => read.extend_from_slice(&buf[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && !is_stuck(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let actual = scrubber.tape(&read);
+        let empty = || Input::digest(&Taped::default());
+        let taped_digest = taped.blake3.clone().unwrap_or_else(empty);
+        let actual_digest = Input::digest(&actual);
+        if taped_digest == actual_digest {
+            return Ok(());
+        }
+        Err(PlayError::Stdin {
+            sequence: self.record.sequence,
+            taped: taped_digest,
+            taped_bytes: taped.size_bytes,
+            actual: actual_digest,
+            actual_bytes: actual.bytes().len() as u64,
+        })
+    }
+}
+
+fn write(streams: &mut dyn Streams, stream: Stream, bytes: &[u8]) -> Result<(), PlayError> {
+    for step in bytes.chunks(STEP_BYTES) {
+        match streams.write(stream, step) {
+            // It has happened, so the tape's status says what came of it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            done => done.map_err(failed)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_stuck(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Stuck>())
+}
+
+fn failed(error: io::Error) -> PlayError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Stuck>()) {
+        Some(stuck) => PlayError::Stuck(stuck.clone()),
+        None => PlayError::Stream(error),
+    }
+}

@@ -1,0 +1,310 @@
+//! From bytes to [`Taped`]: what must not get onto a tape is found here, before anything is kept.
+//!
+//! Literal values and patterns are looked for in the raw bytes, whatever they are: arguments,
+//! output, whole files. A secret outranks the root, of secrets that overlap all goes, and a value
+//! found inside of a longer one is part of it.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use regex::bytes::Regex;
+
+use super::error::TapeError;
+use super::{Mark, Taped};
+use crate::sys;
+
+/// A value shorter than this is not looked for unless its variable was named: `TOKEN_TYPE=jwt`
+/// would hide every `jwt`.
+const VALUE_BYTES_MIN: usize = 6;
+
+/// Words that make a variable's name look like that of a secret.
+const WORDS: [&str; 24] = [
+    "APIKEY",
+    "AUTH",
+    "BEARER",
+    "COOKIE",
+    "CRED",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "CREDS",
+    "DSN",
+    "JWT",
+    "KEY",
+    "KEYS",
+    "PASS",
+    "PASSCODE",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PAT",
+    "PRIVATE",
+    "PWD",
+    "SECRET",
+    "SECRETS",
+    "TOKEN",
+    "TOKENS",
+];
+
+/// The same, run together with other words, as in `PGPASSWORD`.
+const PARTS: [&str; 5] = ["APIKEY", "PASSWD", "PASSWORD", "SECRET", "TOKEN"];
+
+/// Whether a variable of this name probably holds a secret, such as `GITHUB_TOKEN` or
+/// `AWS_SECRET_ACCESS_KEY`.
+///
+/// ```
+/// use testbench_harness::tape::looks_secret;
+///
+/// assert!(looks_secret("GITHUB_TOKEN") && looks_secret("PGPASSWORD"));
+/// assert!(!looks_secret("HOME") && !looks_secret("GIT_AUTHOR_NAME") && !looks_secret("PWD"));
+/// ```
+pub fn looks_secret(variable: impl AsRef<OsStr>) -> bool {
+    let name = variable.as_ref().to_string_lossy().to_ascii_uppercase();
+    if matches!(name.as_str(), "PWD" | "OLDPWD") {
+        return false;
+    }
+    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+        || PARTS.iter().any(|part| name.contains(part))
+}
+
+/// Finds the root's path and secrets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scrubber {
+    /// Longest first, so that what lies in another directory of the list is found there.
+    roots: Vec<Vec<u8>>,
+    /// Longest first.
+    secrets: Vec<(Vec<u8>, Arc<str>)>,
+    patterns: Arc<[(Arc<str>, Regex)]>,
+    /// Variables whose values are secrets, however they look.
+    named: Arc<[std::ffi::OsString]>,
+}
+
+impl Scrubber {
+    pub(crate) fn new(
+        patterns: &[(String, String)],
+        named: &[std::ffi::OsString],
+    ) -> Result<Scrubber, TapeError> {
+        let compile = |(name, pattern): &(String, String)| {
+            let regex = Regex::new(pattern)
+                .map_err(|source| TapeError::Pattern { name: name.clone(), source })?;
+            Ok((Arc::from(name.as_str()), regex))
+        };
+        let patterns = patterns.iter().map(compile).collect::<Result<Vec<_>, TapeError>>()?;
+        Ok(Scrubber { patterns: patterns.into(), named: named.into(), ..Scrubber::default() })
+    }
+
+    /// Adds the names of a root. The root directory itself is in every path, so it tells nothing.
+    pub(crate) fn add_roots(&mut self, roots: impl IntoIterator<Item = PathBuf>) {
+        for root in roots {
+            let mut root = sys::guest_path(&root);
+            while root.last() == Some(&b'/') {
+                root.pop();
+            }
+            if !root.is_empty() && !self.roots.contains(&root) {
+                self.roots.push(root);
+            }
+        }
+        self.roots.sort_by_key(|root| std::cmp::Reverse(root.len()));
+    }
+
+    /// Adds the values of those variables that look secret, or that were named.
+    pub(crate) fn add_env<'e>(&mut self, env: impl IntoIterator<Item = (&'e OsStr, &'e OsStr)>) {
+        for (name, value) in env {
+            let value = sys::guest_bytes(value);
+            let is_named = self.named.iter().any(|named| named == name);
+            let is_found = looks_secret(name) && value.len() >= VALUE_BYTES_MIN;
+            if value.is_empty() || !(is_named || is_found) {
+                continue;
+            }
+            if !self.secrets.iter().any(|(known, _)| *known == value) {
+                self.secrets.push((value, name.to_string_lossy().into()));
+            }
+        }
+        self.secrets.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    }
+
+    /// The value of a variable: all of it is a secret if its name says so.
+    pub(crate) fn tape_value(&self, name: &OsStr, value: &OsStr) -> Taped {
+        let is_secret = looks_secret(name) || self.named.iter().any(|named| named == name);
+        if !is_secret || value.is_empty() {
+            return self.tape(&sys::guest_bytes(value));
+        }
+        let mut taped = Taped::default();
+        taped.push_mark(Mark::Secret(name.to_string_lossy().into_owned()));
+        taped
+    }
+
+    /// The bytes with marks in the place of what they must not hold.
+    pub(crate) fn tape(&self, bytes: &[u8]) -> Taped {
+        let mut taped = Taped::default();
+        let mut from = 0;
+        for found in self.find(bytes) {
+            taped.push(&bytes[from..found.start]);
+            taped.push_mark(found.mark);
+            from = found.end;
+        }
+        taped.push(&bytes[from..]);
+        taped
+    }
+
+    /// What is found, in order and without overlaps.
+    fn find(&self, bytes: &[u8]) -> Vec<Found> {
+        let mut secrets = self.find_patterns(bytes);
+        secrets.extend(self.find_values(bytes));
+        secrets.sort_by(|a, b| (a.start, b.end).cmp(&(b.start, a.end)));
+        let mut all: Vec<Found> = Vec::new();
+        for found in secrets {
+            match all.last_mut() {
+                // The name of the first one stands for both.
+                Some(last) if found.start < last.end => last.end = last.end.max(found.end),
+                _ => all.push(found),
+            }
+        }
+        let roots = self.find_roots(bytes);
+        let free = |root: &Found| !all.iter().any(|s| s.start < root.end && root.start < s.end);
+        let roots: Vec<Found> = roots.into_iter().filter(free).collect();
+        all.extend(roots);
+        all.sort_by_key(|found| found.start);
+        all
+    }
+
+    /// Of a pattern with a group, the group is the secret.
+    fn find_patterns(&self, bytes: &[u8]) -> Vec<Found> {
+        let mut all = Vec::new();
+        for (name, regex) in self.patterns.iter() {
+            for found in regex.captures_iter(bytes) {
+                let Some(secret) = found.get(1).or_else(|| found.get(0)) else { continue };
+                let (start, end) = (secret.start(), secret.end());
+                if start < end {
+                    all.push(Found { start, end, mark: Mark::Secret(name.to_string()) });
+                }
+            }
+        }
+        all
+    }
+
+    fn find_values(&self, bytes: &[u8]) -> Vec<Found> {
+        let firsts = firsts(self.secrets.iter().map(|(value, _)| value));
+        let mut all = Vec::new();
+        for start in starts(bytes, &firsts) {
+            let is_here = |(value, _): &&(Vec<u8>, Arc<str>)| bytes[start..].starts_with(value);
+            if let Some((value, name)) = self.secrets.iter().find(is_here) {
+                let end = start + value.len();
+                all.push(Found { start, end, mark: Mark::Secret(name.to_string()) });
+            }
+        }
+        all
+    }
+
+    fn find_roots(&self, bytes: &[u8]) -> Vec<Found> {
+        let firsts = firsts(self.roots.iter());
+        let mut all: Vec<Found> = Vec::new();
+        for start in starts(bytes, &firsts) {
+            if all.last().is_some_and(|last| start < last.end) {
+                continue;
+            }
+            if let Some(root) = self.roots.iter().find(|root| is_path_at(bytes, start, root)) {
+                all.push(Found { start, end: start + root.len(), mark: Mark::Root });
+            }
+        }
+        all
+    }
+}
+
+struct Found {
+    start: usize,
+    end: usize,
+    mark: Mark,
+}
+
+/// The bytes with which any of these begins.
+fn firsts<'v>(values: impl Iterator<Item = &'v Vec<u8>>) -> [bool; 256] {
+    let mut firsts = [false; 256];
+    for first in values.filter_map(|value| value.first()) {
+        firsts[usize::from(*first)] = true;
+    }
+    firsts
+}
+
+fn starts<'b>(bytes: &'b [u8], firsts: &'b [bool; 256]) -> impl Iterator<Item = usize> + 'b {
+    bytes.iter().enumerate().filter(|(_, byte)| firsts[usize::from(**byte)]).map(|(at, _)| at)
+}
+
+/// Whether `path` stands at `at`, and not as a part of a longer name.
+pub(crate) fn is_path_at(bytes: &[u8], at: usize, path: &[u8]) -> bool {
+    let in_name =
+        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
+    bytes[at..].starts_with(path)
+        && !in_name(bytes.get(at + path.len()))
+        && !(at > 0 && in_name(bytes.get(at - 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrubber(root: &str, env: &[(&str, &str)], patterns: &[(&str, &str)]) -> Scrubber {
+        let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+        let patterns: Vec<_> = patterns.iter().map(owned).collect();
+        let mut scrubber = Scrubber::new(&patterns, &["PLAIN".into()]).unwrap();
+        scrubber.add_roots([PathBuf::from(root)]);
+        scrubber.add_env(env.iter().map(|(k, v)| (OsStr::new(*k), OsStr::new(*v))));
+        scrubber
+    }
+
+    #[test]
+    fn roots_and_secrets_give_way_to_marks() {
+        let s = scrubber(
+            "/t/root/",
+            &[("API_TOKEN", "s3cr3t-value"), ("PLAIN", "x"), ("HOME", "/home/me"), ("A_KEY", "")],
+            &[("bearer", "Bearer ([a-z0-9]+)"), ("card", r"\d{4}-\d{4}")],
+        );
+        let show = |text: &str| s.tape(text.as_bytes()).to_string();
+        assert_eq!(show("cat /t/root/a /t/rooted b/t/root"), "cat [root]/a /t/rooted b/t/root");
+        assert_eq!(show("--token=s3cr3t-value!"), "--token=[secret:API_TOKEN]!");
+        assert_eq!(show("/home/me a x b"), "/home/me a [secret:PLAIN] b");
+        assert_eq!(show("Bearer abc9 1234-5678"), "Bearer [secret:bearer] [secret:card]");
+        assert_eq!(show("s3cr3t-values3cr3t-value"), "[secret:API_TOKEN][secret:API_TOKEN]");
+    }
+
+    #[test]
+    fn of_secrets_that_overlap_all_goes() {
+        let s =
+            scrubber("/r", &[("TOKEN", "abcdef"), ("KEY", "efghij"), ("PASS", "abcdefgh")], &[]);
+        assert_eq!(s.tape(b"-abcdefghij-").to_string(), "-[secret:PASS]-");
+        let s = scrubber("/a/abcdef", &[("TOKEN", "abcdef")], &[]);
+        assert_eq!(s.tape(b"/a/abcdef/x").to_string(), "/a/[secret:TOKEN]/x");
+    }
+
+    #[test]
+    fn a_secret_variable_is_hidden_however_short_its_value() {
+        let s = scrubber("/r", &[("TOKEN", "ab")], &[]);
+        assert_eq!(s.tape(b"ab").to_string(), "ab");
+        let value = s.tape_value(OsStr::new("TOKEN"), OsStr::new("ab"));
+        assert_eq!(value.to_string(), "[secret:TOKEN]");
+        assert_eq!(s.tape_value(OsStr::new("TOKEN"), OsStr::new("")).to_string(), "");
+        assert_eq!(s.tape_value(OsStr::new("LANG"), OsStr::new("/r/C")).to_string(), "[root]/C");
+    }
+
+    #[test]
+    fn names_that_look_secret_and_names_that_do_not() {
+        for name in ["TOKEN", "npm_token", "AWS_ACCESS_KEY_ID", "MYSQL_PWD", "DB_PASS", "X_AUTH"] {
+            assert!(looks_secret(name), "{name}");
+        }
+        for name in ["PATH", "KEYBOARD", "AUTHOR", "COMPASS", "GIT_AUTHOR_NAME", "OLDPWD", "TERM"] {
+            assert!(!looks_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_root_directory_is_no_root_to_look_for() {
+        assert_eq!(scrubber("/", &[], &[]).tape(b"/ /a").to_string(), "/ /a");
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_says_so() {
+        let patterns = [("p".to_owned(), "(".to_owned())];
+        let error = Scrubber::new(&patterns, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("the secret `p` has a pattern that is no regular expression"));
+    }
+}

@@ -1,0 +1,244 @@
+//! From lines and payload files to a [`Tape`] and back.
+//!
+//! A tape is written beside its place and renamed, its payloads before it, so that whoever opens it
+//! finds the old one or the new one, whole. A payload's name is the digest of its content: writing
+//! one that is there already is not needed, and a damaged one is found when it is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::error::{LineProblem, TapeError};
+use super::format::{FORMAT, Header, ModuleUsed, Record, VERSION, Way};
+use super::taped::is_digest;
+use super::{Tape, Taped};
+
+impl Tape {
+    /// Reads a tape and all its payloads.
+    ///
+    /// # Errors
+    ///
+    /// [`TapeError`]: nothing of a damaged tape is used.
+    pub fn load(path: impl AsRef<Path>) -> Result<Tape, TapeError> {
+        let path = path.as_ref();
+        let bytes =
+            fs::read(path).map_err(|source| TapeError::Read { path: path.to_owned(), source })?;
+        Reader { path, payloads: payload_dir(path) }.read(&bytes)
+    }
+
+    /// Writes the tape, and into the folder `<file name>.payloads` beside it what is too long for a
+    /// line. Payloads of an earlier tape that are not needed any more are removed.
+    ///
+    /// # Errors
+    ///
+    /// [`TapeError::Write`]; what was there before is still there then.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TapeError> {
+        let path = path.as_ref();
+        let payload_dir = payload_dir(path);
+        let payloads = self.payloads();
+        let fails = |file: &Path, source| TapeError::Write {
+            path: path.to_owned(),
+            file: file.to_owned(),
+            source,
+        };
+        let dir = dir_of(path);
+        fs::create_dir_all(dir).map_err(|source| fails(dir, source))?;
+        if !payloads.is_empty() {
+            fs::create_dir_all(&payload_dir).map_err(|source| fails(&payload_dir, source))?;
+        }
+        for (digest, bytes) in &payloads {
+            let file = payload_dir.join(digest);
+            let is_there = fs::read(&file).is_ok_and(|there| there == *bytes);
+            if !is_there {
+                write_beside(&file, bytes).map_err(|source| fails(&file, source))?;
+            }
+        }
+        write_beside(path, &self.to_bytes()).map_err(|source| fails(path, source))?;
+        let needed = payloads.into_keys().collect();
+        remove_payloads(&payload_dir, &needed).map_err(|source| fails(&payload_dir, source))?;
+        Ok(())
+    }
+
+    /// The lines, without the payloads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        let mut line = |value: serde_json::Result<Vec<u8>>| {
+            // Writing to memory fails for maps with keys that are no strings alone.
+            lines.extend(value.expect("a tape has no such maps"));
+            lines.push(b'\n');
+        };
+        line(serde_json::to_vec(&self.header()));
+        for record in self.records() {
+            line(serde_json::to_vec(record));
+        }
+        lines
+    }
+
+    /// The contents of the payload files, by name.
+    pub fn payloads(&self) -> BTreeMap<String, &[u8]> {
+        let texts = self.records().iter().flat_map(Record::texts);
+        texts.filter_map(|text| Some((text.payload()?, text.bytes()))).collect()
+    }
+}
+
+/// What the records say that also stands in the header.
+pub(crate) fn header_of(header: &Header, records: &[Record]) -> Header {
+    let modules: BTreeSet<ModuleUsed> = records
+        .iter()
+        .filter_map(|record| {
+            let name = record.call.program.to_string();
+            Some(ModuleUsed { name, blake3: record.module.clone()? })
+        })
+        .collect();
+    Header {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        modules: modules.into_iter().collect(),
+        reproducible: records.iter().all(|record| record.route == Way::Guest),
+        spawns: records.len(),
+        ..header.clone()
+    }
+}
+
+/// The folder of the payloads of the tape `path`.
+pub fn payload_dir(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map_or_else(|| OsString::from("tape"), OsString::from);
+    name.push(".payloads");
+    path.with_file_name(name)
+}
+
+/// Removes the payload files that are not `needed`, and the folder if it is empty then; answers
+/// their names. Files that have another kind of name are not ours.
+pub(crate) fn remove_payloads(dir: &Path, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for file in stale_payloads(dir, needed)? {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => removed.push(file),
+        }
+    }
+    // Not empty, or not there: both are fine.
+    let _ = fs::remove_dir(dir);
+    Ok(removed)
+}
+
+/// The payload files that are not `needed`, in order.
+pub(crate) fn stale_payloads(dir: &Path, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut stale = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| is_digest(name) && !needed.contains(name)) {
+            stale.push(entry.path());
+        }
+    }
+    stale.sort();
+    Ok(stale)
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tape");
+    #[cfg(unix)]
+    {
+        // As any file that a program makes: the umask decides.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(dir_of(path))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    payloads: PathBuf,
+}
+
+impl Reader<'_> {
+    fn read(&self, bytes: &[u8]) -> Result<Tape, TapeError> {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..);
+        let Some((first, _)) = lines.next() else { return Err(self.not_a_tape()) };
+        let header = self.header(first)?;
+        let mut records: Vec<Record> = Vec::new();
+        for (line, number) in lines {
+            let record = self.record(line, records.last()).map_err(|p| self.at(number, p))?;
+            records.push(record);
+        }
+        if records.len() != header.spawns {
+            let (announced, found) = (header.spawns, records.len());
+            let path = self.path.to_owned();
+            return Err(TapeError::Count { path, line: found + 1, announced, found });
+        }
+        Ok(Tape::new(header, records))
+    }
+
+    fn header(&self, line: &[u8]) -> Result<Header, TapeError> {
+        let value: serde_json::Value =
+            serde_json::from_slice(line).map_err(|_| self.not_a_tape())?;
+        if value.get("format").and_then(|format| format.as_str()) != Some(FORMAT) {
+            return Err(self.not_a_tape());
+        }
+        // The version decides how everything else is read.
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(VERSION) => {}
+            Some(found) => return Err(TapeError::Version { path: self.path.to_owned(), found }),
+            None => return Err(self.not_a_tape()),
+        }
+        complete(line)
+            .and_then(|()| serde_json::from_slice(line).map_err(|e| LineProblem::json(&e)))
+            .map_err(|problem| self.at(1, problem))
+    }
+
+    fn record(&self, line: &[u8], previous: Option<&Record>) -> Result<Record, LineProblem> {
+        complete(line)?;
+        let mut record: Record = serde_json::from_slice(line).map_err(|e| LineProblem::json(&e))?;
+        if let Some(previous) = previous.filter(|p| p.sequence >= record.sequence) {
+            let (sequence, previous) = (record.sequence, previous.sequence);
+            return Err(LineProblem::Order { sequence, previous });
+        }
+        for text in record.texts_mut() {
+            self.payload(text)?;
+        }
+        Ok(record)
+    }
+
+    fn payload(&self, text: &mut Taped) -> Result<(), LineProblem> {
+        let Some(pending) = text.pending() else { return Ok(()) };
+        let file = self.payloads.join(&pending.digest);
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(LineProblem::PayloadMissing { file, kind: error.kind() }),
+        };
+        let found = blake3::hash(&bytes).to_hex().to_string();
+        let (found_bytes, expected_bytes) = (bytes.len() as u64, pending.size_bytes);
+        if found != pending.digest || found_bytes != expected_bytes {
+            return Err(LineProblem::PayloadDigest { file, expected_bytes, found_bytes, found });
+        }
+        if text.resolve(bytes) { Ok(()) } else { Err(LineProblem::PayloadMarks { file }) }
+    }
+
+    fn at(&self, line: usize, problem: LineProblem) -> TapeError {
+        TapeError::Line { path: self.path.to_owned(), line, problem }
+    }
+
+    fn not_a_tape(&self) -> TapeError {
+        TapeError::NotATape { path: self.path.to_owned() }
+    }
+}
+
+fn complete(line: &[u8]) -> Result<(), LineProblem> {
+    if line.ends_with(b"\n") { Ok(()) } else { Err(LineProblem::CutOff) }
+}

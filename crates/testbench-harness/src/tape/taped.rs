@@ -1,0 +1,357 @@
+//! [`Taped`]: bytes as a tape holds them.
+//!
+//! Two things never stand in them: the path of the session's root, which differs from run to run,
+//! and secrets. Where they stood is a [`Mark`]. Taking the marks out and putting something else in
+//! is exact, so that output which names the root names the *replaying* session's root.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::ser::{Serialize, Serializer};
+
+/// Bytes beyond this many go to a payload file: a line of a tape stays something that a person
+/// can look at.
+pub const INLINE_BYTES_MAX: usize = 4096;
+
+/// What stood somewhere and is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Mark {
+    /// The path of the overlay's root on the host.
+    Root,
+    /// A secret: the value of the variable, or what the pattern found, of this name.
+    Secret(String),
+}
+
+/// Bytes with [`Mark`]s between them. They need not be UTF-8.
+///
+/// Its `Display` is for people: `[root]` and `[secret:NAME]` stand for the marks, and what is not
+/// UTF-8 is replaced.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Taped {
+    bytes: Vec<u8>,
+    /// Each before the byte at its offset, ordered.
+    marks: Vec<(usize, Mark)>,
+    /// Where the bytes are, between the reading of a line and that of its payloads.
+    pending: Option<Pending>,
+}
+
+/// A payload that has not been read yet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Pending {
+    /// BLAKE3 of the content in hexadecimal, which is also the name of the file.
+    pub(crate) digest: String,
+    pub(crate) size_bytes: u64,
+}
+
+impl Taped {
+    /// These bytes, as they are.
+    pub fn plain(bytes: impl Into<Vec<u8>>) -> Taped {
+        Taped { bytes: bytes.into(), marks: Vec::new(), pending: None }
+    }
+
+    /// Adds bytes behind what is there.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds a mark behind what is there.
+    pub(crate) fn push_mark(&mut self, mark: Mark) {
+        self.marks.push((self.bytes.len(), mark));
+    }
+
+    /// The bytes without the marks.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The marks, each with the number of bytes before it.
+    pub fn marks(&self) -> impl ExactSizeIterator<Item = (usize, &Mark)> {
+        self.marks.iter().map(|(at, mark)| (*at, mark))
+    }
+
+    /// Whether there are neither bytes nor marks.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.marks.is_empty()
+    }
+
+    /// The bytes with something in the place of each mark.
+    pub fn expand(&self, mut with: impl FnMut(&Mark) -> Vec<u8>) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(self.bytes.len());
+        for piece in self.pieces() {
+            match piece {
+                Piece::Bytes(bytes) => whole.extend_from_slice(bytes),
+                Piece::Mark(mark) => whole.extend(with(mark)),
+            }
+        }
+        whole
+    }
+
+    /// The bytes with what people read in the place of each mark.
+    pub fn shown(&self) -> Vec<u8> {
+        self.expand(|mark| mark.to_string().into_bytes())
+    }
+
+    /// The BLAKE3 of what a payload file holds, in hexadecimal, if this goes to one.
+    pub(crate) fn payload(&self) -> Option<String> {
+        (self.bytes.len() > INLINE_BYTES_MAX)
+            .then(|| blake3::hash(&self.bytes).to_hex().to_string())
+    }
+
+    pub(crate) fn pending(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    /// Puts in the bytes of the payload. A mark behind their end is `false`.
+    pub(crate) fn resolve(&mut self, bytes: Vec<u8>) -> bool {
+        self.pending = None;
+        self.bytes = bytes;
+        self.marks.iter().all(|(at, _)| *at <= self.bytes.len())
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let mut from = 0;
+        let marked = self.marks.iter().flat_map(move |(at, mark)| {
+            let before = &self.bytes[from..*at];
+            from = *at;
+            [Piece::Bytes(before), Piece::Mark(mark)]
+        });
+        let last = self.marks.last().map_or(0, |(at, _)| *at);
+        let all = marked.chain([Piece::Bytes(&self.bytes[last..])]);
+        all.filter(|piece| !matches!(piece, Piece::Bytes([])))
+    }
+}
+
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Mark(&'a Mark),
+}
+
+impl From<&str> for Taped {
+    fn from(text: &str) -> Taped {
+        Taped::plain(text)
+    }
+}
+
+impl fmt::Display for Taped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.shown()))
+    }
+}
+
+/// Short bytes as they are, others by their length.
+impl fmt::Debug for Taped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bytes.len() {
+            0..=200 => write!(f, "{:?}", self.to_string()),
+            len => write!(f, "<{len} bytes>"),
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mark::Root => f.write_str("[root]"),
+            Mark::Secret(name) => write!(f, "[secret:{name}]"),
+        }
+    }
+}
+
+/// `root` or `secret:NAME`.
+impl Serialize for Mark {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Mark::Root => serializer.serialize_str("root"),
+            Mark::Secret(name) => serializer.collect_str(&format_args!("secret:{name}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mark {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mark, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match (text.as_str(), text.strip_prefix("secret:")) {
+            ("root", _) => Ok(Mark::Root),
+            (_, Some(name)) => Ok(Mark::Secret(name.to_owned())),
+            _ => Err(D::Error::custom(format!("unknown mark `{text}`"))),
+        }
+    }
+}
+
+/// How it stands on a line: the simplest form that holds it.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged, expecting = "expected a string, or an object with `b64`, `parts` or `payload`")]
+enum Wire {
+    Text(String),
+    Base64(Base64),
+    Parts(Parts),
+    Payload(Payload),
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base64 {
+    b64: String,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    parts: Vec<Part>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged, expecting = "expected a string, or an object with `b64` or `mark`")]
+enum Part {
+    Text(String),
+    Base64(Base64),
+    Mark(Marked),
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Marked {
+    mark: Mark,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payload {
+    payload: String,
+    #[serde(rename = "size")]
+    size_bytes: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<(usize, Mark)>,
+}
+
+impl Serialize for Taped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let wire = if let Some(payload) = self.payload() {
+            let (size_bytes, marks) = (self.bytes.len() as u64, self.marks.clone());
+            Wire::Payload(Payload { payload, size_bytes, marks })
+        } else if self.marks.is_empty() {
+            match text_or_base64(&self.bytes) {
+                Ok(text) => Wire::Text(text),
+                Err(b64) => Wire::Base64(b64),
+            }
+        } else {
+            Wire::Parts(Parts { parts: self.pieces().map(Part::of).collect() })
+        };
+        wire.serialize(serializer)
+    }
+}
+
+impl Part {
+    fn of(piece: Piece<'_>) -> Part {
+        match piece {
+            Piece::Mark(mark) => Part::Mark(Marked { mark: mark.clone() }),
+            Piece::Bytes(bytes) => match text_or_base64(bytes) {
+                Ok(text) => Part::Text(text),
+                Err(b64) => Part::Base64(b64),
+            },
+        }
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> Result<String, Base64> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(Base64 { b64: BASE64.encode(bytes) }),
+    }
+}
+
+impl<'de> Deserialize<'de> for Taped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Taped, D::Error> {
+        let decode = |b64: &Base64| BASE64.decode(&b64.b64).map_err(D::Error::custom);
+        let mut taped = Taped::default();
+        match Wire::deserialize(deserializer)? {
+            Wire::Text(text) => taped.bytes = text.into_bytes(),
+            Wire::Base64(b64) => taped.bytes = decode(&b64)?,
+            Wire::Parts(Parts { parts }) => {
+                for part in parts {
+                    match part {
+                        Part::Text(text) => taped.push(text.as_bytes()),
+                        Part::Base64(b64) => taped.push(&decode(&b64)?),
+                        Part::Mark(Marked { mark }) => taped.push_mark(mark),
+                    }
+                }
+            }
+            Wire::Payload(Payload { payload, size_bytes, marks }) => {
+                if !is_digest(&payload) {
+                    return Err(D::Error::custom(format!(
+                        "`payload` is `{payload}`, not 64 lower-case hexadecimal digits"
+                    )));
+                }
+                if !marks.is_sorted_by_key(|(at, _)| *at) {
+                    return Err(D::Error::custom("`marks` are not in order"));
+                }
+                taped.marks = marks;
+                taped.pending = Some(Pending { digest: payload, size_bytes });
+            }
+        }
+        Ok(taped)
+    }
+}
+
+/// Whether a text is a BLAKE3 as we write it.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(taped: &Taped) -> String {
+        let json = serde_json::to_string(taped).unwrap();
+        assert_eq!(&serde_json::from_str::<Taped>(&json).unwrap(), taped, "{json}");
+        json
+    }
+
+    #[test]
+    fn the_simplest_form_is_written_and_read_back() {
+        assert_eq!(round(&Taped::plain("a\n\"")), r#""a\n\"""#);
+        assert_eq!(round(&Taped::plain([0xff, 0])), r#"{"b64":"/wA="}"#);
+        let mut marked = Taped::plain("in ");
+        marked.push_mark(Mark::Root);
+        marked.push(b"/x ");
+        marked.push(&[0x80]);
+        marked.push_mark(Mark::Secret("TOKEN".into()));
+        marked.push_mark(Mark::Root);
+        assert_eq!(
+            round(&marked),
+            r#"{"parts":["in ",{"mark":"root"},{"b64":"L3gggA=="},{"mark":"secret:TOKEN"},{"mark":"root"}]}"#
+        );
+        assert_eq!(marked.to_string(), "in [root]/x \u{fffd}[secret:TOKEN][root]");
+        assert_eq!(marked.expand(|_| b"!".to_vec()), b"in !/x \x80!!");
+    }
+
+    #[test]
+    fn long_bytes_become_a_payload() {
+        let mut taped = Taped::plain(vec![b'x'; INLINE_BYTES_MAX]);
+        assert!(taped.payload().is_none());
+        taped.push(b"y");
+        taped.push_mark(Mark::Root);
+        let json = serde_json::to_string(&taped).unwrap();
+        let digest = blake3::hash(taped.bytes()).to_hex();
+        let expected = format!(r#"{{"payload":"{digest}","size":4097,"marks":[[4097,"root"]]}}"#);
+        assert_eq!(json, expected);
+        let mut read: Taped = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.pending().unwrap().size_bytes, 4097);
+        assert!(read.resolve(taped.bytes().to_vec()));
+        assert_eq!(read, taped);
+        assert!(!read.clone().resolve(b"short".to_vec()), "the mark is behind the end");
+    }
+
+    #[test]
+    fn what_is_not_one_says_so() {
+        let fails = |json| serde_json::from_str::<Taped>(json).unwrap_err().to_string();
+        assert!(fails("7").contains("expected a string, or an object with `b64`"));
+        assert!(fails(r#"{"b64":"!"}"#).contains("Invalid symbol"));
+        assert!(fails(r#"{"parts":[{"mark":"x"}]}"#).contains("expected a string"));
+        assert!(fails(r#"{"payload":"ab","size":1}"#).contains("64 lower-case"));
+    }
+}
