@@ -8,16 +8,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::{Core, LowerChange, LowerPolicy};
+use crate::core::{Core, LowerPolicy};
 use crate::diff::{Change, Side};
 use crate::handle::whole;
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Observation, Origin, Stamp, State};
+use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::name::RelPath;
+use crate::observe::{Observation, Seen, Stamp};
 use crate::overlay::{OverlayError, read_error};
-use crate::{Errno, FileKind, Stat};
+use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 
 /// All changes, in no particular order.
 pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
+    let found = core.tx().find_other_names();
+    found.map_err(|errno| read_error(core, b"", errno))?;
     let state = core.tx().live.state.clone();
     let mut changes = Changes {
         core,
@@ -151,7 +154,7 @@ impl Changes<'_> {
         for place in &places {
             let path = &place.path;
             if was_at(path) {
-                let (before, after) = self.sides(inode, origin, path)?;
+                let (before, after) = self.sides(inode, origin, path, path)?;
                 self.handled.insert(path.clone());
                 self.changes.push(Change::changed(path.as_bytes(), before, after));
             } else if let Some(from) = place.lower.as_ref().filter(|lower| was_at(lower)) {
@@ -199,7 +202,7 @@ impl Changes<'_> {
         from: &RelPath,
         path: &RelPath,
     ) -> Result<(), At> {
-        let (before, after) = self.sides(inode, origin, path)?;
+        let (before, after) = self.sides(inode, origin, from, path)?;
         self.sources.insert(from.clone());
         self.changes.push(Change::renamed(from.as_bytes(), path.as_bytes(), before, after));
         match &inode.node {
@@ -226,20 +229,55 @@ impl Changes<'_> {
         path: &RelPath,
         kind: FileKind,
     ) -> Result<(), At> {
-        let Some(stat) = self.core.lower.stat(from).map_err(at(from))? else { return Ok(()) };
-        let mode = self.core.view.meta(&stat).mode;
-        let side = match kind {
-            FileKind::File => Side::unread_file(mode),
-            FileKind::Symlink => Side::unread_symlink(),
-            FileKind::Dir => Side::dir(mode),
-            FileKind::Special => Side::special(mode),
+        self.descend(from, kind, &mut |this, below| {
+            let (from, path) = (from.join(below), path.join(below));
+            let stat = this.core.lower.stat(&from).map_err(at(&from))?;
+            let Some(stat) = stat else { return Ok(false) };
+            let side = if Change::rename_needs_content(from.as_bytes(), path.as_bytes(), stat.kind)
+            {
+                this.lower_side(&from, &stat)?
+            } else {
+                unread(stat.kind, this.core.view.meta(&stat).mode)
+            };
+            this.sources.insert(from.clone());
+            let change = Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side);
+            this.changes.push(change);
+            Ok(true)
+        })
+    }
+
+    /// Shows a lower path and all that lies below it to `visit`, as paths below it, parents first.
+    /// What `visit` answers `false` to is not entered.
+    ///
+    /// Goes by a list and one growing path, since a tree may be deeper than the stack, and all of
+    /// its paths together longer than memory.
+    fn descend(
+        &mut self,
+        top: &RelPath,
+        kind: FileKind,
+        visit: &mut dyn FnMut(&mut Self, &[u8]) -> Result<bool, At>,
+    ) -> Result<(), At> {
+        let list = |core: &Core, below: &[u8]| {
+            let dir = top.join(below);
+            core.lower.list(&dir).map(Vec::into_iter).map_err(at(&dir))
         };
-        self.sources.insert(from.clone());
-        self.changes.push(Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side));
-        if kind == FileKind::Dir {
-            for entry in self.core.lower.list(from).map_err(at(from))? {
-                let (from, path) = (from.child(&entry.name), path.child(&entry.name));
-                self.report_carried_unseen(&from, &path, entry.kind)?;
+        if !visit(self, b"")? || kind != FileKind::Dir {
+            return Ok(());
+        }
+        let mut below: Vec<u8> = Vec::new();
+        let mut dirs: Vec<(usize, std::vec::IntoIter<DirEntry>)> = vec![(0, list(self.core, b"")?)];
+        while let Some((len, entries)) = dirs.last_mut() {
+            below.truncate(*len);
+            let Some(entry) = entries.next() else {
+                dirs.pop();
+                continue;
+            };
+            if !below.is_empty() {
+                below.push(b'/');
+            }
+            below.extend_from_slice(&entry.name);
+            if visit(self, &below)? && entry.kind == FileKind::Dir {
+                dirs.push((below.len(), list(self.core, &below)?));
             }
         }
         Ok(())
@@ -293,16 +331,20 @@ impl Changes<'_> {
         let Some(stat) = self.core.lower.stat(lower).map_err(at(lower))? else {
             return self.vanished(lower);
         };
-        if self.handled.insert(lower.clone()) {
-            let side = self.lower_side(lower, &stat)?;
-            self.changes.push(Change::removed(lower.as_bytes(), side));
-        }
-        if stat.kind == FileKind::Dir {
-            for entry in self.core.lower.list(lower).map_err(at(lower))? {
-                self.report_removed(&lower.child(&entry.name))?;
+        self.descend(lower, stat.kind, &mut |this, below| {
+            let path = lower.join(below);
+            if this.sources.contains(&path) {
+                return Ok(false);
             }
-        }
-        Ok(())
+            let Some(stat) = this.core.lower.stat(&path).map_err(at(&path))? else {
+                return this.vanished(&path).map(|()| false);
+            };
+            if this.handled.insert(path.clone()) {
+                let side = this.lower_side(&path, &stat)?;
+                this.changes.push(Change::removed(path.as_bytes(), side));
+            }
+            Ok(true)
+        })
     }
 
     /// A removed lower file that is not there any more was removed twice.
@@ -311,30 +353,44 @@ impl Changes<'_> {
             Some(Observation::Removed(_))
                 if self.core.config.on_lower_change == LowerPolicy::Verify =>
             {
-                let errno = self.core.note_lower_change(lower, LowerChange::REMOVED);
+                let errno = self.core.note_lower_change(lower, LowerChangeKind::Removed);
                 Err(At { path: lower.clone(), errno })
             }
             _ => Ok(()),
         }
     }
 
-    /// Before and after of something that was in the lower tree.
-    fn sides(&self, inode: &Inode, origin: &Origin, path: &RelPath) -> Result<(Side, Side), At> {
+    /// Before and after of something that was in the lower tree, at `from`, and is now at `path`.
+    fn sides(
+        &self,
+        inode: &Inode,
+        origin: &Origin,
+        from: &RelPath,
+        path: &RelPath,
+    ) -> Result<(Side, Side), At> {
         let (old, new) = (origin.meta.mode, inode.meta.mode);
-        Ok(match &inode.node {
-            Node::Dir(_) => (Side::dir(old), Side::dir(new)),
-            Node::Symlink(_) => (Side::unread_symlink(), Side::unread_symlink()),
-            Node::Special => (Side::special(old), Side::special(new)),
-            Node::File(content) if content.is_base(origin.stamp.size) => {
-                (Side::unread_file(old), Side::unread_file(new))
-            }
-            Node::File(_) => {
-                let mut before = inode.clone();
-                before.node = Node::File(crate::content::Content::base(origin.stamp.size));
-                before.meta = origin.meta;
-                (self.side(&before, path)?, self.side(inode, path)?)
-            }
-        })
+        let needed = from != path
+            && Change::rename_needs_content(from.as_bytes(), path.as_bytes(), inode.kind());
+        let unchanged = match &inode.node {
+            Node::File(content) => content.is_base(origin.seen.stamp.size),
+            _ => true,
+        };
+        if unchanged && !needed {
+            return Ok((unread(inode.kind(), old), unread(inode.kind(), new)));
+        }
+        let mut before = inode.clone();
+        before.meta = origin.meta;
+        if let Node::File(_) = inode.node {
+            before.node = Node::File(crate::content::Content::base(origin.seen.stamp.size));
+        }
+        let before = self.side(&before, path)?;
+        let as_seen = before.bytes().is_none_or(|bytes| origin.seen.agrees_with(bytes));
+        if !as_seen && self.core.config.on_lower_change == LowerPolicy::Verify {
+            let kind = LowerChangeKind::Modified;
+            let errno = self.core.note_lower_change(origin.path(), kind);
+            return Err(At { path: path.clone(), errno });
+        }
+        Ok((before, self.side(inode, path)?))
     }
 
     /// What an inode is now.
@@ -350,20 +406,46 @@ impl Changes<'_> {
 
     /// What the lower tree has at a path that the upper layer shows no more.
     fn lower_side(&self, path: &RelPath, stat: &Stat) -> Result<Side, At> {
-        if let Some(Observation::Removed(stamp)) = self.state.reads.get(path) {
-            let verify = self.core.config.on_lower_change == LowerPolicy::Verify;
-            if verify && !stamp.matches(&Stamp::of(stat)) {
-                let errno = self.core.note_lower_change(path, LowerChange::MODIFIED);
-                return Err(At { path: path.clone(), errno });
-            }
-        }
+        let seen = match self.state.reads.get(path) {
+            Some(Observation::Removed(seen)) => Some(seen),
+            _ => None,
+        };
         let mode = self.core.view.meta(stat).mode;
-        let lower = &self.core.lower;
-        Ok(match stat.kind {
+        if let Some(captured) = seen.and_then(|seen| seen.captured.clone()) {
+            return Ok(Side::file(mode, captured));
+        }
+        let side = match stat.kind {
             FileKind::Dir => Side::dir(mode),
             FileKind::Special => Side::special(mode),
-            FileKind::Symlink => Side::symlink(lower.read_link(path).map_err(at(path))?),
+            FileKind::Symlink => Side::symlink(self.core.lower.read_link(path).map_err(at(path))?),
             FileKind::File => Side::file(mode, self.core.read_lower(path, stat).map_err(at(path))?),
-        })
+        };
+        match seen.and_then(|seen| self.change_since(seen, stat, &side)) {
+            Some(kind) => {
+                let errno = self.core.note_lower_change(path, kind);
+                Err(At { path: path.clone(), errno })
+            }
+            None => Ok(side),
+        }
+    }
+
+    /// Whether something removed here has changed beneath since it was seen, where that counts.
+    fn change_since(&self, seen: &Seen, stat: &Stat, side: &Side) -> Option<LowerChangeKind> {
+        if self.core.config.on_lower_change != LowerPolicy::Verify {
+            return None;
+        }
+        let as_seen = side.bytes().is_none_or(|bytes| seen.agrees_with(bytes));
+        let modified = (!as_seen).then_some(LowerChangeKind::Modified);
+        seen.stamp.change_to(&Stamp::of(stat)).or(modified)
+    }
+}
+
+/// Something whose content is the same on both sides.
+fn unread(kind: FileKind, mode: u32) -> Side {
+    match kind {
+        FileKind::File => Side::unread_file(mode),
+        FileKind::Symlink => Side::unread_symlink(),
+        FileKind::Dir => Side::dir(mode),
+        FileKind::Special => Side::special(mode),
     }
 }

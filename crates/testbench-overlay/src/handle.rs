@@ -4,8 +4,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::base::Base;
 use crate::content::Content;
-use crate::core::{Base, Core};
+use crate::core::Core;
 use crate::inode::{Ino, Inode, Node, Origin};
 use crate::lookup::Tx;
 use crate::{DirEntry, Errno, File, SetTime, SetTimes, Stat};

@@ -14,6 +14,7 @@ use testbench_clock::WallTime;
 
 use crate::content::Content;
 use crate::name::{Hashed, Name, PathHash, RelPath};
+use crate::observe::{LowerId, Observation, Seen};
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.
@@ -108,34 +109,27 @@ impl State {
 }
 
 impl State {
-    /// Removes an inode that has neither name nor handle. What it was beneath is remembered.
+    /// Whether the lower tree was seen to have nothing at a path.
+    pub(crate) fn was_absent(&self, path: &RelPath) -> bool {
+        matches!(self.reads.get(path), Some(Observation::Absent))
+    }
+
+    /// Removes an inode that has neither name nor handle. What it was beneath is remembered, and so
+    /// is the inode itself if it was changed and may have further names: they show the change.
     pub(crate) fn forget(&mut self, ino: Ino) {
-        if let Some(origin) = self.inodes.get(&ino).and_then(|inode| inode.origin.clone()) {
+        self.orphans.remove_mut(&ino);
+        let Some(inode) = self.inodes.get(&ino) else { return };
+        if let Some(origin) = inode.origin.clone() {
+            let stays = origin.may_have_more_names() && inode.is_changed();
             for path in &origin.paths {
-                self.reads.insert_mut(path.clone(), Observation::Removed(origin.stamp));
+                self.reads.insert_mut(path.clone(), Observation::Removed(origin.seen.clone()));
+            }
+            if stays {
+                return;
             }
         }
         self.inodes.remove_mut(&ino);
-        self.orphans.remove_mut(&ino);
     }
-}
-
-/// Which file of the lower tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LowerId {
-    pub(crate) dev: u64,
-    pub(crate) ino: u64,
-}
-
-/// Something seen of the lower tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Observation {
-    /// Nothing was there.
-    Absent,
-    /// A directory had entries with this hash over their names and kinds.
-    Listing(blake3::Hash),
-    /// Something was there in this state, and the upper layer has removed it.
-    Removed(Stamp),
 }
 
 /// One file, directory or symlink.
@@ -145,8 +139,6 @@ pub(crate) struct Inode {
     pub(crate) node: Node,
     /// The names it is known by. A directory has at most one; the top and what was unlinked, none.
     pub(crate) names: Vec<(Ino, Name)>,
-    /// Lower names that nobody has looked at yet, which count as links all the same.
-    pub(crate) unseen_links: u64,
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
@@ -155,16 +147,22 @@ pub(crate) struct Inode {
 pub(crate) struct Origin {
     /// The lower paths at which it was seen, the first one first.
     pub(crate) paths: Vec<RelPath>,
-    pub(crate) stamp: Stamp,
+    pub(crate) seen: Seen,
+    /// How many names it has beneath. Some may lie outside of the root, and those inside may not
+    /// have been looked at yet.
+    pub(crate) links: u64,
     /// As it was presented before any change.
     pub(crate) meta: Meta,
-    /// Its bytes, if the policy is to keep what was first seen.
-    pub(crate) captured: Option<Arc<[u8]>>,
 }
 
 impl Origin {
     pub(crate) fn path(&self) -> &RelPath {
         &self.paths[0]
+    }
+
+    /// Whether the lower tree may hold names of it that nobody has looked at yet.
+    pub(crate) fn may_have_more_names(&self) -> bool {
+        self.links > self.paths.len() as u64
     }
 }
 
@@ -228,12 +226,26 @@ impl Inode {
         }
     }
 
+    /// The names that are known. Lower names outside of the root, such as a package manager's cache,
+    /// never count, so that the number does not depend on the machine.
     pub(crate) fn nlink(&self, ino: Ino) -> u64 {
         match self.node {
             Node::Dir(_) if ino == Ino::ROOT || !self.names.is_empty() => DIR_NLINK,
             Node::Dir(_) => 0,
-            _ => self.names.len() as u64 + self.unseen_links,
+            _ => self.names.len() as u64,
         }
+    }
+
+    /// Whether it differs in anything but its names from what it was beneath.
+    pub(crate) fn is_changed(&self) -> bool {
+        let Some(origin) = &self.origin else { return true };
+        let (old, new) = (&origin.meta, &self.meta);
+        let same_meta = (old.mode, old.atime, old.mtime) == (new.mode, new.atime, new.mtime);
+        let same_content = match &self.node {
+            Node::File(content) => content.is_base(origin.seen.stamp.size),
+            _ => true,
+        };
+        !(same_meta && same_content)
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -263,38 +275,5 @@ impl Inode {
     pub(crate) fn touch(&mut self, now: WallTime) {
         self.meta.mtime = now;
         self.meta.ctime = now;
-    }
-}
-
-/// What tells one state of a lower file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) id: LowerId,
-    pub(crate) kind: FileKind,
-    pub(crate) mode: u32,
-    pub(crate) size: u64,
-    pub(crate) mtime: WallTime,
-    pub(crate) ctime: WallTime,
-}
-
-impl Stamp {
-    pub(crate) fn of(stat: &Stat) -> Stamp {
-        Stamp {
-            id: LowerId { dev: stat.dev, ino: stat.ino },
-            kind: stat.kind,
-            mode: stat.mode,
-            size: stat.size,
-            mtime: stat.mtime,
-            ctime: stat.ctime,
-        }
-    }
-
-    /// Whether this is still the same state. What is *in* a directory is observed by name, so of a
-    /// directory itself only the identity counts.
-    pub(crate) fn matches(&self, now: &Stamp) -> bool {
-        if self.kind == FileKind::Dir {
-            return now.kind == FileKind::Dir && self.id == now.id;
-        }
-        self == now
     }
 }

@@ -53,6 +53,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod base;
 mod changes;
 mod checkpoint;
 mod commit;
@@ -65,12 +66,14 @@ mod handle;
 mod host_dir;
 mod inode;
 mod install;
+mod links;
 mod look;
 mod lookup;
 mod lower;
 mod materialize;
 mod memory_dir;
 mod name;
+mod observe;
 mod ops;
 mod overlay;
 mod path;
@@ -79,7 +82,7 @@ mod resolve;
 mod sys;
 mod vfs;
 
-pub use crate::core::{LowerChange, LowerPolicy};
+pub use crate::core::LowerPolicy;
 pub use apply::{ApplyError, Put};
 pub use checkpoint::Checkpoint;
 pub use commit::{
@@ -94,6 +97,7 @@ pub use look::PathState;
 pub use lower::{LowerModes, LowerTimes};
 pub use materialize::{Materialized, capture};
 pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
+pub use observe::{LowerChange, LowerChangeKind};
 pub use overlay::{Overlay, OverlayBuilder, OverlayError};
 pub use path::GuestPath;
 pub use read_only::ReadOnly;

@@ -7,11 +7,12 @@ use testbench_clock::WallTime;
 
 use crate::content::Content;
 use crate::core::{Core, Live};
-use crate::inode::{Dir, Entry, Ino, Inode, LowerId, Node, Observation, Origin, Stamp, State};
+use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::lower::{self, OpenDir};
 use crate::name::{Name, RelPath};
+use crate::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
 use crate::resolve::{self, End, Place, Step, Walk};
-use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChange, LowerPolicy, Stat};
+use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, LowerPolicy, Stat};
 
 /// One operation, from its beginning to its end, on the locked state.
 pub(crate) struct Tx<'c> {
@@ -87,6 +88,9 @@ impl Tx<'_> {
         {
             return Ok(known);
         }
+        if known.is_none() && self.kept_listing(lower_dir).is_some_and(|kept| !kept.has(name)) {
+            return Ok(None);
+        }
         let opened = self.open_lower(dir, lower_dir)?;
         let stat = match &opened {
             Some(opened) => self.core.lower.stat_in(opened, name)?,
@@ -116,18 +120,18 @@ impl Tx<'_> {
 
     fn is_as_seen(&self, ino: Ino, stat: &Stat) -> Result<bool, Errno> {
         let origin = self.live.state.inode(ino)?.origin.as_ref();
-        Ok(origin.is_some_and(|origin| origin.stamp.matches(&Stamp::of(stat))))
+        Ok(origin.is_some_and(|origin| origin.seen.stamp.change_to(&Stamp::of(stat)).is_none()))
     }
 
     /// The lower directory of an upper one, if there still is one.
     fn open_lower(&self, dir: Ino, lower: &RelPath) -> Result<Option<OpenDir>, Errno> {
         let origin = self.live.state.inode(dir)?.origin.as_ref();
-        let id = origin.map(|origin| origin.stamp.id);
+        let id = origin.map(|origin| origin.seen.stamp.id);
         let opened = lower::present(self.core.lower.dir(lower, id))?;
         match (&opened, id) {
-            (None, _) => self.changed_beneath(lower, LowerChange::REMOVED)?,
+            (None, _) => self.changed_beneath(lower, LowerChangeKind::Removed)?,
             (Some(opened), Some(id)) if opened.id != id => {
-                self.changed_beneath(lower, LowerChange::MODIFIED)?;
+                self.changed_beneath(lower, LowerChangeKind::Modified)?;
             }
             _ => {}
         }
@@ -135,7 +139,7 @@ impl Tx<'_> {
     }
 
     /// The inode already made for a lower path.
-    fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
+    pub(crate) fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
         let (ino, known) = self.lower_number(dir, name);
         known.then_some(ino)
     }
@@ -162,10 +166,13 @@ impl Tx<'_> {
     ) -> Result<Option<Ino>, Errno> {
         let path = lower_dir.child(name);
         if let Some(ino) = known {
-            self.changed_beneath(&path, LowerChange::REMOVED)?;
+            self.changed_beneath(&path, LowerChangeKind::Removed)?;
             self.live.state.inodes.remove_mut(&ino);
+        } else if self.kept_listing(lower_dir).is_some_and(|kept| kept.has(name)) {
+            // Listed and never looked at: there is nothing left that could be shown.
+            return Err(self.core.note_lower_change(&path, LowerChangeKind::Removed));
         }
-        if self.live.state.reads.get(&path) == Some(&Observation::Absent) {
+        if self.live.state.was_absent(&path) {
             return Ok(None);
         }
         self.check_place(dir, lower_dir)?;
@@ -180,8 +187,8 @@ impl Tx<'_> {
         }
         match self.core.lower.stat(lower_dir)? {
             Some(stat) if self.is_as_seen(dir, &stat)? => Ok(()),
-            Some(_) => self.changed_beneath(lower_dir, LowerChange::MODIFIED),
-            None => self.changed_beneath(lower_dir, LowerChange::REMOVED),
+            Some(_) => self.changed_beneath(lower_dir, LowerChangeKind::Modified),
+            None => self.changed_beneath(lower_dir, LowerChangeKind::Removed),
         }
     }
 
@@ -194,16 +201,18 @@ impl Tx<'_> {
         stat: &Stat,
     ) -> Result<Option<Ino>, Errno> {
         let path = lower_dir.child(name);
-        if self.live.state.reads.get(&path) == Some(&Observation::Absent) {
+        if self.live.state.was_absent(&path) {
             if self.core.config.on_lower_change == LowerPolicy::Capture {
                 return Ok(None);
             }
-            self.changed_beneath(&path, LowerChange::APPEARED)?;
+            self.changed_beneath(&path, LowerChangeKind::Appeared)?;
             self.live.state.reads.remove_mut(&path);
         }
         let stamp = Stamp::of(stat);
         if let Some(ino) = known {
-            self.changed_beneath(&path, LowerChange::MODIFIED)?;
+            let origin = self.live.state.inode(ino)?.origin.as_ref();
+            let change = origin.and_then(|origin| origin.seen.stamp.change_to(&stamp));
+            self.changed_beneath(&path, change.unwrap_or(LowerChangeKind::Modified))?;
             self.live.state.inodes.remove_mut(&ino);
         }
         let linked = stat.kind != FileKind::Dir && stat.nlink > 1;
@@ -216,41 +225,6 @@ impl Tx<'_> {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
         }
         self.live.state.inodes.insert_mut(ino, Arc::new(inode));
-        Ok(Some(ino))
-    }
-
-    /// If this is a further name of a file already known, notes the name.
-    fn other_name(
-        &mut self,
-        dir: Ino,
-        name: &[u8],
-        path: &RelPath,
-        stamp: &Stamp,
-    ) -> Result<Option<Ino>, Errno> {
-        let Some(ino) = self.live.state.lower_ids.get(&stamp.id).copied() else {
-            return Ok(None);
-        };
-        let Some(origin) = self.live.state.inodes.get(&ino).and_then(|i| i.origin.clone()) else {
-            return Ok(None);
-        };
-        if !origin.stamp.matches(stamp) {
-            self.changed_beneath(path, LowerChange::MODIFIED)?;
-            return Ok(None);
-        }
-        if !origin.paths.contains(path) {
-            let name = Name::new(name)?;
-            // Without a name it may have been written to through a handle.
-            let changed = self.is_pinned(ino) || self.live.state.inode(ino)?.names.is_empty();
-            let inode = self.live.state.inode_mut(ino)?;
-            let mut origin = (*origin).clone();
-            origin.paths.push(path.clone());
-            inode.origin = Some(Arc::new(origin));
-            inode.names.push((dir, name));
-            inode.unseen_links = inode.unseen_links.saturating_sub(1);
-            if changed {
-                self.pin(ino)?;
-            }
-        }
         Ok(Some(ino))
     }
 
@@ -267,15 +241,19 @@ impl Tx<'_> {
             FileKind::Symlink => Node::Symlink(self.core.lower.read_link(&path)?.into()),
             FileKind::Special => Node::Special,
         };
+        let captures = self.core.config.on_lower_change == LowerPolicy::Capture;
+        let seen = match &node {
+            Node::Symlink(target) => Seen::with_content(stat, target),
+            Node::File(_) if captures => {
+                Seen::with_content(stat, &self.core.read_lower(&path, stat)?)
+            }
+            _ => Seen::new(stat),
+        };
         let meta = self.core.view.meta(stat);
-        let mut captured = None;
-        if stat.kind == FileKind::File && self.core.config.on_lower_change == LowerPolicy::Capture {
-            captured = Some(self.core.read_lower(&path, stat)?);
-        }
-        let unseen_links = if stat.kind == FileKind::Dir { 0 } else { stat.nlink.max(1) - 1 };
-        let origin = Origin { paths: vec![path], stamp: Stamp::of(stat), meta, captured };
+        let links = if stat.kind == FileKind::Dir { 1 } else { stat.nlink.max(1) };
+        let origin = Origin { paths: vec![path], seen, links, meta };
         let names = vec![(dir, Name::new(name)?)];
-        Ok(Inode { meta, node, names, unseen_links, origin: Some(Arc::new(origin)) })
+        Ok(Inode { meta, node, names, origin: Some(Arc::new(origin)) })
     }
 
     /// The entries of the merged directory, by raw bytes.
@@ -300,20 +278,29 @@ impl Tx<'_> {
     }
 
     fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>, Errno> {
-        let mut listing = match self.open_lower(dir, lower)? {
-            Some(opened) => self.core.lower.list_in(&opened)?,
-            None => Vec::new(),
+        let mut listing = match self.kept_listing(lower) {
+            Some(kept) => kept.entries().to_vec(),
+            None => match self.open_lower(dir, lower)? {
+                Some(opened) => self.core.lower.list_in(&opened)?,
+                None => Vec::new(),
+            },
         };
-        self.saw_listing(lower, &listing)?;
-        if self.core.config.on_lower_change == LowerPolicy::Capture {
-            let reads = &self.live.state.reads;
-            let absent = |name: &[u8]| reads.get(&lower.child(name)) == Some(&Observation::Absent);
-            listing.retain(|entry| !absent(&entry.name));
-        }
+        self.saw_listing(lower, &mut listing)?;
         for entry in &mut listing {
             entry.ino = self.listed_number(dir, lower, entry).0;
         }
         Ok(listing)
+    }
+
+    /// What a directory listed, if that is to be kept.
+    fn kept_listing(&self, dir: &RelPath) -> Option<Kept> {
+        if self.core.config.on_lower_change != LowerPolicy::Capture {
+            return None;
+        }
+        match self.live.state.reads.get(dir) {
+            Some(Observation::Listing(listing)) => listing.kept.clone(),
+            _ => None,
+        }
     }
 
     /// The number of a lower entry that may not have been looked up yet.
@@ -321,7 +308,7 @@ impl Tx<'_> {
         let state = &self.live.state;
         if !state.lower_ids.is_empty() {
             let dev =
-                state.inodes.get(&dir).and_then(|i| i.origin.as_ref()).map(|o| o.stamp.id.dev);
+                state.inodes.get(&dir).and_then(|i| i.origin.as_ref()).map(|o| o.seen.stamp.id.dev);
             let id = dev.map(|dev| LowerId { dev, ino: entry.ino });
             if let Some(linked) = id.and_then(|id| state.lower_ids.get(&id)) {
                 return *linked;
@@ -330,14 +317,21 @@ impl Tx<'_> {
         self.lower_number(lower, &entry.name).0
     }
 
-    fn saw_listing(&mut self, lower: &RelPath, listing: &[DirEntry]) -> Result<(), Errno> {
-        let hash = listing_hash(listing);
+    fn saw_listing(&mut self, lower: &RelPath, entries: &mut Vec<DirEntry>) -> Result<(), Errno> {
+        let captures = self.core.config.on_lower_change == LowerPolicy::Capture;
+        if captures {
+            let state = &self.live.state;
+            entries.retain(|entry| !state.was_absent(&lower.child(&entry.name)));
+        }
+        let listing = Listing::of(entries, captures);
         match self.live.state.reads.get(lower) {
-            Some(Observation::Listing(before)) if *before == hash => return Ok(()),
-            Some(Observation::Listing(_)) => self.changed_beneath(lower, LowerChange::LISTING)?,
+            Some(Observation::Listing(before)) if before.same(&listing) => return Ok(()),
+            Some(Observation::Listing(_)) => {
+                self.changed_beneath(lower, LowerChangeKind::Listing)?;
+            }
             Some(Observation::Absent | Observation::Removed(_)) | None => {}
         }
-        self.live.state.reads.insert_mut(lower.clone(), Observation::Listing(hash));
+        self.live.state.reads.insert_mut(lower.clone(), Observation::Listing(listing));
         Ok(())
     }
 
@@ -355,23 +349,16 @@ impl Tx<'_> {
 
     /// Something beneath is not what it was. Under [`LowerPolicy::Verify`] that is the end of the
     /// operation; otherwise it goes on with what is there now.
-    pub(crate) fn changed_beneath(&self, path: &RelPath, what: LowerChange) -> Result<(), Errno> {
+    pub(crate) fn changed_beneath(
+        &self,
+        path: &RelPath,
+        kind: LowerChangeKind,
+    ) -> Result<(), Errno> {
         match self.core.config.on_lower_change {
-            LowerPolicy::Verify => Err(self.core.note_lower_change(path, what)),
+            LowerPolicy::Verify => Err(self.core.note_lower_change(path, kind)),
             LowerPolicy::Live | LowerPolicy::Capture => Ok(()),
         }
     }
-}
-
-/// Names and kinds.
-pub(crate) fn listing_hash(listing: &[DirEntry]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    for entry in listing {
-        hasher.update(&(entry.name.len() as u64).to_le_bytes());
-        hasher.update(&entry.name);
-        hasher.update(&[entry.kind as u8]);
-    }
-    hasher.finalize()
 }
 
 /// The path of a directory from the top; `None` if it has been removed.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use testbench_clock::WallTime;
 
-use crate::inode::{LowerId, Meta};
+use crate::inode::Meta;
 use crate::name::{Hashed, RelPath};
+use crate::observe::LowerId;
 use crate::sys;
 use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Stat};
 

@@ -87,7 +87,7 @@ impl Overlay {
             return Err(about("materialize an overlay into", &dir, full));
         }
         let mut writer = Writer { core: &self.core, first: BTreeMap::new(), dirs: Vec::new() };
-        writer.write_dir(Ino::ROOT, &dir)?;
+        writer.write_tree(Ino::ROOT, &dir)?;
         writer.finish()?;
         let written = scan(&dir)?;
         Ok(Materialized { overlay: self.clone(), dir, written })
@@ -96,53 +96,62 @@ impl Overlay {
 
 struct Writer<'c> {
     core: &'c Arc<Core>,
-    /// Where a file with several names was written first.
+    /// Where a file that may have several names was written first.
     first: BTreeMap<Ino, PathBuf>,
     /// Directories whose mode and times are set when all in them is done.
     dirs: Vec<(PathBuf, crate::Stat)>,
 }
 
 impl Writer<'_> {
-    fn write_dir(&mut self, ino: Ino, host: &Path) -> io::Result<()> {
-        let (stat, entries) = {
-            let mut tx = self.core.tx_as_root();
-            let stat = tx.live.state.inode(ino).map(|inode| inode.stat(ino));
-            (self.at(host, stat)?, self.at(host, tx.list(ino))?)
-        };
-        self.dirs.push((host.to_path_buf(), stat));
-        for entry in entries {
-            let host = host.join(os_str(&entry.name));
-            let child = self.core.tx_as_root().lookup(ino, &entry.name);
-            if let Some(child) = self.at(&host, child)? {
-                self.write(child, &host)?;
+    /// Writes all that is in a directory. Goes by a list: a tree may be deeper than the stack.
+    fn write_tree(&mut self, top: Ino, host: &Path) -> io::Result<()> {
+        let mut todo = vec![(top, host.to_path_buf())];
+        while let Some((dir, host)) = todo.pop() {
+            let (stat, entries) = {
+                let mut tx = self.core.tx_as_root();
+                let stat = tx.live.state.inode(dir).map(|inode| inode.stat(dir));
+                (self.at(&host, stat)?, self.at(&host, tx.list(dir))?)
+            };
+            self.dirs.push((host.clone(), stat));
+            for entry in entries {
+                let host = host.join(os_str(&entry.name));
+                let child = self.core.tx_as_root().lookup(dir, &entry.name);
+                if let Some(child) = self.at(&host, child)?
+                    && self.write(child, &host)? == FileKind::Dir
+                {
+                    todo.push((child, host));
+                }
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, ino: Ino, host: &Path) -> io::Result<()> {
+    fn write(&mut self, ino: Ino, host: &Path) -> io::Result<FileKind> {
         let inode = self.at(host, self.core.tx().live.state.inode(ino).cloned())?;
         let stat = inode.stat(ino);
         if let Some(first) = self.first.get(&ino) {
-            return fs::hard_link(first, host).map_err(|e| about("link", host, e));
+            fs::hard_link(first, host).map_err(|e| about("link", host, e))?;
+            return Ok(stat.kind);
         }
-        if stat.nlink > 1 && stat.kind != FileKind::Dir {
+        let further_names = inode.origin.as_ref().is_some_and(|o| o.may_have_more_names());
+        if stat.kind != FileKind::Dir && (stat.nlink > 1 || further_names) {
             self.first.insert(ino, host.to_path_buf());
         }
         match &inode.node {
-            Node::Special => Ok(()),
-            Node::Symlink(target) => std::os::unix::fs::symlink(os_str(target), host)
-                .map_err(|e| about("create", host, e)),
-            Node::Dir(_) => {
-                fs::create_dir(host).map_err(|e| about("create", host, e))?;
-                self.write_dir(ino, host)
+            Node::Special => {
+                // Left out, so there is nothing that its other names could be linked to.
+                self.first.remove(&ino);
             }
+            Node::Symlink(target) => std::os::unix::fs::symlink(os_str(target), host)
+                .map_err(|e| about("create", host, e))?,
+            Node::Dir(_) => fs::create_dir(host).map_err(|e| about("create", host, e))?,
             Node::File(_) => {
                 let source = Handle::new(self.core, &mut self.core.tx(), ino, true, false);
                 let file = copy_out(&source, host).map_err(|e| about("write", host, e))?;
-                set_meta(&file, &stat).map_err(|e| about("set the metadata of", host, e))
+                set_meta(&file, &stat).map_err(|e| about("set the metadata of", host, e))?;
             }
         }
+        Ok(stat.kind)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -219,15 +228,17 @@ impl Materialized {
         let now = scan(&self.dir)?;
         // What lies in a directory sorts behind it, so backwards is from the bottom up.
         for (path, was) in self.written.iter().rev() {
-            let is = now.get(path);
-            if is.is_none_or(|is| is.kind != was.kind) {
-                self.apply(path, |tx, at| match was.kind {
-                    FileKind::Dir => tx.remove_dir(Ino::ROOT, at),
-                    _ => tx.remove_file(Ino::ROOT, at),
-                })?;
+            if now.get(path).is_none_or(|is| is.kind != was.kind) {
+                self.remove(path, was.kind)?;
             }
         }
-        let mut links = BTreeMap::new();
+        let mut links = Links::default();
+        for (path, is) in &now {
+            // Names that are what they were come first, whatever the order of the new ones.
+            if self.written.get(path).is_some_and(|was| (was.id, was.kind) == (is.id, is.kind)) {
+                links.note(is, path);
+            }
+        }
         for (path, is) in &now {
             let was = self.written.get(path).filter(|was| was.kind == is.kind);
             self.absorb_one(path, was, is, &mut links)?;
@@ -249,41 +260,42 @@ impl Materialized {
         path: &[u8],
         was: Option<&Stamp>,
         is: &Stamp,
-        links: &mut BTreeMap<(u64, u64), Vec<u8>>,
+        links: &mut Links,
     ) -> io::Result<()> {
         let host = self.dir.join(os_str(path));
-        if was == Some(is) {
-            links.entry(is.id).or_insert_with(|| path.to_vec());
+        if was == Some(is) || is.kind == FileKind::Special {
+            return Ok(());
+        }
+        if was.is_none() {
+            self.remove_special(path)?;
+        }
+        // Another file under an old name, as after writing beside and renaming. A symlink never
+        // changes, but a new one may have been given the number of the old one.
+        let replaced = match is.kind {
+            FileKind::File => was.is_some_and(|was| was.id != is.id),
+            FileKind::Symlink => was.is_some(),
+            FileKind::Dir | FileKind::Special => false,
+        };
+        if replaced {
+            self.apply(path, |tx, at| tx.remove_file(Ino::ROOT, at))?;
+        }
+        if (was.is_none() || replaced) && is.kind != FileKind::Dir {
+            if let Some(first) = links.first(is).filter(|first| *first != path) {
+                self.link(first, path)?;
+            } else if is.kind == FileKind::Symlink {
+                self.absorb_symlink(path, &host)?;
+            }
+            links.note(is, path);
+        }
+        if is.kind == FileKind::Symlink {
             return Ok(());
         }
         match is.kind {
-            FileKind::Special => return Ok(()),
             FileKind::Dir if was.is_none() => {
                 self.apply(path, |tx, at| tx.create_dir(Ino::ROOT, at, is.mode))?;
             }
-            FileKind::Dir => {}
-            FileKind::Symlink => {
-                let target = fs::read_link(&host).map_err(|e| about("read", &host, e))?;
-                let target = target.as_os_str().as_bytes();
-                if was.is_some() {
-                    self.apply(path, |tx, at| tx.remove_file(Ino::ROOT, at))?;
-                }
-                return self.apply(path, |tx, at| tx.symlink(target, Ino::ROOT, at));
-            }
-            FileKind::File => {
-                if let Some(first) = links.get(&is.id).filter(|_| was.is_none()) {
-                    return self.apply(path, |tx, at| {
-                        let ino = tx.find(Ino::ROOT, GuestPath::new(first), End::Name)?;
-                        tx.link(ino, Ino::ROOT, at)
-                    });
-                }
-                links.entry(is.id).or_insert_with(|| path.to_vec());
-                // Another file under an old name, as after writing beside and renaming.
-                if was.is_some_and(|was| was.id != is.id) {
-                    self.apply(path, |tx, at| tx.remove_file(Ino::ROOT, at))?;
-                }
-                self.absorb_content(path, &host)?;
-            }
+            FileKind::File => self.absorb_content(path, &host)?,
+            FileKind::Dir | FileKind::Symlink | FileKind::Special => {}
         }
         self.apply(path, |tx, at| {
             let ino = tx.find(Ino::ROOT, at, End::Name)?;
@@ -291,6 +303,47 @@ impl Materialized {
                 return Ok(());
             }
             tx.set_mode(ino, is.mode)
+        })
+    }
+
+    fn absorb_symlink(&self, path: &[u8], host: &Path) -> io::Result<()> {
+        let target = fs::read_link(host).map_err(|e| about("read", host, e))?;
+        let target = target.as_os_str().as_bytes();
+        self.apply(path, |tx, at| tx.symlink(target, Ino::ROOT, at))
+    }
+
+    fn link(&self, first: &[u8], path: &[u8]) -> io::Result<()> {
+        self.apply(path, |tx, at| {
+            let ino = tx.find(Ino::ROOT, GuestPath::new(first), End::Name)?;
+            tx.link(ino, Ino::ROOT, at)
+        })
+    }
+
+    /// Removes what was written and is gone. With a directory goes what was never written into it:
+    /// devices, sockets and FIFOs.
+    fn remove(&self, path: &[u8], kind: FileKind) -> io::Result<()> {
+        self.apply(path, |tx, at| {
+            if kind != FileKind::Dir {
+                return tx.remove_file(Ino::ROOT, at);
+            }
+            let dir = tx.find(Ino::ROOT, at, End::Name)?;
+            for entry in tx.list(dir)? {
+                if entry.kind == FileKind::Special {
+                    tx.remove_file(dir, GuestPath::new(&entry.name))?;
+                }
+            }
+            tx.remove_dir(Ino::ROOT, at)
+        })
+    }
+
+    /// Makes room where the overlay has something that was not written out.
+    fn remove_special(&self, path: &[u8]) -> io::Result<()> {
+        self.apply(path, |tx, at| match tx.find(Ino::ROOT, at, End::Name) {
+            Ok(ino) if tx.live.state.inode(ino)?.kind() == FileKind::Special => {
+                tx.remove_file(Ino::ROOT, at)
+            }
+            Ok(_) | Err(Errno::Noent) => Ok(()),
+            Err(errno) => Err(errno),
         })
     }
 
@@ -319,6 +372,22 @@ impl Materialized {
 
 fn path_of((path, _): (&Vec<u8>, &Stamp)) -> Vec<u8> {
     path.clone()
+}
+
+/// Under which path of the overlay a file of the directory is known: several names may be one file.
+#[derive(Default)]
+struct Links {
+    by_id: BTreeMap<(u64, u64), Vec<u8>>,
+}
+
+impl Links {
+    fn note(&mut self, stamp: &Stamp, path: &[u8]) {
+        self.by_id.entry(stamp.id).or_insert_with(|| path.to_vec());
+    }
+
+    fn first(&self, stamp: &Stamp) -> Option<&[u8]> {
+        self.by_id.get(&stamp.id).map(Vec::as_slice)
+    }
 }
 
 fn copy_in(source: &fs::File, target: &Handle) -> io::Result<()> {

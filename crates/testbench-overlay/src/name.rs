@@ -91,6 +91,11 @@ impl RelPath {
         parts.fold(RelPath::TOP, |path, name| path.child(name))
     }
 
+    /// A path below this one; itself if `below` is empty.
+    pub(crate) fn join(&self, below: &[u8]) -> RelPath {
+        if below.is_empty() { self.clone() } else { self.child(below) }
+    }
+
     /// The directory and the last component; `None` for the top.
     pub(crate) fn split(&self) -> Option<(RelPath, &[u8])> {
         let bytes = self.bytes.as_deref()?;

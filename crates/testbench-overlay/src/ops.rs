@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::content::Content;
-use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node, Observation};
+use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node};
 use crate::lookup::{Found, Tx};
 use crate::name::Name;
 use crate::resolve::{End, Last, Step};
@@ -122,7 +122,6 @@ impl Tx<'_> {
             meta: Meta::new(mode, now),
             node,
             names: vec![(place.dir, name.clone())],
-            unseen_links: 0,
             origin: None,
         };
         self.live.state.inodes.insert_mut(ino, Arc::new(inode));
@@ -324,8 +323,7 @@ impl Tx<'_> {
     /// Makes a name in a pinned directory show nothing.
     fn hide(&mut self, dir: Ino, name: &Name) -> Result<(), Errno> {
         let lower = self.live.state.dir(dir)?.lower.as_ref().map(|l| l.child(name.as_bytes()));
-        let reads = &self.live.state.reads;
-        let hides = lower.is_some_and(|path| reads.get(&path) != Some(&Observation::Absent));
+        let hides = lower.is_some_and(|path| !self.live.state.was_absent(&path));
         let entries = &mut self.live.state.dir_mut(dir)?.entries;
         if hides {
             entries.insert_mut(name.clone(), Entry::Whiteout);

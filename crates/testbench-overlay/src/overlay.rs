@@ -8,13 +8,14 @@ use std::sync::Arc;
 use testbench_clock::Clock;
 
 use crate::commit::STAGE;
-use crate::core::{Config, Core, LowerChange, LowerPolicy};
+use crate::core::{Config, Core, LowerPolicy};
 use crate::handle::Handle;
-use crate::inode::{Dir, Ino, Inode, Node, Origin, Stamp, State};
+use crate::inode::{Dir, Ino, Inode, Node, Origin, State};
 use crate::lookup::{Tx, path_of};
 use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
 use crate::name::RelPath;
+use crate::observe::{LowerChange, Seen};
 use crate::resolve::{End, Last, Step};
 use crate::{
     Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, SetTimes, Stat, diff::Diff,
@@ -453,12 +454,11 @@ fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
 
 fn top(view: &View, stat: &Stat) -> Inode {
     let meta = view.meta(stat);
-    let origin = Origin { paths: vec![RelPath::TOP], stamp: Stamp::of(stat), meta, captured: None };
+    let origin = Origin { paths: vec![RelPath::TOP], seen: Seen::new(stat), links: 1, meta };
     Inode {
         meta,
         node: Node::Dir(Dir::over(RelPath::TOP)),
         names: Vec::new(),
-        unseen_links: 0,
         origin: Some(Arc::new(origin)),
     }
 }
@@ -478,6 +478,6 @@ pub(crate) fn read_error(core: &Core, path: &[u8], errno: Errno) -> OverlayError
     }
 }
 
-fn display(path: &[u8]) -> impl fmt::Display + '_ {
+pub(crate) fn display(path: &[u8]) -> impl fmt::Display + '_ {
     GuestPath::new(if path.is_empty() { &b"."[..] } else { path })
 }

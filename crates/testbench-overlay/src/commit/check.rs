@@ -7,8 +7,9 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::survey::Survey;
 use crate::core::Core;
-use crate::inode::{Observation, Stamp, State};
+use crate::inode::State;
 use crate::name::RelPath;
+use crate::observe::{Listing, Observation, Stamp};
 use crate::{Errno, FileKind, LowerPolicy};
 
 /// What was seen at a path of the lower directory.
@@ -24,7 +25,7 @@ pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Seen> {
     for (path, observation) in state.reads.iter() {
         match observation {
             Observation::Absent => seen.insert(path.clone(), Seen::Absent),
-            Observation::Removed(stamp) => seen.insert(path.clone(), Seen::There(*stamp)),
+            Observation::Removed(was) => seen.insert(path.clone(), Seen::There(was.stamp)),
             Observation::Listing(_) => None,
         };
     }
@@ -32,7 +33,7 @@ pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Seen> {
     for inode in state.inodes.values() {
         let Some(origin) = &inode.origin else { continue };
         for path in &origin.paths {
-            seen.insert(path.clone(), Seen::There(origin.stamp));
+            seen.insert(path.clone(), Seen::There(origin.seen.stamp));
         }
     }
     seen
@@ -148,7 +149,7 @@ fn check_listings<G: Gate>(
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => continue,
             Err(errno) => return Err((path.clone(), errno)),
         };
-        if crate::lookup::listing_hash(&listing) != *before {
+        if !Listing::of(&listing, false).same(before) {
             found.entry(path.clone()).or_insert(TheirChange::Listing);
         }
     }

@@ -79,9 +79,9 @@ use self::resolve::Resolver;
 use self::stage::{Unstaged, Written};
 use self::step::{In, Layout, Slot};
 use self::survey::Survey;
-use crate::inode::Stamp;
 use crate::lookup::Tx;
 use crate::name::RelPath;
+use crate::observe::Stamp;
 use crate::{Errno, Overlay};
 
 /// What a commit has done.

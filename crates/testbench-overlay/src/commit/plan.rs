@@ -14,8 +14,9 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::step::{In, Mark, Meta, Out, Placed, Slot, Steps, Times};
 use super::survey::{NameOf, Spot, Survey, content_changed, meta_changed};
-use crate::inode::{Ino, Inode, Node, Stamp};
+use crate::inode::{Ino, Inode, Node};
 use crate::name::RelPath;
+use crate::observe::Stamp;
 use crate::{Errno, FileKind, Stat};
 
 /// What a resolver has decided, by the path before.
@@ -290,7 +291,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     /// not changed is taken for what it is now: a change of its mode goes to whatever is there.
     fn is_still(&self, inode: &Inode, stat: &Stat) -> bool {
         let Some(origin) = &inode.origin else { return false };
-        let same = origin.stamp.id == Stamp::of(stat).id;
+        let same = origin.seen.stamp.id == Stamp::of(stat).id;
         stat.kind == inode.kind() && (same || !content_changed(inode))
     }
 }

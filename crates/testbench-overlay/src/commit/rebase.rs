@@ -11,11 +11,13 @@ use std::sync::Arc;
 use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::survey::NameOf;
+use crate::base::Base;
 use crate::content::Content;
-use crate::core::{Base, Core};
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, Stamp, State};
+use crate::core::Core;
+use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::lookup::{Tx, path_of};
 use crate::name::RelPath;
+use crate::observe::{Seen, Stamp};
 use crate::{Errno, LowerPolicy, Stat};
 
 /// How much is taken up at a time.
@@ -182,22 +184,26 @@ fn keep_dirs<G: Gate>(
 
 /// Makes an inode one that comes from the lower directory and was not changed.
 fn settle(core: &Core, inode: &mut Inode, paths: Vec<RelPath>, stat: &Stat) {
-    let mut captured = None;
-    match &mut inode.node {
-        Node::Dir(dir) => *dir = Dir::over(paths[0].clone()),
+    let mut seen = Seen::new(stat);
+    let links = match &mut inode.node {
+        Node::Dir(dir) => {
+            *dir = Dir::over(paths[0].clone());
+            1
+        }
         Node::File(content) => {
-            if core.config.on_lower_change == LowerPolicy::Capture {
-                captured = core.read_lower(&paths[0], stat).ok();
+            if core.config.on_lower_change == LowerPolicy::Capture
+                && let Ok(bytes) = core.read_lower(&paths[0], stat)
+            {
+                seen = Seen::with_content(stat, &bytes);
             }
             *content = Content::base(stat.size);
+            stat.nlink
         }
-        Node::Symlink(_) | Node::Special => {}
-    }
-    let known = inode.names.len() as u64;
-    inode.unseen_links = match inode.node {
-        Node::Dir(_) => 0,
-        _ => stat.nlink.saturating_sub(known),
+        Node::Symlink(target) => {
+            seen = Seen::with_content(stat, target);
+            stat.nlink
+        }
+        Node::Special => stat.nlink,
     };
-    let stamp = Stamp::of(stat);
-    inode.origin = Some(Arc::new(Origin { paths, stamp, meta: inode.meta, captured }));
+    inode.origin = Some(Arc::new(Origin { paths, seen, links, meta: inode.meta }));
 }

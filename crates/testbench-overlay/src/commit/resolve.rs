@@ -98,8 +98,8 @@ fn versions<G: Gate>(
 }
 
 fn base_side(origin: &Origin) -> Side {
-    let content = origin.captured.clone().map_or(Content::Unread, Content::Bytes);
-    side(origin.stamp.kind, origin.stamp.mode, content)
+    let content = origin.seen.captured.clone().map_or(Content::Unread, Content::Bytes);
+    side(origin.seen.stamp.kind, origin.seen.stamp.mode, content)
 }
 
 fn our_side(core: &Core, inode: &Inode) -> Side {

@@ -170,7 +170,7 @@ impl<'s> Survey<'s> {
 /// Whether a file was written to.
 pub(super) fn content_changed(inode: &Inode) -> bool {
     match (&inode.node, &inode.origin) {
-        (Node::File(content), Some(origin)) => !content.is_base(origin.stamp.size),
+        (Node::File(content), Some(origin)) => !content.is_base(origin.seen.stamp.size),
         (Node::File(_), None) => true,
         _ => false,
     }

@@ -1,0 +1,95 @@
+//! The bytes that a file had beneath, with a watch over whether they are still the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::core::Core;
+use crate::inode::Origin;
+use crate::lower;
+use crate::name::RelPath;
+use crate::observe::{Seen, Stamp};
+use crate::{Errno, File, LowerChangeKind, LowerPolicy, Stat};
+
+/// Reads the lower file behind one inode, which it keeps open between reads.
+#[derive(Debug, Default)]
+pub(crate) struct Base {
+    /// With the state for which it was opened: after a commit an inode has another.
+    open: Mutex<Option<(Seen, Arc<dyn File>)>>,
+}
+
+impl Base {
+    /// Fills `buf` with what was at `offset` when the file was first seen, or under
+    /// [`LowerPolicy::Live`] with what is there now.
+    pub(crate) fn read(
+        &self,
+        core: &Core,
+        origin: Option<&Origin>,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> Result<(), Errno> {
+        let origin = origin.ok_or(Errno::Io)?;
+        let seen = &origin.seen;
+        if let Some(captured) = &seen.captured {
+            return copy_from(captured, buf, offset);
+        }
+        let file = self.open(core, origin)?;
+        if core.config.on_lower_change == LowerPolicy::Live {
+            // What a shortened file lacks reads as zeros, not as what the buffer held before.
+            buf.fill(0);
+        }
+        let read = match core.first_read(seen, &*file) {
+            Ok(Some(whole)) => copy_from(&whole, buf, offset),
+            Ok(None) => lower::read_exact(&*file, buf, offset),
+            Err(errno) => Err(errno),
+        };
+        // Looked at after reading: what was read before the file changed is what was first seen.
+        let unchanged = seen.stamp == Stamp::of(&file.stat()?);
+        match core.config.on_lower_change {
+            LowerPolicy::Live => match read {
+                Err(Errno::Stale) => Ok(()),
+                read => read,
+            },
+            _ if unchanged && read != Err(Errno::Stale) => read,
+            _ => Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified)),
+        }
+    }
+
+    fn open(&self, core: &Core, origin: &Origin) -> Result<Arc<dyn File>, Errno> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, file)) = &*open
+            && seen.is(&origin.seen)
+        {
+            return Ok(file.clone());
+        }
+        let file = match core.lower.open(origin.path()) {
+            Err(Errno::Noent | Errno::Notdir | Errno::Loop) => {
+                return Err(core.note_lower_change(origin.path(), LowerChangeKind::Removed));
+            }
+            file => file?,
+        };
+        *open = Some((origin.seen.clone(), file.clone()));
+        Ok(file)
+    }
+}
+
+impl Core {
+    /// The whole of a lower file, whose metadata was just seen to be `stat`.
+    pub(crate) fn read_lower(&self, path: &RelPath, stat: &Stat) -> Result<Arc<[u8]>, Errno> {
+        let file = self.lower.open(path)?;
+        let len = usize::try_from(stat.size).map_err(|_| Errno::Fbig)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
+        bytes.resize(len, 0);
+        let read = lower::read_exact(&*file, &mut bytes, 0);
+        if read == Err(Errno::Stale) || Stamp::of(&file.stat()?) != Stamp::of(stat) {
+            return Err(self.note_lower_change(path, LowerChangeKind::Modified));
+        }
+        read.map(|()| bytes.into())
+    }
+}
+
+fn copy_from(whole: &[u8], buf: &mut [u8], offset: u64) -> Result<(), Errno> {
+    let from = usize::try_from(offset).map_err(|_| Errno::Io)?;
+    let to = from.checked_add(buf.len()).ok_or(Errno::Io)?;
+    buf.copy_from_slice(whole.get(from..to).ok_or(Errno::Io)?);
+    Ok(())
+}

@@ -1,0 +1,365 @@
+//! What was seen of the lower tree, and whether it is still so.
+//!
+//! Nothing that an overlay shows of its lower tree is believed twice without being compared. A file
+//! is known by its [`Stamp`]; what was not there, and what a directory listed, are observations of
+//! their own. A stamp misses one thing: a write of the same length within the step of the file
+//! system's clock in which the stamp was taken. Where that can have happened (the file was changed
+//! shortly before it was first read) or where it costs nothing (the file is short), a hash of the
+//! whole content is taken at the first read, and is compared by [`Core::recheck`], by the diff and by
+//! the commit. Of files over 16 MiB the stamp is all that is compared.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use testbench_clock::{Clock as _, WallTime};
+
+use crate::core::Core;
+use crate::inode::State;
+use crate::lower;
+use crate::name::RelPath;
+use crate::{DirEntry, Errno, File, FileKind, LowerPolicy, Overlay, OverlayError, Stat};
+
+/// A file up to this length is hashed at its first read whenever it was written: the read fetches
+/// about as much anyway.
+const HASHED_ALWAYS_BYTES_MAX: u64 = 64 * 1024;
+
+/// A longer file is never hashed: reading a few bytes of it must not cost reading all of it.
+const HASHED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A file changed less than this before it is read may be changed again without its times showing
+/// it. Two seconds is the coarsest step in use (FAT); Linux's own file systems step by the kernel's
+/// tick, at most 10 ms.
+const TIMES_SETTLE_AFTER: Duration = Duration::from_secs(2);
+
+/// How much of a file is read at a time to hash it.
+const HASH_STEP_BYTES: usize = 1 << 20;
+
+/// Something in the lower tree that is not what it was when the overlay first saw it.
+///
+/// ```
+/// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("a");
+/// std::fs::write(&file, "first")?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::read(&file)?;
+///
+/// std::fs::write(&file, "other")?; // Somebody else, behind the overlay's back.
+/// let [change] = &overlay.check_lower()?[..] else { panic!("one change") };
+/// assert_eq!((change.path(), change.kind()), (&b"a"[..], LowerChangeKind::Modified));
+/// assert_eq!(change.to_string(), "lower file \"a\" was changed since the overlay first saw it");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LowerChange {
+    path: RelPath,
+    kind: LowerChangeKind,
+}
+
+/// What happened to something in the lower tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LowerChangeKind {
+    /// It is not there any more.
+    Removed,
+    /// It is there, and was not.
+    Appeared,
+    /// Its content, permission bits or times differ, or it is another file of the same kind.
+    Modified,
+    /// It is of another kind.
+    Retyped,
+    /// A directory has gained or lost entries.
+    Listing,
+}
+
+impl LowerChange {
+    pub(crate) fn new(path: &RelPath, kind: LowerChangeKind) -> LowerChange {
+        LowerChange { path: path.clone(), kind }
+    }
+
+    /// Where, relative to the lower root, in raw bytes; empty for the root itself.
+    pub fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    /// What happened to it.
+    pub fn kind(&self) -> LowerChangeKind {
+        self.kind
+    }
+}
+
+/// A sentence: `lower file "a/b" was changed since the overlay first saw it`.
+impl fmt::Display for LowerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            LowerChangeKind::Removed => "was removed",
+            LowerChangeKind::Appeared => "has appeared",
+            LowerChangeKind::Modified => "was changed",
+            LowerChangeKind::Retyped => "is of another kind",
+            LowerChangeKind::Listing => "has gained or lost entries",
+        };
+        write!(f, "lower file {:?} {what} since the overlay first saw it", self.path)
+    }
+}
+
+impl Overlay {
+    /// Compares everything that this overlay has seen of the lower tree with what is there now, and
+    /// says what differs, ordered by path. Whatever the [`LowerPolicy`], nothing else happens.
+    ///
+    /// It costs a system call or two for each file seen, and reads those again whose content was
+    /// hashed when it was first read: short files, and files that were changed shortly before.
+    ///
+    /// # Errors
+    ///
+    /// [`OverlayError::Read`] if something that is there cannot be looked at.
+    pub fn check_lower(&self) -> Result<Vec<LowerChange>, OverlayError> {
+        let state = self.core.tx().live.state.clone();
+        let mut changes = Vec::new();
+        for (path, seen) in observed(&state) {
+            let kind = self.core.recheck(path, &seen).map_err(|errno| OverlayError::Read {
+                path: crate::overlay::display(path.as_bytes()).to_string(),
+                errno,
+            })?;
+            changes.extend(kind.map(|kind| LowerChange::new(path, kind)));
+        }
+        changes.sort_by(|a, b| (a.path(), a.kind).cmp(&(b.path(), b.kind)));
+        changes.dedup();
+        Ok(changes)
+    }
+}
+
+/// Which file of the lower tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LowerId {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+}
+
+/// What tells one state of a lower file from another, as far as metadata can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) id: LowerId,
+    pub(crate) kind: FileKind,
+    pub(crate) mode: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: WallTime,
+    pub(crate) ctime: WallTime,
+}
+
+impl Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
+        Stamp {
+            id: LowerId { dev: stat.dev, ino: stat.ino },
+            kind: stat.kind,
+            mode: stat.mode,
+            size: stat.size,
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+        }
+    }
+
+    /// Whether it is still the same state.
+    pub(crate) fn matches(&self, now: &Stamp) -> bool {
+        self.change_to(now).is_none()
+    }
+
+    /// What happened since, going by metadata. What is *in* a directory is observed by name, so of
+    /// a directory itself only the identity counts.
+    pub(crate) fn change_to(&self, now: &Stamp) -> Option<LowerChangeKind> {
+        match (self.kind, now.kind) {
+            (was, is) if was != is => Some(LowerChangeKind::Retyped),
+            (FileKind::Dir, _) => (self.id != now.id).then_some(LowerChangeKind::Modified),
+            _ => (self != now).then_some(LowerChangeKind::Modified),
+        }
+    }
+}
+
+/// The state in which something of the lower tree was first seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) stamp: Stamp,
+    /// Shared by all copies of this value, so that whoever reads first sets it for all.
+    content: Arc<OnceLock<blake3::Hash>>,
+    /// The bytes, under [`LowerPolicy::Capture`].
+    pub(crate) captured: Option<Arc<[u8]>>,
+}
+
+impl Seen {
+    pub(crate) fn new(stat: &Stat) -> Seen {
+        Seen { stamp: Stamp::of(stat), content: Arc::default(), captured: None }
+    }
+
+    /// A file or symlink with these bytes; those of a file are kept.
+    pub(crate) fn with_content(stat: &Stat, bytes: &Arc<[u8]>) -> Seen {
+        let content = Arc::new(OnceLock::from(blake3::hash(bytes)));
+        let captured = (stat.kind == FileKind::File).then(|| bytes.clone());
+        Seen { stamp: Stamp::of(stat), content, captured }
+    }
+
+    /// The hash of the whole content (of a symlink, its target), if one was taken.
+    pub(crate) fn content_hash(&self) -> Option<blake3::Hash> {
+        self.content.get().copied()
+    }
+
+    /// Whether the two are copies of one value.
+    pub(crate) fn is(&self, other: &Seen) -> bool {
+        Arc::ptr_eq(&self.content, &other.content)
+    }
+
+    /// Whether these bytes, just read as the whole content, are those first seen.
+    pub(crate) fn agrees_with(&self, bytes: &[u8]) -> bool {
+        self.content.get().is_none_or(|hash| *hash == blake3::hash(bytes))
+    }
+}
+
+/// Something seen of the lower tree that is not in an inode.
+#[derive(Clone, Debug)]
+pub(crate) enum Observation {
+    /// Nothing was there.
+    Absent,
+    /// A directory had these entries.
+    Listing(Listing),
+    /// Something was there in this state, and the upper layer has removed it.
+    Removed(Seen),
+}
+
+/// What a directory listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing {
+    /// Over names and kinds.
+    hash: blake3::Hash,
+    /// The entries themselves, under [`LowerPolicy::Capture`].
+    pub(crate) kept: Option<Kept>,
+}
+
+/// The entries of a directory, by raw bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept(Arc<[DirEntry]>);
+
+impl Kept {
+    pub(crate) fn entries(&self) -> &[DirEntry] {
+        &self.0
+    }
+
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        self.0.binary_search_by(|entry| entry.name[..].cmp(name)).is_ok()
+    }
+}
+
+impl Listing {
+    pub(crate) fn of(entries: &[DirEntry], keep: bool) -> Listing {
+        let mut hasher = blake3::Hasher::new();
+        for entry in entries {
+            hasher.update(&(entry.name.len() as u64).to_le_bytes());
+            hasher.update(&entry.name);
+            hasher.update(&[entry.kind as u8]);
+        }
+        Listing { hash: hasher.finalize(), kept: keep.then(|| Kept(entries.into())) }
+    }
+
+    pub(crate) fn same(&self, other: &Listing) -> bool {
+        self.hash == other.hash
+    }
+}
+
+/// Everything that a state has seen, each with its path.
+pub(crate) fn observed(state: &State) -> impl Iterator<Item = (&RelPath, Observation)> {
+    let origins = state.inodes.values().filter_map(|inode| inode.origin.as_ref());
+    let present = origins.flat_map(|origin| {
+        origin.paths.iter().map(|path| (path, Observation::Removed(origin.seen.clone())))
+    });
+    present.chain(state.reads.iter().map(|(path, seen)| (path, seen.clone())))
+}
+
+impl Core {
+    /// Whether what was seen at a path is still so, content included; `None` if it is.
+    pub(crate) fn recheck(
+        &self,
+        path: &RelPath,
+        was: &Observation,
+    ) -> Result<Option<LowerChangeKind>, Errno> {
+        let now = self.lower.stat(path)?;
+        let (seen, now) = match (was, now) {
+            (Observation::Absent, now) => return Ok(now.map(|_| LowerChangeKind::Appeared)),
+            (_, None) => return Ok(Some(LowerChangeKind::Removed)),
+            (Observation::Listing(_), Some(now)) if now.kind != FileKind::Dir => {
+                return Ok(Some(LowerChangeKind::Retyped));
+            }
+            (Observation::Listing(listing), _) => {
+                let same = listing.same(&Listing::of(&self.lower.list(path)?, false));
+                return Ok((!same).then_some(LowerChangeKind::Listing));
+            }
+            (Observation::Removed(seen), Some(now)) => (seen, now),
+        };
+        if let Some(kind) = seen.stamp.change_to(&Stamp::of(&now)) {
+            return Ok(Some(kind));
+        }
+        let Some(hash) = seen.content_hash() else { return Ok(None) };
+        let is = match now.kind {
+            FileKind::Symlink => blake3::hash(&self.lower.read_link(path)?),
+            _ => match hash_of(&*self.lower.open(path)?, now.size) {
+                Err(Errno::Stale) => return Ok(Some(LowerChangeKind::Modified)),
+                hash => hash?,
+            },
+        };
+        Ok((is != hash).then_some(LowerChangeKind::Modified))
+    }
+
+    /// At the first read of a file: takes the hash of its content if the stamp alone cannot be
+    /// relied on. Answers the content if all of it was read on the way.
+    ///
+    /// The caller compares the stamp **after** this: what was read before a change is what was
+    /// first seen.
+    pub(crate) fn first_read(
+        &self,
+        seen: &Seen,
+        file: &dyn File,
+    ) -> Result<Option<Vec<u8>>, Errno> {
+        let follows = self.config.on_lower_change == LowerPolicy::Live;
+        if follows || seen.content.get().is_some() {
+            return Ok(None);
+        }
+        let size = seen.stamp.size;
+        if size <= HASHED_ALWAYS_BYTES_MAX {
+            let mut whole = vec![0; size as usize];
+            lower::read_exact(file, &mut whole, 0)?;
+            let _ = seen.content.set(blake3::hash(&whole));
+            return Ok(Some(whole));
+        }
+        if self.may_change_unseen(seen) {
+            let _ = seen.content.set(hash_of(file, size)?);
+        }
+        Ok(None)
+    }
+
+    /// Whether a change after this moment could leave the stamp as it is.
+    fn may_change_unseen(&self, seen: &Seen) -> bool {
+        if seen.stamp.size > HASHED_BYTES_MAX {
+            return false;
+        }
+        match &self.disk_clock {
+            Some(clock) => {
+                let since = clock.wall().checked_duration_since(seen.stamp.ctime);
+                since.is_none_or(|since| since < TIMES_SETTLE_AFTER)
+            }
+            // The times of another tree may be those of a clock that stands still.
+            None => true,
+        }
+    }
+}
+
+fn hash_of(file: &dyn File, size: u64) -> Result<blake3::Hash, Errno> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buf = vec![0; HASH_STEP_BYTES.min(usize::try_from(size).unwrap_or(HASH_STEP_BYTES))];
+    let mut at = 0;
+    while at < size {
+        let part = (size - at).min(buf.len() as u64) as usize;
+        lower::read_exact(file, &mut buf[..part], at)?;
+        hasher.update(&buf[..part]);
+        at += part as u64;
+    }
+    Ok(hasher.finalize())
+}
