@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use testbench_clock::WallTime;
 
-use crate::{DirEntry, Errno, FileKind, SetTime, SetTimes, Stat};
+use crate::{DirEntry, Errno, FileKind, Follow, SetTime, SetTimes, Stat};
 
 /// For directories through which only names are looked up; needs no read permission.
 #[cfg(target_os = "linux")]
@@ -172,6 +172,16 @@ pub(crate) fn set_times_at(dir: &OwnedFd, name: &[u8], times: SetTimes) -> Resul
 
 pub(crate) fn set_times(file: &OwnedFd, times: SetTimes) -> Result<(), Errno> {
     Ok(rustix::fs::futimens(file, &timestamps(times)?)?)
+}
+
+/// The same for any path of the host.
+pub(crate) fn set_times_of(path: &Path, times: SetTimes, follow: Follow) -> io::Result<()> {
+    let flags = match follow {
+        Follow::Yes => AtFlags::empty(),
+        Follow::No => NOFOLLOW,
+    };
+    let times = timestamps(times)?;
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags)?)
 }
 
 pub(crate) fn set_len(file: &OwnedFd, len: u64) -> Result<(), Errno> {

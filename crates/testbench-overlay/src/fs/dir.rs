@@ -1,13 +1,15 @@
 //! Directories, as in `std::fs`.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::meta::{FileType, Metadata};
 use super::route::{Place, Route, os_str, route};
-use super::symlink_metadata;
-use crate::{FileKind, OpenHow};
+use crate::{File, Follow, GuestPath, OpenHow};
 
 /// The entries of a directory. Mirrors [`std::fs::ReadDir`]; in a tree they come in the order of
 /// the raw bytes of their names, and are those of the moment when the directory was opened.
@@ -19,15 +21,33 @@ pub struct ReadDir {
 #[derive(Debug)]
 enum Inner {
     Real(std::fs::ReadDir),
-    Tree(PathBuf, std::vec::IntoIter<crate::DirEntry>),
+    Tree(Arc<TreeDir>, std::vec::IntoIter<crate::DirEntry>),
 }
 
-/// One entry of a directory. Mirrors [`std::fs::DirEntry`].
-#[derive(Clone, Debug)]
-pub struct DirEntry {
+/// A directory of a tree that was opened to be listed.
+struct TreeDir {
+    /// As it was given.
     path: PathBuf,
-    name: OsString,
-    kind: Option<FileKind>,
+    place: Place,
+    file: Arc<dyn File>,
+}
+
+impl fmt::Debug for TreeDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+/// One entry of a directory. Mirrors [`std::fs::DirEntry`] and its extension for Unix.
+#[derive(Clone)]
+pub struct DirEntry {
+    inner: EntryInner,
+}
+
+#[derive(Clone)]
+enum EntryInner {
+    Real(Arc<std::fs::DirEntry>),
+    Tree(Arc<TreeDir>, crate::DirEntry),
 }
 
 /// Lists a directory.
@@ -40,32 +60,30 @@ pub fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     let inner = match route(path)? {
         Route::Real => Inner::Real(std::fs::read_dir(path)?),
         Route::Tree(place) => {
-            Inner::Tree(path.to_path_buf(), place.result(list(&place))?.into_iter())
+            let how = OpenHow { directory: true, ..OpenHow::READ };
+            let file = place.result(place.fs.open_at(&*place.top, place.guest(), &how))?;
+            let entries = place.result(file.read_dir())?.into_iter();
+            Inner::Tree(Arc::new(TreeDir { path: path.to_path_buf(), place, file }), entries)
         }
     };
     Ok(ReadDir { inner })
-}
-
-fn list(place: &Place) -> crate::Result<Vec<crate::DirEntry>> {
-    let how = OpenHow { directory: true, ..OpenHow::READ };
-    place.fs.open_at(&*place.top, place.guest(), &how)?.read_dir()
 }
 
 impl Iterator for ReadDir {
     type Item = io::Result<DirEntry>;
 
     fn next(&mut self) -> Option<io::Result<DirEntry>> {
-        match &mut self.inner {
-            Inner::Real(real) => Some(real.next()?.map(|entry| DirEntry {
-                path: entry.path(),
-                name: entry.file_name(),
-                kind: None,
-            })),
-            Inner::Tree(dir, entries) => {
-                let entry = entries.next()?;
-                let name = os_str(&entry.name);
-                Some(Ok(DirEntry { path: dir.join(&name), name, kind: Some(entry.kind) }))
-            }
+        let inner = match &mut self.inner {
+            Inner::Real(real) => real.next()?.map(|entry| EntryInner::Real(Arc::new(entry))),
+            Inner::Tree(dir, entries) => Ok(EntryInner::Tree(dir.clone(), entries.next()?)),
+        };
+        Some(inner.map(|inner| DirEntry { inner }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.inner {
+            Inner::Real(real) => real.size_hint(),
+            Inner::Tree(_, entries) => entries.size_hint(),
         }
     }
 }
@@ -73,32 +91,163 @@ impl Iterator for ReadDir {
 impl DirEntry {
     /// The path of the directory as it was given to [`read_dir`], with the name joined to it.
     pub fn path(&self) -> PathBuf {
-        self.path.clone()
+        match &self.inner {
+            EntryInner::Real(real) => real.path(),
+            EntryInner::Tree(dir, entry) => dir.path.join(os_str(&entry.name)),
+        }
     }
 
     /// The name alone.
     pub fn file_name(&self) -> OsString {
-        self.name.clone()
+        match &self.inner {
+            EntryInner::Real(real) => real.file_name(),
+            EntryInner::Tree(_, entry) => os_str(&entry.name),
+        }
     }
 
     /// What the entry is; a symlink is not followed.
     ///
     /// # Errors
     ///
-    /// Those of [`symlink_metadata`] where the listing does not say.
+    /// Those of [`DirEntry::metadata`] where the listing does not say.
     pub fn file_type(&self) -> io::Result<FileType> {
-        match self.kind {
-            Some(kind) => Ok(FileType::new(kind)),
-            None => self.metadata().map(|metadata| metadata.file_type()),
+        match &self.inner {
+            EntryInner::Real(real) => real.file_type().map(FileType::from),
+            EntryInner::Tree(_, entry) => Ok(FileType::new(entry.kind)),
         }
     }
 
-    /// What is known about the entry; a symlink is not followed.
+    /// What is known about the entry; a symlink is not followed. The entry is looked for in the
+    /// directory that was listed, wherever that is now.
     ///
     /// # Errors
     ///
-    /// Those of [`symlink_metadata`].
+    /// As [`std::fs::DirEntry::metadata`], and those of the [module](super).
     pub fn metadata(&self) -> io::Result<Metadata> {
-        symlink_metadata(&self.path)
+        match &self.inner {
+            EntryInner::Real(real) => real.metadata().map(Metadata::from),
+            EntryInner::Tree(dir, entry) => {
+                let name = GuestPath::new(&entry.name);
+                let place = &dir.place;
+                place.result(place.fs.stat_at(&*dir.file, name, Follow::No)).map(Metadata::new)
+            }
+        }
+    }
+}
+
+impl DirEntryExt for DirEntry {
+    fn ino(&self) -> u64 {
+        match &self.inner {
+            EntryInner::Real(real) => real.ino(),
+            EntryInner::Tree(_, entry) => entry.ino,
+        }
+    }
+}
+
+/// `DirEntry("path")`, as in std.
+impl fmt::Debug for DirEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DirEntry").field(&self.path()).finish()
+    }
+}
+
+/// How directories are to be created. Mirrors [`std::fs::DirBuilder`] and its extension for Unix.
+///
+/// ```
+/// use std::os::unix::fs::DirBuilderExt as _;
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let _installed = install(Overlay::new(dir.path())?);
+/// fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path().join("a/b"))?;
+/// assert_eq!(fs::metadata(dir.path().join("a/b"))?.permissions().mode(), 0o700);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DirBuilder {
+    recursive: bool,
+    mode: u32,
+}
+
+impl Default for DirBuilder {
+    fn default() -> Self {
+        DirBuilder::new()
+    }
+}
+
+impl DirBuilder {
+    /// One directory, with the mode `0777` less what the umask takes.
+    pub fn new() -> DirBuilder {
+        DirBuilder { recursive: false, mode: 0o777 }
+    }
+
+    /// Whether what is missing above it is created too, and a directory that exists is fine.
+    pub fn recursive(&mut self, recursive: bool) -> &mut Self {
+        self.recursive = recursive;
+        self
+    }
+
+    /// The permission bits of what is created, as with the extension for Unix.
+    pub fn mode(&mut self, mode: u32) -> &mut Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Creates.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::fs::DirBuilder::create`], and those of the [module](super).
+    pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        match (route(path), self.recursive) {
+            (Ok(Route::Real), recursive) => {
+                std::fs::DirBuilder::new().recursive(recursive).mode(self.mode).create(path)
+            }
+            (_, true) => self.create_all(path),
+            (_, false) => self.create_one(path),
+        }
+    }
+
+    fn create_one(&self, path: &Path) -> io::Result<()> {
+        match route(path)? {
+            Route::Real => std::fs::DirBuilder::new().mode(self.mode).create(path),
+            Route::Tree(p) => {
+                let mode = self.mode & !super::UMASK;
+                p.result(p.fs.create_dir_at(&*p.top, p.guest(), mode))
+            }
+        }
+    }
+
+    fn create_all(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let is_dir = |path: &Path| super::metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        // Up to what exists, and down again; not by recursion, since a path has up to 2,048 parts.
+        let mut missing = Vec::new();
+        for path in path.ancestors() {
+            match self.create_one(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(path),
+                Err(error) if !is_dir(path) => return Err(error),
+                _ => break,
+            }
+            if path.parent().is_none_or(|parent| parent.as_os_str().is_empty()) {
+                break;
+            }
+        }
+        while let Some(path) = missing.pop() {
+            match self.create_one(path) {
+                Err(error) if !is_dir(path) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DirBuilderExt for DirBuilder {
+    fn mode(&mut self, mode: u32) -> &mut Self {
+        DirBuilder::mode(self, mode)
     }
 }

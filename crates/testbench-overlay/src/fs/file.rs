@@ -4,9 +4,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::lock::{self, Lock, TryLockError};
 use super::meta::{FileTimes, Metadata, Permissions};
-use super::route::{Place, Route, route};
-use crate::{Create, Errno, Follow, OpenHow};
+use super::options::OpenOptions;
+use super::route::Place;
+use crate::{Errno, OpenHow};
 
 /// An open file, with a position. Mirrors [`std::fs::File`].
 ///
@@ -42,9 +44,15 @@ enum Inner {
 #[derive(Debug)]
 struct TreeFile {
     file: Arc<dyn crate::File>,
-    /// Shared by clones.
-    position: Arc<Mutex<u64>>,
+    description: Arc<Description>,
+}
+
+/// What clones of a handle share.
+#[derive(Debug)]
+struct Description {
+    position: Mutex<u64>,
     append: bool,
+    lock: Lock,
 }
 
 impl File {
@@ -150,13 +158,77 @@ impl File {
     pub fn try_clone(&self) -> io::Result<File> {
         let inner = match &self.inner {
             Inner::Real(file) => Inner::Real(file.try_clone()?),
-            Inner::Tree(TreeFile { file, position, append }) => Inner::Tree(TreeFile {
-                file: file.clone(),
-                position: position.clone(),
-                append: *append,
-            }),
+            Inner::Tree(TreeFile { file, description }) => {
+                let (file, description) = (file.clone(), description.clone());
+                Inner::Tree(TreeFile { file, description })
+            }
         };
         Ok(File { inner })
+    }
+
+    /// Waits until nobody else has a lock on the file, and takes one that excludes all others.
+    ///
+    /// Locks are advisory and belong to the open file: clones share theirs, and it goes with the
+    /// last of them. In an overlay they count within that overlay, and the wait is one on the clock
+    /// that is installed on this thread, so that a wait without end is found out on a mock clock.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; [`io::ErrorKind::Deadlock`] where the clock finds that nobody can ever
+    /// unlock; [`io::ErrorKind::Unsupported`] for a file in a directory that is passed through.
+    pub fn lock(&self) -> io::Result<()> {
+        match &self.inner {
+            Inner::Real(file) => file.lock(),
+            Inner::Tree(tree) => tree.lock(lock::Kind::Exclusive),
+        }
+    }
+
+    /// As [`File::lock`], but others may share the lock in the same way.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::lock`].
+    pub fn lock_shared(&self) -> io::Result<()> {
+        match &self.inner {
+            Inner::Real(file) => file.lock_shared(),
+            Inner::Tree(tree) => tree.lock(lock::Kind::Shared),
+        }
+    }
+
+    /// As [`File::lock`] without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`TryLockError::WouldBlock`] if somebody else has a lock, and as [`File::lock`].
+    pub fn try_lock(&self) -> Result<(), TryLockError> {
+        match &self.inner {
+            Inner::Real(file) => file.try_lock(),
+            Inner::Tree(tree) => tree.try_lock(lock::Kind::Exclusive),
+        }
+    }
+
+    /// As [`File::lock_shared`] without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::try_lock`].
+    pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
+        match &self.inner {
+            Inner::Real(file) => file.try_lock_shared(),
+            Inner::Tree(tree) => tree.try_lock(lock::Kind::Shared),
+        }
+    }
+
+    /// Gives back the lock, if this file has one.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::lock`].
+    pub fn unlock(&self) -> io::Result<()> {
+        match &self.inner {
+            Inner::Real(file) => file.unlock(),
+            Inner::Tree(tree) => tree.description.lock.release(),
+        }
     }
 
     /// Sets the permission bits.
@@ -194,9 +266,35 @@ impl File {
     }
 }
 
+impl File {
+    pub(super) fn real(file: std::fs::File) -> File {
+        File { inner: Inner::Real(file) }
+    }
+
+    pub(super) fn in_tree(place: &Place, how: &OpenHow, append: bool) -> io::Result<File> {
+        Ok(File { inner: Inner::Tree(TreeFile::open(place, how, append)?) })
+    }
+}
+
 impl TreeFile {
+    fn open(place: &Place, how: &OpenHow, append: bool) -> io::Result<TreeFile> {
+        let file = place.result(place.fs.open_at(&*place.top, place.guest(), how))?;
+        let lock = Lock::new(place);
+        let description = Description { position: Mutex::default(), append, lock };
+        Ok(TreeFile { file, description: Arc::new(description) })
+    }
+
     fn position(&self) -> MutexGuard<'_, u64> {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+        self.description.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self, kind: lock::Kind) -> io::Result<()> {
+        self.description.lock.acquire(self.file.stat()?.ino, kind)
+    }
+
+    fn try_lock(&self, kind: lock::Kind) -> Result<(), TryLockError> {
+        let stat = self.file.stat().map_err(|errno| TryLockError::Error(errno.into()))?;
+        self.description.lock.try_acquire(stat.ino, kind)
     }
 
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -208,7 +306,7 @@ impl TreeFile {
 
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
         let mut position = self.position();
-        let (written, end) = if self.append {
+        let (written, end) = if self.description.append {
             self.file.append(buf)?
         } else {
             let written = self.file.write_at(buf, *position)?;
@@ -298,149 +396,8 @@ impl std::os::unix::fs::FileExt for File {
         match &self.inner {
             Inner::Real(file) => file.write_at(buf, offset),
             // `pwrite` on a file opened with `O_APPEND` appends on Linux, whatever the offset.
-            Inner::Tree(tree) if tree.append => Ok(tree.file.append(buf)?.0),
+            Inner::Tree(tree) if tree.description.append => Ok(tree.file.append(buf)?.0),
             Inner::Tree(tree) => Ok(tree.file.write_at(buf, offset)?),
         }
-    }
-}
-
-/// How a file is to be opened. Mirrors [`std::fs::OpenOptions`].
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    read: bool,
-    write: bool,
-    append: bool,
-    truncate: bool,
-    create: bool,
-    create_new: bool,
-    /// `None` leaves it to the umask on the real disk, and to `0644` in a tree.
-    mode: Option<u32>,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        OpenOptions::new()
-    }
-}
-
-impl OpenOptions {
-    /// Nothing allowed yet.
-    pub fn new() -> OpenOptions {
-        OpenOptions {
-            read: false,
-            write: false,
-            append: false,
-            truncate: false,
-            create: false,
-            create_new: false,
-            mode: None,
-        }
-    }
-
-    /// The file may be read.
-    pub fn read(&mut self, read: bool) -> &mut Self {
-        self.read = read;
-        self
-    }
-
-    /// The file may be written.
-    pub fn write(&mut self, write: bool) -> &mut Self {
-        self.write = write;
-        self
-    }
-
-    /// Every write goes to the end.
-    pub fn append(&mut self, append: bool) -> &mut Self {
-        self.append = append;
-        self
-    }
-
-    /// An existing file is cut to nothing; wants `write`.
-    pub fn truncate(&mut self, truncate: bool) -> &mut Self {
-        self.truncate = truncate;
-        self
-    }
-
-    /// A missing file is created; wants `write` or `append`.
-    pub fn create(&mut self, create: bool) -> &mut Self {
-        self.create = create;
-        self
-    }
-
-    /// The file must be missing and is created; `create` and `truncate` are then ignored.
-    pub fn create_new(&mut self, create_new: bool) -> &mut Self {
-        self.create_new = create_new;
-        self
-    }
-
-    /// The permission bits of a file that is created, as with the extension for Unix.
-    pub fn mode(&mut self, mode: u32) -> &mut Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// Opens.
-    ///
-    /// # Errors
-    ///
-    /// As [`std::fs::OpenOptions::open`], and those of the [module](super).
-    pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let path = path.as_ref();
-        let inner = match route(path)? {
-            Route::Real => Inner::Real(self.to_std().open(path)?),
-            Route::Tree(place) => Inner::Tree(self.open_place(&place)?),
-        };
-        Ok(File { inner })
-    }
-
-    fn open_place(&self, place: &Place) -> io::Result<TreeFile> {
-        let how = self.how()?;
-        let file = place.result(place.fs.open_at(&*place.top, place.guest(), &how))?;
-        Ok(TreeFile { file, position: Arc::default(), append: self.append })
-    }
-
-    /// The rules by which std refuses combinations before it asks the system.
-    fn how(&self) -> io::Result<OpenHow> {
-        let writes = self.write || self.append;
-        let creates = self.create || self.create_new;
-        let neither = !self.read && !writes;
-        let changes_unwritten = !writes && (self.truncate || creates);
-        let cuts_what_it_appends_to = self.append && self.truncate && !self.create_new;
-        if neither || changes_unwritten || cuts_what_it_appends_to {
-            return Err(Errno::Inval.into());
-        }
-        let create = match (self.create, self.create_new) {
-            (_, true) => Create::New,
-            (true, false) => Create::IfMissing,
-            (false, false) => Create::Never,
-        };
-        // What the usual umask, 022, leaves; that of the process would make runs differ.
-        let mode = self.mode.unwrap_or(0o666) & !0o022;
-        Ok(OpenHow {
-            read: self.read,
-            write: writes,
-            truncate: self.truncate && !self.create_new,
-            create,
-            directory: false,
-            follow: Follow::Yes,
-            mode,
-        })
-    }
-
-    fn to_std(&self) -> std::fs::OpenOptions {
-        use std::os::unix::fs::OpenOptionsExt as _;
-
-        let mut options = std::fs::OpenOptions::new();
-        options
-            .read(self.read)
-            .write(self.write)
-            .append(self.append)
-            .truncate(self.truncate)
-            .create(self.create)
-            .create_new(self.create_new);
-        if let Some(mode) = self.mode {
-            options.mode(mode);
-        }
-        options
     }
 }

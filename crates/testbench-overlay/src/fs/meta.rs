@@ -1,26 +1,49 @@
 //! Metadata, as in `std::fs`.
 
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::time::SystemTime;
 
 use testbench_clock::WallTime;
 
 use crate::{FileKind, SetTime, SetTimes, Stat};
 
-/// What is known about a file. Mirrors [`std::fs::Metadata`].
+/// What is known about a file. Mirrors [`std::fs::Metadata`] and its extension for Unix.
+///
+/// In a tree, a file belongs to the user and group of the process, there is no time of creation,
+/// and devices, sockets and FIFOs are not told from one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
     stat: Stat,
+    real: Option<Real>,
 }
+
+/// What only the real disk knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Real {
+    file_type: FileType,
+    uid: u32,
+    gid: u32,
+    rdev: u64,
+    blksize: u64,
+    blocks: u64,
+    created: Option<SystemTime>,
+}
+
+/// The unit in which a tree's files are said to be read best: as on most file systems.
+const BLKSIZE_BYTES: u64 = 4096;
+
+/// The unit of [`MetadataExt::blocks`] on every file system.
+const BLOCK_BYTES: u64 = 512;
 
 impl Metadata {
     pub(super) fn new(stat: Stat) -> Metadata {
-        Metadata { stat }
+        Metadata { stat, real: None }
     }
 
     /// File, directory or symlink.
     pub fn file_type(&self) -> FileType {
-        FileType { kind: self.stat.kind }
+        self.real.map_or(FileType::new(self.stat.kind), |real| real.file_type)
     }
 
     /// Whether this is a directory.
@@ -67,6 +90,16 @@ impl Metadata {
         system_time(self.stat.atime)
     }
 
+    /// When the file was made.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] in a tree, and on a disk that does not keep it.
+    pub fn created(&self) -> io::Result<SystemTime> {
+        let unknown = || io::Error::from(io::ErrorKind::Unsupported);
+        self.real.and_then(|real| real.created).ok_or_else(unknown)
+    }
+
     /// All that is known, as guests see it.
     pub fn stat(&self) -> &Stat {
         &self.stat
@@ -76,40 +109,131 @@ impl Metadata {
 /// Of the real disk.
 impl From<std::fs::Metadata> for Metadata {
     fn from(real: std::fs::Metadata) -> Metadata {
-        use std::os::unix::fs::MetadataExt as _;
-
-        let kind = match real.file_type() {
-            t if t.is_dir() => FileKind::Dir,
-            t if t.is_file() => FileKind::File,
-            t if t.is_symlink() => FileKind::Symlink,
-            _ => FileKind::Special,
-        };
+        let file_type = FileType::from(real.file_type());
         let time = |secs: i64, nanos: i64| {
             WallTime::from_unix_nanos(i128::from(secs) * 1_000_000_000 + i128::from(nanos))
         };
-        Metadata::new(Stat {
+        let stat = Stat {
             dev: real.dev(),
             ino: real.ino(),
-            kind,
+            kind: file_type.kind,
             mode: real.mode() & 0o7777,
             nlink: real.nlink(),
             size: real.len(),
             atime: time(real.atime(), real.atime_nsec()),
             mtime: time(real.mtime(), real.mtime_nsec()),
             ctime: time(real.ctime(), real.ctime_nsec()),
-        })
+        };
+        let real = Real {
+            file_type,
+            uid: real.uid(),
+            gid: real.gid(),
+            rdev: real.rdev(),
+            blksize: real.blksize(),
+            blocks: real.blocks(),
+            created: real.created().ok(),
+        };
+        Metadata { stat, real: Some(real) }
     }
 }
 
-/// What kind of file something is. Mirrors [`std::fs::FileType`].
+impl MetadataExt for Metadata {
+    fn dev(&self) -> u64 {
+        self.stat.dev
+    }
+
+    fn ino(&self) -> u64 {
+        self.stat.ino
+    }
+
+    fn mode(&self) -> u32 {
+        self.stat.mode | self.file_type().mode_bits()
+    }
+
+    fn nlink(&self) -> u64 {
+        self.stat.nlink
+    }
+
+    fn uid(&self) -> u32 {
+        self.real.map_or_else(|| rustix::process::geteuid().as_raw(), |real| real.uid)
+    }
+
+    fn gid(&self) -> u32 {
+        self.real.map_or_else(|| rustix::process::getegid().as_raw(), |real| real.gid)
+    }
+
+    fn rdev(&self) -> u64 {
+        self.real.map_or(0, |real| real.rdev)
+    }
+
+    fn size(&self) -> u64 {
+        self.stat.size
+    }
+
+    fn atime(&self) -> i64 {
+        secs(self.stat.atime)
+    }
+
+    fn atime_nsec(&self) -> i64 {
+        nanos(self.stat.atime)
+    }
+
+    fn mtime(&self) -> i64 {
+        secs(self.stat.mtime)
+    }
+
+    fn mtime_nsec(&self) -> i64 {
+        nanos(self.stat.mtime)
+    }
+
+    fn ctime(&self) -> i64 {
+        secs(self.stat.ctime)
+    }
+
+    fn ctime_nsec(&self) -> i64 {
+        nanos(self.stat.ctime)
+    }
+
+    fn blksize(&self) -> u64 {
+        self.real.map_or(BLKSIZE_BYTES, |real| real.blksize)
+    }
+
+    fn blocks(&self) -> u64 {
+        self.real.map_or_else(|| self.stat.size.div_ceil(BLOCK_BYTES), |real| real.blocks)
+    }
+}
+
+/// Saturating, as the earliest and the latest time that a real file can have.
+fn secs(time: WallTime) -> i64 {
+    let secs = time.unix_nanos().div_euclid(1_000_000_000);
+    i64::try_from(secs).unwrap_or(if secs < 0 { i64::MIN } else { i64::MAX })
+}
+
+fn nanos(time: WallTime) -> i64 {
+    time.unix_nanos().rem_euclid(1_000_000_000) as i64
+}
+
+/// What kind of file something is. Mirrors [`std::fs::FileType`] and its extension for Unix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileType {
     kind: FileKind,
+    special: Special,
+}
+
+/// Which [`FileKind::Special`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Special {
+    /// None, or one that a tree does not tell from the others.
+    Any,
+    BlockDevice,
+    CharDevice,
+    Fifo,
+    Socket,
 }
 
 impl FileType {
     pub(super) fn new(kind: FileKind) -> FileType {
-        FileType { kind }
+        FileType { kind, special: Special::Any }
     }
 
     /// Whether it is a directory.
@@ -125,6 +249,56 @@ impl FileType {
     /// Whether it is a symlink.
     pub fn is_symlink(&self) -> bool {
         self.kind == FileKind::Symlink
+    }
+
+    /// The bits of `st_mode` that stand for it.
+    fn mode_bits(self) -> u32 {
+        let file_type = match (self.kind, self.special) {
+            (FileKind::File, _) => rustix::fs::FileType::RegularFile,
+            (FileKind::Dir, _) => rustix::fs::FileType::Directory,
+            (FileKind::Symlink, _) => rustix::fs::FileType::Symlink,
+            (FileKind::Special, Special::BlockDevice) => rustix::fs::FileType::BlockDevice,
+            (FileKind::Special, Special::CharDevice) => rustix::fs::FileType::CharacterDevice,
+            (FileKind::Special, Special::Fifo) => rustix::fs::FileType::Fifo,
+            (FileKind::Special, Special::Socket) => rustix::fs::FileType::Socket,
+            (FileKind::Special, Special::Any) => return 0,
+        };
+        u32::from(file_type.as_raw_mode())
+    }
+}
+
+/// Of the real disk.
+impl From<std::fs::FileType> for FileType {
+    fn from(real: std::fs::FileType) -> FileType {
+        let special = |special| FileType { kind: FileKind::Special, special };
+        match real {
+            t if t.is_file() => FileType::new(FileKind::File),
+            t if t.is_dir() => FileType::new(FileKind::Dir),
+            t if t.is_symlink() => FileType::new(FileKind::Symlink),
+            t if t.is_block_device() => special(Special::BlockDevice),
+            t if t.is_char_device() => special(Special::CharDevice),
+            t if t.is_fifo() => special(Special::Fifo),
+            t if t.is_socket() => special(Special::Socket),
+            _ => special(Special::Any),
+        }
+    }
+}
+
+impl FileTypeExt for FileType {
+    fn is_block_device(&self) -> bool {
+        self.special == Special::BlockDevice
+    }
+
+    fn is_char_device(&self) -> bool {
+        self.special == Special::CharDevice
+    }
+
+    fn is_fifo(&self) -> bool {
+        self.special == Special::Fifo
+    }
+
+    fn is_socket(&self) -> bool {
+        self.special == Special::Socket
     }
 }
 
@@ -165,16 +339,29 @@ impl Permissions {
     }
 }
 
+impl PermissionsExt for Permissions {
+    fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    fn set_mode(&mut self, mode: u32) {
+        Permissions::set_mode(self, mode);
+    }
+
+    fn from_mode(mode: u32) -> Permissions {
+        Permissions::from_mode(mode)
+    }
+}
+
 impl From<std::fs::Permissions> for Permissions {
     fn from(real: std::fs::Permissions) -> Permissions {
-        use std::os::unix::fs::PermissionsExt as _;
         Permissions::from_mode(real.mode())
     }
 }
 
 impl From<Permissions> for std::fs::Permissions {
     fn from(ours: Permissions) -> std::fs::Permissions {
-        std::os::unix::fs::PermissionsExt::from_mode(ours.mode)
+        PermissionsExt::from_mode(ours.mode)
     }
 }
 

@@ -19,23 +19,38 @@
 //!
 //! # Differences
 //!
-//! New files get the mode `0666` and new directories `0777`, less `022` whatever the umask of the
-//! process. `set_permissions` takes this module's [`Permissions`] or std's.
+//! - New files get the mode `0666` and new directories `0777`, less `022` whatever the umask of the
+//!   process.
+//! - Everything in an overlay belongs to the user and group of the process; there is no `chown`.
+//! - A [`File`] is no descriptor: it cannot be given to a child process, or to code that asks for
+//!   `AsFd`. [`Overlay::materialize`](crate::Overlay::materialize) is for those.
+//! - [`set_times`] and [`set_times_nofollow`] are not stable in std yet.
+//!
+//! The extension traits of [`std::os::unix::fs`] are implemented for the types here, so that code
+//! changes nothing but the `use` of `std::fs`.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 mod dir;
 mod file;
+mod lock;
 mod meta;
+mod options;
 mod route;
 
-pub use dir::{DirEntry, ReadDir, read_dir};
-pub use file::{File, OpenOptions};
+pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
+pub use file::File;
+pub use lock::TryLockError;
 pub use meta::{FileTimes, FileType, Metadata, Permissions};
+pub use options::OpenOptions;
 
 use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
 use route::{Place, Route, os_str, route};
+
+/// The usual one, whatever that of the process is, which would make runs differ.
+const UMASK: u32 = 0o022;
 
 /// The whole content of a file.
 ///
@@ -43,7 +58,11 @@ use route::{Place, Route, os_str, route};
 ///
 /// As [`std::fs::read`], and those of the [module](self).
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let path = path.as_ref();
+    let mut file = match route(path)? {
+        Route::Real => return std::fs::read(path),
+        Route::Tree(place) => File::in_tree(&place, &OpenHow::READ, false)?,
+    };
     let mut bytes = Vec::new();
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);
     bytes.try_reserve_exact(size)?;
@@ -57,9 +76,11 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// [`io::ErrorKind::InvalidData`] if it is not UTF-8, and as [`read`].
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    let unfit = |_| {
+        let text = "stream did not contain valid UTF-8";
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    };
+    String::from_utf8(read(path)?).map_err(unfit)
 }
 
 /// Makes `contents` the whole content of a file, which is created if missing.
@@ -160,11 +181,7 @@ pub fn set_permissions(
 ///
 /// As [`std::fs::create_dir`], and those of the [module](self).
 pub fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
-    match route(path)? {
-        Route::Real => std::fs::create_dir(path),
-        Route::Tree(p) => p.result(p.fs.create_dir_at(&*p.top, p.guest(), 0o777 & !0o022)),
-    }
+    DirBuilder::new().create(path)
 }
 
 /// Creates a directory and all that are missing above it.
@@ -173,23 +190,31 @@ pub fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// As [`std::fs::create_dir_all`], and those of the [module](self).
 pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
-    if path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    let is_dir = || metadata(path).is_ok_and(|metadata| metadata.is_dir());
-    match create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) if is_dir() => return Ok(()),
-        done => return done,
-    }
-    match path.parent() {
-        Some(parent) => create_dir_all(parent)?,
-        None => return Err(io::Error::other("failed to create whole tree")),
-    }
-    match create_dir(path) {
-        Err(_) if is_dir() => Ok(()),
-        done => done,
+    DirBuilder::new().recursive(true).create(path)
+}
+
+/// Sets the times of what a path leads to.
+///
+/// # Errors
+///
+/// Those of the file system, and those of the [module](self).
+pub fn set_times(path: impl AsRef<Path>, times: FileTimes) -> io::Result<()> {
+    times_of(path.as_ref(), times, Follow::Yes)
+}
+
+/// Sets the times of what is at a path; a symlink is not followed.
+///
+/// # Errors
+///
+/// Those of the file system, and those of the [module](self).
+pub fn set_times_nofollow(path: impl AsRef<Path>, times: FileTimes) -> io::Result<()> {
+    times_of(path.as_ref(), times, Follow::No)
+}
+
+fn times_of(path: &Path, times: FileTimes, follow: Follow) -> io::Result<()> {
+    match route(path)? {
+        Route::Real => Ok(crate::sys::set_times_of(path, times.to_tree(), follow)?),
+        Route::Tree(p) => p.result(p.fs.set_times_at(&*p.top, p.guest(), follow, times.to_tree())),
     }
 }
 
@@ -238,18 +263,38 @@ pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     })
 }
 
-/// Goes by handles: in `remove_dir_all("d/e/..")` the path stops leading anywhere half-way.
-fn remove_tree(fs: &dyn Fs, dir: &dyn crate::File, path: GuestPath<'_>) -> Result<(), Errno> {
-    let how = OpenHow { directory: true, follow: Follow::No, ..OpenHow::READ };
-    let inner = fs.open_at(dir, path, &how)?;
-    for entry in inner.read_dir()? {
-        let name = GuestPath::new(&entry.name);
-        unless_gone(match entry.kind {
-            FileKind::Dir => remove_tree(fs, &*inner, name),
-            _ => fs.remove_file_at(&*inner, name),
-        })?;
+/// Goes by handles: in `remove_dir_all("d/e/..")` the path stops leading anywhere half-way. And by
+/// a list: a guest may nest directories deeper than the stack is.
+fn remove_tree(fs: &dyn Fs, start: &dyn crate::File, path: GuestPath<'_>) -> Result<(), Errno> {
+    struct Level {
+        name: Box<[u8]>,
+        dir: Arc<dyn crate::File>,
+        todo: std::vec::IntoIter<crate::DirEntry>,
     }
-    unless_gone(fs.remove_dir_at(dir, path))
+    let enter = |dir: &dyn crate::File, name: &[u8]| {
+        let how = OpenHow { directory: true, follow: Follow::No, ..OpenHow::READ };
+        let dir = fs.open_at(dir, GuestPath::new(name), &how)?;
+        let todo = dir.read_dir()?.into_iter();
+        Ok(Level { name: name.into(), dir, todo })
+    };
+    let mut levels = vec![enter(start, path.as_bytes())?];
+    while let Some(level) = levels.last_mut() {
+        match level.todo.next() {
+            Some(entry) if entry.kind == FileKind::Dir => match enter(&*level.dir, &entry.name) {
+                Err(Errno::Noent) => {}
+                inner => levels.push(inner?),
+            },
+            Some(entry) => {
+                unless_gone(fs.remove_file_at(&*level.dir, GuestPath::new(&entry.name)))?;
+            }
+            None => {
+                let Some(Level { name, .. }) = levels.pop() else { break };
+                let dir = levels.last().map_or(start, |above| &*above.dir);
+                unless_gone(fs.remove_dir_at(dir, GuestPath::new(&name)))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Something that is gone in the meantime is removed as well as can be; std sees it the same way.

@@ -265,7 +265,9 @@ pub fn rerun_as_nobody(test: &str) {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     // The program may lie where nobody else can reach it.
     let program = dir.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // Copied by another process: a program that somebody has open for writing cannot be run, and a
+    // child that another thread starts has for a moment all that this process has open.
+    run(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program)).unwrap();
     let output = Command::new(&program)
         .args(["--exact", test, "--nocapture"])
         .env("TMPDIR", dir.path())
