@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the guest programs: build.sh [OUT_DIR]   (default: beside the sources)
+# Builds the guest programs and plugins: build.sh [OUT_DIR]   (default: beside the sources)
 #
 # The bytes of a .wasm depend on the compiler, the linker and the C library only, never on where or
 # when it is built; README.md names the versions that the committed files come from.
@@ -7,20 +7,25 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here}
-mkdir -p "$out"
+mkdir -p "$out/plugins"
 out=$(cd "$out" && pwd)
 
 # Relative source names, so that no path of this machine gets into a file.
 cd "$here"
-for source in *.c; do
+for source in *.c plugins/*.c; do
     name=${source%.c}
     # Backtraces of a trap show the functions' names, which every other program goes without.
     case $name in
         trap) strip=--strip-debug ;;
         *) strip=--strip-all ;;
     esac
+    # A plugin has no main; `_initialize` sets up its C library.
+    case $name in
+        plugins/*) model=reactor ;;
+        *) model=command ;;
+    esac
     # Stack first: a stack that overflows traps, where otherwise it would run into the data.
-    clang-19 --target=wasm32-wasi -std=gnu17 -D_GNU_SOURCE -Os -Wall -Wextra -Werror \
+    clang-19 --target=wasm32-wasi -mexec-model=$model -std=gnu17 -D_GNU_SOURCE -Os -Wall -Wextra -Werror \
         -ffunction-sections -fdata-sections -fno-ident \
         -Wl,--gc-sections -Wl,$strip -Wl,--stack-first -Wl,-z,stack-size=65536 \
         -o "$out/$name.wasm" "$source" -lc-printscan-no-floating-point

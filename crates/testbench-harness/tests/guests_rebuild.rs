@@ -20,6 +20,13 @@ fn every_source_has_its_module_and_its_row_in_the_readme() {
     assert!(sources.len() >= 16, "only {sources:?} were found in {}", guests().display());
     assert_eq!(sources, names_with_extension("wasm"), "sources (left), modules (right)");
 
+    let plugins = guests().join("plugins");
+    assert_eq!(
+        names_in(&plugins, "c"),
+        names_in(&plugins, "wasm"),
+        "sources (left), modules (right)"
+    );
+
     let rows: BTreeSet<String> = readme()
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
@@ -57,8 +64,10 @@ fn rebuilding_gives_the_committed_bytes() {
     let built = Command::new("sh").arg(copy.join("build.sh")).output().expect("sh runs");
     assert!(built.status.success(), "build.sh: {}", String::from_utf8_lossy(&built.stderr));
 
+    let plugins = names_in(&guests().join("plugins"), "wasm").into_iter();
     let differing: Vec<String> = names_with_extension("wasm")
         .into_iter()
+        .chain(plugins.map(|name| format!("plugins/{name}")))
         .filter(|name| {
             let module = Path::new(name).with_extension("wasm");
             fs::read(guests().join(&module)).ok() != fs::read(copy.join(&module)).ok()
@@ -104,18 +113,25 @@ fn copy_of_the_sources() -> PathBuf {
     if copy.exists() {
         fs::remove_dir_all(&copy).expect("the last run's copy is removed");
     }
-    fs::create_dir_all(&copy).expect("a directory for the copy");
-    for entry in fs::read_dir(guests()).expect("the guests' directory") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_some_and(|extension| extension != "wasm") {
-            fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a copy");
+    for dir in ["", "plugins"] {
+        let (from, to) = (guests().join(dir), copy.join(dir));
+        fs::create_dir_all(&to).expect("a directory for the copy");
+        for entry in fs::read_dir(from).expect("the guests' directory") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension != "wasm") {
+                fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+            }
         }
     }
     copy
 }
 
 fn names_with_extension(wanted: &str) -> BTreeSet<String> {
-    fs::read_dir(guests())
+    names_in(&guests(), wanted)
+}
+
+fn names_in(dir: &Path, wanted: &str) -> BTreeSet<String> {
+    fs::read_dir(dir)
         .expect("the guests' directory")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == wanted))

@@ -38,11 +38,8 @@ pub struct Finished {
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.exit.fmt(f)?;
-        let mut survived = self.limits_hit.iter().filter(|&limit| match &self.exit {
-            Exit::Limit(end) => end != limit,
-            Exit::Trap(trap) => trap.kind != TrapKind::StackOverflow || *limit != Limit::Stack,
-            _ => true,
-        });
+        let end = self.exit.limit();
+        let mut survived = self.limits_hit.iter().filter(|&limit| Some(limit) != end.as_ref());
         survived.try_for_each(|limit| write!(f, "\n    had wanted {limit}"))
     }
 }
@@ -65,6 +62,16 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The limit that ended the guest, if one did: that of [`Exit::Limit`], or [`Limit::Stack`] for a
+    /// [`TrapKind::StackOverflow`].
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Exit::Limit(limit) => Some(limit.clone()),
+            Exit::Trap(trap) if trap.kind == TrapKind::StackOverflow => Some(Limit::Stack),
+            _ => None,
+        }
+    }
+
     /// Whether the guest ended by itself with exit code 0.
     pub fn success(&self) -> bool {
         matches!(self, Exit::Code(0))
@@ -344,7 +351,8 @@ fn demangle(name: &str) -> String {
         return format!("{rust:#}");
     }
     match cpp_demangle::Symbol::new(name) {
-        Ok(cpp) => cpp.demangle().unwrap_or_else(|_| name.to_owned()),
-        Err(_) => name.to_owned(),
+        // Without the prefix it takes a function called `s` for the type `short`.
+        Ok(cpp) if name.starts_with("_Z") => cpp.demangle().unwrap_or_else(|_| name.to_owned()),
+        _ => name.to_owned(),
     }
 }

@@ -51,6 +51,7 @@ mod limits;
 mod memory;
 mod module;
 mod p1;
+mod plugin;
 mod run;
 mod running;
 mod sniff;
@@ -68,6 +69,9 @@ pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport
 pub use kernel::{Observer, OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe};
 pub use limits::{Limit, Limits};
 pub use module::{Bytes, ContentHash, CustomSection, Module};
+pub use plugin::{
+    AfterEnd, Export, Plugin, PluginError, PluginOutput, PluginSpec, Signature, Values,
+};
 pub use run::{run, start, start_with};
 pub use running::Running;
 pub use spec::{GuestSpec, Mount};

@@ -10,7 +10,7 @@ use testbench_clock::{Armed, Clock, Role, Watchdog};
 
 use crate::compiled::Compiled;
 use crate::error::StartError;
-use crate::exit::{Exit, Finished, Frame, TrapKind, exit_of};
+use crate::exit::{Exit, Finished, Frame, exit_of};
 use crate::instance::{NoInstance, instantiate};
 use crate::kernel::{Process, Stop};
 use crate::limits::{Limit, Limits};
@@ -143,11 +143,7 @@ impl Guest {
         let virtual_time = self.clock.mono().duration_since(started);
         let captured = self.process.finish();
         let mut limits_hit = captured.limits_hit;
-        let fatal = match &exit {
-            Exit::Limit(limit) => Some(limit.clone()),
-            Exit::Trap(trap) if trap.kind == TrapKind::StackOverflow => Some(Limit::Stack),
-            _ => None,
-        };
+        let fatal = exit.limit();
         limits_hit.extend(fatal.filter(|limit| !limits_hit.contains(limit)));
         tracing::debug!(%exit, ?virtual_time, "ended");
         let (stdout, stderr) = (captured.stdout, captured.stderr);

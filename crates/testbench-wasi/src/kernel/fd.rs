@@ -57,6 +57,11 @@ impl FdTable {
         FdTable { entries: entries.into_iter().map(Some).collect(), first_free }
     }
 
+    /// What is in it now, in order.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.entries.iter().flatten().cloned().collect()
+    }
+
     pub(crate) fn get(&self, fd: u32) -> Result<&Entry, Errno> {
         self.entries.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::Badf)
     }

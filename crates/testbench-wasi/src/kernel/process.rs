@@ -1,6 +1,7 @@
 //! A process: everything that its threads share. And a thread: what a store carries.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread;
@@ -28,6 +29,8 @@ pub(crate) struct Process {
     clock: Arc<dyn Clock>,
     limits: Limits,
     started: MonoTime,
+    /// From when the virtual deadline counts, in nanoseconds: the start, or that of a call.
+    deadline_from_ns: AtomicU64,
     stopper: Stopper,
     state: Mutex<State>,
     random: Mutex<Random>,
@@ -111,11 +114,13 @@ impl Process {
                 env.push((b"PWD".to_vec(), cwd));
             }
         }
+        let started = clock.mono();
         Ok(Arc::new(Process {
             name,
             args,
             env,
-            started: clock.mono(),
+            started,
+            deadline_from_ns: AtomicU64::new(started.nanos()),
             clock,
             limits,
             stopper: Stopper::default(),
@@ -123,6 +128,35 @@ impl Process {
             random: Mutex::new(random),
             limits_hit: Mutex::default(),
         }))
+    }
+
+    /// A process in place of this one, which has ended: of the same kind, with these descriptors,
+    /// on this clock. What was captured, and what is left of the randomness, is moved to it.
+    pub(crate) fn successor(&self, clock: Arc<dyn Clock>, entries: Vec<Entry>) -> Arc<Process> {
+        let captured = self.finish();
+        let started = clock.mono();
+        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fds = FdTable::new(entries);
+        Arc::new(Process {
+            name: self.name.clone(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            clock,
+            limits: self.limits.clone(),
+            started,
+            deadline_from_ns: AtomicU64::new(started.nanos()),
+            stopper: Stopper::default(),
+            state: Mutex::new(State { fds, stdout: captured.stdout, stderr: captured.stderr }),
+            random: Mutex::new(random),
+            limits_hit: Mutex::new(captured.limits_hit),
+        })
+    }
+
+    /// Lets the virtual deadline count from now.
+    pub(crate) fn begin_call(&self) {
+        if self.limits.virtual_deadline.is_some() {
+            self.deadline_from_ns.store(self.clock.mono().nanos(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -259,7 +293,8 @@ impl Process {
     ) -> Result<Woke, Stop> {
         self.check_stopped()?;
         let limit = self.limits.virtual_deadline;
-        let end = limit.map(|after| self.started.saturating_add(after));
+        let from = MonoTime::from_nanos(self.deadline_from_ns.load(Ordering::Relaxed));
+        let end = limit.map(|after| from.saturating_add(after));
         let until = match (deadline, end) {
             (Some(deadline), Some(end)) => Some(deadline.min(end)),
             (deadline, end) => deadline.or(end),
@@ -369,6 +404,11 @@ impl Thread {
 
     pub(crate) fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The memory that the thread's calls are about.
+    pub(crate) fn memory(&self) -> &GuestMemory {
+        &self.memory
     }
 
     /// Says which memory the thread's calls are about, so that they need not look for it.

@@ -1,0 +1,173 @@
+//! A plugin's place on its timeline: that of whoever calls it, taken only while it is needed.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use testbench_clock::{
+    Clock, External, Listener, MockClock, MonoTime, Reading, Role, Stuck, Wait, WallTime, Woke,
+};
+
+/// The caller's clock, [lent](Clock::lend) to the plugin when a call first waits, or takes long.
+///
+/// A command borrows its caller's place for as long as it runs. A plugin lives for as long as its
+/// owner likes, and while a place is lent, nobody notices that its owner is stuck. To lend it for
+/// each call would cost more than most calls.
+pub(super) struct CallClock {
+    caller: Arc<dyn Clock>,
+    name: String,
+    state: Mutex<State>,
+    is_lent: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    lent: Option<Arc<dyn Clock>>,
+    cancelled: Option<String>,
+}
+
+impl CallClock {
+    pub(super) fn new(caller: Arc<dyn Clock>, name: &str) -> Arc<Self> {
+        Arc::new(CallClock {
+            caller,
+            name: name.to_owned(),
+            state: Mutex::default(),
+            is_lent: AtomicBool::new(false),
+        })
+    }
+
+    /// The caller's clock itself.
+    pub(super) fn caller(&self) -> &Arc<dyn Clock> {
+        &self.caller
+    }
+
+    /// The caller's place under the plugin's name, until the call ends.
+    pub(super) fn lent(&self) -> Arc<dyn Clock> {
+        let mut state = self.lock();
+        if let Some(lent) = &state.lent {
+            return Arc::clone(lent);
+        }
+        let lent = self.caller.lend(&self.name);
+        if let Some(why) = &state.cancelled {
+            lent.cancel(why);
+        }
+        state.lent = Some(Arc::clone(&lent));
+        self.is_lent.store(true, Ordering::SeqCst);
+        lent
+    }
+
+    /// Gives the place back.
+    pub(super) fn call_ended(&self) {
+        // Sequentially consistent: the watch lends on its own, and looks afterwards whether the call
+        // has ended.
+        if self.is_lent.load(Ordering::SeqCst) {
+            let lent = {
+                let mut state = self.lock();
+                self.is_lent.store(false, Ordering::SeqCst);
+                state.lent.take()
+            };
+            // Which takes the timeline's lock, so not under ours.
+            drop(lent);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for CallClock {
+    fn wall(&self) -> WallTime {
+        self.caller.wall()
+    }
+
+    fn mono(&self) -> MonoTime {
+        self.caller.mono()
+    }
+
+    fn resolution(&self, of: Reading) -> Duration {
+        self.caller.resolution(of)
+    }
+
+    fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
+        self.caller.mono_at(wall)
+    }
+
+    fn wall_set(&self) -> Listener {
+        self.caller.wall_set()
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        match self.is_lent.load(Ordering::Acquire) {
+            true => self.lent().check(),
+            false => self.caller.check(),
+        }
+    }
+
+    fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
+        self.lent().wait(wait)
+    }
+
+    fn yield_now(&self) -> Result<(), Stuck> {
+        self.lent().yield_now()
+    }
+
+    fn park(&self, wait: Wait<'_>, waker: &Waker) {
+        self.lent().park(wait, waker);
+    }
+
+    fn rouse(&self) {
+        self.lent().rouse();
+    }
+
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.lent().unpark()
+    }
+
+    fn external(&self, why: &dyn fmt::Display) -> External {
+        self.lent().external(why)
+    }
+
+    fn inhibit(&self, why: &dyn fmt::Display) -> External {
+        self.lent().inhibit(why)
+    }
+
+    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
+        self.caller.join(name, role)
+    }
+
+    fn begin(&self) -> Result<(), Stuck> {
+        self.caller.begin()
+    }
+
+    /// The place is the caller's.
+    fn leave(&self) {}
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        self.caller.lend(name)
+    }
+
+    /// Ends the waits of the plugin, not those of its caller.
+    fn cancel(&self, why: &str) {
+        let lent = {
+            let mut state = self.lock();
+            state.cancelled.get_or_insert_with(|| why.to_owned());
+            state.lent.clone()
+        };
+        if let Some(lent) = lent {
+            lent.cancel(why);
+        }
+    }
+
+    fn as_mock(&self) -> Option<&MockClock> {
+        self.caller.as_mock()
+    }
+}
+
+impl fmt::Debug for CallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallClock").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,295 @@
+//! Bytes and JSON in and out.
+//!
+//! A plugin that is called this way exports its memory and three functions:
+//!
+//! ```text
+//! alloc(size: i32) -> i32                                    memory for what is passed
+//! free(pointer: i32, size: i32)                              takes it back, and the answer's
+//! invoke(method, method_len, input, input_len: i32) -> i64   pointer << 32 | length of the answer
+//! ```
+//!
+//! Whoever calls frees everything: method, input and answer, in this order reversed, also where the
+//! answer is not what it should be. After a trap there is nothing to free: the whole memory goes with
+//! the instance. What has no bytes is passed as address 0, without memory. An answer may lie in the
+//! memory of the input or the method, which is freed once.
+//!
+//! Every address is a `u32` and checked before a byte moves.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasmtime::TypedFunc;
+
+use super::life::{Life, Trouble, ended, no_export};
+use super::spec::{Candidates, Names};
+use super::{Plugin, PluginError};
+use crate::memory::GuestMemory;
+
+impl Plugin {
+    /// Calls `method` with `input` as JSON and takes the answer as JSON.
+    ///
+    /// The module's part is described at [`PluginSpec::invoke_export`](crate::PluginSpec::invoke_export)
+    /// and its neighbours.
+    ///
+    /// # Errors
+    ///
+    /// All of [`PluginError`]. Whatever is wrong, the buffers of the call are freed.
+    ///
+    /// # Panics
+    ///
+    /// As [`Plugin::call`].
+    ///
+    /// ```no_run
+    /// use serde_json::{Value, json};
+    /// use testbench_wasi::Plugin;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut plugin = Plugin::from_path("words.wasm")?;
+    /// let answer: Value = plugin.call_json("count", &json!({ "text": "one two" }))?;
+    /// assert_eq!(answer["words"], 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call_json<I, O>(&mut self, method: &str, input: &I) -> Result<O, PluginError>
+    where
+        I: Serialize + ?Sized,
+        O: DeserializeOwned + Send,
+    {
+        let name = || (self.name().to_owned(), method.to_owned());
+        let input = serde_json::to_vec(input).map_err(|source| {
+            let (plugin, method) = name();
+            PluginError::Encode { plugin, method, source }
+        })?;
+        let (plugin, named) = name();
+        self.exchange(method, &input, |answer| {
+            let text = std::str::from_utf8(answer).map_err(|source| PluginError::NotUtf8 {
+                plugin: plugin.clone(),
+                method: named.clone(),
+                source,
+            })?;
+            serde_json::from_str(text).map_err(|source| PluginError::Decode {
+                plugin: plugin.clone(),
+                method: named.clone(),
+                answer: beginning(text),
+                source,
+            })
+        })
+    }
+
+    /// Calls `method` with `input` as it is and takes the answer as it is, for plugins that speak
+    /// something else than JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plugin::call_json`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Plugin::call`].
+    pub fn call_bytes(&mut self, method: &str, input: &[u8]) -> Result<Vec<u8>, PluginError> {
+        self.exchange(method, input, |answer| Ok(answer.to_vec()))
+    }
+
+    fn exchange<O: Send>(
+        &mut self,
+        method: &str,
+        input: &[u8],
+        take: impl FnOnce(&[u8]) -> Result<O, PluginError> + Send,
+    ) -> Result<O, PluginError> {
+        let names = Arc::clone(self.names());
+        let label = names.invoke.label().to_owned();
+        self.during(&label, |life| {
+            let convention = match life.convention.take() {
+                Some(convention) => convention,
+                None => Convention::find(life, &names)?,
+            };
+            let answered = Exchange { life, convention: &convention }.call(method, input, take);
+            life.convention = Some(convention);
+            answered
+        })
+    }
+}
+
+/// A plugin's functions for bytes, with the names under which it exports them.
+pub(super) struct Convention {
+    alloc: Named<TypedFunc<u32, u32>>,
+    free: Named<TypedFunc<(u32, u32), ()>>,
+    invoke: Named<TypedFunc<(u32, u32, u32, u32), u64>>,
+    memory: GuestMemory,
+}
+
+struct Named<F> {
+    name: String,
+    function: F,
+}
+
+impl Convention {
+    fn find(life: &mut Life, names: &Names) -> Result<Self, PluginError> {
+        let alloc = exported(life, &names.alloc)?;
+        let free = exported(life, &names.free)?;
+        let invoke = exported(life, &names.invoke)?;
+        let memory = life.live.store.data().memory().clone();
+        if matches!(memory, GuestMemory::None | GuestMemory::Unknown) {
+            return Err(PluginError::NoMemory { plugin: life.process().name().to_owned() });
+        }
+        let convention = Convention {
+            alloc: Named { function: life.function(&alloc)?, name: alloc },
+            free: Named { function: life.function(&free)?, name: free },
+            invoke: Named { function: life.function(&invoke)?, name: invoke },
+            memory,
+        };
+        Ok(convention)
+    }
+}
+
+/// The first of the candidates that is exported.
+fn exported(life: &Life, names: &Candidates) -> Result<String, PluginError> {
+    let module = life.live.instance.module(&life.live.store);
+    let found = names.0.iter().find(|name| module.get_export(name).is_some());
+    found.cloned().ok_or_else(|| {
+        let plugin = life.process().name().to_owned();
+        no_export(plugin, names.label(), module)
+    })
+}
+
+/// Bytes in the plugin's memory.
+#[derive(Clone, Copy)]
+struct Buffer {
+    at: u32,
+    len: u32,
+}
+
+impl Buffer {
+    fn lies_in(self, other: Buffer) -> bool {
+        let end = |buffer: Buffer| u64::from(buffer.at) + u64::from(buffer.len);
+        self.at >= other.at && end(self) <= end(other)
+    }
+}
+
+/// One call.
+struct Exchange<'a> {
+    life: &'a mut Life,
+    convention: &'a Convention,
+}
+
+impl Exchange<'_> {
+    fn call<O>(
+        &mut self,
+        method: &str,
+        input: &[u8],
+        take: impl FnOnce(&[u8]) -> Result<O, PluginError>,
+    ) -> Result<O, Trouble> {
+        let method_at = self.put(method.as_bytes())?;
+        let answered = self.put(input).and_then(|input_at| {
+            let answered = self.invoke(method, method_at, input_at, take);
+            self.then_free(input_at, answered)
+        });
+        self.then_free(method_at, answered)
+    }
+
+    fn invoke<O>(
+        &mut self,
+        method: &str,
+        method_at: Buffer,
+        input_at: Buffer,
+        take: impl FnOnce(&[u8]) -> Result<O, PluginError>,
+    ) -> Result<O, Trouble> {
+        let invoke = &self.convention.invoke;
+        let params = (method_at.at, method_at.len, input_at.at, input_at.len);
+        let packed = invoke.function.call(&mut self.life.live.store, params);
+        let packed = packed.map_err(|error| ended(&invoke.name, error))?;
+        // The halves of the number: neither can be lost.
+        let answer = Buffer { at: (packed >> 32) as u32, len: packed as u32 };
+        let bytes_max = self.life.process().limits().output_bytes_max;
+        let taken = if u64::from(answer.len) > bytes_max {
+            // Where it is not in memory, that is what is wrong with it.
+            self.within(&invoke.name, answer, |_| Ok(()))?;
+            let (plugin, method) = (self.plugin(), method.to_owned());
+            Err(PluginError::OutputTooLong { plugin, method, bytes: answer.len, bytes_max })
+        } else {
+            self.within(&invoke.name, answer, |bytes| Ok(take(bytes)))?
+        };
+        let taken = taken.map_err(Trouble::Answer);
+        match answer.lies_in(input_at) || answer.lies_in(method_at) {
+            true => taken,
+            false => self.then_free(answer, taken),
+        }
+    }
+
+    /// Copies `bytes` into memory that the plugin allocates.
+    fn put(&mut self, bytes: &[u8]) -> Result<Buffer, Trouble> {
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| PluginError::InputTooLong { plugin: self.plugin(), bytes: bytes.len() })?;
+        if len == 0 {
+            return Ok(Buffer { at: 0, len });
+        }
+        let alloc = &self.convention.alloc;
+        let at = alloc.function.call(&mut self.life.live.store, len);
+        let at = at.map_err(|error| ended(&alloc.name, error))?;
+        if at == 0 {
+            let (plugin, alloc) = (self.plugin(), alloc.name.clone());
+            return Err(PluginError::OutOfMemory { plugin, alloc, bytes: len }.into());
+        }
+        let put = self.convention.memory.with(&mut self.life.live.store, |mut memory, _| {
+            memory.put(at, bytes).map_err(|_| memory.len() as u64)
+        });
+        match put {
+            Ok(()) => Ok(Buffer { at, len }),
+            Err(memory_bytes) => {
+                Err(self.bad_pointer(&alloc.name, Buffer { at, len }, memory_bytes))
+            }
+        }
+    }
+
+    /// Runs `f` on the bytes of a buffer that `function` gave.
+    fn within<O>(
+        &mut self,
+        function: &str,
+        buffer: Buffer,
+        f: impl FnOnce(&[u8]) -> Result<O, PluginError>,
+    ) -> Result<O, Trouble> {
+        let Buffer { at, len } = buffer;
+        let done = self.convention.memory.with(&mut self.life.live.store, |memory, _| {
+            memory.lend(at, len, f).map_err(|_| memory.len() as u64)
+        });
+        match done {
+            Ok(value) => Ok(value?),
+            Err(memory_bytes) => Err(self.bad_pointer(function, buffer, memory_bytes)),
+        }
+    }
+
+    /// Frees a buffer after whatever came of its use, unless its memory went with the instance. The
+    /// first thing that went wrong counts.
+    fn then_free<O>(&mut self, buffer: Buffer, used: Result<O, Trouble>) -> Result<O, Trouble> {
+        if buffer.at == 0 || matches!(used, Err(Trouble::Ended { .. })) {
+            return used;
+        }
+        let free = &self.convention.free;
+        let freed = free.function.call(&mut self.life.live.store, (buffer.at, buffer.len));
+        match (used, freed) {
+            (used, Ok(())) => used,
+            // The instance is gone, whatever else is wrong.
+            (_, Err(error)) => Err(ended(&free.name, error)),
+        }
+    }
+
+    fn bad_pointer(&self, function: &str, buffer: Buffer, memory_bytes: u64) -> Trouble {
+        let Buffer { at: address, len: bytes } = buffer;
+        let (plugin, function) = (self.plugin(), function.to_owned());
+        PluginError::BadPointer { plugin, function, address, bytes, memory_bytes }.into()
+    }
+
+    fn plugin(&self) -> String {
+        self.life.process().name().to_owned()
+    }
+}
+
+/// What is shown of an answer: enough to recognise it.
+fn beginning(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,126 @@
+//! What a plugin is made of.
+
+use std::sync::Arc;
+
+use crate::module::Module;
+use crate::spec::GuestSpec;
+
+/// A plugin that has not been made: a [`GuestSpec`], which says what the module may touch, and what
+/// concerns plugins alone. An immutable builder, as that is.
+///
+/// | | default |
+/// | --- | --- |
+/// | all of [`GuestSpec`] | as there, with `_initialize` as start function |
+/// | [`after_end`](PluginSpec::after_end) | [`AfterEnd::Restart`] |
+/// | [`alloc_export`](PluginSpec::alloc_export) | `alloc` |
+/// | [`free_export`](PluginSpec::free_export) | `free`, else `dealloc` |
+/// | [`invoke_export`](PluginSpec::invoke_export) | `invoke`, else `oxide_invoke` |
+///
+/// Of the [limits](GuestSpec::limits), those on time and work hold for each call anew: `watchdog`,
+/// `fuel`, `virtual_deadline`. The others hold for the plugin's life, where `output_bytes_max` counts
+/// what [`Plugin::take_output`](crate::Plugin::take_output) has not taken, and bounds each answer.
+///
+/// ```
+/// use testbench_clock::MockClock;
+/// use testbench_wasi::{AfterEnd, GuestSpec, Module, Plugin, PluginSpec};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let wasm = wat::parse_str(r#"(module (func (export "id") (param i64) (result i64) (local.get 0)))"#)?;
+/// let guest = GuestSpec::new(Module::from_bytes("id", wasm)?).clock(MockClock::builder().build());
+/// let mut plugin = Plugin::new(PluginSpec::new(guest).after_end(AfterEnd::Refuse))?;
+/// assert_eq!(plugin.call::<u64, u64>("id", u64::MAX)?, u64::MAX);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it makes a plugin by `Plugin::new`"]
+pub struct PluginSpec {
+    pub(super) guest: GuestSpec,
+    pub(super) after_end: AfterEnd,
+    pub(super) names: Arc<Names>,
+}
+
+/// The names of the functions through which bytes go.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub(super) alloc: Candidates,
+    pub(super) free: Candidates,
+    pub(super) invoke: Candidates,
+}
+
+/// What becomes of a plugin whose instance has ended: by a trap, an exit, a limit or a kill. After
+/// any of these nobody knows what its memory is worth, so it is never called again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AfterEnd {
+    /// The next call begins with a new instance, as the next spawn of a command does. What the old
+    /// one had in its memory is gone; files and time are as it left them, and randomness and
+    /// standard input go on where it stopped. [`Plugin::restarts`](crate::Plugin::restarts) counts.
+    #[default]
+    Restart,
+    /// Each later call fails with [`PluginError::Over`](crate::PluginError::Over), until
+    /// [`Plugin::restart`](crate::Plugin::restart).
+    Refuse,
+}
+
+/// The names under which an export is looked for, in this order.
+#[derive(Clone, Debug)]
+pub(super) struct Candidates(pub(super) Vec<String>);
+
+impl Candidates {
+    /// The name that stands for all of them in messages.
+    pub(super) fn label(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+}
+
+impl PluginSpec {
+    /// A plugin made of `guest`, with the defaults above.
+    pub fn new(guest: GuestSpec) -> Self {
+        let candidates =
+            |names: &[&str]| Candidates(names.iter().map(|&name| name.to_owned()).collect());
+        let names = Names {
+            alloc: candidates(&["alloc"]),
+            free: candidates(&["free", "dealloc"]),
+            invoke: candidates(&["invoke", "oxide_invoke"]),
+        };
+        PluginSpec { guest, after_end: AfterEnd::default(), names: Arc::new(names) }
+    }
+
+    /// What becomes of it when its instance has ended.
+    pub fn after_end(mut self, after_end: AfterEnd) -> Self {
+        self.after_end = after_end;
+        self
+    }
+
+    /// The export `(size: i32) -> i32` that gives memory for the bytes of a call.
+    pub fn alloc_export(mut self, name: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.names).alloc = Candidates(vec![name.into()]);
+        self
+    }
+
+    /// The export `(pointer: i32, size: i32)` that takes such memory back.
+    pub fn free_export(mut self, name: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.names).free = Candidates(vec![name.into()]);
+        self
+    }
+
+    /// The export `(method: i32, method_len: i32, input: i32, input_len: i32) -> i64` that answers a
+    /// call with `pointer << 32 | len`.
+    pub fn invoke_export(mut self, name: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.names).invoke = Candidates(vec![name.into()]);
+        self
+    }
+}
+
+impl From<GuestSpec> for PluginSpec {
+    fn from(guest: GuestSpec) -> Self {
+        PluginSpec::new(guest)
+    }
+}
+
+impl From<Module> for PluginSpec {
+    fn from(module: Module) -> Self {
+        PluginSpec::new(GuestSpec::new(module))
+    }
+}

@@ -1,0 +1,103 @@
+//! The types of a plugin's functions: as Rust names them, and as the module does.
+
+use std::fmt;
+
+use wasmtime::{FuncType, ValType};
+
+/// What a function of a plugin takes or gives: `()`, a number, or up to eight numbers in a tuple.
+///
+/// The numbers are `i32`, `u32`, `i64`, `u64`, `f32` and `f64`; WebAssembly does not tell signed
+/// from unsigned, so `i32` and `u32` name the same type. This trait cannot be implemented elsewhere.
+pub trait Values: sealed::Values {}
+
+impl<T: sealed::Values> Values for T {}
+
+pub(super) mod sealed {
+    /// wasmtime's view of the same types, and their names.
+    pub trait Values: wasmtime::WasmResults + 'static {
+        /// As WebAssembly names them.
+        const TYPES: &'static [&'static str];
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty = $name:literal),*) => {
+        $(impl sealed::Values for $number {
+            const TYPES: &'static [&'static str] = &[$name];
+        }
+        impl Number for $number {
+            const NAME: &'static str = $name;
+        })*
+    };
+}
+
+/// One number.
+trait Number {
+    const NAME: &'static str;
+}
+
+numbers!(i32 = "i32", u32 = "i32", i64 = "i64", u64 = "i64", f32 = "f32", f64 = "f64");
+
+macro_rules! tuples {
+    ($(($($number:ident),*))*) => {
+        $(impl<$($number: Number),*> sealed::Values for ($($number,)*)
+        where
+            ($($number,)*): wasmtime::WasmResults + 'static,
+        {
+            const TYPES: &'static [&'static str] = &[$($number::NAME),*];
+        })*
+    };
+}
+
+tuples! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F)
+(A, B, C, D, E, F, G) (A, B, C, D, E, F, G, H) }
+
+/// The type of a function: `(i32, i32) -> i64`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Signature {
+    params: Vec<String>,
+    results: Vec<String>,
+}
+
+impl Signature {
+    /// The type of the functions that are called with `P` and give `R`.
+    ///
+    /// ```
+    /// use testbench_wasi::Signature;
+    ///
+    /// assert_eq!(Signature::of::<(i32, f64), u64>().to_string(), "(i32, f64) -> i64");
+    /// assert_eq!(Signature::of::<(), ()>().to_string(), "() -> ()");
+    /// ```
+    pub fn of<P: Values, R: Values>() -> Self {
+        let owned = |types: &[&str]| types.iter().map(|&name| name.to_owned()).collect();
+        Signature { params: owned(P::TYPES), results: owned(R::TYPES) }
+    }
+
+    /// The names of its parameters' types, as WebAssembly writes them.
+    pub fn params(&self) -> &[String] {
+        &self.params
+    }
+
+    /// The names of its results' types.
+    pub fn results(&self) -> &[String] {
+        &self.results
+    }
+
+    pub(super) fn from_wasm(ty: &FuncType) -> Self {
+        let owned = |ty: ValType| ty.to_string();
+        Signature {
+            params: ty.params().map(owned).collect(),
+            results: ty.results().map(owned).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) -> ", self.params.join(", "))?;
+        match &self.results[..] {
+            [one] => f.write_str(one),
+            other => write!(f, "({})", other.join(", ")),
+        }
+    }
+}
