@@ -5,8 +5,8 @@
 
 use crate::clock::{Clock, Stuck, Wait};
 use crate::closed::ClosedClock;
-use crate::scope::Forked;
-use crate::timeline::{Dial, Face};
+use crate::scope::{Audited, Forked, Shortcuts};
+use crate::timeline::Face;
 use crate::{
     Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock, WallTime, system,
 };
@@ -220,7 +220,7 @@ pub enum ClockError {
     Ended(#[from] Ended),
 }
 
-static INSTALLED: Scope<Installed> = Scope::new("clock").forked_by(fork).read_by(dial);
+static INSTALLED: Scope<Installed> = Scope::new("clock").forked_by(fork).short_cut_by(shortcuts);
 
 struct Installed {
     clock: Arc<dyn Clock>,
@@ -288,9 +288,13 @@ fn fork(installed: &Arc<Installed>, thread_name: &str) -> Forked<Installed> {
     }
 }
 
-/// The shortest way to readings of a mock.
-fn dial(installed: &Installed) -> Option<Arc<Dial>> {
-    installed.clock.as_mock().map(|mock| Arc::clone(mock.dial()))
+fn shortcuts(installed: &Installed) -> Shortcuts {
+    let audited = match installed.clock.is_mocked() {
+        false => Audited::Real,
+        true => installed.lifetime.audit().table().map_or(Audited::Nowhere, Audited::Mock),
+    };
+    let dial = installed.clock.as_mock().map(|mock| Arc::clone(mock.dial()));
+    Shortcuts { dial, audited }
 }
 
 fn real() -> Arc<dyn Clock> {

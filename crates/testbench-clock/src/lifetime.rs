@@ -34,7 +34,7 @@ impl Lifetime {
                 began_at: Location::caller(),
                 ended: OnceLock::new(),
                 late_uses: AtomicU64::new(0),
-                audit: Audit::default(),
+                audit: Audit::of_a_session(),
             }),
         }
     }

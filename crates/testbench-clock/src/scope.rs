@@ -20,13 +20,14 @@
 //! had installed, or to the real world.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::audit::{Table, interpose};
 use crate::lifetime::{Ended, Lifetime};
 use crate::timeline::Dial;
 
@@ -53,7 +54,7 @@ pub struct Scope<T> {
     /// The place of this key in every view; given at the first install.
     index: OnceLock<usize>,
     fork: Option<ForkFn<T>>,
-    dial: Option<DialFn<T>>,
+    shortcuts: Option<ShortcutsFn<T>>,
     thread_bound: bool,
     value: PhantomData<fn() -> T>,
 }
@@ -92,7 +93,7 @@ impl<T: Send + Sync + 'static> Scope<T> {
             live: AtomicUsize::new(0),
             index: OnceLock::new(),
             fork: None,
-            dial: None,
+            shortcuts: None,
             thread_bound: false,
             value: PhantomData,
         }
@@ -104,9 +105,10 @@ impl<T: Send + Sync + 'static> Scope<T> {
         self
     }
 
-    /// Gives entries a dial, for [`Scope::peek_dial`].
-    pub(crate) const fn read_by(mut self, dial: DialFn<T>) -> Self {
-        self.dial = Some(dial);
+    /// Gives entries what is looked up too often for a downcast, which alone costs as much as all
+    /// the rest of a reading.
+    pub(crate) const fn short_cut_by(mut self, shortcuts: ShortcutsFn<T>) -> Self {
+        self.shortcuts = Some(shortcuts);
         self
     }
 
@@ -157,12 +159,11 @@ impl<T: Send + Sync + 'static> Scope<T> {
         found.flatten()
     }
 
-    /// [`Scope::peek`] at the dial of the entry. To look at the value itself takes a downcast,
-    /// which costs as much as all the rest of a reading.
+    /// [`Scope::peek`] at the dial of the entry.
     #[inline]
     pub(crate) fn peek_dial<R>(&'static self, f: impl FnOnce(&Dial) -> R) -> Option<R> {
         let found = self.with_entry(|entry| match entry.ended() {
-            None => entry.dial.as_deref().map(f),
+            None => entry.shortcuts.dial.as_deref().map(f),
             Some(_) => None,
         });
         found.flatten()
@@ -237,8 +238,33 @@ impl fmt::Debug for Guard {
 /// Makes the value that a further thread gets under a key; the name is that thread's.
 pub(crate) type ForkFn<T> = fn(&Arc<T>, &str) -> Forked<T>;
 
-/// The dial of a value.
-pub(crate) type DialFn<T> = fn(&T) -> Option<Arc<Dial>>;
+/// The shortcuts to a value.
+pub(crate) type ShortcutsFn<T> = fn(&T) -> Shortcuts;
+
+/// What an entry offers beside its value.
+#[derive(Clone, Default)]
+pub(crate) struct Shortcuts {
+    /// The shortest way to readings of a mock clock.
+    pub(crate) dial: Option<Arc<Dial>>,
+    pub(crate) audited: Audited,
+}
+
+/// What an interposed clock function finds out about its thread.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Audited {
+    /// No clock is installed.
+    #[default]
+    Nowhere,
+    /// The clock is real, so that nothing leaks.
+    Real,
+    /// The clock is a mock; uses of real time are counted here.
+    Mock(&'static Table),
+}
+
+/// Safe in a signal handler.
+pub(crate) fn audited() -> Audited {
+    AUDITED.with(Cell::get)
+}
 
 /// The value for a further thread, and what is to happen when that thread leaves the context.
 pub(crate) struct Forked<T> {
@@ -252,10 +278,13 @@ static NEXT_INDEX: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static STACK: RefCell<Stack> = const { RefCell::new(Stack::new()) };
+    /// Follows the top of the stack, for whoever runs in a signal handler, where the stack must not
+    /// be touched: without a destructor, this is plain memory.
+    static AUDITED: Cell<Audited> = const { Cell::new(Audited::Nowhere) };
 }
 
 type Value = Arc<dyn Any + Send + Sync>;
-type ForkValue = dyn Fn(&Value, &str) -> Option<(Value, Option<Arc<Dial>>, OnExit)> + Send + Sync;
+type ForkValue = dyn Fn(&Value, &str) -> Option<(Value, Shortcuts, OnExit)> + Send + Sync;
 
 struct Entry {
     key_name: &'static str,
@@ -266,7 +295,7 @@ struct Entry {
     /// Set when the guard drops; shared with the entries that other threads forked from this one.
     closed: Arc<OnceLock<Ended>>,
     fork: Option<Arc<ForkValue>>,
-    dial: Option<Arc<Dial>>,
+    shortcuts: Shortcuts,
     thread_bound: bool,
 }
 
@@ -278,14 +307,14 @@ impl Entry {
         lifetime: Lifetime,
     ) -> Self {
         key.live.fetch_add(1, Ordering::Relaxed);
-        let dial = key.dial.and_then(|dial| dial(&value));
+        let of_key = key.shortcuts;
+        let shortcuts = of_key.map(|of| of(&value)).unwrap_or_default();
         let fork = key.fork.map(|fork| {
-            let dial = key.dial;
             let erased: Arc<ForkValue> = Arc::new(move |value: &Value, name: &str| {
                 let value = Arc::clone(value).downcast::<T>().ok()?;
                 let forked = fork(&value, name);
-                let dial = dial.and_then(|dial| dial(&forked.value));
-                Some((forked.value as Value, dial, forked.on_exit))
+                let shortcuts = of_key.map(|of| of(&forked.value)).unwrap_or_default();
+                Some((forked.value as Value, shortcuts, forked.on_exit))
             });
             erased
         });
@@ -297,7 +326,7 @@ impl Entry {
             lifetime,
             closed: Arc::new(OnceLock::new()),
             fork,
-            dial,
+            shortcuts,
             thread_bound: key.thread_bound,
         }
     }
@@ -310,11 +339,11 @@ impl Entry {
     /// This entry as a further thread gets it, if it differs there.
     fn forked(&self, thread_name: &str) -> Option<(Entry, OnExit)> {
         let fork = self.fork.as_ref().filter(|_| self.ended().is_none())?;
-        let (value, dial, on_exit) = fork(&self.value, thread_name)?;
+        let (value, shortcuts, on_exit) = fork(&self.value, thread_name)?;
         self.live.fetch_add(1, Ordering::Relaxed);
         let entry = Entry {
             value,
-            dial,
+            shortcuts,
             lifetime: self.lifetime.clone(),
             closed: Arc::clone(&self.closed),
             fork: Some(Arc::clone(fork)),
@@ -395,6 +424,12 @@ impl View {
         (view, exits)
     }
 
+    /// What holds for interposed clock functions where this is the view.
+    fn audited(&self) -> Audited {
+        let mut all = self.entries.iter().flatten().map(|entry| entry.shortcuts.audited);
+        all.find(|audited| !matches!(audited, Audited::Nowhere)).unwrap_or_default()
+    }
+
     pub(crate) fn key_names(&self) -> impl Iterator<Item = &'static str> {
         self.entries.iter().flatten().map(|entry| entry.key_name)
     }
@@ -428,7 +463,7 @@ impl Stack {
         let id = self.next_id;
         self.next_id += 1;
         let view = over(&self.view, &what);
-        self.view = view.clone();
+        self.set_view(view.clone());
         self.layers.push(Layer { id, what, view });
         id
     }
@@ -450,8 +485,15 @@ impl Stack {
             old_views.push(std::mem::replace(&mut layer.view, view.clone()));
         }
         // The old top view is one of those just kept, so nothing is dropped by this.
-        self.view = view;
+        self.set_view(view);
         (Some(gone), old_views)
+    }
+
+    fn set_view(&mut self, view: View) {
+        self.view = view;
+        if interpose::is_enabled() {
+            AUDITED.with(|audited| audited.set(self.view.audited()));
+        }
     }
 }
 

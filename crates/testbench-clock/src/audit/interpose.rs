@@ -1,0 +1,73 @@
+//! For interposers of the C library's clock functions, such as the crate `testbench-interpose`.
+//!
+//! An interposer calls [`enable`] once, before the program's `main`. In every interposed function it
+//! asks [`is_wanted`], and if so finds out who called it and calls [`count`]. Both are safe in a
+//! signal handler: they take no lock and do not allocate. Names are put to the return addresses
+//! later, when somebody asks an [`Audit`](super::Audit) for its leaks.
+
+use super::Source;
+use super::sites::Lease;
+use super::unattributed;
+use crate::scope::{self, Audited};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use super::sites::FRAMES_MAX;
+
+/// Puts a name to a call by its return addresses, innermost first: `path::of::function (file:line)`.
+/// `None` if the call is accounted for otherwise, as those of [`real`](super::real) are.
+pub type NameSite = fn(&[usize]) -> Option<String>;
+
+/// Has sessions keep counters from now on, and has `name` put names to what is counted. Only the
+/// first call in a process has an effect.
+///
+/// Clocks that were installed before are not audited by interposed functions.
+pub fn enable(name: NameSite) {
+    NAME.get_or_init(|| name);
+    ENABLED.store(true, Ordering::Release);
+}
+
+/// Whether a use of real time on this thread would be counted. Costs a few loads; safe in a signal
+/// handler.
+#[inline]
+pub fn is_wanted() -> bool {
+    match scope::audited() {
+        Audited::Mock(_) => true,
+        Audited::Real => false,
+        Audited::Nowhere => Lease::any(),
+    }
+}
+
+/// Counts a use of real time by whoever is on the stack, as far as it is given: return addresses,
+/// innermost first, the first [`FRAMES_MAX`] of which are kept. Safe in a signal handler.
+///
+/// It counts for the session whose mock clock is installed on this thread. On threads without any
+/// clock it counts as [`unattributed`], if some session of the process has a mock clock.
+pub fn count(source: Source, return_addresses: &[usize]) {
+    match scope::audited() {
+        Audited::Mock(table) => table.count(source, return_addresses),
+        Audited::Real => {}
+        Audited::Nowhere if Lease::any() => {
+            if let Some(table) = unattributed().table() {
+                table.count(source, return_addresses);
+            }
+        }
+        Audited::Nowhere => {}
+    }
+}
+
+static ENABLED: AtomicBool = AtomicBool::new(false);
+static NAME: OnceLock<NameSite> = OnceLock::new();
+
+#[inline]
+pub(crate) fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
+pub(super) fn name(return_addresses: &[usize]) -> Option<String> {
+    if return_addresses.is_empty() {
+        return Some("more places than are kept apart".to_owned());
+    }
+    let name = NAME.get()?;
+    name(return_addresses)
+}
