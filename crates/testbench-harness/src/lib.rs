@@ -114,7 +114,7 @@ pub use testbench::{BuildError, SessionClock, Testbench, TestbenchBuilder};
 pub use toolchain::{Tool, Toolchain, ToolchainSource};
 
 // What the signatures above are made of, so that a test needs no other crate of ours.
-pub use testbench_wasi::{Exit, Limit, Limits};
+pub use testbench_wasi::{CompilationCache, Engine, EngineConfig, Exit, Limit, Limits};
 
 #[cfg(feature = "insta")]
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use testbench_wasi::{Module, ModuleError, ToolchainError};
+use testbench_wasi::{Engine, Module, ModuleError, ToolchainError};
 
 /// The programs that a session runs as guests.
 ///
@@ -24,7 +24,17 @@ impl Toolchain {
     ///
     /// When `dir` is not a directory that can be listed.
     pub fn open(dir: impl AsRef<Path>) -> Result<Toolchain, ToolchainError> {
-        Ok(testbench_wasi::Toolchain::open(dir.as_ref())?.into())
+        Toolchain::open_on(Engine::shared(), dir)
+    }
+
+    /// As [`Toolchain::open`], compiled and run by an engine of one's own: with another cache, say,
+    /// or without interruption.
+    ///
+    /// # Errors
+    ///
+    /// As [`Toolchain::open`].
+    pub fn open_on(engine: &Engine, dir: impl AsRef<Path>) -> Result<Toolchain, ToolchainError> {
+        Ok(testbench_wasi::Toolchain::open_on(engine, dir.as_ref())?.into())
     }
 
     /// The small tools that come with the library: `cat`, `cp`, `grep`, `ls`, `sleep`, `sort` and
@@ -34,8 +44,14 @@ impl Toolchain {
     /// source of this crate lists them all.
     #[cfg(feature = "guests")]
     pub fn builtin() -> Toolchain {
+        Toolchain::builtin_on(Engine::shared())
+    }
+
+    /// As [`Toolchain::builtin`], compiled and run by an engine of one's own.
+    #[cfg(feature = "guests")]
+    pub fn builtin_on(engine: &Engine) -> Toolchain {
         let guests = crate::builtin::GUESTS.iter().copied();
-        testbench_wasi::Toolchain::from_modules("the built-in tools", guests).into()
+        testbench_wasi::Toolchain::from_modules_on(engine, "the built-in tools", guests).into()
     }
 
     /// This toolchain, with `other` asked for what it does not have.

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use testbench_clock::{Clock, SystemClock};
 use wasmtime::ExternType;
 
 use crate::compiled::Compiled;
@@ -92,7 +93,10 @@ impl Module {
         }
         let bytes = read(path)?;
         let (hash, compiled) = compile(engine, &name, &bytes)?;
-        cache.know_file(path, identity, hash);
+        // A file that was changed just now may change again without its times telling.
+        if identity.is_settled(SystemClock::new("module").wall()) {
+            cache.know_file(path, identity, hash);
+        }
         let sections = sections_to_keep(engine, &bytes);
         Ok(Module::from_parts(engine, name, source, hash, compiled, sections))
     }
@@ -497,5 +501,31 @@ fn unreadable(path: &Path, source: io::Error) -> ModuleError {
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ModuleError::Missing { path },
         _ => ModuleError::Unreadable { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::CompilationCache;
+
+    #[test]
+    fn a_file_that_was_changed_just_now_is_read_again() {
+        let engine = Engine::with_cache(CompilationCache::in_memory());
+        let known = |path: &Path| {
+            let flavour = engine.config().flavour();
+            engine.cache().known_file(path, &identity(path).unwrap(), flavour).is_some()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new.wasm");
+        #[expect(clippy::disallowed_methods, reason = "a file of the test's own")]
+        std::fs::write(&path, wat::parse_str("(module)").unwrap()).unwrap();
+        Module::from_file_on(&engine, &path).unwrap();
+        assert!(!known(&path), "its times do not tell it from its next version");
+
+        let old = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let old = old.join("../testbench-harness/guests/exit42.wasm");
+        Module::from_file_on(&engine, &old).unwrap();
+        assert!(known(&old), "it need not be read again");
     }
 }

@@ -96,10 +96,18 @@ impl Toolchain {
         label: impl Into<String>,
         modules: impl IntoIterator<Item = (N, B)>,
     ) -> Self {
+        Toolchain::from_modules_on(Engine::shared(), label, modules)
+    }
+
+    /// As [`Toolchain::from_modules`], compiled and run by an engine of one's own.
+    pub fn from_modules_on<N: Into<OsString>, B: Into<Bytes>>(
+        engine: &Engine,
+        label: impl Into<String>,
+        modules: impl IntoIterator<Item = (N, B)>,
+    ) -> Self {
         let modules = modules.into_iter().map(|(name, bytes)| (name.into(), bytes.into()));
         let source = Source::Modules { label: label.into(), modules: modules.collect() };
-        let engine = Engine::shared().clone();
-        Toolchain { inner: Arc::new(Inner { source, engine }) }
+        Toolchain { inner: Arc::new(Inner { source, engine: engine.clone() }) }
     }
 
     /// The module of the program with exactly this name, compiled; `None` if there is none. A name

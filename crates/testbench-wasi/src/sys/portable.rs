@@ -4,7 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Entry;
+use testbench_clock::WallTime;
+
+use super::{Entry, SETTLES_AFTER};
 
 /// A directory that is private as far as its parent is.
 #[derive(Debug)]
@@ -75,5 +77,51 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
         Identity { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+
+    /// Whether a change after `now` would show.
+    pub(crate) fn is_settled(&self, now: WallTime) -> bool {
+        self.modified.is_some_and(|at| WallTime::from(at) + SETTLES_AFTER < now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn files_are_made_renamed_listed_and_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = PrivateDir::open_or_create(&temp.path().join("a/b")).unwrap();
+        dir.create_new("one").unwrap().write_all(b"content").unwrap();
+        assert_eq!(dir.create_new("one").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        dir.rename("one", "two").unwrap();
+        let mut content = String::new();
+        let mut file = dir.open("two").unwrap();
+        file.read_to_string(&mut content).unwrap();
+        PrivateDir::touch(&file).unwrap();
+        let entries = dir.entries().unwrap();
+        assert_eq!((entries[0].name.as_str(), entries[0].bytes, &*content), ("two", 7, "content"));
+        assert!(entries[0].modified <= SystemTime::now() + Duration::from_secs(1));
+        fs::create_dir(temp.path().join("a/b/dir")).unwrap();
+        assert_eq!(dir.open("dir").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(dir.entries().unwrap().len(), 1, "files only");
+        dir.remove("two").unwrap();
+        assert_eq!(dir.open("two").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn an_identity_is_settled_when_its_time_is_past() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let identity = Identity::of(&file.as_file().metadata().unwrap());
+        let modified = WallTime::from(file.as_file().metadata().unwrap().modified().unwrap());
+        assert!(!identity.is_settled(modified));
+        assert!(!identity.is_settled(modified + SETTLES_AFTER));
+        assert!(identity.is_settled(modified + SETTLES_AFTER + Duration::from_nanos(1)));
+        file.as_file().set_len(1).unwrap();
+        assert_ne!(identity, Identity::of(&file.as_file().metadata().unwrap()));
     }
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
-use super::Entry;
+use testbench_clock::WallTime;
+
+use super::{Entry, SETTLES_AFTER};
 
 /// A directory that belongs to this user and that nobody else can read or write.
 #[derive(Debug)]
@@ -123,5 +125,13 @@ impl Identity {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether a change after `now` would show.
+    pub(crate) fn is_settled(&self, now: WallTime) -> bool {
+        // The time of the last change is set by the system only, and by every change.
+        let (seconds, nanos) = self.changed;
+        let changed = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        WallTime::from_unix_nanos(changed) + SETTLES_AFTER < now
     }
 }

@@ -3,7 +3,10 @@
 use std::ffi::OsStr;
 
 use testbench_clock::Lookup;
-use testbench_wasi::{ModuleError, Toolchain, ToolchainError, active_toolchain, install_toolchain};
+use testbench_wasi::{
+    CompilationCache, Engine, GuestSpec, ModuleError, Toolchain, ToolchainError, active_toolchain,
+    install_toolchain, run,
+};
 
 fn wasm(export: &str) -> Vec<u8> {
     wat::parse_str(format!(r#"(module (func (export "{export}")))"#)).unwrap()
@@ -114,4 +117,37 @@ fn the_installed_one_is_seen_on_its_thread_only() {
     assert_eq!(label(), "inner");
     drop(inner);
     assert!(matches!(active_toolchain(), Lookup::Absent));
+}
+
+#[test]
+fn a_file_that_changes_at_once_runs_as_what_it_is_now() {
+    // Of the same size, and again and again within one step of the file system's clock.
+    let dir = tempfile::tempdir().unwrap();
+    let toolchain = Toolchain::open(dir.path()).unwrap();
+    for code in (10..60).chain(10..60) {
+        std::fs::write(dir.path().join("tool.wasm"), exiting_with(code)).unwrap();
+        let module = toolchain.module("tool").unwrap().unwrap();
+        assert_eq!(run(GuestSpec::new(module)).unwrap().exit.code(), Some(code));
+    }
+}
+
+#[test]
+fn modules_in_memory_are_compiled_by_the_engine_of_ones_choice() {
+    let cache = CompilationCache::in_memory();
+    let engine = Engine::with_cache(cache.clone());
+    let toolchain = Toolchain::from_modules_on(&engine, "mine", [("tool", exiting_with(0))]);
+    assert_eq!(cache.compilations(), 0, "not before it is used");
+    assert!(
+        run(GuestSpec::new(toolchain.module("tool").unwrap().unwrap())).unwrap().exit.success()
+    );
+    assert_eq!(cache.compilations(), 1);
+}
+
+fn exiting_with(code: u32) -> Vec<u8> {
+    let wat = format!(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1)
+            (func (export "_start") (call $exit (i32.const {code}))))"#
+    );
+    wat::parse_str(wat).unwrap()
 }
