@@ -143,6 +143,7 @@ impl Writer<'_> {
                 self.first.remove(&ino);
             }
             Node::Symlink(target) => std::os::unix::fs::symlink(os_str(target), host)
+                .and_then(|()| set_link_times(host, &stat))
                 .map_err(|e| about("create", host, e))?,
             Node::Dir(_) => fs::create_dir(host).map_err(|e| about("create", host, e))?,
             Node::File(_) => {
@@ -179,6 +180,15 @@ fn copy_out(source: &dyn File, host: &Path) -> io::Result<fs::File> {
         std::os::unix::fs::FileExt::write_all_at(&file, &buf[..n], offset)?;
         offset += n as u64;
     }
+}
+
+fn set_link_times(host: &Path, stat: &crate::Stat) -> io::Result<()> {
+    use crate::{SetTime, SetTimes};
+
+    let (Some(dir), Some(name)) = (host.parent(), host.file_name()) else { return Ok(()) };
+    let times =
+        SetTimes { atime: Some(SetTime::At(stat.atime)), mtime: Some(SetTime::At(stat.mtime)) };
+    Ok(crate::sys::set_times_at(&crate::sys::open_top(dir)?, name.as_bytes(), times)?)
 }
 
 fn set_meta(file: &fs::File, stat: &crate::Stat) -> io::Result<()> {

@@ -199,6 +199,11 @@ impl Seen {
         Seen { stamp: Stamp::of(stat), content, captured }
     }
 
+    /// The same content, now in another state.
+    pub(crate) fn with_stamp(&self, stamp: Stamp) -> Seen {
+        Seen { stamp, ..self.clone() }
+    }
+
     /// The hash of the whole content (of a symlink, its target), if one was taken.
     pub(crate) fn content_hash(&self) -> Option<blake3::Hash> {
         self.content.get().copied()

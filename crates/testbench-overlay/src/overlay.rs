@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use testbench_clock::Clock;
 
-use crate::commit::STAGE;
+use crate::commit::{STAGE, WASTE};
 use crate::core::{Config, Core, LowerPolicy};
 use crate::handle::Handle;
 use crate::inode::{Dir, Ino, Inode, Node, Origin, State};
@@ -444,10 +444,11 @@ fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
     };
     let opened: OpenedHost =
         open().map_err(|source| OverlayError::Root { path: root.to_path_buf(), source })?;
-    if let Some((_, path)) = &opened.1
-        && path.join(os_str(STAGE)).symlink_metadata().is_ok()
-    {
-        return Err(OverlayError::Unfinished { path: path.clone() });
+    if let Some((_, path)) = &opened.1 {
+        let is_there = |name: &&[u8]| path.join(os_str(name)).symlink_metadata().is_ok();
+        if [STAGE, WASTE].iter().any(is_there) {
+            return Err(OverlayError::Unfinished { path: path.clone() });
+        }
     }
     Ok(opened)
 }

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use super::disk::{At, Disk};
 use super::gate::Gate;
-use super::journal::{self, DONE, MOVED, UNDO};
+use super::journal::{self, MOVED, UNDO};
 use super::step::{In, Layout, Mark, Meta, Out, Placed, Slot, Steps};
 use crate::name::RelPath;
 use crate::{Errno, FileKind, Stat};
@@ -43,7 +43,7 @@ pub(super) struct Run<'a, 'g, G> {
 }
 
 impl<G: Gate> Run<'_, '_, G> {
-    /// Makes all steps, up to the mark that says so.
+    /// Makes all steps; what is left is to [finish].
     pub(super) fn forward(&self, moved: bool) -> Result<(), Failure> {
         if !moved {
             self.open_dirs(|meta| meta.before.as_ref())?;
@@ -67,8 +67,7 @@ impl<G: Gate> Run<'_, '_, G> {
         for (meta, after) in self.metas(|meta| meta.after.as_ref()).into_iter().rev() {
             self.set_meta(meta, after)?;
         }
-        self.sync(&changed)?;
-        self.mark(DONE)
+        self.sync(&changed)
     }
 
     /// Takes all steps back, and the journal away.
@@ -332,6 +331,11 @@ impl<G: Gate> Run<'_, '_, G> {
     }
 }
 
+/// The point of no return: from here on the commit is made.
+pub(super) fn finish<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+    disk.give_up_stage().map_err(|errno| on_stage("", errno))
+}
+
 /// Removes all that is on the stage, and the stage. What says how far the commit got goes last.
 pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
     let names = disk.list_stage().map_err(|errno| on_stage("", errno))?;
@@ -345,7 +349,7 @@ pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
         let name = String::from(slot);
         remove(disk, &name, &mut next, &mut waste).map_err(|errno| on_stage(&name, errno))?;
     }
-    for name in [journal::JOURNAL_NEW, journal::JOURNAL, MOVED, UNDO, DONE, journal::FORMAT] {
+    for name in [journal::JOURNAL_NEW, journal::JOURNAL, MOVED, UNDO, journal::FORMAT] {
         match disk.unlink(At::Stage(name)) {
             Ok(()) | Err(Errno::Noent) => {}
             Err(errno) => return Err(on_stage(name, errno)),

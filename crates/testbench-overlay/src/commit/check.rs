@@ -9,23 +9,23 @@ use super::survey::Survey;
 use crate::core::Core;
 use crate::inode::State;
 use crate::name::RelPath;
-use crate::observe::{Listing, Observation, Stamp};
+use crate::observe::{Listing, Observation, Seen, Stamp};
 use crate::{Errno, FileKind, LowerPolicy};
 
 /// What was seen at a path of the lower directory.
 #[derive(Clone, Debug)]
-pub(super) enum Seen {
+pub(super) enum Was {
     Absent,
-    There(Stamp),
+    There(Seen),
 }
 
 /// All that was seen, by path.
-pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Seen> {
+pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Was> {
     let mut seen = BTreeMap::new();
     for (path, observation) in state.reads.iter() {
         match observation {
-            Observation::Absent => seen.insert(path.clone(), Seen::Absent),
-            Observation::Removed(was) => seen.insert(path.clone(), Seen::There(was.stamp)),
+            Observation::Absent => seen.insert(path.clone(), Was::Absent),
+            Observation::Removed(was) => seen.insert(path.clone(), Was::There(was.clone())),
             Observation::Listing(_) => None,
         };
     }
@@ -33,7 +33,7 @@ pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Seen> {
     for inode in state.inodes.values() {
         let Some(origin) = &inode.origin else { continue };
         for path in &origin.paths {
-            seen.insert(path.clone(), Seen::There(origin.seen.stamp));
+            seen.insert(path.clone(), Was::There(origin.seen.clone()));
         }
     }
     seen
@@ -44,16 +44,23 @@ pub(super) fn conflicts<G: Gate>(
     core: &Core,
     disk: &Disk<'_, G>,
     survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Seen>,
+    seen: &BTreeMap<RelPath, Was>,
 ) -> Result<Vec<Conflict>, (RelPath, Errno)> {
     let mut found = BTreeMap::new();
     for (path, was) in seen {
         let stat = disk.look(At::Tree(path)).map_err(|errno| (path.clone(), errno))?;
         let theirs = match (was, stat) {
-            (Seen::Absent, None) => None,
-            (Seen::Absent, Some(_)) => Some(TheirChange::Appeared),
-            (Seen::There(_), None) => Some(TheirChange::Removed),
-            (Seen::There(stamp), Some(stat)) => difference(stamp, &Stamp::of(&stat)),
+            (Was::Absent, None) => None,
+            (Was::Absent, Some(_)) => Some(TheirChange::Appeared),
+            (Was::There(_), None) => Some(TheirChange::Removed),
+            (Was::There(was), Some(stat)) => match difference(&was.stamp, &Stamp::of(&stat)) {
+                // The same to look at; what was read of it may say otherwise.
+                None => core
+                    .recheck(path, &Observation::Removed(was.clone()))
+                    .map_err(|errno| (path.clone(), errno))?
+                    .map(|_| TheirChange::Modified),
+                differs => differs,
+            },
         };
         if let Some(theirs) = theirs {
             found.insert(path.clone(), theirs);
@@ -63,7 +70,7 @@ pub(super) fn conflicts<G: Gate>(
     check_listings(disk, survey, &mut found)?;
     let verify = core.config.on_lower_change == LowerPolicy::Verify;
     let conflict = |(path, theirs): (RelPath, TheirChange)| {
-        let existed = matches!(seen.get(&path), Some(Seen::There(_)));
+        let existed = matches!(seen.get(&path), Some(Was::There(_)));
         let ours = match seen.contains_key(&path) {
             true => survey.ours_at(&path, existed),
             // It lies in a directory that we have deleted, or is such a directory's listing.
@@ -100,7 +107,7 @@ pub(super) fn difference(was: &Stamp, is: &Stamp) -> Option<TheirChange> {
 fn check_deleted<G: Gate>(
     disk: &Disk<'_, G>,
     survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Seen>,
+    seen: &BTreeMap<RelPath, Was>,
     found: &mut BTreeMap<RelPath, TheirChange>,
 ) -> Result<(), (RelPath, Errno)> {
     let mut dirs: Vec<RelPath> = Vec::new();
@@ -125,8 +132,8 @@ fn check_deleted<G: Gate>(
         for entry in disk.list(At::Tree(&dir)).map_err(at)? {
             let path = dir.child(&entry.name);
             match seen.get(&path) {
-                Some(Seen::There(_)) => dirs.push(path),
-                Some(Seen::Absent) | None => {
+                Some(Was::There(_)) => dirs.push(path),
+                Some(Was::Absent) | None => {
                     found.insert(path, TheirChange::Appeared);
                 }
             }

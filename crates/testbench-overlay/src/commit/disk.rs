@@ -19,6 +19,9 @@ use crate::{DirEntry, Errno, FileKind, GuestPath, SetTime, SetTimes, Stat};
 /// put in place, and what it has taken away.
 pub(crate) const STAGE: &[u8] = b".testbench-commit";
 
+/// What the stage is called once the commit is made and all on it is waste.
+pub(crate) const WASTE: &[u8] = b".testbench-commit-done";
+
 /// A place in the tree or on the stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum At<'a> {
@@ -28,11 +31,25 @@ pub(super) enum At<'a> {
     Inside(&'a str, &'a [u8]),
 }
 
+/// The stage, locked.
+#[derive(Debug)]
+struct Stage {
+    dir: OwnedFd,
+    name: &'static [u8],
+}
+
+/// The lock goes with the last handle, and a process that is being forked has one for a moment.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.dir, FlockOperation::Unlock);
+    }
+}
+
 /// The root of a commit.
 #[derive(Debug)]
 pub(super) struct Disk<'g, G> {
     root: Arc<OwnedFd>,
-    stage: Option<OwnedFd>,
+    stage: Option<Stage>,
     gate: &'g G,
 }
 
@@ -53,11 +70,16 @@ impl<'g, G: Gate> Disk<'g, G> {
 
     /// Opens the stage and locks it; false if there is none. [`Errno::Busy`]: a commit is at work.
     pub(super) fn open_stage(&mut self) -> Result<bool, Errno> {
-        let stage = match sys::open_dir(&self.root, STAGE, Access::Read) {
+        Ok(self.open_stage_as(STAGE)? || self.open_stage_as(WASTE)?)
+    }
+
+    fn open_stage_as(&mut self, name: &'static [u8]) -> Result<bool, Errno> {
+        let dir = match sys::open_dir(&self.root, name, Access::Read) {
             Err(Errno::Noent) => return Ok(false),
-            stage => stage?,
+            dir => dir?,
         };
-        match rustix::fs::flock(&stage, FlockOperation::NonBlockingLockExclusive) {
+        let stage = Stage { dir, name };
+        match rustix::fs::flock(&stage.dir, FlockOperation::NonBlockingLockExclusive) {
             // A file system without locks has to do without the protection.
             Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Errno::Busy),
@@ -69,13 +91,28 @@ impl<'g, G: Gate> Disk<'g, G> {
 
     /// Removes the empty stage.
     pub(super) fn remove_stage(&mut self) -> Result<(), Errno> {
-        self.gate.pass(Call::RemoveDir, || sys::remove_dir(&self.root, STAGE))?;
+        let name = self.stage.as_ref().ok_or(Errno::Noent)?.name;
+        self.gate.pass(Call::RemoveDir, || sys::remove_dir(&self.root, name))?;
         self.stage = None;
         Ok(())
     }
 
+    /// Makes the stage waste, in one instant.
+    pub(super) fn give_up_stage(&mut self) -> Result<(), Errno> {
+        let stage = self.stage.as_mut().ok_or(Errno::Noent)?;
+        let rename = || sys::rename(&self.root, STAGE, &self.root, WASTE);
+        self.gate.pass(Call::Rename, rename)?;
+        stage.name = WASTE;
+        Ok(())
+    }
+
+    /// Whether the stage is waste.
+    pub(super) fn is_waste(&self) -> bool {
+        self.stage.as_ref().is_some_and(|stage| stage.name == WASTE)
+    }
+
     fn stage(&self) -> Result<&OwnedFd, Errno> {
-        self.stage.as_ref().ok_or(Errno::Noent)
+        self.stage.as_ref().map(|stage| &stage.dir).ok_or(Errno::Noent)
     }
 
     /// A directory of the tree; symlinks on the way are [`Errno::Loop`] or [`Errno::Notdir`].
@@ -141,7 +178,8 @@ impl<'g, G: Gate> Disk<'g, G> {
 
     /// What is on the stage.
     pub(super) fn list_stage(&self) -> Result<Vec<DirEntry>, Errno> {
-        sys::read_dir(self.stage()?)
+        // Through a handle of its own, whose position is at the beginning.
+        sys::read_dir(&sys::open_dir(self.stage()?, b".", Access::Read)?)
     }
 
     /// All bytes of a regular file.
@@ -336,6 +374,10 @@ impl<G: Gate> Disk<'_, G> {
 
     pub(super) fn sync_stage(&self) -> Result<(), Errno> {
         self.sync_opened(self.stage()?)
+    }
+
+    pub(super) fn sync_root(&self) -> Result<(), Errno> {
+        self.sync_opened(&self.root)
     }
 
     /// Brings all of the file system to stable storage, where there is a call for that.

@@ -12,8 +12,8 @@ const NAMED_MAX: usize = 10;
 
 /// Why a commit failed.
 ///
-/// Unless it is [`CommitError::Interrupted`] or [`CommitError::Leftover`], the directory is as it
-/// was before.
+/// Unless it is [`CommitError::Interrupted`] (a part is done) or [`CommitError::Leftover`] (all is
+/// done), the directory is as it was before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -102,7 +102,7 @@ pub enum CommitError {
         source: Box<CommitError>,
     },
     /// All is committed, but what was deleted or replaced could not be removed from
-    /// `.testbench-commit`. The overlay does not know that it was committed; drop it.
+    /// `.testbench-commit`.
     #[error("all is committed, but clearing up failed; `Overlay::recover` goes on with that")]
     Leftover {
         /// Why.

@@ -10,9 +10,9 @@
 //! | `o0`, `o1`, … | what was taken from its place |
 //! | `moved` | all that leaves its place has left it |
 //! | `undo` | the way back has been taken |
-//! | `done` | the commit is made: what lies here is waste |
 //!
-//! Each appears and disappears in one instant. The journal is two lines, the format with its
+//! Each appears and disappears in one instant. When the commit is made, the stage is renamed to
+//! `.testbench-commit-done`: what lies there then is waste. The journal is two lines, the format with its
 //! version and the BLAKE3 hash of the rest, and the steps as JSON.
 
 use super::disk::{At, Disk};
@@ -26,7 +26,6 @@ pub(super) const JOURNAL: &str = "journal";
 pub(super) const JOURNAL_NEW: &str = "journal.new";
 pub(super) const MOVED: &str = "moved";
 pub(super) const UNDO: &str = "undo";
-pub(super) const DONE: &str = "done";
 
 const TITLE: &str = "testbench-overlay commit journal";
 const VERSION: u32 = 1;
@@ -92,7 +91,7 @@ pub(super) enum Progress {
 
 /// Looks at the stage. `Err(Ok(name))`: something on it is none of ours.
 pub(super) fn progress<G: Gate>(disk: &Disk<'_, G>) -> Result<Progress, Result<String, Errno>> {
-    const OURS: [&str; 6] = [FORMAT, JOURNAL, JOURNAL_NEW, MOVED, UNDO, DONE];
+    const OURS: [&str; 5] = [FORMAT, JOURNAL, JOURNAL_NEW, MOVED, UNDO];
 
     let names = disk.list_stage().map_err(Err)?;
     let has = |wanted: &str| names.iter().any(|entry| *entry.name == *wanted.as_bytes());
@@ -102,7 +101,7 @@ pub(super) fn progress<G: Gate>(disk: &Disk<'_, G>) -> Result<Progress, Result<S
     if let Some(entry) = names.iter().find(|entry| !ours(&entry.name)) {
         return Err(Ok(crate::GuestPath::new(&*entry.name).to_string()));
     }
-    if !names.is_empty() {
+    if !names.is_empty() && !disk.is_waste() {
         // Cut short, it was being written when nothing else was there.
         let text = disk.read(At::Stage(FORMAT)).map_err(|errno| match errno {
             Errno::Noent => Ok(names[0].name.escape_ascii().to_string()),
@@ -114,7 +113,7 @@ pub(super) fn progress<G: Gate>(disk: &Disk<'_, G>) -> Result<Progress, Result<S
         }
     }
     Ok(match has(JOURNAL) {
-        _ if has(DONE) => Progress::Done,
+        _ if disk.is_waste() => Progress::Done,
         true => Progress::Begun { moved: has(MOVED), undo: has(UNDO) },
         false => Progress::Staging,
     })

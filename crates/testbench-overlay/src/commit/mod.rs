@@ -14,7 +14,8 @@
 //!    put in place from above downwards, a changed file in one instant over the old one; permission
 //!    bits and times come last. What is moved or replaced is checked again just before, and once
 //!    more at the end.
-//! 5. *Done* is marked, and the stage removed, with all that was deleted or replaced.
+//! 5. The stage is renamed, which makes the commit, and removed, with all that was deleted or
+//!    replaced.
 //!
 //! If a step fails, the steps made so far are taken back. If the process dies, the journal is still
 //! there: see [`Overlay::recover`].
@@ -37,7 +38,8 @@
 //!   size and times as they were.
 //! - Owner and extended attributes of a replaced file are kept as far as the system allows it.
 //! - Access times, and the times of the root directory after an interruption, may differ.
-//! - Another overlay of the same directory, forks included, finds what it has seen changed.
+//! - Another overlay of the same directory, forks included, finds what it has seen changed. So do
+//!   checkpoints, after a commit that was taken back: that changes the ctime of what was moved.
 //!
 //! Begin with `survey.rs` (what has changed) and `step.rs` (what is done about it); `check.rs` and
 //! `plan.rs` lead from one to the other, `apply.rs` does it. `disk.rs` holds the system calls,
@@ -50,7 +52,6 @@ mod disk;
 mod error;
 mod gate;
 mod journal;
-mod links;
 mod plan;
 mod rebase;
 mod recover;
@@ -66,12 +67,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use conflict::{Conflict, OurChange, Resolution, TheirChange, Versions};
-pub(crate) use disk::STAGE;
+pub(crate) use disk::{STAGE, WASTE};
 pub use error::CommitError;
 pub use recover::{RecoverError, Recovered, UnfinishedCommit};
 
 use self::apply::{Failure, Run};
-use self::check::Seen;
+use self::check::Was;
 use self::disk::{At, Disk};
 use self::gate::{Gate, Open};
 use self::plan::{Plan, Planner, Unplannable};
@@ -79,6 +80,7 @@ use self::resolve::Resolver;
 use self::stage::{Unstaged, Written};
 use self::step::{In, Layout, Slot};
 use self::survey::Survey;
+use crate::inode::{Entry, Ino};
 use crate::lookup::Tx;
 use crate::name::RelPath;
 use crate::observe::Stamp;
@@ -127,8 +129,8 @@ impl Overlay {
     /// # Errors
     ///
     /// See [`CommitError`]: conflicts; a lower tree that is not a real directory; whatever the
-    /// system answers, a full disk for example. But for [`CommitError::Interrupted`] the directory
-    /// is as it was.
+    /// system answers, a full disk for example. But for [`CommitError::Interrupted`] and
+    /// [`CommitError::Leftover`] the directory is as it was.
     pub fn commit(&self) -> Result<Committed, CommitError> {
         self.commit_through(&Open, None)
     }
@@ -202,7 +204,7 @@ impl<G: Gate> Commit<'_, G> {
         resolver: Option<Resolver<'_>>,
     ) -> Result<Committed, CommitError> {
         self.check_free(tx)?;
-        links::look_up_names(tx, &self.disk).map_err(|(path, errno)| self.at(&path, errno))?;
+        tx.find_other_names().map_err(|errno| self.at(&RelPath::TOP, errno))?;
         rebase::take_up_orphans(tx);
         let state = tx.live.state.clone();
         let survey = Survey::new(&state).map_err(|errno| self.at(&RelPath::TOP, errno))?;
@@ -213,34 +215,46 @@ impl<G: Gate> Commit<'_, G> {
         let mut plan = Planner::plan(&self.disk, &survey, &resolved)
             .map_err(|unplannable| self.unplannable(unplannable))?;
         let mut committed = Committed::default();
+        let mut cleared = Ok(());
         if plan.steps.len() > 0 {
             self.disk.make_stage().map_err(|errno| match errno {
                 Errno::Exist | Errno::Busy => CommitError::Unfinished { path: self.root.clone() },
                 errno => self.disk_error("create the journal in", b"", errno),
             })?;
-            let written = self.stage(tx, &state, &mut plan)?;
-            self.apply(&survey, &seen, &plan)?;
-            committed = count(&plan, written);
+            let done = self.stage(tx, &state, &mut plan).and_then(|written| {
+                cleared = self.apply(&survey, &seen, &plan)?;
+                Ok(written)
+            });
+            match done {
+                Ok(written) => committed = count(&plan, written),
+                Err(error) => {
+                    rebase::look_again(tx, &self.disk);
+                    return Err(error);
+                }
+            }
         }
         tx.core.lower.forget_dirs();
         rebase::rebase(tx, &self.disk);
         tx.live.renew();
         tx.core.forget_lower_changes();
-        Ok(committed)
+        let leftover = |failure| CommitError::Leftover { source: Box::new(self.failed(failure)) };
+        cleared.map(|()| committed).map_err(leftover)
     }
 
     /// Nothing else is committing, or was interrupted, and the overlay has not taken our name.
     fn check_free(&self, tx: &Tx<'_>) -> Result<(), CommitError> {
-        let stage = RelPath::TOP.child(STAGE);
-        let there = self.disk.look(At::Tree(&stage)).map_err(|errno| self.at(&stage, errno))?;
-        if there.is_some() {
-            return Err(CommitError::Unfinished { path: self.root.clone() });
+        let top = tx.live.state.dir(Ino::ROOT).map_err(|errno| self.at(&RelPath::TOP, errno))?;
+        for name in [STAGE, WASTE] {
+            let stage = RelPath::TOP.child(name);
+            let there = self.disk.look(At::Tree(&stage)).map_err(|errno| self.at(&stage, errno))?;
+            if there.is_some() {
+                return Err(CommitError::Unfinished { path: self.root.clone() });
+            }
+            if let Some(Entry::Present(_)) = top.entries.get(name) {
+                return Err(CommitError::Reserved);
+            }
         }
-        let top = tx.live.state.dir(crate::inode::Ino::ROOT);
-        let taken = top.is_ok_and(|top| {
-            matches!(top.entries.get(STAGE), Some(crate::inode::Entry::Present(_)))
-        });
-        if taken { Err(CommitError::Reserved) } else { Ok(()) }
+        Ok(())
     }
 
     fn stage(
@@ -272,12 +286,13 @@ impl<G: Gate> Commit<'_, G> {
         })
     }
 
+    /// Makes the steps, or takes them back. The inner result is that of clearing up.
     fn apply(
         &mut self,
         survey: &Survey<'_>,
-        seen: &std::collections::BTreeMap<RelPath, Seen>,
+        seen: &std::collections::BTreeMap<RelPath, Was>,
         plan: &Plan,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Result<(), Failure>, CommitError> {
         let still = |layout: Layout, path: &RelPath, stat: &crate::Stat| {
             let stamp = match layout {
                 Layout::Before => plan.outs.get(path),
@@ -287,16 +302,16 @@ impl<G: Gate> Commit<'_, G> {
         };
         let steps = &plan.steps;
         let run = Run { disk: &self.disk, steps, still: &still, again: false };
-        let Err(failure) = run.forward(false) else {
-            apply::clean_up(&mut self.disk).map_err(|failure| CommitError::Leftover {
-                source: Box::new(self.failed(failure)),
-            })?;
+        let Err(failure) = run.forward(false).and_then(|()| apply::finish(&mut self.disk)) else {
+            // Whether the disk has the new name of the stage or the old one, it has the new tree.
+            let synced = self.disk.sync_root().map_err(apply::os("sync", &RelPath::TOP));
+            let cleared = synced.and_then(|()| apply::clean_up(&mut self.disk));
             apply::settle_root(&self.disk, steps, true);
-            return Ok(());
+            return Ok(cleared);
         };
         let error = match failure {
             Failure::Changed(path) => {
-                let existed = matches!(seen.get(&path), Some(Seen::There(_)));
+                let existed = matches!(seen.get(&path), Some(Was::There(_)));
                 let ours = survey.ours_at(&path, existed);
                 let theirs = TheirChange::Modified;
                 let conflict = Conflict { path: path.as_bytes().into(), ours, theirs };

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::lookup::{Tx, path_of};
 use crate::name::RelPath;
-use crate::observe::{Seen, Stamp};
+use crate::observe::{Observation, Seen, Stamp};
 use crate::{Errno, LowerPolicy, Stat};
 
 /// How much is taken up at a time.
@@ -56,6 +56,40 @@ fn taken_up(core: &Core, inode: &Inode) -> Result<Inode, Errno> {
     }
     inode.origin = None;
     Ok(inode)
+}
+
+/// After a commit that was taken back: what it has moved there and back has another ctime, and is
+/// the same all the same.
+pub(super) fn look_again<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
+    let again = |path: &RelPath, was: &Stamp| {
+        let is = Stamp::of(&disk.look(At::Tree(path)).ok()??);
+        (is != *was && Stamp { ctime: was.ctime, ..is } == *was).then_some(is)
+    };
+    let state = &mut tx.live.state;
+    let inos: Vec<Ino> = state.inodes.keys().copied().collect();
+    for ino in inos {
+        let Some(origin) = state.inodes.get(&ino).and_then(|inode| inode.origin.clone()) else {
+            continue;
+        };
+        let stamp = origin.paths.iter().find_map(|path| again(path, &origin.seen.stamp));
+        if let (Some(stamp), Ok(inode)) = (stamp, state.inode_mut(ino)) {
+            let seen = origin.seen.with_stamp(stamp);
+            inode.origin = Some(Arc::new(Origin { seen, ..(*origin).clone() }));
+        }
+    }
+    let reads: Vec<(RelPath, Seen)> = state
+        .reads
+        .iter()
+        .filter_map(|(path, observation)| match observation {
+            Observation::Removed(was) => {
+                Some((path.clone(), was.with_stamp(again(path, &was.stamp)?)))
+            }
+            Observation::Absent | Observation::Listing(_) => None,
+        })
+        .collect();
+    for (path, seen) in reads {
+        state.reads.insert_mut(path, Observation::Removed(seen));
+    }
 }
 
 /// Lays the overlay over the directory as it is now.

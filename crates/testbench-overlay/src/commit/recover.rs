@@ -231,8 +231,18 @@ impl<'g, G: Gate> Recovery<'g, G> {
     }
 
     fn take_up(&mut self, onward: bool) -> Result<Recovered, Failure> {
+        let recovered = self.take_up_steps(onward)?;
+        if recovered == Recovered::After && !self.disk.is_waste() {
+            apply::finish(&mut self.disk)?;
+        }
+        apply::clean_up(&mut self.disk)?;
+        apply::settle_root(&self.disk, &self.steps, recovered == Recovered::After);
+        Ok(recovered)
+    }
+
+    fn take_up_steps(&self, onward: bool) -> Result<Recovered, Failure> {
         let run = Run { disk: &self.disk, steps: &self.steps, still: &|_, _, _| true, again: true };
-        let recovered = match self.progress {
+        Ok(match self.progress {
             Progress::Staging => Recovered::Before,
             Progress::Done => Recovered::After,
             Progress::Begun { moved, undo } => {
@@ -245,10 +255,7 @@ impl<'g, G: Gate> Recovery<'g, G> {
                     Recovered::Before
                 }
             }
-        };
-        apply::clean_up(&mut self.disk)?;
-        apply::settle_root(&self.disk, &self.steps, recovered == Recovered::After);
-        Ok(recovered)
+        })
     }
 }
 

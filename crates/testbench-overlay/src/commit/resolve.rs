@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::CommitError;
-use super::check::Seen;
+use super::check::Was;
 use super::conflict::{Conflict, OurChange, Resolution, TheirChange, Versions};
 use super::disk::{At, Disk};
 use super::gate::Gate;
@@ -12,8 +12,9 @@ use super::survey::Survey;
 use crate::core::Core;
 use crate::diff::{Content, Side};
 use crate::handle::whole;
-use crate::inode::{Inode, Node, Origin};
+use crate::inode::{Inode, Node};
 use crate::name::RelPath;
+use crate::observe::Seen;
 use crate::{FileKind, Stat};
 
 /// Decides on one conflict.
@@ -24,7 +25,7 @@ pub(super) fn resolve<G: Gate>(
     core: &Core,
     disk: &Disk<'_, G>,
     survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Seen>,
+    seen: &BTreeMap<RelPath, Was>,
     conflicts: Vec<Conflict>,
     resolver: Option<Resolver<'_>>,
 ) -> Result<Resolved, CommitError> {
@@ -70,7 +71,7 @@ fn versions<G: Gate>(
     core: &Core,
     disk: &Disk<'_, G>,
     survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Seen>,
+    seen: &BTreeMap<RelPath, Was>,
     path: &RelPath,
 ) -> Versions {
     let state = survey.state;
@@ -83,10 +84,10 @@ fn versions<G: Gate>(
     let named = inode.filter(|inode| inode.names.iter().len() > 0 || path.is_top());
     let ours = named.or(here.map(|inode| &**inode));
     let base = match inode.and_then(|inode| inode.origin.as_deref()) {
-        Some(origin) => Some(base_side(origin)),
+        Some(origin) => Some(base_side(&origin.seen)),
         None => match seen.get(path) {
-            Some(Seen::There(stamp)) => Some(side(stamp.kind, stamp.mode, Content::Unread)),
-            Some(Seen::Absent) | None => None,
+            Some(Was::There(seen)) => Some(base_side(seen)),
+            Some(Was::Absent) | None => None,
         },
     };
     let theirs = disk.look(At::Tree(path)).ok().flatten();
@@ -97,9 +98,9 @@ fn versions<G: Gate>(
     }
 }
 
-fn base_side(origin: &Origin) -> Side {
-    let content = origin.seen.captured.clone().map_or(Content::Unread, Content::Bytes);
-    side(origin.seen.stamp.kind, origin.seen.stamp.mode, content)
+fn base_side(seen: &Seen) -> Side {
+    let content = seen.captured.clone().map_or(Content::Unread, Content::Bytes);
+    side(seen.stamp.kind, seen.stamp.mode, content)
 }
 
 fn our_side(core: &Core, inode: &Inode) -> Side {
