@@ -153,6 +153,16 @@ impl Bench {
         self.seed.stream(&format!("{program}#{}", ticket.occurrence))
     }
 
+    /// A random stream for a virtual machine in this session, another one at each call.
+    #[cfg(feature = "lua")]
+    pub(crate) fn vm_random(&self, vm: &str) -> RandomStream {
+        let mut state = self.state();
+        let path = format!("vm/{vm}");
+        let installed = state.starts.entry(path.clone().into()).or_default();
+        *installed += 1;
+        self.seed.stream(&format!("{path}/{installed}"))
+    }
+
     /// Counts a spawn as running until the returned value drops, so that the end of the session
     /// waits for its end.
     ///

@@ -100,6 +100,8 @@ pub mod tape;
 mod testbench;
 mod toolchain;
 pub mod traced;
+#[cfg(feature = "vm")]
+pub mod vm;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
 pub use command::{Command, Run};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use testbench_clock::{Clock, Guard, MonoTime};
 use testbench_overlay::{Diff, Overlay, OverlayError};
@@ -77,6 +78,11 @@ impl Session {
         diff_of(&self.bench)
     }
 
+    /// How far the session's clock has moved since its start.
+    pub fn virtual_time(&self) -> Duration {
+        self.clock.mono().duration_since(self.began)
+    }
+
     /// What was spawned so far, in the order of the starts.
     pub fn spawns(&self) -> Vec<SpawnRecord> {
         self.bench.spawns()
@@ -106,7 +112,7 @@ impl Session {
                 unattributed_spawns: bench::unattributed() - self.unattributed_before,
                 lifetime: self.bench.lifetime.clone(),
             },
-            virtual_time: self.clock.mono().duration_since(self.began),
+            virtual_time: self.virtual_time(),
             hidden_paths: self.bench.files.host_names().map(Path::to_owned).collect(),
         })
     }

@@ -246,7 +246,7 @@ fn env(bench: &Bench, command: &Command, cwd: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> 
     if !said("PWD") {
         // Some runtimes know their working directory from here alone.
         vars.retain(|(key, _)| key != b"PWD");
-        let at = vars.partition_point(|(key, _)| key.as_slice() < b"PWD");
+        let at = vars.partition_point(|(key, _)| key.as_slice() < &b"PWD"[..]);
         vars.insert(at, (b"PWD".to_vec(), cwd.to_vec()));
     }
     vars

@@ -45,6 +45,18 @@ mod imp {
         })
     }
 
+    /// The status with which a POSIX shell reports how a child ended.
+    #[cfg(feature = "vm")]
+    pub(crate) fn shell_status(status: ExitStatus) -> i32 {
+        status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+    }
+
+    /// Bytes of a script as a string of the host.
+    #[cfg(feature = "lua")]
+    pub(crate) fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {
+        std::os::unix::ffi::OsStringExt::from_vec(bytes)
+    }
+
     pub(crate) fn has_separator(program: &OsStr) -> bool {
         program.as_bytes().contains(&b'/')
     }
@@ -72,6 +84,18 @@ mod imp {
             Status::Aborted => 128 + 6,
             Status::Killed => 128 + 9,
         })
+    }
+
+    /// The status with which a POSIX shell reports how a child ended.
+    #[cfg(feature = "vm")]
+    pub(crate) fn shell_status(status: ExitStatus) -> i32 {
+        status.code().unwrap_or(1)
+    }
+
+    /// Bytes of a script as a string of the host; what is not UTF-8 is replaced.
+    #[cfg(feature = "lua")]
+    pub(crate) fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {
+        String::from_utf8_lossy(&bytes).into_owned().into()
     }
 
     pub(crate) fn has_separator(program: &OsStr) -> bool {
@@ -113,3 +137,7 @@ pub(crate) fn wait_for_end(pid: u32) {
 }
 
 pub(crate) use imp::{exit_status, guest_bytes, guest_path, has_separator};
+#[cfg(feature = "lua")]
+pub(crate) use imp::os_string;
+#[cfg(feature = "vm")]
+pub(crate) use imp::shell_status;

@@ -1,0 +1,123 @@
+//! What `os` is made of: command lines, time, the environment, names of files.
+
+use std::io::{self, Write as _};
+use std::process::Output;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+use testbench_clock::Lookup;
+use testbench_overlay::fs;
+
+use super::{add, failed};
+use crate::bench;
+use crate::sys;
+use crate::vm::{CommandLine, Handle};
+
+pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Result<()> {
+    add(lua, native, handle, "execute", execute)?;
+    add(lua, native, handle, "getenv", getenv)?;
+    add(lua, native, handle, "time", |_, ()| {
+        i64::try_from(testbench_clock::now().unix_nanos().div_euclid(1_000_000_000))
+            .map_err(mlua::Error::external)
+    })?;
+    add(lua, native, handle, "clock", |_, ()| {
+        Ok(testbench_clock::instant_now().since_origin().as_secs_f64())
+    })?;
+    add(lua, native, handle, "utc", utc)?;
+    add(lua, native, handle, "random", |_, ()| Ok(random()))?;
+    add(lua, native, handle, "remove", |lua, path: String| {
+        // As `remove` of C: a file, or an empty directory.
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => fs::remove_dir(&path),
+            Ok(_) => fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        done(lua, &path, removed)
+    })?;
+    add(lua, native, handle, "rename", |lua, (from, to): (String, String)| {
+        done(lua, &from, fs::rename(&from, to))
+    })
+}
+
+/// `os.execute`: true and what `sh -c` would say; what is printed goes where the process prints.
+fn execute(lua: &Lua, line: Option<String>) -> mlua::Result<MultiValue> {
+    let Some(line) = line else {
+        return true.into_lua_multi(lua);
+    };
+    let output = run(&line, None)?;
+    io::stderr().write_all(&output.stderr)?;
+    io::stdout().write_all(&output.stdout)?;
+    ended(lua, &output)
+}
+
+/// Runs a command line. That it cannot be understood is an error of the script.
+pub(super) fn run(line: &str, stdin: Option<Vec<u8>>) -> mlua::Result<Output> {
+    let line = CommandLine::parse(line).map_err(mlua::Error::external)?;
+    let output = match stdin {
+        Some(bytes) => line.output_with(bytes),
+        None => line.output(),
+    };
+    output.map_err(mlua::Error::external)
+}
+
+/// How a command line ended, as `os.execute` and the `close` of `io.popen` tell it.
+pub(super) fn ended(lua: &Lua, output: &Output) -> mlua::Result<MultiValue> {
+    let success = if output.status.success() { Value::Boolean(true) } else { Value::Nil };
+    (success, "exit", sys::shell_status(output.status)).into_lua_multi(lua)
+}
+
+fn getenv(lua: &Lua, name: String) -> mlua::Result<Value> {
+    let value = match bench::current() {
+        Lookup::Open(bench) => bench.env.get(std::ffi::OsStr::new(&name)).cloned(),
+        Lookup::Absent => std::env::var_os(&name),
+        Lookup::Closed(_, ended) => return Err(mlua::Error::external(ended)),
+    };
+    match value {
+        Some(value) => Ok(Value::String(lua.create_string(value.as_encoded_bytes())?)),
+        None => Ok(Value::Nil),
+    }
+}
+
+/// The seconds since 1970 of a date in UTC, whose parts need not be in their ranges.
+fn utc(
+    _: &Lua,
+    (year, month, day, hour, minute, second): (i64, i64, i64, i64, i64, i64),
+) -> mlua::Result<i64> {
+    let out_of_range = || mlua::Error::runtime("the date is out of the range of the calendar");
+    let months = year
+        .checked_mul(12)
+        .and_then(|months| months.checked_add(month)?.checked_sub(1))
+        .ok_or_else(out_of_range)?;
+    let year = i16::try_from(months.div_euclid(12)).map_err(|_| out_of_range())?;
+    let month = months.rem_euclid(12) as i8 + 1;
+    let first = Date::new(year, month, 1).map_err(mlua::Error::external)?;
+    let first = first.to_zoned(TimeZone::UTC).map_err(mlua::Error::external)?;
+    let parts = [(day - 1, 86_400), (hour, 3600), (minute, 60), (second, 1)];
+    parts
+        .into_iter()
+        .try_fold(first.timestamp().as_second(), |sum, (count, seconds)| {
+            sum.checked_add(count.checked_mul(seconds)?)
+        })
+        .ok_or_else(out_of_range)
+}
+
+/// The next number of the session's random stream for Lua; without a session, one of the host's.
+fn random() -> i64 {
+    let mut bytes = [0; 8];
+    match bench::current() {
+        Lookup::Open(bench) | Lookup::Closed(bench, _) => {
+            bench.vm_random("lua").fill(&mut bytes);
+        }
+        Lookup::Absent => return testbench_clock::now().unix_nanos() as i64,
+    }
+    i64::from_le_bytes(bytes)
+}
+
+/// `true`, or the three values of a failure.
+pub(super) fn done(lua: &Lua, path: &str, result: io::Result<()>) -> mlua::Result<MultiValue> {
+    match result {
+        Ok(()) => true.into_lua_multi(lua),
+        Err(error) => failed(lua, Some(path), &error),
+    }
+}

@@ -1,0 +1,210 @@
+//! Tests that are written in a scripting language.
+//!
+//! Every `.rhai` and `.lua` file under a directory is a test of its own, listed and run as those of
+//! `cargo test` are, by `cargo test` itself or by `cargo nextest`. In `Cargo.toml`:
+//!
+//! ```toml
+//! [[test]]
+//! name = "scripts"
+//! harness = false
+//! ```
+//!
+//! and `tests/scripts.rs` is
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     testbench_harness::vm::scripts::main("tests/scripts")
+//! }
+//! ```
+//!
+//! A script has all that [`RhaiPlugin`](super::rhai::RhaiPlugin) or
+//! [`LuaPlugin`](super::lua::LuaPlugin) gives it, and what a test needs:
+//!
+//! | Rhai | Lua | |
+//! | --- | --- | --- |
+//! | `testbench(#{…})` | `testbench{…}` | enters a session that lasts to the end of the script |
+//! | `b.diff()`, `b.virtual_time()`, `b.spawns()`, `b.root()` | `b:diff()`, … | what happened so far |
+//! | `b.finish()` | `b:finish()` | ends the session early, so that an outer one is seen again |
+//! | `assert_eq(actual, expected)` | the same | |
+//! | `assert(condition, message)` | Lua's own | |
+//! | `assert_snapshot(name, text)` | the same | compares with `snapshots/` beside the script |
+//! | `run`, `sleep`, `now` | the same | as in [`rhai`](super::rhai) |
+//!
+//! The options of `testbench`:
+//!
+//! | option | value | default |
+//! | --- | --- | --- |
+//! | `files` | a map of paths and contents: the overlay's directory, made for this test | |
+//! | `overlay` | a directory, relative to the script's, used instead of `files` | no overlay |
+//! | `toolchain` | `"builtin"`, or directories of `.wasm` files, relative to the script's | `"builtin"` |
+//! | `clock` | an instant such as `"2024-02-29T12:00:00Z"` | 2000-01-01T00:00:00Z |
+//! | `seed` | an integer, not negative | 0 |
+//! | `env` | a map | empty |
+//! | `policy` | a map of programs to `"deny"`, `"native"` or `"not found"` | `"not found"` |
+//! | `name` | the session's name | the script's |
+//!
+//! Snapshots are insta's: `INSTA_UPDATE=always` writes them, and `cargo insta review` shows what
+//! is new.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub use libtest_mimic;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+mod bench;
+#[cfg(feature = "lua")]
+mod lua;
+mod options;
+#[cfg(feature = "rhai")]
+mod rhai;
+mod snapshot;
+
+/// Runs every script under `dir` as a test, as the command line says: all of a `main` function.
+///
+/// Fails when there is no script.
+pub fn main(dir: impl AsRef<Path>) -> ExitCode {
+    // The process ends inside when the arguments are wrong, with an explanation.
+    let arguments = Arguments::from_args();
+    match tests(dir) {
+        Ok(tests) => libtest_mimic::run(&arguments, tests).exit_code(),
+        Err(error) => {
+            use std::io::Write as _;
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The scripts under `dir` as tests, in order of their paths, to be run together with others.
+///
+/// # Errors
+///
+/// When the directory cannot be read, or holds no script.
+pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
+    let dir = dir.as_ref();
+    let mut tests = Vec::new();
+    let entries = walkdir::WalkDir::new(dir).sort_by_file_name();
+    for entry in entries {
+        let entry = entry
+            .map_err(|source| FindError::Walk { dir: dir.to_owned(), source: source.into() })?;
+        let Some(language) = Language::of(entry.path()) else { continue };
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let name = entry.path().strip_prefix(dir).unwrap_or(entry.path());
+        let name = name.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+        let path = entry.into_path();
+        tests.push(Trial::test(name, move || language.run(&path).map_err(Failed::from)));
+    }
+    if tests.is_empty() {
+        return Err(FindError::None { dir: dir.to_owned() });
+    }
+    Ok(tests)
+}
+
+/// Runs one script to its end, on this thread.
+///
+/// # Errors
+///
+/// [`ScriptFailure`]: an assertion that does not hold, an error that nobody caught, a script that
+/// is not of its language, or a file that is no script.
+pub fn run_file(path: impl AsRef<Path>) -> Result<(), ScriptFailure> {
+    let path = path.as_ref();
+    match Language::of(path) {
+        Some(language) => language.run(path),
+        None => Err(ScriptFailure::new(path, None, "its name ends neither in .rhai nor in .lua")),
+    }
+}
+
+/// Why there are no tests.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The directory cannot be read.
+    #[error("the scripts in `{}` cannot be listed: {source}", dir.display())]
+    Walk {
+        /// Where was looked.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is nothing to run, which is no success.
+    #[error(
+        "no scripts in `{}`: a test is a file whose name ends in .rhai or .lua", dir.display()
+    )]
+    None {
+        /// Where was looked.
+        dir: PathBuf,
+    },
+}
+
+/// A script that did not pass: where, and why.
+///
+/// Shown as `PATH:LINE: TEXT`, so that an editor can follow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptFailure {
+    path: PathBuf,
+    line: Option<usize>,
+    text: String,
+}
+
+impl ScriptFailure {
+    fn new(path: &Path, line: Option<usize>, text: impl fmt::Display) -> ScriptFailure {
+        ScriptFailure { path: path.to_owned(), line, text: text.to_string() }
+    }
+
+    /// The line, from 1, if there is one.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// What went wrong, without its place.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for ScriptFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " {}", self.text)
+    }
+}
+
+impl std::error::Error for ScriptFailure {}
+
+#[derive(Clone, Copy)]
+enum Language {
+    Rhai,
+    Lua,
+}
+
+impl Language {
+    fn of(path: &Path) -> Option<Language> {
+        match path.extension()?.to_str()? {
+            "rhai" => Some(Language::Rhai),
+            "lua" => Some(Language::Lua),
+            _ => None,
+        }
+    }
+
+    fn run(self, path: &Path) -> Result<(), ScriptFailure> {
+        match self {
+            #[cfg(feature = "rhai")]
+            Language::Rhai => rhai::run(path),
+            #[cfg(feature = "lua")]
+            Language::Lua => lua::run(path),
+            #[allow(unreachable_patterns, reason = "unless a feature is off")]
+            _ => {
+                let text = "this build of testbench-harness does not have the feature for it";
+                Err(ScriptFailure::new(path, None, text))
+            }
+        }
+    }
+}

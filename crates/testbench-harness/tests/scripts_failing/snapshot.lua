@@ -1,0 +1,2 @@
+testbench {}
+assert_snapshot("text", "what the snapshot does not say")

@@ -1,0 +1,6 @@
+testbench { toolchain = {} }
+
+local function start()
+  return run("no-such-tool")
+end
+start()
