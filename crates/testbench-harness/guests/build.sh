@@ -14,10 +14,12 @@ out=$(cd "$out" && pwd)
 cd "$here"
 for source in *.c plugins/*.c; do
     name=${source%.c}
-    # Backtraces of a trap show the functions' names, which every other program goes without.
+    # Backtraces of a trap show the functions' names, which every other program goes without; those of
+    # lines show source lines too, by a path that is the same wherever it is built.
     case $name in
-        trap) strip=--strip-debug ;;
-        *) strip=--strip-all ;;
+        trap) symbols=-Wl,--strip-debug ;;
+        plugins/lines) symbols="-g -fdebug-compilation-dir=. -nostdlib -Wl,--no-entry" ;;
+        *) symbols=-Wl,--strip-all ;;
     esac
     # A plugin has no main; `_initialize` sets up its C library.
     case $name in
@@ -27,7 +29,7 @@ for source in *.c plugins/*.c; do
     # Stack first: a stack that overflows traps, where otherwise it would run into the data.
     clang-19 --target=wasm32-wasi -mexec-model=$model -std=gnu17 -D_GNU_SOURCE -Os -Wall -Wextra -Werror \
         -ffunction-sections -fdata-sections -fno-ident \
-        -Wl,--gc-sections -Wl,$strip -Wl,--stack-first -Wl,-z,stack-size=65536 \
+        -Wl,--gc-sections $symbols -Wl,--stack-first -Wl,-z,stack-size=65536 \
         -o "$out/$name.wasm" "$source" -lc-printscan-no-floating-point
     chmod 644 "$out/$name.wasm"
 done

@@ -19,18 +19,25 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct ReadOnly<F> {
-    inner: F,
+pub struct ReadOnly<F: ?Sized> {
+    inner: Arc<F>,
 }
 
 impl<F: Fs> ReadOnly<F> {
     /// Closes `inner` to changes.
     pub fn new(inner: F) -> Self {
+        ReadOnly::over(Arc::new(inner))
+    }
+}
+
+impl<F: Fs + ?Sized> ReadOnly<F> {
+    /// A view of `inner` that is closed to changes; who else has it can still change it.
+    pub fn over(inner: Arc<F>) -> Self {
         ReadOnly { inner }
     }
 }
 
-impl<F: Fs> Fs for ReadOnly<F> {
+impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
     fn root(&self) -> Result<Arc<dyn File>> {
         self.inner.root().map(wrap)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use testbench_clock::{Clock, MockClock, Seed};
-use testbench_overlay::{File, Fs};
+use testbench_overlay::{File, Fs, ReadOnly};
 
 use crate::error::StartError;
 use crate::kernel::{Random, Stdin, Stdout};
@@ -92,9 +92,17 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts the root of `fs` at `guest_path`.
+    /// Mounts the root of `fs` at `guest_path`: an [`Overlay`](testbench_overlay::Overlay), a
+    /// [`HostDir`](testbench_overlay::HostDir), a [`MemoryDir`](testbench_overlay::MemoryDir), or a
+    /// tree of one's own.
     pub fn new(fs: Arc<dyn Fs>, guest_path: impl Into<Vec<u8>>) -> Self {
         Mount { fs, dir: None, guest_path: guest_path.into() }
+    }
+
+    /// Mounts the root of `fs` so that the guest can only read it. Whoever else has the tree can still
+    /// change it.
+    pub fn read_only(fs: Arc<dyn Fs>, guest_path: impl Into<Vec<u8>>) -> Self {
+        Mount::new(Arc::new(ReadOnly::over(fs)), guest_path)
     }
 }
 
