@@ -159,6 +159,35 @@ pub fn advance(d: Duration) -> Result<(), ClockError> {
     mocked("advance")?.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?.advance(d)
 }
 
+/// Lets everyone else of this instant run until they all wait, and moves no time.
+///
+/// What follows sees a world at rest: whatever could happen by now has happened.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use testbench_clock::{MockClock, settle, thread};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let done = Arc::new(AtomicBool::new(false));
+/// let theirs = Arc::clone(&done);
+/// let worker = thread::spawn(move || theirs.store(true, Ordering::Relaxed));
+/// assert!(!done.load(Ordering::Relaxed), "this thread has not waited yet");
+/// settle()?;
+/// assert!(done.load(Ordering::Relaxed));
+/// # worker.join().unwrap();
+/// # Ok::<(), testbench_clock::ClockError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ClockError`] if this thread's clock is real or its session has ended, and when the others are
+/// stuck.
+pub fn settle() -> Result<(), ClockError> {
+    let clock = mocked("settle")?;
+    clock.as_mock().ok_or(ClockError::NotMocked { what: "settle" })?.advance(Duration::ZERO)
+}
+
 /// Sets what the wall clock shows. The monotonic clock and relative waits do not notice.
 ///
 /// # Errors
@@ -188,9 +217,10 @@ pub fn is_mocked() -> bool {
 /// let thread = std::thread::spawn(|| 6 * 7);
 /// assert_eq!(external("join a helper", || thread.join()).unwrap(), 42);
 /// ```
+#[track_caller]
 pub fn external<R>(why: &str, f: impl FnOnce() -> R) -> R {
-    let clock = current();
-    let _outside = clock.external(&why);
+    let (clock, here) = (current(), Location::caller());
+    let _outside = clock.external(&format_args!("{why} at {}:{}", here.file(), here.line()));
     f()
 }
 

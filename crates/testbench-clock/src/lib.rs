@@ -43,16 +43,23 @@
 //! thread-local. No lock is held while foreign code runs, such as a waker, a `Display` or a `Drop`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "test_support.rs"]
+pub mod __private;
 pub mod ambient;
 pub mod audit;
 mod clock;
 mod closed;
 mod context;
+#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+mod convert;
 mod lifetime;
 pub mod log;
 mod mock;
 mod random;
 mod readings;
+mod rfc3339;
 mod scope;
 mod signal;
 mod system;
@@ -67,16 +74,63 @@ mod watchdog;
 
 pub use ambient::{
     ClockError, advance, current, external, install, install_for, instant_now, is_mocked, now,
-    now_ms, set_wall, sleep, sleep_until, try_sleep,
+    now_ms, set_wall, settle, sleep, sleep_until, try_sleep,
 };
 pub use clock::{Clock, External, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke};
 pub use context::{Context, EnterGuard, FutureExt, WithContext};
+#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+pub use convert::OutOfRangeError;
 pub use lifetime::{Ended, Lifetime};
 pub use mock::{MockClock, MockClockBuilder, Schedule};
 pub use random::{RandomStream, Seed};
+pub use rfc3339::ParseWallTimeError;
 pub use scope::{Guard, Lookup, Scope};
 pub use signal::{Listener, Signal};
 pub use system::SystemClock;
 pub use time::{MonoTime, WallTime};
 pub use wall::{Injection, InjectionError, Shift, When};
 pub use watchdog::{Armed, Watchdog};
+
+/// Makes a function a test with a [`MockClock`] installed: a sync function, or an async one, which
+/// then runs on this clock's driver.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{sleep_async, timeout};
+/// use testbench_clock::{instant_now, now, sleep};
+///
+/// #[testbench_clock::test]
+/// fn a_day_passes() {
+///     sleep(Duration::from_secs(24 * 3600));
+///     assert_eq!(now().to_string(), "2000-01-02T00:00:00Z");
+/// }
+///
+/// #[testbench_clock::test(start = "2024-02-28T23:59:59Z", seed = 7)]
+/// async fn a_request_times_out() -> Result<(), Box<dyn std::error::Error>> {
+///     let second = Duration::from_secs(1);
+///     assert!(timeout(second, sleep_async(2 * second)).await.is_err());
+///     assert_eq!(now(), "2024-02-29T00:00:00Z".parse()?);
+///     Ok(())
+/// }
+/// ```
+///
+/// The arguments, all of them optional:
+///
+/// | | |
+/// | --- | --- |
+/// | `start = "2024-02-29T23:59:59Z"` | what the wall clock shows at first: an RFC 3339 time, or an expression of type [`WallTime`] |
+/// | `seed = 7` | draws the order of those who can run at the same instant; see [`MockClockBuilder::ties`] |
+/// | `schedule = "parallel"` | [`Schedule::Parallel`]; `"serial"` is the default |
+/// | `driver = "tokio"` | for async tests: `"tokio"` and `"tokio_paused"` are [`tokio::runtime`] and [`tokio::paused_runtime`] (feature `tokio`), `"block_on"` is [`task::block_on`]. The default is the first, or the last without that feature |
+/// | `crate = "path"` | where this crate is, if not at `::testbench_clock` |
+///
+/// The test fails with the report when it is stuck. Other attributes, such as `#[should_panic]` and
+/// `#[ignore]`, work as usual. A second `#[test]`, parameters, and arguments that are wrong do not
+/// compile:
+///
+/// ```compile_fail
+/// #[testbench_clock::test(seed = "seven")] // a number, such as 7
+/// fn f() {}
+/// ```
+#[cfg(feature = "macros")]
+pub use testbench_clock_macros::test;

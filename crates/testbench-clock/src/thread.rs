@@ -63,6 +63,7 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// When the wait can never end, with the report; [`JoinHandle::try_join`] returns it instead.
+    #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
         match self.try_join() {
             Ok(result) => result,
@@ -75,8 +76,9 @@ impl<T> JoinHandle<T> {
     /// # Errors
     ///
     /// [`Stuck`] when the wait can never end, or was ended from outside.
+    #[track_caller]
     pub fn try_join(self) -> Result<std::thread::Result<T>, Stuck> {
-        self.running.wait()?;
+        self.running.wait("join of a thread", Location::caller())?;
         Ok(self.thread.join())
     }
 
@@ -111,14 +113,16 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// # Panics
 ///
 /// If a thread that was not joined panicked, as [`std::thread::scope`] does.
+#[track_caller]
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&Scope<'scope, 'env>) -> T,
 {
+    let here = Location::caller();
     std::thread::scope(|inner| {
         let scope = Scope { inner, all: Running::none() };
         let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-        scope.all.wait_whatever_happens();
+        scope.all.wait_whatever_happens(here);
         result.unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
@@ -170,8 +174,9 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Panics
     ///
     /// When the wait can never end, with the report.
+    #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
-        match self.running.wait() {
+        match self.running.wait("join of a thread", Location::caller()) {
             Ok(()) => self.thread.join(),
             Err(stuck) => panic!("join a scoped thread: {stuck}"),
         }
@@ -209,9 +214,9 @@ impl Running {
     }
 
     /// The threads borrow, so they have to end before their scope can, stuck or not.
-    fn wait_whatever_happens(&self) {
+    fn wait_whatever_happens(&self, at: &Location<'_>) {
         loop {
-            match self.wait() {
+            match self.wait("the end of a scope of threads", at) {
                 Ok(()) => return,
                 // They have had the same report, and now run until they end by it.
                 Err(Stuck::Deadlock(_)) => {}
@@ -235,14 +240,15 @@ impl Running {
         }
     }
 
-    fn wait(&self) -> Result<(), Stuck> {
+    fn wait(&self, what: &str, at: &Location<'_>) -> Result<(), Stuck> {
         let clock = current();
+        let what = format_args!("{what} at {}:{}", at.file(), at.line());
         loop {
             let ended = self.ended.listen();
             if self.left.load(Ordering::Acquire) == 0 {
                 return Ok(());
             }
-            clock.wait(Wait { deadline: None, on: &[ended], what: &"join of a thread" })?;
+            clock.wait(Wait { deadline: None, on: &[ended], what: &what })?;
         }
     }
 }

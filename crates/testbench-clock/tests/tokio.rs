@@ -165,12 +165,14 @@ fn tasks_that_talk_are_not_idle() {
 fn a_runtime_that_nothing_can_wake_is_a_deadlock() {
     let _installed = MockClock::builder().name("async main").build().install();
     let runtime = runtime().unwrap();
+    let line = line!() + 1;
     let stuck = runtime.block_on(async {
         sleep_async(ns(5)).await;
         pending::<()>().await;
     });
     let Err(Stuck::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
-    assert_eq!(report.to_string(), "  `async main`: all tasks of a tokio runtime wait");
+    let place = format!("block_on of a tokio runtime at {}:{line}", file!());
+    assert_eq!(report.to_string(), format!("  `async main`: {place}"));
     assert_eq!(now_ns(), 5);
     // It can be used again, and so can its clock.
     runtime.block_on(sleep_async(ns(5))).unwrap();

@@ -60,6 +60,7 @@ pub(super) struct Seat {
     pub(super) wait: u64,
     pub(super) view: u64,
     pub(super) deadline_ns: Option<u64>,
+    /// What it is for; of an absence, why.
     pub(super) what: String,
     pub(super) last: bool,
     pub(super) end: Option<End>,
@@ -115,12 +116,16 @@ impl Seat {
                 None => self.what.clone(),
             },
             Status::Ready => "waits for its turn".to_owned(),
-            Status::Outside => "is outside the timeline, in `external`".to_owned(),
+            Status::Outside => format!("is outside the timeline: {}", self.what),
             Status::Running | Status::Lost => {
                 let place = self.made_at.map(|at| format!(" ({}:{})", at.file(), at.line()));
+                let last = match self.what.as_str() {
+                    "" => String::new(),
+                    what => format!("; its last wait was: {what}"),
+                };
                 format!(
                     "is running{} or blocked outside the timeline; wrap the blocking call in \
-                     `testbench_clock::external`",
+                     `testbench_clock::external`{last}",
                     place.unwrap_or_default()
                 )
             }

@@ -307,6 +307,7 @@ impl View {
             if let Some(seat) = seat {
                 seat.calls += 1;
                 seat.who = Arc::clone(&self.name);
+                why.clone_into(&mut seat.what);
                 state.note(&self.name, Kind::Outside, why);
                 state.send_away(id, Status::Outside);
             }

@@ -45,8 +45,9 @@ use crate::clock::{Clock, Stuck, Wait};
 use crate::task::Driver;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// A current-thread runtime as the participant of this thread.
@@ -87,7 +88,9 @@ impl Runtime {
     ///
     /// [`Stuck`] when nothing can ever wake any task again, or the wait was ended from outside. The
     /// future is dropped then; spawned tasks stay in the runtime.
+    #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
+        *locked(&self.shared.block_on_at) = Some(Location::caller());
         let _driving = self.shared.driver.install();
         if let Some(follow) = &self.shared.follow {
             let _entered = self.inner.enter();
@@ -115,6 +118,8 @@ struct Shared {
     /// Wakes the future of `block_on`, to end it when the timeline is stuck.
     main: Mutex<Option<Waker>>,
     stuck: Mutex<Option<Stuck>>,
+    /// Where `block_on` was last called, for reports.
+    block_on_at: Mutex<Option<&'static Location<'static>>>,
     /// For a runtime whose own clock leads.
     follow: Option<paused::Follow>,
 }
@@ -126,13 +131,16 @@ impl Shared {
             clock,
             main: Mutex::new(None),
             stuck: Mutex::new(None),
+            block_on_at: Mutex::new(None),
             follow,
         })
     }
 
     fn park(self: &Arc<Self>) {
         let waker = Waker::from(Arc::new(Due(Arc::clone(self))));
-        let what = format_args!("all tasks of a tokio runtime wait");
+        let at = *locked(&self.block_on_at);
+        let place = at.map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let what = format_args!("block_on of a tokio runtime{place}");
         let deadline = self.driver.next_deadline();
         self.clock.park(Wait { deadline, on: &[], what: &what }, &waker);
     }
@@ -146,12 +154,12 @@ impl Shared {
 
     /// Ends the future of `block_on` with an error.
     fn end(&self, stuck: Stuck) {
-        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some(stuck);
+        *locked(&self.stuck) = Some(stuck);
         self.wake_main();
     }
 
     fn wake_main(&self) {
-        let main = self.main.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let main = locked(&self.main).clone();
         if let Some(main) = main {
             main.wake();
         }
@@ -181,12 +189,12 @@ impl<F: Future> Future for Watched<'_, F> {
     type Output = Result<F::Output, Stuck>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let stuck = self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stuck = locked(&self.shared.stuck).take();
         if let Some(stuck) = stuck {
             return Poll::Ready(Err(stuck));
         }
         {
-            let mut main = self.shared.main.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut main = locked(&self.shared.main);
             match &mut *main {
                 Some(waker) => waker.clone_from(task.waker()),
                 None => *main = Some(task.waker().clone()),
@@ -198,4 +206,9 @@ impl<F: Future> Future for Watched<'_, F> {
         }
         polled
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No foreign code runs under these locks, so a poisoned one is still in order.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

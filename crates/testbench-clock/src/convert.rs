@@ -1,0 +1,152 @@
+//! Conversions to and from other crates' types, each under the feature of its crate's name.
+//!
+//! All of them count from 1970 without leap seconds, as [`WallTime`] does, and to the nanosecond, so
+//! that nothing is lost but range.
+
+/// A time that the other type cannot hold.
+#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wall} is past the range of `{target}`")]
+pub struct OutOfRangeError {
+    wall: crate::WallTime,
+    target: &'static str,
+}
+
+#[cfg(feature = "jiff")]
+mod jiff {
+    use super::OutOfRangeError;
+    use crate::WallTime;
+    use ::jiff::Timestamp;
+
+    impl From<Timestamp> for WallTime {
+        fn from(time: Timestamp) -> Self {
+            WallTime::from_unix_nanos(time.as_nanosecond())
+        }
+    }
+
+    /// For the years -9999 to 9999.
+    impl TryFrom<WallTime> for Timestamp {
+        type Error = OutOfRangeError;
+
+        fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
+            Timestamp::from_nanosecond(wall.unix_nanos())
+                .map_err(|_| OutOfRangeError { wall, target: "jiff::Timestamp" })
+        }
+    }
+}
+
+#[cfg(feature = "time")]
+mod time {
+    use super::OutOfRangeError;
+    use crate::WallTime;
+    use ::time::OffsetDateTime;
+
+    impl From<OffsetDateTime> for WallTime {
+        fn from(time: OffsetDateTime) -> Self {
+            WallTime::from_unix_nanos(time.unix_timestamp_nanos())
+        }
+    }
+
+    /// In UTC, for the years -9999 to 9999.
+    impl TryFrom<WallTime> for OffsetDateTime {
+        type Error = OutOfRangeError;
+
+        fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
+            OffsetDateTime::from_unix_timestamp_nanos(wall.unix_nanos())
+                .map_err(|_| OutOfRangeError { wall, target: "time::OffsetDateTime" })
+        }
+    }
+}
+
+#[cfg(feature = "chrono")]
+mod chrono {
+    use super::OutOfRangeError;
+    use crate::WallTime;
+    use ::chrono::{DateTime, TimeZone, Utc};
+
+    const NANOS_PER_SEC: i128 = 1_000_000_000;
+
+    /// A leap second of chrono's becomes the second after it.
+    impl<Z: TimeZone> From<DateTime<Z>> for WallTime {
+        fn from(time: DateTime<Z>) -> Self {
+            let nanos = i128::from(time.timestamp_subsec_nanos());
+            WallTime::from_unix_nanos(i128::from(time.timestamp()) * NANOS_PER_SEC + nanos)
+        }
+    }
+
+    /// For the years -262143 to 262142.
+    impl TryFrom<WallTime> for DateTime<Utc> {
+        type Error = OutOfRangeError;
+
+        fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
+            let ns = wall.unix_nanos();
+            let secs = i64::try_from(ns.div_euclid(NANOS_PER_SEC)).ok();
+            let nanos = u32::try_from(ns.rem_euclid(NANOS_PER_SEC)).ok();
+            secs.zip(nanos)
+                .and_then(|(secs, nanos)| DateTime::from_timestamp(secs, nanos))
+                .ok_or(OutOfRangeError { wall, target: "chrono::DateTime<Utc>" })
+        }
+    }
+}
+
+#[cfg(all(test, any(feature = "jiff", feature = "time", feature = "chrono")))]
+mod tests {
+    use crate::WallTime;
+    use std::fmt::Debug;
+
+    fn check<T>(text_of: impl Fn(&T) -> String)
+    where
+        T: TryFrom<WallTime> + Into<WallTime>,
+        T::Error: Debug + ToString,
+    {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999999Z",
+            "2000-02-29T12:34:56.000000001Z",
+            "0000-01-01T00:00:00Z",
+            "9999-12-30T21:59:59.999999999Z",
+        ] {
+            let wall: WallTime = text.parse().unwrap();
+            let theirs = T::try_from(wall).unwrap();
+            let shown: WallTime = text_of(&theirs).parse().unwrap();
+            assert_eq!(shown, wall, "{text}");
+            assert_eq!(theirs.into(), wall, "{text}");
+        }
+        for ns in [i128::MAX, i128::MIN] {
+            let wall = WallTime::from_unix_nanos(ns);
+            let Err(error) = T::try_from(wall) else { panic!("{wall} fits") };
+            assert!(error.to_string().contains("is past the range of `"), "{}", error.to_string());
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "jiff")]
+    fn jiff_has_the_same_times() {
+        check::<::jiff::Timestamp>(ToString::to_string);
+    }
+
+    #[test]
+    #[cfg(feature = "time")]
+    fn time_has_the_same_times() {
+        check::<::time::OffsetDateTime>(|time| {
+            let (year, month, day) = time.to_calendar_date();
+            let (h, m, s, nanos) = time.to_hms_nano();
+            let month = u8::from(month);
+            format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{nanos:09}Z")
+        });
+        let there = ::time::OffsetDateTime::UNIX_EPOCH
+            .to_offset(::time::UtcOffset::from_hms(5, 30, 0).unwrap());
+        assert_eq!(WallTime::from(there), WallTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    #[cfg(feature = "chrono")]
+    fn chrono_has_the_same_times() {
+        use ::chrono::{DateTime, FixedOffset, Utc};
+        check::<DateTime<Utc>>(DateTime::to_rfc3339);
+        let there: DateTime<FixedOffset> = "1970-01-01T05:30:00+05:30".parse().unwrap();
+        assert_eq!(WallTime::from(there), WallTime::UNIX_EPOCH);
+        let leap: DateTime<FixedOffset> = "2016-12-31T23:59:60Z".parse().unwrap();
+        assert_eq!(WallTime::from(leap).to_string(), "2017-01-01T00:00:00Z");
+    }
+}

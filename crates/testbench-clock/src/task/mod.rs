@@ -1,0 +1,113 @@
+//! Waiting in async code: sleeps, timeouts, intervals and signals, exact to the nanosecond.
+//!
+//! Futures of this module need a **driver** on the thread that polls them, which turns "all tasks
+//! are idle" into a wait on the timeline. There are two: [`block_on`] here, for futures that need
+//! no runtime, and, with the feature `tokio`, a current-thread tokio runtime
+//! (`testbench_clock::tokio`). Either way the whole executor is one participant.
+//!
+//! ```
+//! use std::time::Duration;
+//! use testbench_clock::task::{block_on, sleep_async, timeout};
+//! use testbench_clock::{MockClock, instant_now};
+//!
+//! let _installed = MockClock::builder().build().install();
+//! let hour = Duration::from_secs(3600);
+//! let slow = block_on(timeout(hour, sleep_async(2 * hour)))?;
+//! assert!(slow.is_err());
+//! assert_eq!(instant_now().since_origin(), hour);
+//! # Ok::<(), testbench_clock::Stuck>(())
+//! ```
+
+mod driver;
+mod interval;
+mod sleep;
+
+pub(crate) use driver::Driver;
+pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
+pub use sleep::{Elapsed, Sleep, Timeout, sleep_async, sleep_until_async, timeout, timeout_at};
+
+use crate::ambient::current;
+use crate::clock::{Clock, Stuck, Wait};
+use crate::{Listener, Signal};
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Runs a future on this thread, as this thread's participant: whenever it is idle, that is a
+/// wait on the timeline.
+///
+/// # Errors
+///
+/// [`Stuck`] when nothing can ever wake the future again, or the wait was ended from outside. The
+/// future is dropped then.
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
+    let (clock, here) = (current(), Location::caller());
+    let what = format_args!("block_on at {}:{}", here.file(), here.line());
+    let driver = Driver::new(Arc::clone(&clock));
+    let _driving = driver.install();
+    let woken = Signal::new();
+    let waker = Waker::from(Arc::new(Notify(woken.clone())));
+    let mut task = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        let listener = [woken.listen()];
+        if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
+            return Ok(output);
+        }
+        let deadline = driver.next_deadline();
+        clock.wait(Wait { deadline, on: &listener, what: &what })?;
+        driver.fire_due();
+    }
+}
+
+/// Waits until the signal of `listener` is notified.
+///
+/// On the timeline this is exact even when another participant notifies: time does not move
+/// between the notification and this task running.
+pub fn notified(listener: Listener) -> Notified {
+    Notified { listener }
+}
+
+/// See [`notified`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Notified {
+    listener: Listener,
+}
+
+impl Future for Notified {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        if self.listener.is_notified() {
+            return Poll::Ready(());
+        }
+        let clock = Driver::here().clock();
+        let rouse = Arc::new(Rouse { clock, task: task.waker().clone() });
+        self.listener.register(&Waker::from(rouse));
+        if self.listener.is_notified() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+struct Notify(Signal);
+
+impl Wake for Notify {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// Makes the executor's participant runnable before the executor itself has noticed.
+struct Rouse {
+    clock: Arc<dyn Clock>,
+    task: Waker,
+}
+
+impl Wake for Rouse {
+    fn wake(self: Arc<Self>) {
+        self.clock.rouse();
+        self.task.wake_by_ref();
+    }
+}
