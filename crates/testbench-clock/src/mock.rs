@@ -118,6 +118,21 @@ impl MockClock {
         if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(Some(site)) }
     }
 
+    /// Whether the two are participants of one timeline.
+    ///
+    /// ```
+    /// use testbench_clock::{Clock, MockClock, Role};
+    ///
+    /// let clock = MockClock::builder().build();
+    /// let other = clock.join("other", Role::Host);
+    /// let (clock, other) = (clock.as_mock().unwrap(), other.as_mock().unwrap());
+    /// assert!(clock.is_on_timeline_of(other));
+    /// assert!(!clock.is_on_timeline_of(MockClock::builder().build().as_mock().unwrap()));
+    /// ```
+    pub fn is_on_timeline_of(&self, other: &MockClock) -> bool {
+        std::sync::Arc::ptr_eq(&self.view.timeline, &other.view.timeline)
+    }
+
     /// Sleeps if that needs nothing but moving time.
     pub(crate) fn leap(&self, d: Duration) -> bool {
         self.dial().is_plain() && self.view.leap(d)

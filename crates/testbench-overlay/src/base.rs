@@ -1,5 +1,6 @@
 //! The bytes that a file had beneath, with a watch over whether they are still the same.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::Core;
@@ -51,6 +52,21 @@ impl Base {
             _ if unchanged && read != Err(Errno::Stale) => read,
             _ => Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified)),
         }
+    }
+
+    /// As [`File::next_data`] of the file beneath; all of it if that cannot be told.
+    pub(crate) fn next_data(
+        &self,
+        core: &Core,
+        origin: Option<&Origin>,
+        offset: u64,
+    ) -> Result<Option<Range<u64>>, Errno> {
+        let origin = origin.ok_or(Errno::Io)?;
+        let all = Some(offset..origin.seen.stamp.size);
+        if origin.seen.captured.is_some() || core.config.on_lower_change == LowerPolicy::Live {
+            return Ok(all);
+        }
+        self.open(core, origin)?.next_data(offset)
     }
 
     fn open(&self, core: &Core, origin: &Origin) -> Result<Arc<dyn File>, Errno> {

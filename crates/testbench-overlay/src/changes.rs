@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::OverlayError;
 use crate::core::{Core, LowerPolicy};
 use crate::diff::{Change, Side};
+use crate::error::read_error;
 use crate::handle::whole;
 use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::name::RelPath;
 use crate::observe::{Observation, Seen, Stamp};
-use crate::overlay::{OverlayError, read_error};
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 
 /// All changes, in no particular order.

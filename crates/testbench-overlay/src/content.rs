@@ -2,16 +2,17 @@
 //!
 //! A file that was never written has no chunk and its whole base is visible. Writing takes up only
 //! the chunks that it touches, so a few bytes changed in a huge lower file cost one chunk. Cutting
-//! a file lowers the visible part of the base for good: extending it again shows zeros.
+//! a file lowers the visible part of the base for good: extending it again shows zeros. What is in
+//! neither is a hole: it costs nothing here, and is passed over where a file is copied
+//! ([`Content::next_data`]).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Errno;
+use crate::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, Run, in_blocks};
 use crate::inode::PMap;
-
-/// The unit of copying. Large enough that bookkeeping is small beside the bytes, small enough that
-/// a write of one byte stays cheap.
-pub(crate) const CHUNK_BYTES: u64 = 64 * 1024;
+use crate::pipeline::Room;
 
 /// The largest length of a file: what a signed 64-bit offset can express.
 pub(crate) const LEN_MAX: u64 = i64::MAX as u64;
@@ -25,8 +26,10 @@ pub(crate) struct Content {
     len: u64,
     /// Below this offset, what no chunk covers comes from the base; above it, it is zeros.
     base_visible_len: u64,
-    /// By index. A chunk shorter than [`CHUNK_BYTES`] goes on with zeros.
-    chunks: PMap<u64, Arc<Vec<u8>>>,
+    /// By index.
+    chunks: PMap<u64, Arc<Chunk>>,
+    /// What the chunks hold, in whole blocks.
+    held_bytes: u64,
 }
 
 impl Content {
@@ -36,7 +39,7 @@ impl Content {
 
     /// The untouched content of a base file.
     pub(crate) fn base(len: u64) -> Content {
-        Content { len, base_visible_len: len, chunks: PMap::new_sync() }
+        Content { len, base_visible_len: len, chunks: PMap::new_sync(), held_bytes: 0 }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -48,10 +51,9 @@ impl Content {
         self.chunks.is_empty() && self.len == base_len && self.base_visible_len == base_len
     }
 
-    /// The bytes that the chunks occupy.
-    #[cfg(test)]
-    fn held_bytes(&self) -> u64 {
-        self.chunks.values().map(|chunk| chunk.len() as u64).sum()
+    /// What counts towards a quota.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// Reads at `offset` as much as there is, answering how much that was.
@@ -67,7 +69,12 @@ impl Content {
             let at = offset + done as u64;
             let rest = &mut buf[done..wanted];
             done += match self.chunks.get(&(at / CHUNK_BYTES)) {
-                Some(chunk) => read_chunk(chunk, rest, (at % CHUNK_BYTES) as usize),
+                Some(chunk) => {
+                    let within = (at % CHUNK_BYTES) as usize;
+                    let len = rest.len().min(CHUNK_BYTES as usize - within);
+                    chunk.read(&mut rest[..len], within)?;
+                    len
+                }
                 None => self.read_gap(rest, at, base)?,
             };
         }
@@ -87,72 +94,133 @@ impl Content {
         Ok(len)
     }
 
+    /// The next bytes at or behind `offset` that may be anything but zeros; `None` if there are
+    /// none.
+    pub(crate) fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        let base_end = self.base_visible_len.min(self.len);
+        let mut at = offset;
+        while at < self.len {
+            let index = at / CHUNK_BYTES;
+            let Some((next, chunk)) = self.chunks.range(index..).next() else {
+                return (at < base_end).then_some(at..base_end);
+            };
+            let start = next * CHUNK_BYTES;
+            if at < start && at < base_end {
+                return Some(at..start.min(base_end));
+            }
+            let (from, len) = chunk.extent();
+            let (from, to) = (start + from as u64, start + (from + len) as u64);
+            if from < to && at < to {
+                return Some(at.max(from)..to);
+            }
+            at = start + CHUNK_BYTES;
+        }
+        None
+    }
+
+    /// Whether the base shows at `offset`.
+    pub(crate) fn is_from_base(&self, offset: u64) -> bool {
+        offset < self.base_visible_len && self.chunks.get(&(offset / CHUNK_BYTES)).is_none()
+    }
+
     /// Writes at `offset` and answers how much was written, which is less than asked only if the
-    /// base failed after the first chunk.
+    /// base failed or the room ended after the first bytes.
     pub(crate) fn write_at(
         &mut self,
         data: &[u8],
         offset: u64,
+        room: &mut Room,
         base: ReadBase<'_>,
     ) -> Result<usize, Errno> {
         if data.is_empty() {
             return Ok(0);
         }
-        if offset >= LEN_MAX {
+        let len_max = room.len_max.max(self.len);
+        if offset >= len_max {
             return Err(Errno::Fbig);
         }
-        let data = &data[..(LEN_MAX - offset).min(data.len() as u64) as usize];
+        let data = &data[..(len_max - offset).min(data.len() as u64) as usize];
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
             let within = (at % CHUNK_BYTES) as usize;
             let part = &data[done..data.len().min(done + CHUNK_BYTES as usize - within)];
-            match self.chunk_for_write(at / CHUNK_BYTES, within, part.len(), base) {
-                Ok(chunk) => write_chunk(chunk, within, part),
+            match self.write_chunk(at / CHUNK_BYTES, within, part, room, base) {
+                Ok(written) => done += written,
                 Err(errno) if done == 0 => return Err(errno),
                 Err(_) => break,
             }
-            done += part.len();
             self.len = self.len.max(offset + done as u64);
+            if !(offset + done as u64).is_multiple_of(CHUNK_BYTES) {
+                // All is done, or the room has ended.
+                break;
+            }
         }
         Ok(done)
     }
 
-    /// The chunk at `index`, filled from the base unless `len` bytes at `within` will cover all
-    /// that the base has there.
-    fn chunk_for_write(
+    /// Writes as much of `part` into one chunk as there is room for, at least one byte.
+    fn write_chunk(
         &mut self,
         index: u64,
         within: usize,
-        len: usize,
+        part: &[u8],
+        room: &mut Room,
         base: ReadBase<'_>,
-    ) -> Result<&mut Vec<u8>, Errno> {
-        if !self.chunks.contains_key(&index) {
-            let start = index * CHUNK_BYTES;
-            let visible = self.base_visible_len.saturating_sub(start).min(CHUNK_BYTES) as usize;
-            let mut bytes = vec![0; if within == 0 && len >= visible { 0 } else { visible }];
-            if !bytes.is_empty() {
-                base(&mut bytes, start)?;
-            }
-            self.chunks.insert_mut(index, Arc::new(bytes));
+    ) -> Result<usize, Errno> {
+        let start = index * CHUNK_BYTES;
+        let visible = self.base_visible_len.saturating_sub(start).min(CHUNK_BYTES) as usize;
+        let held = self.chunks.get(&index).map(|chunk| chunk.extent());
+        let (from, to) = match held {
+            Some((start, len)) if len > 0 => (start.min(within), start + len),
+            // What the base shows here is taken up with it, all of it unless it is covered.
+            _ if visible > 0 && held.is_none() => (0, visible),
+            _ => (within, within),
+        };
+        let before = in_blocks(held.map_or(0, |(_, len)| len as u64));
+        let end_max = from as u64 + before + room.bytes / BLOCK_BYTES * BLOCK_BYTES;
+        if end_max < to as u64 || end_max <= within as u64 {
+            return Err(Errno::Nospc);
         }
-        let chunk = self.chunks.get_mut(&index).expect("just looked at or inserted");
-        Ok(Arc::make_mut(chunk))
+        let part = &part[..part.len().min((end_max - within as u64) as usize)];
+        match self.chunks.get_mut(&index) {
+            Some(chunk) => chunk.write(within, part)?,
+            None => {
+                let covered = visible == 0 || (within == 0 && part.len() >= visible);
+                let mut bytes = Vec::with_capacity(if covered { part.len() } else { visible });
+                if !covered {
+                    bytes.resize(visible, 0);
+                    base(&mut bytes, start)?;
+                }
+                let mut run = Run { start: 0, bytes };
+                run.write(within, part);
+                self.chunks.insert_mut(index, Chunk::new(&room.store, run)?);
+            }
+        }
+        let after = in_blocks(self.chunks[&index].extent().1 as u64);
+        self.held_bytes = self.held_bytes + after - before;
+        room.bytes = (room.bytes + before).saturating_sub(after);
+        Ok(part.len())
     }
 
     /// Cuts off, or fills up with zeros.
-    pub(crate) fn set_len(&mut self, len: u64) -> Result<(), Errno> {
-        if len > LEN_MAX {
+    pub(crate) fn set_len(&mut self, len: u64, room: &Room) -> Result<(), Errno> {
+        if len > self.len && len > room.len_max {
             return Err(Errno::Fbig);
         }
         if len < self.len {
             let first_gone = len.div_ceil(CHUNK_BYTES);
+            let last = len / CHUNK_BYTES;
+            if let Some(chunk) = self.chunks.get_mut(&last).filter(|_| last < first_gone) {
+                let before = in_blocks(chunk.extent().1 as u64);
+                chunk.truncate((len % CHUNK_BYTES) as usize)?;
+                let after = in_blocks(chunk.extent().1 as u64);
+                self.held_bytes = self.held_bytes + after - before;
+            }
             let gone: Vec<u64> = self.chunks.range(first_gone..).map(|(index, _)| *index).collect();
             for index in gone {
+                self.held_bytes -= in_blocks(self.chunks[&index].extent().1 as u64);
                 self.chunks.remove_mut(&index);
-            }
-            if let Some(chunk) = self.chunks.get_mut(&(len / CHUNK_BYTES)) {
-                Arc::make_mut(chunk).truncate((len % CHUNK_BYTES) as usize);
             }
             self.base_visible_len = self.base_visible_len.min(len);
         }
@@ -171,27 +239,14 @@ impl Content {
     }
 }
 
-fn read_chunk(chunk: &[u8], buf: &mut [u8], within: usize) -> usize {
-    let len = buf.len().min(CHUNK_BYTES as usize - within);
-    let held = chunk.get(within..).unwrap_or_default();
-    let copied = held.len().min(len);
-    buf[..copied].copy_from_slice(&held[..copied]);
-    buf[copied..len].fill(0);
-    len
-}
-
-fn write_chunk(chunk: &mut Vec<u8>, within: usize, part: &[u8]) {
-    if chunk.len() < within {
-        chunk.resize(within, 0);
-    }
-    let overlap = part.len().min(chunk.len() - within);
-    chunk[within..within + overlap].copy_from_slice(&part[..overlap]);
-    chunk.extend_from_slice(&part[overlap..]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::Store;
+
+    fn room() -> Room {
+        Room { bytes: u64::MAX / 2, len_max: LEN_MAX, store: Store::new(u64::MAX, None) }
+    }
 
     /// A base whose byte at offset `i` is `i % 251 + 1`, so never zero.
     fn base(buf: &mut [u8], at: u64) -> Result<(), Errno> {
@@ -210,10 +265,10 @@ mod tests {
         for written in [false, true] {
             let mut content = Content::base(200_000);
             if written {
-                content.write_at(b"xy", 70_000, &mut base).unwrap();
+                content.write_at(b"xy", 70_000, &mut room(), &mut base).unwrap();
             }
-            content.set_len(70_001).unwrap();
-            content.set_len(200_000).unwrap();
+            content.set_len(70_001, &room()).unwrap();
+            content.set_len(200_000, &room()).unwrap();
             let bytes = content.to_vec(&mut base).unwrap();
             assert_eq!(bytes[70_000], if written { b'x' } else { (70_000 % 251 + 1) as u8 });
             assert!(bytes[70_001..].iter().all(|b| *b == 0));
@@ -223,15 +278,16 @@ mod tests {
     #[test]
     fn a_small_write_takes_up_one_chunk_and_a_covering_one_does_not_read_the_base() {
         let mut content = Content::base(1 << 30);
-        content.write_at(b"abc", 500_000_000, &mut base).unwrap();
+        content.write_at(b"abc", 500_000_000, &mut room(), &mut base).unwrap();
         assert_eq!(content.held_bytes(), CHUNK_BYTES);
         let mut content = Content::base(100_000);
-        content.write_at(&[7; 100_000], 0, &mut no_base).unwrap();
+        content.write_at(&[7; 100_000], 0, &mut room(), &mut no_base).unwrap();
         assert_eq!(content.to_vec(&mut no_base).unwrap(), [7; 100_000]);
     }
 
     #[test]
     fn agrees_with_a_plain_vector() {
+        let mut room = Room { store: Store::new(3 * CHUNK_BYTES, None), ..room() };
         let mut content = Content::base(150_000);
         let mut plain = content.to_vec(&mut base).unwrap();
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
@@ -244,11 +300,11 @@ mod tests {
         for step in 0..400_u32 {
             let (offset, len) = (random(300_000), random(90_000) as usize);
             if random(4) == 0 {
-                content.set_len(offset).unwrap();
+                content.set_len(offset, &room).unwrap();
                 plain.resize(offset as usize, 0);
             } else {
                 let data = vec![step as u8; len];
-                assert_eq!(content.write_at(&data, offset, &mut base), Ok(len));
+                assert_eq!(content.write_at(&data, offset, &mut room, &mut base), Ok(len));
                 let start = offset as usize;
                 if len > 0 {
                     plain.resize(plain.len().max(start + len), 0);
@@ -257,17 +313,74 @@ mod tests {
             }
             assert_eq!(content.len(), plain.len() as u64, "step {step}");
             assert!(content.to_vec(&mut base).unwrap() == plain, "step {step}");
+            let extents = content.chunks.values().map(|chunk| in_blocks(chunk.extent().1 as u64));
+            assert_eq!(content.held_bytes(), extents.sum::<u64>(), "step {step}");
+            assert!(only_zeros_between_data(&content, &plain), "step {step}");
         }
     }
 
     #[test]
     fn the_far_end_is_an_error_not_an_overflow() {
         let mut content = Content::empty();
-        assert_eq!(content.write_at(b"x", u64::MAX, &mut no_base), Err(Errno::Fbig));
-        assert_eq!(content.write_at(b"xy", LEN_MAX - 1, &mut no_base), Ok(1));
-        assert_eq!(content.set_len(LEN_MAX + 1), Err(Errno::Fbig));
+        assert_eq!(content.write_at(b"x", u64::MAX, &mut room(), &mut no_base), Err(Errno::Fbig));
+        assert_eq!(content.write_at(b"xy", LEN_MAX - 1, &mut room(), &mut no_base), Ok(1));
+        assert_eq!(content.set_len(LEN_MAX + 1, &room()), Err(Errno::Fbig));
         let mut buf = [1; 4];
         assert_eq!(content.read_at(&mut buf, LEN_MAX - 2, &mut no_base), Ok(2));
         assert_eq!(buf[..2], [0, b'x']);
+    }
+
+    fn only_zeros_between_data(content: &Content, plain: &[u8]) -> bool {
+        let mut at = 0;
+        while let Some(data) = content.next_data(at) {
+            assert!(data.start >= at && data.end > data.start && data.end <= content.len());
+            if plain[at as usize..data.start as usize].iter().any(|byte| *byte != 0) {
+                return false;
+            }
+            at = data.end;
+        }
+        plain[at as usize..].iter().all(|byte| *byte == 0)
+    }
+
+    #[test]
+    fn a_hole_costs_nothing() {
+        let mut content = Content::empty();
+        let mut room = room();
+        content.set_len(1 << 40, &room).unwrap();
+        for chunk in 0..100 {
+            content.write_at(b"x", chunk * CHUNK_BYTES + 50_000, &mut room, &mut no_base).unwrap();
+        }
+        assert_eq!(content.held_bytes(), 100 * BLOCK_BYTES);
+        assert_eq!(room.store.held_bytes(), 100);
+        assert_eq!(content.next_data(0), Some(50_000..50_001));
+        assert_eq!(content.next_data(50_001), Some(115_536..115_537));
+        assert_eq!(content.next_data(100 * CHUNK_BYTES), None);
+        content.set_len(0, &room).unwrap();
+        assert_eq!((content.held_bytes(), room.store.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_write_stops_where_the_room_ends() {
+        let mut content = Content::base(10);
+        let mut room = Room { bytes: 3 * BLOCK_BYTES + 7, ..room() };
+        assert_eq!(content.write_at(&[1; 5_000], 10, &mut room, &mut base), Ok(5_000));
+        assert_eq!(content.write_at(&[2; 9_000], 5_010, &mut room, &mut base), Ok(7_278));
+        assert_eq!(content.len(), 3 * BLOCK_BYTES);
+        let more = content.write_at(&[3], 3 * BLOCK_BYTES, &mut room, &mut base);
+        assert_eq!(more, Err(Errno::Nospc));
+        assert_eq!(content.write_at(&[4; 100], 0, &mut room, &mut base), Ok(100));
+        content.set_len(5_000, &room).unwrap();
+        room.bytes += BLOCK_BYTES;
+        assert_eq!(content.write_at(&[5; 5_000], 5_000, &mut room, &mut base), Ok(5_000));
+
+        let mut content = Content::base(100_000);
+        room.bytes = CHUNK_BYTES - 1;
+        let write = content.write_at(b"x", 0, &mut room, &mut base);
+        assert_eq!(write, Err(Errno::Nospc), "a whole chunk is taken up");
+        room.bytes = CHUNK_BYTES;
+        assert_eq!(content.write_at(b"x", 0, &mut room, &mut base), Ok(1));
+        let room = Room { len_max: 99_999, ..room };
+        assert_eq!(content.set_len(100_001, &room), Err(Errno::Fbig));
+        assert_eq!(content.set_len(100_000, &room), Ok(()), "it is that long already");
     }
 }

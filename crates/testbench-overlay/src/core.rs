@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use testbench_clock::{Clock, SystemClock};
 
 use crate::checkpoint::Family;
+use crate::chunk::Store;
 use crate::inode::{Ino, State};
 use crate::lookup::Tx;
 use crate::lower::{Lower, View};
 use crate::name::RelPath;
 use crate::observe::{LowerChange, LowerChangeKind};
+use crate::pipeline::{Pipeline, Quota};
 use crate::{Errno, HostDir};
 
 /// What an overlay and its handles share.
@@ -21,6 +23,10 @@ pub(crate) struct Core {
     pub(crate) view: View,
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Shared with forks: they hold the same chunks.
+    pub(crate) store: Arc<Store>,
+    /// What operations go through before they reach this core, if there is anything.
+    pub(crate) pipeline: Option<Box<Pipeline>>,
     /// The clock by which the lower tree's times go, if that is a real directory.
     pub(crate) disk_clock: Option<SystemClock>,
     live: Mutex<Live>,
@@ -38,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) passthrough: Vec<HostDir>,
     pub(crate) as_root: bool,
     pub(crate) on_lower_change: LowerPolicy,
+    pub(crate) quota: Quota,
 }
 
 impl Config {
@@ -80,12 +87,14 @@ impl Core {
         view: View,
         config: Config,
         clock: Arc<dyn Clock>,
+        store: Arc<Store>,
         state: State,
     ) -> Core {
         let live = Mutex::new(Live { state, family: Arc::new(Family), opens: BTreeMap::new() });
         let disk_clock = config.host_root.as_ref().map(|_| SystemClock::new("overlay"));
         let (lower, lower_changes) = (Arc::new(lower), Mutex::default());
-        Core { lower, view, config, clock, disk_clock, live, lower_changes }
+        let pipeline = None;
+        Core { lower, view, config, clock, store, pipeline, disk_clock, live, lower_changes }
     }
 
     /// The same in everything but the state and who is open on it.
@@ -95,6 +104,8 @@ impl Core {
             view: self.view,
             config: self.config.clone(),
             clock: self.clock.clone(),
+            store: self.store.clone(),
+            pipeline: self.pipeline.as_ref().map(|pipeline| Box::new(pipeline.fork())),
             disk_clock: self.disk_clock.clone(),
             live: Mutex::new(Live { state, family, opens: BTreeMap::new() }),
             lower_changes: Mutex::new(self.lower_changes()),

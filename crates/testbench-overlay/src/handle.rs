@@ -2,13 +2,15 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::Base;
-use crate::content::Content;
+use crate::content::{Content, ReadBase};
 use crate::core::Core;
 use crate::inode::{Ino, Inode, Node, Origin};
 use crate::lookup::Tx;
+use crate::pipeline::{Room, StagedFile};
 use crate::{DirEntry, Errno, File, SetTime, SetTimes, Stat};
 
 /// An open file or directory of one overlay.
@@ -46,6 +48,7 @@ impl Handle {
 
     /// The inode of a handle, if it is one of `core`'s.
     pub(crate) fn ino_in(file: &dyn File, core: &Arc<Core>) -> Result<Ino, Errno> {
+        let file = StagedFile::own_in(file, core)?;
         match (file as &dyn Any).downcast_ref::<Handle>() {
             Some(handle) if Arc::ptr_eq(&handle.core, core) => Ok(handle.ino),
             _ => Err(Errno::Xdev),
@@ -60,15 +63,12 @@ impl Handle {
     fn change<R>(
         &self,
         tx: &mut Tx<'_>,
-        change: impl FnOnce(
-            &mut Content,
-            &mut dyn FnMut(&mut [u8], u64) -> Result<(), Errno>,
-        ) -> Result<R, Errno>,
+        change: impl FnOnce(&mut Content, &mut Room, ReadBase<'_>) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
         let origin = tx.live.state.inode(self.ino)?.origin.clone();
         let mut base =
             |buf: &mut [u8], at: u64| self.base.read(&self.core, origin.as_deref(), buf, at);
-        tx.change(self.ino, |content| change(content, &mut base))
+        tx.change(self.ino, |content, room| change(content, room, &mut base))
     }
 }
 
@@ -108,14 +108,16 @@ impl File for Handle {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
         self.writable()?;
-        self.change(&mut self.core.tx(), |content, base| content.write_at(buf, offset, base))
+        self.change(&mut self.core.tx(), |content, room, base| {
+            content.write_at(buf, offset, room, base)
+        })
     }
 
     fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
         self.writable()?;
-        self.change(&mut self.core.tx(), |content, base| {
+        self.change(&mut self.core.tx(), |content, room, base| {
             let end = content.len();
-            let written = content.write_at(buf, end, base)?;
+            let written = content.write_at(buf, end, room, base)?;
             Ok((written, end + written as u64))
         })
     }
@@ -134,6 +136,26 @@ impl File for Handle {
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         let mut tx = self.core.tx();
         if tx.live.state.inode(self.ino)?.size() < end { tx.set_len(self.ino, end) } else { Ok(()) }
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+        let inode = self.core.tx().live.state.inode(self.ino)?.clone();
+        let content = content(&inode)?;
+        let mut at = offset;
+        while let Some(data) = content.next_data(at) {
+            if !content.is_from_base(data.start) {
+                return Ok(Some(data));
+            }
+            // What is a hole beneath is one here.
+            let beneath = self.base.next_data(&self.core, inode.origin.as_deref(), data.start)?;
+            match beneath {
+                Some(there) if there.start < data.end => {
+                    return Ok(Some(there.start..there.end.min(data.end)));
+                }
+                _ => at = data.end,
+            }
+        }
+        Ok(None)
     }
 
     fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
@@ -159,20 +181,27 @@ impl Tx<'_> {
     fn change<R>(
         &mut self,
         ino: Ino,
-        change: impl FnOnce(&mut Content) -> Result<R, Errno>,
+        change: impl FnOnce(&mut Content, &mut Room) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
         content(self.live.state.inode(ino)?)?;
         let now = self.now();
         self.pin(ino)?;
+        let usage = self.live.state.usage;
+        let mut room = usage.room(&self.core.config.quota, &self.core.store);
         let inode = self.live.state.inode_mut(ino)?;
         let Node::File(content) = &mut inode.node else { return Err(Errno::Inval) };
-        let done = change(content)?;
-        inode.touch(now);
-        Ok(done)
+        let before = content.held_bytes();
+        let done = change(content, &mut room);
+        let after = content.held_bytes();
+        if done.is_ok() {
+            inode.touch(now);
+        }
+        self.live.state.usage.bytes = usage.bytes + after - before;
+        done
     }
 
     pub(crate) fn set_len(&mut self, ino: Ino, len: u64) -> Result<(), Errno> {
-        self.change(ino, |content| content.set_len(len))
+        self.change(ino, |content, room| content.set_len(len, room))
     }
 
     pub(crate) fn set_times(&mut self, ino: Ino, times: SetTimes) -> Result<(), Errno> {

@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -447,6 +448,10 @@ impl File for HostFile {
             Err(Errno::Badf) => Err(Errno::Inval),
             fd => sys::set_len(fd?, len),
         }
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+        sys::next_data(self.bytes(self.read)?, offset)
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {

@@ -15,6 +15,7 @@ use testbench_clock::WallTime;
 use crate::content::Content;
 use crate::name::{Hashed, Name, PathHash, RelPath};
 use crate::observe::{LowerId, Observation, Seen};
+use crate::pipeline::Usage;
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.
@@ -69,6 +70,8 @@ pub(crate) struct State {
     pub(crate) orphans: PMap<Ino, ()>,
     /// How many new inodes there have been.
     pub(crate) created: u64,
+    /// What counts towards the quota.
+    pub(crate) usage: Usage,
 }
 
 impl State {
@@ -81,6 +84,7 @@ impl State {
             reads: PMap::new_sync(),
             orphans: PMap::new_sync(),
             created: 0,
+            usage: Usage::default(),
         }
     }
 
@@ -128,7 +132,18 @@ impl State {
                 return;
             }
         }
+        let Some(inode) = self.inodes.get(&ino) else { return };
+        self.usage.bytes -= inode.held_bytes();
+        self.usage.inodes -= u64::from(inode.origin.is_none());
         self.inodes.remove_mut(&ino);
+    }
+
+    /// Does the sums anew, after inodes have been exchanged.
+    pub(crate) fn count_usage(&mut self) {
+        let bytes = self.inodes.iter().map(|(_, inode)| inode.held_bytes()).sum();
+        let is_new = |inode: &Inode| inode.origin.is_none();
+        let inodes = self.inodes.iter().filter(|(_, inode)| is_new(inode)).count() as u64;
+        self.usage = Usage { bytes, inodes };
     }
 }
 
@@ -246,6 +261,14 @@ impl Inode {
             _ => true,
         };
         !(same_meta && same_content)
+    }
+
+    /// The bytes of it that count towards the quota.
+    fn held_bytes(&self) -> u64 {
+        match &self.node {
+            Node::File(content) => content.held_bytes(),
+            _ => 0,
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {

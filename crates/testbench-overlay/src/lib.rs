@@ -53,14 +53,18 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod at;
 mod base;
+mod builder;
 mod changes;
 mod checkpoint;
+mod chunk;
 mod commit;
 mod content;
 mod core;
 pub mod diff;
 mod errno;
+mod error;
 pub mod fs;
 mod handle;
 mod host_dir;
@@ -77,6 +81,7 @@ mod observe;
 mod ops;
 mod overlay;
 mod path;
+pub mod pipeline;
 mod read_only;
 mod resolve;
 mod sys;
@@ -84,6 +89,7 @@ mod vfs;
 
 pub use crate::core::LowerPolicy;
 pub use apply::{ApplyError, Put};
+pub use builder::OverlayBuilder;
 pub use checkpoint::Checkpoint;
 pub use commit::{
     CommitError, Committed, Conflict, OurChange, RecoverError, Recovered, Resolution, TheirChange,
@@ -91,6 +97,7 @@ pub use commit::{
 };
 pub use diff::Diff;
 pub use errno::Errno;
+pub use error::OverlayError;
 pub use host_dir::HostDir;
 pub use install::{active, install, install_with};
 pub use look::PathState;
@@ -98,7 +105,7 @@ pub use lower::{LowerModes, LowerTimes};
 pub use materialize::{Materialized, capture};
 pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
 pub use observe::{LowerChange, LowerChangeKind};
-pub use overlay::{Overlay, OverlayBuilder, OverlayError};
+pub use overlay::Overlay;
 pub use path::GuestPath;
 pub use read_only::ReadOnly;
 pub use vfs::{

@@ -172,14 +172,22 @@ fn copy_out(source: &dyn File, host: &Path) -> io::Result<fs::File> {
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(host)?;
     let mut buf = vec![0; COPY_BYTES];
     let mut offset = 0;
-    loop {
-        let n = source.read_at(&mut buf, offset)?;
-        if n == 0 {
-            return Ok(file);
+    while let Some(data) = source.next_data(offset)? {
+        offset = data.start;
+        while offset < data.end {
+            let part = (data.end - offset).min(COPY_BYTES as u64) as usize;
+            let n = source.read_at(&mut buf[..part], offset)?;
+            if n == 0 {
+                break;
+            }
+            std::os::unix::fs::FileExt::write_all_at(&file, &buf[..n], offset)?;
+            offset += n as u64;
         }
-        std::os::unix::fs::FileExt::write_all_at(&file, &buf[..n], offset)?;
-        offset += n as u64;
+        offset = offset.max(data.end);
     }
+    // What was passed over at the end is part of the file all the same.
+    file.set_len(source.stat()?.size)?;
+    Ok(file)
 }
 
 fn set_link_times(host: &Path, stat: &crate::Stat) -> io::Result<()> {

@@ -120,7 +120,7 @@ impl Overlay {
         let mut changes = Vec::new();
         for (path, seen) in observed(&state) {
             let kind = self.core.recheck(path, &seen).map_err(|errno| OverlayError::Read {
-                path: crate::overlay::display(path.as_bytes()).to_string(),
+                path: crate::error::display(path.as_bytes()).to_string(),
                 errno,
             })?;
             changes.extend(kind.map(|kind| LowerChange::new(path, kind)));

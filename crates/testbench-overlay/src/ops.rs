@@ -114,9 +114,11 @@ impl Tx<'_> {
     fn create(&mut self, place: &Found, node: Node, mode: u32) -> Result<Ino, Errno> {
         let name = Name::new(name_of(place)?)?;
         self.may_change(place.dir)?;
+        self.live.state.usage.check_inode(&self.core.config.quota)?;
         let now = self.now();
         self.pin(place.dir)?;
         self.live.state.created += 1;
+        self.live.state.usage.inodes += 1;
         let ino = Ino::of_new(self.live.state.created);
         let inode = Inode {
             meta: Meta::new(mode, now),

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
@@ -148,6 +149,10 @@ impl File for ReadOnlyFile {
 
     fn set_len(&self, len: u64) -> Result<()> {
         self.inner.set_len(len)
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
+        self.inner.next_data(offset)
     }
 
     fn sync(&self, data_only: bool) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,6 +204,33 @@ pub(crate) fn write_at(file: &OwnedFd, buf: &[u8], offset: u64) -> Result<usize,
         return Err(Errno::Fbig);
     }
     Ok(rustix::io::pwrite(file, buf, offset)?)
+}
+
+/// The next range that is not a hole, as far as the file system tells; `None` at the end.
+#[cfg(target_os = "linux")]
+pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+    use rustix::fs::SeekFrom;
+    use rustix::io::Errno as Os;
+
+    let size = stat(file)?.size;
+    if offset >= size {
+        return Ok(None);
+    }
+    // The position of the descriptor is used for nothing else.
+    let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => start,
+        Err(Os::NXIO) => return Ok(None),
+        Err(Os::INVAL | Os::NOTSUP) => return Ok(Some(offset..size)),
+        Err(errno) => return Err(errno.into()),
+    };
+    let end = rustix::fs::seek(file, SeekFrom::Hole(start)).unwrap_or(size);
+    Ok(Some(start..end.max(start + 1)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+    let size = stat(file)?.size;
+    Ok((offset < size).then_some(offset..size))
 }
 
 /// Writes at the end in one step; answers the count and the length after it.

@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use testbench_clock::WallTime;
@@ -147,6 +148,13 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         if self.stat()?.size < end { self.set_len(end) } else { Ok(()) }
+    }
+
+    /// The next bytes at or behind `offset` that may be anything but zeros; `None` if there are
+    /// none. What lies between can be passed over when a file is copied (`SEEK_DATA`).
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
+        let size = self.stat()?.size;
+        Ok((offset < size).then_some(offset..size))
     }
 
     /// Brings content, and with `data_only == false` also metadata, to stable storage.

@@ -18,6 +18,7 @@ use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::lookup::{Tx, path_of};
 use crate::name::RelPath;
 use crate::observe::{Observation, Seen, Stamp};
+use crate::pipeline::Room;
 use crate::{Errno, LowerPolicy, Stat};
 
 /// How much is taken up at a time.
@@ -35,6 +36,7 @@ pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
             tx.live.state.inodes.insert_mut(ino, Arc::new(inode));
         }
     }
+    tx.live.state.count_usage();
 }
 
 /// The same file, resting on nothing.
@@ -45,12 +47,14 @@ fn taken_up(core: &Core, inode: &Inode) -> Result<Inode, Errno> {
         let mut read = |buf: &mut [u8], at: u64| base.read(core, inode.origin.as_deref(), buf, at);
         let mut nothing = |_: &mut [u8], _: u64| Err(Errno::Io);
         let mut whole = Content::empty();
+        // It was within the quota before.
+        let mut room = Room::unlimited(&core.store);
         let mut buf = vec![0; COPY_BYTES];
         let mut offset = 0;
         while offset < content.len() {
             let n = content.read_at(&mut buf, offset, &mut read)?;
-            whole.write_at(&buf[..n], offset, &mut nothing)?;
-            offset += n as u64;
+            let done = whole.write_at(&buf[..n], offset, &mut room, &mut nothing)?;
+            offset += done as u64;
         }
         inode.node = Node::File(whole);
     }
@@ -123,6 +127,7 @@ pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
             state.orphans.insert_mut(ino, ());
         }
     }
+    state.count_usage();
     tx.live.state = state;
 }
 

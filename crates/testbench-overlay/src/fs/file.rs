@@ -2,11 +2,12 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::lock::{self, Lock, TryLockError};
 use super::meta::{FileTimes, Metadata, Permissions};
 use super::options::OpenOptions;
+use super::position::Position;
 use super::route::Place;
 use crate::{Errno, OpenHow};
 
@@ -50,7 +51,7 @@ struct TreeFile {
 /// What clones of a handle share.
 #[derive(Debug)]
 struct Description {
-    position: Mutex<u64>,
+    position: Position,
     append: bool,
     lock: Lock,
 }
@@ -280,12 +281,8 @@ impl TreeFile {
     fn open(place: &Place, how: &OpenHow, append: bool) -> io::Result<TreeFile> {
         let file = place.result(place.fs.open_at(&*place.top, place.guest(), how))?;
         let lock = Lock::new(place);
-        let description = Description { position: Mutex::default(), append, lock };
+        let description = Description { position: Position::default(), append, lock };
         Ok(TreeFile { file, description: Arc::new(description) })
-    }
-
-    fn position(&self) -> MutexGuard<'_, u64> {
-        self.description.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self, kind: lock::Kind) -> io::Result<()> {
@@ -298,35 +295,37 @@ impl TreeFile {
     }
 
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut position = self.position();
-        let read = self.file.read_at(buf, *position)?;
-        *position += read as u64;
+        let mut position = self.description.position.take()?;
+        let read = self.file.read_at(buf, position.at)?;
+        position.at += read as u64;
         Ok(read)
     }
 
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        let mut position = self.position();
+        let mut position = self.description.position.take()?;
         let (written, end) = if self.description.append {
             self.file.append(buf)?
         } else {
-            let written = self.file.write_at(buf, *position)?;
-            (written, *position + written as u64)
+            let written = self.file.write_at(buf, position.at)?;
+            (written, position.at + written as u64)
         };
-        *position = end;
+        position.at = end;
         Ok(written)
     }
 
     fn seek(&self, to: SeekFrom) -> io::Result<u64> {
-        let mut position = self.position();
+        let mut position = self.description.position.take()?;
         let target = match to {
             SeekFrom::Start(offset) => i64::try_from(offset).ok(),
-            SeekFrom::Current(by) => i64::try_from(*position).ok().and_then(|p| p.checked_add(by)),
+            SeekFrom::Current(by) => {
+                i64::try_from(position.at).ok().and_then(|p| p.checked_add(by))
+            }
             SeekFrom::End(by) => {
                 i64::try_from(self.file.stat()?.size).ok().and_then(|size| size.checked_add(by))
             }
         };
-        *position = target.and_then(|t| u64::try_from(t).ok()).ok_or(Errno::Inval)?;
-        Ok(*position)
+        position.at = target.and_then(|t| u64::try_from(t).ok()).ok_or(Errno::Inval)?;
+        Ok(position.at)
     }
 }
 

@@ -38,6 +38,7 @@ mod file;
 mod lock;
 mod meta;
 mod options;
+mod position;
 mod route;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};

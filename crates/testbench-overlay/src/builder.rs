@@ -1,0 +1,298 @@
+//! How an overlay is set up.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use testbench_clock::Clock;
+
+use crate::chunk::{MEMORY_MAX, Store};
+use crate::commit::{STAGE, WASTE};
+use crate::core::{Config, Core, LowerPolicy};
+use crate::inode::{Dir, Inode, Node, Origin, State};
+use crate::lower::{Lower, LowerModes, LowerTimes, View};
+use crate::materialize::os_str;
+use crate::name::RelPath;
+use crate::observe::Seen;
+use crate::pipeline::{Audit, FaultPlan, Quota, Settings};
+use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
+
+/// What an overlay is to be like. Made by [`Overlay::builder`] and [`Overlay::over`].
+///
+/// | setting | default |
+/// | --- | --- |
+/// | [`clock`](OverlayBuilder::clock) | the one installed on this thread, else the system's |
+/// | [`mounted_at`](OverlayBuilder::mounted_at) | the host's path of the lower directory |
+/// | [`lower_times`](OverlayBuilder::lower_times) | [`LowerTimes::Start`] |
+/// | [`lower_modes`](OverlayBuilder::lower_modes) | [`LowerModes::Owner`] |
+/// | [`on_lower_change`](OverlayBuilder::on_lower_change) | [`LowerPolicy::Verify`] |
+/// | [`as_root`](OverlayBuilder::as_root) | off: permission bits bind, whoever runs the process |
+/// | [`passthrough`](OverlayBuilder::passthrough) | no other directory is reached |
+/// | [`quota`](OverlayBuilder::quota) | 16 GiB, 4,194,304 new files, 16 GiB a file |
+/// | [`memory`](OverlayBuilder::memory) | 1 GiB, then a temporary file |
+/// | [`spill_in`](OverlayBuilder::spill_in) | the system's directory for temporary files |
+/// | [`faults`](OverlayBuilder::faults) | nothing goes wrong |
+/// | [`read_only_at`](OverlayBuilder::read_only_at) | everything can be changed |
+/// | [`hide`](OverlayBuilder::hide) | everything can be seen |
+/// | [`mount`](OverlayBuilder::mount) | nothing else is mounted |
+/// | [`audit`](OverlayBuilder::audit) | off |
+#[derive(Debug)]
+#[must_use = "call `build`"]
+pub struct OverlayBuilder {
+    below: Below,
+    clock: Option<Arc<dyn Clock>>,
+    mounted_at: Option<Vec<u8>>,
+    lower_times: LowerTimes,
+    lower_modes: LowerModes,
+    on_lower_change: LowerPolicy,
+    passthrough: Vec<HostDir>,
+    as_root: bool,
+    quota: Quota,
+    memory_max: u64,
+    spill_dir: Option<PathBuf>,
+    settings: Settings,
+}
+
+#[derive(Debug)]
+pub(crate) enum Below {
+    Dir(PathBuf),
+    Fs(Arc<dyn Fs>),
+}
+
+impl OverlayBuilder {
+    pub(crate) fn new(below: Below) -> OverlayBuilder {
+        OverlayBuilder {
+            below,
+            clock: None,
+            mounted_at: None,
+            lower_times: LowerTimes::default(),
+            lower_modes: LowerModes::default(),
+            on_lower_change: LowerPolicy::default(),
+            passthrough: Vec::new(),
+            as_root: false,
+            quota: Quota::default(),
+            memory_max: MEMORY_MAX,
+            spill_dir: None,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Where the times of new and changed files come from.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The absolute guest path under which the top is seen: an absolute symlink that leads there
+    /// leads inside.
+    pub fn mounted_at(mut self, guest_path: impl Into<Vec<u8>>) -> Self {
+        self.mounted_at = Some(guest_path.into());
+        self
+    }
+
+    /// Which times lower files show.
+    pub fn lower_times(mut self, times: LowerTimes) -> Self {
+        self.lower_times = times;
+        self
+    }
+
+    /// Which permission bits lower files show.
+    pub fn lower_modes(mut self, modes: LowerModes) -> Self {
+        self.lower_modes = modes;
+        self
+    }
+
+    /// What happens when the lower tree changes while it is in use.
+    pub fn on_lower_change(mut self, policy: LowerPolicy) -> Self {
+        self.on_lower_change = policy;
+        self
+    }
+
+    /// A real directory that [`crate::fs`] reaches beside the overlay, for example
+    /// `HostDir::open("/usr/share")?.read_only()`. What is written there is written.
+    pub fn passthrough(mut self, dir: HostDir) -> Self {
+        self.passthrough.push(dir);
+        self
+    }
+
+    /// Whether permission bits are ignored, as they are for root.
+    pub fn as_root(mut self, as_root: bool) -> Self {
+        self.as_root = as_root;
+        self
+    }
+
+    /// How much may be held above the lower tree.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// How many bytes of changed content stay in memory, for this overlay and all its forks and
+    /// checkpoints together. What was not touched for longest beyond it goes to a temporary file
+    /// without a name; if the disk is full, what does not fit is [`Errno::Nospc`].
+    ///
+    /// Directories, names and metadata always stay in memory: the [quota](OverlayBuilder::quota)
+    /// bounds them.
+    pub fn memory(mut self, bytes_max: u64) -> Self {
+        self.memory_max = bytes_max;
+        self
+    }
+
+    /// The directory of that temporary file.
+    pub fn spill_in(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spill_dir = Some(dir.into());
+        self
+    }
+
+    /// What goes wrong: one [`Fault`](crate::pipeline::Fault) or a plan of several.
+    pub fn faults(mut self, plan: impl Into<FaultPlan>) -> Self {
+        self.settings.faults = plan.into();
+        self
+    }
+
+    /// Nothing at or beneath this path, from the top, can be changed: [`Errno::Rofs`]. The
+    /// directories above it can neither be moved nor removed ([`Errno::Busy`]). May be called
+    /// several times.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join("vendor"))?;
+    /// let _installed = install(Overlay::builder(dir.path()).read_only_at("vendor").build()?);
+    /// let error = fs::write(dir.path().join("vendor/new"), "").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_only_at(mut self, path: impl Into<Vec<u8>>) -> Self {
+        self.settings.read_only.push(path.into());
+        self
+    }
+
+    /// What matches this [pattern](crate::pipeline#patterns) is not there, with all that lies beneath
+    /// it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]), and a
+    /// directory that seems empty cannot be removed. May be called several times.
+    ///
+    /// A pattern goes by where things are now, so that one with a slash in it does not follow a
+    /// directory that is moved.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join(".env"), "TOKEN=1")?;
+    /// let _installed = install(Overlay::builder(dir.path()).hide(".env*").build()?);
+    /// assert!(!fs::exists(dir.path().join(".env"))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hide(mut self, pattern: impl Into<String>) -> Self {
+        self.settings.hidden.push(pattern.into());
+        self
+    }
+
+    /// Shows another tree at this path, from the top. The directory above it must be there; what
+    /// is at the path itself, if anything, must be a directory and is covered. May be called several
+    /// times, also for a path within another mount.
+    ///
+    /// It is another device: moving and linking across is [`Errno::Xdev`], removing or moving the
+    /// mount point [`Errno::Busy`]. What is changed in it is not a change of this overlay.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_overlay::{MemoryDir, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let registry = Arc::new(MemoryDir::builder().file("index", "one\n").build()?);
+    /// let overlay = Overlay::builder(dir.path()).mount("registry", registry).build()?;
+    /// let _installed = install(overlay.clone());
+    /// assert_eq!(fs::read_to_string(dir.path().join("registry/index"))?, "one\n");
+    /// fs::write(dir.path().join("registry/new"), "")?;
+    /// assert!(overlay.diff()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn mount(mut self, path: impl Into<Vec<u8>>, tree: Arc<dyn Fs>) -> Self {
+        self.settings.mounts.push((path.into(), tree));
+        self
+    }
+
+    /// Notes every operation in this log.
+    pub fn audit(mut self, log: &Audit) -> Self {
+        self.settings.audit = Some(log.clone());
+        self
+    }
+
+    /// Opens the lower tree.
+    ///
+    /// # Errors
+    ///
+    /// [`OverlayError::Root`] if it cannot be opened or is not a directory;
+    /// [`OverlayError::Unfinished`] if a commit to it was interrupted; [`OverlayError::Mount`] if
+    /// the guest path is not absolute; [`OverlayError::MountTree`], [`OverlayError::Path`],
+    /// [`OverlayError::Pattern`] and [`OverlayError::Fault`] for a rule that cannot be followed.
+    pub fn build(self) -> Result<Arc<Overlay>, OverlayError> {
+        if let Some(at) = &self.mounted_at
+            && (!GuestPath::new(at).is_absolute() || at.contains(&0))
+        {
+            return Err(OverlayError::Mount { path: GuestPath::new(at).to_string() });
+        }
+        let (fs, host_root) = match self.below {
+            Below::Dir(root) => open_host(&root)?,
+            Below::Fs(fs) => (fs, None),
+        };
+        let clock = self.clock.unwrap_or_else(testbench_clock::current);
+        let view = View { times: self.lower_times, modes: self.lower_modes, start: clock.wall() };
+        let config = Config {
+            host_root,
+            mounted_at: self.mounted_at,
+            passthrough: self.passthrough,
+            as_root: self.as_root,
+            on_lower_change: self.on_lower_change,
+            quota: self.quota,
+        };
+        let refused = |errno: Errno| OverlayError::Root {
+            path: config.host_root.as_ref().map(|(given, _)| given.clone()).unwrap_or_default(),
+            source: errno.into(),
+        };
+        let lower = Lower::new(fs).map_err(refused)?;
+        let stat = lower.top_stat().map_err(refused)?;
+        if stat.kind != FileKind::Dir {
+            return Err(refused(Errno::Notdir));
+        }
+        let state = State::new(top(&view, &stat));
+        let store = Store::new(self.memory_max, self.spill_dir);
+        let mut core = Core::new(lower, view, config, clock, store, state);
+        core.pipeline = self.settings.build(&core)?.map(Box::new);
+        Ok(Arc::new(Overlay::of(core)))
+    }
+}
+
+type OpenedHost = (Arc<dyn Fs>, Option<(PathBuf, PathBuf)>);
+
+fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
+    let open = || {
+        let given = std::path::absolute(root)?;
+        let canonical = root.canonicalize()?;
+        let dir: Arc<dyn Fs> = Arc::new(HostDir::open(&canonical)?.read_only());
+        Ok((dir, Some((given, canonical))))
+    };
+    let opened: OpenedHost =
+        open().map_err(|source| OverlayError::Root { path: root.to_path_buf(), source })?;
+    if let Some((_, path)) = &opened.1 {
+        let is_there = |name: &&[u8]| path.join(os_str(name)).symlink_metadata().is_ok();
+        if [STAGE, WASTE].iter().any(is_there) {
+            return Err(OverlayError::Unfinished { path: path.clone() });
+        }
+    }
+    Ok(opened)
+}
+
+fn top(view: &View, stat: &Stat) -> Inode {
+    let meta = view.meta(stat);
+    let origin = Origin { paths: vec![RelPath::TOP], seen: Seen::new(stat), links: 1, meta };
+    Inode {
+        meta,
+        node: Node::Dir(Dir::over(RelPath::TOP)),
+        names: Vec::new(),
+        origin: Some(Arc::new(origin)),
+    }
+}

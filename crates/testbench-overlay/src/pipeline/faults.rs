@@ -1,0 +1,510 @@
+//! Faults: what a disk does on a bad day, at a moment that a test chooses.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::operation::{Operation, Request};
+use super::pattern::{Pattern, PatternError};
+use crate::Errno;
+use crate::name::RelPath;
+
+/// One thing that goes wrong: what, with which operations, on which paths, and at which of them.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use testbench_overlay::pipeline::{Fault, Operation};
+/// use testbench_overlay::{Errno, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let second_write = Fault::error(Errno::Io).on(Operation::Write).at("*.log").nth(2);
+/// let overlay = Overlay::builder(dir.path()).faults(second_write).build()?;
+/// let _installed = install(overlay.clone());
+///
+/// fs::write(dir.path().join("a.txt"), "not a log")?;
+/// fs::write(dir.path().join("a.log"), "the first")?;
+/// assert!(fs::write(dir.path().join("b.log"), "the second").is_err());
+/// fs::write(dir.path().join("b.log"), "the third")?;
+/// assert_eq!(overlay.faults()[0].fired, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Without [`Fault::on`] it concerns every operation that it can concern, without [`Fault::at`] every
+/// path, and without [`Fault::nth`] or one of its kin every time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    effect: Effect,
+    operations: Vec<Operation>,
+    pattern: Option<String>,
+    when: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Error(Errno),
+    Short(usize),
+    Latency(Duration),
+    FullAfter(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    Nth(u64),
+    FromNth(u64),
+    Every(u64),
+    OneIn(u64),
+}
+
+impl Fault {
+    /// The operation fails and does nothing.
+    pub fn error(errno: Errno) -> Fault {
+        Fault::new(Effect::Error(errno))
+    }
+
+    /// A read or write is cut to at most `len_max` bytes, as POSIX allows at any time. Code that
+    /// loops until all is done never notices.
+    pub fn short(len_max: usize) -> Fault {
+        Fault::new(Effect::Short(len_max))
+    }
+
+    /// The operation takes this long in virtual time, then happens. Other participants of the
+    /// timeline go on meanwhile.
+    pub fn latency(duration: Duration) -> Fault {
+        Fault::new(Effect::Latency(duration))
+    }
+
+    /// The disk is full after this many bytes have been written: the write that goes beyond is cut
+    /// to what still fits, and from then on every write is [`Errno::Nospc`].
+    ///
+    /// It counts the bytes of matching writes; bytes written over others count again.
+    pub fn full_after(bytes: u64) -> Fault {
+        Fault::new(Effect::FullAfter(bytes))
+    }
+
+    fn new(effect: Effect) -> Fault {
+        Fault { effect, operations: Vec::new(), pattern: None, when: When::Always }
+    }
+
+    /// Concerns this operation. May be called several times, for one of several.
+    pub fn on(mut self, operation: Operation) -> Fault {
+        self.operations.push(operation);
+        self
+    }
+
+    /// Concerns paths that match this [pattern](super#patterns); of a rename or a link either path.
+    /// Bytes are read and written at the path under which the file was opened.
+    pub fn at(mut self, pattern: impl Into<String>) -> Fault {
+        self.pattern = Some(pattern.into());
+        self
+    }
+
+    /// Only the `n`th operation that it concerns, the first being 1.
+    pub fn nth(mut self, n: u64) -> Fault {
+        self.when = When::Nth(n);
+        self
+    }
+
+    /// The `n`th and all after it.
+    pub fn from_nth(mut self, n: u64) -> Fault {
+        self.when = When::FromNth(n);
+        self
+    }
+
+    /// The `n`th, the `2n`th, and so on.
+    pub fn every(mut self, n: u64) -> Fault {
+        self.when = When::Every(n);
+        self
+    }
+
+    /// On average one in `n`, drawn from the plan's [seed](FaultPlan::seed). Whether one operation is
+    /// hit depends on the seed, the path, and how often this operation was asked of that path; so a
+    /// seed gives the same faults however the threads of a program interleave.
+    pub fn one_in(mut self, n: u64) -> Fault {
+        self.when = When::OneIn(n);
+        self
+    }
+
+    fn concerns(&self, operation: Operation) -> bool {
+        match self.effect {
+            Effect::Short(_) if !matches!(operation, Operation::Read | Operation::Write) => false,
+            Effect::FullAfter(_) if operation != Operation::Write => false,
+            _ => self.operations.is_empty() || self.operations.contains(&operation),
+        }
+    }
+
+    fn check(&self) -> Result<(), FaultError> {
+        let n = match self.when {
+            When::Always => 1,
+            When::Nth(n) | When::FromNth(n) | When::Every(n) | When::OneIn(n) => n,
+        };
+        match self.effect {
+            _ if n == 0 => Err(FaultError::Zeroth),
+            Effect::Short(0) => Err(FaultError::ShortOfNothing),
+            _ if !Operation::ALL.iter().any(|operation| self.concerns(*operation)) => {
+                Err(FaultError::NoOperation)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A [`Fault`] that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// Its pattern.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The zeroth operation, or one in zero.
+    #[error("a fault counts operations from 1, so `0` means none; use 1 for the first or for each")]
+    Zeroth,
+    /// A read of nothing would look like the end of the file.
+    #[error("a short read or write moves at least one byte; use `Fault::short(1)`")]
+    ShortOfNothing,
+    /// It could never happen.
+    #[error(
+        "the fault concerns none of the operations it is set on: only reads and writes can be \
+         short, and only writes can fill the disk"
+    )]
+    NoOperation,
+}
+
+/// Several [`Fault`]s, and the seed of those that are drawn.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_overlay::Errno;
+/// use testbench_overlay::pipeline::{Fault, FaultPlan, Operation};
+///
+/// let plan = FaultPlan::new()
+///     .seed(7)
+///     .with(Fault::error(Errno::Io).on(Operation::Read).one_in(100))
+///     .with(Fault::short(512).on(Operation::Read).one_in(3))
+///     .with(Fault::latency(Duration::from_millis(5)).on(Operation::Sync))
+///     .with(Fault::full_after(1 << 20));
+/// assert_eq!(plan.faults().len(), 4);
+/// ```
+///
+/// When several concern one operation, their latencies add up, then the first error is the answer,
+/// else the shortest cut holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultPlan {
+    seed: u64,
+    faults: Vec<Fault>,
+}
+
+impl FaultPlan {
+    /// Nothing goes wrong.
+    pub fn new() -> FaultPlan {
+        FaultPlan::default()
+    }
+
+    /// Where [`Fault::one_in`] draws from; 0 unless set.
+    pub fn seed(mut self, seed: u64) -> FaultPlan {
+        self.seed = seed;
+        self
+    }
+
+    /// This goes wrong, too.
+    pub fn with(mut self, fault: Fault) -> FaultPlan {
+        self.faults.push(fault);
+        self
+    }
+
+    /// What goes wrong, in the order in which it was said.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+}
+
+impl From<Fault> for FaultPlan {
+    fn from(fault: Fault) -> FaultPlan {
+        FaultPlan::new().with(fault)
+    }
+}
+
+impl FromIterator<Fault> for FaultPlan {
+    fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> FaultPlan {
+        FaultPlan { seed: 0, faults: faults.into_iter().collect() }
+    }
+}
+
+/// How often a fault has had its chance. A fault that never fired tested nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultCount {
+    /// As it was planned.
+    pub fault: Fault,
+    /// How many operations it concerned.
+    pub concerned: u64,
+    /// How many of them it hit.
+    pub fired: u64,
+}
+
+/// A plan at work.
+#[derive(Debug)]
+pub(super) struct Faults {
+    seed: u64,
+    rules: Vec<Rule>,
+    counts: Mutex<Vec<Count>>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    fault: Fault,
+    pattern: Option<Pattern>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Count {
+    concerned: u64,
+    fired: u64,
+    /// What was written, for [`Effect::FullAfter`].
+    bytes: u64,
+    /// How often each operation came to each path, for [`When::OneIn`].
+    by_path: BTreeMap<(Operation, RelPath), u64>,
+}
+
+/// What is to go wrong with one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) wait: Duration,
+    pub(super) error: Option<Errno>,
+    /// How many of the bytes may be moved.
+    pub(super) len: usize,
+}
+
+impl Faults {
+    pub(super) fn new(plan: FaultPlan) -> Result<Faults, FaultError> {
+        let rule = |fault: Fault| {
+            fault.check()?;
+            let pattern = fault.pattern.as_deref().map(Pattern::new).transpose()?;
+            Ok(Rule { fault, pattern })
+        };
+        let rules: Vec<Rule> =
+            plan.faults.into_iter().map(rule).collect::<Result<_, FaultError>>()?;
+        let counts = Mutex::new(vec![Count::default(); rules.len()]);
+        Ok(Faults { seed: plan.seed, rules, counts })
+    }
+
+    /// The same plan as far as it has got, for a fork.
+    pub(super) fn fork(&self) -> Faults {
+        let rules = self
+            .rules
+            .iter()
+            .map(|Rule { fault, pattern }| Rule { fault: fault.clone(), pattern: pattern.clone() });
+        let counts = Mutex::new(self.counts().clone());
+        Faults { seed: self.seed, rules: rules.collect(), counts }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    pub(super) fn report(&self) -> Vec<FaultCount> {
+        let count = |(rule, count): (&Rule, &Count)| FaultCount {
+            fault: rule.fault.clone(),
+            concerned: count.concerned,
+            fired: count.fired,
+        };
+        self.rules.iter().zip(self.counts().iter()).map(count).collect()
+    }
+
+    /// Counts the operation and says what goes wrong with it. Bytes that may be written are taken
+    /// as written until [`Faults::settle`] says otherwise.
+    pub(super) fn judge(&self, request: &Request) -> Verdict {
+        let mut counts = self.counts();
+        let mut verdict = Verdict { wait: Duration::ZERO, error: None, len: request.len };
+        let mut full = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            if !rule.concerns(request) {
+                continue;
+            }
+            let count = &mut counts[index];
+            count.concerned += 1;
+            if !self.hits(index, rule, count, request) {
+                continue;
+            }
+            match rule.fault.effect {
+                Effect::FullAfter(limit) => {
+                    full.push((index, limit));
+                    continue;
+                }
+                Effect::Error(errno) => verdict.error = verdict.error.or(Some(errno)),
+                Effect::Latency(duration) => {
+                    verdict.wait = verdict.wait.saturating_add(duration);
+                }
+                Effect::Short(len_max) => verdict.len = verdict.len.min(len_max),
+            }
+            count.fired += 1;
+        }
+        if verdict.error.is_none() {
+            fill(&mut counts, &full, &mut verdict);
+        }
+        verdict
+    }
+
+    /// What was not written after all does not count towards a full disk.
+    pub(super) fn settle(&self, request: &Request, granted: usize, done: usize) {
+        if granted == done || request.operation != Operation::Write {
+            return;
+        }
+        let mut counts = self.counts();
+        for (rule, count) in self.rules.iter().zip(counts.iter_mut()) {
+            if matches!(rule.fault.effect, Effect::FullAfter(_)) && rule.concerns(request) {
+                count.bytes = count.bytes.saturating_sub((granted - done) as u64);
+            }
+        }
+    }
+
+    fn hits(&self, index: usize, rule: &Rule, count: &mut Count, request: &Request) -> bool {
+        let nth = count.concerned;
+        match rule.fault.when {
+            When::Always => true,
+            When::Nth(n) => nth == n,
+            When::FromNth(n) => nth >= n,
+            When::Every(n) => nth.is_multiple_of(n),
+            When::OneIn(n) => {
+                let key = (request.operation, request.path.clone());
+                let times = count.by_path.entry(key).or_insert(0);
+                *times += 1;
+                self.draw(index, request, *times).is_multiple_of(n)
+            }
+        }
+    }
+
+    /// A number that depends on nothing but the seed and what is asked for.
+    fn draw(&self, index: usize, request: &Request, times: u64) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        for number in [self.seed, index as u64, times] {
+            hasher.update(&number.to_le_bytes());
+        }
+        hasher.update(request.operation.name().as_bytes());
+        hasher.update(b"\0");
+        hasher.update(request.path.as_bytes());
+        let hash = hasher.finalize();
+        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Vec<Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rule {
+    fn concerns(&self, request: &Request) -> bool {
+        let matches = |pattern: &Pattern| request.paths().any(|path| pattern.matches(path));
+        self.fault.concerns(request.operation) && self.pattern.as_ref().is_none_or(matches)
+    }
+}
+
+/// Cuts a write to what fits on every disk that it goes to, or fails it.
+fn fill(counts: &mut [Count], full: &[(usize, u64)], verdict: &mut Verdict) {
+    for (index, limit) in full {
+        let room =
+            usize::try_from(limit.saturating_sub(counts[*index].bytes)).unwrap_or(usize::MAX);
+        if room < verdict.len {
+            counts[*index].fired += 1;
+            verdict.len = room;
+            if room == 0 {
+                verdict.error = Some(Errno::Nospc);
+                return;
+            }
+        }
+    }
+    for (index, _) in full {
+        counts[*index].bytes += verdict.len as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(plan: impl Into<FaultPlan>, requests: &[Request]) -> Vec<Verdict> {
+        let faults = Faults::new(plan.into()).unwrap();
+        requests.iter().map(|request| faults.judge(request)).collect()
+    }
+
+    fn writes(path: &str, lens: &[usize]) -> Vec<Request> {
+        let path = RelPath::TOP.join(path.as_bytes());
+        lens.iter().map(|len| Request::of_bytes(Operation::Write, &path, *len)).collect()
+    }
+
+    #[test]
+    fn a_fault_hits_the_operations_it_is_about() {
+        let errors = |fault: Fault| -> Vec<bool> {
+            let verdicts = run(fault, &writes("a", &[1; 6]));
+            verdicts.iter().map(|verdict| verdict.error.is_some()).collect()
+        };
+        let io = || Fault::error(Errno::Io);
+        assert_eq!(errors(io()), [true; 6]);
+        assert_eq!(errors(io().on(Operation::Read)), [false; 6]);
+        assert_eq!(errors(io().at("b")), [false; 6]);
+        assert_eq!(errors(io().nth(2)), [false, true, false, false, false, false]);
+        assert_eq!(errors(io().from_nth(5)), [false, false, false, false, true, true]);
+        assert_eq!(errors(io().every(3)), [false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_disk_is_full_at_a_byte() {
+        let lens: Vec<(usize, Option<Errno>)> =
+            run(Fault::full_after(10), &writes("a", &[4, 4, 4, 1]))
+                .iter()
+                .map(|verdict| (verdict.len, verdict.error))
+                .collect();
+        assert_eq!(lens, [(4, None), (4, None), (2, None), (0, Some(Errno::Nospc))]);
+        let faults = Faults::new(Fault::full_after(10).into()).unwrap();
+        let [request] = &writes("a", &[10])[..] else { unreachable!() };
+        assert_eq!(faults.judge(request).len, 10);
+        faults.settle(request, 10, 3);
+        assert_eq!(faults.judge(request).len, 7);
+    }
+
+    #[test]
+    fn what_is_drawn_depends_on_seed_and_path_alone() {
+        let plan = |seed| FaultPlan::new().seed(seed).with(Fault::error(Errno::Io).one_in(4));
+        let requests = |order: [&str; 2]| -> Vec<Request> {
+            (0..200).flat_map(|_| order.map(|path| writes(path, &[1]).remove(0))).collect()
+        };
+        let hits = |seed, order: [&str; 2]| {
+            let requests = requests(order);
+            let verdicts = run(plan(seed), &requests);
+            let of = |path: &str| -> Vec<bool> {
+                let both = requests.iter().zip(&verdicts);
+                both.filter(|(r, _)| r.path.as_bytes() == path.as_bytes())
+                    .map(|(_, v)| v.error.is_some())
+                    .collect()
+            };
+            [of("a"), of("b")]
+        };
+        let [a, b] = hits(1, ["a", "b"]);
+        assert_eq!([a.clone(), b.clone()], hits(1, ["b", "a"]));
+        assert_ne!([a.clone(), b], hits(2, ["a", "b"]));
+        let fired = a.iter().filter(|hit| **hit).count();
+        assert!((20..80).contains(&fired), "{fired} of 200");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let error = |fault: Fault| Faults::new(fault.into()).unwrap_err();
+        assert_eq!(error(Fault::error(Errno::Io).nth(0)), FaultError::Zeroth);
+        assert_eq!(error(Fault::short(0)), FaultError::ShortOfNothing);
+        assert_eq!(error(Fault::short(1).on(Operation::Stat)), FaultError::NoOperation);
+        assert!(matches!(error(Fault::short(1).at("[")), FaultError::Pattern(_)));
+    }
+
+    #[test]
+    fn several_faults_add_up() {
+        let plan = FaultPlan::new()
+            .with(Fault::latency(Duration::from_secs(1)))
+            .with(Fault::latency(Duration::from_secs(2)))
+            .with(Fault::short(5))
+            .with(Fault::short(3))
+            .with(Fault::full_after(100));
+        let verdict = run(plan, &writes("a", &[50]))[0];
+        let wait = Duration::from_secs(3);
+        assert_eq!(verdict, Verdict { wait, error: None, len: 3 });
+    }
+}

@@ -1,0 +1,201 @@
+//! Open files and directories of an overlay that has stages.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::mounts::{Spot, on_device};
+use super::operation::{Operation, Request};
+use super::staged::Staged;
+use crate::core::Core;
+use crate::handle::Handle;
+use crate::name::RelPath;
+use crate::{DirEntry, Errno, File, FileKind, SetTimes, Stat};
+
+/// A handle, of the overlay's own tree or of a mounted one, behind the stages of the overlay through
+/// which it was opened.
+pub(crate) struct StagedFile {
+    core: Arc<Core>,
+    inner: Arc<dyn File>,
+    /// Under which it was opened.
+    path: RelPath,
+    /// Of a directory, where names in it are looked up.
+    spot: Option<Spot>,
+    mount: Option<usize>,
+}
+
+impl fmt::Debug for StagedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StagedFile { inner, path, .. } = self;
+        f.debug_struct("StagedFile").field("path", path).field("inner", inner).finish()
+    }
+}
+
+impl StagedFile {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        inner: Arc<dyn File>,
+        path: RelPath,
+        spot: Option<Spot>,
+        mount: Option<usize>,
+    ) -> StagedFile {
+        StagedFile { core: core.clone(), inner, path, spot, mount }
+    }
+
+    /// The top directory of an overlay.
+    pub(crate) fn top(core: &Arc<Core>, inner: Arc<dyn File>) -> Arc<dyn File> {
+        let spot = Some(Spot::Own(crate::inode::Ino::ROOT));
+        Arc::new(StagedFile::new(core, inner, RelPath::TOP, spot, None))
+    }
+
+    /// What is behind the stages, if `file` is one of `core`'s own.
+    pub(crate) fn own_in<'f>(file: &'f dyn File, core: &Arc<Core>) -> Result<&'f dyn File, Errno> {
+        match (file as &dyn Any).downcast_ref::<StagedFile>() {
+            Some(staged) if Arc::ptr_eq(&staged.core, core) && staged.mount.is_none() => {
+                Ok(&*staged.inner)
+            }
+            Some(_) => Err(Errno::Xdev),
+            None => Ok(file),
+        }
+    }
+
+    /// The directory behind a handle of `core`.
+    pub(super) fn spot_in(file: &dyn File, core: &Arc<Core>) -> Result<Spot, Errno> {
+        match (file as &dyn Any).downcast_ref::<StagedFile>() {
+            Some(staged) if Arc::ptr_eq(&staged.core, core) => {
+                staged.spot.clone().ok_or(Errno::Notdir)
+            }
+            Some(_) => Err(Errno::Xdev),
+            None => Handle::ino_in(file, core).map(Spot::Own),
+        }
+    }
+
+    fn staged(&self) -> Staged<'_> {
+        let pipe = self.core.pipeline.as_deref().expect("a staged file comes out of a pipeline");
+        Staged::new(&self.core, pipe)
+    }
+
+    fn run<T>(
+        &self,
+        operation: Operation,
+        act: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.staged().run(Request::new(operation, self.path.clone()), |_| act())
+    }
+
+    /// An operation that changes more than the bytes, for which a handle need not be writable.
+    fn change(
+        &self,
+        operation: Operation,
+        act: impl FnOnce() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        self.run(operation, || {
+            self.staged().pipe.policy.check_change(&self.path)?;
+            act()
+        })
+    }
+
+    /// Moves bytes: as many of them as the faults let through.
+    fn transfer<T>(
+        &self,
+        operation: Operation,
+        len: usize,
+        count: impl FnOnce(&T) -> usize,
+        act: impl FnOnce(usize) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let staged = self.staged();
+        let request = Request::of_bytes(operation, &self.path, len);
+        let granted = match staged.judge(&request) {
+            Ok(granted) => granted,
+            Err(errno) => {
+                staged.note(&request, Err(errno));
+                return Err(errno);
+            }
+        };
+        let result = act(granted);
+        let done = result.as_ref().map_or(0, count);
+        staged.pipe.faults.settle(&request, granted, done);
+        staged.note(&request, result.as_ref().map(|_| done as u64).map_err(|errno| *errno));
+        result
+    }
+}
+
+impl File for StagedFile {
+    fn stat(&self) -> Result<Stat, Errno> {
+        self.run(Operation::Stat, || {
+            let stat = self.inner.stat()?;
+            Ok(self.mount.map_or(stat, |mount| on_device(mount, stat)))
+        })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        self.transfer(
+            Operation::Read,
+            buf.len(),
+            |done| *done,
+            |granted| self.inner.read_at(&mut buf[..granted], offset),
+        )
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        self.transfer(
+            Operation::Write,
+            buf.len(),
+            |done| *done,
+            |granted| self.inner.write_at(&buf[..granted], offset),
+        )
+    }
+
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+        self.transfer(
+            Operation::Write,
+            buf.len(),
+            |(done, _)| *done,
+            |granted| self.inner.append(&buf[..granted]),
+        )
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Errno> {
+        self.run(Operation::SetLen, || self.inner.set_len(len))
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.run(Operation::SetLen, || self.inner.allocate(offset, len))
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+        self.inner.next_data(offset)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        self.run(Operation::Sync, || self.inner.sync(data_only))
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+        self.change(Operation::SetTimes, || self.inner.set_times(times))
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        self.change(Operation::SetMode, || self.inner.set_mode(mode))
+    }
+
+    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
+        self.run(Operation::ReadDir, || {
+            let mut entries = self.inner.read_dir()?;
+            let Some(spot) = &self.spot else { return Ok(entries) };
+            let staged = self.staged();
+            if staged.pipe.policy.hides_anything() {
+                let dir = staged.path_of(spot);
+                entries.retain(|entry| !staged.pipe.policy.hides(&dir.child(&entry.name)));
+            }
+            for (name, top) in staged.pipe.mounts.points(spot) {
+                let (ino, kind) = (top.stat()?.ino, FileKind::Dir);
+                entries.retain(|entry| *entry.name != *name);
+                entries.push(DirEntry { name: name.into(), ino, kind });
+            }
+            entries.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(entries)
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! What stands between whoever asks for an operation and the tree that carries it out:
+//! `faults → quota → policy → core → audit`.
+//!
+//! Both front doors, [`crate::fs`] and [`Fs`](crate::Fs)/[`File`](crate::File), end in the operations of
+//! [`Overlay`](crate::Overlay). If nothing was set up, these go straight to the core: a pipeline that
+//! is not there costs one comparison. Else each operation is described once, as what is done and to
+//! which path, and goes through the stages in this order:
+//!
+//! 1. **Faults** ([`FaultPlan`]): it takes virtual time, fails, or is cut short. No lock is held
+//!    while time passes.
+//! 2. **Quota** ([`Quota`]): bytes held, files made, the length of a file. What an operation needs is
+//!    known only when it happens, so the core itself does the sums, also without a pipeline: there
+//!    always is a quota. An operation beyond it has done nothing, or as much as fits.
+//! 3. **Policy**: subtrees that cannot be changed, names that are hidden, and other trees mounted
+//!    in between ([`OverlayBuilder::read_only_at`], [`hide`] and [`mount`]).
+//! 4. **Core**: the operation happens.
+//! 5. **Audit** ([`Audit`]): it is noted with its result, whichever stage gave it.
+//!
+//! [`OverlayBuilder::read_only_at`]: crate::OverlayBuilder::read_only_at
+//! [`hide`]: crate::OverlayBuilder::hide
+//! [`mount`]: crate::OverlayBuilder::mount
+//!
+//! # Patterns
+//!
+//! Paths are relative to the overlay's top, and have been resolved: no symlinks, no `..`. A pattern
+//! without a slash is about the last component, in whatever directory, as in `.gitignore`:
+//! `*.log`, `.env`. One with a slash is about the whole path: `src/*.rs`, `/Cargo.lock`,
+//! `target/**`. `*` and `?` do not match a slash, `**` does; `[a-z]` is one of several characters
+//! and `{a,b}` one of several patterns; a backslash takes the meaning from what follows.
+//!
+//! # Where to begin reading
+//!
+//! `operation.rs` (the description), `staged.rs` (an operation's way through the stages), then the
+//! stages: `faults.rs`, `policy.rs` with `mounts.rs`, `audit.rs`. The quota's sums are in
+//! `quota.rs` and the core.
+
+mod audit;
+mod faults;
+mod file;
+mod mounts;
+mod operation;
+mod pattern;
+mod policy;
+mod quota;
+mod staged;
+mod walk;
+
+use std::sync::Arc;
+
+pub use audit::{Audit, Event};
+pub use faults::{Fault, FaultCount, FaultError, FaultPlan};
+pub use operation::Operation;
+pub use pattern::PatternError;
+pub use quota::{Quota, Usage};
+
+pub(crate) use file::StagedFile;
+pub(crate) use quota::Room;
+pub(crate) use staged::Staged;
+
+use crate::core::Core;
+use crate::{Fs, OverlayError};
+use faults::Faults;
+use mounts::Mounts;
+use policy::Policy;
+
+/// The stages of one overlay.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    faults: Faults,
+    policy: Policy,
+    mounts: Mounts,
+    audit: Option<Audit>,
+}
+
+/// What a pipeline is to do, as it was said to a builder.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) faults: FaultPlan,
+    pub(crate) read_only: Vec<Vec<u8>>,
+    pub(crate) hidden: Vec<String>,
+    pub(crate) mounts: Vec<(Vec<u8>, Arc<dyn Fs>)>,
+    pub(crate) audit: Option<Audit>,
+}
+
+impl Settings {
+    fn is_empty(&self) -> bool {
+        self.faults.faults().is_empty()
+            && self.read_only.is_empty()
+            && self.hidden.is_empty()
+            && self.mounts.is_empty()
+            && self.audit.is_none()
+    }
+
+    /// The pipeline of `core`; `None` if it would do nothing.
+    pub(crate) fn build(self, core: &Core) -> Result<Option<Pipeline>, OverlayError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let faults = Faults::new(self.faults).map_err(|source| OverlayError::Fault { source })?;
+        let policy = Policy::new(&self.read_only, &self.hidden)?;
+        let mounts = Mounts::new(core, self.mounts)?;
+        Ok(Some(Pipeline { faults, policy, mounts, audit: self.audit }))
+    }
+}
+
+impl Pipeline {
+    /// The same stages for a fork: the faults go on from where they are, the audit is one.
+    pub(crate) fn fork(&self) -> Pipeline {
+        Pipeline {
+            faults: self.faults.fork(),
+            policy: self.policy.clone(),
+            mounts: self.mounts.clone(),
+            audit: self.audit.clone(),
+        }
+    }
+
+    pub(crate) fn faults(&self) -> Vec<FaultCount> {
+        self.faults.report()
+    }
+}

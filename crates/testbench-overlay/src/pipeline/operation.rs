@@ -1,0 +1,88 @@
+//! What is done, and to what: the one description of an operation that all stages look at.
+
+use std::fmt;
+
+use crate::name::RelPath;
+
+macro_rules! operations {
+    ($($variant:ident $name:literal $text:literal;)*) => {
+        /// What can be done to a tree of files, whichever front door it comes through.
+        ///
+        /// ```
+        /// use testbench_overlay::pipeline::Operation;
+        ///
+        /// let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        /// assert_eq!(names[..3], ["open", "create", "stat"]);
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Operation {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Operation {
+            /// All of them.
+            pub const ALL: &[Operation] = &[$(Operation::$variant,)*];
+
+            /// A word for it, as an [`Audit`](super::Audit) prints it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Operation::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    Open "open" "Opening what is there, or failing to.";
+    Create "create" "Opening a file that is missing, so that it is made.";
+    Stat "stat" "Asking for metadata, by path or of an open file, or for the canonical path.";
+    ReadLink "read_link" "Reading the target of a symlink.";
+    ReadDir "read_dir" "Listing a directory.";
+    Read "read" "Reading bytes.";
+    Write "write" "Writing bytes, at an offset or at the end.";
+    SetLen "set_len" "Cutting a file off or extending it, also by truncating while opening it.";
+    Sync "sync" "Bringing a file to stable storage.";
+    CreateDir "create_dir" "Making a directory.";
+    Symlink "symlink" "Making a symlink.";
+    Link "link" "Giving a file a second name.";
+    Rename "rename" "Moving something.";
+    RemoveFile "remove_file" "Removing what is not a directory.";
+    RemoveDir "remove_dir" "Removing a directory.";
+    SetTimes "set_times" "Setting times.";
+    SetMode "set_mode" "Setting permission bits.";
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One operation on its way through the stages.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) operation: Operation,
+    /// From the top, without symlinks if the walk came to an end.
+    pub(super) path: RelPath,
+    /// The second path of a rename or link.
+    pub(super) to: Option<RelPath>,
+    /// How many bytes are to be read or written.
+    pub(super) len: usize,
+}
+
+impl Request {
+    pub(super) fn new(operation: Operation, path: RelPath) -> Request {
+        Request { operation, path, to: None, len: 0 }
+    }
+
+    pub(super) fn of_bytes(operation: Operation, path: &RelPath, len: usize) -> Request {
+        Request { len, ..Request::new(operation, path.clone()) }
+    }
+
+    /// The paths by which a pattern may match.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        std::iter::once(&self.path).chain(&self.to)
+    }
+}

@@ -1,0 +1,132 @@
+//! Quotas: how much an overlay may hold.
+
+use std::sync::Arc;
+
+use crate::chunk::Store;
+use crate::{Errno, Overlay};
+
+/// 16 GiB: more than a test has any use for, less than a disk has.
+const BYTES_MAX: u64 = 16 << 30;
+
+/// What an ext4 of 64 GiB has. An inode costs some 500 bytes, so this ends at about 2 GiB.
+const INODES_MAX: u64 = 4 << 20;
+
+/// 16 GiB: reading a file of that length, be it a hole, ends within seconds.
+const FILE_LEN_MAX: u64 = 16 << 30;
+
+/// How much an overlay may hold above its lower tree.
+///
+/// | limit | default | beyond it |
+/// | --- | --- | --- |
+/// | [`bytes`](Quota::bytes): content that was changed | 16 GiB | [`Errno::Nospc`], as on a full disk |
+/// | [`inodes`](Quota::inodes): files, directories and links that were made | 4,194,304 | [`Errno::Nospc`], as on a disk without inodes |
+/// | [`file_len`](Quota::file_len): the length of one file | 16 GiB | [`Errno::Fbig`] |
+///
+/// It is never [`Errno::Dquot`]: programs that know what to do about a full disk know that of the two,
+/// and a [fault](super::Fault::error) can give the other.
+///
+/// Bytes are counted in blocks of 4 KiB, as a disk does. Holes count for nothing; changing a byte of
+/// a lower file counts for the 64 KiB around it that are taken up. A write that goes beyond is cut
+/// to what fits, as POSIX wants it, and the next one fails. A lower file that is longer already may
+/// be changed, not made longer. What is removed no longer counts, once nobody has it open.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use testbench_overlay::pipeline::Quota;
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::builder(dir.path()).quota(Quota::new().bytes(64 * 1024)).build()?;
+/// let _installed = install(overlay.clone());
+/// fs::write(dir.path().join("small"), [1; 1000])?;
+/// let error = fs::write(dir.path().join("large"), [1; 70_000]).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::StorageFull);
+/// assert_eq!(fs::metadata(dir.path().join("large"))?.len(), 60 * 1024);
+/// assert_eq!(overlay.usage().bytes, 64 * 1024);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    bytes_max: u64,
+    inodes_max: u64,
+    file_len_max: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Quota {
+        Quota::new()
+    }
+}
+
+impl Quota {
+    /// The defaults.
+    pub const fn new() -> Quota {
+        Quota { bytes_max: BYTES_MAX, inodes_max: INODES_MAX, file_len_max: FILE_LEN_MAX }
+    }
+
+    /// At most this many bytes of content, in blocks of 4 KiB.
+    pub const fn bytes(self, bytes_max: u64) -> Quota {
+        Quota { bytes_max, ..self }
+    }
+
+    /// At most this many new files, directories and symlinks.
+    pub const fn inodes(self, inodes_max: u64) -> Quota {
+        Quota { inodes_max, ..self }
+    }
+
+    /// No file longer than this, in bytes. No file can be longer than `i64::MAX`.
+    pub const fn file_len(self, file_len_max: u64) -> Quota {
+        Quota { file_len_max, ..self }
+    }
+}
+
+/// What an overlay holds above its lower tree. Made by [`Overlay::usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Bytes of content, in blocks of 4 KiB.
+    pub bytes: u64,
+    /// New files, directories and symlinks.
+    pub inodes: u64,
+}
+
+impl Overlay {
+    /// What this overlay holds, by the measures of its [`Quota`]. What only checkpoints and forks
+    /// hold is not in it.
+    pub fn usage(&self) -> Usage {
+        self.core.tx().live.state.usage
+    }
+}
+
+impl Usage {
+    /// [`Errno::Nospc`] if there is no room for one more inode.
+    pub(crate) fn check_inode(&self, quota: &Quota) -> Result<(), Errno> {
+        if self.inodes < quota.inodes_max { Ok(()) } else { Err(Errno::Nospc) }
+    }
+
+    /// The room that is left for the content of one file.
+    pub(crate) fn room(&self, quota: &Quota, store: &Arc<Store>) -> Room {
+        Room {
+            bytes: quota.bytes_max.saturating_sub(self.bytes),
+            len_max: quota.file_len_max.min(crate::content::LEN_MAX),
+            store: store.clone(),
+        }
+    }
+}
+
+impl Room {
+    /// For content that has been within its quota before.
+    pub(crate) fn unlimited(store: &Arc<Store>) -> Room {
+        Room { bytes: u64::MAX / 2, len_max: crate::content::LEN_MAX, store: store.clone() }
+    }
+}
+
+/// How far the content of a file may grow, and where it is kept.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// That many more bytes may be held.
+    pub(crate) bytes: u64,
+    /// Files may become this long.
+    pub(crate) len_max: u64,
+    pub(crate) store: Arc<Store>,
+}
