@@ -81,6 +81,7 @@ impl fmt::Display for Fault {
 
 impl Bytes<'_> {
     /// The size of the memory.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
             Bytes::Plain(bytes) => bytes.len(),
@@ -89,11 +90,13 @@ impl Bytes<'_> {
     }
 
     /// That `count` elements of `size` bytes at `address` are inside.
+    #[inline]
     pub(crate) fn check(&self, address: u32, count: u32, size: u32) -> Result<(), Fault> {
         self.range(address, u64::from(count) * u64::from(size)).map(drop)
     }
 
     /// Copies `N` bytes out.
+    #[inline]
     pub(crate) fn get<const N: usize>(&self, address: u32) -> Result<[u8; N], Fault> {
         let range = self.range(address, N as u64)?;
         let mut value = [0; N];
@@ -105,6 +108,7 @@ impl Bytes<'_> {
     }
 
     /// Copies `bytes` in.
+    #[inline]
     pub(crate) fn put(&mut self, address: u32, value: &[u8]) -> Result<(), Fault> {
         let range = self.range(address, value.len() as u64)?;
         match self {
@@ -150,6 +154,7 @@ impl Bytes<'_> {
         })
     }
 
+    #[inline]
     fn range(&self, address: u32, bytes: u64) -> Result<Range<usize>, Fault> {
         let memory_bytes = self.len() as u64;
         // At most 2^32 - 1 + (2^32 - 1)^2, which a u64 holds.

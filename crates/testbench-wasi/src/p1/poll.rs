@@ -26,16 +26,17 @@ const FD_WRITE: u8 = 2;
 /// timer that nothing uses.
 struct Layout {
     bytes: u32,
-    clock_id: u32,
-    timeout: u32,
-    flags: u32,
+    clock_id: usize,
+    timeout: usize,
+    flags: usize,
 }
 
-/// Where the descriptor of a subscription to a file lies, in both versions.
-const DESCRIPTOR: u32 = 16;
+/// Where the kind of a subscription and its descriptor lie, in both versions.
+const EVENT_TYPE: usize = 8;
+const DESCRIPTOR: usize = 16;
 
 impl Abi {
-    fn subscription(self) -> Layout {
+    const fn subscription(self) -> Layout {
         match self {
             Abi::Unstable => Layout { bytes: 56, clock_id: 24, timeout: 32, flags: 48 },
             Abi::Snapshot1 => Layout { bytes: 48, clock_id: 16, timeout: 24, flags: 40 },
@@ -44,7 +45,7 @@ impl Abi {
 }
 
 struct Subscription {
-    userdata: u64,
+    userdata: [u8; 8],
     event_type: u8,
     interest: Interest,
 }
@@ -63,7 +64,7 @@ pub(super) fn poll_oneoff(
     cx.mem.check(events.0, count, EVENT_BYTES)?;
     let now = cx.process.clock().mono();
     if count == 1 {
-        let one = subscription(cx, &layout, subscriptions.0, now)?;
+        let one = subscription(cx, subscriptions.0, now)?;
         if let Interest::Until(When::Mono(until)) = one.interest {
             sleep(cx.process, now, until)?;
             cx.mem.put(events.0, &event(one.userdata, one.event_type, Happened::Due))?;
@@ -73,7 +74,7 @@ pub(super) fn poll_oneoff(
     let mut subscribed = Vec::with_capacity(count as usize);
     let mut interests = Vec::with_capacity(count as usize);
     for i in 0..count {
-        let one = subscription(cx, &layout, subscriptions.0 + i * layout.bytes, now)?;
+        let one = subscription(cx, subscriptions.0 + i * layout.bytes, now)?;
         subscribed.push((one.userdata, one.event_type));
         interests.push(one.interest);
     }
@@ -85,22 +86,29 @@ pub(super) fn poll_oneoff(
     Ok(happened.len() as u32)
 }
 
-fn subscription(cx: &Call<'_>, layout: &Layout, at: u32, now: MonoTime) -> Result<Subscription> {
-    // No overflow below: the whole array was found inside of the memory.
-    let userdata = u64::from_le_bytes(cx.mem.get(at)?);
-    let [event_type] = cx.mem.get(at + 8)?;
+#[inline]
+fn subscription(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Subscription> {
+    match cx.abi {
+        Abi::Snapshot1 => decode(cx, &cx.mem.get::<48>(at)?, &Abi::Snapshot1.subscription(), now),
+        Abi::Unstable => decode(cx, &cx.mem.get::<56>(at)?, &Abi::Unstable.subscription(), now),
+    }
+}
+
+#[inline]
+fn decode(cx: &Call<'_>, raw: &[u8], layout: &Layout, now: MonoTime) -> Result<Subscription> {
+    let event_type = raw[EVENT_TYPE];
     let interest = match event_type {
         CLOCK => {
-            let id = ClockId::decode(cx, u32::from_le_bytes(cx.mem.get(at + layout.clock_id)?))?;
-            let timeout = u64::from_le_bytes(cx.mem.get(at + layout.timeout)?);
-            let flags = u16::from_le_bytes(cx.mem.get(at + layout.flags)?);
+            let id = ClockId::decode(cx, u32::from_le_bytes(field(raw, layout.clock_id)))?;
+            let timeout = u64::from_le_bytes(field(raw, layout.timeout));
+            let flags = u16::from_le_bytes(field(raw, layout.flags));
             if flags & !ABSTIME != 0 {
                 return Err(Errno::Inval.into());
             }
             instant(id, timeout, flags & ABSTIME != 0, now)
         }
         FD_READ | FD_WRITE => {
-            let fd = u32::from_le_bytes(cx.mem.get(at + DESCRIPTOR)?);
+            let fd = u32::from_le_bytes(field(raw, DESCRIPTOR));
             let check =
                 if event_type == FD_READ { Open::check_readable } else { Open::check_writable };
             match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
@@ -111,11 +119,20 @@ fn subscription(cx: &Call<'_>, layout: &Layout, at: u32, now: MonoTime) -> Resul
         }
         _ => return Err(Errno::Inval.into()),
     };
-    Ok(Subscription { userdata, event_type, interest })
+    Ok(Subscription { userdata: field(raw, 0), event_type, interest })
+}
+
+/// `N` bytes of a structure whose layout holds them.
+#[inline]
+fn field<const N: usize>(raw: &[u8], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&raw[at..at + N]);
+    bytes
 }
 
 /// When a clock subscription is due. A span is one of time that passes, whichever clock it is
 /// asked of, so that setting the wall does not change it; an instant is one of its own clock.
+#[inline]
 fn instant(id: ClockId, timeout: u64, absolute: bool, now: MonoTime) -> Interest {
     match (id, absolute) {
         (ClockId::Realtime | ClockId::Monotonic, false) => {
@@ -130,14 +147,15 @@ fn instant(id: ClockId, timeout: u64, absolute: bool, now: MonoTime) -> Interest
     }
 }
 
-fn event(userdata: u64, event_type: u8, what: Happened) -> [u8; 32] {
+#[inline]
+fn event(userdata: [u8; 8], event_type: u8, what: Happened) -> [u8; 32] {
     let (error, bytes, hangup) = match what {
         Happened::Due => (0, 0, false),
         Happened::Ready { bytes, hangup } => (0, bytes, hangup),
         Happened::Failed(errno) => (errno::number(errno), 0, false),
     };
     let mut event = [0; 32];
-    event[..8].copy_from_slice(&userdata.to_le_bytes());
+    event[..8].copy_from_slice(&userdata);
     event[8..10].copy_from_slice(&error.to_le_bytes());
     event[10] = event_type;
     event[16..24].copy_from_slice(&bytes.to_le_bytes());
