@@ -1,0 +1,220 @@
+//! What happens when the lower directory changes after the overlay has seen it, by policy; and the
+//! files of it that have several names.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use testbench_overlay::{LowerChangeKind, LowerPolicy, Overlay, fs, install};
+
+struct Bench {
+    dir: tempfile::TempDir,
+    overlay: Arc<Overlay>,
+    _installed: testbench_clock::Guard,
+}
+
+fn bench(policy: LowerPolicy) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("d")).unwrap();
+    for path in ["a", "d/x"] {
+        std::fs::write(dir.path().join(path), "first").unwrap();
+    }
+    let overlay = Overlay::builder(dir.path()).on_lower_change(policy).build().unwrap();
+    let _installed = install(overlay.clone());
+    Bench { dir, overlay, _installed }
+}
+
+impl Bench {
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn changes(&self) -> Vec<(String, LowerChangeKind)> {
+        let changes = self.overlay.check_lower().unwrap();
+        let path = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
+        changes.iter().map(|change| (path(change.path()), change.kind())).collect()
+    }
+}
+
+const STALE: ErrorKind = ErrorKind::StaleNetworkFileHandle;
+
+/// What reading gives for each policy: verify, capture, live.
+fn by_policy(
+    see: impl Fn(&Bench),
+    change: impl Fn(&Bench),
+    look: impl Fn(&Bench) -> Result<String, ErrorKind>,
+) -> [Result<String, ErrorKind>; 3] {
+    [LowerPolicy::Verify, LowerPolicy::Capture, LowerPolicy::Live].map(|policy| {
+        let b = bench(policy);
+        see(&b);
+        assert_eq!(b.changes(), [], "{policy:?}");
+        change(&b);
+        assert!(!b.changes().is_empty(), "{policy:?}");
+        look(&b)
+    })
+}
+
+fn read(b: &Bench) -> Result<String, ErrorKind> {
+    fs::read_to_string(b.at("a")).map_err(|error| error.kind())
+}
+
+fn text(text: &str) -> Result<String, ErrorKind> {
+    Ok(text.to_owned())
+}
+
+#[test]
+fn content_that_changed() {
+    let change = |b: &Bench| std::fs::write(b.at("a"), "longer than before").unwrap();
+    let see = |b: &Bench| assert_eq!(read(b).unwrap(), "first");
+    let live = text("longer than before");
+    assert_eq!(by_policy(see, change, read), [Err(STALE), text("first"), live]);
+}
+
+#[test]
+fn a_file_that_was_removed() {
+    let see = |b: &Bench| assert_eq!(read(b).unwrap(), "first");
+    let change = |b: &Bench| std::fs::remove_file(b.at("a")).unwrap();
+    let missing = Err(ErrorKind::NotFound);
+    assert_eq!(by_policy(see, change, read), [Err(STALE), text("first"), missing]);
+}
+
+#[test]
+fn a_file_of_another_kind() {
+    let see = |b: &Bench| assert_eq!(read(b).unwrap(), "first");
+    let change = |b: &Bench| {
+        std::fs::remove_file(b.at("a")).unwrap();
+        std::fs::create_dir(b.at("a")).unwrap();
+        assert_eq!(b.changes()[0], ("a".to_owned(), LowerChangeKind::Retyped));
+    };
+    let is_dir = Err(ErrorKind::IsADirectory);
+    assert_eq!(by_policy(see, change, read), [Err(STALE), text("first"), is_dir]);
+}
+
+#[test]
+fn a_file_that_appeared_where_nothing_was() {
+    let look = |b: &Bench| fs::read_to_string(b.at("new")).map_err(|error| error.kind());
+    let see = |b: &Bench| assert_eq!(look(b), Err(ErrorKind::NotFound));
+    let change = |b: &Bench| std::fs::write(b.at("new"), "new").unwrap();
+    let missing = Err(ErrorKind::NotFound);
+    assert_eq!(by_policy(see, change, look), [Err(STALE), missing, text("new")]);
+}
+
+#[test]
+fn a_listing_that_changed() {
+    let look = |b: &Bench| {
+        let entries = fs::read_dir(b.at("d")).map_err(|error| error.kind())?;
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        Ok(names.collect::<Vec<_>>().join(" "))
+    };
+    let see = |b: &Bench| assert_eq!(look(b).unwrap(), "x");
+    let change = |b: &Bench| std::fs::write(b.at("d/y"), "").unwrap();
+    assert_eq!(by_policy(see, change, look), [Err(STALE), text("x"), text("x y")]);
+}
+
+#[test]
+fn a_change_of_the_same_length_in_one_step_of_the_clock_is_found_by_content() {
+    let b = bench(LowerPolicy::Verify);
+    assert_eq!(read(&b).unwrap(), "first");
+    let before = std::fs::metadata(b.at("a")).unwrap();
+    let stamp = |m: &std::fs::Metadata| (m.ino(), m.size(), m.ctime(), m.ctime_nsec());
+    // Until the write falls into the same step as the overlay's first look.
+    for _ in 0..2_000 {
+        std::fs::write(b.at("a"), "other").unwrap();
+        let fresh = Overlay::new(b.dir.path()).unwrap();
+        let _installed = install(fresh.clone());
+        assert_eq!(fs::read_to_string(b.at("a")).unwrap(), "other");
+        let seen = std::fs::metadata(b.at("a")).unwrap();
+        std::fs::write(b.at("a"), "third").unwrap();
+        if stamp(&seen) == stamp(&std::fs::metadata(b.at("a")).unwrap()) {
+            let [change] = &fresh.check_lower().unwrap()[..] else { panic!("not found") };
+            assert_eq!(change.kind(), LowerChangeKind::Modified);
+            fs::write(b.at("a"), "ours!").unwrap();
+            assert!(fresh.diff().is_err(), "there is nothing left to compare with");
+            return;
+        }
+    }
+    drop(before);
+    // A file system with fine steps has nothing to hide.
+}
+
+#[test]
+fn names_outside_of_the_root_do_not_count_and_removed_files_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(dir.path().join("cache"), "text").unwrap();
+    std::fs::hard_link(dir.path().join("cache"), root.join("a")).unwrap();
+    let overlay = Overlay::new(&root).unwrap();
+    let _installed = install(overlay.clone());
+    let held = fs::File::open(root.join("a")).unwrap();
+    assert_eq!(held.metadata().unwrap().stat().nlink, 1);
+    fs::remove_file(root.join("a")).unwrap();
+    assert_eq!(held.metadata().unwrap().stat().nlink, 0);
+    drop(held);
+    std::fs::write(root.join("a"), "changed underneath").unwrap();
+    assert!(!overlay.check_lower().unwrap().is_empty(), "what was removed was seen");
+}
+
+#[test]
+fn a_change_shows_under_names_that_nobody_has_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("d/e")).unwrap();
+    std::fs::write(dir.path().join("a"), "old\n").unwrap();
+    std::fs::hard_link(dir.path().join("a"), dir.path().join("d/e/b")).unwrap();
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    fs::write(dir.path().join("a"), "new\n").unwrap();
+    fs::remove_file(dir.path().join("a")).unwrap();
+    assert_eq!(overlay.diff().unwrap().summary(), "D a\nM d/e/b\n");
+    assert_eq!(fs::read_to_string(dir.path().join("d/e/b")).unwrap(), "new\n");
+}
+
+#[test]
+fn what_moves_out_of_a_repository_has_its_content_in_the_patch() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join(".git/hooks")).unwrap();
+    std::fs::write(dir.path().join(".git/hooks/x"), "hook\n").unwrap();
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    fs::rename(dir.path().join(".git/hooks"), dir.path().join("hooks")).unwrap();
+    let patch = String::from_utf8(overlay.diff().unwrap().patch()).unwrap();
+    assert!(patch.contains("\n+hook\n"), "{patch}");
+}
+
+#[test]
+fn absorbing_keeps_links_in_any_order_and_passes_over_special_files() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(dir.path().join("s")).unwrap();
+    std::fs::write(dir.path().join("m"), "text").unwrap();
+    std::fs::write(dir.path().join("z"), "other").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("s/sock")).unwrap();
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    std::fs::hard_link(out.path().join("m"), out.path().join("a")).unwrap();
+    std::fs::remove_file(out.path().join("z")).unwrap();
+    std::fs::hard_link(out.path().join("m"), out.path().join("z")).unwrap();
+    std::fs::remove_dir_all(out.path().join("s")).unwrap();
+    written.absorb().unwrap();
+    let _installed = install(overlay.clone());
+    fs::write(dir.path().join("a"), "one file").unwrap();
+    for name in ["m", "z"] {
+        assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "one file");
+    }
+    assert!(!fs::exists(dir.path().join("s")).unwrap());
+}
+
+#[test]
+fn a_hole_stays_a_hole_when_it_is_written_out() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    let file = fs::File::create_new(dir.path().join("sparse")).unwrap();
+    file.set_len(8 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, b"x", 5 << 30).unwrap();
+    assert_eq!(overlay.usage().bytes, 4096);
+    overlay.materialize(out.path()).unwrap();
+    let metadata = std::fs::metadata(out.path().join("sparse")).unwrap();
+    assert_eq!(metadata.len(), 8 << 30);
+    assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+}
