@@ -307,7 +307,8 @@ fn jq_filters_its_input() {
     assert_eq!(sorted.changes, "", "a filter changes nothing");
 
     let input = (1..=10_000).map(|n| format!("{{\"n\": {n}}}\n")).collect::<String>();
-    let summed = bench.check(&jq, &[], &["-s", "-c", "[map(.n) | add, length], (now | todate)"], &input);
+    let summed =
+        bench.check(&jq, &[], &["-s", "-c", "[map(.n) | add, length], (now | todate)"], &input);
     assert_eq!(summed.status, 0, "{}", summed.stderr);
     assert_eq!(summed.stdout, "[50005000,10000]\n\"2000-01-01T00:00:00Z\"\n");
     let each = bench.on_dir(&jq, &[], &[".n"], &input);
