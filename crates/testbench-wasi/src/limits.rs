@@ -174,6 +174,9 @@ pub enum Limit {
         /// The bound.
         bytes_max: u32,
     },
+    /// A quota of the tree of files that was written to, which answered `EDQUOT`. It is set on the tree,
+    /// not here.
+    Quota,
     /// [`Limits::output_bytes_max`].
     Output {
         /// The bound.
@@ -215,6 +218,7 @@ impl Limit {
             | Limit::Table { .. }
             | Limit::OpenFiles { .. }
             | Limit::Path { .. }
+            | Limit::Quota
             | Limit::Random { .. } => false,
             Limit::Memories { .. }
             | Limit::Tables { .. }
@@ -252,6 +256,7 @@ impl fmt::Display for Limit {
             Limit::Path { bytes_max } => {
                 write!(f, "a path longer than {bytes_max} bytes (limit `path_bytes_max`)")
             }
+            Limit::Quota => f.write_str("more files or bytes than its filesystem's quota allows"),
             Limit::Output { bytes_max } => write!(
                 f,
                 "more than {bytes_max} bytes of captured output (limit `output_bytes_max`)"
@@ -285,6 +290,7 @@ mod tests {
             Limit::Instances { max: 3 },
             Limit::OpenFiles { max: 4 },
             Limit::Path { bytes_max: 5 },
+            Limit::Quota,
             Limit::Output { bytes_max: 6 },
             Limit::Random { bytes_max: 7 },
             Limit::Fuel { units: 8 },
@@ -304,6 +310,7 @@ mod tests {
         ends : more than 3 instances (limit `instances_max`)
         errno: more than 4 open files (limit `open_files_max`)
         errno: a path longer than 5 bytes (limit `path_bytes_max`)
+        errno: more files or bytes than its filesystem's quota allows
         ends : more than 6 bytes of captured output (limit `output_bytes_max`)
         errno: more than 7 random bytes at once (limit `random_bytes_max`)
         ends : more than 8 units of work (limit `fuel`)

@@ -6,12 +6,14 @@
 
 use std::fmt;
 
+use testbench_overlay::Errno;
 use tracing::Level;
 use wasmtime::{Caller, Trap};
 
 use super::errno;
 use crate::exit::stop_error;
 use crate::kernel::{Fail, Process, Result, Thread};
+use crate::limits::Limit;
 use crate::memory::{Bytes, Fault};
 
 /// Which of the two versions of the interface a module was built for.
@@ -107,7 +109,12 @@ pub(super) fn run(
 #[cold]
 fn encode(caller: &Caller<'_, Thread>, name: &'static str, fail: Fail) -> wasmtime::Result<u32> {
     match fail {
-        Fail::Errno(errno) => Ok(errno::number(errno).into()),
+        Fail::Errno(errno) => {
+            if errno == Errno::Dquot {
+                caller.data().process().limit_hit(Limit::Quota);
+            }
+            Ok(errno::number(errno).into())
+        }
         end => Err(end_of(caller.data().process(), name, end)),
     }
 }

@@ -2,10 +2,11 @@
 //! are reached or passed by here where that takes no gigabyte, else stated.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use testbench_overlay::MemoryDir;
-use testbench_wasi::{Exit, Finished, GuestSpec, Limit, Limits, Mount, TrapKind};
+use testbench_overlay::{Errno, File, Follow, Fs, GuestPath, MemoryDir, Stat};
+use testbench_wasi::{Exit, Finished, GuestSpec, Limit, Limits, Mount, OpenFile, TrapKind};
 
 use crate::{finished, module, program, tool};
 
@@ -118,6 +119,36 @@ fn path() {
     let why = String::from_utf8_lossy(&finished(cat(long(60))).stderr).into_owned();
     assert!(why.contains("No such file or directory"), "{why}");
     survived(&finished(cat(long(4100))), 1, &Limit::Path { bytes_max: 4096 });
+}
+
+/// A file that takes as many bytes as its quota has left.
+#[derive(Debug)]
+struct Quota(std::sync::atomic::AtomicUsize);
+
+impl File for Quota {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let tree = MemoryDir::builder().file("f", "").build().expect("one file");
+        tree.stat_at(&*tree.root()?, GuestPath::new("f"), Follow::Yes)
+    }
+
+    fn write_at(&self, bytes: &[u8], _: u64) -> Result<usize, Errno> {
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(bytes.len())
+        });
+        left.map(|_| bytes.len()).map_err(|_| Errno::Dquot)
+    }
+}
+
+#[test]
+fn quota() {
+    let writes = |bytes: usize| {
+        let file: Arc<dyn File> = Arc::new(Quota(bytes.into()));
+        tool!("hog").args(["output", "8"]).stdout(OpenFile::new(file))
+    };
+    assert_eq!(finished(writes(8192)).limits_hit, []);
+    survived(&finished(writes(5000)), 1, &Limit::Quota);
+    let why = String::from_utf8_lossy(&finished(writes(5000)).stderr).into_owned();
+    assert!(why.contains("Quota exceeded") || why.contains("quota"), "{why}");
 }
 
 #[test]
