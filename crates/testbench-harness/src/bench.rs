@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use testbench_clock::{Clock, Ended as SessionEnded, Lifetime, Lookup, RandomStream, Scope, Seed};
+use testbench_clock::{
+    Clock, Ended as SessionEnded, Lifetime, Lookup, RandomStream, Scope, Seed, Signal,
+};
 use testbench_wasi::{Cancel, Limits};
 
 use crate::files::Files;
@@ -38,9 +40,13 @@ pub(crate) struct Bench {
     /// What every guest finds in its environment, ordered by key.
     pub(crate) env: BTreeMap<OsString, OsString>,
     pub(crate) limits: Limits,
+    /// Native children see a copy of the overlay; else there are none over one.
+    pub(crate) copies_files_for_natives: bool,
     pub(crate) lifetime: Lifetime,
     /// Ends every guest of the session.
     pub(crate) cancel: Cancel,
+    /// Tells that the session is about to end.
+    pub(crate) ending: Signal,
     state: Mutex<State>,
     idle: Condvar,
 }
@@ -82,6 +88,7 @@ impl Bench {
         (policies, unmatched): (BTreeMap<OsString, Policy>, Policy),
         env: BTreeMap<OsString, OsString>,
         limits: Limits,
+        copies_files_for_natives: bool,
         lifetime: Lifetime,
     ) -> Bench {
         Bench {
@@ -93,8 +100,10 @@ impl Bench {
             unmatched,
             env,
             limits,
+            copies_files_for_natives,
             lifetime,
             cancel: Cancel::new(),
+            ending: Signal::new(),
             state: Mutex::default(),
             idle: Condvar::new(),
         }
@@ -188,6 +197,7 @@ impl Bench {
         }
         let why = format!("its session `{}` has ended", self.name);
         self.cancel.cancel(why.clone());
+        self.ending.notify();
         let processes = std::mem::take(&mut self.state().processes);
         for process in processes.iter().filter_map(Weak::upgrade) {
             process.kill(&why);

@@ -12,7 +12,7 @@ use testbench_clock::Lookup;
 use testbench_wasi::{Exit, Limits};
 
 use crate::bench;
-use crate::{Child, Policy, Refusal, Route, SpawnError, Stdio, native, route, spawn};
+use crate::{Child, Explanation, Policy, Refusal, Route, SpawnError, Stdio, native, route, spawn};
 
 /// Starts a program, as [`std::process::Command`] does; in a [`Session`](crate::Session), as a
 /// guest.
@@ -205,6 +205,19 @@ impl Command {
                 spawn::spawn(&bench, &clock, self).map_err(io::Error::from)
             }
             Lookup::Closed(_, ended) => Err(SpawnError::from(Refusal::Ended(ended)).into()),
+        }
+    }
+
+    /// What [`Command::route`] decides, with every step of the decision: what `testbench which
+    /// --explain` prints. Starts nothing.
+    pub fn explain(&self) -> Explanation {
+        match bench::current() {
+            Lookup::Open(bench) => route::explain(&bench, self),
+            Lookup::Absent | Lookup::Closed(..) => Explanation {
+                program: self.program.clone(),
+                steps: Vec::new(),
+                route: self.route(),
+            },
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use testbench_overlay::Errno;
 use testbench_wasi::{ModuleError, StartError};
@@ -77,6 +78,35 @@ pub enum SpawnError {
         /// The program, as it was called.
         program: OsString,
         /// The clock's answer.
+        source: io::Error,
+    },
+    /// The session's files cannot be written out for a native program.
+    #[error("`{}` was not started: the session's files cannot be copied for it: {source}", program.display())]
+    CopyFiles {
+        /// The program, as it was called.
+        program: OsString,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// What a native program changed cannot be taken over into the overlay, or only a part of it.
+    #[error("`{}` has ended, but the session's files do not have its changes: {source}", program.display())]
+    AbsorbFiles {
+        /// The program, as it was called.
+        program: OsString,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A directory of the toolchain's manifest cannot be shown.
+    #[error(
+        "`{}` was not started: testbench.toml mounts `{}`, which cannot be opened: {source}",
+        program.display(), dir.display()
+    )]
+    Mount {
+        /// The program, as it was called.
+        program: OsString,
+        /// The real directory.
+        dir: PathBuf,
+        /// What went wrong.
         source: io::Error,
     },
     /// The host does not start the native program.
@@ -174,7 +204,9 @@ impl SpawnError {
     /// The typed error inside what [`Command`](crate::Command) returned, if it comes from a
     /// session.
     pub fn of(error: &io::Error) -> Option<&SpawnError> {
-        error.get_ref()?.downcast_ref()
+        let inner = error.get_ref()?;
+        // One that several waits may report is shared.
+        inner.downcast_ref().or_else(|| inner.downcast_ref::<Arc<SpawnError>>().map(|e| &**e))
     }
 
     /// The status with which a shell reports this: 127 when the program was not found, 126 when
@@ -207,6 +239,9 @@ impl SpawnError {
             SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
             SpawnError::Native { source, .. }
             | SpawnError::Stream { source, .. }
+            | SpawnError::CopyFiles { source, .. }
+            | SpawnError::AbsorbFiles { source, .. }
+            | SpawnError::Mount { source, .. }
             | SpawnError::Wait { source, .. } => source.kind(),
         }
     }

@@ -67,6 +67,22 @@ impl Files {
         self.overlay.as_ref().map(|mount| mount.host_names[0].as_path())
     }
 
+    /// What the overlay's root is called: by the host, and by guests where that differs.
+    pub(crate) fn root_names(&self) -> Vec<Vec<u8>> {
+        let Some(mount) = &self.overlay else { return Vec::new() };
+        let host = mount.host_names.iter().map(|name| sys::guest_path(name));
+        let mut names: Vec<_> = host.chain(mount.guest_names.iter().cloned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The place in the overlay of a guest's path; `None` if it is elsewhere.
+    pub(crate) fn in_overlay(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let mount = self.overlay.as_ref()?;
+        mount.guest_names.iter().find_map(|name| beneath(path, name)).map(<[u8]>::to_vec)
+    }
+
     /// Every host name of a mounted directory, for redaction.
     pub(crate) fn host_names(&self) -> impl Iterator<Item = &Path> {
         let overlay = self.overlay.iter().flat_map(|mount| &mount.host_names);

@@ -86,9 +86,12 @@ mod files;
 #[cfg(feature = "insta")]
 #[doc(hidden)]
 pub mod insta;
+mod manifest;
+mod names;
 mod native;
 mod pipe;
 mod process;
+mod refusal;
 mod report;
 mod route;
 mod session;
@@ -107,13 +110,15 @@ pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
 pub use command::{Command, Run};
 pub use compat::intercept_spawn;
 pub use error::{CurrentDirError, InputError, SpawnError};
+pub use manifest::ManifestError;
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use refusal::{Refusal, Unmatched};
 pub use report::{Leaks, Report, SpawnRecord};
-pub use route::{Policy, Refusal, Route, Unmatched};
+pub use route::{Explanation, OnMiss, Policy, Route, Step};
 pub use session::{FinishError, Session};
 pub use stdio::Stdio;
-pub use testbench::{BuildError, SessionClock, Testbench, TestbenchBuilder};
-pub use toolchain::{Tool, Toolchain, ToolchainSource};
+pub use testbench::{BuildError, NativeFiles, SessionClock, Testbench, TestbenchBuilder};
+pub use toolchain::{Match, Tool, Toolchain, ToolchainError, ToolchainSource};
 
 // What the signatures above are made of, so that a test needs no other crate of ours.
 pub use testbench_wasi::{CompilationCache, Engine, EngineConfig, Exit, Limit, Limits};

@@ -9,11 +9,13 @@ use std::time::Duration;
 use testbench_clock::{Clock, Listener, Signal, Wait};
 use testbench_wasi::Exit;
 
+use crate::SpawnError;
+
 /// How a child ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// How exactly a guest ended; `None` for a native child.
+    /// How exactly a guest ended; `None` for a native child that was not ended by force.
     pub(crate) exit: Option<Exit>,
     /// How far the clock moved from its start to its end.
     pub(crate) virtual_time: Duration,
@@ -22,6 +24,9 @@ pub(crate) struct Ended {
     /// What was captured.
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    /// Something of it could not be kept, such as the files that it wrote; whoever waits for it is
+    /// told.
+    pub(crate) lost: Option<Arc<SpawnError>>,
 }
 
 /// A child that runs beside its parent: a guest, a native program, or one that is replayed.
@@ -85,7 +90,10 @@ impl Process {
         loop {
             let ended = self.listen();
             if let Some(ended) = self.ended() {
-                return Ok(ended);
+                return match &ended.lost {
+                    None => Ok(ended),
+                    Some(lost) => Err(io::Error::new(lost.kind(), lost.clone())),
+                };
             }
             clock.wait(Wait { deadline: None, on: &[ended], what: &what })?;
         }

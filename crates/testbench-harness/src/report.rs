@@ -26,6 +26,16 @@ pub struct Report {
     /// How far the session's clock moved from its start to its end.
     pub virtual_time: Duration,
     pub(crate) hidden_paths: Vec<PathBuf>,
+    /// The clock was virtual.
+    pub(crate) mocked: bool,
+}
+
+impl Report {
+    /// Whether another run with the same seed and inputs gives the same bytes: no program ran
+    /// natively, and the clock was virtual.
+    pub fn is_reproducible(&self) -> bool {
+        self.mocked && self.spawns.iter().all(|spawn| !matches!(spawn.route, Route::Native))
+    }
 }
 
 /// One spawn of a session.

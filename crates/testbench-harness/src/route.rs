@@ -2,35 +2,53 @@
 //!
 //! The order, from what was said about this very command to what was said about all:
 //!
-//! 1. [`Command::via`] with `Native` or `Deny`;
-//! 2. the session's policy for the program, if it is `Deny`;
-//! 3. the toolchain, by exact name;
-//! 4. what is to happen when nothing matches: the command's policy, else the session's for the
-//!    program, else the session's for all ([`TestbenchBuilder::unmatched`]), else
-//!    [`Policy::NotFound`].
+//! 1. [`Command::via`] with anything but `NotFound`;
+//! 2. a policy for the program that is `Deny`: the session's, else that of the toolchain's
+//!    manifest;
+//! 3. the toolchain, if the child's `PATH` leads to it: a bare name is looked up if `PATH` holds a
+//!    directory for which the toolchain stands in (`/bin` and `/usr/bin`, unless its manifest says
+//!    otherwise) or is not set, and an absolute path if it lies directly in one;
+//! 4. what is to happen when nothing matches: the policy for the program, else the session's for
+//!    all ([`TestbenchBuilder::unmatched`]), else [`Policy::NotFound`].
 //!
 //! [`TestbenchBuilder::unmatched`]: crate::TestbenchBuilder::unmatched
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use testbench_clock::Ended;
+use std::path::Path;
 
 use crate::bench::Bench;
+use crate::refusal::{Refusal, Unmatched};
 use crate::{Command, Tool, sys};
 
 /// What to do about a program that the toolchain does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// It does not exist, whatever the host's `PATH` holds: [`io::ErrorKind::NotFound`].
+    /// It does not exist, whatever the host's `PATH` holds: [`std::io::ErrorKind::NotFound`].
     #[default]
     NotFound,
-    /// It may not be started: [`io::ErrorKind::PermissionDenied`], even if the toolchain has it.
+    /// It may not be started: [`std::io::ErrorKind::PermissionDenied`], even if the toolchain has
+    /// it.
     Deny,
     /// The host's own program runs, on the real clock.
+    Native,
+    /// The host's own program runs, and what it did is put onto the session's tape.
+    Record,
+    /// What the tape says happens, and no program runs.
+    Replay(OnMiss),
+}
+
+/// What to do about a spawn that is to be replayed and is not on the tape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnMiss {
+    /// It fails, with a text that shows the call and the nearest one on the tape.
+    #[default]
+    Error,
+    /// The host's own program runs, and is put onto the tape.
+    Record,
+    /// The host's own program runs.
     Native,
 }
 
@@ -56,202 +74,211 @@ impl fmt::Display for Route {
     }
 }
 
-/// Why nothing is started.
-#[derive(Clone, Debug, thiserror::Error)]
+/// A [`Route`] and every step of the decision; see [`Command::explain`].
+///
+/// Shown as one line for each step, and the route as the last.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Refusal {
-    /// The toolchain does not have the program.
-    #[error(transparent)]
-    NotFound(Box<Unmatched>),
-    /// A policy says so.
-    #[error(
-        "`{}`: denied by {by} of the session `{session}`", program.display()
-    )]
-    Denied {
-        /// The program, as it was called.
-        program: OsString,
-        /// The policy, as it was written.
-        by: String,
-        /// The session's name.
-        session: String,
-    },
-    /// A native program was asked for, but it could not see the session's files.
-    #[error(
-        "`{}` would run natively, but a native process cannot see the overlay over `{}`: its \
-         changes would go to the real directory. Put a `{}.wasm` into the toolchain, or run it in \
-         a session without an overlay", program.display(), root.display(), base_name(program).display()
-    )]
-    NativeOverOverlay {
-        /// The program, as it was called.
-        program: OsString,
-        /// The overlay's root on the host.
-        root: PathBuf,
-    },
-    /// The session whose context this thread entered is over.
-    #[error(transparent)]
-    Ended(Ended),
-}
-
-impl Refusal {
-    /// The kind of the [`io::Error`] that carries it.
-    pub fn kind(&self) -> io::ErrorKind {
-        match self {
-            Refusal::NotFound(_) => io::ErrorKind::NotFound,
-            Refusal::Denied { .. } => io::ErrorKind::PermissionDenied,
-            Refusal::NativeOverOverlay { .. } => io::ErrorKind::Unsupported,
-            Refusal::Ended(_) => io::ErrorKind::Other,
-        }
-    }
-}
-
-/// A program that the toolchain does not have; says what it has, and how to allow the host's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unmatched {
+pub struct Explanation {
     /// The program, as it was called.
     pub program: OsString,
-    /// Where was looked, such as `tools/`; `None` if the session has no toolchain.
-    pub toolchain: Option<String>,
-    /// All that the toolchain has, in order.
-    pub has: Vec<OsString>,
-    /// The one of them whose name is most like the program's, if any is.
-    pub nearest: Option<OsString>,
+    /// What was looked at, in order. The last one decided.
+    pub steps: Vec<Step>,
+    /// The decision.
+    pub route: Route,
 }
 
-/// More names than this are counted instead of listed.
-const LISTED_MAX: usize = 12;
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// What was looked at, such as `policy of the session`.
+    pub what: String,
+    /// What was found, such as `not set`.
+    pub found: String,
+}
 
-impl fmt::Display for Unmatched {
+impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = self.program.display();
-        if self.program.is_empty() {
-            return f.write_str("``: an empty name names no program");
+        writeln!(f, "`{}`", self.program.display())?;
+        for Step { what, found } in &self.steps {
+            writeln!(f, "  {what}: {found}")?;
         }
-        match (tool_name(&self.program), &self.toolchain) {
-            (_, None) => write!(
-                f,
-                "`{program}`: the session has no toolchain (set one with `.toolchain(dir)`, or \
-                 `.toolchain(Toolchain::builtin())` for the tools that come with testbench)."
-            )?,
-            (Some(name), Some(toolchain)) => {
-                write!(f, "`{program}`: no `{}.wasm` in {toolchain}", name.display())?;
-                self.fmt_has(f)?;
-            }
-            (None, Some(_)) => write!(
-                f,
-                "`{program}`: a path is not looked up in the toolchain, other than one directly \
-                 under `/bin` or `/usr/bin`."
-            )?,
-        }
-        write!(
-            f,
-            " This session starts no native programs; allow it with `.policy({:?}, Policy::Native)`.",
-            self.policy_key()
-        )
-    }
-}
-
-impl std::error::Error for Unmatched {}
-
-impl Unmatched {
-    /// ` (has: cat, grep; nearest: grep).`
-    fn fmt_has(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.has.is_empty() {
-            return f.write_str(" (it has no programs).");
-        }
-        f.write_str(" (has: ")?;
-        for (i, name) in self.has.iter().take(LISTED_MAX).enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", name.display())?;
-        }
-        if self.has.len() > LISTED_MAX {
-            write!(f, " and {} more", self.has.len() - LISTED_MAX)?;
-        }
-        if let Some(nearest) = &self.nearest {
-            write!(f, "; nearest: {}", nearest.display())?;
-        }
-        f.write_str(").")
-    }
-
-    fn policy_key(&self) -> &OsStr {
-        tool_name(&self.program).unwrap_or(&self.program)
+        write!(f, "=> {}", self.route)
     }
 }
 
 /// Decides, and starts nothing.
 pub(crate) fn resolve(bench: &Bench, command: &Command) -> Route {
-    let program = command.program.as_os_str();
-    let name = tool_name(program);
-    let said = bench.policies.get(name.unwrap_or(program)).copied();
-    match (command.via, said) {
-        (Some(Policy::Deny), _) => return denied(bench, program, "`.via(Policy::Deny)`".into()),
-        (Some(Policy::Native), _) => return native(bench, program),
-        (_, Some(Policy::Deny)) => {
-            let by = format!("`.policy({:?}, Policy::Deny)`", name.unwrap_or(program));
-            return denied(bench, program, by);
-        }
-        _ => {}
-    }
-    if let Some(tool) = name.and_then(|name| bench.toolchain.find(name)) {
-        return Route::Guest(tool);
-    }
-    match command.via.or(said).unwrap_or(bench.unmatched) {
-        Policy::NotFound => Route::Refuse(Refusal::NotFound(Box::new(unmatched(bench, program)))),
-        Policy::Native => native(bench, program),
-        Policy::Deny => denied(bench, program, "`.unmatched(Policy::Deny)`".into()),
+    decide(bench, command, &mut None)
+}
+
+/// Decides as [`resolve`] does, and says why.
+pub(crate) fn explain(bench: &Bench, command: &Command) -> Explanation {
+    let mut steps = Some(Vec::new());
+    let route = decide(bench, command, &mut steps);
+    let (program, steps) = (command.program.clone(), steps.unwrap_or_default());
+    Explanation { program, steps, route }
+}
+
+/// The steps so far; `None` where nobody asks for them.
+type Steps = Option<Vec<Step>>;
+
+fn note(steps: &mut Steps, what: impl FnOnce() -> String, found: impl FnOnce() -> String) {
+    if let Some(steps) = steps {
+        steps.push(Step { what: what(), found: found() });
     }
 }
 
-fn denied(bench: &Bench, program: &OsStr, by: String) -> Route {
-    let (program, session) = (program.to_owned(), bench.name.clone());
-    Route::Refuse(Refusal::Denied { program, by, session })
+fn decide(bench: &Bench, command: &Command, steps: &mut Steps) -> Route {
+    let program = command.program.as_os_str();
+    let name = tool_name(program, |dir| bench.toolchain.claims(dir));
+    let key = name.unwrap_or(program);
+    let shown = |policy: Option<Policy>| policy.map_or("not set".to_owned(), |p| format!("{p:?}"));
+    note(steps, || "via".into(), || shown(command.via));
+    match command.via {
+        Some(Policy::NotFound) | None => {}
+        Some(policy) => return act(bench, program, policy, "`.via(Policy::Deny)`".into()),
+    }
+
+    let session = bench.policies.get(key).copied();
+    note(steps, || format!("policy of the session for `{}`", key.display()), || shown(session));
+    let manifest =
+        bench.toolchain.entry(key).and_then(|(entry, path)| Some((entry.policy()?, path)));
+    note(
+        steps,
+        || "policy of the toolchain's manifest".into(),
+        || shown(manifest.map(|(policy, _)| policy)),
+    );
+    let (said, by) = match (session, manifest) {
+        (Some(policy), _) => {
+            (Some(policy), format!("`.policy({:?}, Policy::Deny)`", Path::new(key)))
+        }
+        (None, Some((policy, path))) => {
+            (Some(policy), format!("`policy = \"deny\"` in `{}`", path.display()))
+        }
+        (None, None) => (None, "`.unmatched(Policy::Deny)`".to_owned()),
+    };
+    if said == Some(Policy::Deny) {
+        return act(bench, program, Policy::Deny, by);
+    }
+
+    let unclaimed = unclaimed_path(bench, command, name.is_some());
+    if !sys::has_separator(program) {
+        note(steps, || "PATH of the child".into(), || path_found(bench, command, &unclaimed));
+    } else if name.is_none() {
+        note(steps, || "toolchain".into(), || "not asked, since this is a path".into());
+    }
+    if let Some(name) = name.filter(|_| unclaimed.is_none()) {
+        let why = |place: String, found| note(steps, || place, || found);
+        if let Some(tool) = bench.toolchain.look_up(name, why) {
+            return Route::Guest(tool);
+        }
+    }
+    if said.is_none() {
+        let unmatched = bench.unmatched;
+        note(steps, || "policy for all that is not matched".into(), || format!("{unmatched:?}"));
+    }
+    match command.via.or(said).unwrap_or(bench.unmatched) {
+        Policy::NotFound => {
+            let unmatched = unmatched(bench, program, name, unclaimed);
+            Route::Refuse(Refusal::NotFound(Box::new(unmatched)))
+        }
+        policy => act(bench, program, policy, by),
+    }
+}
+
+/// Does what a policy says about a program that is not looked up.
+fn act(bench: &Bench, program: &OsStr, policy: Policy, by: String) -> Route {
+    let (name, session) = (program.to_owned(), bench.name.clone());
+    match policy {
+        Policy::Native | Policy::Record => native(bench, program),
+        Policy::Replay(_) => Route::Refuse(Refusal::NoTape { program: name, session }),
+        Policy::Deny | Policy::NotFound => {
+            Route::Refuse(Refusal::Denied { program: name, by, session })
+        }
+    }
 }
 
 fn native(bench: &Bench, program: &OsStr) -> Route {
     match bench.files.overlay_root() {
-        None => Route::Native,
-        Some(root) => {
+        Some(root) if !bench.copies_files_for_natives => {
             let (program, root) = (program.to_owned(), root.to_owned());
             Route::Refuse(Refusal::NativeOverOverlay { program, root })
+        }
+        _ => Route::Native,
+    }
+}
+
+/// The child's `PATH`, if the program is a bare name and `PATH` does not lead to the toolchain.
+fn unclaimed_path(bench: &Bench, command: &Command, is_name: bool) -> Option<OsString> {
+    if !is_name || sys::has_separator(&command.program) {
+        return None;
+    }
+    let path = child_path(bench, command)?;
+    let leads = std::env::split_paths(path).any(|dir| bench.toolchain.claims(&dir));
+    (!leads).then(|| path.to_owned())
+}
+
+/// The `PATH` of the child, which decides as it does for a native one; without it, the system's
+/// default is `/bin:/usr/bin`.
+fn child_path<'a>(bench: &'a Bench, command: &'a Command) -> Option<&'a OsStr> {
+    let path = OsStr::new("PATH");
+    match command.env.get(path) {
+        Some(said) => said.as_deref(),
+        None if command.env_clear => None,
+        None => bench.env.get(path).map(OsString::as_os_str),
+    }
+}
+
+fn path_found(bench: &Bench, command: &Command, unclaimed: &Option<OsString>) -> String {
+    match (child_path(bench, command), unclaimed) {
+        (None, _) => "not set, so the toolchain is asked".to_owned(),
+        (Some(path), None) => format!("`{}`, so the toolchain is asked", path.display()),
+        (Some(path), Some(_)) => {
+            format!("`{}`, so the toolchain is not asked", path.display())
         }
     }
 }
 
-fn unmatched(bench: &Bench, program: &OsStr) -> Unmatched {
+fn unmatched(
+    bench: &Bench,
+    program: &OsStr,
+    name: Option<&OsStr>,
+    path: Option<OsString>,
+) -> Unmatched {
     Unmatched {
         program: program.to_owned(),
         toolchain: bench.toolchain.describe(),
         has: bench.toolchain.names(),
-        nearest: tool_name(program).and_then(|name| bench.toolchain.nearest(name)),
+        nearest: name.and_then(|name| bench.toolchain.nearest(name)),
+        alias: name.and_then(|name| bench.toolchain.entry(name)?.0.alias.clone()),
+        claims: bench.toolchain.claimed(),
+        path,
     }
 }
 
 /// The name under which a toolchain may know `program`: a bare name itself, or the last component
 /// of an absolute path directly under a directory for which the toolchain stands in.
-fn tool_name(program: &OsStr) -> Option<&OsStr> {
+pub(crate) fn tool_name(program: &OsStr, claims: impl Fn(&Path) -> bool) -> Option<&OsStr> {
     if !sys::has_separator(program) {
         return (!program.is_empty()).then_some(program);
     }
     let path = Path::new(program);
-    let claimed = path.parent().is_some_and(|dir| CLAIMED.iter().any(|c| dir == Path::new(c)));
+    let claimed = path.parent().is_some_and(claims);
     // A trailing slash asks for a directory, which no program is.
     let name = path.file_name().filter(|_| claimed)?;
     program.as_encoded_bytes().ends_with(name.as_encoded_bytes()).then_some(name)
 }
 
-/// Where programs are expected to be: a path directly under one of these means the toolchain's.
-const CLAIMED: [&str; 2] = ["/bin", "/usr/bin"];
-
-fn base_name(program: &OsStr) -> &OsStr {
-    Path::new(program).file_name().unwrap_or(program)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::CLAIMS;
 
     fn name_of(program: &str) -> Option<&str> {
-        tool_name(OsStr::new(program)).map(|name| name.to_str().unwrap())
+        let claims = |dir: &Path| CLAIMS.iter().any(|claim| dir == Path::new(claim));
+        tool_name(OsStr::new(program), claims).map(|name| name.to_str().unwrap())
     }
 
     #[test]

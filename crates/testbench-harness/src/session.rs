@@ -113,6 +113,7 @@ impl Session {
                 lifetime: self.bench.lifetime.clone(),
             },
             virtual_time: self.virtual_time(),
+            mocked: self.clock.is_mocked(),
             hidden_paths: self.bench.files.host_names().map(Path::to_owned).collect(),
         })
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testbench_clock::Clock;
-use testbench_wasi::{Exit, Finished, GuestSpec, StartError};
+use testbench_overlay::HostDir;
+use testbench_wasi::{Exit, Finished, GuestSpec, Mount, StartError};
 
 use crate::bench::{Bench, Running, Ticket};
 use crate::child::{Child, Ends};
@@ -166,9 +167,11 @@ impl Start {
         let mut spec = GuestSpec::new(module)
             .name(command.program.display().to_string())
             .id(self.ticket.id)
-            .arg0(sys::guest_bytes(command.get_arg0()))
+            .arg0(sys::guest_bytes(
+                command.arg0.as_deref().or(tool.argv0()).unwrap_or(&command.program),
+            ))
             .args(command.args.iter().map(|arg| sys::guest_bytes(arg)))
-            .envs(env(bench, command, cwd.as_deref().unwrap_or(b"/")))
+            .envs(env(bench, command, tool, cwd.as_deref().unwrap_or(b"/")))
             .stdin(streams.stdin.for_guest())
             .stdout(streams.stdout.for_guest())
             .stderr(streams.stderr.for_guest())
@@ -181,6 +184,14 @@ impl Start {
         }
         for mount in bench.files.mounts() {
             spec = spec.mount(mount);
+        }
+        for (dir, guest_path) in tool.mounts() {
+            let opened = HostDir::open(dir).map_err(|source| SpawnError::Mount {
+                program: program(),
+                dir: dir.to_owned(),
+                source,
+            })?;
+            spec = spec.mount(Mount::new(Arc::new(opened.read_only()), guest_path));
         }
         Ok(spec)
     }
@@ -202,6 +213,7 @@ fn ended(finished: Finished) -> Ended {
         real_time: None,
         stdout: finished.stdout,
         stderr: finished.stderr,
+        lost: None,
     }
 }
 
@@ -214,6 +226,7 @@ fn panicked() -> Ended {
         real_time: None,
         stdout: Vec::new(),
         stderr: Vec::new(),
+        lost: None,
     }
 }
 
@@ -226,9 +239,11 @@ fn status_of(exit: &Exit) -> Status {
     }
 }
 
-/// The guest's environment, ordered by key: the session's, changed as the command says, and `PWD`.
-fn env(bench: &Bench, command: &Command, cwd: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut vars: BTreeMap<&OsStr, &OsStr> = BTreeMap::new();
+/// The guest's environment, ordered by key: the tool's, the session's, changed as the command says,
+/// and `PWD`.
+fn env(bench: &Bench, command: &Command, tool: &Tool, cwd: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let tools = tool.envs().map(|(key, value)| (OsStr::new(key), OsStr::new(value)));
+    let mut vars: BTreeMap<&OsStr, &OsStr> = tools.collect();
     if !command.env_clear {
         vars.extend(bench.env.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())));
     }

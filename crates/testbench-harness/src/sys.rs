@@ -1,6 +1,6 @@
 //! What differs by platform.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitStatus;
 
@@ -51,12 +51,6 @@ mod imp {
         status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Bytes of a script as a string of the host.
-    #[cfg(feature = "lua")]
-    pub(crate) fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {
-        std::os::unix::ffi::OsStringExt::from_vec(bytes)
-    }
-
     pub(crate) fn has_separator(program: &OsStr) -> bool {
         program.as_bytes().contains(&b'/')
     }
@@ -69,6 +63,16 @@ mod imp {
     /// A string of the host as a guest gets it.
     pub(crate) fn guest_bytes(text: &OsStr) -> Vec<u8> {
         text.as_bytes().to_vec()
+    }
+
+    /// The inverse of [`guest_bytes`].
+    pub(crate) fn os_string(bytes: impl Into<Vec<u8>>) -> OsString {
+        std::os::unix::ffi::OsStringExt::from_vec(bytes.into())
+    }
+
+    /// Whether this is the end by force.
+    pub(crate) fn is_killed(status: ExitStatus) -> bool {
+        status.signal() == Some(SIGKILL)
     }
 }
 
@@ -92,12 +96,6 @@ mod imp {
         status.code().unwrap_or(1)
     }
 
-    /// Bytes of a script as a string of the host; what is not UTF-8 is replaced.
-    #[cfg(feature = "lua")]
-    pub(crate) fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {
-        String::from_utf8_lossy(&bytes).into_owned().into()
-    }
-
     pub(crate) fn has_separator(program: &OsStr) -> bool {
         program.as_encoded_bytes().iter().any(|b| matches!(b, b'/' | b'\\' | b':'))
     }
@@ -111,6 +109,16 @@ mod imp {
     /// A string of the host as a guest gets it: guests know no UTF-16.
     pub(crate) fn guest_bytes(text: &OsStr) -> Vec<u8> {
         text.to_string_lossy().into_owned().into_bytes()
+    }
+
+    /// The inverse of [`guest_bytes`].
+    pub(crate) fn os_string(bytes: impl Into<Vec<u8>>) -> OsString {
+        String::from_utf8_lossy(&bytes.into()).into_owned().into()
+    }
+
+    /// Whether this is the end by force, which a child cannot be told from by its status.
+    pub(crate) fn is_killed(status: ExitStatus) -> bool {
+        !status.success()
     }
 }
 
@@ -136,8 +144,6 @@ pub(crate) fn wait_for_end(pid: u32) {
     let _ = pid;
 }
 
-pub(crate) use imp::{exit_status, guest_bytes, guest_path, has_separator};
-#[cfg(feature = "lua")]
-pub(crate) use imp::os_string;
 #[cfg(feature = "vm")]
 pub(crate) use imp::shell_status;
+pub(crate) use imp::{exit_status, guest_bytes, guest_path, has_separator, is_killed, os_string};

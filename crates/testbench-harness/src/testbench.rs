@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use testbench_clock::{Clock, Lifetime, MockClock, Seed, SystemClock, WallTime};
 use testbench_overlay::{HostDir, Overlay, OverlayError};
-use testbench_wasi::{Limits, ToolchainError};
+use testbench_wasi::Limits;
 
 use crate::bench::Bench;
 use crate::files::{self, Files};
-use crate::toolchain::{Toolchain, ToolchainSource};
+use crate::toolchain::{Toolchain, ToolchainError, ToolchainSource};
 use crate::{Policy, Session};
 
 /// A clock, files, a toolchain and policies that fit together, ready to be installed.
@@ -40,6 +40,7 @@ pub struct Testbench {
     unmatched: Policy,
     env: BTreeMap<OsString, OsString>,
     limits: Limits,
+    native_files: NativeFiles,
 }
 
 impl Testbench {
@@ -62,6 +63,7 @@ impl Testbench {
             (self.policies, self.unmatched),
             self.env,
             self.limits,
+            self.native_files == NativeFiles::Copy,
             Lifetime::new(name),
         );
         Session::enter(bench, self.clock)
@@ -83,6 +85,7 @@ pub struct TestbenchBuilder {
     pass_env: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     limits: Limits,
+    native_files: NativeFiles,
 }
 
 impl TestbenchBuilder {
@@ -180,7 +183,14 @@ impl TestbenchBuilder {
         self
     }
 
-    /// How long a guest may take in real time before it is killed; it sets
+    /// Which files native programs see in a session with an overlay. By default
+    /// [`NativeFiles::Refuse`].
+    pub fn native_files(mut self, files: NativeFiles) -> Self {
+        self.native_files = files;
+        self
+    }
+
+    /// How long a child may take in real time before it is killed; it sets
     /// [`Limits::watchdog`]. By default a minute.
     pub fn watchdog(mut self, after: Duration) -> Self {
         self.limits.watchdog = Some(after);
@@ -216,6 +226,7 @@ impl TestbenchBuilder {
             unmatched: self.unmatched,
             env,
             limits: self.limits,
+            native_files: self.native_files,
         })
     }
 }
@@ -264,6 +275,23 @@ impl From<Arc<MockClock>> for SessionClock {
     fn from(clock: Arc<MockClock>) -> Self {
         SessionClock(ClockKind::Given(clock))
     }
+}
+
+/// Which files a native program sees in a session with an overlay, which is in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NativeFiles {
+    /// None: it is not started, and the error says what can be done.
+    #[default]
+    Refuse,
+    /// A copy. The overlay is written out into a temporary directory, the program runs there, and
+    /// what it has changed is taken over into the overlay at its end.
+    ///
+    /// Its working directory, and every path in its arguments and environment that begins with the
+    /// overlay's root, is that of the copy. What other children change while it runs it does not
+    /// see, and what it changes they see at its end. It is a program of the host and can write
+    /// elsewhere, too: nothing keeps it from that.
+    Copy,
 }
 
 /// Why a [`Testbench`] cannot be built.

@@ -1,28 +1,58 @@
 //! [`Toolchain`]: where a session finds programs, as one or several directories asked in order.
+//!
+//! One directory is asked for a name like this, and the first answer counts:
+//!
+//! 1. its manifest, `testbench.toml`: an alias;
+//! 2. the file with exactly this name, `<program>.wasm`;
+//! 3. a versioned name: `python3` is `python-3.12.wasm`, the highest version that fits;
+//! 4. a multicall module: a program of the manifest that lists the name, or `coreutils.wasm` for
+//!    the names of the GNU core utilities.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use testbench_wasi::{Engine, Module, ModuleError, ToolchainError};
+use testbench_wasi::{Engine, Module, ModuleError};
+
+use crate::manifest::{Entry, Manifest, ManifestError};
+use crate::names;
 
 /// The programs that a session runs as guests.
 ///
-/// A directory is looked at anew for each spawn, so files in it may come and go. A module is
-/// compiled at its first use and kept.
+/// A directory is looked at anew for each spawn, so files in it may come and go; its manifest
+/// `testbench.toml` is read once. A module is compiled at its first use and kept.
 #[derive(Clone, Debug, Default)]
 pub struct Toolchain {
     /// Asked in this order.
-    layers: Vec<testbench_wasi::Toolchain>,
+    layers: Vec<Layer>,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    programs: testbench_wasi::Toolchain,
+    manifest: Manifest,
+}
+
+/// Why a directory is no toolchain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToolchainError {
+    /// It cannot be listed.
+    #[error(transparent)]
+    Dir(#[from] testbench_wasi::ToolchainError),
+    /// Its `testbench.toml` cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 impl Toolchain {
-    /// The programs in the directory `dir`: each file `<program>.wasm` is one.
+    /// The programs in the directory `dir`: each file `<program>.wasm` is one, and
+    /// `testbench.toml` there may say more.
     ///
     /// # Errors
     ///
-    /// When `dir` is not a directory that can be listed.
+    /// When `dir` is not a directory that can be listed, and when its manifest is wrong.
     pub fn open(dir: impl AsRef<Path>) -> Result<Toolchain, ToolchainError> {
         Toolchain::open_on(Engine::shared(), dir)
     }
@@ -34,7 +64,9 @@ impl Toolchain {
     ///
     /// As [`Toolchain::open`].
     pub fn open_on(engine: &Engine, dir: impl AsRef<Path>) -> Result<Toolchain, ToolchainError> {
-        Ok(testbench_wasi::Toolchain::open_on(engine, dir.as_ref())?.into())
+        let programs = testbench_wasi::Toolchain::open_on(engine, dir.as_ref())?;
+        let manifest = Manifest::read(dir.as_ref())?;
+        Ok(Toolchain { layers: vec![Layer { programs, manifest }] })
     }
 
     /// The small tools that come with the library: `cat`, `cp`, `grep`, `ls`, `sleep`, `sort` and
@@ -60,34 +92,78 @@ impl Toolchain {
         self
     }
 
-    /// The program with exactly this name, if there is one. It may turn out not to be runnable.
+    /// The program that is meant by this name, if there is one: by the manifest, by its exact
+    /// name, as a version of it, or as one of a multicall module's. It may turn out not to be
+    /// runnable.
     ///
     /// A name with a `/` never is one: paths are not joined onto a directory.
     pub fn find(&self, program: impl AsRef<OsStr>) -> Option<Tool> {
-        let name = program.as_ref();
-        let layer = self.layers.iter().find(|layer| layer.contains(name))?;
-        Some(Tool { toolchain: layer.clone(), name: name.to_owned() })
+        self.layers.iter().find_map(|layer| layer.find(program.as_ref()).ok())
+    }
+
+    /// As [`Toolchain::find`], with a line for each place that was asked.
+    pub(crate) fn look_up(
+        &self,
+        name: &OsStr,
+        mut why: impl FnMut(String, String),
+    ) -> Option<Tool> {
+        self.layers.iter().find_map(|layer| match layer.find(name) {
+            Ok(tool) => {
+                why(layer.describe(), tool.describe_match());
+                Some(tool)
+            }
+            Err(missed) => {
+                why(layer.describe(), missed.to_string());
+                None
+            }
+        })
     }
 
     /// The names of all programs, sorted by their bytes. A directory that cannot be listed any
     /// more has none.
     pub fn names(&self) -> Vec<OsString> {
-        let names = self.layers.iter().filter_map(|layer| layer.names().ok()).flatten();
-        names.collect::<BTreeSet<_>>().into_iter().collect()
+        let mut names = BTreeSet::new();
+        for layer in &self.layers {
+            names.extend(layer.programs.names().into_iter().flatten());
+            let also = layer.manifest.names().filter(|name| layer.find(name).is_ok());
+            names.extend(also.map(OsStr::to_owned));
+        }
+        names.into_iter().collect()
     }
 
     /// The program whose name is most like `program`, if one is like it at all: for messages.
     pub fn nearest(&self, program: impl AsRef<OsStr>) -> Option<OsString> {
-        self.layers.iter().find_map(|layer| layer.nearest(program.as_ref()))
+        self.layers.iter().find_map(|layer| layer.programs.nearest(program.as_ref()))
+    }
+
+    /// What the manifests say about the program of this name.
+    pub(crate) fn entry(&self, name: &OsStr) -> Option<(&Entry, &Path)> {
+        self.layers
+            .iter()
+            .find_map(|layer| layer.manifest.entry(name).zip(layer.manifest.path.as_deref()))
+    }
+
+    /// Whether it stands in for programs directly in `dir`.
+    pub(crate) fn claims(&self, dir: &Path) -> bool {
+        self.layers.iter().any(|layer| layer.manifest.claims(dir))
+    }
+
+    /// The directories for which it stands in.
+    pub(crate) fn claimed(&self) -> Vec<PathBuf> {
+        let all = self.layers.iter().flat_map(|layer| layer.manifest.claimed());
+        let mut claimed =
+            if self.layers.is_empty() { Manifest::default().claimed() } else { vec![] };
+        for dir in all {
+            if !claimed.contains(&dir) {
+                claimed.push(dir);
+            }
+        }
+        claimed
     }
 
     /// Where programs are looked for, such as `tools/`; `None` if nowhere.
     pub(crate) fn describe(&self) -> Option<String> {
-        let describe = |layer: &testbench_wasi::Toolchain| match layer.dir() {
-            Some(dir) => Path::new(dir).join("").display().to_string(),
-            None => layer.to_string(),
-        };
-        let places: Vec<String> = self.layers.iter().map(describe).collect();
+        let places: Vec<String> = self.layers.iter().map(Layer::describe).collect();
         (!places.is_empty()).then(|| places.join(" or "))
     }
 
@@ -95,13 +171,87 @@ impl Toolchain {
     /// first, or one without programs, which hides that of an outer session.
     pub(crate) fn first(&self) -> testbench_wasi::Toolchain {
         let none = || testbench_wasi::Toolchain::from_modules::<&str, Vec<u8>>("no toolchain", []);
-        self.layers.first().cloned().unwrap_or_else(none)
+        self.layers.first().map_or_else(none, |layer| layer.programs.clone())
     }
 }
 
+/// Without a manifest, though the directory may have one: [`Toolchain::open`] reads it.
 impl From<testbench_wasi::Toolchain> for Toolchain {
-    fn from(toolchain: testbench_wasi::Toolchain) -> Toolchain {
-        Toolchain { layers: vec![toolchain] }
+    fn from(programs: testbench_wasi::Toolchain) -> Toolchain {
+        Toolchain { layers: vec![Layer { programs, manifest: Manifest::default() }] }
+    }
+}
+
+/// How a name was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Match {
+    /// `<program>.wasm` is there.
+    Exact,
+    /// The manifest says that it runs the module of another program.
+    Alias,
+    /// The module is a version of it.
+    Version,
+    /// The module does what its `argv[0]` says, and this is one of its names.
+    Multicall,
+}
+
+/// A name that was not found.
+enum Missed {
+    NoFile { file: PathBuf },
+    AliasOfNothing { alias: PathBuf },
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missed::NoFile { file } => {
+                write!(f, "no `{}`, no version of it, and no multicall module", file.display())
+            }
+            Missed::AliasOfNothing { alias } => {
+                write!(f, "testbench.toml makes it an alias, but there is no `{}`", alias.display())
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn find(&self, name: &OsStr) -> Result<Tool, Missed> {
+        let entry = self.manifest.entry(name);
+        if let Some(alias) = entry.and_then(|entry| entry.alias.as_ref()) {
+            return match self.programs.contains(alias) {
+                true => Ok(self.tool(alias.into(), Match::Alias, entry)),
+                false => Err(Missed::AliasOfNothing { alias: file_name(alias.as_ref()) }),
+            };
+        }
+        if self.programs.contains(name) {
+            return Ok(self.tool(name.to_owned(), Match::Exact, entry));
+        }
+        let missed = || Missed::NoFile { file: file_name(name) };
+        let all = self.programs.names().map_err(|_| missed())?;
+        if let Some(version) = names::best_version(name, &all) {
+            let entry = entry.or_else(|| self.manifest.entry(version));
+            return Ok(self.tool(version.to_owned(), Match::Version, entry));
+        }
+        let multicall = self.manifest.multicall(name).or_else(|| names::core_utility(name));
+        match multicall.filter(|module| self.programs.contains(module)) {
+            Some(module) => {
+                let entry = entry.or_else(|| self.manifest.entry(module));
+                Ok(self.tool(module.to_owned(), Match::Multicall, entry))
+            }
+            None => Err(missed()),
+        }
+    }
+
+    fn tool(&self, name: OsString, matched: Match, entry: Option<&Entry>) -> Tool {
+        Tool { toolchain: self.programs.clone(), name, matched, entry: entry.cloned() }
+    }
+
+    fn describe(&self) -> String {
+        match self.programs.dir() {
+            Some(dir) => dir.join("").display().to_string(),
+            None => self.programs.to_string(),
+        }
     }
 }
 
@@ -110,12 +260,36 @@ impl From<testbench_wasi::Toolchain> for Toolchain {
 pub struct Tool {
     toolchain: testbench_wasi::Toolchain,
     name: OsString,
+    matched: Match,
+    entry: Option<Entry>,
 }
 
 impl Tool {
-    /// Its name, without `.wasm`.
+    /// The name of its module, without `.wasm`.
     pub fn name(&self) -> &OsStr {
         &self.name
+    }
+
+    /// How it was found.
+    pub fn matched(&self) -> &Match {
+        &self.matched
+    }
+
+    /// What it sees as its own name, if the manifest says so; else the name as it was called.
+    pub fn argv0(&self) -> Option<&OsStr> {
+        self.entry.as_ref()?.argv0.as_ref().map(OsStr::new)
+    }
+
+    /// The real directories that the manifest shows it, read-only, each with the guest's path.
+    pub fn mounts(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let mounts = self.entry.iter().flat_map(|entry| &entry.mounts);
+        mounts.map(|mount| (mount.host.as_path(), mount.guest.as_str()))
+    }
+
+    /// Variables that the manifest gives it, below those of the session and the command.
+    pub fn envs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let vars = self.entry.iter().flat_map(|entry| &entry.env);
+        vars.map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The file of its module; `None` if that is part of this program.
@@ -131,11 +305,20 @@ impl Tool {
     pub fn module(&self) -> Result<Module, ModuleError> {
         let gone = || {
             let dir = self.toolchain.dir().unwrap_or(Path::new(""));
-            let mut file_name = self.name.clone();
-            file_name.push(".wasm");
-            ModuleError::Missing { path: dir.join(file_name) }
+            ModuleError::Missing { path: dir.join(file_name(&self.name)) }
         };
         self.toolchain.module(&self.name).unwrap_or_else(|| Err(gone()))
+    }
+
+    fn describe_match(&self) -> String {
+        let file = file_name(&self.name);
+        let file = file.display();
+        match self.matched {
+            Match::Exact => format!("`{file}`"),
+            Match::Alias => format!("`{file}`, of which testbench.toml makes it an alias"),
+            Match::Version => format!("`{file}`, which is a version of it"),
+            Match::Multicall => format!("`{file}`, a multicall module with that name"),
+        }
     }
 }
 
@@ -147,6 +330,12 @@ impl fmt::Display for Tool {
             None => write!(f, "`{}` of {}", self.name.display(), self.toolchain),
         }
     }
+}
+
+fn file_name(program: &OsStr) -> PathBuf {
+    let mut file_name = program.to_owned();
+    file_name.push(".wasm");
+    file_name.into()
 }
 
 /// What [`TestbenchBuilder::toolchain`](crate::TestbenchBuilder::toolchain) takes: a directory or

@@ -92,8 +92,8 @@ fn deny_refuses_what_the_toolchain_has_and_names_the_policy() {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{program}");
         assert_eq!(testbench_harness::SpawnError::of(&error).unwrap().shell_status(), 126);
     }
-    insta::assert_snapshot!(explain(tools.path(), &Command::new("cat")), @r#"refused: `cat`: denied by `.policy("cat", Policy::Deny)` of the session `routing`"#);
-    insta::assert_snapshot!(explain(tools.path(), Command::new("grep").via(Policy::Deny)), @"refused: `grep`: denied by `.via(Policy::Deny)` of the session `routing`");
+    insta::assert_snapshot!(explain(tools.path(), &Command::new("cat")), @r#"refused: `cat`: denied by `.policy("cat", Policy::Deny)`, in the session `routing`"#);
+    insta::assert_snapshot!(explain(tools.path(), Command::new("grep").via(Policy::Deny)), @"refused: `grep`: denied by `.via(Policy::Deny)`, in the session `routing`");
     assert!(matches!(Command::new("grep").route(), Route::Guest(_)));
 }
 
@@ -107,7 +107,7 @@ fn a_policy_for_one_program_outranks_the_one_for_all() {
     assert!(matches!(Command::new("cat").route(), Route::Guest(_)));
     assert_eq!(Command::new("/opt/x").output().unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(Command::new("git").output().unwrap_err().kind(), ErrorKind::PermissionDenied);
-    insta::assert_snapshot!(explain(tools.path(), &Command::new("git")), @"refused: `git`: denied by `.unmatched(Policy::Deny)` of the session `routing`");
+    insta::assert_snapshot!(explain(tools.path(), &Command::new("git")), @"refused: `git`: denied by `.unmatched(Policy::Deny)`, in the session `routing`");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_native_program_over_an_overlay_is_refused_with_advice() {
     let _session = bench.build().unwrap().enter();
     let error = Command::new("touch").arg("made").output().unwrap_err();
     let text = error.to_string().replace(dir.path().to_str().unwrap(), "[root]");
-    insta::assert_snapshot!(text, @"`touch` would run natively, but a native process cannot see the overlay over `[root]`: its changes would go to the real directory. Put a `touch.wasm` into the toolchain, or run it in a session without an overlay");
+    insta::assert_snapshot!(text, @"`touch` would run natively, but a native process cannot see the overlay over `[root]`: its changes would go to the real directory. Let the session write its files out for it with `.native_files(NativeFiles::Copy)`, put a `touch.wasm` into the toolchain, or run it in a session without an overlay");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -163,4 +163,157 @@ fn a_bench_that_cannot_be_built_says_why() {
     insta::assert_snapshot!(show(Testbench::builder().overlay_at(dir.path(), "rel")), @"the overlay over `[dir]` cannot be shown at `rel`: not an absolute path (`/` would be)");
     let two = Testbench::builder().overlay(dir.path()).overlay_at(dir.path(), "/");
     insta::assert_snapshot!(show(two), @"two overlays, over `[dir]` and `[dir]`: a session has one; lay it over a directory that holds both, or show the other read-only with `.passthrough(dir)`");
+}
+
+/// A toolchain with a manifest and these modules.
+fn tools_and_manifest(names: &[&str], manifest: &str) -> TempDir {
+    let files: Vec<_> = names.iter().map(|name| (*name, SOUND)).collect();
+    let tools = tools_with(&files);
+    fs::write(tools.path().join("testbench.toml"), manifest).unwrap();
+    tools
+}
+
+/// All of the decision, one line a step.
+fn explained(tools: &Path, command: &Command) -> String {
+    command.explain().to_string().replace(tools.to_str().unwrap(), "tools")
+}
+
+#[test]
+fn a_manifest_gives_names_policies_and_claims() {
+    let tools = tools_and_manifest(
+        &["python-3.12.wasm", "box.wasm", "cat.wasm", "git.wasm"],
+        r#"
+        claims = ["/bin", "/opt/tools/bin"]
+        [tools.snake]
+        alias = "python-3.12"
+        [tools.broken]
+        alias = "gone"
+        [tools.box]
+        multicall = ["awk", "sed"]
+        [tools.git]
+        policy = "deny"
+        [tools.make]
+        policy = "native"
+        "#,
+    );
+    let _session = builder(tools.path()).build().unwrap().enter();
+    let explain = |program: &str| explain(tools.path(), &Command::new(program));
+    insta::assert_snapshot!(explain("snake"), @"guest tools/python-3.12.wasm");
+    insta::assert_snapshot!(explain("awk"), @"guest tools/box.wasm");
+    insta::assert_snapshot!(explain("/opt/tools/bin/sed"), @"guest tools/box.wasm");
+    insta::assert_snapshot!(explain("/usr/bin/sed"), @r#"refused: `/usr/bin/sed`: a path is not looked up in the toolchain, other than one directly under `/bin` or `/opt/tools/bin`. This session starts no native programs; allow it with `.policy("/usr/bin/sed", Policy::Native)`."#);
+    insta::assert_snapshot!(explain("git"), @r#"refused: `git`: denied by `policy = "deny"` in `tools/testbench.toml`, in the session `routing`"#);
+    insta::assert_snapshot!(explain("make"), @"native");
+    insta::assert_snapshot!(explain("python"), @"guest tools/python-3.12.wasm");
+    insta::assert_snapshot!(explain("broken"), @r#"refused: `broken`: testbench.toml makes it an alias of `gone`, but there is no `gone.wasm` in tools/ (has: awk, box, cat, git, python-3.12, sed, snake). This session starts no native programs; allow it with `.policy("broken", Policy::Native)`."#);
+    insta::assert_snapshot!(explained(tools.path(), &Command::new("awk")), @r"
+    `awk`
+      via: not set
+      policy of the session for `awk`: not set
+      policy of the toolchain's manifest: not set
+      PATH of the child: not set, so the toolchain is asked
+      tools/: `box.wasm`, a multicall module with that name
+    => guest tools/box.wasm
+    ");
+    insta::assert_snapshot!(explained(tools.path(), &Command::new("broken")), @r#"
+    `broken`
+      via: not set
+      policy of the session for `broken`: not set
+      policy of the toolchain's manifest: not set
+      PATH of the child: not set, so the toolchain is asked
+      tools/: testbench.toml makes it an alias, but there is no `gone.wasm`
+      policy for all that is not matched: NotFound
+    => refused: `broken`: testbench.toml makes it an alias of `gone`, but there is no `gone.wasm` in tools/ (has: awk, box, cat, git, python-3.12, sed, snake). This session starts no native programs; allow it with `.policy("broken", Policy::Native)`.
+    "#);
+    insta::assert_snapshot!(explained(tools.path(), &Command::new("git")), @r#"
+    `git`
+      via: not set
+      policy of the session for `git`: not set
+      policy of the toolchain's manifest: Deny
+    => refused: `git`: denied by `policy = "deny"` in `tools/testbench.toml`, in the session `routing`
+    "#);
+    insta::assert_snapshot!(explained(tools.path(), &Command::new("./cat")), @r#"
+    `./cat`
+      via: not set
+      policy of the session for `./cat`: not set
+      policy of the toolchain's manifest: not set
+      toolchain: not asked, since this is a path
+      policy for all that is not matched: NotFound
+    => refused: `./cat`: a path is not looked up in the toolchain, other than one directly under `/bin` or `/opt/tools/bin`. This session starts no native programs; allow it with `.policy("./cat", Policy::Native)`.
+    "#);
+}
+
+#[test]
+fn the_session_outranks_the_manifest() {
+    let tools = tools_and_manifest(&["git.wasm"], "[tools.git]\npolicy = \"deny\"");
+    let bench = builder(tools.path()).policy("git", Policy::NotFound);
+    let _session = bench.build().unwrap().enter();
+    assert!(matches!(Command::new("git").route(), Route::Guest(_)));
+}
+
+#[test]
+fn a_version_and_the_core_utilities_are_found_by_name() {
+    let tools = tools_with(&[
+        ("python-3.9.wasm", SOUND),
+        ("python-3.12.wasm", SOUND),
+        ("coreutils.wasm", SOUND),
+        ("cat.wasm", SOUND),
+    ]);
+    let _session = builder(tools.path()).build().unwrap().enter();
+    let explain = |program: &str| explain(tools.path(), &Command::new(program));
+    insta::assert_snapshot!(explain("python"), @"guest tools/python-3.12.wasm");
+    insta::assert_snapshot!(explain("python3"), @"guest tools/python-3.12.wasm");
+    insta::assert_snapshot!(explain("python3.9"), @"guest tools/python-3.9.wasm");
+    insta::assert_snapshot!(explain("/usr/bin/ls"), @"guest tools/coreutils.wasm");
+    // An exact name comes first.
+    insta::assert_snapshot!(explain("cat"), @"guest tools/cat.wasm");
+    insta::assert_snapshot!(explain("awk"), @r#"refused: `awk`: no `awk.wasm` in tools/ (has: cat, coreutils, python-3.12, python-3.9). This session starts no native programs; allow it with `.policy("awk", Policy::Native)`."#);
+}
+
+#[test]
+fn the_childs_path_decides_as_in_std() {
+    let tools = tools();
+    let session = builder(tools.path()).build().unwrap().enter();
+    let explain = |command: &Command| explain(tools.path(), command);
+    insta::assert_snapshot!(explain(Command::new("cat").env("PATH", "/usr/local/bin:/usr/bin")), @"guest tools/cat.wasm");
+    insta::assert_snapshot!(explain(Command::new("cat").env("PATH", "/sbin:/nowhere")), @r#"refused: `cat`: the child's PATH is `/sbin:/nowhere`, with none of the directories for which the toolchain stands in (`/bin` or `/usr/bin`). This session starts no native programs; allow it with `.policy("cat", Policy::Native)`."#);
+    insta::assert_snapshot!(explain(Command::new("cat").env("PATH", "")), @r#"refused: `cat`: the child's PATH is ``, with none of the directories for which the toolchain stands in (`/bin` or `/usr/bin`). This session starts no native programs; allow it with `.policy("cat", Policy::Native)`."#);
+    // An absolute path needs none.
+    insta::assert_snapshot!(explain(Command::new("/bin/cat").env("PATH", "")), @"guest tools/cat.wasm");
+    insta::assert_snapshot!(explained(tools.path(), Command::new("cat").env("PATH", "/sbin")), @r#"
+    `cat`
+      via: not set
+      policy of the session for `cat`: not set
+      policy of the toolchain's manifest: not set
+      PATH of the child: `/sbin`, so the toolchain is not asked
+      policy for all that is not matched: NotFound
+    => refused: `cat`: the child's PATH is `/sbin`, with none of the directories for which the toolchain stands in (`/bin` or `/usr/bin`). This session starts no native programs; allow it with `.policy("cat", Policy::Native)`.
+    "#);
+    drop(session);
+
+    let _session = builder(tools.path()).env("PATH", "/sbin").build().unwrap().enter();
+    assert!(matches!(Command::new("cat").route(), Route::Refuse(_)));
+    assert!(matches!(Command::new("cat").env_remove("PATH").route(), Route::Guest(_)));
+    assert!(matches!(Command::new("cat").env_clear().route(), Route::Guest(_)));
+}
+
+#[test]
+fn without_a_tape_nothing_is_replayed() {
+    let tools = tools();
+    let bench = builder(tools.path()).policy("git", Policy::Replay(Default::default()));
+    let _session = bench.build().unwrap().enter();
+    insta::assert_snapshot!(explain(tools.path(), &Command::new("git")), @"refused: `git` is to be replayed, but the session `routing` has no tape; give it one with `.tape(path, mode)`");
+}
+
+#[test]
+fn a_toolchain_with_a_wrong_manifest_cannot_be_built() {
+    let tools = tools_and_manifest(&[], "[tool.git]");
+    let error = builder(tools.path()).build().unwrap_err().to_string();
+    insta::assert_snapshot!(error.replace(tools.path().to_str().unwrap(), "tools"), @r"
+    no toolchain: cannot understand `tools/testbench.toml`: TOML parse error at line 1, column 2
+      |
+    1 | [tool.git]
+      |  ^^^^
+    unknown field `tool`, expected `claims` or `tools`
+    ");
 }

@@ -1,22 +1,27 @@
 //! A native child of a session, from its start to its end.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Stdio as StdStdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use testbench_clock::{Armed, Clock, MonoTime, Role, SystemClock, Wait, Watchdog};
+use testbench_wasi::{Exit, Limit};
 
+use super::copy::Copy;
 use super::hold::{Hold, Pump};
 use super::idle::{self, Look};
 use super::pump::{self, Collector};
-use super::std_command;
+use crate::bench::Bench;
 use crate::process::{Ended, Process};
 use crate::spawn::Start;
 use crate::streams::{Sink, Source, Streams};
-use crate::{Command, SpawnError, sys};
+use crate::sys::{self, Status};
+use crate::{Command, SpawnError};
 
 /// Starts a program of the host's as a child of a session.
 pub(crate) fn start(
@@ -26,42 +31,85 @@ pub(crate) fn start(
 ) -> Result<Arc<Process>, SpawnError> {
     let failed = |source| SpawnError::Native { program: command.program.clone(), source };
     let name = command.program.display().to_string();
-    let mut native = std_command(command);
-    if !command.env_clear {
-        // Below what the command itself says.
-        let said = |key: &std::ffi::OsString| command.env.contains_key(key);
-        for (key, value) in start.bench.env.iter().filter(|(key, _)| !said(key)) {
-            native.env(key, value);
-        }
-    }
+    let copy = Copy::of(&start.bench, command)?;
+    let native = command_in(&start.bench, command, copy.as_ref())?;
+
     let hold = Hold::new(&start.clock, format!("the native program `{name}`"));
     let real = SystemClock::new("native");
     let (began, virtual_began) = (real.mono(), start.clock.mono());
     let (child, collectors) = start_copying(native, streams, &hold).map_err(failed)?;
 
     let process = Process::new(start.ticket.id, name);
-    let child = Arc::new(NativeChild { pid: child.id(), child: Mutex::new(child) });
+    let child = Arc::new(NativeChild {
+        pid: child.id(),
+        child: Mutex::new(child),
+        ended_by: OnceLock::new(),
+    });
     let killed = child.clone();
-    process.killed_by(move |_| killed.kill());
+    process.killed_by(move |why| killed.kill(Exit::Killed(why.into())));
     start.bench.add(&process);
-    let timeout = command.timeout.map(|after| child.clone().kill_after(after));
-    let timeout = timeout.transpose().map_err(failed)?;
+    let limits = command.limits.as_ref().unwrap_or(&start.bench.limits);
+    let armed = child.arm(command.timeout, limits.watchdog).map_err(failed)?;
     if start.clock.is_mocked() {
         watch(&child, &hold).map_err(failed)?;
     }
     let life = Life {
+        program: command.program.clone(),
         start,
         process: process.clone(),
         child,
         hold,
         collectors,
-        timeout,
+        copy,
+        armed,
         began: virtual_began,
     };
     let took = move || real.mono().duration_since(began);
     let thread = thread::Builder::new().name(format!("native {}", process.name));
     thread.spawn(move || life.run(took)).map_err(failed)?;
     Ok(process)
+}
+
+/// The standard library's command for a child of a session: the environment of this process with
+/// the session's variables in it, below what the command itself says, and the session's files.
+fn command_in(
+    bench: &Bench,
+    command: &Command,
+    copy: Option<&Copy>,
+) -> Result<StdCommand, SpawnError> {
+    let translate = |text: &OsStr| match copy {
+        Some(copy) => copy.translate(text),
+        None => text.to_owned(),
+    };
+    let mut native = StdCommand::new(translate(&command.program));
+    native.args(command.args.iter().map(|arg| translate(arg)));
+    #[cfg(unix)]
+    if let Some(arg0) = &command.arg0 {
+        std::os::unix::process::CommandExt::arg0(&mut native, arg0);
+    }
+    if command.env_clear {
+        native.env_clear();
+    } else {
+        native.envs(bench.env.iter().map(|(key, value)| (key, translate(value))));
+    }
+    let cwd = match copy {
+        Some(copy) => Some(copy.current_dir(bench, command)?),
+        None => command.current_dir.clone(),
+    };
+    if copy.is_some() {
+        // As guests have it. The process's own names a real directory.
+        native.env("PWD", cwd.as_deref().unwrap_or(Path::new("/")));
+    }
+    if let Some(cwd) = cwd {
+        native.current_dir(cwd);
+    }
+    for (key, value) in &command.env {
+        match value {
+            Some(value) => native.env(key, translate(value)),
+            None => native.env_remove(key),
+        };
+    }
+    Ok(native)
 }
 
 /// What is to be copied out of a pipe of the system's, and where to.
@@ -101,7 +149,7 @@ fn start_copying(
         }
     };
     native.stdout(out).stderr(err);
-    let mut child = native.spawn()?;
+    let mut child = spawn_when_not_busy(&mut native)?;
     // It holds the child's ends of the pipes.
     drop(native);
     match copy(hold, feed, drain_out, drain_err) {
@@ -113,6 +161,29 @@ fn start_copying(
             Err(error)
         }
     }
+}
+
+/// Starts a program that may just have been written.
+///
+/// A program that anybody has open for writing cannot be started, and a process that another
+/// thread of ours forks has all that we have open until it starts its own program.
+fn spawn_when_not_busy(native: &mut StdCommand) -> io::Result<StdChild> {
+    const TRIES: u32 = 50;
+    for _ in 1..TRIES {
+        match native.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => pause(),
+            done => return done,
+        }
+    }
+    native.spawn()
+}
+
+/// A moment of real time.
+fn pause() {
+    let real = SystemClock::new("native");
+    let deadline = real.mono().checked_add(POLL_PAUSE);
+    // Nobody else has this clock, so nothing can cancel it.
+    let _ = real.wait(Wait { deadline, on: &[], what: &"a native program" });
 }
 
 fn output(sink: Sink) -> io::Result<(StdStdio, Option<Drain>)> {
@@ -168,12 +239,16 @@ struct NativeChild {
     pid: u32,
     /// Locked for moments only: the wait for its end is made without it.
     child: Mutex<StdChild>,
+    /// Why it was ended by force, if it was.
+    ended_by: OnceLock<Exit>,
 }
 
 impl NativeChild {
     /// Ends it by force. Its id is not given to another process before [`NativeChild::wait`] has
     /// reaped it, which takes the same lock.
-    fn kill(&self) {
+    fn kill(&self, why: Exit) {
+        // The first reason stays.
+        let _ = self.ended_by.set(why);
         // The only error is that it has ended.
         let _ = self.lock().kill();
     }
@@ -186,14 +261,23 @@ impl NativeChild {
                 return Ok(status);
             }
             // Where the platform has no such wait.
-            let real = SystemClock::new("native");
-            let deadline = real.mono().checked_add(POLL_PAUSE);
-            let _ = real.wait(Wait { deadline, on: &[], what: &"the end of a native child" });
+            pause();
         }
     }
 
-    fn kill_after(self: Arc<Self>, after: Duration) -> io::Result<Armed> {
-        Watchdog::arm(after, move || self.kill())
+    /// Arms what ends it after so much real time.
+    fn arm(
+        self: &Arc<Self>,
+        timeout: Option<Duration>,
+        watchdog: Option<Duration>,
+    ) -> io::Result<Vec<Armed>> {
+        let timeout = timeout.map(|after| (after, Limit::VirtualDeadline { after }));
+        let watchdog = watchdog.map(|after| (after, Limit::Watchdog { after }));
+        let arm = |(after, limit)| {
+            let child = self.clone();
+            Watchdog::arm(after, move || child.kill(Exit::Limit(limit)))
+        };
+        [timeout, watchdog].into_iter().flatten().map(arm).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, StdChild> {
@@ -203,41 +287,54 @@ impl NativeChild {
 
 /// All that is to be done when a child ends.
 struct Life {
+    program: OsString,
     start: Start,
     process: Arc<Process>,
     child: Arc<NativeChild>,
     hold: Arc<Hold>,
     collectors: Collectors,
-    timeout: Option<Armed>,
+    copy: Option<Copy>,
+    armed: Vec<Armed>,
     began: MonoTime,
 }
 
 impl Life {
     /// Waits for the end, and lets as much virtual time pass as it took.
     fn run(mut self, took: impl FnOnce() -> Duration) {
-        let status = self.child.wait();
+        // It fails for a child that somebody else has reaped; its status is lost.
+        let status = self.child.wait().unwrap_or_else(|_| sys::exit_status(Status::Killed));
         let took = whole_millis(took());
-        drop(self.timeout.take());
+        self.armed.clear();
         let Collectors { stdout, stderr } = self.collectors;
         let [stdout, stderr] = [stdout, stderr].map(|c| c.map_or(Vec::new(), Collector::finish));
 
         // A participant from here on, so that time does not move before it waits.
         let clock = self.start.clock.join(&self.process.name, Role::Guest);
         self.hold.exited();
-        if clock.is_mocked() && clock.begin().is_ok() {
+        // A session that ends stands still, so its end is listened for before it is looked for.
+        let ending = self.start.bench.ending.listen();
+        let goes_on = self.start.bench.lifetime.ended().is_none();
+        if goes_on && clock.is_mocked() && clock.begin().is_ok() {
             let what = format!("the time that `{}` took", self.process.name);
             let deadline = clock.mono().checked_add(took);
             // If it cannot pass, the session is over.
-            let _ = clock.wait(Wait { deadline, on: &[], what: &what });
+            let _ = clock.wait(Wait { deadline, on: &[ending], what: &what });
         }
+        let absorbed = self.copy.take().map_or(Ok(()), Copy::absorb);
+        let lost = absorbed.err().map(|source| {
+            let program = self.program.clone();
+            Arc::new(SpawnError::AbsorbFiles { program, source })
+        });
+        // If it ended by itself before it could be ended, no reason counts.
+        let by_force = sys::is_killed(status);
         let ended = Ended {
-            // The wait fails for a child that somebody else has reaped; its status is lost.
-            status: status.unwrap_or_else(|_| sys::exit_status(sys::Status::Killed)),
-            exit: None,
+            status,
+            exit: self.child.ended_by.get().filter(|_| by_force).cloned(),
             virtual_time: clock.mono().duration_since(self.began),
             real_time: Some(took),
             stdout,
             stderr,
+            lost,
         };
         drop(self.hold.over());
         self.start.end(ended, &self.process);
@@ -245,7 +342,7 @@ impl Life {
     }
 }
 
-/// How often is looked whether a child has ended, where there is no other way.
+/// How often is looked whether a child has ended or can be started, where there is no other way.
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 
 /// How often is looked whether a child is idle, at first; a look takes some 100 microseconds.

@@ -4,10 +4,12 @@
 //! Without a session a command is the standard library's and nothing else ([`spawn`], [`run`]).
 //! In a session ([`start`]) a native child is one more process of the session: its pipes are the
 //! session's, with threads that copy between them and the system's ([`pump`]); time stands still
-//! while it works ([`hold`], which asks [`idle`] whether it does); and when it has ended, the time
-//! that it took passes on the session's clock ([`child`]).
+//! while it works ([`hold`], which asks [`idle`] whether it does); it sees the session's files as
+//! a copy on the real disk ([`copy`]); and when it has ended, the time that it took passes on the
+//! session's clock ([`child`]).
 
 mod child;
+mod copy;
 mod hold;
 mod idle;
 mod pump;
