@@ -114,9 +114,10 @@ pub use manifest::ManifestError;
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use refusal::{Refusal, Unmatched};
 pub use report::{Leaks, Report, SpawnRecord};
-pub use route::{Explanation, OnMiss, Policy, Route, Step};
+pub use route::{Explanation, Policy, Route, Step};
 pub use session::{FinishError, Session};
 pub use stdio::Stdio;
+pub use tape::OnMiss;
 pub use testbench::{BuildError, NativeFiles, SessionClock, Testbench, TestbenchBuilder};
 pub use toolchain::{Match, Tool, Toolchain, ToolchainError, ToolchainSource};
 

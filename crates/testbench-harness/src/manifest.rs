@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::Policy;
-use crate::route::OnMiss;
+use crate::tape::OnMiss;
 
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "testbench.toml";

@@ -19,6 +19,7 @@ use std::path::Path;
 
 use crate::bench::Bench;
 use crate::refusal::{Refusal, Unmatched};
+use crate::tape::OnMiss;
 use crate::{Command, Tool, sys};
 
 /// What to do about a program that the toolchain does not have.
@@ -37,19 +38,6 @@ pub enum Policy {
     Record,
     /// What the tape says happens, and no program runs.
     Replay(OnMiss),
-}
-
-/// What to do about a spawn that is to be replayed and is not on the tape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnMiss {
-    /// It fails, with a text that shows the call and the nearest one on the tape.
-    #[default]
-    Error,
-    /// The host's own program runs, and is put onto the tape.
-    Record,
-    /// The host's own program runs.
-    Native,
 }
 
 /// The way that one spawn goes.
