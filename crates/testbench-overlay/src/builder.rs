@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use smallvec::smallvec;
 use testbench_clock::Clock;
 
 use crate::chunk::{MEMORY_MAX, Store};
@@ -288,11 +289,11 @@ fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
 
 fn top(view: &View, stat: &Stat) -> Inode {
     let meta = view.meta(stat);
-    let origin = Origin { paths: vec![RelPath::TOP], seen: Seen::new(stat), links: 1, meta };
+    let origin = Origin { paths: smallvec![RelPath::TOP], seen: Seen::new(stat), links: 1, meta };
     Inode {
         meta,
         node: Node::Dir(Dir::over(RelPath::TOP)),
-        names: Vec::new(),
+        names: smallvec![],
         origin: Some(Arc::new(origin)),
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::name::NAME_BYTES_MAX;
-use crate::resolve::{self, End, Last, Place, Step, Walk};
+use crate::resolve::{self, End, Last, Place, ShortName, Step, Walk};
 use crate::sys::{self, Access};
 use crate::{
     Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat,
@@ -149,7 +149,12 @@ impl HostDir {
             Err(Errno::Noent) => None,
             Err(_) => return None,
         };
-        Some(Spot { dir: parent, last: Last::Name(name.to_vec()), stat, slash: false })
+        Some(Spot {
+            dir: parent,
+            last: Last::Name(ShortName::from_slice(name)),
+            stat,
+            slash: false,
+        })
     }
 
     /// A directory under a plain name in another is one system call away. Whatever else may be

@@ -25,6 +25,9 @@ pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
 /// several times and nothing ever goes through it.
 pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, Hashed>;
 
+/// A list that nearly always has one element, which then needs no memory of its own.
+pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
+
 /// The number of the device of every overlay.
 pub(crate) const DEVICE: u64 = 1;
 
@@ -153,7 +156,7 @@ pub(crate) struct Inode {
     pub(crate) meta: Meta,
     pub(crate) node: Node,
     /// The names it is known by. A directory has at most one; the top and what was unlinked, none.
-    pub(crate) names: Vec<(Ino, Name)>,
+    pub(crate) names: Few<(Ino, Name)>,
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
@@ -161,7 +164,7 @@ pub(crate) struct Inode {
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     /// The lower paths at which it was seen, the first one first.
-    pub(crate) paths: Vec<RelPath>,
+    pub(crate) paths: Few<RelPath>,
     pub(crate) seen: Seen,
     /// How many names it has beneath. Some may lie outside of the root, and those inside may not
     /// have been looked at yet.

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use smallvec::smallvec;
 use testbench_clock::WallTime;
 
 use crate::content::Content;
@@ -11,7 +12,7 @@ use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::lower::{self, OpenDir};
 use crate::name::{Name, RelPath};
 use crate::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
-use crate::resolve::{self, End, Place, Step, Walk};
+use crate::resolve::{self, End, Place, Step, Trail, Walk};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, LowerPolicy, Stat};
 
 /// One operation, from its beginning to its end, on the locked state.
@@ -21,6 +22,12 @@ pub(crate) struct Tx<'c> {
     /// Permission bits do not bind.
     pub(crate) as_root: bool,
 }
+
+/// What a name stands for: the number, and the inode as it is now.
+type Child = (Ino, Arc<Inode>);
+
+/// Permission to look names up in a directory.
+const SEARCH: u32 = 0o1;
 
 /// Where a path leads in an overlay.
 pub(crate) type Found = Place<Ino, Ino>;
@@ -59,74 +66,78 @@ impl Tx<'_> {
 
     /// What a name in a directory stands for.
     pub(crate) fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Ino>, Errno> {
-        self.lookup_for(dir, name, false)
+        let inode = self.live.state.inode(dir)?.clone();
+        Ok(self.child(dir, &inode, name, false)?.map(|(ino, _)| ino))
     }
 
-    /// The same; a walk that goes on `through` it says so.
-    fn lookup_for(&mut self, dir: Ino, name: &[u8], through: bool) -> Result<Option<Ino>, Errno> {
-        let node = self.live.state.dir(dir)?;
+    /// The same, with what the caller has at hand already. A walk that goes on `through` it says
+    /// so.
+    fn child(
+        &mut self,
+        dir: Ino,
+        inode: &Inode,
+        name: &[u8],
+        through: bool,
+    ) -> Result<Option<Child>, Errno> {
+        let Node::Dir(node) = &inode.node else { return Err(Errno::Notdir) };
         match (node.entries.get(name), &node.lower) {
-            (Some(Entry::Present(ino)), _) => Ok(Some(*ino)),
-            (Some(Entry::Whiteout), _) | (None, None) => Ok(None),
-            (None, Some(lower)) => {
-                let lower = lower.clone();
-                self.lookup_lower(dir, &lower, name, through)
+            (Some(Entry::Present(ino)), _) => {
+                Ok(Some((*ino, self.live.state.inode(*ino)?.clone())))
             }
+            (Some(Entry::Whiteout), _) | (None, None) => Ok(None),
+            (None, Some(lower)) => self.lower_child(dir, inode, lower, name, through),
         }
     }
 
-    fn lookup_lower(
+    fn lower_child(
         &mut self,
         dir: Ino,
+        dir_inode: &Inode,
         lower_dir: &RelPath,
         name: &[u8],
         through: bool,
-    ) -> Result<Option<Ino>, Errno> {
-        let known = self.known(lower_dir, name);
-        if let Some(ino) = known
-            && self.is_settled(ino, through)?
+    ) -> Result<Option<Child>, Errno> {
+        let known = self.known_child(lower_dir, name);
+        if let Some((_, inode)) = &known
+            && self.is_settled(inode, through)
         {
             return Ok(known);
         }
         if known.is_none() && self.kept_listing(lower_dir).is_some_and(|kept| !kept.has(name)) {
             return Ok(None);
         }
-        let opened = self.open_lower(dir, lower_dir)?;
+        let opened = self.open_lower(dir_inode, lower_dir)?;
         let stat = match &opened {
             Some(opened) => self.core.lower.stat_in(opened, name)?,
             None => None,
         };
-        if let (Some(ino), Some(stat)) = (known, &stat)
-            && self.is_as_seen(ino, stat)?
+        if let (Some((_, inode)), Some(stat)) = (&known, &stat)
+            && is_as_seen(inode, stat)
         {
             return Ok(known);
         }
-        match stat {
-            Some(stat) => self.saw(dir, lower_dir, name, known, &stat),
-            None => self.saw_nothing(dir, lower_dir, name, known),
-        }
+        let known = known.map(|(ino, _)| ino);
+        let found = match stat {
+            Some(stat) => self.saw(dir, lower_dir, name, known, &stat)?,
+            None => self.saw_nothing(dir, lower_dir, name, known)?,
+        };
+        found.map(|ino| Ok((ino, self.live.state.inode(ino)?.clone()))).transpose()
     }
 
     /// Whether an inode need not be compared with the lower tree again. A directory through which
     /// a walk leads is kept open beneath, and is the one that was first seen; that its path has
     /// been given to another is for whoever asks about the directory itself to find out.
-    fn is_settled(&self, ino: Ino, through: bool) -> Result<bool, Errno> {
-        Ok(match self.core.config.on_lower_change {
+    fn is_settled(&self, inode: &Inode, through: bool) -> bool {
+        match self.core.config.on_lower_change {
             LowerPolicy::Capture => true,
-            LowerPolicy::Verify => through && self.live.state.inode(ino)?.kind() == FileKind::Dir,
+            LowerPolicy::Verify => through && inode.kind() == FileKind::Dir,
             LowerPolicy::Live => false,
-        })
-    }
-
-    fn is_as_seen(&self, ino: Ino, stat: &Stat) -> Result<bool, Errno> {
-        let origin = self.live.state.inode(ino)?.origin.as_ref();
-        Ok(origin.is_some_and(|origin| origin.seen.stamp.change_to(&Stamp::of(stat)).is_none()))
+        }
     }
 
     /// The lower directory of an upper one, if there still is one.
-    fn open_lower(&self, dir: Ino, lower: &RelPath) -> Result<Option<OpenDir>, Errno> {
-        let origin = self.live.state.inode(dir)?.origin.as_ref();
-        let id = origin.map(|origin| origin.seen.stamp.id);
+    fn open_lower(&self, dir: &Inode, lower: &RelPath) -> Result<Option<OpenDir>, Errno> {
+        let id = dir.origin.as_ref().map(|origin| origin.seen.stamp.id);
         let opened = lower::present(self.core.lower.dir(lower, id))?;
         match (&opened, id) {
             (None, _) => self.changed_beneath(lower, LowerChangeKind::Removed)?,
@@ -140,21 +151,40 @@ impl Tx<'_> {
 
     /// The inode already made for a lower path.
     pub(crate) fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
-        let (ino, known) = self.lower_number(dir, name);
-        known.then_some(ino)
+        self.known_child(dir, name).map(|(ino, _)| ino)
     }
 
-    /// The number of a lower path, and whether there is an inode for it: the path's hash, or the
+    /// A directory in a directory, if no question is left about it.
+    fn open_child(&self, dir: &Inode, name: &[u8]) -> Option<(Ino, &Arc<Inode>)> {
+        self.may(dir, SEARCH).ok()?;
+        let Node::Dir(node) = &dir.node else { return None };
+        let (ino, inode) = match (node.entries.get(name), &node.lower) {
+            (Some(Entry::Present(ino)), _) => (*ino, self.live.state.inode(*ino).ok()?),
+            (None, Some(lower)) => {
+                let (ino, inode) = self.lower_number(lower, name);
+                (ino, inode.filter(|inode| self.is_settled(inode, true))?)
+            }
+            (Some(Entry::Whiteout), _) | (None, None) => return None,
+        };
+        (inode.kind() == FileKind::Dir).then_some((ino, inode))
+    }
+
+    fn known_child(&self, dir: &RelPath, name: &[u8]) -> Option<Child> {
+        let (ino, inode) = self.lower_number(dir, name);
+        inode.map(|inode| (ino, inode.clone()))
+    }
+
+    /// The number of a lower path, and the inode if there is one for it: the path's hash, or the
     /// next number that no other path has.
-    fn lower_number(&self, dir: &RelPath, name: &[u8]) -> (Ino, bool) {
+    fn lower_number(&self, dir: &RelPath, name: &[u8]) -> (Ino, Option<&Arc<Inode>>) {
         let mut ino = Ino::of_lower(dir.child_hash(name));
         while let Some(inode) = self.live.state.inodes.get(&ino) {
             if inode.origin.as_ref().is_some_and(|origin| origin.path().is_child(dir, name)) {
-                return (ino, true);
+                return (ino, Some(inode));
             }
             ino = Ino(ino.0 + 1);
         }
-        (ino, false)
+        (ino, None)
     }
 
     fn saw_nothing(
@@ -186,7 +216,7 @@ impl Tx<'_> {
             return Ok(());
         }
         match self.core.lower.stat(lower_dir)? {
-            Some(stat) if self.is_as_seen(dir, &stat)? => Ok(()),
+            Some(stat) if is_as_seen(self.live.state.inode(dir)?, &stat) => Ok(()),
             Some(_) => self.changed_beneath(lower_dir, LowerChangeKind::Modified),
             None => self.changed_beneath(lower_dir, LowerChangeKind::Removed),
         }
@@ -251,8 +281,9 @@ impl Tx<'_> {
         };
         let meta = self.core.view.meta(stat);
         let links = if stat.kind == FileKind::Dir { 1 } else { stat.nlink.max(1) };
-        let origin = Origin { paths: vec![path], seen, links, meta };
-        let names = vec![(dir, Name::new(name)?)];
+        let name = Name::of(&path).map_or_else(|| Name::new(name), Ok)?;
+        let origin = Origin { paths: smallvec![path], seen, links, meta };
+        let names = smallvec![(dir, name)];
         Ok(Inode { meta, node, names, origin: Some(Arc::new(origin)) })
     }
 
@@ -280,7 +311,7 @@ impl Tx<'_> {
     fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>, Errno> {
         let mut listing = match self.kept_listing(lower) {
             Some(kept) => kept.entries().to_vec(),
-            None => match self.open_lower(dir, lower)? {
+            None => match self.open_lower(self.live.state.inode(dir)?, lower)? {
                 Some(opened) => self.core.lower.list_in(&opened)?,
                 None => Vec::new(),
             },
@@ -361,6 +392,12 @@ impl Tx<'_> {
     }
 }
 
+/// Whether this is still what an inode was made of.
+fn is_as_seen(inode: &Inode, stat: &Stat) -> bool {
+    let origin = inode.origin.as_ref();
+    origin.is_some_and(|origin| origin.seen.stamp.matches(&Stamp::of(stat)))
+}
+
 /// The path of a directory from the top; `None` if it has been removed.
 pub(crate) fn path_of(state: &State, dir: Ino) -> Option<RelPath> {
     let mut names = Vec::new();
@@ -378,18 +415,43 @@ impl Walk for Tx<'_> {
     type Leaf = Ino;
 
     fn search(&mut self, dir: &Ino) -> Result<(), Errno> {
-        self.may(self.live.state.inode(*dir)?, 0o1)
+        self.may(self.live.state.inode(*dir)?, SEARCH)
     }
 
     fn step(&mut self, dir: &Ino, name: &[u8], is_last: bool) -> Result<Step<Ino, Ino>, Errno> {
-        let Some(ino) = self.lookup_for(*dir, name, !is_last)? else {
+        let dir_inode = self.live.state.inode(*dir)?.clone();
+        self.may(&dir_inode, SEARCH)?;
+        let Some((ino, inode)) = self.child(*dir, &dir_inode, name, !is_last)? else {
             return Ok(Step::Missing);
         };
-        Ok(match &self.live.state.inode(ino)?.node {
+        Ok(match &inode.node {
             Node::Dir(_) => Step::Dir(ino),
             Node::Symlink(target) => Step::Link(target.to_vec(), ino),
             Node::File(_) | Node::Special => Step::Leaf(ino),
         })
+    }
+
+    fn stride(&self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {
+        let mut at = 0;
+        let Some(Ok(mut dir)) = trail.last().map(|dir| self.live.state.inode(*dir)) else {
+            return 0;
+        };
+        while let Some(len) = path[at..].iter().position(|byte| *byte == b'/') {
+            // Of anything but a name with one slash and more behind it, the walk knows what to do.
+            let (name, rest) = (&path[at..at + len], &path[at + len + 1..]);
+            if matches!(name, b"" | b"." | b"..") || matches!(rest, [] | [b'/', ..]) {
+                break;
+            }
+            match self.open_child(dir, name) {
+                Some((ino, inode)) => {
+                    trail.push(ino);
+                    dir = inode;
+                }
+                None => break,
+            }
+            at += len + 1;
+        }
+        at
     }
 
     fn top(&mut self) -> Ino {

@@ -6,14 +6,20 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::{Errno, GuestPath};
 
 /// Linux's `NAME_MAX`: the longest name that every file system beneath can hold.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// A single component: not empty, not `.` or `..`, without `/` or NUL, at most 255 bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name(Arc<[u8]>);
+#[derive(Clone)]
+pub(crate) struct Name {
+    /// The name is the end of it: that of a lower file shares the memory of its path.
+    bytes: Arc<[u8]>,
+    start: u32,
+}
 
 impl Name {
     /// Checks what a walk has not yet checked: the length.
@@ -24,23 +30,51 @@ impl Name {
         if bytes.len() > NAME_BYTES_MAX {
             return Err(Errno::Nametoolong);
         }
-        Ok(Name(bytes.into()))
+        Ok(Name { bytes: bytes.into(), start: 0 })
+    }
+
+    /// The last component of a path; `None` for the top.
+    pub(crate) fn of(path: &RelPath) -> Option<Name> {
+        let bytes = path.bytes.as_ref()?;
+        let start = bytes.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+        Some(Name { bytes: bytes.clone(), start: u32::try_from(start).ok()? })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes[self.start as usize..]
     }
 }
 
 impl Borrow<[u8]> for Name {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Name {}
+
+/// By raw bytes.
+impl Ord for Name {
+    fn cmp(&self, other: &Name) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", GuestPath::new(&self.0))
+        write!(f, "\"{}\"", GuestPath::new(self.as_bytes()))
     }
 }
 
@@ -61,7 +95,12 @@ impl RelPath {
     pub(crate) fn child(&self, name: &[u8]) -> RelPath {
         let hash = self.child_hash(name);
         let bytes = match &self.bytes {
-            Some(parent) => [parent, &b"/"[..], name].concat().into(),
+            Some(parent) => {
+                let mut bytes = SmallVec::<[u8; 256]>::from_slice(parent);
+                bytes.push(b'/');
+                bytes.extend_from_slice(name);
+                bytes[..].into()
+            }
             None => name.into(),
         };
         RelPath { bytes: Some(bytes), hash }

@@ -9,6 +9,7 @@
 //! the commit. Of files over 16 MiB the stamp is all that is compared.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -181,22 +182,23 @@ impl Stamp {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) stamp: Stamp,
-    /// Shared by all copies of this value, so that whoever reads first sets it for all.
-    content: Arc<OnceLock<blake3::Hash>>,
+    /// Which value this is or was copied from.
+    id: u64,
+    content: OnceLock<blake3::Hash>,
     /// The bytes, under [`LowerPolicy::Capture`].
     pub(crate) captured: Option<Arc<[u8]>>,
 }
 
 impl Seen {
     pub(crate) fn new(stat: &Stat) -> Seen {
-        Seen { stamp: Stamp::of(stat), content: Arc::default(), captured: None }
+        Seen { stamp: Stamp::of(stat), id: next_id(), content: OnceLock::new(), captured: None }
     }
 
     /// A file or symlink with these bytes; those of a file are kept.
     pub(crate) fn with_content(stat: &Stat, bytes: &Arc<[u8]>) -> Seen {
-        let content = Arc::new(OnceLock::from(blake3::hash(bytes)));
+        let content = OnceLock::from(blake3::hash(bytes));
         let captured = (stat.kind == FileKind::File).then(|| bytes.clone());
-        Seen { stamp: Stamp::of(stat), content, captured }
+        Seen { stamp: Stamp::of(stat), id: next_id(), content, captured }
     }
 
     /// The same content, now in another state.
@@ -211,13 +213,19 @@ impl Seen {
 
     /// Whether the two are copies of one value.
     pub(crate) fn is(&self, other: &Seen) -> bool {
-        Arc::ptr_eq(&self.content, &other.content)
+        self.id == other.id
     }
 
     /// Whether these bytes, just read as the whole content, are those first seen.
     pub(crate) fn agrees_with(&self, bytes: &[u8]) -> bool {
         self.content.get().is_none_or(|hash| *hash == blake3::hash(bytes))
     }
+}
+
+/// For telling copies from others: no two are the same in one process.
+fn next_id() -> u64 {
+    static IDS: AtomicU64 = AtomicU64::new(0);
+    IDS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Something seen of the lower tree that is not in an inode.

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use crate::content::Content;
 use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node};
 use crate::lookup::{Found, Tx};
@@ -123,7 +125,7 @@ impl Tx<'_> {
         let inode = Inode {
             meta: Meta::new(mode, now),
             node,
-            names: vec![(place.dir, name.clone())],
+            names: smallvec![(place.dir, name.clone())],
             origin: None,
         };
         self.live.state.inodes.insert_mut(ino, Arc::new(inode));
@@ -306,7 +308,7 @@ impl Tx<'_> {
     fn detach(&mut self, dir: Ino, name: &Name, ino: Ino) -> Result<(), Errno> {
         self.hide(dir, name)?;
         let inode = self.live.state.inode_mut(ino)?;
-        inode.names.retain(|(d, n)| (*d, n) != (dir, name));
+        inode.names.retain(|(d, n)| (*d, &*n) != (dir, name));
         if inode.nlink(ino) > 0 {
             return Ok(());
         }

@@ -80,6 +80,10 @@ impl Overlay {
         }
     }
 
+    pub(crate) fn top(&self) -> &dyn File {
+        &*self.top
+    }
+
     pub(crate) fn of(core: Core) -> Overlay {
         let core = Arc::new(core);
         let mut top: Arc<dyn File> =

@@ -12,6 +12,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::name::NAME_BYTES_MAX;
 use crate::{Errno, GuestPath};
 
@@ -28,7 +30,7 @@ pub(crate) trait Walk {
     /// Anything else, as the caller wants it.
     type Leaf;
 
-    /// Whether names in `dir` may be looked up at all.
+    /// Whether names in `dir` may be looked up at all. [`Walk::step`] asks this too.
     fn search(&mut self, dir: &Self::Dir) -> Result<(), Errno>;
 
     /// What `name` is in `dir`. Unless it `is_last`, the walk goes on through it.
@@ -39,6 +41,14 @@ pub(crate) trait Walk {
         is_last: bool,
     ) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
 
+    /// Goes ahead from the last directory of `trail` through those that lie open, pushing each, and
+    /// says how much of `path` that was. It must stop before anything that is not a directory's
+    /// plain name or wants to be looked at closely, and before the last component.
+    fn stride(&self, trail: &mut Trail<Self::Dir>, path: &[u8]) -> usize {
+        let _ = (trail, path);
+        0
+    }
+
     /// The top directory.
     fn top(&mut self) -> Self::Dir;
 
@@ -48,6 +58,9 @@ pub(crate) trait Walk {
     /// What follows the tree's own absolute path in `target`, if that is where it leads.
     fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]>;
 }
+
+/// The directories through which a walk has come.
+pub(crate) type Trail<D> = SmallVec<[D; 8]>;
 
 /// What a name is.
 #[derive(Clone, Debug)]
@@ -96,10 +109,13 @@ impl<D: Clone, L> Place<D, L> {
     }
 }
 
+/// A name, on the stack unless it is a long one.
+pub(crate) type ShortName = SmallVec<[u8; 48]>;
+
 /// The last component of a resolved path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
-    Name(Vec<u8>),
+    Name(ShortName),
     /// `.`, or the end of a symlink to the top.
     Dot,
     /// `..`
@@ -117,7 +133,7 @@ pub(crate) fn walk<W: Walk>(
     if path.is_absolute() {
         return Err(Errno::NotCapable);
     }
-    let mut walker = Walker { tree, trail: vec![start.clone()], from_top: false, links: 0 };
+    let mut walker = Walker { tree, trail: smallvec![start.clone()], from_top: false, links: 0 };
     let place = walker.run(path.as_bytes(), end)?;
     if walker.from_top && !walker.is_within(&start, &place, end) {
         return Err(Errno::NotCapable);
@@ -128,7 +144,7 @@ pub(crate) fn walk<W: Walk>(
 struct Walker<'w, W: Walk> {
     tree: &'w mut W,
     /// The directories from the boundary (or the top) down to where the walk is.
-    trail: Vec<W::Dir>,
+    trail: Trail<W::Dir>,
     from_top: bool,
     links: usize,
 }
@@ -140,12 +156,17 @@ impl<W: Walk> Walker<'_, W> {
 
     fn run(&mut self, path: &[u8], end: End) -> Result<Place<W::Dir, W::Leaf>, Errno> {
         let mut todo = Todo::new(path);
+        todo.at = self.tree.stride(&mut self.trail, path);
         let mut last = Last::Dot;
         while let Some(part) = todo.next() {
-            self.tree.search(self.trail.last().expect("as in `here`"))?;
+            let here = self.trail.last().expect("as in `here`");
             match todo.text(part) {
-                b"." => last = Last::Dot,
+                b"." => {
+                    self.tree.search(here)?;
+                    last = Last::Dot;
+                }
                 b".." => {
+                    self.tree.search(here)?;
                     if self.trail.len() == 1 {
                         return Err(Errno::NotCapable);
                     }
@@ -156,17 +177,18 @@ impl<W: Walk> Walker<'_, W> {
                     let is_last = todo.is_done();
                     let arrived = |dir: &W::Dir, found| Place {
                         dir: dir.clone(),
-                        last: Last::Name(name.to_vec()),
+                        last: Last::Name(ShortName::from_slice(name)),
                         found,
                         slash: todo.slash(),
                     };
                     if is_last && end == End::Parent {
-                        return Ok(arrived(self.here(), Step::Missing));
+                        self.tree.search(here)?;
+                        return Ok(arrived(here, Step::Missing));
                     }
                     if name.len() > NAME_BYTES_MAX {
+                        self.tree.search(here)?;
                         return Err(Errno::Nametoolong);
                     }
-                    let here = self.trail.last().expect("as in `here`");
                     match (self.tree.step(here, name, is_last)?, is_last) {
                         (Step::Link(target, _), _) if follows(is_last, todo.slash(), end) => {
                             todo.enter(self.enter_link(&target)?);
@@ -206,7 +228,7 @@ impl<W: Walk> Walker<'_, W> {
             return Ok(target);
         }
         let rest = self.tree.inside(target).ok_or(Errno::NotCapable)?;
-        self.trail = vec![self.tree.top()];
+        self.trail = smallvec![self.tree.top()];
         self.from_top = true;
         Ok(rest)
     }
@@ -280,6 +302,12 @@ fn check_text(path: GuestPath<'_>) -> Result<(), Errno> {
 /// What follows the directory `root` in the absolute path `target`, compared component by
 /// component; a slash at the end is kept.
 pub(crate) fn strip_root<'t>(target: &'t [u8], root: &[u8]) -> Option<&'t [u8]> {
+    // As nearly everyone writes it.
+    if let Some(rest) = target.strip_prefix(root)
+        && matches!(rest.first(), None | Some(b'/'))
+    {
+        return Some(skip_nothing(rest));
+    }
     let mut rest = target;
     for part in GuestPath::new(root).components() {
         rest = skip_nothing(rest).strip_prefix(part)?;

@@ -306,8 +306,10 @@ fn a_name_swapped_while_in_use_never_leads_out() {
         });
         let host = HostDir::open(&root).unwrap();
         let top = host.root().unwrap();
-        let mut read = 0;
-        for _ in 0..20_000 {
+        let (mut read, mut attempts) = (0, 0);
+        // Long enough for the other thread to have had its turns, even on a busy machine.
+        while attempts < 20_000 || (read == 0 && attempts < 20_000_000) {
+            attempts += 1;
             let Ok(file) = host.open_at(&*top, GuestPath::new("swap/secret"), &OpenHow::READ)
             else {
                 continue;

@@ -163,7 +163,7 @@ fn keep<G: Gate>(
     }
     let stat = stat?;
     let mut inode = inode.clone();
-    inode.names = names.clone();
+    inode.names = names.clone().into();
     if let (Node::Symlink(target), Ok(now)) = (&mut inode.node, disk.read_link(At::Tree(&paths[0])))
     {
         *target = now.into();
@@ -244,5 +244,5 @@ fn settle(core: &Core, inode: &mut Inode, paths: Vec<RelPath>, stat: &Stat) {
         }
         Node::Special => stat.nlink,
     };
-    inode.origin = Some(Arc::new(Origin { paths, seen, links, meta: inode.meta }));
+    inode.origin = Some(Arc::new(Origin { paths: paths.into(), seen, links, meta: inode.meta }));
 }

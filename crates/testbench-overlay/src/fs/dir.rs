@@ -28,7 +28,7 @@ enum Inner {
 struct TreeDir {
     /// As it was given.
     path: PathBuf,
-    place: Place,
+    place: Place<'static>,
     file: Arc<dyn File>,
 }
 
@@ -61,9 +61,10 @@ pub fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
         Route::Real => Inner::Real(std::fs::read_dir(path)?),
         Route::Tree(place) => {
             let how = OpenHow { directory: true, ..OpenHow::READ };
-            let file = place.result(place.fs.open_at(&*place.top, place.guest(), &how))?;
+            let file = place.result(place.fs().open_at(place.top(), place.guest(), &how))?;
             let entries = place.result(file.read_dir())?.into_iter();
-            Inner::Tree(Arc::new(TreeDir { path: path.to_path_buf(), place, file }), entries)
+            let (path, place) = (path.to_path_buf(), place.into_owned());
+            Inner::Tree(Arc::new(TreeDir { path, place, file }), entries)
         }
     };
     Ok(ReadDir { inner })
@@ -129,7 +130,7 @@ impl DirEntry {
             EntryInner::Tree(dir, entry) => {
                 let name = GuestPath::new(&entry.name);
                 let place = &dir.place;
-                place.result(place.fs.stat_at(&*dir.file, name, Follow::No)).map(Metadata::new)
+                place.result(place.fs().stat_at(&*dir.file, name, Follow::No)).map(Metadata::new)
             }
         }
     }
@@ -214,7 +215,7 @@ impl DirBuilder {
             Route::Real => std::fs::DirBuilder::new().mode(self.mode).create(path),
             Route::Tree(p) => {
                 let mode = self.mode & !super::UMASK;
-                p.result(p.fs.create_dir_at(&*p.top, p.guest(), mode))
+                p.result(p.fs().create_dir_at(p.top(), p.guest(), mode))
             }
         }
     }

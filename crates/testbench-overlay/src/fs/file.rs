@@ -272,14 +272,14 @@ impl File {
         File { inner: Inner::Real(file) }
     }
 
-    pub(super) fn in_tree(place: &Place, how: &OpenHow, append: bool) -> io::Result<File> {
+    pub(super) fn in_tree(place: &Place<'_>, how: &OpenHow, append: bool) -> io::Result<File> {
         Ok(File { inner: Inner::Tree(TreeFile::open(place, how, append)?) })
     }
 }
 
 impl TreeFile {
-    fn open(place: &Place, how: &OpenHow, append: bool) -> io::Result<TreeFile> {
-        let file = place.result(place.fs.open_at(&*place.top, place.guest(), how))?;
+    fn open(place: &Place<'_>, how: &OpenHow, append: bool) -> io::Result<TreeFile> {
+        let file = place.result(place.fs().open_at(place.top(), place.guest(), how))?;
         let lock = Lock::new(place);
         let description = Description { position: Position::default(), append, lock };
         Ok(TreeFile { file, description: Arc::new(description) })

@@ -52,7 +52,7 @@ fn locks() -> MutexGuard<'static, BTreeMap<FileId, Holders>> {
 }
 
 impl Lock {
-    pub(super) fn new(place: &Place) -> Lock {
+    pub(super) fn new(place: &Place<'_>) -> Lock {
         static OWNERS: AtomicU64 = AtomicU64::new(0);
         Lock {
             owner: OWNERS.fetch_add(1, Ordering::Relaxed),

@@ -139,7 +139,7 @@ fn stat(path: &Path, follow: Follow) -> io::Result<Metadata> {
         (Route::Real, Follow::Yes) => std::fs::metadata(path).map(Metadata::from),
         (Route::Real, Follow::No) => std::fs::symlink_metadata(path).map(Metadata::from),
         (Route::Tree(p), follow) => {
-            p.result(p.fs.stat_at(&*p.top, p.guest(), follow)).map(Metadata::new)
+            p.result(p.fs().stat_at(p.top(), p.guest(), follow)).map(Metadata::new)
         }
     }
 }
@@ -171,7 +171,7 @@ pub fn set_permissions(
         Route::Real => std::fs::set_permissions(path, permissions.into()),
         Route::Tree(p) => {
             let mode = permissions.mode();
-            p.result(p.fs.set_mode_at(&*p.top, p.guest(), Follow::Yes, mode))
+            p.result(p.fs().set_mode_at(p.top(), p.guest(), Follow::Yes, mode))
         }
     }
 }
@@ -215,7 +215,9 @@ pub fn set_times_nofollow(path: impl AsRef<Path>, times: FileTimes) -> io::Resul
 fn times_of(path: &Path, times: FileTimes, follow: Follow) -> io::Result<()> {
     match route(path)? {
         Route::Real => Ok(crate::sys::set_times_of(path, times.to_tree(), follow)?),
-        Route::Tree(p) => p.result(p.fs.set_times_at(&*p.top, p.guest(), follow, times.to_tree())),
+        Route::Tree(p) => {
+            p.result(p.fs().set_times_at(p.top(), p.guest(), follow, times.to_tree()))
+        }
     }
 }
 
@@ -228,7 +230,7 @@ pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     match route(path)? {
         Route::Real => std::fs::remove_file(path),
-        Route::Tree(p) => p.result(p.fs.remove_file_at(&*p.top, p.guest())),
+        Route::Tree(p) => p.result(p.fs().remove_file_at(p.top(), p.guest())),
     }
 }
 
@@ -241,7 +243,7 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     match route(path)? {
         Route::Real => std::fs::remove_dir(path),
-        Route::Tree(p) => p.result(p.fs.remove_dir_at(&*p.top, p.guest())),
+        Route::Tree(p) => p.result(p.fs().remove_dir_at(p.top(), p.guest())),
     }
 }
 
@@ -256,7 +258,7 @@ pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
         Route::Real => return std::fs::remove_dir_all(path),
         Route::Tree(place) => place,
     };
-    let (fs, top, path) = (&*place.fs, &*place.top, place.guest());
+    let (fs, top, path) = (place.fs(), place.top(), place.guest());
     let stat = place.result(fs.stat_at(top, path, Follow::No))?;
     place.result(match stat.kind {
         FileKind::Symlink => fs.remove_file_at(top, path),
@@ -316,7 +318,7 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
     match both(from, to)? {
         None => std::fs::rename(from, to),
-        Some((a, b)) => b.result(a.fs.rename_at(&*a.top, a.guest(), &*b.top, b.guest())),
+        Some((a, b)) => b.result(a.fs().rename_at(a.top(), a.guest(), b.top(), b.guest())),
     }
 }
 
@@ -329,12 +331,14 @@ pub fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Resu
     let (from, to) = (original.as_ref(), link.as_ref());
     match both(from, to)? {
         None => std::fs::hard_link(from, to),
-        Some((a, b)) => b.result(a.fs.link_at(&*a.top, a.guest(), Follow::No, &*b.top, b.guest())),
+        Some((a, b)) => {
+            b.result(a.fs().link_at(a.top(), a.guest(), Follow::No, b.top(), b.guest()))
+        }
     }
 }
 
 /// Where two paths of one operation go; `None` is the real disk.
-fn both(from: &Path, to: &Path) -> io::Result<Option<(Place, Place)>> {
+fn both<'p>(from: &'p Path, to: &'p Path) -> io::Result<Option<(Place<'p>, Place<'p>)>> {
     match (route(from)?, route(to)?) {
         (Route::Tree(a), Route::Tree(b)) if a.same_tree(&b) => Ok(Some((a, b))),
         (Route::Real, Route::Real) => Ok(None),
@@ -353,7 +357,7 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
         Route::Real => std::os::unix::fs::symlink(target, link),
         Route::Tree(p) => {
             let target = target.as_os_str().as_encoded_bytes();
-            p.result(p.fs.symlink_at(target, &*p.top, p.guest()))
+            p.result(p.fs().symlink_at(target, p.top(), p.guest()))
         }
     }
 }
@@ -368,7 +372,7 @@ pub fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     match route(path)? {
         Route::Real => std::fs::read_link(path),
         Route::Tree(p) => {
-            let target = p.result(p.fs.read_link_at(&*p.top, p.guest()))?;
+            let target = p.result(p.fs().read_link_at(p.top(), p.guest()))?;
             Ok(PathBuf::from(os_str(&target)))
         }
     }
@@ -393,7 +397,7 @@ pub fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
         }
         Route::Tree(p) => {
             // Checks that it does not lead out of the directory.
-            p.result(p.fs.stat_at(&*p.top, p.guest(), Follow::Yes))?;
+            p.result(p.fs().stat_at(p.top(), p.guest(), Follow::Yes))?;
             std::fs::canonicalize(path)
         }
     }

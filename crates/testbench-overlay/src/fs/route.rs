@@ -1,5 +1,6 @@
 //! Where a host path goes: to the real disk, to the installed overlay, or nowhere.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,23 +8,28 @@ use std::sync::Arc;
 use testbench_clock::Lookup;
 
 use crate::resolve::strip_root;
-use crate::{Errno, File, Fs, GuestPath, Overlay, active};
+use crate::{Errno, File, Fs, GuestPath, HostDir, Overlay, active};
 
 /// Decided once, at the edge of each public call.
-pub(super) enum Route {
+pub(super) enum Route<'p> {
     /// Nothing is installed here.
     Real,
-    Tree(Place),
+    Tree(Place<'p>),
 }
 
 /// A path in a tree.
-pub(super) struct Place {
-    pub(super) fs: Arc<dyn Fs>,
-    pub(super) top: Arc<dyn File>,
-    pub(super) path: Vec<u8>,
+pub(super) struct Place<'p> {
+    path: Cow<'p, [u8]>,
     overlay: Arc<Overlay>,
-    /// Which of the directories that are passed through, if it is in one.
-    through: Option<usize>,
+    through: Option<Through>,
+}
+
+/// A directory that is passed through.
+struct Through {
+    /// Which of them.
+    index: usize,
+    fs: HostDir,
+    top: Arc<dyn File>,
 }
 
 /// What an error number alone cannot say. Its kind is that of the number.
@@ -44,7 +50,7 @@ enum Refused {
     LowerChanged { change: crate::LowerChange },
 }
 
-pub(super) fn route(path: &Path) -> io::Result<Route> {
+pub(super) fn route(path: &Path) -> io::Result<Route<'_>> {
     let overlay = match active() {
         Lookup::Absent => return Ok(Route::Real),
         Lookup::Open(overlay) => overlay,
@@ -54,7 +60,7 @@ pub(super) fn route(path: &Path) -> io::Result<Route> {
 }
 
 /// The error of an operation at a place.
-pub(super) fn error(place: &Place, errno: Errno) -> io::Error {
+pub(super) fn error(place: &Place<'_>, errno: Errno) -> io::Error {
     let refused = match errno {
         Errno::NotCapable => Refused::Outside {
             path: PathBuf::from(os_str(&place.path)),
@@ -69,33 +75,33 @@ pub(super) fn error(place: &Place, errno: Errno) -> io::Error {
     io::Error::new(io::Error::from(errno).kind(), refused)
 }
 
-fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place> {
+fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place<'_>> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.is_empty() {
         return Err(Errno::Noent.into());
     }
     let inside = if path.is_absolute() {
-        inside(&overlay, bytes).map(<[u8]>::to_vec).or_else(|| real_inside(&overlay, path))
+        let inside = inside(&overlay, bytes).map(Cow::Borrowed);
+        inside.or_else(|| real_inside(&overlay, path).map(Cow::Owned))
     } else {
         Some(from_cwd(&overlay, bytes))
     };
-    if let Some(mut path) = inside {
-        if path.is_empty() {
-            path.push(b'.');
-        }
-        let top = overlay.root()?;
-        return Ok(Place { fs: overlay.clone(), top, path, overlay, through: None });
+    if let Some(path) = inside {
+        return Ok(Place { path: or_dot(path), overlay, through: None });
     }
-    for (at, dir) in overlay.core.config.passthrough.iter().enumerate() {
-        let own = dir.path().as_os_str().as_encoded_bytes();
+    for (index, fs) in overlay.core.config.passthrough.iter().enumerate() {
+        let own = fs.path().as_os_str().as_encoded_bytes();
         if let Some(rest) = strip_root(bytes, own) {
-            let path = if rest.is_empty() { b".".to_vec() } else { rest.to_vec() };
-            let (fs, top) = (Arc::new(dir.clone()), dir.root()?);
-            return Ok(Place { fs, top, path, overlay, through: Some(at) });
+            let through = Some(Through { index, fs: fs.clone(), top: fs.root()? });
+            return Ok(Place { path: or_dot(Cow::Borrowed(rest)), overlay, through });
         }
     }
     let refused = Refused::Outside { path: path.to_path_buf(), root: root_of(&overlay) };
     Err(io::Error::new(io::ErrorKind::PermissionDenied, refused))
+}
+
+fn or_dot(path: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    if path.is_empty() { Cow::Borrowed(b".") } else { path }
 }
 
 /// What follows the overlay's own absolute path.
@@ -121,12 +127,12 @@ fn real_inside(overlay: &Overlay, path: &Path) -> Option<Vec<u8>> {
 
 /// A relative path starts from the current directory if that is inside, else from the top: the
 /// same rule as for guests.
-fn from_cwd(overlay: &Overlay, path: &[u8]) -> Vec<u8> {
+fn from_cwd<'p>(overlay: &Overlay, path: &'p [u8]) -> Cow<'p, [u8]> {
     let cwd = std::env::current_dir().ok();
     let cwd = cwd.as_ref().and_then(|cwd| inside(overlay, cwd.as_os_str().as_encoded_bytes()));
     match cwd {
-        Some(cwd) if !cwd.is_empty() => [cwd, b"/", path].concat(),
-        _ => path.to_vec(),
+        Some(cwd) if !cwd.is_empty() => Cow::Owned([cwd, b"/", path].concat()),
+        _ => Cow::Borrowed(path),
     }
 }
 
@@ -139,7 +145,27 @@ pub(super) fn os_str(bytes: &[u8]) -> std::ffi::OsString {
     std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
 }
 
-impl Place {
+impl Place<'_> {
+    pub(super) fn fs(&self) -> &dyn Fs {
+        match &self.through {
+            Some(through) => &through.fs,
+            None => &*self.overlay,
+        }
+    }
+
+    /// The top directory of [`Place::fs`].
+    pub(super) fn top(&self) -> &dyn File {
+        match &self.through {
+            Some(through) => &*through.top,
+            None => self.overlay.top(),
+        }
+    }
+
+    pub(super) fn into_owned(self) -> Place<'static> {
+        let Place { path, overlay, through } = self;
+        Place { path: Cow::Owned(path.into_owned()), overlay, through }
+    }
+
     pub(super) fn guest(&self) -> GuestPath<'_> {
         GuestPath::new(&self.path)
     }
@@ -158,8 +184,9 @@ impl Place {
         self.through.is_none()
     }
 
-    pub(super) fn same_tree(&self, other: &Place) -> bool {
-        Arc::ptr_eq(&self.overlay, &other.overlay) && self.through == other.through
+    pub(super) fn same_tree(&self, other: &Place<'_>) -> bool {
+        let through = |place: &Place<'_>| place.through.as_ref().map(|through| through.index);
+        Arc::ptr_eq(&self.overlay, &other.overlay) && through(self) == through(other)
     }
 
     /// The host's path of the overlay.

@@ -416,7 +416,7 @@ impl<'c> Staged<'c> {
     /// For what acts on the name itself.
     fn name(&self, place: &Found) -> Target {
         let mut name = match &place.last {
-            Last::Name(name) => name.clone(),
+            Last::Name(name) => name.to_vec(),
             // The place is the directory to which the walk has come.
             Last::Dot | Last::DotDot => b".".to_vec(),
         };
