@@ -11,3 +11,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guides/vm-plugins.md")]
 struct VmPlugins;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/tape.md")]
+struct TapeGuide;

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use testbench_clock::WallTime;
+use testbench_harness::tape::CompareMode;
 
 /// Runs tools as WebAssembly: under a mock clock, on an overlay of a real directory.
 #[derive(Debug, Parser)]
@@ -21,6 +22,9 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// See it work: tools of our own run a small build that takes an hour of virtual time
     Demo(DemoArgs),
+    /// Look at tapes, which tell what programs were started and what they did
+    #[command(subcommand)]
+    Tape(TapeCommand),
 }
 
 /// Arguments of `testbench run`. Directories, environment and `argv[0]` are spelled as for
@@ -89,6 +93,134 @@ pub(crate) struct DemoArgs {
     pub(crate) json: bool,
 }
 
+/// Subcommands of `testbench tape`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TapeCommand {
+    /// Print what is on a tape
+    Show(TapeShowArgs),
+    /// Tell in what two tapes differ; exit status 1 if they do
+    Diff(TapeDiffArgs),
+    /// Check that a tape is sound, or run what it recorded natively on WebAssembly; exit status 1
+    /// if that gives something else
+    Verify(TapeVerifyArgs),
+    /// Take spawns off a tape, and remove payload files that no spawn needs
+    Prune(TapePruneArgs),
+}
+
+/// Arguments of `testbench tape show`.
+#[derive(Debug, Args)]
+pub(crate) struct TapeShowArgs {
+    /// The tape
+    #[arg(value_name = "FILE")]
+    pub(crate) tape: PathBuf,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `testbench tape diff`.
+#[derive(Debug, Args)]
+pub(crate) struct TapeDiffArgs {
+    /// The old tape
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+
+    /// The new tape
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+
+    /// What counts: everything; all but sequence numbers and durations; or how files and spawns end
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) mode: TapeDiffMode,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `testbench tape diff` looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TapeDiffMode {
+    ByteIdentical,
+    #[default]
+    Semantic,
+    Outcome,
+}
+
+impl From<TapeDiffMode> for CompareMode {
+    fn from(mode: TapeDiffMode) -> CompareMode {
+        match mode {
+            TapeDiffMode::ByteIdentical => CompareMode::ByteIdentical,
+            TapeDiffMode::Semantic => CompareMode::Semantic,
+            TapeDiffMode::Outcome => CompareMode::Outcome,
+        }
+    }
+}
+
+/// Arguments of `testbench tape verify`.
+#[derive(Debug, Args)]
+pub(crate) struct TapeVerifyArgs {
+    /// The tape
+    #[arg(value_name = "FILE")]
+    pub(crate) tape: PathBuf,
+
+    /// Run what was recorded natively with the `.wasm` files of DIR, or without `=DIR` with the
+    /// tools that come with testbench, and show what differs
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_parser = parse_toolchain
+    )]
+    pub(crate) against_toolchain: Option<ToolchainChoice>,
+
+    /// The directory that the tape was recorded over; it is not written to. Without it an empty one
+    #[arg(long, value_name = "DIR", requires = "against_toolchain")]
+    pub(crate) overlay: Option<PathBuf>,
+
+    /// Let messages on standard error differ
+    #[arg(long, requires = "against_toolchain")]
+    pub(crate) ignore_stderr: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where programs come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ToolchainChoice {
+    Builtin,
+    Dir(PathBuf),
+}
+
+/// Arguments of `testbench tape prune`.
+#[derive(Debug, Args)]
+pub(crate) struct TapePruneArgs {
+    /// The tape
+    #[arg(value_name = "FILE")]
+    pub(crate) tape: PathBuf,
+
+    /// Take the spawn with this number off the tape
+    #[arg(long = "spawn", value_name = "NUMBER")]
+    pub(crate) spawns: Vec<u32>,
+
+    /// Take all spawns of this program off the tape
+    #[arg(long = "program", value_name = "NAME")]
+    pub(crate) programs: Vec<String>,
+
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// A directory of the host and the name by which the guest knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
@@ -133,6 +265,10 @@ fn parse_overlay(text: &str) -> Result<Mapping, String> {
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })
 }
 
+fn parse_toolchain(text: &str) -> Result<ToolchainChoice, std::convert::Infallible> {
+    Ok(if text.is_empty() { ToolchainChoice::Builtin } else { ToolchainChoice::Dir(text.into()) })
+}
+
 fn parse_clock(text: &str) -> Result<ClockChoice, String> {
     if text == "real" {
         return Ok(ClockChoice::Real);
@@ -158,7 +294,7 @@ mod tests {
         let args = [&["testbench", "run"], args].concat();
         match Cli::try_parse_from(args)?.command {
             Command::Run(run) => Ok(*run),
-            Command::Demo(_) => unreachable!("the subcommand is given above"),
+            _ => unreachable!("the subcommand is given above"),
         }
     }
 

@@ -10,6 +10,7 @@ mod args;
 mod demo;
 mod failure;
 mod run;
+mod tape;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse_from_env().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Tape(command) => tape::tape(&command),
     };
     outcome.unwrap_or_else(|failure| failure.report())
 }

@@ -18,6 +18,7 @@ use testbench_wasi::{Cancel, Limits};
 use crate::files::Files;
 use crate::process::{Ended, Process};
 use crate::report::SpawnRecord;
+use crate::tape::Deck;
 use crate::toolchain::Toolchain;
 use crate::{Command, Policy, Route};
 
@@ -42,6 +43,8 @@ pub(crate) struct Bench {
     pub(crate) limits: Limits,
     /// Native children see a copy of the overlay; else there are none over one.
     pub(crate) copies_files_for_natives: bool,
+    /// What is recorded and replayed.
+    pub(crate) tape: Option<Arc<Deck>>,
     pub(crate) lifetime: Lifetime,
     /// Ends every guest of the session.
     pub(crate) cancel: Cancel,
@@ -89,6 +92,7 @@ impl Bench {
         env: BTreeMap<OsString, OsString>,
         limits: Limits,
         copies_files_for_natives: bool,
+        tape: Option<Arc<Deck>>,
         lifetime: Lifetime,
     ) -> Bench {
         Bench {
@@ -101,6 +105,7 @@ impl Bench {
             env,
             limits,
             copies_files_for_natives,
+            tape,
             lifetime,
             cancel: Cancel::new(),
             ending: Signal::new(),

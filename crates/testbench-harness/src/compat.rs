@@ -51,6 +51,6 @@ where
     }
     match command.route() {
         Route::Native => None,
-        Route::Guest(_) | Route::Refuse(_) => Some(command.output()),
+        Route::Guest(_) | Route::Replay(_) | Route::Refuse(_) => Some(command.output()),
     }
 }

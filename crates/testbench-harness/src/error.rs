@@ -9,6 +9,7 @@ use testbench_overlay::Errno;
 use testbench_wasi::{ModuleError, StartError};
 
 use crate::Refusal;
+use crate::tape::PlayError;
 
 /// Why a spawn in a session did not start.
 ///
@@ -108,6 +109,14 @@ pub enum SpawnError {
         dir: PathBuf,
         /// What went wrong.
         source: io::Error,
+    },
+    /// What the tape says cannot be done again.
+    #[error("`{}` was replayed, but {source}", program.display())]
+    Replay {
+        /// The program, as it was called.
+        program: OsString,
+        /// Why not.
+        source: PlayError,
     },
     /// The host does not start the native program.
     #[error("`{}` could not be started as a native program: {source}", program.display())]
@@ -237,6 +246,7 @@ impl SpawnError {
                 }
             },
             SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
+            SpawnError::Replay { source, .. } => source.kind(),
             SpawnError::Native { source, .. }
             | SpawnError::Stream { source, .. }
             | SpawnError::CopyFiles { source, .. }

@@ -89,9 +89,12 @@ impl Files {
         overlay.map(PathBuf::as_path)
     }
 
-    /// The preopens of a guest, the overlay first.
-    pub(crate) fn mounts(&self) -> Vec<Mount> {
-        self.trees()
+    /// The preopens of a guest, the overlay first; `tree` is what it gets in the overlay's place.
+    pub(crate) fn mounts(&self, tree: impl Fn(&Arc<Overlay>) -> Arc<dyn Fs>) -> Vec<Mount> {
+        let overlay = self.overlay.iter().map(|m| (tree(&m.overlay), m.guest_names.clone()));
+        let others = self.trees().skip(self.overlay.iter().len());
+        overlay
+            .chain(others)
             .flat_map(|(fs, names)| {
                 names.into_iter().map(move |guest_path| Mount {
                     fs: fs.clone(),

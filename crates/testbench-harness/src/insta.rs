@@ -13,6 +13,7 @@ use testbench_clock::Lookup;
 use testbench_overlay::Diff;
 use testbench_overlay::diff::Redactions;
 
+use crate::tape::Tape;
 use crate::{Report, Run, Session, bench};
 
 /// Asserts that a session changed what the snapshot says.
@@ -83,6 +84,80 @@ macro_rules! assert_run_snapshot {
     ($command:expr $(,)?) => {
         $crate::__insta::assert_snapshot!($crate::insta::run($command.run()))
     };
+}
+
+/// Asserts that the tape of a session says what the snapshot says.
+///
+/// Takes a `Session`, a `Report` or a `Tape`. How long native programs took differs from run to run
+/// and is left out.
+///
+/// ```
+/// use testbench_harness::tape::TapeMode;
+/// use testbench_harness::{Command, Testbench, Toolchain, assert_tape_snapshot};
+///
+/// let dir = tempfile::tempdir()?;
+/// let session = Testbench::builder()
+///     .toolchain(Toolchain::builtin())
+///     .tape(dir.path().join("t"), TapeMode::Record)
+///     .build()?
+///     .enter();
+/// Command::new("sleep").arg("90").output()?;
+/// assert_tape_snapshot!(session, @r"
+/// 1 $ sleep 90
+///   guest, exit 0, 90s
+///   env TZ=UTC
+/// ");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Panics
+///
+/// When the snapshot differs, as insta does, and when there is no tape.
+#[macro_export]
+macro_rules! assert_tape_snapshot {
+    ($taped:expr, @$snapshot:literal $(,)?) => {
+        $crate::__insta::assert_snapshot!($crate::insta::tape(&$taped), @$snapshot)
+    };
+    ($name:expr, $taped:expr $(,)?) => {
+        $crate::__insta::assert_snapshot!($name, $crate::insta::tape(&$taped))
+    };
+    ($taped:expr $(,)?) => {
+        $crate::__insta::assert_snapshot!($crate::insta::tape(&$taped))
+    };
+}
+
+/// What [`assert_tape_snapshot!`] takes.
+pub trait Recorded {
+    /// The tape, if there is one.
+    fn recorded(&self) -> Option<Tape>;
+}
+
+impl Recorded for Session {
+    fn recorded(&self) -> Option<Tape> {
+        self.tape()
+    }
+}
+
+impl Recorded for Report {
+    fn recorded(&self) -> Option<Tape> {
+        self.tape.clone()
+    }
+}
+
+impl Recorded for Tape {
+    fn recorded(&self) -> Option<Tape> {
+        Some(self.clone())
+    }
+}
+
+/// The text of [`assert_tape_snapshot!`].
+#[track_caller]
+pub fn tape(taped: &impl Recorded) -> String {
+    let Some(tape) = taped.recorded() else {
+        panic!("the session has no tape; give it one with `.tape(path, mode)`")
+    };
+    let text = tape.without_real_time().to_string();
+    Hidden::new(Vec::new()).hide(&text)
 }
 
 /// What a diff is called that has nothing in it.

@@ -92,6 +92,7 @@ mod native;
 mod pipe;
 mod process;
 mod refusal;
+mod replayed;
 mod report;
 mod route;
 mod session;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use testbench_clock::Ended;
 
 use crate::route::tool_name;
+use crate::tape::Miss;
 
 /// Why nothing is started.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,10 +42,10 @@ pub enum Refusal {
         /// The overlay's root on the host.
         root: PathBuf,
     },
-    /// It is to be replayed, and the session has nothing to replay from.
+    /// It is to be recorded or replayed, and the session has no tape.
     #[error(
-        "`{}` is to be replayed, but the session `{session}` has no tape; give it one with \
-         `.tape(path, mode)`", program.display()
+        "`{}` is to be recorded or replayed, but the session `{session}` has no tape; give it one \
+         with `.tape(path, mode)`", program.display()
     )]
     NoTape {
         /// The program, as it was called.
@@ -52,6 +53,9 @@ pub enum Refusal {
         /// The session's name.
         session: String,
     },
+    /// It is to be replayed, and the tape does not have it.
+    #[error(transparent)]
+    NotOnTape(Box<Miss>),
     /// The session whose context this thread entered is over.
     #[error(transparent)]
     Ended(Ended),
@@ -66,7 +70,8 @@ impl Refusal {
             Refusal::NativeOverOverlay { .. } | Refusal::NoTape { .. } => {
                 io::ErrorKind::Unsupported
             }
-            Refusal::Ended(_) => io::ErrorKind::Other,
+            // Not `NotFound`, which code may take for a program that is not installed.
+            Refusal::NotOnTape(_) | Refusal::Ended(_) => io::ErrorKind::Other,
         }
     }
 }

@@ -10,6 +10,7 @@ use testbench_overlay::Diff;
 use testbench_wasi::Exit;
 
 use crate::Route;
+use crate::tape::{Record, Tape};
 
 /// What a [`Session`](crate::Session) did, from [`finish`](crate::Session::finish).
 #[derive(Clone, Debug)]
@@ -25,6 +26,13 @@ pub struct Report {
     pub leaks: Leaks,
     /// How far the session's clock moved from its start to its end.
     pub virtual_time: Duration,
+    /// What was put onto the tape, or would have been in a session that only plays one; `None`
+    /// without a tape.
+    pub tape: Option<Tape>,
+    /// The entries of the tape that no spawn took. Unless
+    /// [allowed](crate::tape::TapeOptions::allow_unused), they make
+    /// [`finish`](crate::Session::finish) fail.
+    pub unused: Vec<Record>,
     pub(crate) hidden_paths: Vec<PathBuf>,
     /// The clock was virtual.
     pub(crate) mocked: bool,

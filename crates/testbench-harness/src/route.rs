@@ -19,7 +19,7 @@ use std::path::Path;
 
 use crate::bench::Bench;
 use crate::refusal::{Refusal, Unmatched};
-use crate::tape::OnMiss;
+use crate::tape::{OnMiss, Record};
 use crate::{Command, Tool, sys};
 
 /// What to do about a program that the toolchain does not have.
@@ -36,7 +36,8 @@ pub enum Policy {
     Native,
     /// The host's own program runs, and what it did is put onto the session's tape.
     Record,
-    /// What the tape says happens, and no program runs.
+    /// What the tape says happens, and no program runs. In a session that records its tape this is
+    /// `Record`.
     Replay(OnMiss),
 }
 
@@ -48,6 +49,8 @@ pub enum Route {
     Guest(Tool),
     /// The standard library starts the host's own program.
     Native,
+    /// What this entry of the session's tape says is done again.
+    Replay(Box<Record>),
     /// Nothing is started, and this is why.
     Refuse(Refusal),
 }
@@ -57,6 +60,9 @@ impl fmt::Display for Route {
         match self {
             Route::Guest(tool) => write!(f, "guest {tool}"),
             Route::Native => f.write_str("native"),
+            Route::Replay(record) => {
+                write!(f, "replay of spawn {} of the tape ({})", record.sequence, record.route)
+            }
             Route::Refuse(refusal) => write!(f, "refused: {refusal}"),
         }
     }
@@ -126,7 +132,7 @@ fn decide(bench: &Bench, command: &Command, steps: &mut Steps) -> Route {
     note(steps, || "via".into(), || shown(command.via));
     match command.via {
         Some(Policy::NotFound) | None => {}
-        Some(policy) => return act(bench, program, policy, "`.via(Policy::Deny)`".into()),
+        Some(policy) => return act(bench, command, policy, "`.via(Policy::Deny)`".into()),
     }
 
     let session = bench.policies.get(key).copied();
@@ -148,7 +154,7 @@ fn decide(bench: &Bench, command: &Command, steps: &mut Steps) -> Route {
         (None, None) => (None, "`.unmatched(Policy::Deny)`".to_owned()),
     };
     if said == Some(Policy::Deny) {
-        return act(bench, program, Policy::Deny, by);
+        return act(bench, command, Policy::Deny, by);
     }
 
     let unclaimed = unclaimed_path(bench, command, name.is_some());
@@ -172,20 +178,41 @@ fn decide(bench: &Bench, command: &Command, steps: &mut Steps) -> Route {
             let unmatched = unmatched(bench, program, name, unclaimed);
             Route::Refuse(Refusal::NotFound(Box::new(unmatched)))
         }
-        policy => act(bench, program, policy, by),
+        policy => act(bench, command, policy, by),
     }
 }
 
 /// Does what a policy says about a program that is not looked up.
-fn act(bench: &Bench, program: &OsStr, policy: Policy, by: String) -> Route {
+fn act(bench: &Bench, command: &Command, policy: Policy, by: String) -> Route {
+    let program = command.program.as_os_str();
     let (name, session) = (program.to_owned(), bench.name.clone());
-    match policy {
-        Policy::Native | Policy::Record => native(bench, program),
-        Policy::Replay(_) => Route::Refuse(Refusal::NoTape { program: name, session }),
-        Policy::Deny | Policy::NotFound => {
+    match (policy, &bench.tape) {
+        (Policy::Native, _) | (Policy::Record, Some(_)) => native(bench, program),
+        (Policy::Record | Policy::Replay(_), None) => {
+            Route::Refuse(Refusal::NoTape { program: name, session })
+        }
+        (Policy::Replay(_), Some(deck)) if deck.is_recording() => native(bench, program),
+        (Policy::Replay(on_miss), Some(deck)) => {
+            match (deck.look(&deck.call_of(bench, command)), on_miss) {
+                (Ok(record), _) => Route::Replay(Box::new(record.clone())),
+                (Err(miss), OnMiss::Error) => Route::Refuse(Refusal::NotOnTape(miss)),
+                (Err(_), OnMiss::Record | OnMiss::Native) => native(bench, program),
+            }
+        }
+        (Policy::Deny | Policy::NotFound, _) => {
             Route::Refuse(Refusal::Denied { program: name, by, session })
         }
     }
+}
+
+/// Whether a program that runs natively is to be put onto the tape that is played.
+pub(crate) fn is_recorded(bench: &Bench, command: &Command) -> bool {
+    let name = tool_name(&command.program, |dir| bench.toolchain.claims(dir));
+    let key = name.unwrap_or(&command.program);
+    let manifest = || bench.toolchain.entry(key).and_then(|(entry, _)| entry.policy());
+    let via = command.via.filter(|policy| *policy != Policy::NotFound);
+    let said = via.or_else(|| bench.policies.get(key).copied()).or_else(manifest);
+    matches!(said.unwrap_or(bench.unmatched), Policy::Record | Policy::Replay(OnMiss::Record))
 }
 
 fn native(bench: &Bench, program: &OsStr) -> Route {

@@ -10,12 +10,14 @@ use testbench_overlay::{Diff, Overlay, OverlayError};
 
 use crate::bench::{self, Bench};
 use crate::report::{Leaks, Report, SpawnRecord};
+use crate::tape::{DeckError, Record, Tape, TapeError, TapeMismatch};
 use crate::{Command, Route, route};
 
 /// Keeps a [`Testbench`](crate::Testbench) installed on this thread: clock, overlay, toolchain and
 /// spawns.
 ///
-/// It ends with [`finish`](Session::finish), or when it drops. Either way the guests that still
+/// It ends with [`finish`](Session::finish), or when it drops; if its tape cannot be finished, a
+/// drop panics, unless the thread does already. Either way the guests that still
 /// run on other threads are ended first, and whoever entered a
 /// [`Context`](testbench_clock::Context) captured in the session gets the error "session NAME
 /// ended at FILE:LINE" from then on; nothing ever falls through to the real disk.
@@ -103,9 +105,13 @@ impl Session {
         self.bench.lifetime.end();
         self.close();
         let name = self.bench.name.clone();
+        let diff = diff_of(&self.bench)
+            .map_err(|source| FinishError::Diff { session: name.clone(), source })?;
+        let (tape, unused) = self.finish_tape()?;
         Ok(Report {
-            diff: diff_of(&self.bench)
-                .map_err(|source| FinishError::Diff { session: name.clone(), source })?,
+            diff,
+            tape,
+            unused,
             name,
             spawns: self.bench.spawns(),
             leaks: Leaks {
@@ -116,6 +122,21 @@ impl Session {
             mocked: self.clock.is_mocked(),
             hidden_paths: self.bench.files.host_names().map(Path::to_owned).collect(),
         })
+    }
+
+    /// What is on the tape so far; `None` without one.
+    pub fn tape(&self) -> Option<Tape> {
+        self.bench.tape.as_ref().map(|deck| deck.tape())
+    }
+
+    fn finish_tape(&self) -> Result<(Option<Tape>, Vec<Record>), FinishError> {
+        let Some(deck) = &self.bench.tape else { return Ok((None, Vec::new())) };
+        let session = self.bench.name.clone();
+        match deck.finish() {
+            Ok(ended) => Ok((Some(ended.tape), ended.unused)),
+            Err(DeckError::Mismatch(source)) => Err(FinishError::Tape { session, source }),
+            Err(DeckError::File(source)) => Err(FinishError::TapeFile { session, source }),
+        }
     }
 
     /// Ends the guests and uncovers what was installed before.
@@ -138,6 +159,12 @@ impl Drop for Session {
             // Its drop ends the lifetime, and names the place where the session was entered.
             drop(owner);
             self.close();
+            // What is wrong must not pass unseen because nobody called `finish`.
+            if !std::thread::panicking()
+                && let Err(error) = self.finish_tape()
+            {
+                panic!("{error}");
+            }
         }
     }
 }
@@ -162,6 +189,22 @@ pub enum FinishError {
         session: String,
         /// Why not.
         source: OverlayError,
+    },
+    /// What was spawned is not what the tape has.
+    #[error("session `{session}`: {source}")]
+    Tape {
+        /// The session's name.
+        session: String,
+        /// What was left over, and what was missing.
+        source: TapeMismatch,
+    },
+    /// The tape cannot be written.
+    #[error("session `{session}`: {source}")]
+    TapeFile {
+        /// The session's name.
+        session: String,
+        /// Why not.
+        source: TapeError,
     },
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testbench_clock::Clock;
-use testbench_overlay::HostDir;
+use testbench_overlay::{Fs, HostDir, Overlay};
 use testbench_wasi::{Exit, Finished, GuestSpec, Mount, StartError};
 
 use crate::bench::{Bench, Running, Ticket};
@@ -19,7 +19,8 @@ use crate::process::{Ended, Process};
 use crate::stdio::Stdio;
 use crate::streams::{self, Streams};
 use crate::sys::{self, Status};
-use crate::{Command, Refusal, Route, SpawnError, Tool, native, route};
+use crate::tape::{Ending, Recording, Stream, Tap};
+use crate::{Command, Refusal, Route, SpawnError, Tool, native, replayed, route};
 
 /// Runs a command in a session to its end.
 pub(crate) fn run(
@@ -36,11 +37,14 @@ pub(crate) fn run(
             let spec = start.guest(command, &tool, streams)?;
             let finished = testbench_wasi::run(spec).map_err(|e| start_error(command, e))?;
             let ended = ended(finished);
-            start.bench.end(&start.ticket, &ended);
+            start.record(&ended);
             ended
         }
-        Route::Native => {
-            let process = start.native(command, streams)?;
+        route @ (Route::Native | Route::Replay(_)) => {
+            let process = match route {
+                Route::Native => start.native(command, streams)?,
+                _ => replayed::start(start, command, streams)?,
+            };
             let ended = process.wait(&**clock);
             let ended = ended
                 .map_err(|source| SpawnError::Wait { program: command.program.clone(), source });
@@ -66,6 +70,7 @@ pub(crate) fn spawn(
     let process = match start.route.clone() {
         Route::Guest(tool) => start.guest_beside(command, &tool, streams)?,
         Route::Native => start.native(command, streams)?,
+        Route::Replay(_) => replayed::start(start, command, streams)?,
         Route::Refuse(refusal) => return Err(refusal.into()),
     };
     Ok(Child::of_session(process, Waiter::new(bench, clock), ends))
@@ -77,6 +82,8 @@ pub(crate) struct Start {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) route: Route,
     pub(crate) ticket: Ticket,
+    /// If the session has a tape and this goes onto it.
+    pub(crate) recording: Option<Recording>,
     /// Until the spawn has ended, so that the end of the session waits for it.
     _running: Option<Running>,
 }
@@ -91,11 +98,16 @@ impl Start {
         check(command)?;
         let route = route::resolve(bench, command);
         let running = match &route {
-            Route::Guest(_) | Route::Native => Some(bench.run().map_err(Refusal::Ended)?),
+            Route::Guest(_) | Route::Native | Route::Replay(_) => {
+                Some(bench.run().map_err(Refusal::Ended)?)
+            }
             Route::Refuse(_) => None,
         };
         let ticket = bench.begin(command, &route);
-        Ok(Start { bench: bench.clone(), clock: clock.clone(), route, ticket, _running: running })
+        let deck = bench.tape.as_ref();
+        let recording = deck.and_then(|deck| deck.begin(bench, command, &route, ticket.sequence));
+        let (bench, clock) = (bench.clone(), clock.clone());
+        Ok(Start { bench, clock, route, ticket, recording, _running: running })
     }
 
     /// The streams of this start. A refused one leaves the command as it is.
@@ -106,14 +118,23 @@ impl Start {
     ) -> Result<(Streams, Ends), SpawnError> {
         match &self.route {
             Route::Refuse(refusal) => Err(refusal.clone().into()),
-            Route::Guest(_) | Route::Native => streams::take(command, collect),
+            _ => streams::take(command, collect),
         }
     }
 
     /// Writes down how `process` ended, tells whoever waits for it, and lets the session end.
-    pub(crate) fn end(self, ended: Ended, process: &Process) {
-        self.bench.end(&self.ticket, &ended);
+    pub(crate) fn end(mut self, ended: Ended, process: &Process) {
+        self.record(&ended);
         process.finish(ended);
+    }
+
+    /// Writes down how the child ended.
+    fn record(&mut self, ended: &Ended) {
+        if let Some(recording) = self.recording.take() {
+            let ending = Ending::of(ended.status, ended.exit.as_ref(), &recording);
+            recording.finish(ending, ended.virtual_time, self.clock.wall());
+        }
+        self.bench.end(&self.ticket, ended);
     }
 
     /// A guest on a thread of its own.
@@ -141,7 +162,12 @@ impl Start {
     }
 
     fn native(self, command: &Command, streams: Streams) -> Result<Arc<Process>, SpawnError> {
-        native::start(self, command, streams)
+        let recording = self.recording.as_ref().map(Recording::if_not_started);
+        let started = native::start(self, command, streams);
+        if let (Err(SpawnError::Native { source, .. }), Some(recording)) = (&started, recording) {
+            recording.not_started(source);
+        }
+        started
     }
 
     /// What a guest is made of.
@@ -159,6 +185,9 @@ impl Start {
             .map_err(|source| SpawnError::CurrentDir { program: program(), source })?;
         let module =
             tool.module().map_err(|source| SpawnError::Module { program: program(), source })?;
+        if let Some(recording) = &self.recording {
+            recording.ran(module.hash());
+        }
         let mut limits = command.limits.clone().unwrap_or_else(|| bench.limits.clone());
         if let Some(timeout) = command.timeout {
             limits.virtual_deadline =
@@ -172,9 +201,9 @@ impl Start {
             ))
             .args(command.args.iter().map(|arg| sys::guest_bytes(arg)))
             .envs(env(bench, command, tool, cwd.as_deref().unwrap_or(b"/")))
-            .stdin(streams.stdin.for_guest())
-            .stdout(streams.stdout.for_guest())
-            .stderr(streams.stderr.for_guest())
+            .stdin(streams.stdin.for_guest(self.tap(Stream::Stdin)))
+            .stdout(streams.stdout.for_guest(self.tap(Stream::Stdout)))
+            .stderr(streams.stderr.for_guest(self.tap(Stream::Stderr)))
             .clock(self.clock.clone())
             .random(bench.random(&command.program, &self.ticket))
             .limits(limits)
@@ -182,7 +211,11 @@ impl Start {
         if let Some(cwd) = cwd {
             spec = spec.cwd(cwd);
         }
-        for mount in bench.files.mounts() {
+        let tree = |overlay: &Arc<Overlay>| match &self.recording {
+            Some(recording) => recording.tree(overlay),
+            None => overlay.clone() as Arc<dyn Fs>,
+        };
+        for mount in bench.files.mounts(tree) {
             spec = spec.mount(mount);
         }
         for (dir, guest_path) in tool.mounts() {
@@ -194,6 +227,13 @@ impl Start {
             spec = spec.mount(Mount::new(Arc::new(opened.read_only()), guest_path));
         }
         Ok(spec)
+    }
+}
+
+impl Start {
+    /// What hears a stream of the child, if it is recorded.
+    pub(crate) fn tap(&self, stream: Stream) -> Option<Tap> {
+        self.recording.as_ref().map(|recording| recording.tap(stream))
     }
 }
 

@@ -12,6 +12,7 @@ use testbench_wasi::{PipeReader, PipeWriter};
 use crate::child::Ends;
 use crate::command::Collect;
 use crate::stdio::{Kind, Stdio};
+use crate::tape::Tap;
 use crate::{Command, SpawnError};
 
 /// Where a child's stdin comes from.
@@ -120,31 +121,43 @@ fn sink(
 }
 
 impl Source {
-    /// As a guest gets it.
-    pub(crate) fn for_guest(self) -> testbench_wasi::Stdin {
+    /// As a guest gets it, with what hears it.
+    pub(crate) fn for_guest(self, tap: Option<Tap>) -> testbench_wasi::Stdin {
         use testbench_wasi::Stdin;
-        match self {
+        if let (Source::Empty, Some(tap)) = (&self, &tap) {
+            // There is nothing to be heard, whether the guest looks or not.
+            tap.ended();
+        }
+        let stdin = match self {
             Source::Empty => Stdin::Empty,
             Source::Inherit => Stdin::Inherit,
             Source::Bytes(bytes) => Stdin::Bytes(bytes),
             Source::Real(file) => Stdin::reader(file),
             Source::File(file) => Stdin::reader(file),
             Source::Pipe(pipe) => Stdin::Pipe(pipe),
+        };
+        match tap {
+            Some(tap) => stdin.observed(tap.of_input()),
+            None => stdin,
         }
     }
 }
 
 impl Sink {
-    /// As a guest gets it.
-    pub(crate) fn for_guest(self) -> testbench_wasi::Stdout {
+    /// As a guest gets it, with what hears it.
+    pub(crate) fn for_guest(self, tap: Option<Tap>) -> testbench_wasi::Stdout {
         use testbench_wasi::Stdout;
-        match self {
+        let stdout = match self {
             Sink::Null => Stdout::Null,
             Sink::Inherit => Stdout::Inherit,
             Sink::Capture => Stdout::Capture,
             Sink::Real(file) => Stdout::writer(file),
             Sink::File(file) => Stdout::writer(file),
             Sink::Pipe(pipe) => Stdout::Pipe(pipe),
+        };
+        match tap {
+            Some(tap) => stdout.observed(tap.of_output()),
+            None => stdout,
         }
     }
 }

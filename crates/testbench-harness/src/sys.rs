@@ -25,6 +25,8 @@ pub(crate) enum Status {
     Aborted,
     /// By force.
     Killed,
+    /// By this signal of Linux.
+    Signal(i32),
 }
 
 #[cfg(unix)]
@@ -42,6 +44,7 @@ mod imp {
             Status::Code(code) => ((code & 0xff) as i32) << 8,
             Status::Aborted => SIGABRT,
             Status::Killed => SIGKILL,
+            Status::Signal(number) => number & 0x7f,
         })
     }
 
@@ -70,6 +73,11 @@ mod imp {
         std::os::unix::ffi::OsStringExt::from_vec(bytes.into())
     }
 
+    /// The signal that ended it, if one did.
+    pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
+        status.signal()
+    }
+
     /// Whether this is the end by force.
     pub(crate) fn is_killed(status: ExitStatus) -> bool {
         status.signal() == Some(SIGKILL)
@@ -87,6 +95,7 @@ mod imp {
             Status::Code(code) => code & 0xff,
             Status::Aborted => 128 + 6,
             Status::Killed => 128 + 9,
+            Status::Signal(number) => 128 + (number.cast_unsigned() & 0x7f),
         })
     }
 
@@ -114,6 +123,11 @@ mod imp {
     /// The inverse of [`guest_bytes`].
     pub(crate) fn os_string(bytes: impl Into<Vec<u8>>) -> OsString {
         String::from_utf8_lossy(&bytes.into()).into_owned().into()
+    }
+
+    /// There are no signals.
+    pub(crate) fn signal_of(_: ExitStatus) -> Option<i32> {
+        None
     }
 
     /// Whether this is the end by force, which a child cannot be told from by its status.
@@ -146,4 +160,6 @@ pub(crate) fn wait_for_end(pid: u32) {
 
 #[cfg(feature = "vm")]
 pub(crate) use imp::shell_status;
-pub(crate) use imp::{exit_status, guest_bytes, guest_path, has_separator, is_killed, os_string};
+pub(crate) use imp::{
+    exit_status, guest_bytes, guest_path, has_separator, is_killed, os_string, signal_of,
+};

@@ -13,6 +13,7 @@ use testbench_wasi::Limits;
 
 use crate::bench::Bench;
 use crate::files::{self, Files};
+use crate::tape::{Deck, DeckSpec, TapeError, TapeOptions};
 use crate::toolchain::{Toolchain, ToolchainError, ToolchainSource};
 use crate::{Policy, Session};
 
@@ -41,6 +42,7 @@ pub struct Testbench {
     env: BTreeMap<OsString, OsString>,
     limits: Limits,
     native_files: NativeFiles,
+    tape: Option<Arc<Deck>>,
 }
 
 impl Testbench {
@@ -64,6 +66,7 @@ impl Testbench {
             self.env,
             self.limits,
             self.native_files == NativeFiles::Copy,
+            self.tape,
             Lifetime::new(name),
         );
         Session::enter(bench, self.clock)
@@ -86,6 +89,7 @@ pub struct TestbenchBuilder {
     env: BTreeMap<OsString, OsString>,
     limits: Limits,
     native_files: NativeFiles,
+    tape: Option<(PathBuf, TapeOptions)>,
 }
 
 impl TestbenchBuilder {
@@ -190,6 +194,33 @@ impl TestbenchBuilder {
         self
     }
 
+    /// Records the session's spawns onto the tape at `path`, or plays it back: a
+    /// [`TapeMode`](crate::tape::TapeMode), or [`TapeOptions`]. By default there is no tape.
+    ///
+    /// Every spawn is recorded, guests too. Which are played is said by policies: give
+    /// [`unmatched`](Self::unmatched), or [`policy`](Self::policy) for a program,
+    /// [`Policy::Replay`], which records while the session does.
+    ///
+    /// ```no_run
+    /// use testbench_harness::tape::TapeMode;
+    /// use testbench_harness::{Command, NativeFiles, OnMiss, Policy, Testbench};
+    ///
+    /// let session = Testbench::builder()
+    ///     .overlay("tests/project")
+    ///     .native_files(NativeFiles::Copy)
+    ///     .tape("tests/build.tape", TapeMode::Auto) // records once, then replays
+    ///     .unmatched(Policy::Replay(OnMiss::Error))
+    ///     .build()?
+    ///     .enter();
+    /// Command::new("make").output()?;
+    /// session.finish()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tape(mut self, path: impl AsRef<Path>, mode: impl Into<TapeOptions>) -> Self {
+        self.tape = Some((path.as_ref().to_owned(), mode.into()));
+        self
+    }
+
     /// How long a child may take in real time before it is killed; it sets
     /// [`Limits::watchdog`]. By default a minute.
     pub fn watchdog(mut self, after: Duration) -> Self {
@@ -216,10 +247,21 @@ impl TestbenchBuilder {
             Some((key, value))
         }));
         env.extend(self.env);
+        let seed = Seed::new(self.seed);
+        let tape = self.tape.map(|(path, options)| {
+            let mut roots: Vec<PathBuf> = files.host_names().map(Path::to_owned).collect();
+            if roots.is_empty() {
+                // Where nothing else is shown, paths are told relative to this directory.
+                roots.extend(std::env::current_dir());
+            }
+            let start = clock.wall();
+            Deck::open(DeckSpec { path, options, roots, env: &env, seed, start }).map(Arc::new)
+        });
+        let tape = tape.transpose().map_err(BuildError::Tape)?;
         Ok(Testbench {
             name: self.name,
             clock,
-            seed: Seed::new(self.seed),
+            seed,
             toolchain,
             files,
             policies: self.policies,
@@ -227,6 +269,7 @@ impl TestbenchBuilder {
             env,
             limits: self.limits,
             native_files: self.native_files,
+            tape,
         })
     }
 }
@@ -337,6 +380,9 @@ pub enum BuildError {
         /// Where it was to be shown; what is not UTF-8 is replaced.
         guest_path: String,
     },
+    /// The tape cannot be used.
+    #[error(transparent)]
+    Tape(TapeError),
     /// The toolchain cannot be used.
     #[error("no toolchain: {0}")]
     Toolchain(#[source] ToolchainError),

@@ -302,7 +302,7 @@ fn without_a_tape_nothing_is_replayed() {
     let tools = tools();
     let bench = builder(tools.path()).policy("git", Policy::Replay(Default::default()));
     let _session = bench.build().unwrap().enter();
-    insta::assert_snapshot!(explain(tools.path(), &Command::new("git")), @"refused: `git` is to be replayed, but the session `routing` has no tape; give it one with `.tape(path, mode)`");
+    insta::assert_snapshot!(explain(tools.path(), &Command::new("git")), @"refused: `git` is to be recorded or replayed, but the session `routing` has no tape; give it one with `.tape(path, mode)`");
 }
 
 #[test]

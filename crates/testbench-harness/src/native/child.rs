@@ -21,11 +21,12 @@ use crate::process::{Ended, Process};
 use crate::spawn::Start;
 use crate::streams::{Sink, Source, Streams};
 use crate::sys::{self, Status};
+use crate::tape::{Recording, Stream, Tap, Tapped};
 use crate::{Command, SpawnError};
 
 /// Starts a program of the host's as a child of a session.
 pub(crate) fn start(
-    start: Start,
+    mut start: Start,
     command: &Command,
     streams: Streams,
 ) -> Result<Arc<Process>, SpawnError> {
@@ -33,11 +34,16 @@ pub(crate) fn start(
     let name = command.program.display().to_string();
     let copy = Copy::of(&start.bench, command)?;
     let native = command_in(&start.bench, command, copy.as_ref())?;
+    if let (Some(recording), Some(copy)) = (&mut start.recording, &copy) {
+        recording.add_root(copy.dir());
+    }
 
     let hold = Hold::new(&start.clock, format!("the native program `{name}`"));
     let real = SystemClock::new("native");
     let (began, virtual_began) = (real.mono(), start.clock.mono());
-    let (child, collectors) = start_copying(native, streams, &hold).map_err(failed)?;
+    let taps = start.recording.as_ref().map(Taps::of);
+    let (child, collectors) =
+        start_copying(native, streams, taps.as_ref(), &hold).map_err(failed)?;
 
     let process = Process::new(start.ticket.id, name);
     let child = Arc::new(NativeChild {
@@ -112,39 +118,62 @@ fn command_in(
     Ok(native)
 }
 
+/// What hears the streams of a child that is recorded.
+struct Taps {
+    stdin: Tap,
+    stdout: Tap,
+    stderr: Tap,
+}
+
+impl Taps {
+    fn of(recording: &Recording) -> Taps {
+        let tap = |stream| recording.tap(stream);
+        Taps { stdin: tap(Stream::Stdin), stdout: tap(Stream::Stdout), stderr: tap(Stream::Stderr) }
+    }
+}
+
 /// What is to be copied out of a pipe of the system's, and where to.
-type Drain = (Sink, File);
+type Drain = (Sink, Tapped<File>);
 
 /// Starts the program and the threads that copy for it.
 fn start_copying(
     mut native: StdCommand,
     streams: Streams,
+    taps: Option<&Taps>,
     hold: &Arc<Hold>,
 ) -> io::Result<(StdChild, Collectors)> {
     let mut feed = None;
     native.stdin(match streams.stdin {
-        Source::Empty => StdStdio::null(),
+        Source::Empty => {
+            // There is nothing to be heard, whether the child looks or not.
+            taps.inspect(|taps| taps.stdin.ended());
+            StdStdio::null()
+        }
         Source::Inherit => StdStdio::inherit(),
         Source::Real(file) => file.into(),
         source => {
             let (reader, writer) = io::pipe()?;
-            feed = Some((source, sys::file_of(writer)));
+            let tap = taps.map(|taps| taps.stdin.clone());
+            feed = Some((source, Tapped::new(sys::file_of(writer), tap)));
             reader.into()
         }
     });
+    let [out_tap, err_tap] =
+        [taps.map(|taps| taps.stdout.clone()), taps.map(|taps| taps.stderr.clone())];
     let (out, drain_out, drain_err);
     let err = match (streams.stdout, streams.stderr) {
         // What goes into one pipe must keep its order.
         (Sink::Pipe(to), Sink::Pipe(same)) if to.is_same_pipe(&same) => {
             let (reader, writer) = io::pipe()?;
-            (drain_out, drain_err) = (Some((Sink::Pipe(to), sys::file_of(reader))), None);
+            let reader = Tapped::new(sys::file_of(reader), out_tap);
+            (drain_out, drain_err) = (Some((Sink::Pipe(to), reader)), None);
             out = StdStdio::from(writer.try_clone()?);
             writer.into()
         }
         (stdout, stderr) => {
             let err;
-            (out, drain_out) = output(stdout)?;
-            (err, drain_err) = output(stderr)?;
+            (out, drain_out) = output(stdout, out_tap)?;
+            (err, drain_err) = output(stderr, err_tap)?;
             err
         }
     };
@@ -186,21 +215,22 @@ fn pause() {
     let _ = real.wait(Wait { deadline, on: &[], what: &"a native program" });
 }
 
-fn output(sink: Sink) -> io::Result<(StdStdio, Option<Drain>)> {
-    Ok(match sink {
-        Sink::Null => (StdStdio::null(), None),
-        Sink::Inherit => (StdStdio::inherit(), None),
-        Sink::Real(file) => (file.into(), None),
-        sink => {
+fn output(sink: Sink, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Drain>)> {
+    Ok(match (sink, &tap) {
+        // What is heard must pass by here.
+        (Sink::Null, None) => (StdStdio::null(), None),
+        (Sink::Inherit, None) => (StdStdio::inherit(), None),
+        (Sink::Real(file), None) => (file.into(), None),
+        (sink, _) => {
             let (reader, writer) = io::pipe()?;
-            (writer.into(), Some((sink, sys::file_of(reader))))
+            (writer.into(), Some((sink, Tapped::new(sys::file_of(reader), tap))))
         }
     })
 }
 
 fn copy(
     hold: &Arc<Hold>,
-    feed: Option<(Source, File)>,
+    feed: Option<(Source, Tapped<File>)>,
     stdout: Option<Drain>,
     stderr: Option<Drain>,
 ) -> io::Result<Collectors> {
@@ -223,6 +253,12 @@ fn collect(hold: &Arc<Hold>, pump: Pump, drain: Option<Drain>) -> io::Result<Opt
             None
         }
         Some((Sink::File(to), from)) => Some(Collector::into(hold, pump, from, to)?),
+        Some((Sink::Real(to), from)) => Some(Collector::into(hold, pump, from, to)?),
+        Some((Sink::Null, from)) => Some(Collector::into(hold, pump, from, io::sink())?),
+        Some((Sink::Inherit, from)) if pump == Pump::Stdout => {
+            Some(Collector::into(hold, pump, from, io::stdout())?)
+        }
+        Some((Sink::Inherit, from)) => Some(Collector::into(hold, pump, from, io::stderr())?),
         Some((_, from)) => Some(Collector::keeping(hold, pump, from)?),
         None => None,
     })
@@ -320,7 +356,8 @@ impl Life {
             // If it cannot pass, the session is over.
             let _ = clock.wait(Wait { deadline, on: &[ending], what: &what });
         }
-        let absorbed = self.copy.take().map_or(Ok(()), Copy::absorb);
+        let recording = self.start.recording.as_ref();
+        let absorbed = self.copy.take().map_or(Ok(()), |copy| copy.absorb(recording));
         let lost = absorbed.err().map(|source| {
             let program = self.program.clone();
             Arc::new(SpawnError::AbsorbFiles { program, source })

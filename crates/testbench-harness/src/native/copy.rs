@@ -18,9 +18,11 @@ use crate::Command;
 use crate::bench::Bench;
 use crate::error::{CurrentDirError, SpawnError};
 use crate::sys;
+use crate::tape::Recording;
 
 /// A written-out overlay; its directory goes when this drops.
 pub(crate) struct Copy {
+    overlay: Arc<Overlay>,
     written: Materialized,
     /// What the child's command line and environment call the root, longest first, and what is
     /// put in its place.
@@ -49,7 +51,7 @@ impl Copy {
         // The root directory is the beginning of every path, and so of those outside, too.
         names.retain(|name| name.iter().any(|b| *b != b'/'));
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-        Ok(Copy { written, names, dir, _temp: temp })
+        Ok(Copy { overlay: overlay.clone(), written, names, dir, _temp: temp })
     }
 
     /// The child's working directory in the copy.
@@ -93,9 +95,18 @@ impl Copy {
         sys::os_string(translated)
     }
 
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Takes over into the overlay what has changed.
-    pub(crate) fn absorb(mut self) -> io::Result<()> {
-        self.written.absorb().map(drop)
+    pub(crate) fn absorb(mut self, recording: Option<&Recording>) -> io::Result<()> {
+        let Some(recording) = recording else { return self.written.absorb().map(drop) };
+        let before = self.overlay.fork();
+        let paths = self.written.absorb()?;
+        recording.changed(&self.overlay, &before, paths);
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use testbench_wasi::{PipeReader, PipeWriter};
 
 use super::hold::{Activity, Hold, Pump, Seizer};
 use crate::sys;
+use crate::tape::Tapped;
 
 /// How much is copied at a time: what a pipe holds.
 const COPY_BYTES: usize = 65_536;
@@ -25,7 +26,11 @@ const COPY_BYTES: usize = 65_536;
 const EXIT_GRACE: Duration = Duration::from_millis(50);
 
 /// Copies what comes out of a session's pipe to a native child.
-pub(crate) fn feed_from_pipe(hold: &Arc<Hold>, from: PipeReader, mut to: File) -> io::Result<()> {
+pub(crate) fn feed_from_pipe(
+    hold: &Arc<Hold>,
+    from: PipeReader,
+    mut to: Tapped<File>,
+) -> io::Result<()> {
     let hold = hold.clone();
     hold.set(Pump::Stdin, Activity::Moving);
     start("stdin", move || {
@@ -48,7 +53,11 @@ pub(crate) fn feed_from_pipe(hold: &Arc<Hold>, from: PipeReader, mut to: File) -
                     }
                 }
                 // The end of the file.
-                Ok(_) | Err(_) => break,
+                Ok(_) => {
+                    to.ended();
+                    break;
+                }
+                Err(_) => break,
             }
         }
         hold.set(Pump::Stdin, Activity::Moving);
@@ -61,14 +70,16 @@ pub(crate) fn feed_from_pipe(hold: &Arc<Hold>, from: PipeReader, mut to: File) -
 pub(crate) fn feed(
     hold: &Arc<Hold>,
     mut from: impl Read + Send + 'static,
-    mut to: File,
+    mut to: Tapped<File>,
 ) -> io::Result<()> {
     let hold = hold.clone();
     hold.set(Pump::Stdin, Activity::Moving);
     start("stdin", move || {
         hold.set(Pump::Stdin, Activity::Native { thread: sys::thread_id() });
         // A child need not read all of it, so an error means nothing.
-        let _ = io::copy(&mut from, &mut to);
+        if io::copy(&mut from, &mut to).is_ok() {
+            to.ended();
+        }
         drop((from, to));
         hold.set(Pump::Stdin, Activity::None);
     })
@@ -78,7 +89,7 @@ pub(crate) fn feed(
 pub(crate) fn drain_into_pipe(
     hold: &Arc<Hold>,
     pump: Pump,
-    mut from: File,
+    mut from: Tapped<File>,
     to: PipeWriter,
 ) -> io::Result<()> {
     let hold = hold.clone();
@@ -127,7 +138,11 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// Keeps all of it.
-    pub(crate) fn keeping(hold: &Arc<Hold>, pump: Pump, from: File) -> io::Result<Collector> {
+    pub(crate) fn keeping(
+        hold: &Arc<Hold>,
+        pump: Pump,
+        from: Tapped<File>,
+    ) -> io::Result<Collector> {
         Collector::start(hold, pump, from, Vec::new, |bytes| bytes)
     }
 
@@ -135,7 +150,7 @@ impl Collector {
     pub(crate) fn into(
         hold: &Arc<Hold>,
         pump: Pump,
-        from: File,
+        from: Tapped<File>,
         to: impl Write + Send + 'static,
     ) -> io::Result<Collector> {
         Collector::start(hold, pump, from, move || to, |_| Vec::new())
@@ -144,7 +159,7 @@ impl Collector {
     fn start<W: Write>(
         hold: &Arc<Hold>,
         pump: Pump,
-        mut from: File,
+        mut from: Tapped<File>,
         to: impl FnOnce() -> W + Send + 'static,
         kept: impl FnOnce(W) -> Vec<u8> + Send + 'static,
     ) -> io::Result<Collector> {

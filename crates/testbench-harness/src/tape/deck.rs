@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testbench_clock::{Seed, WallTime};
 
 use super::calls::{Entries, command_line};
-use super::format::{Call, Ending, Header, Input, Record, Way};
+use super::format::{Call, Header, Record, Way};
 use super::record::Recording;
 use super::replay::Entry;
 use super::scrub::Scrubber;
 use super::{Mark, Miss, Tape, TapeError, TapeOptions, Taped};
-use crate::sys;
+use crate::bench::Bench;
+use crate::{Command, Refusal, Route, files, route, sys};
 
 /// What a session's tape is made of.
 pub(crate) struct Deck {
@@ -100,10 +101,6 @@ impl Deck {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether everything is recorded and nothing is played.
     pub(crate) fn is_recording(&self) -> bool {
         self.is_recording
@@ -128,19 +125,13 @@ impl Deck {
         scrubber
     }
 
-    /// What a command is known by. `cwd` is the directory as the child will name it, `session_env`
-    /// what the session adds to this command.
-    pub(crate) fn call(
-        &self,
-        command: &crate::Command,
-        cwd: Option<&[u8]>,
-        session_env: &BTreeMap<OsString, OsString>,
-    ) -> Call {
+    /// What a command is known by.
+    pub(crate) fn call_of(&self, bench: &Bench, command: &Command) -> Call {
         let scrubber = self.scrubber(command.get_envs());
         let tape = |text: &OsStr| scrubber.tape(&sys::guest_bytes(text));
         let mut env: BTreeMap<&OsStr, Option<&OsStr>> = BTreeMap::new();
         for name in &self.options.env {
-            let value = session_env.get(name);
+            let value = bench.env.get(name).filter(|_| !command.env_clear);
             env.extend(value.map(|value| (name.as_os_str(), Some(value.as_os_str()))));
         }
         env.extend(command.get_envs());
@@ -153,19 +144,77 @@ impl Deck {
         Call {
             program: tape(command.get_program()),
             argv,
-            cwd: self.relative(cwd, &scrubber),
+            cwd: self.cwd_of(bench, command, &scrubber),
             env: env.into_iter().map(value).collect(),
         }
     }
 
-    fn relative(&self, cwd: Option<&[u8]>, scrubber: &Scrubber) -> Taped {
-        let Some(cwd) = cwd else { return Taped::from(".") };
-        let inside = self.roots.iter().find_map(|root| crate::files::beneath(cwd, root));
-        match inside {
+    /// The working directory, relative to the root if it lies inside.
+    fn cwd_of(&self, bench: &Bench, command: &Command, scrubber: &Scrubber) -> Taped {
+        let process_dir = std::env::current_dir().ok();
+        let (said, process_dir) = (command.current_dir.as_deref(), process_dir.as_deref());
+        let cwd = match bench.files.cwd(said, process_dir) {
+            Ok(Some(cwd)) => cwd,
+            // One that cannot be entered makes the start fail; without files it is the host's.
+            Ok(None) | Err(_) => {
+                let dir = match (said, process_dir) {
+                    (Some(said), Some(base)) => base.join(said),
+                    (Some(dir), None) | (None, Some(dir)) => dir.to_owned(),
+                    (None, None) => PathBuf::from("."),
+                };
+                sys::guest_path(&dir)
+            }
+        };
+        let inside = bench.files.in_overlay(&cwd).or_else(|| {
+            let mut roots = self.roots.iter();
+            roots.find_map(|root| files::beneath(&cwd, root)).map(<[u8]>::to_vec)
+        });
+        match inside.as_deref() {
             Some(b"") => Taped::from("."),
             Some(rest) => scrubber.tape(rest),
-            None => scrubber.tape(cwd),
+            None => scrubber.tape(&cwd),
         }
+    }
+
+    /// What is recorded so far.
+    pub(crate) fn tape(&self) -> Tape {
+        let records = self.state().recorded.values().cloned().collect();
+        Tape::new(self.header.clone(), records)
+    }
+
+    /// Begins to record a spawn that goes this way, if it is to be recorded as it runs.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        bench: &Bench,
+        command: &Command,
+        route: &Route,
+        sequence: u32,
+    ) -> Option<Recording> {
+        let way = match route {
+            Route::Guest(_) => Way::Guest,
+            Route::Native => Way::Native,
+            // That is written down when it has been played.
+            Route::Replay(_) => return None,
+            Route::Refuse(Refusal::NotOnTape(miss)) => {
+                self.state().misses.push(Miss::clone(miss));
+                return None;
+            }
+            Route::Refuse(_) => return None,
+        };
+        let call = self.call_of(bench, command);
+        if !self.is_recording {
+            let mut state = self.state();
+            // One that does not come from the tape uses up the entry that it would have taken, so
+            // that what runs as a guest today may have been recorded natively.
+            match state.entries.find(self.taped.records(), &call) {
+                Ok(at) => state.entries.used(at),
+                Err(_) => {
+                    state.has_grown |= way == Way::Native && route::is_recorded(bench, command);
+                }
+            }
+        }
+        let scrubber = self.scrubber(command.get_envs());
+        Some(Recording::new(self.clone(), sequence, call, way, scrubber))
     }
 
     /// The entry that a call would take. Consumes nothing.
@@ -177,21 +226,24 @@ impl Deck {
         }
     }
 
-    /// Takes the entry for a call, to be played.
-    pub(crate) fn take(self: &Arc<Self>, call: &Call) -> Result<Entry, Box<Miss>> {
+    /// Takes the entry for a command, to be played.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        bench: &Bench,
+        command: &Command,
+    ) -> Result<Entry, Box<Miss>> {
+        let call = &self.call_of(bench, command);
         let mut state = self.state();
         match state.entries.find(self.taped.records(), call) {
             Ok(at) => {
                 state.entries.used(at);
-                Ok(Entry::new(self.clone(), self.taped.records()[at].clone()))
+                let record = self.taped.records()[at].clone();
+                let (secrets, scrubber) =
+                    (self.secrets_of(command), self.scrubber(command.get_envs()));
+                Ok(Entry::new(self.clone(), record, secrets, scrubber))
             }
             Err(nearest) => Err(Box::new(self.miss(&state, call, nearest))),
         }
-    }
-
-    /// What is recorded from now on is to be put onto the tape that is played.
-    pub(crate) fn grow(&self) {
-        self.state().has_grown = true;
     }
 
     /// A call that failed for want of an entry: the end of the session tells of it, too.
@@ -211,26 +263,6 @@ impl Deck {
         }
     }
 
-    /// Begins to record a spawn. One that does not come from the tape uses up the entry that it
-    /// would have taken, so that what runs as a guest today may have been recorded natively.
-    pub(crate) fn recording(
-        self: &Arc<Self>,
-        sequence: u32,
-        call: Call,
-        (way, module): (Way, Option<String>),
-        scrubber: Scrubber,
-    ) -> Recording {
-        if !self.is_recording {
-            let mut state = self.state();
-            match state.entries.find(self.taped.records(), &call) {
-                Ok(at) => state.entries.used(at),
-                // What is not on the tape may run as a guest all the same.
-                Err(_) => {}
-            }
-        }
-        Recording::new(self.clone(), sequence, call, (way, module), scrubber)
-    }
-
     pub(crate) fn recorded(&self, recorded: Result<Record, TapeError>) {
         let mut state = self.state();
         match recorded {
@@ -239,42 +271,31 @@ impl Deck {
         }
     }
 
-    /// A record of a spawn that the host did not start.
-    pub(crate) fn not_started(
-        self: &Arc<Self>,
-        sequence: u32,
-        call: Call,
-        error: &std::io::Error,
-        scrubber: &Scrubber,
-    ) {
-        let message = scrubber.tape(error.to_string().as_bytes());
-        let record = Record {
-            sequence,
-            call,
-            stdin: Input { unseen: true, ..Input::default() },
-            route: Way::Native,
-            module: None,
-            status: Ending::NotStarted { kind: format!("{:?}", error.kind()), message },
-            stdout: Taped::default(),
-            stderr: Taped::default(),
-            duration_ns: 0,
-            files: Vec::new(),
-        };
-        self.recorded(Ok(record));
+    /// The values of secrets that this command brings along: what its arguments and variables have
+    /// where patterns find something.
+    pub(crate) fn secrets_of(&self, command: &Command) -> BTreeMap<OsString, Vec<u8>> {
+        let mut secrets = BTreeMap::new();
+        let values = command.get_envs().filter_map(|(_, value)| value);
+        for text in command.get_args().chain(values) {
+            for (name, value) in self.scrubber.found(&sys::guest_bytes(text)) {
+                secrets.entry(OsString::from(name)).or_insert_with(|| value.to_vec());
+            }
+        }
+        for (name, value) in command.get_envs() {
+            let value = value.map(|value| (name.to_owned(), sys::guest_bytes(value)));
+            secrets.extend(value);
+        }
+        secrets
     }
 
-    /// What stands for the marks in what is played to a command with these variables.
-    pub(crate) fn expand(
-        &self,
-        taped: &Taped,
-        command_env: &BTreeMap<OsString, OsString>,
-    ) -> Vec<u8> {
+    /// What stands for the marks in what is played to a command that brings these secrets along.
+    pub(crate) fn expand(&self, taped: &Taped, secrets: &BTreeMap<OsString, Vec<u8>>) -> Vec<u8> {
         taped.expand(|mark| match mark {
             Mark::Root => self.roots.first().cloned().unwrap_or_else(|| mark.to_string().into()),
             Mark::Secret(name) => {
                 let name = OsStr::new(name);
-                let value = command_env.get(name).or_else(|| self.env.get(name));
-                value.map_or_else(|| mark.to_string().into(), |value| sys::guest_bytes(value))
+                let own = || self.env.get(name).map(|value| sys::guest_bytes(value));
+                secrets.get(name).cloned().or_else(own).unwrap_or_else(|| mark.to_string().into())
             }
         })
     }

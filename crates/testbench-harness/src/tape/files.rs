@@ -36,7 +36,7 @@ pub(crate) fn changes(
             let is_same_file = was.as_ref().is_some_and(|was| was.ino == state.ino);
             change.from = moves.reason(path).map(|from| scrubber.tape(from));
             if !is_same_file && state.side.kind != FileKind::Dir {
-                change.link = other_name(path, state, &now).map(|link| scrubber.tape(link));
+                change.link = other_name(path, state, touched).map(|link| scrubber.tape(link));
             }
             change.fresh = !is_same_file
                 && was.as_ref().is_some_and(|was| was.kind == FileKind::File && was.names > 1);
@@ -110,16 +110,15 @@ fn net(
     })
 }
 
-/// A name of the same file that is there already when this path's turn comes.
-fn other_name<'s>(
-    path: &[u8],
-    state: &'s PathState,
-    now: &BTreeMap<&[u8], PathState>,
-) -> Option<&'s [u8]> {
-    let is_there = |name: &&Vec<u8>| {
-        name.as_slice() != path && (name.as_slice() < path || !now.contains_key(name.as_slice()))
+/// A name of the same file that is there already when this path's turn comes: it was one before,
+/// or its own turn comes first.
+fn other_name<'s>(path: &[u8], state: &'s PathState, touched: &Touched) -> Option<&'s [u8]> {
+    let is_old = |name: &[u8]| match touched.paths.get(name) {
+        None => true,
+        Some(was) => was.as_ref().is_some_and(|was| was.ino == state.ino),
     };
-    state.names.iter().find(is_there).map(Vec::as_slice)
+    let others = || state.names.iter().map(Vec::as_slice).filter(|name| *name != path);
+    others().find(|name| is_old(name)).or_else(|| others().find(|name| *name < path))
 }
 
 /// Which file came from where.

@@ -4,13 +4,17 @@
 //! `docs/TAPE_FORMAT.md` is the specification. How lines become a file is in `store.rs`.
 
 use std::fmt;
+use std::process::ExitStatus;
 
 use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 use testbench_overlay::FileKind;
 use testbench_overlay::diff::Side;
 
-use super::Taped;
+use testbench_wasi::Exit;
+
+use super::{Recording, Taped};
+use crate::sys::{self, Status};
 
 /// What stands in `format`.
 pub(crate) const FORMAT: &str = "testbench-tape";
@@ -210,6 +214,39 @@ pub enum Ending {
         /// What the host said.
         message: Taped,
     },
+}
+
+impl Ending {
+    /// How a child ended that gave this status, and as a guest this exit.
+    pub(crate) fn of(status: ExitStatus, exit: Option<&Exit>, recording: &Recording) -> Ending {
+        match exit {
+            Some(Exit::Code(code)) => Ending::Code(*code),
+            // The first line: what follows is the backtrace, which a change of the tool changes.
+            Some(other) => {
+                let text = other.to_string();
+                let why = Some(recording.tape(text.lines().next().unwrap_or_default()));
+                Ending::Signal { number: sys::signal_of(status).unwrap_or(0), why }
+            }
+            None => Ending::of_status(status),
+        }
+    }
+
+    /// What a status says.
+    pub(crate) fn of_status(status: ExitStatus) -> Ending {
+        match (sys::signal_of(status), status.code()) {
+            (Some(number), _) => Ending::Signal { number, why: None },
+            (None, code) => Ending::Code(code.unwrap_or_default().cast_unsigned()),
+        }
+    }
+
+    /// The status that a parent gets; `None` if there was no child.
+    pub(crate) fn status(&self) -> Option<ExitStatus> {
+        match self {
+            Ending::Code(code) => Some(sys::exit_status(Status::Code(*code))),
+            Ending::Signal { number, .. } => Some(sys::exit_status(Status::Signal(*number))),
+            Ending::NotStarted { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Ending {

@@ -1,7 +1,7 @@
 //! The tape: what crossed the spawn boundary, written down so that it can be read, compared, and
 //! played back without the programs.
 //!
-//! ```ignore
+//! ```
 //! use testbench_harness::tape::{Tape, TapeMode};
 //! use testbench_harness::{Command, Testbench, Toolchain};
 //!
@@ -45,6 +45,7 @@ mod replay;
 mod scrub;
 mod store;
 mod taped;
+mod verify;
 
 use std::fmt;
 
@@ -56,13 +57,15 @@ pub use format::{Call, Ending, FileChange, FileOp, Header, Input, ModuleUsed, Re
 pub use options::{OnMiss, TapeMode, TapeOptions};
 pub use replay::PlayError;
 pub use scrub::looks_secret;
-pub use store::payload_dir;
+pub use store::{payload_dir, stale_payloads};
 pub use taped::{INLINE_BYTES_MAX, Mark, Taped};
+pub use verify::{
+    Difference, Drift, Skipped, ToolReport, VerifyError, VerifyOptions, VerifyReport, verify,
+};
 
 pub(crate) use deck::{Deck, DeckError, DeckSpec};
-pub(crate) use record::{Recording, Stream, Tap};
+pub(crate) use record::{Recording, Stream, Tap, Tapped};
 pub(crate) use replay::{Entry, Streams};
-pub(crate) use scrub::is_path_at;
 
 /// What the spawns of a session were, read and did.
 ///
@@ -88,6 +91,15 @@ impl Tape {
     /// The spawns, in their order.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// The tape without what differs between two runs of a native program.
+    #[cfg(feature = "insta")]
+    pub(crate) fn without_real_time(mut self) -> Tape {
+        for record in self.records.iter_mut().filter(|record| record.route == Way::Native) {
+            record.duration_ns = 0;
+        }
+        self
     }
 
     /// The tape without the records that `keep` does not want.

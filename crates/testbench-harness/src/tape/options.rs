@@ -28,7 +28,8 @@ impl TapeMode {
     }
 }
 
-/// What happens to a spawn that is to be replayed and is not on the tape.
+/// What happens to a spawn that is to be replayed and is not on the tape; see
+/// [`Policy::Replay`](crate::Policy::Replay).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnMiss {

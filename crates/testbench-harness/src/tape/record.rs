@@ -3,11 +3,14 @@
 //! The spawn layer tells a [`Recording`] what passes by, wherever it passes, and what the end was.
 //! Nothing of it is kept before it has gone through the scrubber.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use testbench_clock::WallTime;
 use testbench_overlay::{Fs, Overlay};
+use testbench_wasi::{ContentHash, Observer};
 
 use super::Taped;
 use super::deck::Deck;
@@ -74,13 +77,91 @@ impl Tap {
         heard.has_ended = true;
     }
 
-    /// All that is read will be heard, so that silence means that nothing was read.
-    pub(crate) fn listens(&self) {
+    /// This as what a guest's input is observed by.
+    pub(crate) fn of_input(self) -> Observer {
         self.lock().is_tapped = true;
+        Arc::new(move |bytes| if bytes.is_empty() { self.ended() } else { self.saw(bytes) })
+    }
+
+    /// This as what a guest's output is observed by.
+    pub(crate) fn of_output(self) -> Observer {
+        Arc::new(move |bytes| self.saw(bytes))
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A real stream whose passing bytes are heard.
+#[derive(Debug)]
+pub(crate) struct Tapped<S> {
+    stream: S,
+    tap: Option<Tap>,
+}
+
+impl<S> Tapped<S> {
+    pub(crate) fn new(stream: S, tap: Option<Tap>) -> Tapped<S> {
+        if let Some(tap) = &tap {
+            tap.lock().is_tapped = true;
+        }
+        Tapped { stream, tap }
+    }
+
+    /// All that there is was written.
+    pub(crate) fn ended(&self) {
+        self.tap.iter().for_each(Tap::ended);
+    }
+
+    fn passed(&self, bytes: &[u8]) {
+        self.tap.iter().for_each(|tap| tap.saw(bytes));
+    }
+}
+
+impl<S: Read> Read for Tapped<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(buf)?;
+        self.passed(&buf[..n]);
+        Ok(n)
+    }
+}
+
+impl<S: Write> Write for Tapped<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.stream.write(buf)?;
+        self.passed(&buf[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// See [`Recording::if_not_started`].
+pub(crate) struct IfNotStarted {
+    deck: Arc<Deck>,
+    sequence: u32,
+    call: Call,
+    scrubber: Scrubber,
+}
+
+impl IfNotStarted {
+    /// Puts onto the tape that it did not start.
+    pub(crate) fn not_started(self, error: &io::Error) {
+        let message = self.scrubber.tape(error.to_string().as_bytes());
+        self.deck.recorded(Ok(Record {
+            sequence: self.sequence,
+            call: self.call,
+            stdin: Input::default(),
+            route: Way::Native,
+            module: None,
+            status: Ending::NotStarted { kind: format!("{:?}", error.kind()), message },
+            stdout: Taped::default(),
+            stderr: Taped::default(),
+            duration_ns: 0,
+            files: Vec::new(),
+        }));
     }
 }
 
@@ -92,7 +173,7 @@ pub(crate) struct Recording {
     sequence: u32,
     call: Call,
     way: Way,
-    module: Option<String>,
+    module: OnceLock<String>,
     scrubber: Scrubber,
     traced: Mutex<Option<Arc<Traced>>>,
     stdin: Tap,
@@ -105,7 +186,7 @@ impl Recording {
         deck: Arc<Deck>,
         sequence: u32,
         call: Call,
-        (way, module): (Way, Option<String>),
+        way: Way,
         scrubber: Scrubber,
     ) -> Recording {
         Recording {
@@ -113,12 +194,28 @@ impl Recording {
             sequence,
             call,
             way,
-            module,
+            module: OnceLock::new(),
             scrubber,
             traced: Mutex::default(),
             stdin: Tap::default(),
             stdout: Tap::default(),
             stderr: Tap::default(),
+        }
+    }
+
+    /// It runs as a guest of this module.
+    pub(crate) fn ran(&self, module: ContentHash) {
+        // A guest has one module.
+        let _ = self.module.set(module.to_string());
+    }
+
+    /// What is left of this if the host does not start the program.
+    pub(crate) fn if_not_started(&self) -> IfNotStarted {
+        IfNotStarted {
+            deck: self.deck.clone(),
+            sequence: self.sequence,
+            call: self.call.clone(),
+            scrubber: self.scrubber.clone(),
         }
     }
 
@@ -143,8 +240,8 @@ impl Recording {
     }
 
     /// Hides another name of the root, such as the directory in which a native child sees it.
-    pub(crate) fn add_root(&mut self, root: std::path::PathBuf) {
-        self.scrubber.add_roots([root]);
+    pub(crate) fn add_root(&mut self, root: &Path) {
+        self.scrubber.add_roots([root.to_owned()]);
     }
 
     /// The child has ended, at `ended` of the session's clock.
@@ -186,7 +283,7 @@ impl Recording {
             call: self.call,
             stdin,
             route: self.way,
-            module: self.module,
+            module: self.module.into_inner(),
             status,
             stdout,
             stderr,

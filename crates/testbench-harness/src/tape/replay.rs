@@ -23,6 +23,9 @@ const STEP_BYTES: usize = 64 * 1024;
 pub(crate) struct Entry {
     deck: Arc<Deck>,
     record: Record,
+    /// What the command that takes it brings along, for the marks.
+    secrets: BTreeMap<OsString, Vec<u8>>,
+    scrubber: Scrubber,
 }
 
 /// The streams of a child that is played.
@@ -74,9 +77,26 @@ pub enum PlayError {
     Stream(#[source] io::Error),
 }
 
+impl PlayError {
+    /// The kind of the [`io::Error`] that carries it.
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            PlayError::Stdin { .. } => io::ErrorKind::InvalidData,
+            PlayError::Files { source, .. } => io::Error::from(source.errno).kind(),
+            PlayError::Stuck(_) => io::ErrorKind::Deadlock,
+            PlayError::Stream(source) => source.kind(),
+        }
+    }
+}
+
 impl Entry {
-    pub(crate) fn new(deck: Arc<Deck>, record: Record) -> Entry {
-        Entry { deck, record }
+    pub(crate) fn new(
+        deck: Arc<Deck>,
+        record: Record,
+        secrets: BTreeMap<OsString, Vec<u8>>,
+        scrubber: Scrubber,
+    ) -> Entry {
+        Entry { deck, record, secrets, scrubber }
     }
 
     /// What is on the tape.
@@ -89,14 +109,19 @@ impl Entry {
         Duration::from_nanos(self.record.duration_ns)
     }
 
+    /// Why there is no child to play.
+    pub(crate) fn not_started(&self) -> Option<io::Error> {
+        let Ending::NotStarted { kind, message } = &self.record.status else { return None };
+        Some(io::Error::new(kind_of(kind), message.to_string()))
+    }
+
     /// Puts the entry onto the next tape, as the spawn of this number.
     pub(crate) fn recorded(&self, sequence: u32) {
         self.deck.recorded(Ok(Record { sequence, ..self.record.clone() }));
     }
 
     /// Does what the child did: reads its input, waits until as much time has passed as then,
-    /// changes its files, writes its output. `env` is the command's own environment, from which
-    /// the values of secrets come.
+    /// changes its files, writes its output.
     ///
     /// # Errors
     ///
@@ -106,16 +131,14 @@ impl Entry {
         clock: &dyn Clock,
         streams: &mut dyn Streams,
         overlay: Option<&Overlay>,
-        env: &BTreeMap<OsString, OsString>,
-        scrubber: &Scrubber,
-    ) -> Result<Ending, PlayError> {
+    ) -> Result<(), PlayError> {
         let began = clock.mono();
-        let expand = |taped: &Taped| self.deck.expand(taped, env);
-        self.read_input(streams, &expand, scrubber)?;
+        let expand = |taped: &Taped| self.deck.expand(taped, &self.secrets);
+        self.read_input(streams, &expand)?;
         streams.close_stdin();
         let deadline = began.saturating_add(self.duration());
         if clock.is_mocked() {
-            let what = format!("`{}` as it is on the tape", self.record.call.program);
+            let what = format!("the time that `{}` took", self.record.call.program);
             clock.wait(Wait { deadline: Some(deadline), on: &[], what: &what })?;
         }
         if let Some(overlay) = overlay {
@@ -130,14 +153,13 @@ impl Entry {
         {
             write(streams, stream, &expand(taped))?;
         }
-        Ok(self.record.status.clone())
+        Ok(())
     }
 
     fn read_input(
         &self,
         streams: &mut dyn Streams,
         expand: &dyn Fn(&Taped) -> Vec<u8>,
-        scrubber: &Scrubber,
     ) -> Result<(), PlayError> {
         let taped = &self.record.stdin;
         if taped.unseen {
@@ -160,7 +182,7 @@ impl Entry {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let actual = scrubber.tape(&read);
+        let actual = self.scrubber.tape(&read);
         let empty = || Input::digest(&Taped::default());
         let taped_digest = taped.blake3.clone().unwrap_or_else(empty);
         let actual_digest = Input::digest(&actual);
@@ -186,6 +208,26 @@ fn write(streams: &mut dyn Streams, stream: Stream, bytes: &[u8]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The kind of this name; those that a start can fail with.
+fn kind_of(name: &str) -> io::ErrorKind {
+    use io::ErrorKind::*;
+    let kinds = [
+        NotFound,
+        PermissionDenied,
+        InvalidInput,
+        ArgumentListTooLong,
+        ExecutableFileBusy,
+        IsADirectory,
+        NotADirectory,
+        OutOfMemory,
+        ResourceBusy,
+        WouldBlock,
+        Unsupported,
+        InvalidFilename,
+    ];
+    kinds.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or(Other)
 }
 
 fn is_stuck(error: &io::Error) -> bool {

@@ -147,6 +147,17 @@ impl Scrubber {
         taped
     }
 
+    /// What the patterns find, by their names: of each the first. What these marks stood for in a
+    /// recording may be the same.
+    pub(crate) fn found<'b>(&self, bytes: &'b [u8]) -> Vec<(String, &'b [u8])> {
+        let patterns = self.find_patterns(bytes);
+        let found = patterns.into_iter().filter_map(|found| match found.mark {
+            Mark::Secret(name) => Some((name, &bytes[found.start..found.end])),
+            Mark::Root => None,
+        });
+        found.collect()
+    }
+
     /// What is found, in order and without overlaps.
     fn find(&self, bytes: &[u8]) -> Vec<Found> {
         let mut secrets = self.find_patterns(bytes);
@@ -231,7 +242,7 @@ fn starts<'b>(bytes: &'b [u8], firsts: &'b [bool; 256]) -> impl Iterator<Item = 
 }
 
 /// Whether `path` stands at `at`, and not as a part of a longer name.
-pub(crate) fn is_path_at(bytes: &[u8], at: usize, path: &[u8]) -> bool {
+fn is_path_at(bytes: &[u8], at: usize, path: &[u8]) -> bool {
     let in_name =
         |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
     bytes[at..].starts_with(path)

@@ -57,7 +57,7 @@ impl Tape {
         }
         write_beside(path, &self.to_bytes()).map_err(|source| fails(path, source))?;
         let needed = payloads.into_keys().collect();
-        remove_payloads(&payload_dir, &needed).map_err(|source| fails(&payload_dir, source))?;
+        remove_payloads(path, &needed).map_err(|source| fails(&payload_dir, source))?;
         Ok(())
     }
 
@@ -109,24 +109,27 @@ pub fn payload_dir(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes the payload files that are not `needed`, and the folder if it is empty then; answers
-/// their names. Files that have another kind of name are not ours.
-pub(crate) fn remove_payloads(dir: &Path, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
-    for file in stale_payloads(dir, needed)? {
+/// Removes the payload files that are not `needed`, and the folder if it is empty then. Files that
+/// have another kind of name are not ours.
+fn remove_payloads(path: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
+    for file in stale_payloads(path, needed)? {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => removed.push(file),
+            _ => {}
         }
     }
     // Not empty, or not there: both are fine.
-    let _ = fs::remove_dir(dir);
-    Ok(removed)
+    let _ = fs::remove_dir(payload_dir(path));
+    Ok(())
 }
 
-/// The payload files that are not `needed`, in order.
-pub(crate) fn stale_payloads(dir: &Path, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
+/// The payload files of the tape `path` that are not `needed`, in order.
+///
+/// # Errors
+///
+/// When their folder cannot be listed.
+pub fn stale_payloads(path: &Path, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(payload_dir(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };

@@ -89,6 +89,23 @@ impl Taped {
         whole
     }
 
+    /// The bytes with something in the place of each mark, cut in two at those for which there is
+    /// nothing.
+    pub(crate) fn split(&self, with: impl Fn(&Mark) -> Option<Vec<u8>>) -> Vec<Vec<u8>> {
+        let mut pieces = vec![Vec::new()];
+        for piece in self.pieces() {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => Some(bytes.to_vec()),
+                Piece::Mark(mark) => with(mark),
+            };
+            match (bytes, pieces.last_mut()) {
+                (Some(bytes), Some(last)) => last.extend(bytes),
+                _ => pieces.push(Vec::new()),
+            }
+        }
+        pieces
+    }
+
     /// The bytes with what people read in the place of each mark.
     pub fn shown(&self) -> Vec<u8> {
         self.expand(|mark| mark.to_string().into_bytes())

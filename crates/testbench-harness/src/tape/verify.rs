@@ -1,0 +1,490 @@
+//! Running on WebAssembly what was recorded natively, to see whether a tool may be swapped.
+//!
+//! Each native record is run by the toolchain in the state in which the recording had it: over the
+//! directory that the recording had, with the recorded changes of all spawns before it. What it
+//! makes of its files is compared and then thrown away, so that a tool which differs does not make
+//! the tools after it differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+
+use serde::Serialize;
+use testbench_overlay::diff::{Change, Diff, Side};
+use testbench_overlay::{ApplyError, Overlay, OverlayError, PathState};
+
+use super::calls::command_line;
+use super::format::{Ending, FileChange, Record, Way};
+use super::{Mark, Tape, Taped, files};
+use crate::{BuildError, Command, Refusal, Route, Session, Stdio, Testbench, ToolchainSource, sys};
+
+/// What [`verify`] runs, and where.
+#[derive(Clone, Debug)]
+#[must_use = "give it to `verify`"]
+pub struct VerifyOptions {
+    toolchain: ToolchainSource,
+    overlay: Option<PathBuf>,
+    stderr: bool,
+}
+
+impl VerifyOptions {
+    /// Runs the programs of `toolchain`, over an empty directory.
+    pub fn against(toolchain: impl Into<ToolchainSource>) -> VerifyOptions {
+        VerifyOptions { toolchain: toolchain.into(), overlay: None, stderr: true }
+    }
+
+    /// The directory with the files that the recording started from. It is not written to.
+    pub fn overlay(mut self, dir: impl AsRef<Path>) -> Self {
+        self.overlay = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Whether messages must be the same, too. By default they must.
+    pub fn stderr(mut self, compared: bool) -> Self {
+        self.stderr = compared;
+        self
+    }
+}
+
+/// What [`verify`] found, by program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Each program that was recorded natively.
+    pub tools: BTreeMap<String, ToolReport>,
+}
+
+/// What was found about one program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ToolReport {
+    /// How many of its spawns did the same.
+    pub agree: usize,
+    /// The spawns that did something else.
+    pub drifts: Vec<Drift>,
+    /// The spawns that were not run, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A spawn that does something else on WebAssembly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Drift {
+    /// Its number on the tape.
+    pub sequence: u32,
+    /// Its command line.
+    pub call: String,
+    /// In what it differs.
+    pub differences: Vec<Difference>,
+}
+
+/// One thing in which the taped child and the guest differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Difference {
+    /// `start`, `status`, `stdout`, `stderr`, or the path of a file.
+    pub what: String,
+    /// For people: what was taped (`-`) and what came (`+`).
+    pub shown: String,
+}
+
+/// A spawn that was not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// Its number on the tape.
+    pub sequence: u32,
+    /// Its command line.
+    pub call: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Why a tape cannot be verified at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The toolchain or the directory cannot be used.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// There is no place for an empty directory.
+    #[error("cannot make an empty directory to run in: {0}")]
+    TempDir(#[source] io::Error),
+    /// The recorded changes do not fit the directory.
+    #[error(
+        "spawn {sequence} does not fit the directory: {source}; give the one that the tape was \
+         recorded over"
+    )]
+    Files {
+        /// The spawn whose changes could not be made.
+        sequence: u32,
+        /// The first one that could not.
+        source: ApplyError,
+    },
+    /// The overlay cannot go back to an earlier state.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+}
+
+impl VerifyReport {
+    /// Whether nothing differs, and something was compared.
+    pub fn agrees(&self) -> bool {
+        self.tools.values().all(|tool| tool.drifts.is_empty())
+            && self.tools.values().any(|tool| tool.agree > 0)
+    }
+}
+
+impl ToolReport {
+    /// Whether every spawn was run and did the same.
+    pub fn may_be_swapped(&self) -> bool {
+        self.agree > 0 && self.drifts.is_empty() && self.skipped.is_empty()
+    }
+}
+
+/// A line for each program, and below it what differs.
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tools.is_empty() {
+            return f.write_str("nothing to verify: no spawn was recorded natively\n");
+        }
+        for (program, tool) in &self.tools {
+            let ToolReport { agree, drifts, skipped } = tool;
+            let run = agree + drifts.len();
+            let verdict = match (run, drifts.len(), skipped.len()) {
+                (0, ..) => "not checked".to_owned(),
+                (_, 0, 0) => format!("agrees ({run} of {run})"),
+                (_, 0, _) => format!("agrees as far as checked ({run} of {})", run + skipped.len()),
+                (_, n, _) => format!("differs ({n} of {run})"),
+            };
+            writeln!(f, "{program}: {verdict}")?;
+            for drift in drifts {
+                writeln!(f, "  {} $ {}", drift.sequence, drift.call)?;
+                for difference in &drift.differences {
+                    let shown = difference.shown.trim_end().replace('\n', "\n      ");
+                    writeln!(f, "    {}\n      {shown}", difference.what)?;
+                }
+            }
+            for skipped in skipped {
+                let Skipped { sequence, call, why } = skipped;
+                writeln!(f, "  {sequence} $ {call}\n    not run: {why}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs on WebAssembly what the tape recorded natively, and says in what it differs. Nothing runs
+/// natively, and no real file is changed.
+///
+/// ```no_run
+/// use testbench_harness::Toolchain;
+/// use testbench_harness::tape::{Tape, VerifyOptions, verify};
+///
+/// let tape = Tape::load("tests/build.tape")?;
+/// let report = verify(&tape, VerifyOptions::against(Toolchain::builtin()).overlay("tests/project"))?;
+/// assert!(report.agrees(), "{report}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`VerifyError`] when the programs cannot be run at all.
+pub fn verify(tape: &Tape, options: VerifyOptions) -> Result<VerifyReport, VerifyError> {
+    let empty = tempfile::tempdir().map_err(VerifyError::TempDir)?;
+    let root = options.overlay.as_deref().unwrap_or(empty.path());
+    let session = Testbench::builder()
+        .name("verify")
+        .clock(tape.header().start())
+        .seed(tape.header().seed)
+        .overlay(root)
+        .toolchain(options.toolchain.clone())
+        .build()?
+        .enter();
+    let overlay = session.overlay().expect("it was built with one").clone();
+    let verifier = Verifier { session, overlay, root, stderr: options.stderr };
+    let mut report = VerifyReport::default();
+    for record in tape.records() {
+        let verdict = verifier.step(record, tape)?;
+        if record.route != Way::Native {
+            continue;
+        }
+        let tool = report.tools.entry(record.call.program.to_string()).or_default();
+        let (sequence, call) = (record.sequence, command_line(&record.call));
+        match verdict {
+            Verdict::Agrees => tool.agree += 1,
+            Verdict::Differs(differences) => {
+                tool.drifts.push(Drift { sequence, call, differences });
+            }
+            Verdict::Skipped(why) => tool.skipped.push(Skipped { sequence, call, why }),
+        }
+    }
+    Ok(report)
+}
+
+enum Verdict {
+    Agrees,
+    Differs(Vec<Difference>),
+    Skipped(String),
+}
+
+struct Verifier<'a> {
+    session: Session,
+    overlay: Arc<Overlay>,
+    root: &'a Path,
+    stderr: bool,
+}
+
+impl Verifier<'_> {
+    /// Runs one record if it was native, and leaves the state as the recording did.
+    fn step(&self, record: &Record, tape: &Tape) -> Result<Verdict, VerifyError> {
+        let before = self.overlay.checkpoint();
+        let run = match record.route {
+            Way::Native => self.run(record),
+            Way::Guest => Err(String::new()),
+        };
+        let after = self.overlay.fork();
+        self.overlay.rollback(&before)?;
+        let puts: Vec<_> = record
+            .files
+            .iter()
+            .map(|file| files::put(file, tape.header().start(), |taped| self.expand(taped)))
+            .collect();
+        self.overlay
+            .apply(&puts)
+            .map_err(|source| VerifyError::Files { sequence: record.sequence, source })?;
+        let clock = self.session.clock();
+        if let Some(mock) = clock.as_mock() {
+            // How late it is matters to tools that tell the time, and they differ anyway.
+            let _ = mock.advance(std::time::Duration::from_nanos(record.duration_ns));
+        }
+        Ok(match run {
+            Err(why) => Verdict::Skipped(why),
+            Ok(Err(error)) => {
+                let shown = format!("- {}\n+ not started: {error}", record.status);
+                Verdict::Differs(vec![Difference { what: "start".to_owned(), shown }])
+            }
+            Ok(Ok(output)) => {
+                let differences = self.differences(record, &output, &before, &after)?;
+                match differences.is_empty() {
+                    true => Verdict::Agrees,
+                    false => Verdict::Differs(differences),
+                }
+            }
+        })
+    }
+
+    /// The result of the call on WebAssembly, or why it is not made.
+    fn run(&self, record: &Record) -> Result<io::Result<Output>, String> {
+        if let Ending::NotStarted { .. } = record.status {
+            return Err("it did not start when it was recorded".to_owned());
+        }
+        let input = &record.stdin;
+        let stdin = match &input.content {
+            _ if input.unseen => return Err("its input was not seen".to_owned()),
+            Some(content) => Stdio::bytes(self.expand(content)),
+            None if input.size_bytes > 0 => {
+                return Err("its input is not on the tape (`TapeOptions::inputs`)".to_owned());
+            }
+            None => Stdio::null(),
+        };
+        let call = &record.call;
+        let text = |taped: &Taped| sys::os_string(self.expand(taped));
+        let mut command = Command::new(text(&call.program));
+        if call.argv.first().is_some_and(|arg0| *arg0 != call.program) {
+            command.arg0(text(&call.argv[0]));
+        }
+        command.args(call.argv.iter().skip(1).map(text));
+        command.current_dir(self.root.join(text(&call.cwd)));
+        for (name, value) in &call.env {
+            match value {
+                Some(value) => command.env(text(name), text(value)),
+                None => command.env_remove(text(name)),
+            };
+        }
+        command.stdin(stdin);
+        match self.session.resolve(&command) {
+            Route::Guest(_) => Ok(command.output()),
+            Route::Refuse(Refusal::NotFound(_)) => {
+                Err(format!("the toolchain has no `{}`", call.program))
+            }
+            other => Err(other.to_string()),
+        }
+    }
+
+    fn differences(
+        &self,
+        record: &Record,
+        output: &Output,
+        before: &testbench_overlay::Checkpoint,
+        after: &Overlay,
+    ) -> Result<Vec<Difference>, VerifyError> {
+        let mut found = Vec::new();
+        let mut add = |what: &str, shown: String| {
+            found.push(Difference { what: what.to_owned(), shown });
+        };
+        let actual = status_of(&Ending::of_status(output.status));
+        let taped = status_of(&record.status);
+        if taped != actual {
+            add("status", format!("- {taped}\n+ {actual}"));
+        }
+        let mut streams = vec![("stdout", &record.stdout, &output.stdout)];
+        if self.stderr {
+            streams.push(("stderr", &record.stderr, &output.stderr));
+        }
+        for (what, taped, actual) in streams {
+            if !self.is_same(taped, actual) {
+                add(what, text_difference(&self.expand(taped), actual));
+            }
+        }
+        let changed = self.overlay.fork_at(before)?;
+        for path in self.touched(record, &changed, after)? {
+            let look = |tree: &Overlay| tree.look(&path).ok().flatten();
+            let (taped, actual) = (look(&self.overlay), look(after));
+            if taped.as_ref().map(|state| &state.side) != actual.as_ref().map(|state| &state.side) {
+                add(&String::from_utf8_lossy(&path), file_difference(taped, actual));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every path that either changed.
+    fn touched(
+        &self,
+        record: &Record,
+        before: &Overlay,
+        after: &Overlay,
+    ) -> Result<BTreeSet<Vec<u8>>, VerifyError> {
+        let path = |file: &FileChange| match self.expand(&file.path) {
+            path if path == b"." => Vec::new(),
+            path => path,
+        };
+        let mut paths: BTreeSet<Vec<u8>> = record.files.iter().map(path).collect();
+        // What the guest changed is in one of the two diffs and not the same in the other.
+        let (before, after) = (before.diff()?, after.diff()?);
+        for (one, other) in [(&before, &after), (&after, &before)] {
+            let known: BTreeMap<&[u8], _> =
+                other.entries().iter().map(|entry| (entry.path(), entry)).collect();
+            for entry in one.entries() {
+                if known.get(entry.path()) != Some(&entry) {
+                    paths.insert(entry.path().to_vec());
+                    paths.extend(entry.from().map(<[u8]>::to_vec));
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    fn is_same(&self, taped: &Taped, actual: &[u8]) -> bool {
+        let is_known = |mark: &Mark| match mark {
+            Mark::Root => true,
+            Mark::Secret(name) => secret(name).is_some(),
+        };
+        if taped.marks().all(|(_, mark)| is_known(mark)) {
+            return self.expand(taped) == actual;
+        }
+        // What a secret was is not known, so that anything may stand there.
+        let unknown = |mark: &Mark| match mark {
+            Mark::Secret(name) if secret(name).is_none() => None,
+            mark => Some(self.value(mark)),
+        };
+        matches_around(&taped.split(unknown), actual)
+    }
+
+    fn expand(&self, taped: &Taped) -> Vec<u8> {
+        taped.expand(|mark| self.value(mark))
+    }
+
+    fn value(&self, mark: &Mark) -> Vec<u8> {
+        match mark {
+            Mark::Root => sys::guest_path(self.root),
+            Mark::Secret(name) => secret(name).unwrap_or_else(|| mark.to_string().into_bytes()),
+        }
+    }
+}
+
+/// The value of a secret in this process.
+fn secret(name: &str) -> Option<Vec<u8>> {
+    #[allow(clippy::disallowed_methods, reason = "the tape says by its name which variable it was")]
+    std::env::var_os(name).map(|value| sys::guest_bytes(&value))
+}
+
+/// Whether `bytes` are these pieces with anything between them.
+fn matches_around(pieces: &[Vec<u8>], bytes: &[u8]) -> bool {
+    let Some(([first, middle @ ..], last)) = pieces.split_last().map(|(last, all)| (all, last))
+    else {
+        return pieces.first().is_none_or(|only| only == bytes);
+    };
+    let Some(mut rest) = bytes.strip_prefix(first.as_slice()) else { return false };
+    for piece in middle {
+        let found = rest.windows(piece.len().max(1)).position(|at| at.starts_with(piece));
+        match (piece.is_empty(), found) {
+            (true, _) => {}
+            (false, Some(at)) => rest = &rest[at + piece.len()..],
+            (false, None) => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// As a parent sees it.
+fn status_of(ending: &Ending) -> String {
+    match ending {
+        Ending::Code(code) => format!("exit {}", code & 0xff),
+        Ending::Signal { number, .. } => format!("signal {number}"),
+        other => other.to_string(),
+    }
+}
+
+/// The changed lines, or the sizes of what is no text.
+fn text_difference(taped: &[u8], actual: &[u8]) -> String {
+    let change = Change::changed("x", Side::file(0o644, taped), Side::file(0o644, actual));
+    let text = Diff::from_changes([change]).to_string();
+    match text.find("\n@@ ") {
+        Some(at) => text[at + 1..].to_owned(),
+        None => {
+            let shown = |bytes: &[u8]| {
+                let digest = blake3::hash(bytes).to_hex();
+                format!("{} bytes of BLAKE3 {digest:.12}", bytes.len())
+            };
+            format!("- {}\n+ {}", shown(taped), shown(actual))
+        }
+    }
+}
+
+fn file_difference(taped: Option<PathState>, actual: Option<PathState>) -> String {
+    if let (Some(taped), Some(actual)) = (&taped, &actual)
+        && (taped.side.kind, taped.side.mode) == (actual.side.kind, actual.side.mode)
+        && let (Some(taped), Some(actual)) = (taped.side.bytes(), actual.side.bytes())
+    {
+        return text_difference(taped, actual);
+    }
+    let shown = |state: Option<PathState>| match state {
+        None => "nothing".to_owned(),
+        Some(state) => {
+            let size = state.side.bytes().map_or(0, <[u8]>::len);
+            format!("{:?} {:04o}, {size} bytes", state.side.kind, state.side.mode)
+        }
+    };
+    format!("- {}\n+ {}", shown(taped), shown(actual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anything_may_stand_where_a_secret_stood() {
+        let matches = |pieces: &[&str], text: &str| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
+            matches_around(&pieces, text.as_bytes())
+        };
+        assert!(matches(&["a"], "a") && !matches(&["a"], "ab") && matches(&[], ""));
+        assert!(matches(&["a=", ";"], "a=x;") && matches(&["a=", ";"], "a=;"));
+        assert!(!matches(&["a=", ";"], "a=x") && !matches(&["a=", ";"], "b=x;"));
+        assert!(matches(&["", "b", ""], "xby") && !matches(&["", "b", ""], "xy"));
+        assert!(matches(&["a", "", "c"], "abc") && !matches(&["ab", "bc"], "abc"));
+    }
+}
