@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::inode::State;
 use crate::name::RelPath;
 use crate::observe::{Listing, Observation, Seen, Stamp};
-use crate::{Errno, FileKind, LowerPolicy};
+use crate::{Errno, FileKind, LowerPolicy, Stat};
 
 /// What was seen at a path of the lower directory.
 #[derive(Clone, Debug)]
@@ -53,14 +53,25 @@ pub(super) fn conflicts<G: Gate>(
             (Was::Absent, None) => None,
             (Was::Absent, Some(_)) => Some(TheirChange::Appeared),
             (Was::There(_), None) => Some(TheirChange::Removed),
-            (Was::There(was), Some(stat)) => match difference(&was.stamp, &Stamp::of(&stat)) {
-                // The same to look at; what was read of it may say otherwise.
-                None => core
-                    .recheck(path, &Observation::Removed(was.clone()))
-                    .map_err(|errno| (path.clone(), errno))?
-                    .map(|_| TheirChange::Modified),
-                differs => differs,
-            },
+            (Was::There(was), Some(stat)) => {
+                let stamp = Stamp::of(&stat);
+                let both_set_its_mode =
+                    was.stamp.mode != stamp.mode && survey.ours.get(path) == Some(&OurChange::Meta);
+                match difference(&was.stamp, &stamp) {
+                    None if both_set_its_mode => Some(TheirChange::Meta),
+                    // The same to look at; what was read of it may say otherwise. And the other way
+                    // round: only its ctime tells that there was something.
+                    None if !holds_the_same(disk, path, was, &stat)? => Some(TheirChange::Modified),
+                    Some(TheirChange::Modified)
+                        if only_ctime_differs(&was.stamp, &stamp)
+                            && was.content_hash().is_some()
+                            && holds_the_same(disk, path, was, &stat)? =>
+                    {
+                        Some(TheirChange::Meta)
+                    }
+                    differs => differs,
+                }
+            }
         };
         if let Some(theirs) = theirs {
             found.insert(path.clone(), theirs);
@@ -96,11 +107,33 @@ pub(super) fn difference(was: &Stamp, is: &Stamp) -> Option<TheirChange> {
         Some(TheirChange::Retyped)
     } else if was.id != is.id {
         Some(TheirChange::Replaced)
-    } else if (was.size, was.mtime) != (is.size, is.mtime) {
-        Some(TheirChange::Modified)
-    } else {
+    } else if was.mode != is.mode && (was.size, was.mtime) == (is.size, is.mtime) {
         Some(TheirChange::Meta)
+    } else {
+        Some(TheirChange::Modified)
     }
+}
+
+fn only_ctime_differs(was: &Stamp, is: &Stamp) -> bool {
+    Stamp { ctime: was.ctime, ..*is } == *was
+}
+
+/// Whether a file or symlink holds what was read of it, if that is known.
+fn holds_the_same<G: Gate>(
+    disk: &Disk<'_, G>,
+    path: &RelPath,
+    was: &Seen,
+    stat: &Stat,
+) -> Result<bool, (RelPath, Errno)> {
+    if was.content_hash().is_none() {
+        return Ok(true);
+    }
+    let bytes = match stat.kind {
+        FileKind::File => disk.read(At::Tree(path)),
+        FileKind::Symlink => disk.read_link(At::Tree(path)),
+        FileKind::Dir | FileKind::Special => return Ok(true),
+    };
+    bytes.map(|bytes| was.agrees_with(&bytes)).map_err(|errno| (path.clone(), errno))
 }
 
 /// What nobody has seen in a directory that is to go must not go with it.

@@ -59,6 +59,11 @@ pub enum OurChange {
     Deleted,
     /// Something else is there now.
     Replaced,
+    /// It has been given a further name.
+    Linked {
+        /// The new name, relative to the top.
+        to: Box<[u8]>,
+    },
     /// It has moved.
     Renamed {
         /// Where it is now, relative to the top.
@@ -76,6 +81,7 @@ impl fmt::Display for OurChange {
             OurChange::Meta => write!(f, "given another mode or time"),
             OurChange::Deleted => write!(f, "deleted"),
             OurChange::Replaced => write!(f, "replaced"),
+            OurChange::Linked { to } => write!(f, "linked as {}", GuestPath::new(to)),
             OurChange::Renamed { to } => write!(f, "renamed to {}", GuestPath::new(to)),
         }
     }
@@ -136,7 +142,9 @@ pub struct Versions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resolution {
-    /// The overlay's version is written, whatever is there.
+    /// The overlay's version is written, whatever is there. What the overlay has not touched stays
+    /// theirs: the permission bits of a file that was only written to, further names of a file
+    /// that were never looked at.
     Ours,
     /// What is in the lower directory stays, and our change is dropped, with all that depends on
     /// it: both ends of a rename, everything in a directory.

@@ -75,7 +75,7 @@ use self::apply::{Failure, Run};
 use self::check::Was;
 use self::disk::{At, Disk};
 use self::gate::{Gate, Open};
-use self::plan::{Plan, Planner, Unplannable};
+use self::plan::{Plan, Planner, Resolved, Unplannable};
 use self::resolve::Resolver;
 use self::stage::{Unstaged, Written};
 use self::step::{In, Layout, Slot};
@@ -204,7 +204,11 @@ impl<G: Gate> Commit<'_, G> {
         resolver: Option<Resolver<'_>>,
     ) -> Result<Committed, CommitError> {
         self.check_free(tx)?;
-        tx.find_other_names().map_err(|errno| self.at(&RelPath::TOP, errno))?;
+        match tx.find_other_names() {
+            // What has changed beneath is found by the check, which says more about it.
+            Ok(()) | Err(Errno::Stale) => {}
+            Err(errno) => return Err(self.at(&RelPath::TOP, errno)),
+        }
         rebase::take_up_orphans(tx);
         let state = tx.live.state.clone();
         let survey = Survey::new(&state).map_err(|errno| self.at(&RelPath::TOP, errno))?;
@@ -213,7 +217,7 @@ impl<G: Gate> Commit<'_, G> {
             .map_err(|(path, errno)| self.at(&path, errno))?;
         let resolved = resolve::resolve(tx.core, &self.disk, &survey, &seen, conflicts, resolver)?;
         let mut plan = Planner::plan(&self.disk, &survey, &resolved)
-            .map_err(|unplannable| self.unplannable(unplannable))?;
+            .map_err(|unplannable| self.unplannable(unplannable, &resolved))?;
         let mut committed = Committed::default();
         let mut cleared = Ok(());
         if plan.steps.len() > 0 {
@@ -347,8 +351,18 @@ impl<G: Gate> Commit<'_, G> {
         }
     }
 
-    fn unplannable(&self, unplannable: Unplannable) -> CommitError {
+    fn unplannable(&self, unplannable: Unplannable, resolved: &Resolved) -> CommitError {
         match unplannable {
+            Unplannable::NoDirectory(path) => {
+                let about = |conflict: &&Conflict| conflict.path() == path.as_bytes();
+                match resolved.conflicts.iter().find(about) {
+                    Some(conflict) => CommitError::Resolution {
+                        conflict: Box::new(conflict.clone()),
+                        why: "the directory is gone in which the file would be",
+                    },
+                    None => self.at(&path, Errno::Noent),
+                }
+            }
             Unplannable::Device(path) => {
                 CommitError::Device { path: recover::host_path(&self.root, path.as_bytes()) }
             }

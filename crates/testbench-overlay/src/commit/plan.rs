@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use testbench_clock::WallTime;
 
+use super::conflict::Conflict;
 use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::step::{In, Mark, Meta, Out, Placed, Slot, Steps, Times};
@@ -26,6 +27,8 @@ pub(super) struct Resolved {
     pub(super) theirs: BTreeSet<RelPath>,
     /// What gets another content.
     pub(super) content: BTreeMap<RelPath, Arc<[u8]>>,
+    /// What was decided on.
+    pub(super) conflicts: Vec<Conflict>,
 }
 
 /// Steps, and what must be on the stage before they are made.
@@ -74,6 +77,8 @@ pub(super) enum Unplannable {
     Device(RelPath),
     /// A device, socket or FIFO that is gone beneath cannot be made.
     Special(RelPath),
+    /// The directory is gone in which a resolver wants a file.
+    NoDirectory(RelPath),
     /// Something cannot be looked at.
     At(RelPath, Errno),
 }
@@ -144,7 +149,8 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     fn drop_spots(&mut self) {
         let mut kept = self.resolved.theirs.clone();
         let mut dropped: BTreeSet<RelPath> = BTreeSet::new();
-        while !kept.is_empty() {
+        let decides = !self.resolved.theirs.is_empty() || !self.resolved.content.is_empty();
+        while decides {
             let before = (kept.len(), dropped.len());
             for spot in &self.survey.spots {
                 if !self.is_dropped(spot, &kept, &dropped) {
@@ -188,7 +194,8 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
         // What is to stay lies in a directory that this spot removes.
         !stays
             && spot.before.as_ref().is_some_and(|before| {
-                self.resolved.theirs.iter().any(|path| is_below(path, before))
+                let resolved = self.resolved.theirs.iter().chain(self.resolved.content.keys());
+                resolved.into_iter().any(|path| is_below(path, before))
             })
     }
 
@@ -263,13 +270,14 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
                 here.insert(path.clone());
             }
         }
+        let about = paths.iter().chain(names.iter().filter_map(|name| name.before.as_ref()));
+        let content = about.filter_map(|path| self.resolved.content.get(path)).next().cloned();
         let stays = |name: &NameOf| name.before.as_ref().is_some_and(|path| here.contains(path));
         let (kept, came): (Vec<NameOf>, Vec<NameOf>) = names.into_iter().partition(stays);
         let kept: Vec<(RelPath, RelPath)> =
             kept.into_iter().filter_map(|name| Some((name.before?, name.after))).collect();
         let mut left = here.clone();
         kept.iter().for_each(|(before, _)| _ = left.remove(before));
-        let content = paths.iter().find_map(|path| self.resolved.content.get(path)).cloned();
         let mut nlink = 0;
         if let Some(path) = here.iter().next() {
             nlink = self.now(path)?.map_or(0, |stat| stat.nlink);
@@ -466,9 +474,10 @@ impl<'s, G: Gate> Planner<'_, 's, '_, G> {
 
     /// Takes out what the upper layer hides.
     fn remove_all(&mut self) -> Result<()> {
+        let alone = self.contents_without_inode();
         for spot in self.spots.clone() {
             let (None, Some(before)) = (spot.ino, spot.before) else { continue };
-            if self.moved.contains_key(&before) || self.resolved.content.contains_key(&before) {
+            if self.moved.contains_key(&before) || alone.contains(&before) {
                 continue;
             }
             if let Some(stat) = self.now_here(&before)? {
@@ -479,32 +488,65 @@ impl<'s, G: Gate> Planner<'_, 's, '_, G> {
         Ok(())
     }
 
+    /// Where a resolver wants a content, and no inode of ours is to have it.
+    fn contents_without_inode(&self) -> BTreeSet<RelPath> {
+        let mut alone: BTreeSet<RelPath> = self.resolved.content.keys().cloned().collect();
+        for spot in self.spots.iter().filter(|_| !self.resolved.content.is_empty()) {
+            let Some(inode) = spot.ino.and_then(|ino| self.survey.state.inodes.get(&ino)) else {
+                continue;
+            };
+            let origin = inode.origin.iter().flat_map(|origin| &origin.paths);
+            origin.chain(&spot.before).for_each(|path| _ = alone.remove(path));
+        }
+        alone
+    }
+
     /// Contents that a resolver gives to files that we have deleted, or only looked at.
     fn contents_alone(&mut self) -> Result<()> {
-        let known: BTreeSet<RelPath> = self
-            .spots
-            .iter()
-            .filter_map(|spot| self.survey.state.inodes.get(&spot.ino?)?.origin.as_ref())
-            .flat_map(|origin| origin.paths.iter().cloned())
-            .collect();
-        for (path, content) in &self.resolved.content {
-            let added =
-                self.spots.iter().any(|s| s.before.as_ref() == Some(path) && s.ino.is_some());
-            if known.contains(path) || added {
-                continue;
+        for path in &self.contents_without_inode() {
+            let content = self.resolved.content[path].clone();
+            if !self.has_dir(path)? {
+                return Err(Unplannable::NoDirectory(path.clone()));
             }
             let was = self.now_here(path)?;
             let (mode, times, like) = match was.filter(|stat| stat.kind == FileKind::File) {
                 Some(stat) => (stat.mode, Times::of(&stat), Some(path.clone())),
                 None => (0o644, times(self.now_time(), self.now_time()), None),
             };
-            let content = Some(content.clone());
+            let content = Some(content);
             let path = path.clone();
             let file = Staged::File { ino: None, content, mode, times, like, path: path.clone() };
             let slot = self.stage(file);
-            self.put(slot, &NameOf { after: path.clone(), before: Some(path) }, FileKind::File)?;
+            let name = NameOf { after: self.after(&path), before: Some(path) };
+            self.put(slot, &name, FileKind::File)?;
         }
         Ok(())
+    }
+
+    /// Whether the directory of a path before will be there.
+    fn has_dir(&mut self, path: &RelPath) -> Result<bool> {
+        let Some((dir, _)) = path.split() else { return Ok(false) };
+        let after = self.after(&dir);
+        let is_dir = self.now(&dir)?.is_some_and(|stat| stat.kind == FileKind::Dir);
+        Ok(is_dir || self.dirs.iter().any(|dir| dir.after == after))
+    }
+
+    /// Where a path before lies after, if no spot says so: with the nearest directory that does.
+    fn after(&self, path: &RelPath) -> RelPath {
+        let mut names = Vec::new();
+        let mut at = path.clone();
+        loop {
+            let dir = self.dirs.iter().find(|dir| dir.before.as_ref() == Some(&at));
+            if let Some(dir) = dir {
+                let names = names.iter().rev();
+                return names.fold(dir.after.clone(), |path, name: &Vec<u8>| path.child(name));
+            }
+            let Some((dir, name)) = at.split().map(|(dir, name)| (dir, name.to_vec())) else {
+                return path.clone();
+            };
+            names.push(name);
+            at = dir;
+        }
     }
 
     /// The time at which the upper layer was last changed.

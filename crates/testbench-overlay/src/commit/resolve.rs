@@ -53,7 +53,7 @@ pub(super) fn resolve<G: Gate>(
                 let is_dir = |side: &Option<Side>| {
                     side.as_ref().is_some_and(|side| side.kind == FileKind::Dir)
                 };
-                if path.is_top() || is_dir(&versions.ours) || is_dir(&versions.theirs) {
+                if [&versions.base, &versions.ours, &versions.theirs].into_iter().any(is_dir) {
                     return Err(cannot("a directory has no content"));
                 }
                 if versions.ours.as_ref().is_some_and(|side| side.kind != FileKind::File) {
@@ -64,6 +64,7 @@ pub(super) fn resolve<G: Gate>(
             Resolution::Abort => return Err(CommitError::Conflicts { conflicts }),
         }
     }
+    resolved.conflicts = conflicts;
     Ok(resolved)
 }
 

@@ -97,7 +97,7 @@ impl<'s> Survey<'s> {
     fn classify(&mut self) -> Result<(), Errno> {
         let mut ours = BTreeMap::new();
         let top = self.state.inode(Ino::ROOT)?;
-        if meta_changed(top) {
+        if mode_changed(top) {
             ours.insert(RelPath::TOP, OurChange::Meta);
         }
         let mut placed = BTreeSet::new();
@@ -111,8 +111,15 @@ impl<'s> Survey<'s> {
             let inode = self.state.inode(ino)?;
             if placed.insert(ino) {
                 let (left, came) = self.moves(inode);
-                for (from, to) in left.into_iter().zip(came) {
-                    ours.insert(from, OurChange::Renamed { to: to.as_bytes().into() });
+                let mut came = came.into_iter().map(|to| to.as_bytes().into());
+                for (from, to) in left.into_iter().zip(came.by_ref()) {
+                    ours.insert(from, OurChange::Renamed { to });
+                }
+                if let (Some(origin), Some(to)) = (&inode.origin, came.next()) {
+                    for path in &origin.paths {
+                        let linked = OurChange::Linked { to: Box::clone(&to) };
+                        ours.entry(path.clone()).or_insert(linked);
+                    }
                 }
             }
             let Some(before) = &spot.before else { continue };
@@ -125,8 +132,11 @@ impl<'s> Survey<'s> {
                 ours.entry(before.clone()).or_insert(OurChange::Added);
             } else if content_changed(inode) {
                 ours.insert(before.clone(), OurChange::Modified);
-            } else if meta_changed(inode) {
+            } else if mode_changed(inode) || !is_dir(inode) && meta_changed(inode) {
                 ours.insert(before.clone(), OurChange::Meta);
+            } else if meta_changed(inode) {
+                // Most often because something in it has come or gone.
+                ours.entry(before.clone()).or_insert(OurChange::Inside);
             }
         }
         self.ours = ours;
@@ -174,6 +184,14 @@ pub(super) fn content_changed(inode: &Inode) -> bool {
         (Node::File(_), None) => true,
         _ => false,
     }
+}
+
+fn is_dir(inode: &Inode) -> bool {
+    inode.kind() == FileKind::Dir
+}
+
+fn mode_changed(inode: &Inode) -> bool {
+    inode.origin.as_ref().is_some_and(|origin| origin.meta.mode != inode.meta.mode)
 }
 
 /// Whether permission bits or times are not those that the lower file showed.
