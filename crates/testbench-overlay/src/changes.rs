@@ -70,6 +70,9 @@ fn at(path: &RelPath) -> impl FnOnce(Errno) -> At + '_ {
     move |errno| At { path: path.clone(), errno }
 }
 
+/// What is done with each path below another; it says whether to go below that as well.
+type Visit<'v, C> = dyn FnMut(&mut C, &[u8]) -> Result<bool, At> + 'v;
+
 impl Changes<'_> {
     fn run(&mut self) -> Result<(), At> {
         self.report_top()?;
@@ -256,7 +259,7 @@ impl Changes<'_> {
         &mut self,
         top: &RelPath,
         kind: FileKind,
-        visit: &mut dyn FnMut(&mut Self, &[u8]) -> Result<bool, At>,
+        visit: &mut Visit<'_, Self>,
     ) -> Result<(), At> {
         let list = |core: &Core, below: &[u8]| {
             let dir = top.join(below);

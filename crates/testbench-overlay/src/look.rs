@@ -27,6 +27,9 @@ pub struct PathState {
     pub mtime: WallTime,
 }
 
+/// An inode with its number and all of its paths.
+type Found = (Ino, Inode, Vec<Vec<u8>>);
+
 impl Overlay {
     /// Every path, from the top and without symlinks, by which the overlay now knows the open file
     /// or directory `file`: in order, none if all its names were removed. The top is the empty
@@ -143,7 +146,7 @@ impl Overlay {
         Ok(Some(tx.live.state.inode(ino)?.kind()))
     }
 
-    fn inode_at(&self, path: &[u8]) -> Result<Option<(Ino, Inode, Vec<Vec<u8>>)>, Errno> {
+    fn inode_at(&self, path: &[u8]) -> Result<Option<Found>, Errno> {
         let mut tx = self.core.tx_as_root();
         let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
         let state = &tx.live.state;

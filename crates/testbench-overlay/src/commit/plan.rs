@@ -149,8 +149,8 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     fn drop_spots(&mut self) {
         let mut kept = self.resolved.theirs.clone();
         let mut dropped: BTreeSet<RelPath> = BTreeSet::new();
-        let decides = !self.resolved.theirs.is_empty() || !self.resolved.content.is_empty();
-        while decides {
+        let mut again = !self.resolved.theirs.is_empty() || !self.resolved.content.is_empty();
+        while again {
             let before = (kept.len(), dropped.len());
             for spot in &self.survey.spots {
                 if !self.is_dropped(spot, &kept, &dropped) {
@@ -163,9 +163,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
                     kept.extend(origin.paths.iter().cloned());
                 }
             }
-            if before == (kept.len(), dropped.len()) {
-                break;
-            }
+            again = before != (kept.len(), dropped.len());
         }
         let counts = |spot: &&Spot| !dropped.contains(&spot.after);
         self.spots = self.survey.spots.iter().filter(counts).cloned().collect();

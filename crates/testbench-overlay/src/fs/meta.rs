@@ -263,7 +263,7 @@ impl FileType {
             (FileKind::Special, Special::Socket) => rustix::fs::FileType::Socket,
             (FileKind::Special, Special::Any) => return 0,
         };
-        u32::from(file_type.as_raw_mode())
+        file_type.as_raw_mode()
     }
 }
 
