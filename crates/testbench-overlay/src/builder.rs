@@ -272,8 +272,9 @@ type OpenedHost = (Arc<dyn Fs>, Option<(PathBuf, PathBuf)>);
 fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
     let open = || {
         let given = std::path::absolute(root)?;
-        let canonical = root.canonicalize()?;
-        let dir: Arc<dyn Fs> = Arc::new(HostDir::open(&canonical)?.read_only());
+        let dir = HostDir::open(root)?.read_only();
+        let canonical = dir.path().to_path_buf();
+        let dir: Arc<dyn Fs> = Arc::new(dir);
         Ok((dir, Some((given, canonical))))
     };
     let opened: OpenedHost =

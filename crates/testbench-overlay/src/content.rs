@@ -83,7 +83,11 @@ impl Content {
 
     /// Reads up to the next chunk: base first, then zeros.
     fn read_gap(&self, buf: &mut [u8], at: u64, base: ReadBase<'_>) -> Result<usize, Errno> {
-        let next = self.chunks.range((at / CHUNK_BYTES)..).next();
+        // An untouched file is the usual case, and making the iterator costs an allocation.
+        let next = match self.chunks.is_empty() {
+            true => None,
+            false => self.chunks.range((at / CHUNK_BYTES)..).next(),
+        };
         let gap = next.map_or(u64::MAX, |(index, _)| index * CHUNK_BYTES - at);
         let len = gap.min(buf.len() as u64) as usize;
         let from_base = self.base_visible_len.saturating_sub(at).min(len as u64) as usize;

@@ -9,7 +9,7 @@ use testbench_clock::{Clock, SystemClock};
 use crate::checkpoint::Family;
 use crate::chunk::Store;
 use crate::inode::{Ino, State};
-use crate::lookup::Tx;
+use crate::lookup::{Stride, Tx};
 use crate::lower::{Lower, View};
 use crate::name::RelPath;
 use crate::observe::{LowerChange, LowerChangeKind};
@@ -64,6 +64,14 @@ pub(crate) struct Live {
     pub(crate) family: Arc<Family>,
     /// How many handles are open on each inode. Not part of the state: handles outlive a rollback.
     pub(crate) opens: BTreeMap<Ino, u32>,
+    /// Where the last walk came through: the next one often comes the same way.
+    pub(crate) last_stride: Option<Stride>,
+}
+
+impl Live {
+    fn new(state: State, family: Arc<Family>) -> Live {
+        Live { state, family, opens: BTreeMap::new(), last_stride: None }
+    }
 }
 
 /// What happens when the lower tree turns out not to be what it was when first seen.
@@ -90,7 +98,7 @@ impl Core {
         store: Arc<Store>,
         state: State,
     ) -> Core {
-        let live = Mutex::new(Live { state, family: Arc::new(Family), opens: BTreeMap::new() });
+        let live = Mutex::new(Live::new(state, Arc::new(Family)));
         let disk_clock = config.host_root.as_ref().map(|_| SystemClock::new("overlay"));
         let (lower, lower_changes) = (Arc::new(lower), Mutex::default());
         let pipeline = None;
@@ -107,7 +115,7 @@ impl Core {
             store: self.store.clone(),
             pipeline: self.pipeline.as_ref().map(|pipeline| Box::new(pipeline.fork())),
             disk_clock: self.disk_clock.clone(),
-            live: Mutex::new(Live { state, family, opens: BTreeMap::new() }),
+            live: Mutex::new(Live::new(state, family)),
             lower_changes: Mutex::new(self.lower_changes()),
         }
     }

@@ -9,6 +9,7 @@
 //! the diff walk the changes without looking at the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use testbench_clock::WallTime;
 
@@ -61,10 +62,23 @@ impl Ino {
     }
 }
 
+/// Which of all the states that the overlays of a process have been in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version(u64);
+
+impl Version {
+    fn next() -> Version {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Version(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// The upper layer.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
+    /// Those already there are changed through [`State::inode_mut`] and [`State::remove`] only.
     pub(crate) inodes: Inodes,
+    version: Version,
     /// Lower files with several names, by their identity beneath.
     pub(crate) lower_ids: PMap<LowerId, Ino>,
     /// What was seen of the lower tree that is not in an inode.
@@ -83,6 +97,7 @@ impl State {
         inodes.insert_mut(Ino::ROOT, Arc::new(root));
         State {
             inodes,
+            version: Version::next(),
             lower_ids: PMap::new_sync(),
             reads: PMap::new_sync(),
             orphans: PMap::new_sync(),
@@ -97,7 +112,18 @@ impl State {
     }
 
     pub(crate) fn inode_mut(&mut self, ino: Ino) -> Result<&mut Inode, Errno> {
+        self.version = Version::next();
         self.inodes.get_mut(&ino).map(Arc::make_mut).ok_or(Errno::Stale)
+    }
+
+    pub(crate) fn remove(&mut self, ino: Ino) {
+        self.version = Version::next();
+        self.inodes.remove_mut(&ino);
+    }
+
+    /// Two states with one version agree on every inode that both have.
+    pub(crate) fn version(&self) -> Version {
+        self.version
     }
 
     pub(crate) fn dir(&self, ino: Ino) -> Result<&Dir, Errno> {
@@ -138,7 +164,7 @@ impl State {
         let Some(inode) = self.inodes.get(&ino) else { return };
         self.usage.bytes -= inode.held_bytes();
         self.usage.inodes -= u64::from(inode.origin.is_none());
-        self.inodes.remove_mut(&ino);
+        self.remove(ino);
     }
 
     /// Does the sums anew, after inodes have been exchanged.

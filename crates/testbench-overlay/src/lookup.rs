@@ -8,7 +8,7 @@ use testbench_clock::WallTime;
 
 use crate::content::Content;
 use crate::core::{Core, Live};
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
+use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State, Version};
 use crate::lower::{self, OpenDir};
 use crate::name::{Name, RelPath};
 use crate::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
@@ -25,6 +25,24 @@ pub(crate) struct Tx<'c> {
 
 /// What a name stands for: the number, and the inode as it is now.
 type Child = (Ino, Arc<Inode>);
+
+/// Directories through which a walk came, which lie open as long as no inode is changed.
+#[derive(Debug, Default)]
+pub(crate) struct Stride {
+    /// The directory from which it started, whether permission bits did not bind, and the state of
+    /// the overlay.
+    from: Option<(Ino, bool, Version)>,
+    /// The part of the path, with the slash behind.
+    dirs: Vec<u8>,
+    /// Where each component of it led.
+    trail: Trail<Ino>,
+}
+
+impl Stride {
+    fn leads(&self, start: Ino, as_root: bool, version: Version, dirs: &[u8]) -> bool {
+        self.from == Some((start, as_root, version)) && self.dirs == dirs
+    }
+}
 
 /// Permission to look names up in a directory.
 const SEARCH: u32 = 0o1;
@@ -117,11 +135,10 @@ impl Tx<'_> {
             return Ok(known);
         }
         let known = known.map(|(ino, _)| ino);
-        let found = match stat {
-            Some(stat) => self.saw(dir, lower_dir, name, known, &stat)?,
-            None => self.saw_nothing(dir, lower_dir, name, known)?,
-        };
-        found.map(|ino| Ok((ino, self.live.state.inode(ino)?.clone()))).transpose()
+        match stat {
+            Some(stat) => self.saw(dir, lower_dir, name, known, &stat),
+            None => self.saw_nothing(dir, lower_dir, name, known).map(|()| None),
+        }
     }
 
     /// Whether an inode need not be compared with the lower tree again. A directory through which
@@ -152,6 +169,30 @@ impl Tx<'_> {
     /// The inode already made for a lower path.
     pub(crate) fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
         self.known_child(dir, name).map(|(ino, _)| ino)
+    }
+
+    /// Walks as far as [`Walk::stride`] may.
+    fn stride_anew(&self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {
+        let mut at = 0;
+        let Some(Ok(mut dir)) = trail.last().map(|dir| self.live.state.inode(*dir)) else {
+            return 0;
+        };
+        while let Some(len) = path[at..].iter().position(|byte| *byte == b'/') {
+            // Of anything but a name with one slash and more behind it, the walk knows what to do.
+            let (name, rest) = (&path[at..at + len], &path[at + len + 1..]);
+            if matches!(name, b"" | b"." | b"..") || matches!(rest, [] | [b'/', ..]) {
+                break;
+            }
+            match self.open_child(dir, name) {
+                Some((ino, inode)) => {
+                    trail.push(ino);
+                    dir = inode;
+                }
+                None => break,
+            }
+            at += len + 1;
+        }
+        at
     }
 
     /// A directory in a directory, if no question is left about it.
@@ -193,21 +234,21 @@ impl Tx<'_> {
         lower_dir: &RelPath,
         name: &[u8],
         known: Option<Ino>,
-    ) -> Result<Option<Ino>, Errno> {
+    ) -> Result<(), Errno> {
         let path = lower_dir.child(name);
         if let Some(ino) = known {
             self.changed_beneath(&path, LowerChangeKind::Removed)?;
-            self.live.state.inodes.remove_mut(&ino);
+            self.live.state.remove(ino);
         } else if self.kept_listing(lower_dir).is_some_and(|kept| kept.has(name)) {
             // Listed and never looked at: there is nothing left that could be shown.
             return Err(self.core.note_lower_change(&path, LowerChangeKind::Removed));
         }
         if self.live.state.was_absent(&path) {
-            return Ok(None);
+            return Ok(());
         }
         self.check_place(dir, lower_dir)?;
         self.live.state.reads.insert_mut(path, Observation::Absent);
-        Ok(None)
+        Ok(())
     }
 
     /// Makes sure that a directory in which something is missing is the one at its path still.
@@ -229,7 +270,7 @@ impl Tx<'_> {
         name: &[u8],
         known: Option<Ino>,
         stat: &Stat,
-    ) -> Result<Option<Ino>, Errno> {
+    ) -> Result<Option<Child>, Errno> {
         let path = lower_dir.child(name);
         if self.live.state.was_absent(&path) {
             if self.core.config.on_lower_change == LowerPolicy::Capture {
@@ -243,19 +284,19 @@ impl Tx<'_> {
             let origin = self.live.state.inode(ino)?.origin.as_ref();
             let change = origin.and_then(|origin| origin.seen.stamp.change_to(&stamp));
             self.changed_beneath(&path, change.unwrap_or(LowerChangeKind::Modified))?;
-            self.live.state.inodes.remove_mut(&ino);
+            self.live.state.remove(ino);
         }
         let linked = stat.kind != FileKind::Dir && stat.nlink > 1;
         if linked && let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
-            return Ok(Some(ino));
+            return Ok(Some((ino, self.live.state.inode(ino)?.clone())));
         }
         let (ino, _) = self.lower_number(lower_dir, name);
-        let inode = self.inode_for(dir, name, path, stat)?;
+        let inode = Arc::new(self.inode_for(dir, name, path, stat)?);
         if linked {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
         }
-        self.live.state.inodes.insert_mut(ino, Arc::new(inode));
-        Ok(Some(ino))
+        self.live.state.inodes.insert_mut(ino, inode.clone());
+        Ok(Some((ino, inode)))
     }
 
     fn inode_for(
@@ -431,27 +472,28 @@ impl Walk for Tx<'_> {
         })
     }
 
-    fn stride(&self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {
-        let mut at = 0;
-        let Some(Ok(mut dir)) = trail.last().map(|dir| self.live.state.inode(*dir)) else {
-            return 0;
+    fn stride(&mut self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {
+        let Some(&start) = trail.last() else { return 0 };
+        let dirs = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => &path[..slash + 1],
+            None => return 0,
         };
-        while let Some(len) = path[at..].iter().position(|byte| *byte == b'/') {
-            // Of anything but a name with one slash and more behind it, the walk knows what to do.
-            let (name, rest) = (&path[at..at + len], &path[at + len + 1..]);
-            if matches!(name, b"" | b"." | b"..") || matches!(rest, [] | [b'/', ..]) {
-                break;
-            }
-            match self.open_child(dir, name) {
-                Some((ino, inode)) => {
-                    trail.push(ino);
-                    dir = inode;
-                }
-                None => break,
-            }
-            at += len + 1;
+        let (as_root, version) = (self.as_root, self.live.state.version());
+        let last = self.live.last_stride.get_or_insert_default();
+        if dirs.len() < path.len() && last.leads(start, as_root, version, dirs) {
+            trail.extend_from_slice(&last.trail);
+            return dirs.len();
         }
-        at
+        let walked = self.stride_anew(trail, path);
+        if walked == dirs.len()
+            && let Some(last) = &mut self.live.last_stride
+        {
+            last.from = Some((start, as_root, version));
+            last.dirs.clear();
+            last.dirs.extend_from_slice(dirs);
+            last.trail = trail[1..].into();
+        }
+        walked
     }
 
     fn top(&mut self) -> Ino {

@@ -44,7 +44,7 @@ pub(crate) trait Walk {
     /// Goes ahead from the last directory of `trail` through those that lie open, pushing each, and
     /// says how much of `path` that was. It must stop before anything that is not a directory's
     /// plain name or wants to be looked at closely, and before the last component.
-    fn stride(&self, trail: &mut Trail<Self::Dir>, path: &[u8]) -> usize {
+    fn stride(&mut self, trail: &mut Trail<Self::Dir>, path: &[u8]) -> usize {
         let _ = (trail, path);
         0
     }
