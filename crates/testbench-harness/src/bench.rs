@@ -45,6 +45,8 @@ pub(crate) struct Bench {
     pub(crate) copies_files_for_natives: bool,
     /// What is recorded and replayed.
     pub(crate) tape: Option<Arc<Deck>>,
+    /// Nothing is started on threads without a session.
+    pub(crate) strict_threads: bool,
     pub(crate) lifetime: Lifetime,
     /// Ends every guest of the session.
     pub(crate) cancel: Cancel,
@@ -91,7 +93,7 @@ impl Bench {
         (policies, unmatched): (BTreeMap<OsString, Policy>, Policy),
         env: BTreeMap<OsString, OsString>,
         limits: Limits,
-        copies_files_for_natives: bool,
+        (copies_files_for_natives, strict_threads): (bool, bool),
         tape: Option<Arc<Deck>>,
         lifetime: Lifetime,
     ) -> Bench {
@@ -106,6 +108,7 @@ impl Bench {
             limits,
             copies_files_for_natives,
             tape,
+            strict_threads,
             lifetime,
             cancel: Cancel::new(),
             ending: Signal::new(),

@@ -12,7 +12,9 @@ use testbench_clock::Lookup;
 use testbench_wasi::{Exit, Limits};
 
 use crate::bench;
-use crate::{Child, Explanation, Policy, Refusal, Route, SpawnError, Stdio, native, route, spawn};
+use crate::{
+    Child, Explanation, Policy, Refusal, Route, SpawnError, Stdio, native, route, spawn, strict,
+};
 
 /// Starts a program, as [`std::process::Command`] does; in a [`Session`](crate::Session), as a
 /// guest.
@@ -180,7 +182,13 @@ impl Command {
     /// What a start of this command would run now. Starts nothing.
     pub fn route(&self) -> Route {
         match bench::current() {
-            Lookup::Absent => Route::Native,
+            Lookup::Absent => match strict::session() {
+                None => Route::Native,
+                Some(session) => {
+                    let program = self.program.clone();
+                    Route::Refuse(Refusal::UnboundThread { program, session })
+                }
+            },
             Lookup::Open(bench) => route::resolve(&bench, self),
             Lookup::Closed(_, ended) => Route::Refuse(Refusal::Ended(ended)),
         }
@@ -197,7 +205,7 @@ impl Command {
     pub fn spawn(&mut self) -> io::Result<Child> {
         match bench::current() {
             Lookup::Absent => {
-                bench::count_unattributed();
+                self.unbound()?;
                 native::spawn(self)
             }
             Lookup::Open(bench) => {
@@ -283,7 +291,7 @@ impl Command {
     fn start(&mut self, collect: Collect) -> io::Result<Run> {
         match bench::current() {
             Lookup::Absent => {
-                bench::count_unattributed();
+                self.unbound()?;
                 native::run(self, collect)
             }
             Lookup::Open(bench) => {
@@ -292,6 +300,21 @@ impl Command {
                 spawn::run(&bench, &clock, self, collect).map_err(io::Error::from)
             }
             Lookup::Closed(_, ended) => Err(SpawnError::from(Refusal::Ended(ended)).into()),
+        }
+    }
+}
+
+impl Command {
+    /// A start on a thread without a session: counted, or refused because of a strict one.
+    fn unbound(&self) -> Result<(), SpawnError> {
+        match strict::refuse(&self.program) {
+            None => {
+                bench::count_unattributed();
+                Ok(())
+            }
+            Some(session) => {
+                Err(Refusal::UnboundThread { program: self.program.clone(), session }.into())
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::Output;
 
 use testbench_clock::Lookup;
 
-use crate::{Command, Route, bench};
+use crate::{Command, Route, bench, strict};
 
 /// Runs a program the way this thread's session would, or leaves it to the caller.
 ///
@@ -19,7 +19,8 @@ use crate::{Command, Route, bench};
 ///   the caller's to start.
 /// * `Some(Ok(_))`: it ran as a guest.
 /// * `Some(Err(_))`: it was refused, or could not be started; see
-///   [`SpawnError`](crate::SpawnError).
+///   [`SpawnError`](crate::SpawnError). So is everything on a thread without a session, while one
+///   with [`strict_threads`](crate::TestbenchBuilder::strict_threads) is there.
 ///
 /// ```
 /// use testbench_harness::{Testbench, Toolchain, intercept_spawn};
@@ -41,7 +42,7 @@ where
     I: IntoIterator,
     I::Item: AsRef<OsStr>,
 {
-    if matches!(bench::current(), Lookup::Absent) {
+    if matches!(bench::current(), Lookup::Absent) && strict::session().is_none() {
         return None;
     }
     let mut command = Command::new(program);

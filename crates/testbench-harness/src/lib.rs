@@ -55,11 +55,16 @@
 //! | clock | paused at 2000-01-01T00:00:00Z ([`real_clock`] opts out) | real |
 //! | seed | 0 | - |
 //! | environment of a guest | empty plus [`pass_env`], [`env`] and what the command sets, `TZ=UTC` | as std |
-//! | stdin | empty for `output` and `status` alike | as std |
+//! | stdin | empty for `output`, `spawn` and `status` alike | as std |
 //! | network | refused | as std |
 //! | program not in the toolchain | [`NotFound`] (127) | as std |
 //! | watchdog | 60 s of real time for each guest | none |
 //!
+//! A thread that was started without the session's [`Context`](testbench_clock::Context) has no
+//! session. Its spawns are counted in [`Leaks`]; [`strict_threads`] makes them errors, in a process
+//! that belongs to one session.
+//!
+//! [`strict_threads`]: TestbenchBuilder::strict_threads
 //! [`real_clock`]: TestbenchBuilder::real_clock
 //! [`pass_env`]: TestbenchBuilder::pass_env
 //! [`env`]: TestbenchBuilder::env
@@ -99,6 +104,7 @@ mod session;
 mod spawn;
 mod stdio;
 mod streams;
+mod strict;
 mod sys;
 pub mod tape;
 mod testbench;

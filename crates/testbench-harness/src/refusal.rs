@@ -56,6 +56,18 @@ pub enum Refusal {
     /// It is to be replayed, and the tape does not have it.
     #[error(transparent)]
     NotOnTape(Box<Miss>),
+    /// This thread has no session, and the process belongs to one.
+    #[error(
+        "`{}`: this thread has no session, and the process belongs to the session `{session}`, \
+         which has strict threads; enter the session's `Context` on this thread",
+        program.display()
+    )]
+    UnboundThread {
+        /// The program, as it was called.
+        program: OsString,
+        /// The session's name.
+        session: String,
+    },
     /// The session whose context this thread entered is over.
     #[error(transparent)]
     Ended(Ended),
@@ -66,7 +78,9 @@ impl Refusal {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Refusal::NotFound(_) => io::ErrorKind::NotFound,
-            Refusal::Denied { .. } => io::ErrorKind::PermissionDenied,
+            Refusal::Denied { .. } | Refusal::UnboundThread { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
             Refusal::NativeOverOverlay { .. } | Refusal::NoTape { .. } => {
                 io::ErrorKind::Unsupported
             }

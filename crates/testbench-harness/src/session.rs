@@ -11,16 +11,20 @@ use testbench_overlay::{Diff, Overlay, OverlayError};
 use crate::bench::{self, Bench};
 use crate::report::{Leaks, Report, SpawnRecord};
 use crate::tape::{DeckError, Record, Tape, TapeError, TapeMismatch};
-use crate::{Command, Route, route};
+use crate::{Command, Route, route, strict};
 
 /// Keeps a [`Testbench`](crate::Testbench) installed on this thread: clock, overlay, toolchain and
 /// spawns.
 ///
-/// It ends with [`finish`](Session::finish), or when it drops; if its tape cannot be finished, a
-/// drop panics, unless the thread does already. Either way the guests that still
-/// run on other threads are ended first, and whoever entered a
+/// It ends with [`finish`](Session::finish), or when it drops. Either way the children that still
+/// run, guests and native ones, are ended first, and whoever entered a
 /// [`Context`](testbench_clock::Context) captured in the session gets the error "session NAME
 /// ended at FILE:LINE" from then on; nothing ever falls through to the real disk.
+///
+/// What would make `finish` fail, such as entries of the tape that no spawn took or a spawn that
+/// [`strict_threads`] refused, makes a drop panic, unless the thread is unwinding already.
+///
+/// [`strict_threads`]: crate::TestbenchBuilder::strict_threads
 ///
 /// Sessions nest, the inner one being seen, and those of different threads know nothing of each
 /// other.
@@ -30,6 +34,8 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     began: MonoTime,
     unattributed_before: u64,
+    /// Spawns on threads without a session are refused meanwhile.
+    strict: Option<strict::Strict>,
     /// One for each key; the last one to drop ends the lifetime.
     guards: Vec<Guard>,
 }
@@ -41,14 +47,17 @@ impl Session {
         let bench = Arc::new(bench);
         let mut guards = Vec::with_capacity(4);
         guards.push(testbench_clock::ambient::install_for(clock.clone(), &lifetime));
-        if let Some(overlay) = bench.files.overlay() {
-            guards.push(testbench_overlay::install_with(overlay.clone(), &lifetime));
-        }
+        guards.push(match bench.files.overlay() {
+            Some(overlay) => testbench_overlay::install_with(overlay.clone(), &lifetime),
+            None => testbench_overlay::install_nothing(&lifetime),
+        });
         let toolchain = bench.toolchain.first();
         guards.push(testbench_wasi::install_toolchain_for(toolchain, &lifetime));
         guards.push(bench::SESSION.install(bench.clone(), &lifetime).owning(lifetime));
         let began = clock.mono();
-        Session { bench, clock, began, unattributed_before: bench::unattributed(), guards }
+        let strict = bench.strict_threads.then(|| strict::Strict::begin(&bench.name));
+        let unattributed_before = bench::unattributed();
+        Session { bench, clock, began, unattributed_before, strict, guards }
     }
 
     /// The session's name, by default that of the thread, which in a test is the test's.
@@ -105,9 +114,12 @@ impl Session {
         self.bench.lifetime.end();
         self.close();
         let name = self.bench.name.clone();
+        // A tape is written whatever else is wrong.
+        let tape = self.finish_tape();
+        self.check()?;
         let diff = diff_of(&self.bench)
             .map_err(|source| FinishError::Diff { session: name.clone(), source })?;
-        let (tape, unused) = self.finish_tape()?;
+        let (tape, unused) = tape?;
         Ok(Report {
             diff,
             tape,
@@ -139,7 +151,17 @@ impl Session {
         }
     }
 
-    /// Ends the guests and uncovers what was installed before.
+    /// What a session that has ended is held to.
+    fn check(&mut self) -> Result<(), FinishError> {
+        let refused = self.strict.take().map_or(Vec::new(), strict::Strict::end);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let programs = refused.iter().map(|program| program.display().to_string()).collect();
+        Err(FinishError::UnboundThreads { session: self.bench.name.clone(), programs })
+    }
+
+    /// Ends the children and uncovers what was installed before.
     fn close(&mut self) {
         self.bench.stop_running(&*self.clock);
         while let Some(guard) = self.guards.pop() {
@@ -160,8 +182,9 @@ impl Drop for Session {
             drop(owner);
             self.close();
             // What is wrong must not pass unseen because nobody called `finish`.
+            let refused = self.check();
             if !std::thread::panicking()
-                && let Err(error) = self.finish_tape()
+                && let Err(error) = self.finish_tape().and_then(|_| refused)
             {
                 panic!("{error}");
             }
@@ -205,6 +228,20 @@ pub enum FinishError {
         session: String,
         /// Why not.
         source: TapeError,
+    },
+    /// Programs were to be started on threads that had no session, which
+    /// [`strict_threads`](crate::TestbenchBuilder::strict_threads) forbids.
+    #[error(
+        "session `{session}` has strict threads, and on threads without a session {} to be \
+         started: {}; enter the session's `Context` on those threads",
+        if programs.len() == 1 { "a program was" } else { "programs were" },
+        programs.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ")
+    )]
+    UnboundThreads {
+        /// The session's name.
+        session: String,
+        /// The programs, as they were called, in order.
+        programs: Vec<String>,
     },
 }
 

@@ -43,6 +43,7 @@ pub struct Testbench {
     limits: Limits,
     native_files: NativeFiles,
     tape: Option<Arc<Deck>>,
+    strict_threads: bool,
 }
 
 impl Testbench {
@@ -65,7 +66,7 @@ impl Testbench {
             (self.policies, self.unmatched),
             self.env,
             self.limits,
-            self.native_files == NativeFiles::Copy,
+            (self.native_files == NativeFiles::Copy, self.strict_threads),
             self.tape,
             Lifetime::new(name),
         );
@@ -90,6 +91,7 @@ pub struct TestbenchBuilder {
     limits: Limits,
     native_files: NativeFiles,
     tape: Option<(PathBuf, TapeOptions)>,
+    strict_threads: bool,
 }
 
 impl TestbenchBuilder {
@@ -221,6 +223,17 @@ impl TestbenchBuilder {
         self
     }
 
+    /// For a process that belongs to this one session: while it lives, a `Command` on a thread
+    /// without a session is refused ([`Refusal::UnboundThread`]), instead of being the standard
+    /// library's, and [`finish`](Session::finish) fails. By default such spawns are counted in
+    /// [`Leaks::unattributed_spawns`](crate::Leaks::unattributed_spawns).
+    ///
+    /// [`Refusal::UnboundThread`]: crate::Refusal::UnboundThread
+    pub fn strict_threads(mut self, on: bool) -> Self {
+        self.strict_threads = on;
+        self
+    }
+
     /// How long a child may take in real time before it is killed; it sets
     /// [`Limits::watchdog`]. By default a minute.
     pub fn watchdog(mut self, after: Duration) -> Self {
@@ -270,6 +283,7 @@ impl TestbenchBuilder {
             limits: self.limits,
             native_files: self.native_files,
             tape,
+            strict_threads: self.strict_threads,
         })
     }
 }

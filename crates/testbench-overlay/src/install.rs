@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use testbench_clock::{Guard, Lifetime, Lookup, Scope};
+use testbench_clock::{Ended, Guard, Lifetime, Lookup, Scope};
 
 use crate::Overlay;
 
-static OVERLAY: Scope<Overlay> = Scope::new("overlay");
+static OVERLAY: Scope<Installed> = Scope::new("overlay");
+
+/// What a session has installed.
+enum Installed {
+    Overlay(Arc<Overlay>),
+    /// It has no overlay, and hides that of an outer session.
+    Nothing,
+}
 
 /// Makes [`crate::fs`] on this thread go to `overlay` until the guard drops.
 ///
@@ -31,17 +38,56 @@ static OVERLAY: Scope<Overlay> = Scope::new("overlay");
 #[track_caller]
 pub fn install(overlay: Arc<Overlay>) -> Guard {
     let lifetime = Lifetime::new("overlay");
-    OVERLAY.install(overlay, &lifetime).owning(lifetime)
+    install_with(overlay, &lifetime).owning(lifetime)
 }
 
 /// As [`install`], as a part of a session: once `lifetime` has ended, what still holds a captured
 /// context gets an error that names the session, and nothing goes to the disk.
 #[track_caller]
 pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
-    OVERLAY.install(overlay, lifetime)
+    OVERLAY.install(Arc::new(Installed::Overlay(overlay)), lifetime)
+}
+
+/// Installs that there is no overlay, as a part of a session without one: that of an outer session
+/// is not seen, and [`crate::fs`] goes to the disk until `lifetime` ends.
+///
+/// ```
+/// use testbench_clock::Lifetime;
+/// use testbench_overlay::{Overlay, fs, install, install_nothing};
+///
+/// let dir = tempfile::tempdir()?;
+/// let _outer = install(Overlay::new(dir.path())?);
+/// let session = Lifetime::new("inner");
+/// let inner = install_nothing(&session);
+/// fs::write(dir.path().join("real"), "on the disk")?;
+/// drop(inner);
+/// fs::write(dir.path().join("made"), "in memory")?;
+/// let real: Vec<_> = std::fs::read_dir(dir.path())?.map(|e| e.unwrap().file_name()).collect();
+/// assert_eq!(real, ["real"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn install_nothing(lifetime: &Lifetime) -> Guard {
+    OVERLAY.install(Arc::new(Installed::Nothing), lifetime)
 }
 
 /// The overlay that is installed on this thread.
 pub fn active() -> Lookup<Overlay> {
-    OVERLAY.get()
+    look_up().unwrap_or(Lookup::Absent)
+}
+
+/// As [`active`]; an error for a session without an overlay that has ended.
+pub(crate) fn look_up() -> Result<Lookup<Overlay>, Ended> {
+    let overlay = |installed: &Installed| match installed {
+        Installed::Overlay(overlay) => Some(Arc::clone(overlay)),
+        Installed::Nothing => None,
+    };
+    Ok(match OVERLAY.get() {
+        Lookup::Absent => Lookup::Absent,
+        Lookup::Open(installed) => overlay(&installed).map_or(Lookup::Absent, Lookup::Open),
+        Lookup::Closed(installed, ended) => match overlay(&installed) {
+            Some(overlay) => Lookup::Closed(overlay, ended),
+            None => return Err(ended),
+        },
+    })
 }

@@ -99,7 +99,7 @@ pub use diff::Diff;
 pub use errno::Errno;
 pub use error::OverlayError;
 pub use host_dir::HostDir;
-pub use install::{active, install, install_with};
+pub use install::{active, install, install_nothing, install_with};
 pub use look::PathState;
 pub use lower::{LowerModes, LowerTimes};
 pub use materialize::{Materialized, capture};

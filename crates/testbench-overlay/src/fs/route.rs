@@ -8,7 +8,7 @@ use std::sync::Arc;
 use testbench_clock::Lookup;
 
 use crate::resolve::strip_root;
-use crate::{Errno, File, Fs, GuestPath, HostDir, Overlay, active};
+use crate::{Errno, File, Fs, GuestPath, HostDir, Overlay, install};
 
 /// Decided once, at the edge of each public call.
 pub(super) enum Route<'p> {
@@ -51,7 +51,7 @@ enum Refused {
 }
 
 pub(super) fn route(path: &Path) -> io::Result<Route<'_>> {
-    let overlay = match active() {
+    let overlay = match install::look_up().map_err(io::Error::other)? {
         Lookup::Absent => return Ok(Route::Real),
         Lookup::Open(overlay) => overlay,
         Lookup::Closed(_, ended) => return Err(io::Error::other(ended)),
