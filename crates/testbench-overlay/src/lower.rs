@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use smallvec::SmallVec;
 use testbench_clock::WallTime;
 
 use crate::inode::Meta;
-use crate::name::{Hashed, RelPath};
+use crate::name::{Hashed, PathHash, RelPath};
 use crate::observe::LowerId;
 use crate::sys;
 use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Stat};
@@ -106,24 +107,18 @@ impl Lower {
         if path.is_top() {
             return Ok(self.top.clone());
         }
-        if let Some(dir) = self.dirs().get(path, id) {
+        if let Some(dir) = self.dirs().get((path.hash(), path.as_bytes()), id) {
             return Ok(dir);
         }
         // Up to the nearest one that is open, and down again; not by recursion, which a deep tree
         // would make overflow the stack.
-        let mut missing = Vec::new();
-        let mut at = path.clone();
-        let mut dir = loop {
-            let Some(parent) = at.split().map(|(parent, _)| parent) else {
-                break self.top.clone();
-            };
-            missing.push(std::mem::replace(&mut at, parent));
-            if let Some(dir) = self.dirs().get(&at, None) {
-                break dir;
-            }
-        };
-        for path in missing.into_iter().rev() {
-            let (_, name) = path.split().ok_or(Errno::Inval)?;
+        let steps: SmallVec<[_; 16]> = path.steps().collect();
+        let open = |step: &(PathHash, &[u8])| self.dirs().get(*step, None);
+        let nearest = (0..steps.len() - 1).rev().find_map(|at| Some((at + 1, open(&steps[at])?)));
+        let (opened, mut dir) = nearest.unwrap_or_else(|| (0, self.top.clone()));
+        for step in &steps[opened..] {
+            let path = RelPath::of_step(*step);
+            let name = step.1.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
             dir = self.open_dir(&dir, name)?;
             self.dirs().put(path, dir.clone());
         }
@@ -226,7 +221,8 @@ pub(crate) fn present<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
 #[derive(Debug, Default)]
 struct OpenDirs {
     slots: Vec<Slot>,
-    by_path: HashMap<RelPath, usize, Hashed>,
+    /// By the hash of the path. Of two paths with one hash the later one is kept.
+    by_hash: HashMap<u64, usize, Hashed>,
     hand: usize,
 }
 
@@ -251,9 +247,9 @@ fn held_max() -> usize {
 const OWN_MIN: usize = 8;
 
 impl OpenDirs {
-    fn get(&mut self, path: &RelPath, id: Option<LowerId>) -> Option<OpenDir> {
-        let slot = &mut self.slots[*self.by_path.get(path)?];
-        if id.is_some_and(|id| id != slot.dir.id) {
+    fn get(&mut self, (hash, path): (PathHash, &[u8]), id: Option<LowerId>) -> Option<OpenDir> {
+        let slot = &mut self.slots[*self.by_hash.get(&hash.mixed())?];
+        if slot.path.as_bytes() != path || id.is_some_and(|id| id != slot.dir.id) {
             return None;
         }
         slot.used = true;
@@ -261,19 +257,20 @@ impl OpenDirs {
     }
 
     fn put(&mut self, path: RelPath, dir: OpenDir) {
-        let slot = Slot { path: path.clone(), dir, used: true };
-        let at = match self.by_path.get(&path) {
+        let hash = path.hash().mixed();
+        let slot = Slot { path, dir, used: true };
+        let at = match self.by_hash.get(&hash) {
             Some(at) => *at,
             None if self.slots.len() < OWN_MIN || HELD.load(Ordering::Relaxed) < held_max() => {
                 HELD.fetch_add(1, Ordering::Relaxed);
-                self.by_path.insert(path, self.slots.len());
+                self.by_hash.insert(hash, self.slots.len());
                 self.slots.push(slot);
                 return;
             }
             None => {
                 let at = self.unused();
-                self.by_path.remove(&self.slots[at].path);
-                self.by_path.insert(path, at);
+                self.by_hash.remove(&self.slots[at].path.hash().mixed());
+                self.by_hash.insert(hash, at);
                 at
             }
         };

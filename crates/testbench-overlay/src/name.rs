@@ -147,6 +147,25 @@ impl RelPath {
         })
     }
 
+    /// The paths on the way from the top to this one, this one included and the top not, each with
+    /// its hash: all of them in one pass.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (PathHash, &[u8])> {
+        let bytes = self.as_bytes();
+        let (mut hash, mut done) = (PathHash::TOP, 0);
+        let ends = (1..=bytes.len()).filter(|end| bytes.get(*end).is_none_or(|b| *b == b'/'));
+        ends.map(move |end| {
+            hash = hash.then(&bytes[done..end]);
+            done = end;
+            (hash, &bytes[..end])
+        })
+    }
+
+    /// A path with the hash that [`RelPath::steps`] gave with it.
+    pub(crate) fn of_step((hash, bytes): (PathHash, &[u8])) -> RelPath {
+        debug_assert_eq!(hash, PathHash::TOP.then(bytes));
+        RelPath { bytes: Some(bytes.into()), hash }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.as_deref().unwrap_or_default()
     }
@@ -262,5 +281,13 @@ mod tests {
         assert!(!path.is_child(&RelPath::TOP, b"d") && !dir.is_child(&RelPath::TOP, b"a"));
         assert!(RelPath::TOP.child(b"a").is_child(&RelPath::TOP, b"a"));
         assert!(!RelPath::TOP.is_child(&RelPath::TOP, b""));
+    }
+
+    #[test]
+    fn the_steps_of_a_path_lead_to_it() {
+        let path = RelPath::from_bytes(b"a/bc/d");
+        let steps: Vec<RelPath> = path.steps().map(RelPath::of_step).collect();
+        assert_eq!(steps, [&b"a"[..], b"a/bc", b"a/bc/d"].map(RelPath::from_bytes));
+        assert_eq!(RelPath::TOP.steps().count(), 0);
     }
 }
