@@ -184,7 +184,7 @@ impl Drop for Session {
             // What is wrong must not pass unseen because nobody called `finish`.
             let refused = self.check();
             if !std::thread::panicking()
-                && let Err(error) = self.finish_tape().and_then(|_| refused)
+                && let Err(error) = self.finish_tape().and(refused)
             {
                 panic!("{error}");
             }

@@ -10,6 +10,7 @@ use testbench_harness::vm::scripts::libtest_mimic::{self, Arguments, Failed, Tri
 /// Makes this program run the scripts of another directory, and nothing else.
 const OTHER_DIR: &str = "TESTBENCH_TEST_SCRIPTS";
 
+#[expect(clippy::disallowed_methods, reason = "the test below passes a directory to its child")]
 fn main() -> ExitCode {
     if let Some(dir) = env::var_os(OTHER_DIR) {
         return scripts::main(dir);

@@ -21,9 +21,12 @@ use std::time::{Duration, Instant};
 
 use testbench_overlay::{Overlay, fs, install};
 
+/// A name, and what measures it and says whether it is met.
+type Target = (&'static str, fn() -> bool);
+
 fn main() {
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
-    let targets: [(&str, fn() -> bool); 4] =
+    let targets: [Target; 4] =
         [("open", open), ("checkpoint", checkpoint), ("throughput", throughput), ("diff", diff)];
     let chosen = targets.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| name == only));
     let missed: Vec<&str> = chosen.filter(|(_, met)| !met()).map(|(name, _)| *name).collect();

@@ -67,6 +67,7 @@ fn opening_an_overlay_and_reading_a_file_takes_the_same_calls_in_a_tree_of_a_mil
     compare_trees(1_000_000);
 }
 
+#[expect(clippy::print_stderr, reason = "what is skipped is said loudly")]
 fn compare_trees(files: usize) {
     let (small, large) = (tree_of(10), tree_of(files));
     let calls_beneath = |root: &Path| {

@@ -518,7 +518,7 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new.wasm");
-        #[expect(clippy::disallowed_methods, reason = "a file of the test's own")]
+        #[allow(clippy::disallowed_methods, reason = "a file of the test's own")]
         std::fs::write(&path, wat::parse_str("(module)").unwrap()).unwrap();
         Module::from_file_on(&engine, &path).unwrap();
         assert!(!known(&path), "its times do not tell it from its next version");

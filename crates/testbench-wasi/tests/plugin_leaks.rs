@@ -72,7 +72,7 @@ fn good(plugin: &mut Plugin, round: u32) {
 }
 
 fn bad_json(plugin: &mut Plugin, round: u32) {
-    let method = if round % 2 == 0 { "broken" } else { "latin1" };
+    let method = if round.is_multiple_of(2) { "broken" } else { "latin1" };
     let error = plugin.call_json::<_, Value>(method, &round).unwrap_err();
     assert!(matches!(error, PluginError::Decode { .. } | PluginError::NotUtf8 { .. }));
 }

@@ -209,6 +209,7 @@ fn crossed(clock: &Arc<MockClock>) -> [Running; 2] {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "that it takes no time is what is tested")]
 fn two_guests_that_wait_for_each_other_are_told_so_at_once() {
     let clock = MockClock::builder().build();
     // Loading the module is not what is measured.

@@ -24,7 +24,7 @@ use testbench_overlay::Errno;
 #[non_exhaustive]
 pub enum Random {
     /// Bytes that follow from a seed. A clone begins where the original stands.
-    Seeded(RandomStream),
+    Seeded(Box<RandomStream>),
     /// Whatever this gives, called on the guest's thread; clones share it. When it fails or ends,
     /// the guest gets the errno of that, `EIO` for the end. See [`Random::reader`].
     Reader(Arc<Mutex<dyn Read + Send>>),
@@ -55,7 +55,7 @@ impl Random {
 
 impl From<RandomStream> for Random {
     fn from(stream: RandomStream) -> Self {
-        Random::Seeded(stream)
+        Random::Seeded(Box::new(stream))
     }
 }
 

@@ -55,8 +55,8 @@ tuples! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F
 /// The type of a function: `(i32, i32) -> i64`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Signature {
-    params: Vec<String>,
-    results: Vec<String>,
+    params: Box<[String]>,
+    results: Box<[String]>,
 }
 
 impl Signature {

@@ -126,7 +126,7 @@ impl Watch {
         let calls = self.calls.load(Ordering::SeqCst);
         if calls != state.seen {
             (state.seen, state.looks) = (calls, 0);
-        } else if calls % 2 == 0 {
+        } else if calls.is_multiple_of(2) {
             self.ticking.store(false, Ordering::SeqCst);
             // A call that began before that store relies on this timer.
             if self.calls.load(Ordering::SeqCst) == calls

@@ -93,6 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the disk has the time of the machine")]
     fn files_are_made_renamed_listed_and_removed() {
         let temp = tempfile::tempdir().unwrap();
         let dir = PrivateDir::open_or_create(&temp.path().join("a/b")).unwrap();

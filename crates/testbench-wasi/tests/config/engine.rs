@@ -240,7 +240,6 @@ fn memory_reserve_child() {
         addresses_of_a_guest(engine);
     }
     let (large, small) = (addresses_of_a_guest(Engine::shared()), addresses_of_a_guest(&small));
-    println!("MiB by default: {large}, with no reserve: {small}");
     assert!(large >= 8 * 1024, "two memories reserve 4 GiB each, and not {large} MiB");
     assert!(small <= 256, "they have 101 pages, one page and their guards, and not {small} MiB");
 }

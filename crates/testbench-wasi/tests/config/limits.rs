@@ -20,7 +20,7 @@ fn limited(spec: GuestSpec, change: impl FnOnce(&mut Limits)) -> Finished {
 #[track_caller]
 fn survived(ended: &Finished, code: u32, limit: &Limit) {
     assert_eq!(ended.exit.code(), Some(code), "{ended}");
-    assert_eq!(ended.limits_hit, [limit.clone()]);
+    assert_eq!(ended.limits_hit, std::slice::from_ref(limit));
     assert!(!limit.is_fatal());
     assert!(ended.to_string().ends_with(&format!("\n    had wanted {limit}")), "{ended}");
 }
@@ -29,7 +29,7 @@ fn survived(ended: &Finished, code: u32, limit: &Limit) {
 #[track_caller]
 fn ended_by(ended: &Finished, limit: &Limit) {
     assert_eq!(ended.exit.limit().as_ref(), Some(limit), "{ended}");
-    assert_eq!(ended.limits_hit, [limit.clone()]);
+    assert_eq!(ended.limits_hit, std::slice::from_ref(limit));
 }
 
 #[test]

@@ -551,7 +551,9 @@ fn an_observer_sees_what_a_guest_reads_and_writes() {
     use std::sync::Mutex;
     use testbench_wasi::{Observer, Stdin, Stdout};
 
-    let seen: Arc<Mutex<Vec<(&str, Vec<u8>)>>> = Arc::default();
+    type Seen = Vec<(&'static str, Vec<u8>)>;
+
+    let seen: Arc<Mutex<Seen>> = Arc::default();
     let observer = |name: &'static str| -> Observer {
         let seen = seen.clone();
         Arc::new(move |bytes: &[u8]| seen.lock().unwrap().push((name, bytes.to_vec())))

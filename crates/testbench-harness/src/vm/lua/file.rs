@@ -140,6 +140,10 @@ impl Stream {
         }
     }
 
+    #[expect(
+        clippy::seek_from_current,
+        reason = "asking for the position keeps what was read ahead"
+    )]
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Stream::Disk(file) => {
@@ -310,7 +314,7 @@ fn one(lua: &Lua, from: &mut dyn BufRead, format: &Value) -> io::Result<mlua::Re
     match format.trim_start_matches('*').chars().next() {
         Some('a') => {
             from.read_to_end(&mut bytes)?;
-            return Ok(lua.create_string(bytes).map(Value::String));
+            Ok(lua.create_string(bytes).map(Value::String))
         }
         Some(letter @ ('l' | 'L')) => {
             from.read_until(b'\n', &mut bytes)?;

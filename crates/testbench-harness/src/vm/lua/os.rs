@@ -67,6 +67,10 @@ pub(super) fn ended(lua: &Lua, output: &Output) -> mlua::Result<MultiValue> {
     (success, "exit", sys::shell_status(output.status)).into_lua_multi(lua)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "without a session, the script's `os.getenv` is the real one"
+)]
 fn getenv(lua: &Lua, name: String) -> mlua::Result<Value> {
     let value = match bench::current() {
         Lookup::Open(bench) => bench.env.get(std::ffi::OsStr::new(&name)).cloned(),

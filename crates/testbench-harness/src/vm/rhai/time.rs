@@ -56,10 +56,10 @@ fn mono() -> Timestamp {
 
 fn sleep(seconds: FLOAT) -> ScriptResult<()> {
     // As in plain Rhai, nothing is slept for what is no time.
-    if !(seconds > 0.0) {
+    if seconds.is_nan() || seconds <= 0.0 {
         return Ok(());
     }
-    let duration = Duration::try_from_secs_f64(f64::from(seconds)).map_err(script_error)?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(script_error)?;
     testbench_clock::try_sleep(duration).map_err(script_error)
 }
 

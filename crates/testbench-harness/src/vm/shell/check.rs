@@ -107,14 +107,14 @@ fn command(of: &Command) -> Result<(), Construct> {
 }
 
 fn redirection(of: &Redirect) -> Result<(), Construct> {
-    let sound = match (&of.op, &of.maybe_fd, &of.io_file) {
-        (RedirectOp::Input(_), None | Some(RedirectFd::Fd(0)), IoFile::Word(_)) => true,
-        (RedirectOp::Output(_), None | Some(RedirectFd::Fd(1 | 2)), IoFile::Word(_)) => true,
-        (RedirectOp::Output(_), Some(RedirectFd::StdoutStderr), IoFile::Word(_)) => true,
-        (RedirectOp::Output(_), None | Some(RedirectFd::Fd(1)), IoFile::Fd(2)) => true,
-        (RedirectOp::Output(_), Some(RedirectFd::Fd(2)), IoFile::Fd(1)) => true,
-        _ => false,
-    };
+    let sound = matches!(
+        (&of.op, &of.maybe_fd, &of.io_file),
+        (RedirectOp::Input(_), None | Some(RedirectFd::Fd(0)), IoFile::Word(_))
+            | (RedirectOp::Output(_), None | Some(RedirectFd::Fd(1 | 2)), IoFile::Word(_))
+            | (RedirectOp::Output(_), Some(RedirectFd::StdoutStderr), IoFile::Word(_))
+            | (RedirectOp::Output(_), None | Some(RedirectFd::Fd(1)), IoFile::Fd(2))
+            | (RedirectOp::Output(_), Some(RedirectFd::Fd(2)), IoFile::Fd(1))
+    );
     match &of.io_file {
         _ if !sound => Err(Construct::Redirection),
         IoFile::Word(path) => word(path),
