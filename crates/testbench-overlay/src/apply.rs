@@ -5,6 +5,7 @@ use crate::diff::{Content, Side};
 use crate::handle::Handle;
 use crate::inode::Ino;
 use crate::lookup::Tx;
+use crate::ops::Renaming;
 use crate::resolve::End;
 use crate::{
     Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, Overlay, SetTime, SetTimes,
@@ -102,7 +103,13 @@ impl Overlay {
     fn move_if_free(&self, from: &[u8], to: &[u8]) {
         let mut tx = self.core.tx_as_root();
         if matches!(tx.find(Ino::ROOT, GuestPath::new(to), End::Name), Err(Errno::Noent)) {
-            let _ = tx.rename(Ino::ROOT, GuestPath::new(from), Ino::ROOT, GuestPath::new(to));
+            let _ = tx.rename(
+                Ino::ROOT,
+                GuestPath::new(from),
+                Ino::ROOT,
+                GuestPath::new(to),
+                Renaming::Replace,
+            );
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::handle::Handle;
 use crate::inode::{Ino, Node};
+use crate::ops::Renaming;
 use crate::resolve::End;
 use crate::{Errno, File, Follow, GuestPath, OpenHow, SetTimes, Stat};
 
@@ -78,8 +79,9 @@ impl Core {
         from: GuestPath<'_>,
         to_dir: Ino,
         to: GuestPath<'_>,
+        how: Renaming,
     ) -> Result<(), Errno> {
-        self.tx().rename(from_dir, from, to_dir, to)
+        self.tx().rename(from_dir, from, to_dir, to, how)
     }
 
     pub(crate) fn remove_file_at(&self, dir: Ino, path: GuestPath<'_>) -> Result<(), Errno> {

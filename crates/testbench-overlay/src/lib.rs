@@ -67,6 +67,8 @@ mod errno;
 mod error;
 pub mod fs;
 mod handle;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+mod hold;
 mod host_dir;
 mod inode;
 mod install;
@@ -76,6 +78,8 @@ mod lookup;
 mod lower;
 mod materialize;
 mod memory_dir;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+pub mod mount;
 mod name;
 mod observe;
 mod ops;
@@ -105,6 +109,7 @@ pub use lower::{LowerModes, LowerTimes};
 pub use materialize::{Materialized, capture};
 pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
 pub use observe::{LowerChange, LowerChangeKind};
+pub use ops::Renaming;
 pub use overlay::Overlay;
 pub use path::GuestPath;
 pub use read_only::ReadOnly;

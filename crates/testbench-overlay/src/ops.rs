@@ -12,6 +12,32 @@ use crate::name::Name;
 use crate::resolve::{End, Last, Step};
 use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
 
+/// What [`Overlay::rename_with`](crate::Overlay::rename_with) does about the name that something
+/// moves to, as the flags of Linux's `renameat2(2)` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Renaming {
+    /// A file, or an empty directory of the same kind, is replaced: `rename(2)`.
+    Replace,
+    /// If it is taken, the operation fails with [`Errno::Exist`] (`RENAME_NOREPLACE`).
+    New,
+    /// What it stands for goes the other way in the same step (`RENAME_EXCHANGE`).
+    Exchange,
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Access {
+    pub(crate) fn of(how: &OpenHow) -> Access {
+        Access { read: how.read, write: how.write }
+    }
+}
+
 const READ: u32 = 0o4;
 const WRITE: u32 = 0o2;
 const WRITE_AND_SEARCH: u32 = 0o3;
@@ -45,14 +71,14 @@ impl Tx<'_> {
             Step::Missing => self.create(&place, Node::File(Content::empty()), how.mode),
             _ if how.create == Create::New => Err(Errno::Exist),
             Step::Dir(_) if creates || how.write => Err(Errno::Isdir),
-            Step::Dir(ino) => self.allow_open(ino, how).map(|()| ino),
+            Step::Dir(ino) => self.allow_open(ino, Access::of(how)).map(|()| ino),
             _ if how.directory || place.slash => Err(Errno::Notdir),
             Step::Link(..) => Err(Errno::Loop),
             Step::Leaf(ino) => {
                 if self.live.state.inode(ino)?.kind() == FileKind::Special {
                     return Err(Errno::Nxio);
                 }
-                self.allow_open(ino, how)?;
+                self.allow_open(ino, Access::of(how))?;
                 if how.truncate {
                     self.set_len(ino, 0)?;
                 }
@@ -61,12 +87,12 @@ impl Tx<'_> {
         }
     }
 
-    fn allow_open(&self, ino: Ino, how: &OpenHow) -> Result<(), Errno> {
+    pub(crate) fn allow_open(&self, ino: Ino, access: Access) -> Result<(), Errno> {
         let inode = self.live.state.inode(ino)?;
-        if how.read {
+        if access.read {
             self.may(inode, READ)?;
         }
-        if how.write {
+        if access.write {
             self.may(inode, WRITE)?;
         }
         Ok(())
@@ -100,6 +126,18 @@ impl Tx<'_> {
         }
         let place = self.walk(start, path, End::Name)?;
         self.create_new(&place, false, Node::Symlink(target.into()), 0o777)
+    }
+
+    /// A device, socket or FIFO, which one only its maker knows.
+    #[cfg(all(feature = "fuse", target_os = "linux"))]
+    pub(crate) fn make_special(
+        &mut self,
+        start: Ino,
+        path: GuestPath<'_>,
+        mode: u32,
+    ) -> Result<(), Errno> {
+        let place = self.walk(start, path, End::Name)?;
+        self.create_new(&place, false, Node::Special, mode)
     }
 
     fn create_new(
@@ -223,16 +261,25 @@ impl Tx<'_> {
         from: GuestPath<'_>,
         to_start: Ino,
         to: GuestPath<'_>,
+        how: Renaming,
     ) -> Result<(), Errno> {
         let mut source = self.walk(from_start, from, End::Parent)?;
         let mut target = self.walk(to_start, to, End::Parent)?;
         if !matches!((&source.last, &target.last), (Last::Name(_), Last::Name(_))) {
-            return Err(Errno::Busy);
+            return Err(if how == Renaming::New { Errno::Exist } else { Errno::Busy });
         }
         source.look(self)?;
         let ino = present(&source.found).ok_or(Errno::Noent)?;
         target.look(self)?;
         let replaced = present(&target.found);
+        match (how, replaced) {
+            (Renaming::New, Some(_)) => return Err(Errno::Exist),
+            (Renaming::Exchange, None) => return Err(Errno::Noent),
+            (Renaming::Exchange, Some(other)) => {
+                return self.exchange(&source, ino, &target, other);
+            }
+            _ => {}
+        }
         let is_dir = matches!(source.found, Step::Dir(_));
         if !is_dir && (source.slash || target.slash) {
             return Err(Errno::Notdir);
@@ -265,6 +312,49 @@ impl Tx<'_> {
         }
         let (from_name, to_name) = (Name::new(name_of(&source)?)?, Name::new(name_of(&target)?)?);
         self.move_entry((source.dir, from_name), (target.dir, to_name), ino, replaced)
+    }
+
+    /// Gives each of two names what the other one stands for.
+    fn exchange(
+        &mut self,
+        source: &Found,
+        ino: Ino,
+        target: &Found,
+        other: Ino,
+    ) -> Result<(), Errno> {
+        for (place, ino, other_dir) in [(source, ino, target.dir), (target, other, source.dir)] {
+            let is_dir = matches!(place.found, Step::Dir(_));
+            if !is_dir && place.slash {
+                return Err(Errno::Notdir);
+            }
+            if is_dir && self.is_ancestor(ino, other_dir)? {
+                return Err(Errno::Inval);
+            }
+        }
+        if ino == other {
+            return Ok(());
+        }
+        for (place, ino, other_dir) in [(source, ino, target.dir), (target, other, source.dir)] {
+            self.may_change(place.dir)?;
+            if matches!(place.found, Step::Dir(_)) && place.dir != other_dir {
+                // The entry `..` in it changes.
+                self.may(self.live.state.inode(ino)?, WRITE)?;
+            }
+        }
+        let from = (source.dir, Name::new(name_of(source)?)?);
+        let to = (target.dir, Name::new(name_of(target)?)?);
+        let now = self.now();
+        self.pin(from.0)?;
+        self.pin(to.0)?;
+        for (ino, old, new) in [(ino, &from, &to), (other, &to, &from)] {
+            self.live.state.dir_mut(new.0)?.entries.insert_mut(new.1.clone(), Entry::Present(ino));
+            let inode = self.live.state.inode_mut(ino)?;
+            inode.names.retain(|name| name != old);
+            inode.names.push(new.clone());
+            inode.meta.ctime = now;
+            self.live.state.inode_mut(new.0)?.touch(now);
+        }
+        Ok(())
     }
 
     fn may_replace(&self, source_is_dir: bool, replaced: Ino) -> Result<(), Errno> {

@@ -12,7 +12,8 @@ use crate::observe::LowerChange;
 use crate::pipeline::{FaultCount, Pipeline, Staged, StagedFile};
 use crate::resolve::{End, Last, Step};
 use crate::{
-    Diff, Errno, File, Follow, Fs, GuestPath, OpenHow, OverlayBuilder, OverlayError, SetTimes, Stat,
+    Diff, Errno, File, Follow, Fs, GuestPath, OpenHow, OverlayBuilder, OverlayError, Renaming,
+    SetTimes, Stat,
 };
 
 /// A copy-on-write tree: reads fall through to the lower tree, every change stays in memory.
@@ -118,6 +119,45 @@ impl Overlay {
         self.core.pipeline.as_deref().map(Pipeline::faults).unwrap_or_default()
     }
 
+    /// Moves `from` to `to` as `how` says: [`Fs::rename_at`] with the flags of Linux's `renameat2(2)`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, Overlay, Renaming, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("live"), "old")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::write(dir.path().join("next"), "new")?;
+    ///
+    /// let top = overlay.root()?;
+    /// let (live, next) = (GuestPath::new(b"live"), GuestPath::new(b"next"));
+    /// let renamed = overlay.rename_with(&*top, next, &*top, live, Renaming::New);
+    /// assert_eq!(renamed, Err(Errno::Exist));
+    /// overlay.rename_with(&*top, next, &*top, live, Renaming::Exchange)?;
+    /// assert_eq!(fs::read_to_string(dir.path().join("live"))?, "new");
+    /// assert_eq!(fs::read_to_string(dir.path().join("next"))?, "old");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `renameat2(2)`; [`Errno::Inval`] also for anything but [`Renaming::Replace`] within a
+    /// tree that is [mounted](OverlayBuilder::mount) in the overlay.
+    pub fn rename_with(
+        &self,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
+        how: Renaming,
+    ) -> Result<(), Errno> {
+        match self.staged() {
+            None => self.core.rename_at(self.dir(from_dir)?, from, self.dir(to_dir)?, to, how),
+            Some(staged) => staged.rename_at(from_dir, from, to_dir, to, how),
+        }
+    }
+
     /// The path, from the top and without symlinks, of what `path` leads to.
     pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
         if let Some(staged) = self.staged() {
@@ -136,11 +176,11 @@ impl Overlay {
         }
     }
 
-    fn staged(&self) -> Option<Staged<'_>> {
+    pub(crate) fn staged(&self) -> Option<Staged<'_>> {
         self.core.pipeline.as_deref().map(|pipe| Staged::new(&self.core, pipe))
     }
 
-    fn dir(&self, dir: &dyn File) -> Result<Ino, Errno> {
+    pub(crate) fn dir(&self, dir: &dyn File) -> Result<Ino, Errno> {
         Handle::ino_in(dir, &self.core)
     }
 }
@@ -213,10 +253,7 @@ impl Fs for Overlay {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.rename_at(self.dir(from_dir)?, from, self.dir(to_dir)?, to),
-            Some(staged) => staged.rename_at(from_dir, from, to_dir, to),
-        }
+        self.rename_with(from_dir, from, to_dir, to, Renaming::Replace)
     }
 
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {

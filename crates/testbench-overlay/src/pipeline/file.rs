@@ -16,13 +16,13 @@ use crate::{DirEntry, Errno, File, FileKind, SetTimes, Stat};
 /// A handle, of the overlay's own tree or of a mounted one, behind the stages of the overlay through
 /// which it was opened.
 pub(crate) struct StagedFile {
-    core: Arc<Core>,
-    inner: Arc<dyn File>,
+    pub(super) core: Arc<Core>,
+    pub(super) inner: Arc<dyn File>,
     /// Under which it was opened.
-    path: RelPath,
+    pub(super) path: RelPath,
     /// Of a directory, where names in it are looked up.
-    spot: Option<Spot>,
-    mount: Option<usize>,
+    pub(super) spot: Option<Spot>,
+    pub(super) mount: Option<usize>,
 }
 
 impl fmt::Debug for StagedFile {
@@ -71,12 +71,12 @@ impl StagedFile {
         }
     }
 
-    fn staged(&self) -> Staged<'_> {
+    pub(super) fn staged(&self) -> Staged<'_> {
         let pipe = self.core.pipeline.as_deref().expect("a staged file comes out of a pipeline");
         Staged::new(&self.core, pipe)
     }
 
-    fn run<T>(
+    pub(super) fn run<T>(
         &self,
         operation: Operation,
         act: impl FnOnce() -> Result<T, Errno>,

@@ -37,6 +37,8 @@
 mod audit;
 mod faults;
 mod file;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+mod hold;
 mod mounts;
 mod operation;
 mod pattern;

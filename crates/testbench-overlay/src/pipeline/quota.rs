@@ -80,6 +80,17 @@ impl Quota {
     }
 }
 
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+impl Quota {
+    pub(crate) const fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    pub(crate) const fn inodes_max(&self) -> u64 {
+        self.inodes_max
+    }
+}
+
 /// What an overlay holds above its lower tree. Made by [`Overlay::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

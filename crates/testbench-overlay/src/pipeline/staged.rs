@@ -17,6 +17,7 @@ use crate::at::end;
 use crate::core::Core;
 use crate::inode::Ino;
 use crate::name::RelPath;
+use crate::ops::Renaming;
 use crate::resolve::{End, Last, Step};
 use crate::{Create, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
 
@@ -28,7 +29,7 @@ pub(crate) struct Staged<'c> {
 }
 
 /// One name in one directory of one tree.
-enum Target {
+pub(super) enum Target {
     Own(Ino, Vec<u8>),
     In(usize, Arc<dyn File>, Vec<u8>),
 }
@@ -203,6 +204,7 @@ impl<'c> Staged<'c> {
         from: GuestPath<'_>,
         to_dir: &dyn File,
         to: GuestPath<'_>,
+        how: Renaming,
     ) -> Result<(), Errno> {
         let (source, path) = self.walk(&self.spot(from_dir)?, from, End::Parent);
         let (target, to) = self.walk(&self.spot(to_dir)?, to, End::Parent);
@@ -226,15 +228,20 @@ impl<'c> Staged<'c> {
                 return Err(Errno::Acces);
             }
             let point = self.is_mount_point(&source) || self.is_mount_point(&target);
-            if point || self.moves_a_mount(&source) {
+            let exchanges = how == Renaming::Exchange;
+            if point || self.moves_a_mount(&source) || (exchanges && self.moves_a_mount(&target)) {
                 return Err(Errno::Busy);
             }
-            self.check_replaced(&target)?;
+            if how == Renaming::Replace {
+                self.check_replaced(&target)?;
+            }
             match (self.name(&source), self.name(&target)) {
                 (Target::Own(from_dir, from), Target::Own(to_dir, to)) => {
                     let (from, to) = (GuestPath::new(&from), GuestPath::new(&to));
-                    self.core.rename_at(from_dir, from, to_dir, to)
+                    self.core.rename_at(from_dir, from, to_dir, to, how)
                 }
+                // The seam has nothing but the plain one.
+                (Target::In(..), _) if how != Renaming::Replace => Err(Errno::Inval),
                 (Target::In(mount, from_dir, from), Target::In(_, to_dir, to)) => {
                     let (from, to) = (GuestPath::new(&from), GuestPath::new(&to));
                     self.fs(mount).rename_at(&*from_dir, from, &*to_dir, to)
@@ -281,7 +288,7 @@ impl<'c> Staged<'c> {
     }
 
     /// An operation on what is at a path.
-    fn on_object<T>(
+    pub(super) fn on_object<T>(
         self,
         operation: Operation,
         dir: &dyn File,
@@ -302,7 +309,7 @@ impl<'c> Staged<'c> {
     }
 
     /// An operation that makes a name.
-    fn on_new_name(
+    pub(super) fn on_new_name(
         self,
         operation: Operation,
         dir: &dyn File,
@@ -338,7 +345,12 @@ impl<'c> Staged<'c> {
     }
 
     /// What is hidden is not there; but nothing can be made in its place.
-    fn check_hidden(&self, place: &Found, path: &RelPath, is_new: bool) -> Result<(), Errno> {
+    pub(super) fn check_hidden(
+        &self,
+        place: &Found,
+        path: &RelPath,
+        is_new: bool,
+    ) -> Result<(), Errno> {
         match place.found {
             Step::Missing if self.pipe.policy.hides(path) => {
                 Err(if is_new { Errno::Acces } else { Errno::Noent })
@@ -349,7 +361,7 @@ impl<'c> Staged<'c> {
 
     /// The order of Linux: what is there, then a slash that only a directory may have, then whether
     /// anything may be made.
-    fn check_new_name(
+    pub(super) fn check_new_name(
         &self,
         operation: Operation,
         place: &Found,
@@ -395,7 +407,7 @@ impl<'c> Staged<'c> {
         }
     }
 
-    fn is_mount_point(&self, place: &Found) -> bool {
+    pub(super) fn is_mount_point(&self, place: &Found) -> bool {
         match &place.last {
             Last::Name(name) => self.pipe.mounts.at(&place.dir, name).is_some(),
             Last::Dot | Last::DotDot => false,
@@ -403,7 +415,7 @@ impl<'c> Staged<'c> {
     }
 
     /// For what acts on what a path leads to.
-    fn object(&self, place: &Found) -> Target {
+    pub(super) fn object(&self, place: &Found) -> Target {
         match &place.found {
             // A mount's own top, or the directory that the path ends in.
             Step::Dir(Spot::In(Inside { mount, dir, .. })) => {
@@ -414,7 +426,7 @@ impl<'c> Staged<'c> {
     }
 
     /// For what acts on the name itself.
-    fn name(&self, place: &Found) -> Target {
+    pub(super) fn name(&self, place: &Found) -> Target {
         let mut name = match &place.last {
             Last::Name(name) => name.to_vec(),
             // The place is the directory to which the walk has come.
@@ -429,16 +441,16 @@ impl<'c> Staged<'c> {
         }
     }
 
-    fn fs(&self, mount: usize) -> &dyn Fs {
+    pub(super) fn fs(&self, mount: usize) -> &dyn Fs {
         &**self.pipe.mounts.fs(mount)
     }
 
     /// The directory behind a handle.
-    fn spot(&self, dir: &dyn File) -> Result<Spot, Errno> {
+    pub(super) fn spot(&self, dir: &dyn File) -> Result<Spot, Errno> {
         StagedFile::spot_in(dir, self.core)
     }
 
-    fn wrap(&self, file: Arc<dyn File>, place: &Found, path: &RelPath) -> Arc<dyn File> {
+    pub(super) fn wrap(&self, file: Arc<dyn File>, place: &Found, path: &RelPath) -> Arc<dyn File> {
         let spot = match (&place.found, &place.dir) {
             (Step::Dir(Spot::In(inside)), _) => {
                 Some(Spot::In(Inside { dir: file.clone(), ..inside.clone() }))
@@ -507,7 +519,7 @@ fn is_missing(place: &Found) -> bool {
 }
 
 /// Which tree a directory is of.
-fn tree_of(dir: &Spot) -> Option<usize> {
+pub(super) fn tree_of(dir: &Spot) -> Option<usize> {
     match dir {
         Spot::Own(_) => None,
         Spot::In(inside) => Some(inside.mount),

@@ -1,0 +1,455 @@
+//! The requests of FUSE, each put to the [`Server`] and answered.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::attr::{self, errno};
+use super::server::{Caller, Changes, Listed, Seek, Server};
+use crate::name::NAME_BYTES_MAX;
+use crate::ops::Access;
+use crate::{Errno, Renaming, SetTimes};
+
+/// No number ever stands for a second file.
+const GENERATION: Generation = Generation(0);
+
+/// `SEEK_DATA` and `SEEK_HOLE` of Linux.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+/// `O_APPEND` of Linux.
+const APPEND: i32 = rustix::fs::OFlags::APPEND.bits() as i32;
+
+#[derive(Debug)]
+pub(super) struct Protocol {
+    server: Server,
+    /// How long the kernel may go on with an answer.
+    cache: Duration,
+}
+
+impl Protocol {
+    pub(super) fn new(server: Server, cache: Duration) -> Protocol {
+        Protocol { server, cache }
+    }
+
+    fn entry(&self, reply: ReplyEntry, result: Result<fuser::FileAttr, Errno>) {
+        match result {
+            Ok(attr) => reply.entry(&self.cache, &attr, GENERATION),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn attr(&self, reply: ReplyAttr, result: Result<fuser::FileAttr, Errno>) {
+        match result {
+            Ok(attr) => reply.attr(&self.cache, &attr),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+}
+
+impl Filesystem for Protocol {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Nanoseconds, as fine as times come.
+        let _ = config.set_time_granularity(Duration::from_nanos(1));
+        let mut wanted = InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_PARALLEL_DIROPS;
+        if !self.cache.is_zero() {
+            // Metadata along with names would be asked for again at once, were it not kept.
+            wanted |= InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO;
+        }
+        for flag in wanted.iter() {
+            // Older kernels do without.
+            let _ = config.add_capabilities(flag);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entry(reply, self.server.lookup(parent.0, name));
+    }
+
+    fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
+        self.server.forget(number.0, lookups);
+    }
+
+    fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.attr(reply, self.server.attr(number.0));
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (atime, mtime) = (atime.map(attr::set_time), mtime.map(attr::set_time));
+        let changes = Changes { mode, uid, gid, size, times: SetTimes { atime, mtime } };
+        let handle = handle.map(|handle| handle.0);
+        self.attr(reply, self.server.set_attr(number.0, handle, changes));
+    }
+
+    fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
+        match self.server.read_link(number.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.server.make_node(caller(request), parent.0, name, mode, rdev);
+        self.entry(reply, made);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
+        self.entry(reply, self.server.make_dir(caller(request), parent.0, name, mode));
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(reply, self.server.remove_file(parent.0, name));
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(reply, self.server.remove_dir(parent.0, name));
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = target.as_os_str().as_bytes();
+        self.entry(reply, self.server.symlink(caller(request), parent.0, name, target));
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let how = match flags {
+            _ if flags.is_empty() => Renaming::Replace,
+            RenameFlags::RENAME_NOREPLACE => Renaming::New,
+            RenameFlags::RENAME_EXCHANGE => Renaming::Exchange,
+            _ => return reply.error(errno(Errno::Inval)),
+        };
+        done(reply, self.server.rename(parent.0, name, new_parent.0, new_name, how));
+    }
+
+    fn link(&self, _: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entry(reply, self.server.link(number.0, parent.0, name));
+    }
+
+    fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        opened(reply, self.server.open_as(number.0, access(flags)));
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.server.read(handle.0, offset, size as usize) {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+        how: WriteFlags,
+        flags: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // What comes out of a mapping has its place.
+        let append = flags.0 & APPEND != 0 && !how.contains(WriteFlags::FUSE_WRITE_CACHE);
+        written(reply, self.server.write(handle.0, offset, bytes, append));
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // Nothing is kept back.
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.server.close(handle.0);
+        reply.ok();
+    }
+
+    fn fsync(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        done(reply, self.server.sync(handle.0, data_only));
+    }
+
+    fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        opened(reply, self.server.open_dir(number.0));
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = match self.server.list(number.0, handle.0, offset) {
+            Ok(listed) => listed,
+            Err(error) => return reply.error(errno(error)),
+        };
+        for (Listed { name, number, kind }, next) in listed.iter().zip(offset + 1..) {
+            if reply.add(INodeNo(*number), next, *kind, OsStr::from_bytes(name)) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = match self.server.list(number.0, handle.0, offset) {
+            Ok(listed) => listed,
+            Err(error) => return reply.error(errno(error)),
+        };
+        for (Listed { name, number: listed, .. }, next) in listed.iter().zip(offset + 1..) {
+            let name = OsStr::from_bytes(name);
+            // The kernel does not count these two among what it is told of.
+            let is_dot = name == "." || name == "..";
+            let attr = match is_dot {
+                true => self.server.attr(*listed),
+                false => self.server.lookup(number.0, name),
+            };
+            // What has gone in the meantime is left out.
+            let Ok(attr) = attr else { continue };
+            if reply.add(attr.ino, next, name, &self.cache, &attr, GENERATION) {
+                if !is_dot {
+                    self.server.forget(attr.ino.0, 1);
+                }
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.server.close(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        done(reply, self.server.sync(handle.0, data_only));
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let (quota, usage) = self.server.usage();
+        let block = u64::from(attr::BLOCK_BYTES);
+        let (blocks, used) = (quota.bytes_max() / block, usage.bytes / block);
+        let free = blocks.saturating_sub(used);
+        let (files, free_files) =
+            (quota.inodes_max(), quota.inodes_max().saturating_sub(usage.inodes));
+        let name_max = NAME_BYTES_MAX as u32;
+        let size = attr::BLOCK_BYTES;
+        reply.statfs(blocks, free, free, files, free_files, size, name_max, size);
+    }
+
+    // The kernel asks for attributes of its own accord, and no longer once it has this answer.
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(errno(Errno::Nosys));
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(errno(Errno::Nosys));
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let access = access(OpenFlags(flags));
+        match self.server.create(caller(request), parent.0, name, mode, access) {
+            Ok((attr, handle)) => {
+                let handle = FileHandle(handle);
+                reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());
+            }
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        done(reply, self.server.allocate(handle.0, offset, len, mode));
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let what = match whence {
+            SEEK_DATA => Ok(Seek::Data),
+            SEEK_HOLE => Ok(Seek::Hole),
+            _ => Err(Errno::Inval),
+        };
+        let offset = u64::try_from(offset).map_err(|_| Errno::Nxio);
+        match what.and_then(|what| self.server.seek(handle.0, offset?, what)) {
+            Ok(at) => reply.offset(at as i64),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        from: FileHandle,
+        from_offset: u64,
+        _: INodeNo,
+        to: FileHandle,
+        to_offset: u64,
+        len: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        written(reply, self.server.copy((from.0, from_offset), (to.0, to_offset), len));
+    }
+}
+
+fn caller(request: &Request) -> Caller {
+    Caller { uid: request.uid(), gid: request.gid() }
+}
+
+fn access(flags: OpenFlags) -> Access {
+    let mode = flags.acc_mode();
+    Access { read: mode != OpenAccMode::O_WRONLY, write: mode != OpenAccMode::O_RDONLY }
+}
+
+fn done(reply: ReplyEmpty, result: Result<(), Errno>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn opened(reply: ReplyOpen, result: Result<u64, Errno>) {
+    match result {
+        Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn written(reply: ReplyWrite, result: Result<usize, Errno>) {
+    match result {
+        // No request is that large.
+        Ok(len) => reply.written(u32::try_from(len).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(errno(error)),
+    }
+}
