@@ -121,7 +121,7 @@ pub use watchdog::{Armed, Watchdog};
 /// | `start = "2024-02-29T23:59:59Z"` | what the wall clock shows at first: an RFC 3339 time, or an expression of type [`WallTime`] |
 /// | `seed = 7` | draws the order of those who can run at the same instant; see [`MockClockBuilder::ties`] |
 /// | `schedule = "parallel"` | [`Schedule::Parallel`]; `"serial"` is the default |
-/// | `driver = "tokio"` | for async tests: `"tokio"` and `"tokio_paused"` are [`tokio::runtime`] and [`tokio::paused_runtime`] (feature `tokio`), `"block_on"` is [`task::block_on`]. The default is the first, or the last without that feature |
+/// | `driver = "tokio"` | for async tests: `"tokio"` and `"tokio_paused"` are `tokio::runtime` and `tokio::paused_runtime` (feature `tokio`), `"block_on"` is [`task::block_on`]. The default is the first, or the last without that feature |
 /// | `crate = "path"` | where this crate is, if not at `::testbench_clock` |
 ///
 /// The test fails with the report when it is stuck. Other attributes, such as `#[should_panic]` and

@@ -1,7 +1,7 @@
 //! What stands between whoever asks for an operation and the tree that carries it out:
 //! `faults → quota → policy → core → audit`.
 //!
-//! Both front doors, [`crate::fs`] and [`Fs`](crate::Fs)/[`File`](crate::File), end in the operations of
+//! Both front doors, [`crate::fs`] and [`Fs`]/[`File`](crate::File), end in the operations of
 //! [`Overlay`](crate::Overlay). If nothing was set up, these go straight to the core: a pipeline that
 //! is not there costs one comparison. Else each operation is described once, as what is done and to
 //! which path, and goes through the stages in this order:
