@@ -2,19 +2,21 @@
 //! printed beside what it is compared with:
 //!
 //! - opening an overlay and reading one file costs the same however large the tree is;
+//! - small writes all over a large lower file copy the chunks that they touch and no more;
 //! - a checkpoint and a fork take under a microsecond, with 100,000 changed files;
 //! - a large file is read and written at 0.8 times the throughput of `std::fs` or better;
 //! - the diff of 10,000 changed files takes no longer than `git diff --no-index`.
 //!
 //! `cargo bench -p testbench-overlay --bench targets`; with `-- open` and the like only one of them.
-//! The tree of the first has 100,000 files, or as many as `TESTBENCH_BENCH_FILES` says. That writes
-//! to a lower file copy what they touch and no more is a test (`tests/cost.rs`), as is the number of
-//! system calls.
+//! The tree of the first has 1,000,000 files, or as many as `TESTBENCH_BENCH_FILES` says. The number
+//! of system calls that it takes, and of bytes that are read beneath, are tests (`tests/cost.rs`).
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{Read, Seek as _, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,8 +28,13 @@ type Target = (&'static str, fn() -> bool);
 
 fn main() {
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
-    let targets: [Target; 4] =
-        [("open", open), ("checkpoint", checkpoint), ("throughput", throughput), ("diff", diff)];
+    let targets: [Target; 5] = [
+        ("open", open),
+        ("checkpoint", checkpoint),
+        ("writes", writes),
+        ("throughput", throughput),
+        ("diff", diff),
+    ];
     let chosen = targets.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| name == only));
     let missed: Vec<&str> = chosen.filter(|(_, met)| !met()).map(|(name, _)| *name).collect();
     assert!(missed.is_empty(), "missed: {missed:?}");
@@ -35,7 +42,7 @@ fn main() {
 
 /// 1,000 opens of each, in turns.
 fn open() -> bool {
-    let count = std::env::var("TESTBENCH_BENCH_FILES").map_or(100_000, |n| n.parse().unwrap());
+    let count = std::env::var("TESTBENCH_BENCH_FILES").map_or(1_000_000, |n| n.parse().unwrap());
     let (small, large) = (tree_of(10), tree_of(count));
     let open_and_read = |root: &Path| {
         let start = Instant::now();
@@ -54,7 +61,8 @@ fn open() -> bool {
     (0.9..=1.1).contains(&ratio)
 }
 
-/// Directories of up to 1,000 files.
+/// Directories of up to 1,000 files. Only the one that is read holds anything, or the large tree would
+/// take gigabytes.
 fn tree_of(files: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for n in 0..files {
@@ -62,7 +70,8 @@ fn tree_of(files: usize) -> tempfile::TempDir {
         if n % 1000 == 0 {
             std::fs::create_dir(&sub).unwrap();
         }
-        std::fs::write(sub.join(format!("f{}", n % 1000)), "content").unwrap();
+        let content = if n == 0 { "content" } else { "" };
+        std::fs::write(sub.join(format!("f{}", n % 1000)), content).unwrap();
     }
     dir
 }
@@ -89,6 +98,51 @@ fn checkpoint() -> bool {
     let fork = time(&|| drop(black_box(overlay.fork())));
     println!("with 100,000 changed files: checkpoint {checkpoint:?}, fork {fork:?}");
     checkpoint.max(fork) < Duration::from_micros(1)
+}
+
+/// The unit of copying.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// 1,000 writes of 4 KiB, beside the same ones in place, and beside the copy that taking the whole
+/// file up would be.
+fn writes() -> bool {
+    const LEN_BYTES: u64 = 1 << 30;
+    const WRITE_BYTES: usize = 4 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let mut lower = File::create(path("lower")).unwrap();
+    let bytes = vec![1; 1 << 20];
+    (0..LEN_BYTES >> 20).for_each(|_| lower.write_all(&bytes).unwrap());
+    let start = Instant::now();
+    std::fs::copy(path("lower"), path("copy")).unwrap();
+    let whole = start.elapsed();
+
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    let own = fs::OpenOptions::new().write(true).open(path("lower")).unwrap();
+    let std = File::options().write(true).open(path("copy")).unwrap();
+    let (mut of_own, mut of_std, mut touched) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut seed = 1_u64;
+    for _ in 0..1000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let offset = (seed >> 20) % (LEN_BYTES - WRITE_BYTES as u64);
+        touched.extend(offset / CHUNK_BYTES..=(offset + WRITE_BYTES as u64 - 1) / CHUNK_BYTES);
+        let start = Instant::now();
+        own.write_all_at(&[7; WRITE_BYTES], offset).unwrap();
+        of_own.push(start.elapsed());
+        let start = Instant::now();
+        std.write_all_at(&[7; WRITE_BYTES], offset).unwrap();
+        of_std.push(start.elapsed());
+    }
+    let (touched, copied) = (touched.len() as u64, overlay.usage().bytes / CHUNK_BYTES);
+    println!(
+        "1,000 random 4 KiB writes into 1 GiB: {touched} chunks touched, {copied} copied ({} MiB); \
+         a write takes {:?}, in place {:?}; copying the file {whole:?}",
+        (copied * CHUNK_BYTES) >> 20,
+        median(of_own),
+        median(of_std),
+    );
+    copied == touched
 }
 
 const LARGE_BYTES: usize = 64 << 20;

@@ -21,6 +21,9 @@
 //!   [`Overlay`], [`HostDir`] (a confined real directory), [`MemoryDir`] and [`ReadOnly`]
 //!   implement them, and anyone else may.
 //!
+//! Programs that know of neither can use an overlay as a directory of the real tree: written out
+//! ([`Overlay::materialize`]), or mounted (`mount_fuse`, on Linux with the feature `fuse`).
+//!
 //! # Determinism
 //!
 //! What a guest sees does not depend on the machine: inode numbers, directory order, sizes and link

@@ -2,6 +2,7 @@
 //! each test says that it was skipped.
 #![cfg(all(feature = "fuse", target_os = "linux"))]
 #![allow(clippy::disallowed_methods, reason = "the mount is used as any program would")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what is skipped is said")]
 
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -79,6 +80,27 @@ fn a_program_works_in_it_and_the_lower_tree_stays_as_it_is() {
     );
     assert_eq!(fs::read_to_string(m.lower.path().join("note")).unwrap(), "lower\n");
     assert_eq!(fs::read_to_string(m.lower.path().join("src/a.rs")).unwrap(), "fn a() {}\n");
+}
+
+#[test]
+fn a_repository_of_git_is_made_and_checked_in_it() {
+    let Some(m) = mounted() else { return };
+    let script = "set -e
+        git init -q; git add -A; git commit -q -m first; mv note moved; git add -A
+        git commit -q -m second; git gc -q; git fsck --strict --no-progress; git status --porcelain
+        git log --format=%s --follow moved";
+    let mut git = Command::new("sh");
+    git.args(["-c", script]).current_dir(m.mount.path()).env("HOME", m.lower.path());
+    for who in ["AUTHOR", "COMMITTER"] {
+        git.env(format!("GIT_{who}_NAME"), "a").env(format!("GIT_{who}_EMAIL"), "a@b.c");
+    }
+    let output = git.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("not found") {
+        return eprintln!("SKIPPED: no git");
+    }
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "second\nfirst\n");
 }
 
 #[test]
@@ -247,6 +269,16 @@ fn a_listing_goes_on_where_it_was_while_names_come_and_go() {
     assert!(seen.is_sorted());
     fs::remove_dir_all(&dir).unwrap();
     assert_eq!(m.summary(), "");
+    // The kernel forgets them, and so does the overlay.
+    assert!(soon(|| m.overlay.usage().inodes == 0), "{:?}", m.overlay.usage());
+}
+
+/// Whether something comes about within two seconds, most of which it should not take.
+fn soon(mut happened: impl FnMut() -> bool) -> bool {
+    (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        happened()
+    })
 }
 
 #[test]
@@ -350,11 +382,7 @@ fn it_is_unmounted_when_nobody_uses_it_or_the_guard_drops() {
     // With the mount, its threads have ended and given the overlay back.
     let _mount = overlay.mount_fuse(at.path()).unwrap();
     drop(_mount);
-    let deadline = 200;
-    let given_back = (0..deadline).any(|_| {
-        std::thread::sleep(Duration::from_millis(10));
-        Arc::strong_count(&overlay) == 1
-    });
+    let given_back = soon(|| Arc::strong_count(&overlay) == 1);
     assert!(given_back, "{} hold the overlay", Arc::strong_count(&overlay));
 }
 
@@ -394,10 +422,13 @@ fn a_machine_that_does_not_let_us_says_so() {
     let child = "\"$1\" --exact prints_why_it_cannot_mount --ignored --nocapture";
     let without = run(&format!("mount -t tmpfs none /dev; exec {child}"));
     let denied = run(&format!("exec setpriv --reuid 65534 --regid 65534 --clear-groups {child}"));
-    let (Some(without), Some(denied)) = (without, denied) else {
+    // May open the device but not mount, nor is there a helper.
+    let weak = run(&format!("PATH=; exec /usr/bin/setpriv --bounding-set -sys_admin {child}"));
+    let (Some(without), Some(denied), Some(weak)) = (without, denied, weak) else {
         return eprintln!("SKIPPED: this user cannot make a tree of mounts, or a tool is missing");
     };
     assert!(without.starts_with("NoFuse") && without.contains("No such file"), "{without}");
+    assert!(weak.starts_with("Denied") && weak.contains("fusermount3"), "{weak}");
     assert!(denied.starts_with("Denied") && denied.contains("not permitted"), "{denied}");
 }
 

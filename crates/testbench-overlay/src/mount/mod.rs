@@ -152,8 +152,11 @@ impl Overlay {
     ) -> Result<FuseMount, MountError> {
         let at = self.check_mount_point(at.as_ref())?;
         check_device()?;
+        // All paths are there: what is not found is the helper of those who may not mount by themselves.
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::PermissionDenied => MountError::Denied { at: at.clone(), source },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => {
+                MountError::Denied { at: at.clone(), source }
+            }
             _ => MountError::Mount { at: at.clone(), source },
         };
         let server = Server::new(self.clone()).map_err(|errno| failed(errno.into()))?;

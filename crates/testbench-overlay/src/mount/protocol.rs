@@ -13,8 +13,10 @@ use fuser::{
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use rustix::fs::OFlags;
+
 use super::attr::{self, errno};
-use super::server::{Caller, Changes, Listed, Seek, Server};
+use super::server::{Caller, Changes, Creation, Listed, Seek, Server};
 use crate::name::NAME_BYTES_MAX;
 use crate::ops::Access;
 use crate::{Errno, Renaming, SetTimes};
@@ -26,8 +28,10 @@ const GENERATION: Generation = Generation(0);
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
-/// `O_APPEND` of Linux.
-const APPEND: i32 = rustix::fs::OFlags::APPEND.bits() as i32;
+/// `O_APPEND`, `O_EXCL` and `O_TRUNC` of Linux.
+const APPEND: i32 = OFlags::APPEND.bits() as i32;
+const EXCLUSIVE: i32 = OFlags::EXCL.bits() as i32;
+const TRUNCATE: i32 = OFlags::TRUNC.bits() as i32;
 
 #[derive(Debug)]
 pub(super) struct Protocol {
@@ -362,8 +366,10 @@ impl Filesystem for Protocol {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let has = |flag| flags & flag != 0;
         let access = access(OpenFlags(flags));
-        match self.server.create(caller(request), parent.0, name, mode, access) {
+        let how = Creation { access, exclusive: has(EXCLUSIVE), truncate: has(TRUNCATE) };
+        match self.server.create(caller(request), parent.0, name, mode, how) {
             Ok((attr, handle)) => {
                 let handle = FileHandle(handle);
                 reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());

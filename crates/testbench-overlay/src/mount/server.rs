@@ -48,6 +48,14 @@ pub(super) struct Changes {
     pub(super) times: SetTimes,
 }
 
+/// How a file is created.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Creation {
+    pub(super) access: Access,
+    pub(super) exclusive: bool,
+    pub(super) truncate: bool,
+}
+
 /// Which end of a run of data `lseek(2)` is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seek {
@@ -192,14 +200,15 @@ impl Server {
         self.lookup(parent, name)
     }
 
-    /// Makes a file, or opens the one that is there; answers a handle with it.
+    /// Makes a file and opens it; answers a handle with it. The kernel has looked and seen nothing. If
+    /// somebody else has made one meanwhile, that is opened as it would have been.
     pub(super) fn create(
         &self,
         caller: Caller,
         parent: u64,
         name: &OsStr,
         mode: u32,
-        access: Access,
+        how: Creation,
     ) -> Result<(FileAttr, u64), Errno> {
         let dir = self.held(parent)?;
         match self.overlay.open_at(&*dir, path(name), &new_file(mode)) {
@@ -207,18 +216,18 @@ impl Server {
                 self.own(caller, &*dir, name, None)?;
                 drop(made);
             }
-            // The kernel has looked before, and knows whether that is an error.
-            Err(Errno::Exist) => {}
+            Err(Errno::Exist) if !how.exclusive => {}
             Err(errno) => return Err(errno),
         }
         let attr = self.lookup(parent, name)?;
-        match self.open_as(attr.ino.0, access) {
-            Ok(handle) => Ok((attr, handle)),
-            Err(errno) => {
-                self.forget(attr.ino.0, 1);
-                Err(errno)
+        let number = attr.ino.0;
+        let opened = self.open_as(number, how.access).and_then(|handle| {
+            if how.truncate {
+                self.file(handle)?.set_len(0)?;
             }
-        }
+            Ok((self.attr(number)?, handle))
+        });
+        opened.inspect_err(|_| self.forget(number, 1))
     }
 
     /// Notes to whom something belongs that was just made in a directory.

@@ -6,6 +6,11 @@
 //! `cargo install pjdfstest` installs the executable.
 #![cfg(all(feature = "fuse", target_os = "linux"))]
 #![allow(clippy::disallowed_methods, reason = "the real disk is the control")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "figures and what is skipped are said"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
