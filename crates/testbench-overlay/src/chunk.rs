@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,12 +45,13 @@ impl Run {
     }
 
     fn read(&self, buf: &mut [u8], within: usize) {
-        buf.fill(0);
-        let from = within.max(self.start);
-        let to = (within + buf.len()).min(self.end());
-        if from < to {
-            let held = &self.bytes[from - self.start..to - self.start];
-            buf[from - within..to - within].copy_from_slice(held);
+        let held = held(buf.len(), within, self.start, self.end());
+        let from = within + held.start;
+        buf[..held.start].fill(0);
+        buf[held.end..].fill(0);
+        if !held.is_empty() {
+            let bytes = &self.bytes[from - self.start..][..held.len()];
+            buf[held].copy_from_slice(bytes);
         }
     }
 
@@ -93,6 +95,12 @@ impl Run {
         self.bytes.truncate(len.saturating_sub(self.start));
         self.bytes.shrink_to_fit();
     }
+}
+
+/// Which part of `len` bytes at `within` lies in `start..end`.
+fn held(len: usize, within: usize, start: usize, end: usize) -> Range<usize> {
+    let from = start.saturating_sub(within).min(len);
+    from..end.saturating_sub(within).clamp(from, len)
 }
 
 /// One chunk of some file, wherever its bytes are.
@@ -143,11 +151,12 @@ impl Chunk {
         match &*self.place.read().unwrap_or_else(PoisonError::into_inner) {
             Place::Memory(run) => run.read(buf, within),
             Place::Disk { slot, start, len } => {
-                buf.fill(0);
-                let (from, to) = (within.max(*start), (within + buf.len()).min(start + len));
-                if from < to {
-                    let at = slot * CHUNK_BYTES + (from - start) as u64;
-                    self.store.read(&mut buf[from - within..to - within], at)?;
+                let held = held(buf.len(), within, *start, start + len);
+                buf[..held.start].fill(0);
+                buf[held.end..].fill(0);
+                if !held.is_empty() {
+                    let at = slot * CHUNK_BYTES + (within + held.start - start) as u64;
+                    self.store.read(&mut buf[held], at)?;
                 }
             }
         }
