@@ -30,7 +30,10 @@ impl Core {
     ) -> Result<Stat, Errno> {
         let mut tx = self.tx();
         let ino = tx.find(dir, path, end(follow))?;
-        tx.live.state.inode(ino).map(|inode| inode.stat(ino))
+        match &tx.came_to {
+            Some((found, inode)) if *found == ino => Ok(inode.stat(ino)),
+            _ => tx.live.state.inode(ino).map(|inode| inode.stat(ino)),
+        }
     }
 
     pub(crate) fn read_link_at(&self, dir: Ino, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {

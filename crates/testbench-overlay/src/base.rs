@@ -1,7 +1,7 @@
 //! The bytes that a file had beneath, with a watch over whether they are still the same.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::core::Core;
 use crate::inode::Origin;
@@ -14,7 +14,7 @@ use crate::{Errno, File, LowerChangeKind, LowerPolicy, Stat};
 #[derive(Debug, Default)]
 pub(crate) struct Base {
     /// With the state for which it was opened: after a commit an inode has another.
-    open: Mutex<Option<(Seen, Arc<dyn File>)>>,
+    open: RwLock<Option<(Seen, Arc<dyn File>)>>,
 }
 
 impl Base {
@@ -32,26 +32,15 @@ impl Base {
         if let Some(captured) = &seen.captured {
             return copy_from(captured, buf, offset);
         }
-        let file = self.open(core, origin)?;
-        if core.config.on_lower_change == LowerPolicy::Live {
-            // What a shortened file lacks reads as zeros, not as what the buffer held before.
-            buf.fill(0);
+        // With the file at hand and not with a share in it: a small read costs little else.
+        let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((for_seen, file)) = &*opened
+            && for_seen.is(seen)
+        {
+            return read_watched(core, origin, &**file, buf, offset);
         }
-        let read = match core.first_read(seen, &*file) {
-            Ok(Some(whole)) => copy_from(&whole, buf, offset),
-            Ok(None) => lower::read_exact(&*file, buf, offset),
-            Err(errno) => Err(errno),
-        };
-        // Looked at after reading: what was read before the file changed is what was first seen.
-        let unchanged = seen.stamp == Stamp::of(&file.stat()?);
-        match core.config.on_lower_change {
-            LowerPolicy::Live => match read {
-                Err(Errno::Stale) => Ok(()),
-                read => read,
-            },
-            _ if unchanged && read != Err(Errno::Stale) => read,
-            _ => Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified)),
-        }
+        drop(opened);
+        read_watched(core, origin, &*self.open(core, origin)?, buf, offset)
     }
 
     /// As [`File::next_data`] of the file beneath; all of it if that cannot be told.
@@ -70,7 +59,7 @@ impl Base {
     }
 
     fn open(&self, core: &Core, origin: &Origin) -> Result<Arc<dyn File>, Errno> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, file)) = &*open
             && seen.is(&origin.seen)
         {
@@ -100,6 +89,36 @@ impl Core {
             return Err(self.note_lower_change(path, LowerChangeKind::Modified));
         }
         read.map(|()| bytes.into())
+    }
+}
+
+/// Reads, and compares the file with what was first seen.
+fn read_watched(
+    core: &Core,
+    origin: &Origin,
+    file: &dyn File,
+    buf: &mut [u8],
+    offset: u64,
+) -> Result<(), Errno> {
+    let seen = &origin.seen;
+    if core.config.on_lower_change == LowerPolicy::Live {
+        // What a shortened file lacks reads as zeros, not as what the buffer held before.
+        buf.fill(0);
+    }
+    let read = match core.first_read(seen, file) {
+        Ok(Some(whole)) => copy_from(&whole, buf, offset),
+        Ok(None) => lower::read_exact(file, buf, offset),
+        Err(errno) => Err(errno),
+    };
+    // Looked at after reading: what was read before the file changed is what was first seen.
+    let unchanged = seen.stamp == Stamp::of(&file.stat()?);
+    match core.config.on_lower_change {
+        LowerPolicy::Live => match read {
+            Err(Errno::Stale) => Ok(()),
+            read => read,
+        },
+        _ if unchanged && read != Err(Errno::Stale) => read,
+        _ => Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified)),
     }
 }
 

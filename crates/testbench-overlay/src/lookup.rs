@@ -21,10 +21,12 @@ pub(crate) struct Tx<'c> {
     pub(crate) live: MutexGuard<'c, Live>,
     /// Permission bits do not bind.
     pub(crate) as_root: bool,
+    /// What a walk has come to last, so that it need not be looked for again.
+    pub(crate) came_to: Option<Child>,
 }
 
 /// What a name stands for: the number, and the inode as it is now.
-type Child = (Ino, Arc<Inode>);
+pub(crate) type Child = (Ino, Arc<Inode>);
 
 /// Directories through which a walk came, which lie open as long as no inode is changed.
 #[derive(Debug, Default)]
@@ -115,7 +117,8 @@ impl Tx<'_> {
         name: &[u8],
         through: bool,
     ) -> Result<Option<Child>, Errno> {
-        let known = self.known_child(lower_dir, name);
+        let (ino, inode) = self.lower_number(lower_dir, name);
+        let known = inode.map(|inode| (ino, inode.clone()));
         if let Some((_, inode)) = &known
             && self.is_settled(inode, through)
         {
@@ -136,7 +139,7 @@ impl Tx<'_> {
         }
         let known = known.map(|(ino, _)| ino);
         match stat {
-            Some(stat) => self.saw(dir, lower_dir, name, known, &stat),
+            Some(stat) => self.saw(dir, lower_dir, name, ino, known.is_some(), &stat),
             None => self.saw_nothing(dir, lower_dir, name, known).map(|()| None),
         }
     }
@@ -263,12 +266,15 @@ impl Tx<'_> {
         }
     }
 
+    /// Makes an inode with the number `ino`, which is that of the path; for what is known it is made
+    /// anew.
     fn saw(
         &mut self,
         dir: Ino,
         lower_dir: &RelPath,
         name: &[u8],
-        known: Option<Ino>,
+        ino: Ino,
+        is_known: bool,
         stat: &Stat,
     ) -> Result<Option<Child>, Errno> {
         let path = lower_dir.child(name);
@@ -280,7 +286,7 @@ impl Tx<'_> {
             self.live.state.reads.remove_mut(&path);
         }
         let stamp = Stamp::of(stat);
-        if let Some(ino) = known {
+        if is_known {
             let origin = self.live.state.inode(ino)?.origin.as_ref();
             let change = origin.and_then(|origin| origin.seen.stamp.change_to(&stamp));
             self.changed_beneath(&path, change.unwrap_or(LowerChangeKind::Modified))?;
@@ -290,7 +296,6 @@ impl Tx<'_> {
         if linked && let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
             return Ok(Some((ino, self.live.state.inode(ino)?.clone())));
         }
-        let (ino, _) = self.lower_number(lower_dir, name);
         let inode = Arc::new(self.inode_for(dir, name, path, stat)?);
         if linked {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
@@ -465,11 +470,15 @@ impl Walk for Tx<'_> {
         let Some((ino, inode)) = self.child(*dir, &dir_inode, name, !is_last)? else {
             return Ok(Step::Missing);
         };
-        Ok(match &inode.node {
+        let step = match &inode.node {
             Node::Dir(_) => Step::Dir(ino),
             Node::Symlink(target) => Step::Link(target.to_vec(), ino),
             Node::File(_) | Node::Special => Step::Leaf(ino),
-        })
+        };
+        if is_last {
+            self.came_to = Some((ino, inode));
+        }
+        Ok(step)
     }
 
     fn stride(&mut self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {

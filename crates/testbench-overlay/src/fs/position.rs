@@ -1,7 +1,7 @@
 //! The position of an open file, which its clones share.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use testbench_clock::{Signal, Wait};
 
@@ -11,16 +11,15 @@ use testbench_clock::{Signal, Wait};
 /// timeline, where everyone can see it.
 #[derive(Debug, Default)]
 pub(super) struct Position {
-    state: Mutex<State>,
+    /// In bytes from the beginning of the file, with [`TAKEN`] while somebody has the use of it.
+    at: AtomicU64,
+    /// How many may be waiting for it.
+    waiting: AtomicUsize,
     free: Signal,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    at: u64,
-    taken: bool,
-    waiting: usize,
-}
+/// No file is so long that a position needs this bit.
+const TAKEN: u64 = 1 << 63;
 
 /// The use of a [`Position`], until it drops.
 pub(super) struct Taken<'p> {
@@ -35,38 +34,62 @@ impl Position {
     /// When the wait for another operation can never end, or was ended from outside.
     pub(super) fn take(&self) -> io::Result<Taken<'_>> {
         loop {
-            let free = {
-                let mut state = self.state();
-                if !state.taken {
-                    state.taken = true;
-                    return Ok(Taken { position: self, at: state.at });
+            if let Some(taken) = self.try_take() {
+                return Ok(taken);
+            }
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            // Whoever gives it back from here on sees that someone waits, and what he notifies is
+            // heard; if he was before that, there is nothing to wait for.
+            let free = self.free.listen();
+            let woke = match self.at.load(Ordering::SeqCst) & TAKEN {
+                0 => Ok(()),
+                _ => {
+                    let what = "another operation on the same open file";
+                    let clock = testbench_clock::current();
+                    clock.wait(Wait { deadline: None, on: &[free], what: &what }).map(drop)
                 }
-                state.waiting += 1;
-                self.free.listen()
             };
-            let what = "another operation on the same open file";
-            let clock = testbench_clock::current();
-            let woke = clock.wait(Wait { deadline: None, on: &[free], what: &what });
-            self.state().waiting -= 1;
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
             woke?;
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn try_take(&self) -> Option<Taken<'_>> {
+        let at = self.at.load(Ordering::Relaxed);
+        if at & TAKEN != 0 {
+            return None;
+        }
+        let taken = self.at.compare_exchange(at, at | TAKEN, Ordering::SeqCst, Ordering::Relaxed);
+        taken.ok().map(|at| Taken { position: self, at })
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let waited_for = {
-            let mut state = self.position.state();
-            state.at = self.at;
-            state.taken = false;
-            state.waiting > 0
-        };
-        if waited_for {
+        self.position.at.store(self.at & !TAKEN, Ordering::SeqCst);
+        if self.position.waiting.load(Ordering::SeqCst) > 0 {
             self.position.free.notify();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_take_turns_and_nobody_waits_for_ever() {
+        const TURNS: u64 = 20_000;
+        let position = Position::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..TURNS {
+                        position.take().unwrap().at += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(position.take().unwrap().at, 4 * TURNS);
     }
 }
