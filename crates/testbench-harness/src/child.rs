@@ -160,12 +160,12 @@ impl Child {
         }
     }
 
-    /// What runs, for the twin for tokio.
+    /// What runs, for the twin for tokio; `None` for a child of the standard library's.
     #[cfg(feature = "tokio")]
-    pub(crate) fn into_parts(self) -> (Option<Arc<Process>>, Option<std::process::Child>) {
-        match self.inner {
-            Inner::Std(child) => (None, Some(child)),
-            Inner::Session { process, .. } => (Some(process), None),
+    pub(crate) fn of_timeline(&self) -> Option<(&Arc<Process>, &Waiter)> {
+        match &self.inner {
+            Inner::Std(_) => None,
+            Inner::Session { process, waiter } => Some((process, waiter)),
         }
     }
 }

@@ -108,6 +108,8 @@ mod strict;
 mod sys;
 pub mod tape;
 mod testbench;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod toolchain;
 pub mod traced;
 #[cfg(feature = "vm")]

@@ -208,6 +208,18 @@ impl Waiter {
         Waiter { bench, clock, made_on: thread::current().id() }
     }
 
+    /// Whether this thread is in the session.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(bench::current(), Lookup::Open(bench) if Arc::ptr_eq(&bench, &self.bench))
+    }
+
+    /// The session's name.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn session(&self) -> &str {
+        &self.bench.name
+    }
+
     /// Waits, as a participant of the session's timeline.
     pub(crate) fn wait<R>(&self, f: impl FnOnce(&dyn Clock) -> io::Result<R>) -> io::Result<R> {
         let here = thread::current();

@@ -70,6 +70,15 @@ impl Process {
         self.ended.get()
     }
 
+    /// What a wait for it answers, if it has ended.
+    pub(crate) fn result(&self) -> Option<io::Result<&Ended>> {
+        let ended = self.ended()?;
+        Some(match &ended.lost {
+            None => Ok(ended),
+            Some(lost) => Err(io::Error::new(lost.kind(), lost.clone())),
+        })
+    }
+
     /// Hears of the end. Take it before looking.
     pub(crate) fn listen(&self) -> Listener {
         self.announced.listen()
@@ -89,11 +98,8 @@ impl Process {
         let what = format_args!("wait for `{}` to end", self.name).to_string();
         loop {
             let ended = self.listen();
-            if let Some(ended) = self.ended() {
-                return match &ended.lost {
-                    None => Ok(ended),
-                    Some(lost) => Err(io::Error::new(lost.kind(), lost.clone())),
-                };
+            if let Some(result) = self.result() {
+                return result;
             }
             clock.wait(Wait { deadline: None, on: &[ended], what: &what })?;
         }

@@ -13,6 +13,8 @@ pub(crate) struct Driver {
     clock: Mutex<Arc<dyn Clock>>,
     timers: Mutex<BTreeMap<Key, Waker>>,
     next_id: AtomicU64,
+    /// Its thread, when idle, waits on the timeline for signals, too.
+    pub(super) hears_signals: bool,
 }
 
 /// Ties go by order of registration.
@@ -21,11 +23,12 @@ pub(super) type Key = (MonoTime, u64);
 static DRIVER: Scope<Driver> = Scope::new("async driver").bound_to_thread();
 
 impl Driver {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>, hears_signals: bool) -> Arc<Self> {
         Arc::new(Driver {
             clock: Mutex::new(clock),
             timers: Mutex::default(),
             next_id: AtomicU64::new(0),
+            hears_signals,
         })
     }
 
@@ -37,13 +40,20 @@ impl Driver {
 
     /// The driver of this thread.
     pub(super) fn here() -> Arc<Driver> {
-        match DRIVER.get() {
-            Lookup::Open(driver) => driver,
-            Lookup::Absent | Lookup::Closed(..) => panic!(
+        Driver::installed().unwrap_or_else(|| {
+            panic!(
                 "an async wait of testbench-clock was polled on a thread without a driver; run it \
                  by `testbench_clock::task::block_on`, or on a runtime made by \
                  `testbench_clock::tokio::runtime` (feature `tokio`)"
-            ),
+            )
+        })
+    }
+
+    /// The driver of this thread, if there is one.
+    pub(super) fn installed() -> Option<Arc<Driver>> {
+        match DRIVER.get() {
+            Lookup::Open(driver) => Some(driver),
+            Lookup::Absent | Lookup::Closed(..) => None,
         }
     }
 

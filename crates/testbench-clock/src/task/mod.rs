@@ -45,7 +45,7 @@ use std::task::{Context, Poll, Wake, Waker};
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
     let (clock, here) = (current(), Location::caller());
     let what = format_args!("block_on at {}:{}", here.file(), here.line());
-    let driver = Driver::new(Arc::clone(&clock));
+    let driver = Driver::new(Arc::clone(&clock), true);
     let _driving = driver.install();
     let woken = Signal::new();
     let waker = Waker::from(Arc::new(Notify(woken.clone())));
@@ -66,8 +66,25 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
 ///
 /// On the timeline this is exact even when another participant notifies: time does not move
 /// between the notification and this task running.
+///
+/// # Panics
+///
+/// The future panics when it is polled on a thread without a driver, unless the clock is real. Where
+/// [`hears_signals`] is false, it may never be ready.
 pub fn notified(listener: Listener) -> Notified {
     Notified { listener }
+}
+
+/// Whether [`notified`] can be awaited on this thread: its driver waits on the timeline whenever it
+/// is idle, or its clock is real, which moves whoever waits and however.
+///
+/// False without a driver, and on a runtime that follows tokio's paused clock: that one jumps to the
+/// next timer of tokio's, and does not know of signals that would come before.
+pub fn hears_signals() -> bool {
+    match Driver::installed() {
+        Some(driver) => driver.hears_signals,
+        None => !crate::is_mocked(),
+    }
 }
 
 /// See [`notified`].
@@ -84,9 +101,14 @@ impl Future for Notified {
         if self.listener.is_notified() {
             return Poll::Ready(());
         }
-        let clock = Driver::here().clock();
-        let rouse = Arc::new(Rouse { clock, task: task.waker().clone() });
-        self.listener.register(&Waker::from(rouse));
+        let waker = match Driver::installed() {
+            None if !crate::is_mocked() => task.waker().clone(),
+            _ => {
+                let clock = Driver::here().clock();
+                Waker::from(Arc::new(Rouse { clock, task: task.waker().clone() }))
+            }
+        };
+        self.listener.register(&waker);
         if self.listener.is_notified() { Poll::Ready(()) } else { Poll::Pending }
     }
 }

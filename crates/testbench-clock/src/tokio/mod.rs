@@ -127,7 +127,8 @@ struct Shared {
 impl Shared {
     fn new(clock: Arc<dyn Clock>, follow: Option<paused::Follow>) -> Arc<Self> {
         Arc::new(Shared {
-            driver: Driver::new(Arc::clone(&clock)),
+            // tokio jumps to its own next timer, and does not know of signals before that.
+            driver: Driver::new(Arc::clone(&clock), follow.is_none()),
             clock,
             main: Mutex::new(None),
             stuck: Mutex::new(None),

@@ -103,7 +103,7 @@ fn start_std(command: &Command, collect: Collect) -> io::Result<(StdChild, Optio
     Ok((native.spawn()?, input))
 }
 
-fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
+pub(crate) fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
     Ok(match &stdio.kind {
         Kind::Inherit => StdStdio::inherit(),
         Kind::Null => StdStdio::null(),
