@@ -306,7 +306,7 @@ impl Command {
 
 impl Command {
     /// A start on a thread without a session: counted, or refused because of a strict one.
-    fn unbound(&self) -> Result<(), SpawnError> {
+    pub(crate) fn unbound(&self) -> Result<(), SpawnError> {
         match strict::refuse(&self.program) {
             None => {
                 bench::count_unattributed();

@@ -33,6 +33,7 @@ pub struct Report {
     /// [allowed](crate::tape::TapeOptions::allow_unused), they make
     /// [`finish`](crate::Session::finish) fail.
     pub unused: Vec<Record>,
+    #[cfg_attr(not(feature = "insta"), expect(dead_code, reason = "snapshots redact them"))]
     pub(crate) hidden_paths: Vec<PathBuf>,
     /// The clock was virtual.
     pub(crate) mocked: bool,

@@ -186,7 +186,7 @@ impl Command {
     pub fn spawn(&mut self) -> io::Result<Child> {
         match bench::current() {
             Lookup::Absent => {
-                bench::count_unattributed();
+                self.inner.unbound()?;
                 self.spawn_native().map(Child::native)
             }
             Lookup::Open(_) | Lookup::Closed(..) => {

@@ -136,11 +136,7 @@ impl<P, N> Async<P, N> {
 }
 
 impl<N: AsyncRead + Unpin> Async<testbench_wasi::PipeReader, N> {
-    fn poll_read(
-        &mut self,
-        task: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(&mut self, task: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Async::Native(end) => Pin::new(end).poll_read(task, buf),
             Async::Timeline { pipe, waiter, hearing } => {
