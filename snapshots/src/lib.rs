@@ -15,3 +15,7 @@ struct VmPlugins;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guides/tape.md")]
 struct TapeGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/spawning.md")]
+struct SpawningGuide;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use testbench_clock::WallTime;
 use testbench_harness::tape::CompareMode;
+use testbench_harness::{OnMiss, Policy};
 
 /// Runs tools as WebAssembly: under a mock clock, on an overlay of a real directory.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ pub(crate) enum Command {
     /// Look at tapes, which tell what programs were started and what they did
     #[command(subcommand)]
     Tape(TapeCommand),
+    /// Tell what a spawn of a program would run in a session, and why; starts nothing. The exit
+    /// status is 127 if it would not be found, 126 if it would be refused
+    Which(Box<WhichArgs>),
 }
 
 /// Arguments of `testbench run`. Directories, environment and `argv[0]` are spelled as for
@@ -190,6 +194,67 @@ pub(crate) struct TapeVerifyArgs {
     pub(crate) json: bool,
 }
 
+/// Arguments of `testbench which`: the settings of a session.
+#[derive(Debug, Args)]
+pub(crate) struct WhichArgs {
+    /// The program, as it would be called
+    #[arg(value_name = "NAME")]
+    pub(crate) program: OsString,
+
+    /// The arguments of the call, which a tape distinguishes
+    #[arg(value_name = "ARGS", last = true)]
+    pub(crate) args: Vec<OsString>,
+
+    /// Print every step of the decision
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Look for programs in the `.wasm` files of DIR, or without `=DIR` in the tools that come with
+    /// testbench; given again, where the earlier ones do not have the program
+    #[arg(
+        long = "toolchain",
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_parser = parse_toolchain
+    )]
+    pub(crate) toolchains: Vec<ToolchainChoice>,
+
+    /// The session has an overlay over DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) overlay: Option<PathBuf>,
+
+    /// Native programs get a copy of the overlay
+    #[arg(long)]
+    pub(crate) copy_files: bool,
+
+    /// The session replays this tape
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tape: Option<PathBuf>,
+
+    /// What happens to one program: `not-found`, `deny`, `native`, `record`, `replay` (an error if
+    /// the tape does not have it), `replay-or-record` or `replay-or-native`
+    #[arg(long = "policy", value_name = "NAME=POLICY", value_parser = parse_program_policy)]
+    pub(crate) policies: Vec<(String, Policy)>,
+
+    /// What happens to programs that the toolchain does not have, as for `--policy`
+    #[arg(long, value_name = "POLICY", default_value = "not-found", value_parser = parse_policy)]
+    pub(crate) unmatched: Policy,
+
+    /// What the call itself says, as for `--policy`
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    pub(crate) via: Option<Policy>,
+
+    /// The PATH of the call
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<OsString>,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Where programs come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToolchainChoice {
@@ -263,6 +328,29 @@ fn parse_overlay(text: &str) -> Result<Mapping, String> {
         );
     }
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })
+}
+
+fn parse_policy(text: &str) -> Result<Policy, String> {
+    Ok(match text {
+        "not-found" => Policy::NotFound,
+        "deny" => Policy::Deny,
+        "native" => Policy::Native,
+        "record" => Policy::Record,
+        "replay" => Policy::Replay(OnMiss::Error),
+        "replay-or-record" => Policy::Replay(OnMiss::Record),
+        "replay-or-native" => Policy::Replay(OnMiss::Native),
+        _ => return Err(format!("expected one of {POLICIES}")),
+    })
+}
+
+const POLICIES: &str =
+    "`not-found`, `deny`, `native`, `record`, `replay`, `replay-or-record`, `replay-or-native`";
+
+/// `NAME=POLICY`, split at the last `=`.
+fn parse_program_policy(text: &str) -> Result<(String, Policy), String> {
+    let (program, policy) =
+        text.rsplit_once('=').ok_or("expected NAME=POLICY, as in `git=native`")?;
+    Ok((program.to_owned(), parse_policy(policy)?))
 }
 
 fn parse_toolchain(text: &str) -> Result<ToolchainChoice, std::convert::Infallible> {

@@ -11,6 +11,7 @@ mod demo;
 mod failure;
 mod run;
 mod tape;
+mod which;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Tape(command) => tape::tape(&command),
+        Command::Which(args) => which::which(&args),
     };
     outcome.unwrap_or_else(|failure| failure.report())
 }

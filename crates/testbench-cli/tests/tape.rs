@@ -66,3 +66,45 @@ fn tapes_are_shown_compared_checked_and_pruned() {
     assert_eq!(damaged.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&damaged.stderr).contains("is no tape"), "{damaged:?}");
 }
+
+/// Records the machine's own `sort` and `cat`, and asks whether tools of ours may take their place;
+/// the `cat` of that toolchain is in truth `head`, which stops after ten lines.
+#[test]
+#[cfg(unix)]
+fn verify_tells_which_tools_of_a_native_tape_agree() {
+    use testbench_harness::Policy;
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("native.tape");
+    let bench = Testbench::builder().tape(&file, TapeMode::Record).unmatched(Policy::Record);
+    let session = bench.build().unwrap().enter();
+    let lines: String = (1..=12).map(|n| format!("line {n}\n")).collect();
+    Spawn::new("cat").stdin("short\n").output().unwrap();
+    Spawn::new("cat").stdin(lines).output().unwrap();
+    Spawn::new("sort").stdin("pear\napple\n").output().unwrap();
+    Spawn::new("sort").arg("-r").stdin("apple\npear\n").output().unwrap();
+    session.finish().unwrap();
+
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbench-harness/guests");
+    let tools = dir.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::copy(guests.join("sort.wasm"), tools.join("sort.wasm")).unwrap();
+    fs::copy(guests.join("head.wasm"), tools.join("cat.wasm")).unwrap();
+    let against = format!("--against-toolchain={}", tools.display());
+    let name = file.to_str().unwrap();
+
+    let report = tape(&["verify", name, &against]);
+    assert_eq!(report.status.code(), Some(1), "{report:?}");
+    insta::assert_snapshot!(stdout(&report));
+    let json: serde_json::Value =
+        serde_json::from_slice(&tape(&["verify", name, &against, "--json"]).stdout).unwrap();
+    assert_eq!((&json["agrees"], &json["spawns"]), (&false.into(), &4.into()));
+    assert_eq!(json["tools"]["sort"]["agree"], 2);
+    assert_eq!(json["tools"]["cat"]["drifts"].as_array().unwrap().len(), 1);
+
+    // With the right one they all do.
+    fs::copy(guests.join("cat.wasm"), tools.join("cat.wasm")).unwrap();
+    let report = tape(&["verify", name, &against]);
+    assert_eq!(stdout(&report), "cat: agrees (2 of 2)\nsort: agrees (2 of 2)\n");
+    assert_eq!(report.status.code(), Some(0));
+}

@@ -45,7 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     runtime.block_on(timeout(hour, build()))???;
 
     let report = session.finish()?;
-    println!("{} steps in {:?}\n{}", report.spawns.len(), report.virtual_time, report.diff.summary());
+    println!(
+        "{} steps in {:?}\n{}",
+        report.spawns.len(),
+        report.virtual_time,
+        report.diff.summary()
+    );
     assert_eq!(report.virtual_time, Duration::from_secs(180), "the longer of the two");
     assert_eq!(report.diff.summary(), "A main.o\nA util.o\n");
     Ok(())

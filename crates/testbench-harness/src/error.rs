@@ -1,6 +1,6 @@
 //! What keeps a spawn from starting, as one typed error that travels inside [`io::Error`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// It was started, but waiting for its end was given up.
-    #[error("`{}` was started, but it cannot be waited for: {source}", program.display())]
+    #[error("{}", not_waited(program, source))]
     Wait {
         /// The program, as it was called.
         program: OsString,
@@ -260,6 +260,17 @@ impl SpawnError {
 impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> io::Error {
         io::Error::new(error.kind(), error)
+    }
+}
+
+/// What was lost is the message by itself; it names the program already.
+fn not_waited(program: &OsStr, source: &io::Error) -> String {
+    match SpawnError::of(source) {
+        Some(lost) => lost.to_string(),
+        None => {
+            let program = program.display();
+            format!("`{program}` was started, but it cannot be waited for: {source}")
+        }
     }
 }
 

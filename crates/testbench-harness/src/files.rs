@@ -62,9 +62,10 @@ impl Files {
         self.overlay.as_ref().map(|mount| &mount.overlay)
     }
 
-    /// The overlay's root on the host, as it was given.
+    /// The overlay's root on the host, as it was given; `None` without an overlay, or over nothing
+    /// of the host's.
     pub(crate) fn overlay_root(&self) -> Option<&Path> {
-        self.overlay.as_ref().map(|mount| mount.host_names[0].as_path())
+        self.overlay.as_ref()?.host_names.first().map(PathBuf::as_path)
     }
 
     /// What the overlay's root is called: by the host, and by guests where that differs.

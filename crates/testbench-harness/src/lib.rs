@@ -85,7 +85,7 @@ mod bench;
 mod builtin;
 mod child;
 mod command;
-mod compat;
+pub mod compat;
 mod error;
 mod files;
 #[cfg(feature = "insta")]
@@ -132,6 +132,15 @@ pub use toolchain::{Match, Tool, Toolchain, ToolchainError, ToolchainSource};
 
 // What the signatures above are made of, so that a test needs no other crate of ours.
 pub use testbench_wasi::{CompilationCache, Engine, EngineConfig, Exit, Limit, Limits};
+
+/// A `clippy.toml` to copy into a workspace whose code runs in a test bench: `disallowed-methods`
+/// for everything in std that starts programs, touches files, or reads the environment or real time,
+/// with what to use instead.
+///
+/// ```
+/// assert!(testbench_harness::CLIPPY_TOML.contains("std::process::Command::new"));
+/// ```
+pub const CLIPPY_TOML: &str = include_str!("../assets/clippy.toml");
 
 #[cfg(feature = "insta")]
 #[doc(hidden)]

@@ -29,7 +29,29 @@ pub(crate) fn run(
     command: &mut Command,
     collect: Collect,
 ) -> Result<Run, SpawnError> {
-    let mut start = Start::decide(bench, clock, command)?;
+    let start = Start::decide(bench, clock, command)?;
+    run_decided(start, clock, command, collect)
+}
+
+/// Runs a command in a session to its end by a tool that the caller has chosen.
+pub(crate) fn run_tool(
+    bench: &Arc<Bench>,
+    clock: &Arc<dyn Clock>,
+    command: &mut Command,
+    tool: Tool,
+    collect: Collect,
+) -> Result<Run, SpawnError> {
+    check(command)?;
+    let start = Start::of_route(bench, clock, command, Route::Guest(tool))?;
+    run_decided(start, clock, command, collect)
+}
+
+fn run_decided(
+    mut start: Start,
+    clock: &Arc<dyn Clock>,
+    command: &mut Command,
+    collect: Collect,
+) -> Result<Run, SpawnError> {
     let streams = start.streams(command, collect)?.0;
     let ended = match start.route.clone() {
         // On this thread: another one would cost more than a small guest does.
@@ -96,7 +118,15 @@ impl Start {
         command: &Command,
     ) -> Result<Start, SpawnError> {
         check(command)?;
-        let route = route::resolve(bench, command);
+        Start::of_route(bench, clock, command, route::resolve(bench, command))
+    }
+
+    fn of_route(
+        bench: &Arc<Bench>,
+        clock: &Arc<dyn Clock>,
+        command: &Command,
+        route: Route,
+    ) -> Result<Start, SpawnError> {
         let running = match &route {
             Route::Guest(_) | Route::Native | Route::Replay(_) => {
                 Some(bench.run().map_err(Refusal::Ended)?)

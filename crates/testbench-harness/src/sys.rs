@@ -49,7 +49,6 @@ mod imp {
     }
 
     /// The status with which a POSIX shell reports how a child ended.
-    #[cfg(feature = "vm")]
     pub(crate) fn shell_status(status: ExitStatus) -> i32 {
         status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
@@ -100,7 +99,6 @@ mod imp {
     }
 
     /// The status with which a POSIX shell reports how a child ended.
-    #[cfg(feature = "vm")]
     pub(crate) fn shell_status(status: ExitStatus) -> i32 {
         status.code().unwrap_or(1)
     }
@@ -158,8 +156,7 @@ pub(crate) fn wait_for_end(pid: u32) {
     let _ = pid;
 }
 
-#[cfg(feature = "vm")]
-pub(crate) use imp::shell_status;
 pub(crate) use imp::{
-    exit_status, guest_bytes, guest_path, has_separator, is_killed, os_string, signal_of,
+    exit_status, guest_bytes, guest_path, has_separator, is_killed, os_string, shell_status,
+    signal_of,
 };

@@ -161,6 +161,11 @@ impl Toolchain {
         claimed
     }
 
+    /// Whether there is nowhere to look for programs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
     /// Where programs are looked for, such as `tools/`; `None` if nowhere.
     pub(crate) fn describe(&self) -> Option<String> {
         let places: Vec<String> = self.layers.iter().map(Layer::describe).collect();
@@ -244,7 +249,8 @@ impl Layer {
     }
 
     fn tool(&self, name: OsString, matched: Match, entry: Option<&Entry>) -> Tool {
-        Tool { toolchain: self.programs.clone(), name, matched, entry: entry.cloned() }
+        let home = Home::Toolchain(self.programs.clone());
+        Tool { home, name, matched, entry: entry.cloned() }
     }
 
     fn describe(&self) -> String {
@@ -258,13 +264,26 @@ impl Layer {
 /// A program that a toolchain has.
 #[derive(Clone, Debug)]
 pub struct Tool {
-    toolchain: testbench_wasi::Toolchain,
+    home: Home,
     name: OsString,
     matched: Match,
     entry: Option<Entry>,
 }
 
+/// Where the module of a program is.
+#[derive(Clone, Debug)]
+enum Home {
+    Toolchain(testbench_wasi::Toolchain),
+    File(PathBuf),
+}
+
 impl Tool {
+    /// The module in a file of its own.
+    pub(crate) fn of_file(path: &Path) -> Tool {
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_owned();
+        Tool { home: Home::File(path.to_owned()), name, matched: Match::Exact, entry: None }
+    }
+
     /// The name of its module, without `.wasm`.
     pub fn name(&self) -> &OsStr {
         &self.name
@@ -294,7 +313,10 @@ impl Tool {
 
     /// The file of its module; `None` if that is part of this program.
     pub fn path(&self) -> Option<PathBuf> {
-        self.toolchain.path(&self.name)
+        match &self.home {
+            Home::Toolchain(toolchain) => toolchain.path(&self.name),
+            Home::File(path) => Some(path.clone()),
+        }
     }
 
     /// Its module, compiled.
@@ -303,11 +325,13 @@ impl Tool {
     ///
     /// When the file has gone, or holds no module that can be compiled.
     pub fn module(&self) -> Result<Module, ModuleError> {
-        let gone = || {
-            let dir = self.toolchain.dir().unwrap_or(Path::new(""));
-            ModuleError::Missing { path: dir.join(file_name(&self.name)) }
-        };
-        self.toolchain.module(&self.name).unwrap_or_else(|| Err(gone()))
+        match &self.home {
+            Home::File(path) => Module::from_file(path),
+            Home::Toolchain(toolchain) => toolchain.module(&self.name).unwrap_or_else(|| {
+                let dir = toolchain.dir().unwrap_or(Path::new(""));
+                Err(ModuleError::Missing { path: dir.join(file_name(&self.name)) })
+            }),
+        }
     }
 
     fn describe_match(&self) -> String {
@@ -325,9 +349,12 @@ impl Tool {
 /// The module's file, or the name of a program that has none.
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path() {
-            Some(path) => path.display().fmt(f),
-            None => write!(f, "`{}` of {}", self.name.display(), self.toolchain),
+        match (self.path(), &self.home) {
+            (Some(path), _) => path.display().fmt(f),
+            (None, Home::File(path)) => path.display().fmt(f),
+            (None, Home::Toolchain(toolchain)) => {
+                write!(f, "`{}` of {toolchain}", self.name.display())
+            }
         }
     }
 }

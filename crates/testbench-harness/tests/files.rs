@@ -7,7 +7,25 @@ use std::time::Duration;
 
 use common::{bench, dir_with, text, tree};
 use testbench_clock::{Clock, SystemClock};
-use testbench_harness::{Command, assert_overlay_snapshot};
+use testbench_harness::{Command, Session, assert_overlay_snapshot};
+
+/// The session has added one file of two lines, and nothing else.
+fn check_only_addition(session: &Session, name: &str) {
+    let shown = session.diff().unwrap().to_string().replace(name, "NAME");
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(shown, @r"
+        A NAME
+
+        diff --git a/NAME b/NAME
+        new file mode 100644
+        --- /dev/null
+        +++ b/NAME
+        @@ -0,0 +1,2 @@
+        +one
+        +two
+        ");
+    }
+}
 
 /// Reads `in.txt`, sleeps five seconds and writes `out.txt`, with the two named as `name` says.
 #[track_caller]
@@ -31,19 +49,7 @@ fn check_slow_copy(current_dir: Option<&str>, name: impl Fn(&Path, &str) -> OsSt
     assert_eq!(text(&run.output.stderr), "");
     assert!(run.output.status.success());
     assert_eq!(run.virtual_time.as_nanos(), 5_000_000_000);
-    insta::allow_duplicates! {
-        assert_overlay_snapshot!(session, @r"
-        A out.txt
-
-        diff --git a/out.txt b/out.txt
-        new file mode 100644
-        --- /dev/null
-        +++ b/out.txt
-        @@ -0,0 +1,2 @@
-        +one
-        +two
-        ");
-    }
+    check_only_addition(&session, "out.txt");
     let report = session.finish().unwrap();
     assert_eq!(report.virtual_time, Duration::from_secs(5));
     assert_eq!(report.diff.entries().len(), 1);
@@ -83,17 +89,7 @@ fn a_second_spawn_reads_renames_and_deletes_what_the_first_wrote() {
     assert_eq!(run("cat new.txt"), "one\ntwo\n");
     run("mv new.txt moved.txt");
     assert_eq!(run("ls"), "in.txt\nmoved.txt\n");
-    assert_overlay_snapshot!(session, @r"
-    A moved.txt
-
-    diff --git a/moved.txt b/moved.txt
-    new file mode 100644
-    --- /dev/null
-    +++ b/moved.txt
-    @@ -0,0 +1,2 @@
-    +one
-    +two
-    ");
+    check_only_addition(&session, "moved.txt");
     run("rm moved.txt");
     assert_eq!(run("ls"), "in.txt\n");
 

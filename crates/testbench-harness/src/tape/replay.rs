@@ -47,7 +47,8 @@ pub enum PlayError {
     /// It was given other input than when it was recorded.
     #[error(
         "its standard input is not that of the tape (entry {sequence}): taped {taped_bytes} bytes of \
-         BLAKE3 {taped}, actual {actual_bytes} bytes of BLAKE3 {actual}"
+         BLAKE3 {taped}, actual {actual_bytes} bytes of BLAKE3 {actual}. Give it the same input, or \
+         record the tape again with `TapeMode::Record`"
     )]
     Stdin {
         /// The entry's number.
