@@ -1,6 +1,7 @@
 //! What the command line says, as values.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,13 @@ pub(crate) enum Command {
     /// Tell what a spawn of a program would run in a session, and why; starts nothing. The exit
     /// status is 127 if it would not be found, 126 if it would be refused
     Which(Box<WhichArgs>),
+    /// Compile the modules of a directory ahead of time, into the cache that all runs share
+    Compile(CompileArgs),
+    /// Make and look at toolchains: directories of `<program>.wasm` files
+    #[command(subcommand)]
+    Toolchain(ToolchainCommand),
+    /// Print a script that completes our arguments in a shell
+    Completions(CompletionsArgs),
 }
 
 /// Arguments of `testbench run`. Directories, environment and `argv[0]` are spelled as for
@@ -253,6 +261,67 @@ pub(crate) struct WhichArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `testbench compile`.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// The toolchain: every `.wasm` file directly in it is compiled
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// How many modules to compile at once; each takes all processors that are free
+    #[arg(short = 'j', long, value_name = "N", default_value = "2")]
+    pub(crate) jobs: NonZeroUsize,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Subcommands of `testbench toolchain`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolchainCommand {
+    /// Write the tools that come with testbench into a directory, which is made if it is not there
+    Init(ToolchainInitArgs),
+    /// Print what a toolchain has
+    List(ToolchainListArgs),
+}
+
+/// Arguments of `testbench toolchain init`.
+#[derive(Debug, Args)]
+pub(crate) struct ToolchainInitArgs {
+    /// Where to write them
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// Replace files of the same names that hold something else
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `testbench toolchain list`.
+#[derive(Debug, Args)]
+pub(crate) struct ToolchainListArgs {
+    /// The toolchain; without it the tools that come with testbench
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `testbench completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// Where programs come from.

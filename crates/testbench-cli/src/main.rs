@@ -3,14 +3,17 @@
 //!
 //! `args.rs` says what can be asked, and one file per subcommand does it. Results go to stdout,
 //! text for people to stderr. The exit status is the guest's; [`failure`] lists our own.
-
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 mod args;
+mod compile;
+mod completions;
 mod demo;
 mod failure;
 mod run;
 mod tape;
+mod toolchain;
 mod which;
 
 use std::process::ExitCode;
@@ -25,6 +28,9 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Tape(command) => tape::tape(&command),
         Command::Which(args) => which::which(&args),
+        Command::Compile(args) => compile::compile(&args),
+        Command::Toolchain(command) => toolchain::toolchain(&command),
+        Command::Completions(args) => completions::completions(&args),
     };
     outcome.unwrap_or_else(|failure| failure.report())
 }

@@ -164,6 +164,7 @@ fn write_diff(file: &Path, overlay: &Overlay) -> Result<(), Failure> {
     let written = if file == Path::new("-") {
         std::io::stderr().write_all(&bytes)
     } else {
+        #[expect(clippy::disallowed_methods, reason = "the user names the file")]
         std::fs::write(file, bytes)
     };
     written.map_err(|e| Failure::own(&attempt, e))

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use testbench_harness::tape::TapeMode;
+use testbench_harness::tape::{TapeMode, TapeOptions};
 use testbench_harness::{
     Command, Explanation, NativeFiles, Refusal, Route, SpawnError, Testbench, TestbenchBuilder,
     Toolchain,
@@ -54,7 +54,8 @@ fn builder(args: &WhichArgs) -> TestbenchBuilder {
         builder = builder.native_files(NativeFiles::Copy);
     }
     if let Some(tape) = &args.tape {
-        builder = builder.tape(tape, TapeMode::Replay);
+        // It is looked at, not played: entries are left over.
+        builder = builder.tape(tape, TapeOptions::from(TapeMode::Replay).allow_unused(true));
     }
     for (program, policy) in &args.policies {
         builder = builder.policy(program, *policy);

@@ -56,7 +56,6 @@ fn every_way_to_a_guest() {
         explained(&["cat", "--path", "/usr/local/bin:/bin"]),
         explained(&["cat", "--unmatched", "native"]),
         explained(&["cat", "--policy", "cat=native"]),
-        explained(&["git", "--policy", "git=not-found", "--via", "not-found"]),
         shown(dir.path(), &["sort", "--toolchain=tools", "--toolchain", "--explain"]),
         shown(dir.path(), &["python", "--toolchain=tools"]),
     ];
@@ -102,6 +101,7 @@ fn every_refusal() {
         explained(&["lost"]),
         explained(&["cat", "--path", "/opt/bin"]),
         explained(&["git"]),
+        explained(&["git", "--policy", "git=not-found"]),
         explained(&["cat", "--policy", "cat=deny"]),
         explained(&["jq", "--unmatched", "deny"]),
         explained(&["cat", "--via", "deny"]),

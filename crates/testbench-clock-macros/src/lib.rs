@@ -2,6 +2,7 @@
 //!
 //! `arguments.rs` reads what stands in the parentheses, `expand.rs` writes the test. Neither touches
 //! the compiler's own token type, so that both are tested as plain functions.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 mod arguments;

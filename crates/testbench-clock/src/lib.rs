@@ -41,6 +41,7 @@
 //!
 //! Invariants: `system.rs` is the only code that reads real time. `scope.rs` has the only
 //! thread-local. No lock is held while foreign code runs, such as a waker, a `Display` or a `Drop`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "macros")]

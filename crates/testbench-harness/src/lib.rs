@@ -74,6 +74,7 @@
 //!
 //! `command.rs` is the edge, `route.rs` the decision, `spawn.rs` the one `match` on it, and
 //! `testbench.rs` shows what a session is made of.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 #![allow(
     clippy::result_large_err,

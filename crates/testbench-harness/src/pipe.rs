@@ -208,10 +208,10 @@ impl Waiter {
         Waiter { bench, clock, made_on: thread::current().id() }
     }
 
-    /// Whether this thread is in the session.
+    /// The session's clock.
     #[cfg(feature = "tokio")]
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(bench::current(), Lookup::Open(bench) if Arc::ptr_eq(&bench, &self.bench))
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     /// The session's name.

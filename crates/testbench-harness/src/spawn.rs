@@ -208,6 +208,7 @@ impl Start {
         streams: Streams,
     ) -> Result<GuestSpec, SpawnError> {
         let (bench, program) = (&self.bench, || command.program.clone());
+        #[expect(clippy::disallowed_methods, reason = "a spawn starts in it, as in std")]
         let process_dir = std::env::current_dir().ok();
         let cwd = bench
             .files

@@ -86,6 +86,20 @@ impl Toolchain {
         testbench_wasi::Toolchain::from_modules_on(engine, "the built-in tools", guests).into()
     }
 
+    /// The modules of [`Toolchain::builtin`], each by its program's name, ordered by name: to write
+    /// them out, as `testbench toolchain init` does.
+    ///
+    /// ```
+    /// use testbench_harness::Toolchain;
+    ///
+    /// let (name, module) = Toolchain::builtin_modules().next().unwrap();
+    /// assert_eq!((name, &module[..4]), ("build", &b"\0asm"[..]));
+    /// ```
+    #[cfg(feature = "guests")]
+    pub fn builtin_modules() -> impl ExactSizeIterator<Item = (&'static str, &'static [u8])> {
+        crate::builtin::GUESTS.iter().copied()
+    }
+
     /// This toolchain, with `other` asked for what it does not have.
     pub fn or(mut self, other: Toolchain) -> Toolchain {
         self.layers.extend(other.layers);

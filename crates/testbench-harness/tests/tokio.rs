@@ -337,6 +337,21 @@ fn a_runtime_that_does_not_drive_the_clock_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
+fn a_child_of_an_outer_session_is_awaited_on_its_own_timeline() {
+    let outer = session();
+    let mut child = sleeper("5").spawn().unwrap();
+    let runtime = testbench_clock::tokio::runtime().unwrap();
+    let inner = Testbench::builder().toolchain(Toolchain::builtin()).build().unwrap().enter();
+    // A runtime of the inner session does not move the outer one's clock.
+    let error = run(child.wait()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    // One of the outer session's does, wherever it is driven.
+    assert!(runtime.block_on(child.wait()).unwrap().unwrap().success());
+    assert_eq!(inner.finish().unwrap().virtual_time, Duration::ZERO);
+    assert_eq!(outer.finish().unwrap().virtual_time, 5 * SECOND);
+}
+
+#[test]
 fn with_a_real_clock_any_runtime_will_do() {
     let bench = Testbench::builder().toolchain(Toolchain::builtin()).real_clock();
     let _session = bench.build().unwrap().enter();

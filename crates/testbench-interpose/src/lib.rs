@@ -45,6 +45,7 @@
 //!
 //! Only on Linux with the GNU C library. Elsewhere the crate is there and does nothing;
 //! [`is_active`] tells.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod hooks;

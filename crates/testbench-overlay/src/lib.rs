@@ -53,6 +53,7 @@
 //!
 //! `vfs.rs` (the seam), `inode.rs` (the state), `resolve.rs` (paths), `lookup.rs` and `ops.rs` (what
 //! operations do), `changes.rs` (how a diff comes about), `commit/mod.rs` (how it gets to the disk).
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 mod apply;

@@ -36,6 +36,7 @@
 //! host.
 //!
 //! Begin reading at [`run`].
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod cache;
 mod compiled;

@@ -67,24 +67,37 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
 /// On the timeline this is exact even when another participant notifies: time does not move
 /// between the notification and this task running.
 ///
+/// Where [`hears_signals`] is false, it may never be ready.
+///
 /// # Panics
 ///
-/// The future panics when it is polled on a thread without a driver, unless the clock is real. Where
-/// [`hears_signals`] is false, it may never be ready.
+/// The future panics when it is polled on a thread without a driver.
 pub fn notified(listener: Listener) -> Notified {
     Notified { listener }
 }
 
-/// Whether [`notified`] can be awaited on this thread: its driver waits on the timeline whenever it
-/// is idle, or its clock is real, which moves whoever waits and however.
+/// Whether what happens on the timeline of `clock` can be awaited on this thread by [`notified`]: its
+/// driver waits on that timeline whenever it is idle. A real clock moves whoever waits and however.
 ///
-/// False without a driver, and on a runtime that follows tokio's paused clock: that one jumps to the
-/// next timer of tokio's, and does not know of signals that would come before.
-pub fn hears_signals() -> bool {
-    match Driver::installed() {
-        Some(driver) => driver.hears_signals,
-        None => !crate::is_mocked(),
-    }
+/// False without a driver, with one of another timeline, and on a runtime that follows tokio's
+/// paused clock: that one jumps to the next timer of tokio's, and does not know of signals that
+/// would come before.
+///
+/// ```
+/// use testbench_clock::task::{block_on, hears_signals};
+/// use testbench_clock::{MockClock, current};
+///
+/// let _installed = MockClock::builder().build().install();
+/// assert!(!hears_signals(&*current()));
+/// assert!(block_on(async { hears_signals(&*current()) })?);
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
+pub fn hears_signals(clock: &dyn Clock) -> bool {
+    let Some(awaited) = clock.as_mock() else { return true };
+    Driver::installed().is_some_and(|driver| {
+        let own = driver.clock();
+        driver.hears_signals && own.as_mock().is_some_and(|own| own.is_on_timeline_of(awaited))
+    })
 }
 
 /// See [`notified`].
@@ -101,14 +114,9 @@ impl Future for Notified {
         if self.listener.is_notified() {
             return Poll::Ready(());
         }
-        let waker = match Driver::installed() {
-            None if !crate::is_mocked() => task.waker().clone(),
-            _ => {
-                let clock = Driver::here().clock();
-                Waker::from(Arc::new(Rouse { clock, task: task.waker().clone() }))
-            }
-        };
-        self.listener.register(&waker);
+        let clock = Driver::here().clock();
+        let rouse = Arc::new(Rouse { clock, task: task.waker().clone() });
+        self.listener.register(&Waker::from(rouse));
         if self.listener.is_notified() { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -151,6 +151,7 @@ impl Deck {
 
     /// The working directory, relative to the root if it lies inside.
     fn cwd_of(&self, bench: &Bench, command: &Command, scrubber: &Scrubber) -> Taped {
+        #[expect(clippy::disallowed_methods, reason = "a spawn starts in it, as in std")]
         let process_dir = std::env::current_dir().ok();
         let (said, process_dir) = (command.current_dir.as_deref(), process_dir.as_deref());
         let cwd = match bench.files.cwd(said, process_dir) {

@@ -71,11 +71,12 @@ pub struct NotDriven {
     pub session: String,
 }
 
-/// One wait for a signal of a session, across polls.
+/// One wait for a signal of a session, across polls. What it waits with is kept, since dropping that
+/// forgets the waker.
 #[derive(Debug, Default)]
 struct Hearing {
-    /// Kept, since dropping it forgets the waker.
-    waiting: Option<Notified>,
+    on_timeline: Option<Notified>,
+    really: Option<Listener>,
 }
 
 impl Hearing {
@@ -86,13 +87,20 @@ impl Hearing {
         listener: Listener,
         task: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if !waiter.is_here() || !task::hears_signals() {
+        let clock = waiter.clock();
+        if !task::hears_signals(clock) {
             let error = NotDriven { session: waiter.session().to_owned() };
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, error)));
         }
-        let mut notified = task::notified(listener);
-        let polled = Pin::new(&mut notified).poll(task);
-        self.waiting = polled.is_pending().then_some(notified);
-        polled.map(Ok)
+        if clock.is_mocked() {
+            let mut notified = task::notified(listener);
+            let polled = Pin::new(&mut notified).poll(task);
+            self.on_timeline = polled.is_pending().then_some(notified);
+            return polled.map(Ok);
+        }
+        listener.register(task.waker());
+        let heard = listener.is_notified();
+        self.really = (!heard).then_some(listener);
+        if heard { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }

@@ -1,4 +1,5 @@
 //! Comparing two real directories.
+#![allow(clippy::disallowed_methods, reason = "compares real directories")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

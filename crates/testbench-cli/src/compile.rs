@@ -1,0 +1,125 @@
+//! `testbench compile`: fills the cache of compiled modules, so that no test has to wait for it.
+#![allow(clippy::disallowed_methods, reason = "toolchains are directories of the real disk")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use testbench_clock::{Clock as _, SystemClock};
+use testbench_wasi::{CompilationCache, Module, Toolchain};
+
+use crate::args::CompileArgs;
+use crate::failure::{Failure, REFUSED};
+use crate::toolchain::size;
+
+/// Compiles all of it; the exit status is 126 if any module cannot be.
+pub(crate) fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
+    let attempt = format!("compile {}", args.dir.display());
+    let toolchain = Toolchain::open(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
+    let names = toolchain.names().map_err(|e| Failure::own(&attempt, e))?;
+    let real = SystemClock::new("testbench compile");
+    let began = real.mono();
+    let mut modules = compile_all(&args.dir, names, args.jobs.get());
+    // As they are named, not as they were done.
+    modules.sort_by(|a, b| a.name.cmp(&b.name));
+    let took = real.mono().duration_since(began);
+    let failed = modules.iter().filter(|module| module.error.is_some()).count();
+    let cache = CompilationCache::shared();
+    let compiled = Compiled {
+        schema: "testbench-compile/1",
+        cache: cache.dir().map(|dir| dir.to_string_lossy().into_owned()),
+        compiled: cache.compilations(),
+        modules,
+    };
+    if args.json {
+        let json = serde_json::to_string_pretty(&compiled).map_err(|e| Failure::own(attempt, e))?;
+        print(&(json + "\n"))?;
+    } else {
+        print(&text(&compiled, took))?;
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+#[derive(Serialize)]
+struct Compiled {
+    schema: &'static str,
+    /// Where compiled code is kept; nothing if it is in memory only.
+    cache: Option<String>,
+    /// How many were compiled; the others were in the cache.
+    compiled: u64,
+    modules: Vec<Done>,
+}
+
+#[derive(Serialize)]
+struct Done {
+    name: String,
+    bytes: Option<u64>,
+    error: Option<String>,
+}
+
+/// Takes names off a list with several threads.
+fn compile_all(dir: &Path, names: Vec<OsString>, jobs: usize) -> Vec<Done> {
+    let (all, progress) = (names.len(), io::stderr().is_terminal());
+    let (todo, done) = (Mutex::new(names.into_iter()), Mutex::new(Vec::with_capacity(all)));
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(all) {
+            scope.spawn(|| {
+                while let Some(name) = locked(&todo).next() {
+                    let module = compile_one(dir, &name);
+                    let mut done = locked(&done);
+                    if progress {
+                        let size = module.bytes.map_or(String::new(), size);
+                        let n = done.len() + 1;
+                        // Over the line before; that nobody reads it is no failure.
+                        let _ = write!(io::stderr(), "\r\x1b[K[{n}/{all}] {} {size}", module.name);
+                    }
+                    done.push(module);
+                }
+            });
+        }
+    });
+    if progress && all > 0 {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn compile_one(dir: &Path, name: &OsString) -> Done {
+    let mut file = name.clone();
+    file.push(".wasm");
+    let path = dir.join(file);
+    let bytes = fs::metadata(&path).ok().map(|found| found.len());
+    let error = Module::from_file(&path).err().map(|error| error.to_string());
+    Done { name: name.to_string_lossy().into_owned(), bytes, error }
+}
+
+fn text(compiled: &Compiled, took: Duration) -> String {
+    let mut text = String::new();
+    for Done { name, error, .. } in &compiled.modules {
+        if let Some(error) = error {
+            text += &format!("{name}: {error}\n");
+        }
+    }
+    let (all, new) = (compiled.modules.len(), compiled.compiled);
+    let cache = compiled.cache.as_deref().unwrap_or("memory");
+    text + &format!("{all} modules, {new} compiled in {took:.1?}, kept in {cache}\n")
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A list and a cursor: whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("compile", e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,169 @@
+//! `testbench toolchain`: writes out the tools that come with testbench, and lists what there is.
+#![allow(clippy::disallowed_methods, reason = "toolchains are directories of the real disk")]
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use testbench_harness::{Match, Toolchain};
+
+use crate::args::{ToolchainCommand, ToolchainInitArgs, ToolchainListArgs};
+use crate::failure::{Failure, OWN};
+
+/// Does what the subcommand says.
+pub(crate) fn toolchain(command: &ToolchainCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ToolchainCommand::Init(args) => init(args),
+        ToolchainCommand::List(args) => list(args),
+    }
+}
+
+#[derive(Serialize)]
+struct Made {
+    schema: &'static str,
+    dir: PathBuf,
+    /// The programs whose files were written.
+    written: Vec<&'static str>,
+    /// Those whose files were there, with the same content.
+    unchanged: Vec<&'static str>,
+}
+
+fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
+    let attempt = format!("toolchain init {}", args.dir.display());
+    fs::create_dir_all(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
+    let file = |name: &str| args.dir.join(format!("{name}.wasm"));
+    let (mut written, mut unchanged) = (Vec::new(), Vec::new());
+    // All of it is looked at before anything is written.
+    for (name, module) in Toolchain::builtin_modules() {
+        match fs::read(file(name)) {
+            Ok(found) if found == module => unchanged.push(name),
+            Ok(_) if !args.force => {
+                let file = file(name);
+                return Err(Failure::new(
+                    OWN,
+                    format_args!(
+                        "{attempt}: `{}` is there and holds something else; nothing was written. \
+                         Give another directory, or replace such files with `--force`",
+                        file.display()
+                    ),
+                ));
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                let at = format!("{attempt}: {}", file(name).display());
+                return Err(Failure::own(at, e));
+            }
+            _ => written.push(name),
+        }
+    }
+    for (name, module) in Toolchain::builtin_modules().filter(|(name, _)| written.contains(name)) {
+        write(&file(name), module)
+            .map_err(|e| Failure::own(format_args!("{attempt}: {name}.wasm"), e))?;
+    }
+    if args.json {
+        let schema = "testbench-toolchain-init/1";
+        let dir = args.dir.clone();
+        return print_json(&Made { schema, dir, written, unchanged });
+    }
+    let there = match unchanged.len() {
+        0 => String::new(),
+        n => format!(", {n} were there already"),
+    };
+    print(&format!("wrote {} programs to {}{there}\n", written.len(), args.dir.display()))
+}
+
+/// The whole file or nothing of it.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".testbench-").tempfile_in(dir)?;
+    file.write_all(content)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As others may use the toolchain; a temporary file is for its owner alone.
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    file.persist(path)?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Listed {
+    schema: &'static str,
+    programs: Vec<Program>,
+}
+
+#[derive(Serialize)]
+struct Program {
+    name: String,
+    /// The name of its module, which another name may run, too.
+    module: String,
+    #[serde(rename = "match")]
+    matched: &'static str,
+    bytes: Option<u64>,
+}
+
+fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
+    let builtin = |name: &str| {
+        Toolchain::builtin_modules()
+            .find(|(n, _)| *n == name)
+            .map(|(_, module)| module.len() as u64)
+    };
+    let toolchain = match &args.dir {
+        None => Toolchain::builtin(),
+        Some(dir) => Toolchain::open(dir).map_err(|e| Failure::own("toolchain list", e))?,
+    };
+    let programs = toolchain.names().into_iter().filter_map(|name| {
+        let tool = toolchain.find(&name)?;
+        let module = tool.name().to_string_lossy().into_owned();
+        let bytes = match tool.path() {
+            Some(path) => fs::metadata(path).ok().map(|found| found.len()),
+            None => builtin(&module),
+        };
+        let matched = match tool.matched() {
+            Match::Alias => "alias",
+            Match::Version => "version",
+            Match::Multicall => "multicall",
+            _ => "exact",
+        };
+        Some(Program { name: name.to_string_lossy().into_owned(), module, matched, bytes })
+    });
+    let programs: Vec<Program> = programs.collect();
+    if args.json {
+        return print_json(&Listed { schema: "testbench-toolchain-list/1", programs });
+    }
+    let width = programs.iter().map(|program| program.name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Program { name, module, matched, bytes } in &programs {
+        let size = bytes.map_or("gone".to_owned(), size);
+        let also = match *matched {
+            "exact" => String::new(),
+            matched => format!("  {matched}: {module}.wasm"),
+        };
+        text += &format!("{name:width$}  {size:>10}{also}\n");
+    }
+    print(&text)
+}
+
+/// A size for people.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} B"),
+        10_240..10_485_760 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(|e| Failure::own("toolchain", e))?;
+    print(&(json + "\n"))
+}
+
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("toolchain", e)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
