@@ -1,4 +1,5 @@
-//! The `clippy.toml` that users copy: it can be read, and everything that it names is in std.
+//! The `clippy.toml` that users copy, and our own: they can be read, and all that they name is in
+//! std.
 #![allow(clippy::disallowed_methods, reason = "they are named, not called")]
 
 use std::collections::BTreeSet;
@@ -132,6 +133,15 @@ fn what_it_advises_is_there() {
                 .any(|before| code.contains(&format!("{before}{name}")));
             assert!(is_there, "{path}: {named}");
         }
+    }
+}
+
+#[test]
+fn the_clippy_toml_of_this_workspace_names_what_is_in_std() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clippy.toml");
+    let std = paths_of_std();
+    for (path, _) in disallowed(&fs::read_to_string(own).unwrap()) {
+        assert!(std.contains(path.as_str()), "{path}");
     }
 }
 
