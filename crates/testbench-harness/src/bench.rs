@@ -16,6 +16,7 @@ use testbench_clock::{
 use testbench_wasi::{Cancel, Limits};
 
 use crate::files::Files;
+use crate::native::Hold;
 use crate::process::{Ended, Process};
 use crate::report::SpawnRecord;
 use crate::tape::Deck;
@@ -66,6 +67,8 @@ struct State {
     /// Children that run beside their parents, to be ended with the session.
     processes: Vec<Weak<Process>>,
     processes_swept_at: usize,
+    /// What holds the clock for native children.
+    holds: Vec<Weak<Hold>>,
     started: u32,
 }
 
@@ -161,6 +164,20 @@ impl Bench {
             state.processes_swept_at = 2 * state.processes.len();
         }
         state.processes.push(Arc::downgrade(process));
+    }
+
+    /// Remembers what holds the clock for a native child.
+    pub(crate) fn add_hold(&self, hold: &Arc<Hold>) {
+        let mut state = self.state();
+        // Few run at a time.
+        state.holds.retain(|hold| hold.strong_count() > 0);
+        state.holds.push(Arc::downgrade(hold));
+    }
+
+    /// Whether the clock stands still for a native child other than that of `own`.
+    pub(crate) fn is_held_by_others(&self, own: &Arc<Hold>) -> bool {
+        let holds: Vec<Arc<Hold>> = self.state().holds.iter().filter_map(Weak::upgrade).collect();
+        holds.iter().any(|hold| !Arc::ptr_eq(hold, own) && hold.is_held())
     }
 
     /// The random stream of a spawn. It is named by the program and by how often that was started

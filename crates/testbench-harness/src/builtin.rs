@@ -9,7 +9,7 @@ macro_rules! guests {
 
 /// Each program's name with its module, ordered by name.
 pub(crate) static GUESTS: &[(&str, &[u8])] = guests! {
-    "build" "cat" "cp" "date" "echo" "env" "escape" "exit42" "fingerprint" "fsops" "grep" "head" "hog"
+    "act" "build" "cat" "cp" "date" "echo" "env" "escape" "exit42" "fingerprint" "fsops" "grep" "head" "hog"
     "ln" "ls" "mkdir" "mktree" "mv" "readlink" "relay" "rm" "rmdir" "seq" "sha256sum" "sleep" "slowcp"
     "sort" "spin" "tee" "touch" "trap" "wc"
 };

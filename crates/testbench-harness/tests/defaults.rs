@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{bench, dir_with, text, tools_with};
 use testbench_clock::{Clock, SystemClock};
-use testbench_harness::{Command, SpawnError, Testbench, Toolchain};
+use testbench_harness::{Command, Policy, SpawnError, Stdio, Testbench, Toolchain};
 use testbench_wasi::Limits;
 
 fn tools() -> testbench_harness::TestbenchBuilder {
@@ -98,6 +98,51 @@ fn stdin_is_empty_for_output_and_status_alike() {
 }
 
 #[test]
+fn stdin_is_empty_for_spawn_as_well_and_for_native_programs() {
+    let _session = tools().policy("sh", Policy::Native).build().unwrap().enter();
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "cat; exit 7"]);
+    for mut command in [Command::new("cat"), sh] {
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(text(&output.stdout), "", "{command:?}");
+        assert!(matches!(output.status.code(), Some(0 | 7)), "{command:?}: {}", output.status);
+        assert_eq!(command.output().unwrap().stdout, b"");
+        assert!(command.status().unwrap().code().is_some());
+    }
+}
+
+/// Its own for `status` and `spawn`, none for `output`.
+#[cfg(target_os = "linux")]
+#[test]
+fn stdin_is_that_of_std_without_a_session() {
+    let is_ours = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "test /proc/self/fd/0 -ef /proc/$PPID/fd/0"]);
+        command
+    };
+    let is_none = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "test /proc/self/fd/0 -ef /dev/null"]);
+        command
+    };
+    assert!(is_ours().status().unwrap().success());
+    assert!(is_ours().spawn().unwrap().wait().unwrap().success());
+    assert!(is_none().output().unwrap().status.success());
+    assert!(is_none().stdin(Stdio::null()).status().unwrap().success());
+}
+
+#[test]
+fn without_a_session_the_clock_is_real() {
+    let before = std::time::SystemTime::now();
+    let now = testbench_clock::now();
+    assert!(now >= before.into() && now <= std::time::SystemTime::now().into());
+    let seconds: u64 = stdout(Command::new("date").arg("+%s")).trim().parse().unwrap();
+    let since = before.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((since..since + 60).contains(&seconds), "{seconds}");
+}
+
+#[test]
 fn the_network_is_refused() {
     // Exits with the errno of `sock_accept` on a descriptor that is open, here stdin.
     let tools = tools_with(&[(
@@ -137,6 +182,24 @@ fn the_watchdog_is_a_minute_and_can_be_set() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.output.status), Some(9));
     assert!(run.exit.unwrap().to_string().contains("watchdog"));
     assert_eq!(session.finish().unwrap().virtual_time, Duration::ZERO);
+}
+
+#[test]
+fn the_watchdog_ends_native_programs_too_and_there_is_none_without_a_session() {
+    let watchdog = Duration::from_millis(100);
+    let session = tools().watchdog(watchdog).build().unwrap().enter();
+    let mut sleep = Command::new("sleep");
+    sleep.arg("3600").via(Policy::Native);
+    let run = sleep.run().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.output.status), Some(9));
+    assert!(run.exit.unwrap().to_string().contains("watchdog"));
+    drop(session);
+
+    // What `Command` adds to std's has no effect there.
+    let limits = Limits { watchdog: Some(Duration::from_millis(10)), ..Limits::default() };
+    let mut sleep = Command::new("sleep");
+    sleep.arg("0.1").limits(limits).timeout(Duration::from_millis(10));
+    assert!(sleep.status().unwrap().success());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{bench, dir_with, text};
-use testbench_clock::{Context, WallTime};
+use testbench_clock::{Clock, Context, SystemClock, WallTime};
 use testbench_harness::Command;
 
 const THREADS: u64 = 8;
@@ -76,4 +76,60 @@ fn a_thread_without_the_context_is_outside_of_the_session_and_counted() {
     // Other tests of this process may add to it.
     assert!(report.leaks.unattributed_spawns >= 1);
     assert_eq!(report.spawns.len(), 1);
+}
+
+/// Enough of them that each is preempted in the middle of everything.
+const SESSIONS: u64 = 16;
+
+/// What every spawn of session `n` says: random bytes, which are the seed's, the time, and what is
+/// in its file.
+fn session_says(n: u64, spawns: u64) -> Vec<u8> {
+    let marker = format!("the file of session {n}\n");
+    let dir = dir_with(&[("marker", &marker)]);
+    let began = WallTime::from_unix_secs(1_000_000_000 + 86_400 * n as i64);
+    let session = bench(dir.path()).clock(began).seed(n).build().unwrap().enter();
+    let mut said = Vec::new();
+    for i in 1..=spawns {
+        let words = ["sleep", "1.5", "random", "time", "read", "marker"];
+        let output = Command::new("act").args(words).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines: Vec<_> = text(&output.stdout).splitn(3, '\n').collect();
+        let [random, time, file] = lines[..] else { panic!("{lines:?}") };
+        let now = began + Duration::from_millis(1500 * i);
+        assert_eq!((random.len(), time.get(..19), file), (32, now.to_string().get(..19), &*marker));
+        said.extend(output.stdout);
+    }
+    let report = session.finish().unwrap();
+    assert_eq!(report.virtual_time, Duration::from_millis(1500 * spawns));
+    assert_eq!(report.spawns.len() as u64, spawns);
+    assert!(report.diff.is_empty());
+    said
+}
+
+#[test]
+fn many_sessions_of_a_thousand_spawns_say_the_same_as_each_alone() {
+    let spawns = 1000;
+    let began = SystemClock::new("test").mono();
+    let start = Barrier::new(SESSIONS as usize);
+    let together: Vec<Vec<u8>> = thread::scope(|scope| {
+        let run = |n| {
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                session_says(n, spawns)
+            })
+        };
+        let threads: Vec<_> = (0..SESSIONS).map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let took = SystemClock::new("test").mono().duration_since(began);
+    println!("{SESSIONS} sessions of {spawns} spawns together: {took:?}");
+    let alone: Vec<Vec<u8>> = (0..SESSIONS).map(|n| session_says(n, spawns)).collect();
+    for (n, (together, alone)) in together.iter().zip(&alone).enumerate() {
+        assert!(together == alone, "session {n} differs");
+    }
+    // Each has random bytes of its own, at every spawn.
+    let lines = alone.iter().flat_map(|said| text(said).lines().step_by(3));
+    let random: std::collections::BTreeSet<_> = lines.collect();
+    assert_eq!(random.len() as u64, SESSIONS * spawns);
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use testbench_clock::{Armed, Clock, MonoTime, Role, SystemClock, Wait, Watchdog};
+use testbench_clock::{Armed, Clock, MonoTime, Role, Signal, SystemClock, Wait, Watchdog};
 use testbench_wasi::{Exit, Limit};
 
 use super::copy::Copy;
@@ -49,8 +49,10 @@ pub(crate) fn start(
     let child = Arc::new(NativeChild {
         pid: child.id(),
         child: Mutex::new(child),
+        hold: hold.clone(),
         ended_by: OnceLock::new(),
     });
+    start.bench.add_hold(&hold);
     let killed = child.clone();
     process.killed_by(move |why| killed.kill(Exit::Killed(why.into())));
     start.bench.add(&process);
@@ -197,7 +199,8 @@ fn start_copying(
 /// A program that anybody has open for writing cannot be started, and a process that another
 /// thread of ours forks has all that we have open until it starts its own program.
 fn spawn_when_not_busy(native: &mut StdCommand) -> io::Result<StdChild> {
-    const TRIES: u32 = 50;
+    // About as many milliseconds: far more than it takes, even on a busy machine.
+    const TRIES: u32 = 300;
     for _ in 1..TRIES {
         match native.spawn() {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => pause(),
@@ -275,6 +278,7 @@ struct NativeChild {
     pid: u32,
     /// Locked for moments only: the wait for its end is made without it.
     child: Mutex<StdChild>,
+    hold: Arc<Hold>,
     /// Why it was ended by force, if it was.
     ended_by: OnceLock<Exit>,
 }
@@ -285,6 +289,7 @@ impl NativeChild {
     fn kill(&self, why: Exit) {
         // The first reason stays.
         let _ = self.ended_by.set(why);
+        self.hold.killed();
         // The only error is that it has ended.
         let _ = self.lock().kill();
     }
@@ -340,6 +345,7 @@ impl Life {
         // It fails for a child that somebody else has reaped; its status is lost.
         let status = self.child.wait().unwrap_or_else(|_| sys::exit_status(Status::Killed));
         let took = whole_millis(took());
+        self.hold.reaped();
         self.armed.clear();
         let Collectors { stdout, stderr } = self.collectors;
         let [stdout, stderr] = [stdout, stderr].map(|c| c.map_or(Vec::new(), Collector::finish));
@@ -347,14 +353,10 @@ impl Life {
         // A participant from here on, so that time does not move before it waits.
         let clock = self.start.clock.join(&self.process.name, Role::Guest);
         self.hold.exited();
-        // A session that ends stands still, so its end is listened for before it is looked for.
-        let ending = self.start.bench.ending.listen();
         let goes_on = self.start.bench.lifetime.ended().is_none();
         if goes_on && clock.is_mocked() && clock.begin().is_ok() {
             let what = format!("the time that `{}` took", self.process.name);
-            let deadline = clock.mono().checked_add(took);
-            // If it cannot pass, the session is over.
-            let _ = clock.wait(Wait { deadline, on: &[ending], what: &what });
+            let_time_pass(&self.start.bench, &self.hold, &*clock, took, &what);
         }
         let recording = self.start.recording.as_ref();
         let absorbed = self.copy.take().map_or(Ok(()), |copy| copy.absorb(recording));
@@ -362,12 +364,14 @@ impl Life {
             let program = self.program.clone();
             Arc::new(SpawnError::AbsorbFiles { program, source })
         });
+        // What has not passed on the clock yet passes with other children's.
+        let passed = clock.mono().duration_since(self.began);
         // If it ended by itself before it could be ended, no reason counts.
         let by_force = sys::is_killed(status);
         let ended = Ended {
             status,
             exit: self.child.ended_by.get().filter(|_| by_force).cloned(),
-            virtual_time: clock.mono().duration_since(self.began),
+            virtual_time: if goes_on && clock.is_mocked() { passed.max(took) } else { passed },
             real_time: Some(took),
             stdout,
             stderr,
@@ -378,6 +382,34 @@ impl Life {
         clock.leave();
     }
 }
+
+/// Lets the time pass that a child took. While another native child works, the clock stands still,
+/// perhaps for long; then nobody has to wait for that to hear of this one's end. The time is not
+/// lost: it passes with the other one's, which has run beside this one.
+fn let_time_pass(bench: &Bench, hold: &Arc<Hold>, clock: &dyn Clock, took: Duration, what: &str) {
+    let Some(deadline) = clock.mono().checked_add(took) else { return };
+    let nudge = Signal::new();
+    loop {
+        // A session that ends stands still, so its end is listened for before it is looked for.
+        let on = [bench.ending.listen(), nudge.listen()];
+        if bench.lifetime.ended().is_some() {
+            return;
+        }
+        let notify = nudge.clone();
+        // It fails where no thread can be had, and then there is no hurry.
+        let _armed = Watchdog::arm(OTHERS_GRACE, move || notify.notify());
+        let waited = clock.wait(Wait { deadline: Some(deadline), on: &on, what: &what });
+        // If it cannot pass, the session is over.
+        let over = waited.is_err() || on[0].is_notified() || clock.mono() >= deadline;
+        if over || bench.is_held_by_others(hold) {
+            return;
+        }
+    }
+}
+
+/// How long the end of a child is kept back for its time to pass while others hold the clock, in
+/// real time. Nobody needs so long who goes on at once.
+const OTHERS_GRACE: Duration = Duration::from_millis(20);
 
 /// How often is looked whether a child has ended or can be started, where there is no other way.
 const POLL_PAUSE: Duration = Duration::from_millis(1);

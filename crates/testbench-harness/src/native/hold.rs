@@ -33,7 +33,11 @@ struct State {
     epoch: u64,
     /// What each copying thread does, in the order of stdin, stdout, stderr.
     pumps: [Activity; 3],
-    /// The child itself has ended.
+    /// It has been sent what ends it for certain.
+    killed: bool,
+    /// The child itself has ended, and what it wrote is being collected.
+    reaped: bool,
+    /// That is done, too.
     exited: bool,
     /// What the child took has passed on the clock as well.
     over: bool,
@@ -70,7 +74,8 @@ pub(crate) enum Pump {
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
     epoch: u64,
-    pub(crate) exited: bool,
+    /// The child itself is gone.
+    pub(crate) reaped: bool,
     /// The threads of ours that are in native calls.
     pub(crate) threads: Vec<u32>,
 }
@@ -83,6 +88,8 @@ impl Hold {
             held,
             epoch: 0,
             pumps: [Activity::None; 3],
+            killed: false,
+            reaped: false,
             exited: false,
             over: false,
             kept: Default::default(),
@@ -137,7 +144,34 @@ impl Hold {
         self.changed.notify_all();
     }
 
-    /// The child itself has ended.
+    /// The child is being ended by force. Call it before that is done: from here on its end will
+    /// come, even if it waits for the timeline now.
+    pub(crate) fn killed(&self) {
+        let mut state = self.lock();
+        state.epoch += 1;
+        state.killed = true;
+        if state.held.is_none() && !state.is_over() {
+            state.held = Some(self.clock.inhibit(&self.why));
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Whether the timeline stands still for this child.
+    pub(crate) fn is_held(&self) -> bool {
+        self.lock().held.is_some()
+    }
+
+    /// The child itself has ended. There is still to wait for who collects what it wrote.
+    pub(crate) fn reaped(&self) {
+        let mut state = self.lock();
+        state.epoch += 1;
+        state.reaped = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The child itself has ended, and what it wrote has been collected.
     pub(crate) fn exited(&self) {
         let mut state = self.lock();
         state.epoch += 1;
@@ -218,10 +252,12 @@ impl Hold {
         state.epoch == sight.epoch
     }
 
-    /// Whether any copying thread has bytes, or the end of them, in hand.
+    /// Whether any copying thread has bytes, or the end of them, in hand, or somebody the end of the
+    /// child.
     pub(crate) fn is_moving(&self) -> bool {
         let state = self.lock();
-        state.pumps.iter().any(|pump| matches!(pump, Activity::Moving | Activity::Ending))
+        let moving = |pump: &Activity| matches!(pump, Activity::Moving | Activity::Ending);
+        state.pumps.iter().any(moving) || state.is_about_to_exit()
     }
 
     /// Lets the timeline go, unless something has moved since the sight was taken.
@@ -252,12 +288,20 @@ impl State {
         self.exited && self.pumps.iter().all(done)
     }
 
+    /// Whether the child ends without anything that is still to be waited for, so that
+    /// [`Hold::exited`] comes at once.
+    fn is_about_to_exit(&self) -> bool {
+        let native = |pump: &Activity| matches!(pump, Activity::Native { .. });
+        let collected = !self.pumps.iter().any(native);
+        !self.exited && if self.reaped { collected } else { self.killed }
+    }
+
     fn sight(&self) -> Sight {
         let threads = self.pumps.iter().filter_map(|pump| match pump {
             Activity::Native { thread } => Some(*thread),
             _ => None,
         });
-        Sight { epoch: self.epoch, exited: self.exited, threads: threads.collect() }
+        Sight { epoch: self.epoch, reaped: self.reaped, threads: threads.collect() }
     }
 }
 

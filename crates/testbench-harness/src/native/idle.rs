@@ -59,7 +59,11 @@ mod imp {
                 None => return Ok(None),
             }
         }
-        let mut left = if sight.exited { Vec::new() } else { vec![pid] };
+        if !sight.reaped && is_dead(pid)? {
+            // It has ended, and whoever waits for it is about to say so.
+            return Ok(None);
+        }
+        let mut left = if sight.reaped { Vec::new() } else { vec![pid] };
         let mut seen = 0;
         while let Some(pid) = left.pop() {
             seen += 1;
@@ -82,10 +86,25 @@ mod imp {
         Ok(Some(blocked))
     }
 
+    /// Whether every thread of a process has ended, so that it waits for its parent to be told.
+    fn is_dead(pid: u32) -> io::Result<bool> {
+        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let status = fs::read_to_string(entry?.path().join("status"))?;
+            if !is_zombie(&status) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_zombie(status: &str) -> bool {
+        field(status, "State:").is_some_and(|state| state.starts_with('Z'))
+    }
+
     /// A thread that only somebody else can wake; `None` if it is not so.
     fn thread_blocked(pid: u32, thread: u32) -> io::Result<Option<Blocked>> {
         let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status"))?;
-        if field(&status, "State:").is_some_and(|state| state.starts_with('Z')) {
+        if is_zombie(&status) {
             // It waits for its parent to be told.
             return Ok(Some((pid, thread, 0)));
         }

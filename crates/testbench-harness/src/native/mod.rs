@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 pub(crate) use child::start;
+pub(crate) use hold::Hold;
 
 use crate::command::{Collect, Run};
 use crate::error::InputError;
@@ -30,7 +31,9 @@ use crate::{Child, Command, spawn};
 /// Starts a command as the standard library would.
 pub(crate) fn spawn(command: &Command) -> io::Result<Child> {
     let (mut child, input) = start_std(command, Collect::Spawn)?;
-    if let Some((bytes, mut stdin)) = input.zip(child.stdin.take()) {
+    if let Some(bytes) = input
+        && let Some(mut stdin) = child.stdin.take()
+    {
         // Beside the parent. A child need not read all of it, so an error means nothing.
         thread::Builder::new().spawn(move || _ = stdin.write_all(&bytes))?;
     }

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use testbench_harness::{Testbench, TestbenchBuilder, Toolchain};
@@ -62,3 +65,28 @@ pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, (String, Vec<u8>, SystemTime
 pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
+
+/// Ends the whole process when a test takes much longer than it can: one that waits for something
+/// that never comes would hang, and say nothing.
+pub(crate) struct Guard {
+    _alive: mpsc::Sender<()>,
+}
+
+impl Guard {
+    /// Guards what the calling test does until this drops.
+    pub(crate) fn new(what: &str) -> Guard {
+        let (alive, ended) = mpsc::channel::<()>();
+        let name = format!("{what}, {}", thread::current().name().unwrap_or("a thread"));
+        thread::spawn(move || {
+            if ended.recv_timeout(GUARD) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let notice = format!("HANGS: {name} has not ended in {GUARD:?}\n");
+                std::io::stderr().write_all(notice.as_bytes()).unwrap();
+                std::process::abort();
+            }
+        });
+        Guard { _alive: alive }
+    }
+}
+
+/// Many times what the slowest test of ours takes on a busy machine.
+const GUARD: Duration = Duration::from_secs(120);
