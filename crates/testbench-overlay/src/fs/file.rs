@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lock::{self, Lock, TryLockError};
 use super::meta::{FileTimes, Metadata, Permissions};
 use super::options::OpenOptions;
-use super::position::Position;
+use super::position::{Position, Taken};
 use super::route::Place;
 use crate::{Errno, OpenHow};
 
@@ -295,10 +295,17 @@ impl TreeFile {
     }
 
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut position = self.description.position.take()?;
-        let read = self.file.read_at(buf, position.at)?;
-        position.at += read as u64;
-        Ok(read)
+        read_at(&*self.file, &mut self.description.position.take()?, buf)
+    }
+
+    fn read_mut(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match Arc::get_mut(&mut self.description) {
+            Some(description) => {
+                let mut position = description.position.take_alone();
+                read_at(&*self.file, &mut position, buf)
+            }
+            None => self.read(buf),
+        }
     }
 
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
@@ -327,6 +334,12 @@ impl TreeFile {
         position.at = target.and_then(|t| u64::try_from(t).ok()).ok_or(Errno::Inval)?;
         Ok(position.at)
     }
+}
+
+fn read_at(file: &dyn crate::File, position: &mut Taken<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let read = file.read_at(buf, position.at)?;
+    position.at += read as u64;
+    Ok(read)
 }
 
 impl Read for &File {
@@ -362,7 +375,10 @@ impl Seek for &File {
 
 impl Read for File {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&mut &*self).read(buf)
+        match &mut self.inner {
+            Inner::Real(file) => file.read(buf),
+            Inner::Tree(tree) => tree.read_mut(buf),
+        }
     }
 }
 

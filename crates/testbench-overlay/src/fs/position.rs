@@ -26,6 +26,7 @@ pub(super) struct Taken<'p> {
     position: &'p Position,
     /// In bytes from the beginning of the file.
     pub(super) at: u64,
+    is_shared: bool,
 }
 
 impl Position {
@@ -54,18 +55,27 @@ impl Position {
         }
     }
 
+    /// For the only one who has a way to it, so that nobody need be kept from it: this is cheaper.
+    pub(super) fn take_alone(&mut self) -> Taken<'_> {
+        let at = *self.at.get_mut();
+        Taken { position: self, at, is_shared: false }
+    }
+
     fn try_take(&self) -> Option<Taken<'_>> {
         let at = self.at.load(Ordering::Relaxed);
         if at & TAKEN != 0 {
             return None;
         }
         let taken = self.at.compare_exchange(at, at | TAKEN, Ordering::SeqCst, Ordering::Relaxed);
-        taken.ok().map(|at| Taken { position: self, at })
+        taken.ok().map(|at| Taken { position: self, at, is_shared: true })
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
+        if !self.is_shared {
+            return self.position.at.store(self.at & !TAKEN, Ordering::Relaxed);
+        }
         self.position.at.store(self.at & !TAKEN, Ordering::SeqCst);
         if self.position.waiting.load(Ordering::SeqCst) > 0 {
             self.position.free.notify();
