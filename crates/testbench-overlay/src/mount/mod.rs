@@ -37,10 +37,10 @@
 //!
 //! # How it works
 //!
-//! The kernel names a file by a number that [`table`] leads to what is [held](crate::hold) for it, until
-//! the kernel forgets the number; so a file without a name stays as long as somebody has it open.
-//! [`server`] does what is asked in terms of the overlay; [`protocol`] puts that into the terms of
-//! FUSE. A few threads of the mount's own answer; they end with it.
+//! The kernel names a file by a number. What it stands for is held (`table.rs`, `hold.rs`) until the
+//! kernel forgets the number, so a file without a name stays as long as somebody has it open. What is
+//! asked is done in terms of the overlay in `server.rs`, and put into those of FUSE in `protocol.rs`. A
+//! few threads of the mount's own answer; they end with it.
 #![allow(clippy::disallowed_methods, reason = "a mount is a thing of the real file system")]
 
 mod attr;
@@ -75,6 +75,16 @@ const THREADS: usize = 4;
 
 /// How an overlay is mounted. By default for the user that mounts it alone, writable, and with
 /// nothing cached by the kernel that could have changed.
+///
+/// ```no_run
+/// use testbench_overlay::Overlay;
+/// use testbench_overlay::mount::FuseOptions;
+///
+/// // For several users: the kernel checks who may do what, and the overlay does not once more.
+/// let overlay = Overlay::builder("/srv/site").as_root(true).build()?;
+/// let mount = overlay.mount_fuse_with("/mnt", &FuseOptions::new().allow_others(true))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct FuseOptions {
     allow_others: bool,
@@ -195,6 +205,18 @@ impl Overlay {
 /// If something in it is still in use then, it is taken out of the tree at once all the same, and
 /// goes on for those who have files open until they close them. Should the process end without
 /// dropping this, the mount stays behind without anyone to answer (`ENOTCONN`): `umount` removes it.
+///
+/// ```no_run
+/// use testbench_overlay::Overlay;
+/// use testbench_overlay::mount::MountError;
+///
+/// let overlay = Overlay::new("/home/me/project")?;
+/// let mut mount = overlay.mount_fuse("/mnt")?;
+/// if let Err(MountError::InUse { at }) = mount.try_unmount() {
+///     println!("somebody works in {}", at.display());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it unmounts"]
 pub struct FuseMount {
