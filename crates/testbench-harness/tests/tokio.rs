@@ -296,7 +296,10 @@ fn a_replayed_child_is_awaited_like_any_other() {
             let [a, b] = both;
             tokio::try_join!(a, b).unwrap()
         });
-        assert_eq!((text(&outputs.0.stdout), text(&outputs.1.stdout)), ("a\n", "b\n"));
+        for (output, said) in [(&outputs.0, "a\n"), (&outputs.1, "b\n")] {
+            assert!(output.status.success(), "{output:?} in {mode:?}");
+            assert_eq!(text(&output.stdout), said, "{output:?} in {mode:?}");
+        }
         let took = session.finish().unwrap().virtual_time;
         assert!(took >= Duration::from_millis(50), "{took:?} in {mode:?}");
     }
@@ -358,8 +361,7 @@ fn with_a_real_clock_any_runtime_will_do() {
     let plain = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for _ in 0..2 {
         let output = plain.block_on(async {
-            let echo = piped(&mut Command::new("cat")).spawn().unwrap();
-            let mut echo = echo;
+            let mut echo = piped(&mut Command::new("cat")).spawn().unwrap();
             echo.stdin.take().unwrap().write_all(b"through").await.unwrap();
             let slow = sleeper("0.02").status().await.unwrap();
             assert!(slow.success());
