@@ -190,11 +190,16 @@ impl Bench {
     /// A random stream for a virtual machine in this session, another one at each call.
     #[cfg(feature = "lua")]
     pub(crate) fn vm_random(&self, vm: &str) -> RandomStream {
+        self.numbered_random("vm", vm)
+    }
+
+    /// A random stream for something of this kind and name that is no spawn, another one at each call.
+    pub(crate) fn numbered_random(&self, kind: &str, name: &str) -> RandomStream {
         let mut state = self.state();
-        let path = format!("vm/{vm}");
-        let installed = state.starts.entry(path.clone().into()).or_default();
-        *installed += 1;
-        self.seed.stream(&format!("{path}/{installed}"))
+        let path = format!("{kind}/{name}");
+        let made = state.starts.entry(path.clone().into()).or_default();
+        *made += 1;
+        self.seed.stream(&format!("{path}/{made}"))
     }
 
     /// Counts a spawn as running until the returned value drops, so that the end of the session
@@ -217,11 +222,12 @@ impl Bench {
     /// Ends every guest that runs on other threads, and waits until they, and native children, are
     /// gone. Call it after the lifetime has ended.
     pub(crate) fn stop_running(&self, clock: &dyn Clock) {
+        let why = format!("its session `{}` has ended", self.name);
+        // Also the plugins, which nobody counts.
+        self.cancel.cancel(why.clone());
         if self.state().running == 0 {
             return;
         }
-        let why = format!("its session `{}` has ended", self.name);
-        self.cancel.cancel(why.clone());
         self.ending.notify();
         let processes = std::mem::take(&mut self.state().processes);
         for process in processes.iter().filter_map(Weak::upgrade) {

@@ -118,13 +118,7 @@ impl Files {
         current_dir: Option<&Path>,
         process_dir: Option<&Path>,
     ) -> Result<Option<Vec<u8>>, CurrentDirError> {
-        let base = match &self.overlay {
-            Some(mount) => {
-                let inside = process_dir.and_then(|dir| mount.translate(dir));
-                Some(inside.unwrap_or_else(|| mount.guest_names[0].clone()))
-            }
-            None => self.trees().next().map(|(_, mut names)| names.swap_remove(0)),
-        };
+        let base = self.base_dir(process_dir);
         let Some(dir) = current_dir else { return Ok(base) };
         let Some(base) = base else {
             return Err(CurrentDirError::NoFiles { dir: dir.to_owned() });
@@ -139,6 +133,17 @@ impl Files {
         };
         self.check_dir(dir, &path)?;
         Ok(Some(path))
+    }
+
+    /// The working directory of a guest for which none is asked.
+    pub(crate) fn base_dir(&self, process_dir: Option<&Path>) -> Option<Vec<u8>> {
+        match &self.overlay {
+            Some(mount) => {
+                let inside = process_dir.and_then(|dir| mount.translate(dir));
+                Some(inside.unwrap_or_else(|| mount.guest_names[0].clone()))
+            }
+            None => self.trees().next().map(|(_, mut names)| names.swap_remove(0)),
+        }
     }
 
     /// Whether the guest's path `path`, which was given as `dir`, is a directory that a mount shows.

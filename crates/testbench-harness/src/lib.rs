@@ -96,6 +96,7 @@ mod manifest;
 mod names;
 mod native;
 mod pipe;
+mod plugin;
 mod process;
 mod refusal;
 mod replayed;
@@ -132,7 +133,10 @@ pub use testbench::{BuildError, NativeFiles, SessionClock, Testbench, TestbenchB
 pub use toolchain::{Match, Tool, Toolchain, ToolchainError, ToolchainSource};
 
 // What the signatures above are made of, so that a test needs no other crate of ours.
-pub use testbench_wasi::{CompilationCache, Engine, EngineConfig, Exit, Limit, Limits};
+pub use testbench_wasi::{
+    CompilationCache, Engine, EngineConfig, Exit, GuestSpec, Limit, Limits, Module, ModuleError,
+    Plugin, PluginError,
+};
 
 /// A `clippy.toml` to copy into a workspace whose code runs in a test bench: `disallowed-methods`
 /// for everything in std that starts programs, touches files, or reads the environment or real time,

@@ -169,6 +169,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn bench(&self) -> &Arc<Bench> {
+        &self.bench
+    }
+
     #[cfg(feature = "insta")]
     pub(crate) fn hidden_paths(&self) -> impl Iterator<Item = &Path> {
         self.bench.files.host_names()

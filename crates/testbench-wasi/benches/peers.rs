@@ -1,8 +1,9 @@
 //! Our host beside its peers: what a guest's call costs, and what it costs to run a program.
 //!
-//! `cargo bench -p testbench-wasi --features oracle --bench peers`; `-- sleeps` runs one table. In each all cases take
-//! turns, round by round, so that a busy machine slows all of them alike; a figure is the median of
-//! the rounds. The ends of the tables say whether the promises hold: a call costs at most so many
+//! `cargo bench --profile dev --config crates/testbench-wasi/benches/optimised.toml -p testbench-wasi
+//! --features oracle --bench peers`; `-- clock_time_get` and the like run one table. Without `--profile` and
+//! `--config` wasmtime is built once more, in the release profile. In each table all cases take turns,
+//! round by round, so that a busy machine slows all of them alike; a figure is the median of the rounds. The ends of the tables say whether the promises hold: a call costs at most so many
 //! times an empty host function of the same signature (`func_wrap`, on an engine configured as
 //! ours), and wasmtime-wasi's at least four times as much.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]

@@ -174,8 +174,9 @@ pub enum Limit {
         /// The bound.
         bytes_max: u32,
     },
-    /// A quota of the tree of files that was written to, which answered `EDQUOT`. It is set on the tree,
-    /// not here.
+    /// A bound of the tree of files that was written to: `ENOSPC`, `EFBIG` or `EDQUOT`. It is set on the
+    /// tree ([`Quota`](testbench_overlay::pipeline::Quota) of an overlay), not here; a real disk that
+    /// is full answers alike.
     Quota,
     /// [`Limits::output_bytes_max`].
     Output {
@@ -256,7 +257,7 @@ impl fmt::Display for Limit {
             Limit::Path { bytes_max } => {
                 write!(f, "a path longer than {bytes_max} bytes (limit `path_bytes_max`)")
             }
-            Limit::Quota => f.write_str("more files or bytes than its filesystem's quota allows"),
+            Limit::Quota => f.write_str("more files or bytes than its filesystem has room for"),
             Limit::Output { bytes_max } => write!(
                 f,
                 "more than {bytes_max} bytes of captured output (limit `output_bytes_max`)"
@@ -310,7 +311,7 @@ mod tests {
         ends : more than 3 instances (limit `instances_max`)
         errno: more than 4 open files (limit `open_files_max`)
         errno: a path longer than 5 bytes (limit `path_bytes_max`)
-        errno: more files or bytes than its filesystem's quota allows
+        errno: more files or bytes than its filesystem has room for
         ends : more than 6 bytes of captured output (limit `output_bytes_max`)
         errno: more than 7 random bytes at once (limit `random_bytes_max`)
         ends : more than 8 units of work (limit `fuel`)

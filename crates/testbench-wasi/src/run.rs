@@ -116,8 +116,8 @@ impl Guest {
         parts.clock = participant(&*parts.clock, &name);
         let clock = parts.clock.clone();
         let process = Process::new(parts)?;
-        let interrupter =
-            Interrupter::new(process.stopper(), clock.clone(), Arc::clone(compiled.engines()));
+        let engines = Arc::clone(compiled.engines());
+        let interrupter = Interrupter::new(process.stopper(), clock.clone(), engines, || true);
         let armed = limits.watchdog.map(|after| arm(after, interrupter.clone())).transpose();
         let _watchdog =
             armed.map_err(|source| StartError::Thread { guest: name.clone(), source })?;

@@ -118,6 +118,8 @@ pub(crate) struct Interrupter {
 /// is over within nanoseconds, so the second time reaches it.
 struct Bell {
     engines: Arc<Engines>,
+    /// Whether its code may be running now. If not, it looks at its flag before it runs again.
+    is_running: Box<dyn Fn() -> bool + Send + Sync>,
     guest_ended: AtomicBool,
     again: Mutex<Option<Armed>>,
 }
@@ -129,13 +131,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Interrupter {
-    pub(crate) fn new(stopper: Stopper, clock: Arc<dyn Clock>, engines: Arc<Engines>) -> Self {
+    pub(crate) fn new(
+        stopper: Stopper,
+        clock: Arc<dyn Clock>,
+        engines: Arc<Engines>,
+        is_running: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let is_running = Box::new(is_running);
         let guest_ended = AtomicBool::new(false);
-        Interrupter {
-            stopper,
-            clock,
-            bell: Arc::new(Bell { engines, guest_ended, again: Mutex::default() }),
-        }
+        let bell = Bell { engines, is_running, guest_ended, again: Mutex::default() };
+        Interrupter { stopper, clock, bell: Arc::new(bell) }
     }
 
     /// Ends the guest as soon as it can be reached. The first reason stays.
@@ -156,7 +161,7 @@ impl Interrupter {
 
 impl Bell {
     fn ring(self: Arc<Self>, pause: Duration) {
-        if self.guest_ended.load(Ordering::Acquire) {
+        if self.guest_ended.load(Ordering::Acquire) || !(self.is_running)() {
             return;
         }
         self.engines.interrupt();

@@ -231,8 +231,8 @@ fn two_guests_that_wait_for_each_other_are_told_so_at_once() {
     assert!(Arc::ptr_eq(reports[0], &hosts));
     insta::assert_snapshot!(reports[0], @r"
     `main`: wait for `a` to end
-    `a`: read on a pipe
-    `b`: read on a pipe
+    `a`: fd_read of descriptor 0, a pipe
+    `b`: fd_read of descriptor 0, a pipe
     ");
     assert_eq!(clock.mono(), MonoTime::ORIGIN, "no time has passed");
     assert!(took < Duration::from_millis(500), "it took {took:?} of real time");

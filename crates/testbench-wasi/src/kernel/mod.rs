@@ -28,7 +28,7 @@ mod stop;
 
 pub(crate) use self::fd::Entry;
 pub use self::open::OpenFile;
-pub(crate) use self::open::{Directory, Kind, Listed, Open, Whence};
+pub(crate) use self::open::{CallOn, Directory, Kind, Listed, Open, Whence};
 pub use self::pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};
 pub(crate) use self::process::{Process, Sink, Thread};

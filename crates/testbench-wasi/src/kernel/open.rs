@@ -72,6 +72,23 @@ pub(crate) struct Regular {
     position: AtomicU64,
 }
 
+/// A guest's call that may have to wait, and the descriptor that it was made on: what the report of a
+/// deadlock says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallOn {
+    /// The call, by the guest's name for it.
+    pub(crate) call: &'static str,
+    pub(crate) fd: u32,
+}
+
+impl CallOn {
+    /// `fd_read of descriptor 0, a pipe`.
+    pub(super) fn which_is(self, kind: &'static str) -> impl fmt::Display {
+        let CallOn { call, fd } = self;
+        fmt::from_fn(move |f| write!(f, "{call} of descriptor {fd}, {kind}"))
+    }
+}
+
 /// From where [`Open::seek`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whence {
@@ -178,7 +195,7 @@ impl Open {
     }
 
     /// Reads at the position and moves it.
-    pub(crate) fn read(&self, process: &Process, buf: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read(&self, process: &Process, by: CallOn, buf: &mut [u8]) -> Result<usize> {
         match &self.kind {
             Kind::File(Regular { file, position }) => {
                 let at = position.load(Ordering::Relaxed);
@@ -189,13 +206,13 @@ impl Open {
             }
             Kind::Dir(_) => Err(Errno::Isdir.into()),
             Kind::Stream(stream) => {
-                stream.read(process, buf, !self.flags().contains(FdFlags::NONBLOCK))
+                stream.read(process, by, buf, !self.flags().contains(FdFlags::NONBLOCK))
             }
         }
     }
 
     /// Writes at the position, or at the end, and moves it.
-    pub(crate) fn write(&self, process: &Process, buf: &[u8]) -> Result<usize> {
+    pub(crate) fn write(&self, process: &Process, by: CallOn, buf: &[u8]) -> Result<usize> {
         match &self.kind {
             Kind::File(Regular { file, position }) => {
                 let n = if self.flags().contains(FdFlags::APPEND) {
@@ -214,7 +231,7 @@ impl Open {
             }
             Kind::Dir(_) => Err(Errno::Isdir.into()),
             Kind::Stream(stream) => {
-                stream.write(process, buf, !self.flags().contains(FdFlags::NONBLOCK))
+                stream.write(process, by, buf, !self.flags().contains(FdFlags::NONBLOCK))
             }
         }
     }

@@ -12,10 +12,10 @@ use super::stop::{Result, Stop};
 
 /// One thing to wait for.
 pub(crate) enum Interest {
-    /// That a read would not wait.
-    Read(Arc<Open>),
-    /// That a write would not wait.
-    Write(Arc<Open>),
+    /// That a read of this descriptor would not wait.
+    Read(u32, Arc<Open>),
+    /// That a write to this descriptor would not wait.
+    Write(u32, Arc<Open>),
     /// That an instant has come.
     Until(When),
     /// Nothing: this cannot be waited for, which is known at once.
@@ -45,9 +45,10 @@ pub(crate) enum Happened {
 ///
 /// What is ready or due at once is answered without time moving. Otherwise time moves to the
 /// earliest instant, or to whatever makes a file ready before. A wall instant is looked at again
-/// when somebody sets the wall clock.
+/// when somebody sets the wall clock. `call` is the guest's name for this.
 pub(crate) fn poll(
     process: &Process,
+    call: &'static str,
     interests: &[Interest],
 ) -> Result<Vec<(usize, Happened)>, Stop> {
     let mut now = process.clock().mono();
@@ -80,7 +81,7 @@ pub(crate) fn poll(
             continue;
         }
         yielded = true;
-        let what = Waiting(interests);
+        let what = Waiting { call, interests };
         if interests.iter().any(Interest::is_outside) {
             process.wait_outside(earliest, on, &what)?;
             now = now.max(process.clock().mono());
@@ -106,8 +107,8 @@ pub(crate) fn sleep(process: &Process, now: MonoTime, until: MonoTime) -> Result
 impl Interest {
     fn look(&self, deadline: Option<MonoTime>, now: MonoTime) -> Option<Happened> {
         let looked = match self {
-            Interest::Read(open) => open.look_to_read(),
-            Interest::Write(open) => open.look_to_write(),
+            Interest::Read(_, open) => open.look_to_read(),
+            Interest::Write(_, open) => open.look_to_write(),
             Interest::Until(_) => {
                 return deadline.filter(|&d| d <= now).map(|_| Happened::Due);
             }
@@ -129,30 +130,36 @@ impl Interest {
 
     fn listener(&self) -> Option<testbench_clock::Listener> {
         match self {
-            Interest::Read(open) | Interest::Write(open) => open.listen(),
+            Interest::Read(_, open) | Interest::Write(_, open) => open.listen(),
             Interest::Until(_) | Interest::Failed(_) => None,
         }
     }
 
     fn is_outside(&self) -> bool {
         match self {
-            Interest::Read(open) | Interest::Write(open) => open.is_outside(),
+            Interest::Read(_, open) | Interest::Write(_, open) => open.is_outside(),
             Interest::Until(_) | Interest::Failed(_) => false,
         }
     }
 }
 
-/// What a poll waits for, for the report of a deadlock.
-struct Waiting<'a>(&'a [Interest]);
+/// What a poll waits for, for the report of a deadlock: `poll_oneoff of descriptor 0 to read`.
+struct Waiting<'a> {
+    call: &'static str,
+    interests: &'a [Interest],
+}
 
 impl fmt::Display for Waiting<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |wanted: fn(&Interest) -> bool| self.0.iter().filter(|i| wanted(i)).count();
-        let reads = count(|i| matches!(i, Interest::Read(_)));
-        let writes = count(|i| matches!(i, Interest::Write(_)));
-        match (reads, writes) {
-            (0, 0) => f.write_str("sleep"),
-            _ => write!(f, "poll for {reads} to read and {writes} to write"),
+        let waits = self.interests.iter().filter_map(|interest| match interest {
+            Interest::Read(fd, _) => Some(format!("descriptor {fd} to read")),
+            Interest::Write(fd, _) => Some(format!("descriptor {fd} to write")),
+            Interest::Until(_) | Interest::Failed(_) => None,
+        });
+        let waits: Vec<String> = waits.collect();
+        match &waits[..] {
+            [] => f.write_str("sleep"),
+            _ => write!(f, "{} of {}", self.call, waits.join(", ")),
         }
     }
 }

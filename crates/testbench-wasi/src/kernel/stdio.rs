@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use testbench_clock::Listener;
 use testbench_overlay::Errno;
 
-use super::open::{Kind, Open, OpenFile};
+use super::open::{CallOn, Kind, Open, OpenFile};
 use super::pipe::{Look, PipeReader, PipeWriter};
 use super::process::Process;
 use super::real_stdin;
@@ -236,13 +236,19 @@ impl Stream {
     }
 
     /// Reads what there is, waiting for it unless told not to.
-    pub(super) fn read(&self, process: &Process, buf: &mut [u8], wait: bool) -> Result<usize> {
+    pub(super) fn read(
+        &self,
+        process: &Process,
+        by: CallOn,
+        buf: &mut [u8],
+        wait: bool,
+    ) -> Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
         match self {
             Stream::Observed(stream, observer) => {
-                let n = stream.read(process, buf, wait)?;
+                let n = stream.read(process, by, buf, wait)?;
                 observer(&buf[..n]);
                 Ok(n)
             }
@@ -254,7 +260,7 @@ impl Stream {
                 Ok(n)
             }
             Stream::Reader(reader) => {
-                let _outside = process.clock().external(&"read on the standard input's closure");
+                let _outside = process.clock().external(&by.which_is("a closure"));
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                 retry(|| reader.read(buf)).map(|n| n.min(buf.len()))
             }
@@ -262,21 +268,28 @@ impl Stream {
                 let heard = real_stdin::listen();
                 match real_stdin::try_read(buf) {
                     Err(Errno::Again) if wait => {
-                        process.wait_outside(None, vec![heard], &"read on the inherited stdin")?;
+                        let what = by.which_is("the inherited standard input");
+                        process.wait_outside(None, vec![heard], &what)?;
                     }
                     done => return Ok(done?),
                 }
             },
-            Stream::PipeReader(pipe) => read_pipe(process, pipe, buf, wait),
+            Stream::PipeReader(pipe) => read_pipe(process, by, pipe, buf, wait),
             _ => Err(Errno::Badf.into()),
         }
     }
 
     /// Writes; all of it, unless told not to wait.
-    pub(super) fn write(&self, process: &Process, buf: &[u8], wait: bool) -> Result<usize> {
+    pub(super) fn write(
+        &self,
+        process: &Process,
+        by: CallOn,
+        buf: &[u8],
+        wait: bool,
+    ) -> Result<usize> {
         match self {
             Stream::Observed(stream, observer) => {
-                let n = stream.write(process, buf, wait)?;
+                let n = stream.write(process, by, buf, wait)?;
                 observer(&buf[..n]);
                 Ok(n)
             }
@@ -289,11 +302,11 @@ impl Stream {
                 retry(|| write_through(&mut std::io::stderr().lock(), buf))
             }
             Stream::Writer(writer) => {
-                let _outside = process.clock().external(&"write on an output's closure");
+                let _outside = process.clock().external(&by.which_is("a closure"));
                 let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
             }
-            Stream::PipeWriter(pipe) => write_pipe(process, pipe, buf, wait),
+            Stream::PipeWriter(pipe) => write_pipe(process, by, pipe, buf, wait),
             _ => Err(Errno::Badf.into()),
         }
     }
@@ -343,13 +356,19 @@ impl Stream {
     }
 }
 
-fn read_pipe(process: &Process, pipe: &PipeReader, buf: &mut [u8], wait: bool) -> Result<usize> {
+fn read_pipe(
+    process: &Process,
+    by: CallOn,
+    pipe: &PipeReader,
+    buf: &mut [u8],
+    wait: bool,
+) -> Result<usize> {
     let mut let_others_run = !wait;
     loop {
         let heard = pipe.listen();
         match pipe.try_read(buf) {
             Err(Errno::Again) if wait => {
-                process.wait(None, &[heard], &"read on a pipe")?;
+                process.wait(None, &[heard], &by.which_is("a pipe"))?;
             }
             Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
             done => return Ok(done?),
@@ -357,7 +376,13 @@ fn read_pipe(process: &Process, pipe: &PipeReader, buf: &mut [u8], wait: bool) -
     }
 }
 
-fn write_pipe(process: &Process, pipe: &PipeWriter, buf: &[u8], wait: bool) -> Result<usize> {
+fn write_pipe(
+    process: &Process,
+    by: CallOn,
+    pipe: &PipeWriter,
+    buf: &[u8],
+    wait: bool,
+) -> Result<usize> {
     let mut let_others_run = !wait;
     let mut written = 0;
     loop {
@@ -370,7 +395,7 @@ fn write_pipe(process: &Process, pipe: &PipeWriter, buf: &[u8], wait: bool) -> R
                 }
             }
             Err(Errno::Again) if wait => {
-                process.wait(None, &[heard], &"write on a pipe")?;
+                process.wait(None, &[heard], &by.which_is("a pipe"))?;
             }
             Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
             // What was written counts; the error comes again with the next call.

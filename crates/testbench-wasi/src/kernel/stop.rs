@@ -100,15 +100,16 @@ impl Stopper {
     /// Ends the guest; the first reason is kept. It notices at its next check or wait.
     pub(crate) fn stop(&self, stop: Stop) {
         if self.shared.stop.set(stop).is_ok() {
-            self.shared.stopped.store(true, Ordering::Release);
+            // Sequentially consistent, as is the look: of a call that begins and somebody who ends
+            // the guest meanwhile, one sees the other.
+            self.shared.stopped.store(true, Ordering::SeqCst);
             self.shared.signal.notify();
         }
     }
 
     /// Why the guest is to end, if it is.
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        // Relaxed: in the common case nothing was stored; otherwise the cell synchronises.
-        if !self.shared.stopped.load(Ordering::Relaxed) {
+        if !self.shared.stopped.load(Ordering::SeqCst) {
             return None;
         }
         self.shared.stop.get().cloned()

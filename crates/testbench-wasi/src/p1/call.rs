@@ -110,7 +110,7 @@ pub(super) fn run(
 fn encode(caller: &Caller<'_, Thread>, name: &'static str, fail: Fail) -> wasmtime::Result<u32> {
     match fail {
         Fail::Errno(errno) => {
-            if errno == Errno::Dquot {
+            if matches!(errno, Errno::Nospc | Errno::Fbig | Errno::Dquot) {
                 caller.data().process().limit_hit(Limit::Quota);
             }
             Ok(errno::number(errno).into())

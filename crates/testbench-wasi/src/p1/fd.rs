@@ -6,7 +6,7 @@ use testbench_overlay::Errno;
 
 use super::call::Call;
 use super::types::{Buf, Fdstat, FileType, Iovs, Prestat, Whence};
-use crate::kernel::{FdFlags, Kind, Open, Result, Rights, Sink};
+use crate::kernel::{CallOn, FdFlags, Kind, Open, Result, Rights, Sink};
 
 pub(super) fn close(cx: &mut Call<'_>, fd: u32) -> Result<()> {
     // Dropped here, where no lock is held: the last end of a pipe wakes whoever waits for it.
@@ -93,9 +93,10 @@ pub(super) fn tell(cx: &mut Call<'_>, fd: u32) -> Result<u64> {
 pub(super) fn read(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
     let process = cx.process;
     let open = process.open_file(fd, Open::check_readable, Rights::FD_READ)?;
+    let by = CallOn { call: "fd_read", fd };
     scatter(cx, iovs, |buf, done| {
         // What came is not held back by a wait for more.
-        if done > 0 && open.look_to_read()?.is_none() { Ok(0) } else { open.read(process, buf) }
+        if done > 0 && open.look_to_read()?.is_none() { Ok(0) } else { open.read(process, by, buf) }
     })
 }
 
@@ -119,7 +120,10 @@ pub(super) fn write(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
             }
             Ok(written)
         }
-        Sink::Open(open) => gather(cx, iovs, |bytes, _| open.write(process, bytes)),
+        Sink::Open(open) => {
+            let by = CallOn { call: "fd_write", fd };
+            gather(cx, iovs, |bytes, _| open.write(process, by, bytes))
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn poll_oneoff(
         subscribed.push((one.userdata, one.event_type));
         interests.push(one.interest);
     }
-    let happened = poll(cx.process, &interests)?;
+    let happened = poll(cx.process, "poll_oneoff", &interests)?;
     for (place, (i, what)) in (0_u32..).zip(&happened) {
         let (userdata, event_type) = subscribed[*i];
         cx.mem.put(events.0 + place * EVENT_BYTES, &event(userdata, event_type, *what))?;
@@ -112,8 +112,8 @@ fn decode(cx: &Call<'_>, raw: &[u8], layout: &Layout, now: MonoTime) -> Result<S
             let check =
                 if event_type == FD_READ { Open::check_readable } else { Open::check_writable };
             match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
-                Ok(open) if event_type == FD_READ => Interest::Read(open),
-                Ok(open) => Interest::Write(open),
+                Ok(open) if event_type == FD_READ => Interest::Read(fd, open),
+                Ok(open) => Interest::Write(fd, open),
                 Err(errno) => Interest::Failed(errno),
             }
         }

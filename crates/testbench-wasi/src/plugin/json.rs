@@ -56,25 +56,14 @@ impl Plugin {
         I: Serialize + ?Sized,
         O: DeserializeOwned + Send,
     {
-        let name = || (self.name().to_owned(), method.to_owned());
-        let input = serde_json::to_vec(input).map_err(|source| {
-            let (plugin, method) = name();
-            PluginError::Encode { plugin, method, source }
-        })?;
-        let (plugin, named) = name();
-        self.exchange(method, &input, |answer| {
-            let text = std::str::from_utf8(answer).map_err(|source| PluginError::NotUtf8 {
-                plugin: plugin.clone(),
-                method: named.clone(),
-                source,
-            })?;
-            serde_json::from_str(text).map_err(|source| PluginError::Decode {
-                plugin: plugin.clone(),
-                method: named.clone(),
-                answer: beginning(text),
-                source,
-            })
-        })
+        let plugin = self.name().to_owned();
+        let input = match serde_json::to_vec(input) {
+            Ok(input) => input,
+            Err(source) => {
+                return Err(PluginError::Encode { plugin, method: method.to_owned(), source });
+            }
+        };
+        self.exchange(method, &input, |answer| decode(&plugin, method, answer))
     }
 
     /// Calls `method` with `input` as it is and takes the answer as it is, for plugins that speak
@@ -210,7 +199,7 @@ impl Exchange<'_> {
         } else {
             self.within(&invoke.name, answer, |bytes| Ok(take(bytes)))?
         };
-        let taken = taken.map_err(Trouble::Answer);
+        let taken = taken.map_err(Trouble::from);
         match answer.lies_in(input_at) || answer.lies_in(method_at) {
             true => taken,
             false => self.then_free(answer, taken),
@@ -283,6 +272,23 @@ impl Exchange<'_> {
     fn plugin(&self) -> String {
         self.life.process().name().to_owned()
     }
+}
+
+/// The value that an answer stands for.
+fn decode<O: DeserializeOwned>(
+    plugin: &str,
+    method: &str,
+    answer: &[u8],
+) -> Result<O, PluginError> {
+    let named = || (plugin.to_owned(), method.to_owned());
+    let text = std::str::from_utf8(answer).map_err(|source| {
+        let (plugin, method) = named();
+        PluginError::NotUtf8 { plugin, method, source }
+    })?;
+    serde_json::from_str(text).map_err(|source| {
+        let (plugin, method) = named();
+        PluginError::Decode { plugin, method, answer: beginning(text), source }
+    })
 }
 
 /// What is shown of an answer: enough to recognise it.

@@ -35,12 +35,12 @@ pub(super) enum Trouble {
     /// The instance has ended in this function.
     Ended { function: String, error: wasmtime::Error },
     /// It goes on.
-    Answer(PluginError),
+    Answer(Box<PluginError>),
 }
 
 impl From<PluginError> for Trouble {
     fn from(error: PluginError) -> Self {
-        Trouble::Answer(error)
+        Trouble::Answer(Box::new(error))
     }
 }
 

@@ -274,7 +274,7 @@ impl Plugin {
             }
             Err(Trouble::Answer(error)) => {
                 self.life = Some(life);
-                Err(error)
+                Err(*error)
             }
             Err(Trouble::Ended { function, error }) => {
                 drop(life);
@@ -289,16 +289,17 @@ impl Plugin {
         function: &str,
         f: impl FnOnce() -> Result<R, Trouble> + Send,
     ) -> Result<R, Trouble> {
-        if let Some(stop) = self.process.stopper().stopped() {
-            // It was told between two calls.
-            return Err(life::ended(function, stop));
-        }
-        let no_thread = |source| {
-            Trouble::Answer(PluginError::Thread { plugin: self.name().to_owned(), source })
-        };
+        let no_thread =
+            |source| Trouble::from(PluginError::Thread { plugin: self.name().to_owned(), source });
         self.watch.begin().map_err(no_thread)?;
         self.process.begin_call();
         let counted = Counted { plugin: self };
+        // After it was counted in: whoever ends it from now on sees that it runs.
+        if let Some(stop) = self.process.stopper().stopped() {
+            // It was told between two calls.
+            drop(counted);
+            return Err(life::ended(function, stop));
+        }
         let done = threads::with_enough_stack(f);
         let in_time = counted.out();
         match (done.map_err(no_thread)?, in_time) {
@@ -323,7 +324,10 @@ impl Plugin {
     fn instantiate(&mut self) -> Result<Box<Life>, PluginError> {
         let clock = Arc::clone(&self.clock);
         let engines = Arc::clone(self.compiled.engines());
-        let interrupter = Interrupter::new(self.process.stopper(), clock.clone(), engines);
+        let calls = Arc::downgrade(&self.watch);
+        let stopper = self.process.stopper();
+        let in_a_call = move || calls.upgrade().is_some_and(|calls| calls.is_on());
+        let interrupter = Interrupter::new(stopper, clock.clone(), engines, in_a_call);
         self.watch.aim(interrupter.clone(), clock);
         let held = Held::new(&self.process, interrupter, &self.spec.guest.cancel);
         let made = self.watched("start", || {
@@ -340,7 +344,7 @@ impl Plugin {
         });
         match made {
             Ok(live) => Ok(Box::new(Life::new(live, held))),
-            Err(Trouble::Answer(error)) => Err(error),
+            Err(Trouble::Answer(error)) => Err(*error),
             Err(Trouble::Ended { function, error }) => {
                 drop(held);
                 Err(self.end(function, &error))

@@ -104,6 +104,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Whether a call is made now.
+    pub(super) fn is_on(&self) -> bool {
+        self.calls.load(Ordering::SeqCst) % 2 == 1
+    }
+
     /// Ends the watch.
     pub(super) fn stop(&self) {
         let state = std::mem::take(&mut *self.lock());

@@ -2,10 +2,10 @@
 //! are reached or passed by here where that takes no gigabyte, else stated.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use testbench_overlay::{Errno, File, Follow, Fs, GuestPath, MemoryDir, Stat};
+use testbench_overlay::pipeline::Quota;
+use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow, Overlay};
 use testbench_wasi::{Exit, Finished, GuestSpec, Limit, Limits, Mount, OpenFile, TrapKind};
 
 use crate::{finished, module, program, tool};
@@ -121,34 +121,38 @@ fn path() {
     survived(&finished(cat(long(4100))), 1, &Limit::Path { bytes_max: 4096 });
 }
 
-/// A file that takes as many bytes as its quota has left.
-#[derive(Debug)]
-struct Quota(std::sync::atomic::AtomicUsize);
-
-impl File for Quota {
-    fn stat(&self) -> Result<Stat, Errno> {
-        let tree = MemoryDir::builder().file("f", "").build().expect("one file");
-        tree.stat_at(&*tree.root()?, GuestPath::new("f"), Follow::Yes)
-    }
-
-    fn write_at(&self, bytes: &[u8], _: u64) -> Result<usize, Errno> {
-        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            left.checked_sub(bytes.len())
-        });
-        left.map(|_| bytes.len()).map_err(|_| Errno::Dquot)
-    }
-}
-
 #[test]
 fn quota() {
-    let writes = |bytes: usize| {
-        let file: Arc<dyn File> = Arc::new(Quota(bytes.into()));
+    // Of the overlay, which counts in blocks of 4 KiB.
+    let lower = tempfile::tempdir().unwrap();
+    let overlay = |quota: Quota| Overlay::builder(lower.path()).quota(quota).build().unwrap();
+    let create = OpenHow { write: true, create: Create::IfMissing, ..OpenHow::READ };
+    let writes = |quota: Quota| {
+        let overlay = overlay(quota);
+        let root = overlay.root().unwrap();
+        let file = overlay.open_at(&*root, GuestPath::new("out"), &create).unwrap();
         tool!("hog").args(["output", "8"]).stdout(OpenFile::new(file))
     };
-    assert_eq!(finished(writes(8192)).limits_hit, []);
-    survived(&finished(writes(5000)), 1, &Limit::Quota);
-    let why = String::from_utf8_lossy(&finished(writes(5000)).stderr).into_owned();
-    assert!(why.contains("Quota exceeded") || why.contains("quota"), "{why}");
+    // 8 KiB: within the default, exactly within another one, and beyond it.
+    assert_eq!(finished(writes(Quota::new())).limits_hit, []);
+    assert_eq!(finished(writes(Quota::new().bytes(8192))).limits_hit, []);
+    let ended = finished(writes(Quota::new().bytes(4096)));
+    survived(&ended, 1, &Limit::Quota);
+    let says = |ended: &Finished| String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(says(&ended).contains("No space left on device"), "{}", says(&ended));
+    let ended = finished(writes(Quota::new().file_len(4096)));
+    survived(&ended, 1, &Limit::Quota);
+    assert!(says(&ended).contains("File too large"), "{}", says(&ended));
+
+    // New files are counted too.
+    let touches = |quota: Quota| {
+        let spec = tool!("touch").args(["/m/a", "/m/b", "/m/c"]);
+        finished(spec.mount(Mount::new(overlay(quota), "/m")))
+    };
+    assert!(touches(Quota::new().inodes(3)).exit.success());
+    let ended = touches(Quota::new().inodes(2));
+    survived(&ended, 1, &Limit::Quota);
+    insta::assert_snapshot!(says(&ended), @"touch: /m/c: No space left on device");
 }
 
 #[test]

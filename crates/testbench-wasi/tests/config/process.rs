@@ -208,6 +208,63 @@ fn mounts() {
     assert_eq!(stdout(spec), "in b\nin b\n");
 }
 
+/// One guest with an overlay, a real directory, another one that it may only read, and a tree in
+/// memory.
+#[test]
+fn mounts_of_all_kinds_in_one_guest() {
+    let dir_with = |name: &str, text: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir
+    };
+    let (lower, writable) = (dir_with("c", "below\n"), dir_with("old", "there\n"));
+    let readable = dir_with("a", "to be read\n");
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let memory = Arc::new(MemoryDir::builder().file("b", "in memory\n").build().unwrap());
+    let host = |dir: &tempfile::TempDir| HostDir::open(dir.path()).unwrap();
+    let in_guest = |spec: GuestSpec| {
+        spec.mount(Mount::new(overlay.clone(), "/work"))
+            .mount(Mount::new(Arc::new(host(&writable)), "/out"))
+            .mount(Mount::new(Arc::new(host(&readable).read_only()), "/in"))
+            .mount(Mount::new(memory.clone(), "/mem"))
+    };
+    let done = |spec: GuestSpec| {
+        let ended = finished(in_guest(spec));
+        assert!(ended.exit.success(), "{ended}: {}", String::from_utf8_lossy(&ended.stderr));
+    };
+    let names = |dir: &tempfile::TempDir| {
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+
+    // Each is read, and two are written, by one program in one run.
+    done(tool!("cp").args(["/in/a", "/mem/b", "/out/old", "/work"]));
+    done(tool!("cp").args(["/in/a", "/mem/b", "/work/c", "/out"]));
+    // Between two of them a rename is refused, so `mv` copies and removes.
+    done(tool!("mv").args(["/out/old", "/work/moved"]));
+    assert_eq!(
+        stdout(in_guest(tool!("cat").args(["/work/a", "/work/b", "/work/c", "/work/moved"]))),
+        "to be read\nin memory\nbelow\nthere\n"
+    );
+    assert_eq!(names(&writable), ["a", "b", "c"]);
+    assert_eq!(std::fs::read(writable.path().join("c")).unwrap(), b"below\n");
+    // The tree in memory is written too; what is read-only refuses, and below the overlay nothing
+    // has changed.
+    done(tool!("cp").args(["/work/c", "/mem/c"]));
+    assert_eq!(stdout(in_guest(tool!("cat").arg("/mem/c"))), "below\n");
+    let ended = finished(in_guest(tool!("touch").arg("/in/new")));
+    let says = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.exit.code() == Some(1) && says.contains("Read-only file system"), "{says}");
+    assert_eq!((names(&lower), names(&readable)), (vec!["c".into()], vec!["a".into()]));
+    let diff = overlay.diff().unwrap().to_string();
+    let changed: Vec<&str> = diff.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(changed, ["A a", "A b", "A moved", "A old"]);
+}
+
 #[test]
 fn random_source() {
     let bytes = |spec: GuestSpec| finished(spec).stdout;

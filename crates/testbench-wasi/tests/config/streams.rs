@@ -1,11 +1,11 @@
 //! The kinds of standard input, output and error.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use testbench_overlay::{Create, Follow, Fs, GuestPath, MemoryDir, OpenHow};
-use testbench_wasi::{GuestSpec, OpenFile, Stdin, Stdout};
+use testbench_wasi::{Cancel, GuestSpec, OpenFile, Stdin, Stdout};
 
 use crate::{finished, in_a_process_of_its_own, stdout, tool};
 
@@ -127,4 +127,45 @@ fn inherited_streams() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(out.contains("from this process\n"), "{out}");
     assert!(err.contains("cat: /absent:"), "{err}");
+}
+
+#[test]
+#[ignore = "the child of inherited_input_is_waited_for_outside_of_the_timeline"]
+fn inherited_input_child() {
+    let clock = testbench_clock::MockClock::builder().build();
+    let spec = || cat().stdin(Stdin::Inherit).clock(clock.clone());
+    // Nothing comes, and the guest can be ended nevertheless.
+    let cancel = Cancel::new();
+    let other = std::thread::spawn({
+        let cancel = cancel.clone();
+        move || {
+            // Long enough for the guest to be waiting, mostly.
+            std::thread::park_timeout(std::time::Duration::from_millis(50));
+            cancel.cancel("it took too long");
+        }
+    });
+    let ended = finished(spec().cancel(cancel));
+    other.join().unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "one: {}, {:?} passed", ended.exit, ended.virtual_time).unwrap();
+    // What comes after that is the next one's.
+    let ended = finished(spec());
+    let read = String::from_utf8(ended.stdout).unwrap();
+    writeln!(out, "two: {read:?}, {:?} passed", ended.virtual_time).unwrap();
+}
+
+#[test]
+fn inherited_input_is_waited_for_outside_of_the_timeline() {
+    let mut command = in_a_process_of_its_own("streams::inherited_input_child");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line = |beginning: &str| -> String {
+        let mut lines = lines.by_ref().map(|line| line.expect("text"));
+        let found = lines.find_map(|line| Some(line.split_once(beginning)?.1.to_owned()));
+        found.unwrap_or_else(|| panic!("the child says nothing of `{beginning}`"))
+    };
+    assert_eq!(line("one: "), "killed: it took too long, 0ns passed");
+    child.stdin.take().unwrap().write_all(b"late").unwrap();
+    assert_eq!(line("two: "), "\"late\", 0ns passed");
+    assert!(child.wait().unwrap().success());
 }

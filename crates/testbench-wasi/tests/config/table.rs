@@ -76,3 +76,24 @@ fn every_row_names_tests_that_exist() {
     }
     assert!(named > 40, "only {named} tests are named");
 }
+
+#[test]
+fn rows_of_other_hosts_name_tests_that_exist() {
+    let document = read("../../docs/RUN_CONFIGURATION.md");
+    let (_, others) = document.split_once("\n## wazero\n").expect("the tables of other hosts");
+    let named: BTreeSet<&str> = others
+        .split("; test `")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("` in `tests/guests/`")?.0.split_once("::"))
+        .map(|(file, function)| {
+            assert_eq!(file, "modules");
+            function
+        })
+        .collect();
+    let source = read("tests/guests/modules.rs");
+    for function in &named {
+        let there = source.contains(&format!("#[test]\nfn {function}()"));
+        assert!(there, "`modules::{function}` is not there");
+    }
+    assert!(named.len() >= 3, "{named:?}");
+}

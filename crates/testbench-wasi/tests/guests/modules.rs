@@ -187,6 +187,15 @@ fn a_feature_that_is_off() {
 }
 
 #[test]
+fn threads_of_wasi() {
+    let (error, text) = refused(wat(r#"(module
+        (import "wasi" "thread-spawn" (func (param i32) (result i32)))
+        (func (export "_start")))"#));
+    assert!(matches!(error, ModuleError::UnknownImport { .. }), "{error:?}");
+    insta::assert_snapshot!(text, @"`tool` imports `wasi::thread-spawn`, which nothing provides; a guest may import from `wasi_snapshot_preview1`, `wasi_unstable`, so this one was built for another host");
+}
+
+#[test]
 fn shared_memories() {
     for memory in [r#"(memory 1 1 shared)"#, r#"(import "env" "memory" (memory 1 1 shared))"#] {
         let (error, _) = refused(wat(&format!(r#"(module {memory} (func (export "_start")))"#)));

@@ -131,7 +131,11 @@ impl Ours {
 impl Host for Ours {
     fn run(&self, script: &Script) -> Ran {
         let files = Files::new();
-        let overlay = || Overlay::new(files.root()).expect("an overlay");
+        let overlay = || {
+            let overlay = Overlay::new(files.root()).expect("an overlay");
+            look_at_both_names(&*overlay);
+            overlay
+        };
         let fs: Arc<dyn Fs> = match self.files {
             Kind::Overlay => overlay(),
             Kind::HostDir => Arc::new(HostDir::open(files.root()).expect("a directory")),
@@ -154,6 +158,17 @@ impl Host for Ours {
         }
         Ran::new(&finished.stdout, &finished.stderr, exit, &*fs)
     }
+}
+
+/// An overlay counts the names of a lower file that it has seen (decision 0017), the disk all: where all
+/// have been seen they must agree.
+fn look_at_both_names(overlay: &dyn Fs) {
+    let root = overlay.root().expect("a root");
+    let nlink = |name| {
+        let stat = overlay.stat_at(&*root, GuestPath::new(name), Follow::No);
+        stat.expect("a file").nlink
+    };
+    assert_eq!([nlink("a"), nlink("k"), nlink("a")], [1, 2, 2]);
 }
 
 impl Ran {

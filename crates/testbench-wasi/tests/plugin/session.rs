@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbench_clock::{Clock, MockClock, Seed, WallTime};
+use testbench_clock::{Clock, MockClock, MonoTime, Seed, WallTime};
 use testbench_overlay::{MemoryDir, Overlay};
 use testbench_wasi::{Mount, Plugin, PluginError, Random, Stdin, run};
 
@@ -75,7 +75,7 @@ fn its_waits_are_named_in_a_deadlock() {
     let error = Plugin::new(spec).unwrap().call::<(), i32>("read", ()).unwrap_err();
     insta::assert_snapshot!(error, @r"
     `waiter` ended in `read`: deadlock: it waits for something that can never come
-      `waiter`: read on a pipe
+      `waiter`: fd_read of descriptor 0, a pipe
     ");
 }
 
@@ -148,22 +148,47 @@ fn its_randomness_goes_on_over_its_end() {
 }
 
 #[test]
-fn files_and_descriptors_after_an_end() {
-    let memory = Arc::new(MemoryDir::builder().build().unwrap());
+fn files_stay_when_an_instance_has_ended() {
+    let lower = tempfile::tempdir().unwrap();
+    let overlay = Overlay::new(lower.path()).unwrap();
     let clock = MockClock::builder().build();
-    let spec = notes().mount(Mount::new(memory, "/m")).clock(clock.clone());
+    let spec = notes().mount(Mount::new(overlay.clone(), "/m")).clock(clock.clone());
     let mut plugin = Plugin::new(spec).unwrap();
-    let write = |plugin: &mut Plugin| {
-        let input = json!({ "path": "/m/a", "text": "abc" });
+    let write = |plugin: &mut Plugin, path: &str| {
+        let input = json!({ "path": path, "text": "abc" });
         plugin.call_json::<_, Value>("write", &input).unwrap()
     };
-    let refused = json!({ "error": "the file cannot be written" });
-    let (first, time) = (write(&mut plugin), clock.mono());
-    // A tree in memory may refuse writes; the point is that the mount is there as before.
+    assert_eq!(write(&mut plugin, "/m/before"), json!({ "bytes": 3 }));
     plugin.call_json::<_, Value>("trap", &()).unwrap_err();
-    assert_eq!((write(&mut plugin), clock.mono()), (first.clone(), time));
-    assert!(first == refused || first == json!({ "bytes": 3 }));
-    assert_eq!(plugin.restarts(), 1);
+    assert_eq!(write(&mut plugin, "/m/after"), json!({ "bytes": 3 }));
+    assert_eq!((plugin.restarts(), clock.mono()), (1, MonoTime::ORIGIN));
+    let diff = overlay.diff().unwrap().to_string();
+    let changed: Vec<&str> = diff.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(changed, ["A after", "A before"]);
+}
+
+#[test]
+fn descriptors_are_closed_when_an_instance_has_ended() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "path_open"
+            (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 16) "f")
+        (func (export "open") (result i32)
+            (if (call $open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 0)
+                    (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 0))
+                (then (return (i32.const -1))))
+            (i32.load (i32.const 0)))
+        (func (export "trap") unreachable))"#;
+    let files = Arc::new(MemoryDir::builder().file("f", "text").build().unwrap());
+    let limits = testbench_wasi::Limits { open_files_max: 6, ..testbench_wasi::Limits::default() };
+    let spec = testbench_wasi::GuestSpec::new(module(wat)).limits(limits);
+    let mut plugin = Plugin::new(spec.mount(Mount::new(files, "/"))).unwrap();
+    let mut opens = || [(); 3].map(|()| plugin.call::<(), i32>("open", ()).unwrap());
+    assert_eq!(opens(), [4, 5, -1], "no more may be open");
+    plugin.call::<(), ()>("trap", ()).unwrap_err();
+    let mut opens = || [(); 3].map(|()| plugin.call::<(), i32>("open", ()).unwrap());
+    assert_eq!(opens(), [4, 5, -1], "the old instance's are closed, the mount is there again");
 }
 
 #[test]

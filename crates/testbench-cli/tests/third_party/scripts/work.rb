@@ -1,5 +1,4 @@
-# Reads, writes, renames, deletes and lists files, prints the time, filters standard input. It does not
-# sleep: on WASI, ruby's sleep never waits but reads the clock in a loop.
+# Reads, writes, renames, deletes and lists files, sleeps, prints the time, filters standard input.
 text = File.read("in.txt")
 puts "read #{text.size} #{text.lines.first.chomp}"
 File.write("made.txt", text.upcase)
@@ -19,6 +18,9 @@ begin
 rescue SystemCallError => error
   puts "missing #{error.class}"
 end
+before = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+sleep 90.5
+puts "slept #{(Process.clock_gettime(Process::CLOCK_MONOTONIC) - before).round}"
 puts "time #{Time.now.utc.strftime("%Y-%m-%dT%H:%M:%SZ")}"
 $stdin.each_line { |line| puts "stdin #{line.chomp}" }
 exit ARGV[0].to_i

@@ -1,5 +1,6 @@
 //! Tests of the interface as a guest sees it, without a C library in between.
 
+mod complete;
 mod fd;
 mod hostile;
 mod path;

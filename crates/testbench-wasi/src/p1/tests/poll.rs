@@ -180,7 +180,17 @@ fn waiting_for_what_can_never_come_is_a_deadlock() {
     let Exit::Deadlock(report) = &polled.done.finished.exit else {
         panic!("{}", polled.done.finished.exit);
     };
-    assert!(report.to_string().contains("poll for 1 to read and 0 to write"), "{report}");
+    assert!(report.to_string().contains("poll_oneoff of descriptor 0 to read"), "{report}");
+
+    let (reader, _writer) = pipe();
+    let (_reader, writer) = pipe();
+    writer.try_write(&[0; 65_536]).unwrap();
+    let both = [Sub::Read(0), Sub::Write(1)];
+    let exit = poll(&both, |spec| spec.stdin(reader).stdout(writer)).done.finished.exit;
+    insta::assert_snapshot!(exit, @r"
+    deadlock: it waits for something that can never come
+      `puppet`: poll_oneoff of descriptor 0 to read, descriptor 1 to write
+    ");
 }
 
 #[test]
