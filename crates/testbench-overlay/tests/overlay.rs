@@ -203,6 +203,19 @@ fn a_few_bytes_in_a_huge_file_do_not_read_or_copy_the_rest() {
 }
 
 #[test]
+fn writing_nothing_changes_nothing() {
+    let b = bench(&[("a", "text")]);
+    let mut file = fs::OpenOptions::new().write(true).open(b.at("a")).unwrap();
+    let mut appending = fs::OpenOptions::new().append(true).open(b.at("a")).unwrap();
+    let before = fs::metadata(b.at("a")).unwrap().modified().unwrap();
+    file.seek(SeekFrom::Start(100)).unwrap();
+    assert_eq!((file.write(b"").unwrap(), appending.write(b"").unwrap()), (0, 0));
+    let after = fs::metadata(b.at("a")).unwrap();
+    assert_eq!((after.len(), after.modified().unwrap()), (4, before));
+    assert_eq!((b.summary().as_str(), b.overlay.usage().bytes), ("", 0));
+}
+
+#[test]
 fn a_file_cut_and_extended_shows_zeros() {
     let b = bench(&[("a", "0123456789")]);
     let file = fs::OpenOptions::new().write(true).open(b.at("a")).unwrap();
