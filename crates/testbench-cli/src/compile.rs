@@ -108,7 +108,7 @@ fn text(compiled: &Compiled, took: Duration) -> String {
     }
     let (all, new) = (compiled.modules.len(), compiled.compiled);
     let cache = compiled.cache.as_deref().unwrap_or("memory");
-    text + &format!("{all} modules, {new} compiled in {took:.1?}, kept in {cache}\n")
+    format!("{text}{all} modules, {new} compiled in {took:.1?}, kept in {cache}\n")
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
