@@ -211,6 +211,9 @@ pub fn is_mocked() -> bool {
 /// Runs `f`, which blocks on something that is not on the timeline, such as a native process, a
 /// socket or another thread. Other participants run meanwhile; virtual time stands still.
 ///
+/// What `f` waits for must not wait for virtual time itself, as neither would ever end: a thread that
+/// uses this clock is started by [`thread::spawn`](crate::thread::spawn) and joined without this.
+///
 /// ```
 /// use testbench_clock::external;
 ///

@@ -143,6 +143,23 @@ impl MockClock {
         self.view.step_aside()
     }
 
+    /// As [`Clock::wait`], after everyone else of the last instant, as [`MockClock::advance`].
+    pub(crate) fn wait_last(&self, wait: &Wait<'_>) -> Result<Woke, Stuck> {
+        self.view.wait(wait, true)
+    }
+
+    /// As [`Clock::park`], after everyone else of the last instant.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn park_last(&self, wait: &Wait<'_>, waker: &Waker) {
+        self.view.park(wait, waker, true);
+    }
+
+    /// As [`Clock::unpark`]; tells whether it was the deadline that ended the wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn unpark_at_deadline(&self) -> Result<bool, Stuck> {
+        self.view.unpark()
+    }
+
     #[inline]
     pub(crate) fn dial(&self) -> &Arc<Dial> {
         &self.view.dial
@@ -218,7 +235,7 @@ impl Clock for MockClock {
     }
 
     fn park(&self, wait: Wait<'_>, waker: &Waker) {
-        self.view.park(&wait, waker);
+        self.view.park(&wait, waker, false);
     }
 
     fn rouse(&self) {
@@ -226,7 +243,7 @@ impl Clock for MockClock {
     }
 
     fn unpark(&self) -> Result<(), Stuck> {
-        self.view.unpark()
+        self.view.unpark().map(|_| ())
     }
 
     fn external(&self, why: &dyn fmt::Display) -> External {

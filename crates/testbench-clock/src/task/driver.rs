@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -12,6 +12,9 @@ use std::task::Waker;
 pub(crate) struct Driver {
     clock: Mutex<Arc<dyn Clock>>,
     timers: Mutex<BTreeMap<Key, Waker>>,
+    /// Of those who move time by hand: due when everyone else of their instant is idle again.
+    last: Mutex<BTreeMap<Key, Waker>>,
+    roused: AtomicBool,
     next_id: AtomicU64,
     /// Its thread, when idle, waits on the timeline for signals, too.
     pub(super) hears_signals: bool,
@@ -27,6 +30,8 @@ impl Driver {
         Arc::new(Driver {
             clock: Mutex::new(clock),
             timers: Mutex::default(),
+            last: Mutex::default(),
+            roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             hears_signals,
         })
@@ -61,8 +66,24 @@ impl Driver {
         Arc::clone(&self.clock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<MonoTime> {
-        self.timers().first_key_value().map(|((deadline, _), _)| *deadline)
+    /// What an idle executor waits for, and whether only someone who moves time by hand does, who
+    /// goes last in the instant.
+    pub(crate) fn next(&self) -> Option<(MonoTime, bool)> {
+        let timer = first(&self.timers()).map(|deadline| (deadline, false));
+        let last = first(&self.last()).map(|deadline| (deadline, true));
+        timer.into_iter().chain(last).min()
+    }
+
+    /// A task was woken by someone else on the timeline.
+    pub(super) fn rouse(&self) {
+        self.roused.store(true, Ordering::Release);
+        self.clock().rouse();
+    }
+
+    /// Whether [`Driver::rouse`] was called since the last time.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_roused(&self) -> bool {
+        self.roused.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -71,23 +92,13 @@ impl Driver {
 
     /// Wakes the tasks whose time has come, in order, and tells how many.
     pub(crate) fn fire_due(&self) -> usize {
-        let now = self.clock().mono();
-        let due = {
-            let mut timers = self.timers();
-            if timers.first_key_value().is_none_or(|((first, _), _)| *first > now) {
-                return 0;
-            }
-            match now.nanos().checked_add(1) {
-                None => std::mem::take(&mut *timers),
-                Some(after) => {
-                    let later = timers.split_off(&(MonoTime::from_nanos(after), 0));
-                    std::mem::replace(&mut *timers, later)
-                }
-            }
-        };
-        let count = due.len();
-        due.into_values().for_each(Waker::wake);
-        count
+        wake_due(self.clock().mono(), self.timers())
+    }
+
+    /// Wakes those who move time by hand and whose time has come. Only for an executor that has
+    /// found nothing else to do at this instant.
+    pub(crate) fn fire_last(&self) -> usize {
+        wake_due(self.clock().mono(), self.last())
     }
 
     pub(super) fn new_key(&self, deadline: MonoTime) -> Key {
@@ -104,10 +115,54 @@ impl Driver {
         drop(old);
     }
 
-    fn timers(&self) -> MutexGuard<'_, BTreeMap<Key, Waker>> {
-        // No foreign code runs under this lock, so a poisoned one is still in order.
+    pub(super) fn register_last(&self, key: Key, waker: &Waker) {
+        let old = self.last().insert(key, waker.clone());
+        drop(old);
+    }
+
+    /// Whether [`Driver::fire_last`] has not come to it yet.
+    pub(super) fn has_last(&self, key: Key) -> bool {
+        self.last().contains_key(&key)
+    }
+
+    pub(super) fn forget_last(&self, key: Key) {
+        let old = self.last().remove(&key);
+        drop(old);
+    }
+
+    // No foreign code runs under these locks, so a poisoned one is still in order.
+
+    fn timers(&self) -> Timers<'_> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn last(&self) -> Timers<'_> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Timers<'a> = MutexGuard<'a, BTreeMap<Key, Waker>>;
+
+fn first(timers: &BTreeMap<Key, Waker>) -> Option<MonoTime> {
+    timers.first_key_value().map(|((deadline, _), _)| *deadline)
+}
+
+/// Wakers are foreign code, so the lock is released before they run.
+fn wake_due(now: MonoTime, mut timers: Timers<'_>) -> usize {
+    if first(&timers).is_none_or(|first| first > now) {
+        return 0;
+    }
+    let due = match now.nanos().checked_add(1) {
+        None => std::mem::take(&mut *timers),
+        Some(after) => {
+            let later = timers.split_off(&(MonoTime::from_nanos(after), 0));
+            std::mem::replace(&mut *timers, later)
+        }
+    };
+    drop(timers);
+    let count = due.len();
+    due.into_values().for_each(Waker::wake);
+    count
 }
 
 impl fmt::Debug for Driver {

@@ -18,16 +18,18 @@
 //! # Ok::<(), testbench_clock::Stuck>(())
 //! ```
 
+mod advance;
 mod driver;
 mod interval;
 mod sleep;
 
+pub use advance::{Advance, advance_async, settle_async};
 pub(crate) use driver::Driver;
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub use sleep::{Elapsed, Sleep, Timeout, sleep_async, sleep_until_async, timeout, timeout_at};
 
 use crate::ambient::current;
-use crate::clock::{Clock, Stuck, Wait};
+use crate::clock::{Stuck, Wait, Woke};
 use crate::{Listener, Signal};
 use std::panic::Location;
 use std::pin::{Pin, pin};
@@ -56,9 +58,17 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
         if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
             return Ok(output);
         }
-        let deadline = driver.next_deadline();
-        clock.wait(Wait { deadline, on: &listener, what: &what })?;
-        driver.fire_due();
+        while !listener[0].is_notified() {
+            let (deadline, last) = driver.next().unzip();
+            let wait = Wait { deadline, on: &listener, what: &what };
+            let woke = match clock.as_mock().filter(|_| last == Some(true)) {
+                Some(mock) => mock.wait_last(&wait)?,
+                None => clock.wait(wait)?,
+            };
+            if driver.fire_due() == 0 && woke == Woke::Deadline {
+                driver.fire_last();
+            }
+        }
     }
 }
 
@@ -114,8 +124,7 @@ impl Future for Notified {
         if self.listener.is_notified() {
             return Poll::Ready(());
         }
-        let clock = Driver::here().clock();
-        let rouse = Arc::new(Rouse { clock, task: task.waker().clone() });
+        let rouse = Arc::new(Rouse { driver: Driver::here(), task: task.waker().clone() });
         self.listener.register(&Waker::from(rouse));
         if self.listener.is_notified() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -131,13 +140,13 @@ impl Wake for Notify {
 
 /// Makes the executor's participant runnable before the executor itself has noticed.
 struct Rouse {
-    clock: Arc<dyn Clock>,
+    driver: Arc<Driver>,
     task: Waker,
 }
 
 impl Wake for Rouse {
     fn wake(self: Arc<Self>) {
-        self.clock.rouse();
+        self.driver.rouse();
         self.task.wake_by_ref();
     }
 }

@@ -1,8 +1,8 @@
 //! Sleeps and timeouts.
 
 use super::driver::{Driver, Key};
-use crate::MonoTime;
 use crate::ambient::current;
+use crate::{MonoTime, Stuck};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When it is polled on a thread without a driver.
+/// When it is polled on a thread without a driver, and when it was polled very many times while the
+/// executor was never idle, so that virtual time could not move ([`Stuck::Spinning`]).
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,9 +83,14 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let driver = Driver::here();
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        if driver.clock().mono() >= deadline {
+        let clock = driver.clock();
+        if clock.mono() >= deadline {
             self.forget();
             return Poll::Ready(());
+        }
+        // A task that wakes itself for ever keeps its executor from ever being idle.
+        if let Err(stuck @ Stuck::Spinning { .. }) = clock.check() {
+            panic!("{stuck}");
         }
         match &self.registered {
             // A task may have moved to another executor since the last poll.

@@ -125,7 +125,8 @@ impl Seat {
                 };
                 format!(
                     "is running{} or blocked outside the timeline; wrap the blocking call in \
-                     `testbench_clock::external`{last}",
+                     `testbench_clock::external`, or start what it waits for by \
+                     `testbench_clock::thread::spawn` if that uses this clock{last}",
                     place.unwrap_or_default()
                 )
             }

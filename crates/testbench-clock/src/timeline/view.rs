@@ -236,7 +236,7 @@ impl View {
         self.check()
     }
 
-    pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker) {
+    pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
         self.dial.reset();
         let what = wait.what.to_string();
         for listener in wait.on {
@@ -244,13 +244,13 @@ impl View {
         }
         let Ok(mut state) = self.turn(&what) else { return waker.wake_by_ref() };
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
-        let due = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
+        let due = !last && deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
         if due || notified(wait).is_some() || self.check().is_err() {
             drop(self.timeline.settled(state));
             return waker.wake_by_ref();
         }
         let who = Arc::clone(&self.name);
-        let waited = Waited { deadline_ns, what, view: self.id, who, last: false };
+        let waited = Waited { deadline_ns, what, view: self.id, who, last };
         state.start_wait(self.seat.id, waited);
         if let Some(seat) = state.seats.get_mut(self.seat.id) {
             seat.parked = Some(waker.clone());
@@ -270,7 +270,8 @@ impl View {
         });
     }
 
-    pub(crate) fn unpark(&self) -> Result<(), Stuck> {
+    /// Tells whether it was the deadline that ended the wait.
+    pub(crate) fn unpark(&self) -> Result<bool, Stuck> {
         let mut state = self.timeline.lock();
         let seat = state.seats.get_mut(self.seat.id);
         // If it is still there, something that is not on the timeline woke the executor.
@@ -286,7 +287,7 @@ impl View {
         drop(self.timeline.settled(state));
         match end {
             Some(End::Stuck(stuck)) => Err(stuck),
-            _ => self.check(),
+            end => self.check().map(|()| matches!(end, Some(End::Deadline))),
         }
     }
 

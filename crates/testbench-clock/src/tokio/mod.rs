@@ -47,7 +47,8 @@ use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// A current-thread runtime as the participant of this thread.
@@ -97,7 +98,11 @@ impl Runtime {
             follow.start(&*self.shared.clock);
         }
         let future = pin!(future);
-        self.inner.block_on(Watched { future, shared: &self.shared })
+        let woken = Woken::new(&self.shared);
+        let output = self.inner.block_on(Watched { future, shared: &self.shared, woken })?;
+        let _entered = self.inner.enter();
+        self.shared.catch_up()?;
+        Ok(output)
     }
 
     /// The tokio runtime itself: to spawn tasks on it from outside.
@@ -118,6 +123,8 @@ struct Shared {
     /// Wakes the future of `block_on`, to end it when the timeline is stuck.
     main: Mutex<Option<Waker>>,
     stuck: Mutex<Option<Stuck>>,
+    /// The runtime waits for someone who moves time by hand.
+    parked_last: AtomicBool,
     /// Where `block_on` was last called, for reports.
     block_on_at: Mutex<Option<&'static Location<'static>>>,
     /// For a runtime whose own clock leads.
@@ -132,6 +139,7 @@ impl Shared {
             clock,
             main: Mutex::new(None),
             stuck: Mutex::new(None),
+            parked_last: AtomicBool::new(false),
             block_on_at: Mutex::new(None),
             follow,
         })
@@ -142,15 +150,31 @@ impl Shared {
         let at = *locked(&self.block_on_at);
         let place = at.map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = format_args!("block_on of a tokio runtime{place}");
-        let deadline = self.driver.next_deadline();
-        self.clock.park(Wait { deadline, on: &[], what: &what }, &waker);
+        self.driver.take_roused();
+        let (deadline, last) = self.driver.next().unzip();
+        let wait = Wait { deadline, on: &[], what: &what };
+        let last = self.clock.as_mock().filter(|_| last == Some(true));
+        self.parked_last.store(last.is_some(), Ordering::Relaxed);
+        match last {
+            Some(mock) => mock.park_last(&wait, &waker),
+            None => self.clock.park(wait, &waker),
+        }
     }
 
     fn unpark(&self) {
-        if let Err(stuck) = self.clock.unpark() {
+        let unparked = match self.clock.as_mock() {
+            Some(mock) => mock.unpark_at_deadline(),
+            None => self.clock.unpark().map(|()| false),
+        };
+        let at_deadline = unparked.unwrap_or_else(|stuck| {
             self.end(stuck);
-        }
+            false
+        });
         self.driver.fire_due();
+        let roused = self.driver.take_roused();
+        if at_deadline && !roused && self.parked_last.load(Ordering::Relaxed) {
+            self.driver.fire_last();
+        }
     }
 
     /// Ends the future of `block_on` with an error.
@@ -172,11 +196,10 @@ struct Due(Arc<Shared>);
 
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
-        // Without a task to wake, the wait has ended because it is stuck or was roused; the
-        // runtime's thread must come out of its park to see which.
-        if self.0.driver.fire_due() == 0 {
-            self.0.wake_main();
-        }
+        self.0.driver.fire_due();
+        // Whoever that woke, if anyone, need not be a task of this runtime; its thread must come out
+        // of its park in any case.
+        self.0.wake_main();
     }
 }
 
@@ -184,6 +207,32 @@ impl Wake for Due {
 struct Watched<'a, F> {
     future: Pin<&'a mut F>,
     shared: &'a Shared,
+    woken: Arc<Woken>,
+}
+
+/// Tells whether the future of `block_on` was woken, or only the runtime around it.
+struct Woken {
+    flag: AtomicBool,
+    shared: Weak<Shared>,
+}
+
+impl Woken {
+    fn new(shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new(Woken { flag: AtomicBool::new(true), shared: Arc::downgrade(shared) })
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.flag.store(true, Ordering::Release);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.wake_main();
+        }
+    }
 }
 
 impl<F: Future> Future for Watched<'_, F> {
@@ -194,6 +243,10 @@ impl<F: Future> Future for Watched<'_, F> {
         if let Some(stuck) = stuck {
             return Poll::Ready(Err(stuck));
         }
+        // A paused clock may have been moved by hand, without parking.
+        if let Err(stuck) = self.shared.catch_up() {
+            return Poll::Ready(Err(stuck));
+        }
         {
             let mut main = locked(&self.shared.main);
             match &mut *main {
@@ -201,7 +254,12 @@ impl<F: Future> Future for Watched<'_, F> {
                 None => *main = Some(task.waker().clone()),
             }
         }
-        let polled = self.future.as_mut().poll(task).map(Ok);
+        let polled = if self.woken.flag.swap(false, Ordering::AcqRel) {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.future.as_mut().poll(&mut Context::from_waker(&waker)).map(Ok)
+        } else {
+            Poll::Pending
+        };
         if let (Poll::Pending, Some(follow)) = (&polled, &self.shared.follow) {
             follow.poll_next(&self.shared.driver, task);
         }

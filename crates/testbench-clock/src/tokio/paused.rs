@@ -48,6 +48,8 @@ pub fn paused_runtime() -> io::Result<Runtime> {
             if let Err(stuck) = unparking.catch_up() {
                 unparking.end(stuck);
             }
+            // It was idle until now.
+            unparking.driver.fire_last();
         })
         .build()?;
     Ok(Runtime { inner, shared })
@@ -71,7 +73,7 @@ impl Follow {
     /// Has tokio wake the future of `block_on` when the earliest of our own timers is due.
     pub(super) fn poll_next(&self, driver: &Driver, task: &mut Context<'_>) {
         let Some((instant, mono)) = self.origin.get() else { return };
-        let deadline = driver.next_deadline().map(|at| *instant + at.duration_since(*mono));
+        let deadline = driver.next().map(|(at, _)| *instant + at.duration_since(*mono));
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         match (deadline, &mut *next) {
             (None, _) => *next = None,
@@ -88,9 +90,9 @@ impl Follow {
     fn is_planned(&self, driver: &Driver) -> bool {
         let planned = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = planned.as_ref().map(|sleep| sleep.deadline());
-        let wanted = driver.next_deadline();
+        let wanted = driver.next();
         let Some((instant, mono)) = self.origin.get() else { return true };
-        planned == wanted.map(|at| *instant + at.duration_since(*mono))
+        planned == wanted.map(|(at, _)| *instant + at.duration_since(*mono))
     }
 }
 
@@ -103,7 +105,7 @@ impl Shared {
         }
     }
 
-    /// After tokio's clock has moved: moves the timeline to the same instant.
+    /// When tokio's clock may have moved: moves the timeline to the same instant.
     pub(super) fn catch_up(&self) -> Result<(), Stuck> {
         let Some((instant, mono)) = self.follow.as_ref().and_then(|f| f.origin.get()) else {
             return Ok(());

@@ -1,0 +1,121 @@
+//! Moving time by hand from async code.
+
+use super::driver::{Driver, Key};
+use crate::MonoTime;
+use crate::ambient::{ClockError, current};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Moves virtual time by `d`, stopping at every deadline on the way for the tasks and participants
+/// that wait for it, and goes on when all of them wait again: [`advance`](crate::advance) for async
+/// code, where a blocking call would keep the other tasks of the runtime from running.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{advance_async, sleep_async};
+///
+/// # use testbench_clock::MockClock;
+/// # let _installed = MockClock::builder().build().install();
+/// # let runtime = testbench_clock::tokio::runtime()?;
+/// # runtime.block_on(async {
+/// let ns = Duration::from_nanos;
+/// let task = tokio::spawn(async move {
+///     sleep_async(ns(10)).await;
+///     tokio::task::yield_now().await;
+/// });
+/// advance_async(ns(9)).await?;
+/// assert!(!task.is_finished());
+/// advance_async(ns(1)).await?;
+/// assert!(task.is_finished());
+/// # Ok::<(), testbench_clock::ClockError>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The future gives [`ClockError`] if this thread's clock is real, and past the range of
+/// [`MonoTime`].
+///
+/// # Panics
+///
+/// When it is polled on a thread without a driver.
+pub fn advance_async(d: Duration) -> Advance {
+    let clock = current();
+    let plan = || {
+        clock.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?;
+        let from = clock.mono();
+        from.checked_add(d).ok_or(ClockError::OutOfRange { from, by: d })
+    };
+    Advance { deadline: plan(), registered: None }
+}
+
+/// Lets everyone else of this instant run until they all wait, and moves no time:
+/// [`settle`](crate::settle) for async code.
+///
+/// ```
+/// use testbench_clock::task::settle_async;
+///
+/// # use testbench_clock::MockClock;
+/// # let _installed = MockClock::builder().build().install();
+/// # let runtime = testbench_clock::tokio::runtime()?;
+/// # runtime.block_on(async {
+/// let task = tokio::spawn(async { for _ in 0..5 { tokio::task::yield_now().await } });
+/// settle_async().await?;
+/// assert!(task.is_finished());
+/// # Ok::<(), testbench_clock::ClockError>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`advance_async`].
+///
+/// # Panics
+///
+/// When it is polled on a thread without a driver.
+pub fn settle_async() -> Advance {
+    advance_async(Duration::ZERO)
+}
+
+/// See [`advance_async`]. Dropping it leaves time where it is.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Advance {
+    deadline: Result<MonoTime, ClockError>,
+    registered: Option<(Arc<Driver>, Key)>,
+}
+
+impl Future for Advance {
+    type Output = Result<(), ClockError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let deadline = match &self.deadline {
+            Ok(deadline) => *deadline,
+            Err(error) => return Poll::Ready(Err(error.clone())),
+        };
+        if let Some((driver, key)) = &self.registered {
+            if !driver.has_last(*key) {
+                return Poll::Ready(Ok(()));
+            }
+            driver.register_last(*key, task.waker());
+            return Poll::Pending;
+        }
+        let driver = Driver::here();
+        let key = driver.new_key(deadline);
+        driver.register_last(key, task.waker());
+        self.registered = Some((driver, key));
+        Poll::Pending
+    }
+}
+
+impl Drop for Advance {
+    fn drop(&mut self) {
+        if let Some((driver, key)) = self.registered.take() {
+            driver.forget_last(key);
+        }
+    }
+}
