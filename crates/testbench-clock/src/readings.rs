@@ -17,32 +17,54 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// Nanoseconds from the first use in this process to what `read` reads.
 #[inline]
 pub(crate) fn since_first_use(read: fn() -> Instant) -> u64 {
-    let mut origin_ns = ORIGIN_NS.load(Ordering::Relaxed);
-    if origin_ns == UNKNOWN {
-        origin_ns = find_origin(read).0;
+    let origin_ns = ORIGIN_NS.load(Ordering::Relaxed);
+    if !is_number(origin_ns) {
+        return carefully_since_first_use(read);
     }
-    // Only now, so that no reading lies before the origin.
-    let instant = read();
-    if origin_ns == NO_NUMBERS {
-        return by_difference(instant, find_origin(read).1);
-    }
-    let since = Numbers::of(&instant).nanos().wrapping_sub(origin_ns);
-    // A clock that goes back, as std saw on some machines, stands still instead.
-    since.cast_signed().max(0).cast_unsigned()
+    since_number(&read(), origin_ns)
 }
 
 /// Nanoseconds from 1970 to `time`; negative before.
 #[inline]
 pub(crate) fn since_1970(time: SystemTime, read: fn() -> Instant) -> i128 {
-    let mut origin_ns = ORIGIN_NS.load(Ordering::Relaxed);
-    if origin_ns == UNKNOWN {
-        origin_ns = find_origin(read).0;
-    }
-    if origin_ns == NO_NUMBERS {
-        return crate::WallTime::from(time).unix_nanos();
+    if !is_number(ORIGIN_NS.load(Ordering::Relaxed)) {
+        return carefully_since_1970(time, read);
     }
     let numbers = Numbers::of(&time);
+    // One multiplication of 64 bits, whose product has 128.
     i128::from(numbers.secs) * i128::from(NANOS_PER_SEC) + i128::from(numbers.subsec_nanos)
+}
+
+/// The origin is read before the instant, so that no reading lies before it.
+#[cold]
+fn carefully_since_first_use(read: fn() -> Instant) -> u64 {
+    let (origin_ns, origin) = find_origin(read);
+    let instant = read();
+    if is_number(origin_ns) {
+        since_number(&instant, origin_ns)
+    } else {
+        by_difference(instant, origin)
+    }
+}
+
+#[cold]
+fn carefully_since_1970(time: SystemTime, read: fn() -> Instant) -> i128 {
+    // The next call finds it.
+    find_origin(read);
+    crate::WallTime::from(time).unix_nanos()
+}
+
+#[inline]
+fn since_number(instant: &Instant, origin_ns: u64) -> u64 {
+    let since = Numbers::of(instant).nanos().wrapping_sub(origin_ns);
+    // A clock that goes back, as std saw on some machines, stands still instead.
+    since.cast_signed().max(0).cast_unsigned()
+}
+
+/// Whether it is neither [`UNKNOWN`] nor [`NO_NUMBERS`], in one comparison.
+#[inline]
+fn is_number(origin_ns: u64) -> bool {
+    origin_ns.wrapping_add(1) > 1
 }
 
 /// The origin's number, or one of the two values below, which no origin has.
@@ -159,6 +181,12 @@ mod tests {
     fn std_gives_the_numbers_away_here() {
         assert!(numbers_are_there(system::instant()));
         assert_ne!(find_origin(system::instant).0, NO_NUMBERS);
+    }
+
+    #[test]
+    fn the_two_values_that_are_no_numbers() {
+        assert!(!is_number(UNKNOWN) && !is_number(NO_NUMBERS));
+        assert!(is_number(UNKNOWN + 1) && is_number(NO_NUMBERS - 1));
     }
 
     #[test]

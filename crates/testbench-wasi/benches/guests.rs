@@ -8,7 +8,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use testbench_wasi::{CompilationCache, Engine, EngineConfig, GuestSpec, Limits, Module, run};
+use testbench_clock::MockClock;
+use testbench_wasi::{
+    CompilationCache, Engine, EngineConfig, GuestSpec, Limits, Module, run, start,
+};
 
 const ROUNDS: usize = 31;
 
@@ -26,10 +29,24 @@ impl Case {
 }
 
 fn main() {
-    println!("spawns, back to back, one thread");
-    measure(spawns());
-    println!("\nloops of 10,000,000 rounds");
-    measure(loops());
+    // A word chooses what is measured, as in other benchmarks.
+    let words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    if wanted("spawns") {
+        println!("spawns, back to back, one thread");
+        measure(spawns());
+    }
+    if wanted("loops") {
+        println!("\nloops of 10,000,000 rounds");
+        measure(loops());
+    }
+    if !wanted("waits") {
+        return;
+    }
+    println!("\nwaits on the timeline");
+    for (name, times, each) in waits() {
+        println!("{name:<52} {:>12.1?} each", times[times.len() / 2] / each);
+    }
 }
 
 fn measure(mut cases: Vec<Case>) {
@@ -103,6 +120,61 @@ fn loops() -> Vec<Case> {
         ]);
     }
     cases
+}
+
+/// How often the guests of [`waits`] wait, and how many there are at once.
+const SLEEPS: u32 = 1_000_000;
+const TURNS: u32 = 10_000;
+const CROWD: u32 = 200;
+
+/// Guests that do nothing but wait, alone and with others; and the same loop with a call that only
+/// reads the clock, which tells what of it is the call.
+fn waits() -> Vec<(&'static str, Vec<Duration>, u32)> {
+    let read = "(drop (call $time (i32.const 1) (i64.const 0) (i32.const 64)))";
+    let sleep = "(drop (call $poll (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 192)))";
+    vec![
+        ("a million readings of the clock", timed(&waiting(read, SLEEPS), 1), SLEEPS),
+        ("a million sleeps", timed(&waiting(sleep, SLEEPS), 1), SLEEPS),
+        ("a sleep of two guests in turn: a hand-over", timed(&waiting(sleep, TURNS), 2), 2 * TURNS),
+        ("200 guests at once, of 10 sleeps each", timed(&waiting(sleep, 10), CROWD), CROWD),
+    ]
+}
+
+/// How long it takes to start that many guests and to wait until all of them have ended.
+fn timed(module: &Module, guests: u32) -> Vec<Duration> {
+    let round = |_| {
+        let clock = MockClock::builder().build();
+        let spec = || GuestSpec::new(module.clone()).clock(clock.clone());
+        let began = Instant::now();
+        let running: Vec<_> = (0..guests).map(|_| start(spec()).expect("it starts")).collect();
+        for guest in &running {
+            let finished = guest.wait(&*clock).expect("nobody is stuck");
+            assert!(finished.exit.success(), "{}", finished.exit);
+        }
+        began.elapsed()
+    };
+    // The first round warms up.
+    let mut times: Vec<_> = (0..12).map(round).skip(1).collect();
+    times.sort();
+    times
+}
+
+/// Does so often what `body` says; at address 0 there is a subscription to five nanoseconds.
+fn waiting(body: &str, times: u32) -> Module {
+    module(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "clock_time_get"
+                (func $time (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "poll_oneoff"
+                (func $poll (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 16) "\01\00\00\00") (data (i32.const 24) "\05")
+            (func (export "_start") (local $i i32)
+                (loop $again
+                    {body}
+                    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                    (br_if $again (i32.lt_u (local.get $i) (i32.const {times}))))))"#
+    ))
 }
 
 fn looping(body: &str) -> Module {

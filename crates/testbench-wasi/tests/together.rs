@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use testbench_clock::log::Kind;
-use testbench_clock::{Clock, MockClock, MonoTime, Seed, Stuck};
+use testbench_clock::{Clock, MockClock, MonoTime, Seed, Stuck, external, try_sleep};
 use testbench_wasi::{Exit, Finished, GuestSpec, Limits, Module, Running, pipe, run, start};
 
 macro_rules! guest {
@@ -67,12 +67,6 @@ fn the_same_bytes_every_time(runs: usize, once: impl Fn() -> String) {
 }
 
 #[test]
-fn sleeps_overlap_and_end_in_order() {
-    the_same_bytes_every_time(50, three_sleepers);
-}
-
-#[test]
-#[ignore = "soak: 1,000 runs"]
 fn sleeps_overlap_and_end_in_order_a_thousand_times() {
     the_same_bytes_every_time(1000, three_sleepers);
 }
@@ -174,8 +168,8 @@ fn slow_consumer() -> String {
 
 #[test]
 fn a_pipeline_takes_its_critical_path() {
-    the_same_bytes_every_time(25, slow_producer);
-    the_same_bytes_every_time(25, slow_consumer);
+    the_same_bytes_every_time(50, slow_producer);
+    the_same_bytes_every_time(50, slow_consumer);
 }
 
 #[test]
@@ -250,6 +244,48 @@ fn a_guest_that_others_wait_for_is_no_deadlock() {
         assert!(matches!(finished.exit, Exit::Deadlock(_)), "{}", finished.exit);
         assert_eq!(finished.virtual_time, 5 * SECOND);
     }
+}
+
+/// A guest sleeps, and the test joins a thread of std whose real work takes longer than the clock
+/// allows. Gives how that ended for the test and for the guest, and the line of the clock.
+fn join_a_std_thread(with_external: bool) -> (Result<(), Stuck>, Arc<Finished>, u32) {
+    let clock = MockClock::builder().name("the test").stall_after(Duration::from_millis(150));
+    let (clock, line) = (clock.build(), line!());
+    let _installed = clock.install();
+    let guest = sleepers(&clock, &["1"]).remove(0);
+    // It begins to sleep, and waits for the test from here on.
+    clock.yield_now().unwrap();
+    let outside = std::thread::spawn(|| std::thread::sleep(Duration::from_millis(900)));
+    if with_external {
+        external("join the work outside", || outside.join()).unwrap();
+        assert_eq!(clock.mono(), MonoTime::ORIGIN, "time stood still meanwhile");
+    } else {
+        outside.join().unwrap();
+    }
+    let first_wait = try_sleep(SECOND);
+    (first_wait, guest.wait(&*clock).unwrap(), line)
+}
+
+#[test]
+fn a_std_join_without_external_stalls_the_guests_and_names_the_line() {
+    let (host, guest, line) = join_a_std_thread(false);
+    let told = host.unwrap_err();
+    assert!(matches!(told, Stuck::Stalled(_)), "{told}");
+    let place = format!("`the test`: is running ({}:{line}) or blocked outside", file!());
+    for text in [told.to_string(), guest.exit.to_string()] {
+        assert!(text.contains(&place), "{text}");
+        assert!(text.contains("wrap the blocking call in `testbench_clock::external`"), "{text}");
+        assert!(text.contains("`guest 0, 1 s`: sleep"), "{text}");
+    }
+    assert_eq!(guest.virtual_time, Duration::ZERO);
+}
+
+#[test]
+fn with_external_the_same_test_passes() {
+    let (host, guest, _) = join_a_std_thread(true);
+    host.unwrap();
+    assert!(guest.exit.success(), "{}", guest.exit);
+    assert_eq!(guest.virtual_time, SECOND);
 }
 
 #[test]
