@@ -14,23 +14,19 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use testbench_clock::task::{advance_async, sleep_async};
+/// use testbench_clock::task::{advance_async, block_on};
+/// use testbench_clock::{ClockError, MockClock, sleep, thread};
 ///
-/// # use testbench_clock::MockClock;
-/// # let _installed = MockClock::builder().build().install();
-/// # let runtime = testbench_clock::tokio::runtime()?;
-/// # runtime.block_on(async {
+/// let _installed = MockClock::builder().build().install();
 /// let ns = Duration::from_nanos;
-/// let task = tokio::spawn(async move {
-///     sleep_async(ns(10)).await;
-///     tokio::task::yield_now().await;
-/// });
-/// advance_async(ns(9)).await?;
-/// assert!(!task.is_finished());
-/// advance_async(ns(1)).await?;
-/// assert!(task.is_finished());
-/// # Ok::<(), testbench_clock::ClockError>(())
-/// # })??;
+/// let other = thread::spawn(move || sleep(ns(10)));
+/// block_on(async {
+///     advance_async(ns(9)).await?;
+///     assert!(!other.is_finished());
+///     advance_async(ns(1)).await?;
+///     assert!(other.is_finished());
+///     Ok::<(), ClockError>(())
+/// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -56,17 +52,13 @@ pub fn advance_async(d: Duration) -> Advance {
 /// [`settle`](crate::settle) for async code.
 ///
 /// ```
-/// use testbench_clock::task::settle_async;
+/// use testbench_clock::task::{block_on, settle_async};
+/// use testbench_clock::{MockClock, thread};
 ///
-/// # use testbench_clock::MockClock;
-/// # let _installed = MockClock::builder().build().install();
-/// # let runtime = testbench_clock::tokio::runtime()?;
-/// # runtime.block_on(async {
-/// let task = tokio::spawn(async { for _ in 0..5 { tokio::task::yield_now().await } });
-/// settle_async().await?;
-/// assert!(task.is_finished());
-/// # Ok::<(), testbench_clock::ClockError>(())
-/// # })??;
+/// let _installed = MockClock::builder().build().install();
+/// let other = thread::spawn(|| ());
+/// block_on(settle_async())??;
+/// assert!(other.is_finished());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -29,7 +29,7 @@ pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub use sleep::{Elapsed, Sleep, Timeout, sleep_async, sleep_until_async, timeout, timeout_at};
 
 use crate::ambient::current;
-use crate::clock::{Stuck, Wait, Woke};
+use crate::clock::{Clock, Stuck, Wait, Woke};
 use crate::{Listener, Signal};
 use std::panic::Location;
 use std::pin::{Pin, pin};
