@@ -14,6 +14,17 @@ use crate::{
 use testbench_clock::WallTime;
 
 /// What one path is to look like; see [`Overlay::apply`].
+///
+/// ```
+/// use testbench_overlay::Put;
+/// use testbench_overlay::diff::Side;
+///
+/// let moved = Put {
+///     moved_from: Some(b"old".to_vec()),
+///     ..Put::new("new", Some(Side::unread_file(0o644)))
+/// };
+/// assert_eq!(moved.path, b"new");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
     /// From the top, without symlinks on the way; the empty path is the top.
@@ -42,6 +53,17 @@ impl Put {
 }
 
 /// A change that does not fit the tree that is there.
+///
+/// ```
+/// use testbench_overlay::diff::Side;
+/// use testbench_overlay::{Errno, Overlay, Put};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let error = overlay.apply(&[Put::new("no/new", Some(Side::file(0o644, *b"")))]).unwrap_err();
+/// assert_eq!((&error.path[..], error.errno), (&b"no/new"[..], Errno::Noent));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "cannot change `{}`: {errno}; the files are not those of the recording",

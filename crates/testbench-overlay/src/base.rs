@@ -8,7 +8,7 @@ use crate::inode::Origin;
 use crate::lower;
 use crate::name::RelPath;
 use crate::observe::{Seen, Stamp};
-use crate::{Errno, File, LowerChangeKind, LowerPolicy, Stat};
+use crate::{Errno, File, HostDir, LowerChangeKind, LowerPolicy, Stat};
 
 /// Reads the lower file behind one inode, which it keeps open between reads.
 #[derive(Debug, Default)]
@@ -41,6 +41,28 @@ impl Base {
         }
         drop(opened);
         read_watched(core, origin, &*self.open(core, origin)?, buf, offset)
+    }
+
+    /// Makes `target` share the blocks of the file beneath, if all of that can be relied on without
+    /// reading it; else answers false, and `target` is as empty as it was.
+    pub(crate) fn clone_into(&self, core: &Core, origin: &Origin, target: &dyn File) -> bool {
+        let seen = &origin.seen;
+        if core.config.on_lower_change != LowerPolicy::Verify || seen.captured.is_some() {
+            return false;
+        }
+        if !core.stamp_suffices(seen) {
+            return false;
+        }
+        let Ok(file) = self.open(core, origin) else { return false };
+        if !HostDir::share_blocks(&*file, target) {
+            return false;
+        }
+        // Looked at after it, as after reading.
+        let stands = file.stat().is_ok_and(|stat| seen.stamp == Stamp::of(&stat));
+        if !stands {
+            let _ = target.set_len(0);
+        }
+        stands
     }
 
     /// As [`File::next_data`] of the file beneath; all of it if that cannot be told.

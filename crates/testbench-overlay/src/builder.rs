@@ -36,6 +36,24 @@ use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat
 /// | [`hide`](OverlayBuilder::hide) | everything can be seen |
 /// | [`mount`](OverlayBuilder::mount) | nothing else is mounted |
 /// | [`audit`](OverlayBuilder::audit) | off |
+///
+/// ```
+/// use testbench_clock::MockClock;
+/// use testbench_overlay::pipeline::Quota;
+/// use testbench_overlay::{LowerPolicy, Overlay};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::builder(dir.path())
+///     .clock(MockClock::builder().build())
+///     .mounted_at("/work")
+///     .on_lower_change(LowerPolicy::Capture)
+///     .quota(Quota::new().bytes(64 << 20))
+///     .memory(8 << 20)
+///     .spill_in(std::env::temp_dir())
+///     .build()?;
+/// assert_eq!(overlay.guest_root(), b"/work");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "call `build`"]
 pub struct OverlayBuilder {
@@ -78,6 +96,20 @@ impl OverlayBuilder {
     }
 
     /// Where the times of new and changed files come from.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use testbench_clock::MockClock;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).clock(MockClock::builder().build()).build()?;
+    /// let _installed = install(overlay);
+    /// fs::write(dir.path().join("a"), "")?;
+    /// let since_2000 = fs::metadata(dir.path().join("a"))?.modified()?;
+    /// assert_eq!(since_2000.duration_since(SystemTime::UNIX_EPOCH)?.as_secs(), 946_684_800);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -110,12 +142,40 @@ impl OverlayBuilder {
 
     /// A real directory that [`crate::fs`] reaches beside the overlay, for example
     /// `HostDir::open("/usr/share")?.read_only()`. What is written there is written.
+    ///
+    /// ```
+    /// use testbench_overlay::{HostDir, Overlay, fs, install};
+    ///
+    /// let (dir, fixtures) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// std::fs::write(fixtures.path().join("a"), "text")?;
+    /// let overlay = Overlay::builder(dir.path())
+    ///     .passthrough(HostDir::open(fixtures.path())?.read_only())
+    ///     .build()?;
+    /// let _installed = install(overlay);
+    /// assert_eq!(fs::read_to_string(fixtures.path().join("a"))?, "text");
+    /// assert!(fs::write(fixtures.path().join("a"), "changed").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn passthrough(mut self, dir: HostDir) -> Self {
         self.passthrough.push(dir);
         self
     }
 
     /// Whether permission bits are ignored, as they are for root.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// for as_root in [false, true] {
+    ///     let _installed = install(Overlay::builder(dir.path()).as_root(as_root).build()?);
+    ///     let file = dir.path().join("secret");
+    ///     fs::write(&file, "")?;
+    ///     fs::set_permissions(&file, fs::Permissions::from_mode(0))?;
+    ///     assert_eq!(fs::read(&file).is_ok(), as_root, "whoever runs this");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn as_root(mut self, as_root: bool) -> Self {
         self.as_root = as_root;
         self
@@ -223,6 +283,14 @@ impl OverlayBuilder {
     }
 
     /// Opens the lower tree.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, OverlayError};
+    ///
+    /// let missing = Overlay::builder("/no/such/directory").build();
+    /// assert!(matches!(missing, Err(OverlayError::Root { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

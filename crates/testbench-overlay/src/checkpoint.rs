@@ -72,11 +72,36 @@ impl Overlay {
     }
 
     /// A second overlay that starts from the state of this one and goes its own way. O(1).
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let other = overlay.fork();
+    /// let _installed = install(other.clone());
+    /// fs::write(dir.path().join("a"), "")?;
+    /// assert!(overlay.diff()?.is_empty() && !other.diff()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fork(&self) -> Arc<Overlay> {
         self.fork_at(&self.checkpoint()).unwrap_or_else(|_| unreachable!("it is our own"))
     }
 
     /// A second overlay that starts from a saved state. O(1).
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let empty = overlay.checkpoint();
+    /// let _installed = install(overlay.clone());
+    /// fs::write(dir.path().join("a"), "")?;
+    /// assert!(overlay.fork_at(&empty)?.diff()?.is_empty());
+    /// assert!(!overlay.diff()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

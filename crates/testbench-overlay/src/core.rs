@@ -75,6 +75,25 @@ impl Live {
 }
 
 /// What happens when the lower tree turns out not to be what it was when first seen.
+///
+/// ```
+/// use testbench_overlay::{LowerPolicy, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("a");
+/// for (policy, wanted) in [
+///     (LowerPolicy::Verify, None),
+///     (LowerPolicy::Capture, Some("first")),
+///     (LowerPolicy::Live, Some("second")),
+/// ] {
+///     std::fs::write(&file, "first")?;
+///     let _installed = install(Overlay::builder(dir.path()).on_lower_change(policy).build()?);
+///     fs::read(&file)?;
+///     std::fs::write(&file, "second")?; // by somebody else
+///     assert_eq!(fs::read_to_string(&file).ok().as_deref(), wanted);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LowerPolicy {

@@ -8,6 +8,16 @@ use std::io;
 macro_rules! errnos {
     ($($variant:ident $name:ident $os:ident $text:literal;)*) => {
         /// Why an operation failed, by its POSIX name; [`Errno::NotCapable`] is WASI's.
+        ///
+        /// ```
+        /// use std::io;
+        /// use testbench_overlay::Errno;
+        ///
+        /// let error = io::Error::from(Errno::Noent);
+        /// assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        /// assert_eq!(Errno::from(&error), Errno::Noent);
+        /// assert_eq!((Errno::Noent.name(), Errno::Noent.description()), ("ENOENT", "no such file or directory"));
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Errno {

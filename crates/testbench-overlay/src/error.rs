@@ -10,6 +10,15 @@ use crate::pipeline::{FaultError, PatternError};
 use crate::{Errno, GuestPath};
 
 /// Why an overlay could not be made or compared.
+///
+/// ```
+/// use testbench_overlay::{Overlay, OverlayError};
+///
+/// let error = Overlay::new("/no/such/directory").unwrap_err();
+/// assert!(matches!(error, OverlayError::Root { .. }));
+/// assert!(error.to_string().starts_with("cannot make an overlay of /no/such/directory: "));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OverlayError {

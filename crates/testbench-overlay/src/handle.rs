@@ -55,6 +55,18 @@ impl Handle {
         }
     }
 
+    /// Makes `target` share the blocks of the lower file, if this one is still what that was and the
+    /// file system can do it; else does nothing.
+    pub(crate) fn clone_unchanged(&self, target: &dyn File) -> bool {
+        let Ok(inode) = self.core.tx().live.state.inode(self.ino).cloned() else { return false };
+        match (&inode.node, inode.origin.as_deref()) {
+            (Node::File(content), Some(origin)) if content.is_base(origin.seen.stamp.size) => {
+                self.base.clone_into(&self.core, origin, target)
+            }
+            _ => false,
+        }
+    }
+
     fn writable(&self) -> Result<(), Errno> {
         if self.write { Ok(()) } else { Err(Errno::Badf) }
     }

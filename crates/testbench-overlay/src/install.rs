@@ -43,6 +43,17 @@ pub fn install(overlay: Arc<Overlay>) -> Guard {
 
 /// As [`install`], as a part of a session: once `lifetime` has ended, what still holds a captured
 /// context gets an error that names the session, and nothing goes to the disk.
+///
+/// ```
+/// use testbench_clock::Lifetime;
+/// use testbench_overlay::{Overlay, active, install_with};
+///
+/// let dir = tempfile::tempdir()?;
+/// let session = Lifetime::new("session");
+/// let _installed = install_with(Overlay::new(dir.path())?, &session);
+/// assert!(matches!(active(), testbench_clock::Lookup::Open(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[track_caller]
 pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
     OVERLAY.install(Arc::new(Installed::Overlay(overlay)), lifetime)
@@ -72,6 +83,19 @@ pub fn install_nothing(lifetime: &Lifetime) -> Guard {
 }
 
 /// The overlay that is installed on this thread.
+///
+/// ```
+/// use testbench_clock::Lookup;
+/// use testbench_overlay::{Overlay, active, install};
+///
+/// assert!(matches!(active(), Lookup::Absent));
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// let Lookup::Open(found) = active() else { panic!("it is installed") };
+/// assert!(std::sync::Arc::ptr_eq(&found, &overlay));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn active() -> Lookup<Overlay> {
     look_up().unwrap_or(Lookup::Absent)
 }

@@ -75,6 +75,8 @@ mod handle;
 mod hold;
 mod host_dir;
 mod inode;
+#[cfg(feature = "insta")]
+pub mod insta;
 mod install;
 mod links;
 mod look;
@@ -91,6 +93,7 @@ mod overlay;
 mod path;
 pub mod pipeline;
 mod read_only;
+mod refusal;
 mod resolve;
 mod sys;
 mod vfs;
@@ -120,3 +123,8 @@ pub use read_only::ReadOnly;
 pub use vfs::{
     Create, DirEntry, File, FileKind, Follow, Fs, OpenHow, Result, SetTime, SetTimes, Stat,
 };
+
+/// For the macros.
+#[cfg(feature = "insta")]
+#[doc(hidden)]
+pub use ::insta as __insta;

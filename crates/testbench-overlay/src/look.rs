@@ -14,6 +14,17 @@ use crate::{Errno, File, FileKind, Follow, GuestPath, Overlay};
 use testbench_clock::WallTime;
 
 /// What lies at a path of an overlay; see [`Overlay::look`].
+///
+/// ```
+/// use testbench_overlay::{FileKind, Overlay};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("a"), "text")?;
+/// let state = Overlay::new(dir.path())?.look(b"a")?.unwrap();
+/// assert_eq!((state.side.kind, state.side.bytes()), (FileKind::File, Some(&b"text"[..])));
+/// assert_eq!(state.names, [b"a"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathState {
@@ -63,6 +74,18 @@ impl Overlay {
 
     /// The path, from the top and without symlinks, at which `path` has or would have something.
     ///
+    /// ```
+    /// use testbench_overlay::{Follow, Fs, GuestPath, Overlay};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join("d"))?;
+    /// std::os::unix::fs::symlink("d", dir.path().join("l"))?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let place = overlay.place_of(&*overlay.root()?, GuestPath::new("l/new"), Follow::Yes)?;
+    /// assert_eq!(place, b"d/new");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of a walk to it: [`Errno::Noent`] when a directory on the way is missing,
@@ -90,6 +113,14 @@ impl Overlay {
     /// What lies at `path`, which starts at the top; a symlink stands for itself. `None` if nothing
     /// does.
     ///
+    /// ```
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// assert!(Overlay::new(dir.path())?.look(b"missing")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// What reading it gives.
@@ -107,6 +138,15 @@ impl Overlay {
 
     /// Every path beneath the directory `path`, each directory before what is in it. None if `path`
     /// is something else.
+    ///
+    /// ```
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir_all(dir.path().join("a/b"))?;
+    /// assert_eq!(Overlay::new(dir.path())?.beneath(b"")?, [&b"a"[..], b"a/b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -136,6 +176,15 @@ impl Overlay {
     }
 
     /// What kind of thing lies at `path`, as [`Overlay::look`] finds it but without reading it.
+    ///
+    /// ```
+    /// use testbench_overlay::{FileKind, Overlay};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join("d"))?;
+    /// assert_eq!(Overlay::new(dir.path())?.kind_at(b"d")?, Some(FileKind::Dir));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

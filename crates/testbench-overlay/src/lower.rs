@@ -18,6 +18,17 @@ use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, Ope
 ///
 /// A fresh clone, a copy and a CI cache of one and the same tree differ in nothing but times, so by
 /// default they are not let through: a run gives the same bytes wherever it happens.
+///
+/// ```
+/// use testbench_overlay::{LowerTimes, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("a"), "")?;
+/// let _installed = install(Overlay::builder(dir.path()).lower_times(LowerTimes::Real).build()?);
+/// let real = std::fs::metadata(dir.path().join("a"))?.modified()?;
+/// assert_eq!(fs::metadata(dir.path().join("a"))?.modified()?, real);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LowerTimes {
@@ -33,6 +44,20 @@ pub enum LowerTimes {
 ///
 /// The bits for group and others depend on the umask of whoever made the tree. Git stores one bit
 /// of the nine for the same reason.
+///
+/// ```
+/// use testbench_overlay::{LowerModes, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("a");
+/// std::fs::write(&file, "")?;
+/// std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
+/// for (modes, wanted) in [(LowerModes::Owner, 0o644), (LowerModes::Real, 0o660)] {
+///     let _installed = install(Overlay::builder(dir.path()).lower_modes(modes).build()?);
+///     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, wanted);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LowerModes {
@@ -200,6 +225,10 @@ impl Lower {
 }
 
 impl OpenDir {
+    pub(crate) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
     fn new(file: Arc<dyn File>) -> Result<OpenDir, Errno> {
         let stat = file.stat()?;
         Ok(OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } })

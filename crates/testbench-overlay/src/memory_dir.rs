@@ -37,6 +37,16 @@ impl MemoryDir {
 }
 
 /// What a [`MemoryDir`] is to hold. Directories on the way are made as needed, with mode `0755`.
+///
+/// ```
+/// use testbench_overlay::{Errno, MemoryDir};
+///
+/// let tree = MemoryDir::builder().dir("empty").executable("bin/tool", "x").build();
+/// assert!(tree.is_ok());
+/// let twice = MemoryDir::builder().file("a", "").dir("a/b").build();
+/// assert_eq!(twice.unwrap_err().errno(), Errno::Notdir);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "call `build`"]
 pub struct MemoryDirBuilder {

@@ -113,6 +113,18 @@ impl Overlay {
     /// It costs a system call or two for each file seen, and reads those again whose content was
     /// hashed when it was first read: short files, and files that were changed shortly before.
     ///
+    /// ```
+    /// use testbench_overlay::{LowerPolicy, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).on_lower_change(LowerPolicy::Live).build()?;
+    /// let _installed = install(overlay.clone());
+    /// assert!(!fs::exists(dir.path().join("a"))?);
+    /// std::fs::write(dir.path().join("a"), "")?;
+    /// assert_eq!(overlay.check_lower()?.len(), 1, "its absence was seen");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OverlayError::Read`] if something that is there cannot be looked at.
@@ -346,6 +358,12 @@ impl Core {
             let _ = seen.content.set(hash_of(file, size)?);
         }
         Ok(None)
+    }
+
+    /// Whether the content can be taken for what was first seen without reading it.
+    pub(crate) fn stamp_suffices(&self, seen: &Seen) -> bool {
+        let is_small = seen.stamp.size <= HASHED_ALWAYS_BYTES_MAX;
+        seen.content.get().is_some() || !(is_small || self.may_change_unseen(seen))
     }
 
     /// Whether a change after this moment could leave the stamp as it is.

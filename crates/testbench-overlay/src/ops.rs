@@ -14,6 +14,21 @@ use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
 
 /// What [`Overlay::rename_with`](crate::Overlay::rename_with) does about the name that something
 /// moves to, as the flags of Linux's `renameat2(2)` say.
+///
+/// ```
+/// use testbench_overlay::{Errno, Fs, GuestPath, Overlay, Renaming};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("a"), "a")?;
+/// std::fs::write(dir.path().join("b"), "b")?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let top = overlay.root()?;
+/// let (a, b) = (GuestPath::new("a"), GuestPath::new("b"));
+/// assert_eq!(overlay.rename_with(&*top, a, &*top, b, Renaming::New), Err(Errno::Exist));
+/// overlay.rename_with(&*top, a, &*top, b, Renaming::Exchange)?;
+/// assert_eq!(overlay.diff()?.stat().renamed, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renaming {

@@ -61,6 +61,19 @@ impl Overlay {
     ///
     /// The upper layer takes what it sees beneath as fixed: what is written to `lower` afterwards
     /// counts as a [change underneath](crate::LowerPolicy).
+    ///
+    /// ```
+    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir, Overlay};
+    /// use std::sync::Arc;
+    ///
+    /// let below = MemoryDir::builder().file("a", "text").build()?;
+    /// let overlay = Overlay::over(Arc::new(below)).build()?;
+    /// let top = overlay.root()?;
+    /// overlay.remove_file_at(&*top, GuestPath::new("a"))?;
+    /// assert_eq!(overlay.diff()?.summary(), "D a\n");
+    /// assert!(overlay.host_root().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn over(lower: Arc<dyn Fs>) -> OverlayBuilder {
         OverlayBuilder::new(Below::Fs(lower))
     }
@@ -99,6 +112,20 @@ impl Overlay {
     ///
     /// The cost follows what was touched, not the size of the tree.
     ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("a"), "text")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::write(dir.path().join("a"), "other")?;
+    /// assert_eq!(overlay.diff()?.summary(), "M a\n");
+    /// fs::write(dir.path().join("a"), "text")?; // there and back again
+    /// assert!(overlay.diff()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OverlayError::LowerChanged`] if a changed file has also changed underneath, so that there
@@ -109,6 +136,21 @@ impl Overlay {
 
     /// What was found to have changed in the lower tree since it was first seen, in the order in
     /// which it was found. Empty unless an operation failed with [`Errno::Stale`].
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let file = dir.path().join("a");
+    /// std::fs::write(&file, "seen")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::read(&file)?;
+    /// std::fs::remove_file(&file)?; // by somebody else
+    /// assert!(fs::read(&file).is_err());
+    /// assert_eq!(overlay.lower_changes()[0].path(), b"a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lower_changes(&self) -> Vec<LowerChange> {
         self.core.lower_changes()
     }

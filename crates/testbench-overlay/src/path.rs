@@ -48,6 +48,15 @@ impl<'a> GuestPath<'a> {
     }
 
     /// The parts between the slashes, `.` and `..` included, empty ones left out.
+    ///
+    /// ```
+    /// use testbench_overlay::GuestPath;
+    ///
+    /// let path = GuestPath::new("/usr//lib/../bin/");
+    /// assert!(path.is_absolute() && path.wants_dir() && !path.is_empty());
+    /// let parts: Vec<&[u8]> = path.components().collect();
+    /// assert_eq!(parts, [&b"usr"[..], b"lib", b"..", b"bin"]);
+    /// ```
     pub fn components(self) -> impl DoubleEndedIterator<Item = &'a [u8]> + Clone {
         self.bytes.split(|b| *b == b'/').filter(|part| !part.is_empty())
     }

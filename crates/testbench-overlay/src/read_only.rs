@@ -6,10 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Create, DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result,
+    DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, refusal, vfs::Result,
 };
 
-/// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath would allow.
+/// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath would allow. What
+/// Linux finds before it says so on a read-only mount comes first here, too: a name that is to be
+/// made and is taken is [`Errno::Exist`].
 ///
 /// ```
 /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, ReadOnly};
@@ -45,23 +47,8 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
 
     fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
         let dir = unwrap(dir)?;
-        if how.write || how.truncate {
-            return Err(Errno::Rofs);
-        }
-        // What is there is opened, or refused for what it is; what is missing cannot be made.
-        let existing = OpenHow { create: Create::Never, ..how.clone() };
-        match how.create {
-            Create::Never => self.inner.open_at(dir, path, how).map(wrap),
-            Create::IfMissing => match self.inner.open_at(dir, path, &existing) {
-                Err(Errno::Noent) => Err(Errno::Rofs),
-                opened => opened.map(wrap),
-            },
-            Create::New => match self.inner.stat_at(dir, path, Follow::No) {
-                Ok(_) => Err(Errno::Exist),
-                Err(Errno::Noent) => Err(Errno::Rofs),
-                Err(errno) => Err(errno),
-            },
-        }
+        let how = refusal::open(&*self.inner, dir, path, how)?;
+        self.inner.open_at(dir, path, &how).map(wrap)
     }
 
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
@@ -72,49 +59,63 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
         self.inner.read_link_at(unwrap(dir)?, path)
     }
 
-    fn create_dir_at(&self, _: &dyn File, _: GuestPath<'_>, _: u32) -> Result<()> {
-        Err(Errno::Rofs)
+    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, _: u32) -> Result<()> {
+        Err(refusal::new_name(&*self.inner, unwrap(dir)?, path, true))
     }
 
-    fn symlink_at(&self, _: &[u8], _: &dyn File, _: GuestPath<'_>) -> Result<()> {
-        Err(Errno::Rofs)
+    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        Err(refusal::symlink(&*self.inner, target, unwrap(dir)?, path))
     }
 
     fn link_at(
         &self,
-        _: &dyn File,
-        _: GuestPath<'_>,
-        _: Follow,
-        _: &dyn File,
-        _: GuestPath<'_>,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        follow: Follow,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
     ) -> Result<()> {
-        Err(Errno::Rofs)
+        let (from, to) = ((unwrap(from_dir)?, from), (unwrap(to_dir)?, to));
+        Err(refusal::link(&*self.inner, from, follow, to))
     }
 
     fn rename_at(
         &self,
-        _: &dyn File,
-        _: GuestPath<'_>,
-        _: &dyn File,
-        _: GuestPath<'_>,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
     ) -> Result<()> {
-        Err(Errno::Rofs)
+        let (from, to) = ((unwrap(from_dir)?, from), (unwrap(to_dir)?, to));
+        Err(refusal::rename(&*self.inner, from, to))
     }
 
-    fn remove_file_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<()> {
-        Err(Errno::Rofs)
+    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        Err(refusal::remove_file(&*self.inner, unwrap(dir)?, path))
     }
 
-    fn remove_dir_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<()> {
-        Err(Errno::Rofs)
+    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        Err(refusal::remove_dir(&*self.inner, unwrap(dir)?, path))
     }
 
-    fn set_times_at(&self, _: &dyn File, _: GuestPath<'_>, _: Follow, _: SetTimes) -> Result<()> {
-        Err(Errno::Rofs)
+    fn set_times_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        times: SetTimes,
+    ) -> Result<()> {
+        refusal::set_times(&*self.inner, unwrap(dir)?, path, follow, times)
     }
 
-    fn set_mode_at(&self, _: &dyn File, _: GuestPath<'_>, _: Follow, _: u32) -> Result<()> {
-        Err(Errno::Rofs)
+    fn set_mode_at(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        _: u32,
+    ) -> Result<()> {
+        Err(refusal::set_mode(&*self.inner, unwrap(dir)?, path, follow))
     }
 }
 
@@ -159,8 +160,8 @@ impl File for ReadOnlyFile {
         self.inner.sync(data_only)
     }
 
-    fn set_times(&self, _: SetTimes) -> Result<()> {
-        Err(Errno::Rofs)
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        if times == SetTimes::default() { Ok(()) } else { Err(Errno::Rofs) }
     }
 
     fn set_mode(&self, _: u32) -> Result<()> {

@@ -287,7 +287,7 @@ impl<'p> Todo<'p> {
     }
 }
 
-fn check_text(path: GuestPath<'_>) -> Result<(), Errno> {
+pub(crate) fn check_text(path: GuestPath<'_>) -> Result<(), Errno> {
     if path.is_empty() {
         Err(Errno::Noent)
     } else if path.as_bytes().len() >= PATH_BYTES_MAX {

@@ -233,6 +233,17 @@ pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>
     Ok((offset < size).then_some(offset..size))
 }
 
+/// Makes `to` hold what `from` holds without copying it; false if the file system cannot.
+#[cfg(target_os = "linux")]
+pub(crate) fn share_blocks(from: &OwnedFd, to: &OwnedFd) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn share_blocks(_: &OwnedFd, _: &OwnedFd) -> bool {
+    false
+}
+
 /// Writes at the end in one step; answers the count and the length after it.
 #[cfg(target_os = "linux")]
 pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64), Errno> {

@@ -25,6 +25,21 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 ///
 /// The final component is followed only where a [`Follow`] says so. A trailing slash asks for a
 /// directory and follows a symlink to one, as in POSIX.
+///
+/// ```
+/// use testbench_overlay::{Create, Follow, Fs, GuestPath, MemoryDir, OpenHow};
+///
+/// let tree = MemoryDir::builder().dir("d").build()?;
+/// let fs: &dyn Fs = &tree;
+/// let top = fs.root()?;
+/// let new = OpenHow { write: true, create: Create::New, ..OpenHow::READ };
+/// let file = fs.open_at(&*top, GuestPath::new("d/a"), &new)?;
+/// assert_eq!(file.write_at(b"text", 0)?, 4);
+/// fs.rename_at(&*top, GuestPath::new("d/a"), &*top, GuestPath::new("b"))?;
+/// assert_eq!(fs.stat_at(&*top, GuestPath::new("b"), Follow::Yes)?.size, 4);
+/// assert_eq!(file.stat()?.nlink, 1, "a handle outlives the name");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// The top directory.
     fn root(&self) -> Result<Arc<dyn File>>;
@@ -113,6 +128,20 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 }
 
 /// An open file or directory. It stays valid when its name is removed or moved.
+///
+/// ```
+/// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow};
+///
+/// let tree = MemoryDir::builder().file("a", "text").build()?;
+/// let top = tree.root()?;
+/// let names: Vec<_> = top.read_dir()?.into_iter().map(|entry| entry.name).collect();
+/// assert_eq!(names, [Box::from(*b"a")]);
+/// let file = tree.open_at(&*top, GuestPath::new("a"), &OpenHow::READ)?;
+/// let mut buf = [0; 8];
+/// assert_eq!(file.read_at(&mut buf, 1)?, 3);
+/// assert_eq!(&buf[..3], b"ext");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait File: Any + fmt::Debug + Send + Sync {
     /// What this is now.
     fn stat(&self) -> Result<Stat>;
@@ -192,6 +221,13 @@ pub enum Follow {
 }
 
 /// How [`Fs::open_at`] opens.
+///
+/// ```
+/// use testbench_overlay::{Create, OpenHow};
+///
+/// let append_or_create = OpenHow { write: true, create: Create::IfMissing, ..OpenHow::READ };
+/// assert!(append_or_create.read && !append_or_create.truncate);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenHow {
     /// The content may be read.
@@ -235,6 +271,15 @@ pub enum Create {
 }
 
 /// The metadata of a file, directory or symlink.
+///
+/// ```
+/// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
+///
+/// let tree = MemoryDir::builder().executable("tool", "x").build()?;
+/// let stat = tree.stat_at(&*tree.root()?, GuestPath::new("tool"), Follow::No)?;
+/// assert_eq!((stat.kind, stat.mode, stat.size, stat.nlink), (FileKind::File, 0o755, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Number of the device; one for a whole tree.
@@ -282,6 +327,19 @@ pub struct DirEntry {
 }
 
 /// New times; `None` leaves one as it is.
+///
+/// ```
+/// use testbench_clock::WallTime;
+/// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir, SetTime, SetTimes};
+///
+/// let tree = MemoryDir::builder().file("a", "").build()?;
+/// let (top, path) = (tree.root()?, GuestPath::new("a"));
+/// let then = WallTime::from_unix_nanos(1);
+/// let times = SetTimes { mtime: Some(SetTime::At(then)), ..SetTimes::default() };
+/// tree.set_times_at(&*top, path, Follow::Yes, times)?;
+/// assert_eq!(tree.stat_at(&*top, path, Follow::Yes)?.mtime, then);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetTimes {
     /// Last access.

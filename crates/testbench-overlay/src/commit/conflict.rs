@@ -7,6 +7,25 @@ use crate::diff::Side;
 
 /// Something beneath the overlay is not what the overlay saw there, so that the commit would
 /// write over it, or rests on what is no longer true.
+///
+/// ```
+/// use testbench_overlay::{OurChange, Overlay, TheirChange, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("a");
+/// std::fs::write(&file, "base")?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::write(&file, "ours")?;
+/// std::fs::remove_file(&file)?;
+///
+/// let error = overlay.commit().unwrap_err();
+/// let [conflict] = error.conflicts() else { panic!("one conflict") };
+/// assert_eq!((conflict.path(), conflict.theirs()), (&b"a"[..], TheirChange::Removed));
+/// assert_eq!(conflict.ours(), &OurChange::Modified);
+/// assert_eq!(conflict.to_string(), "a: modified in the overlay, removed beneath it");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     pub(super) path: Box<[u8]>,
@@ -139,6 +158,27 @@ pub struct Versions {
 }
 
 /// What a resolver answers to a [`Conflict`].
+///
+/// ```
+/// use testbench_overlay::{Overlay, Resolution, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("a");
+/// for (resolution, wanted) in [
+///     (Resolution::Ours, "ours"),
+///     (Resolution::Theirs, "theirs"),
+///     (Resolution::Content(b"both".to_vec()), "both"),
+/// ] {
+///     std::fs::write(&file, "base")?;
+///     let overlay = Overlay::new(dir.path())?;
+///     let _installed = install(overlay.clone());
+///     fs::write(&file, "ours")?;
+///     std::fs::write(&file, "theirs")?;
+///     overlay.commit_with(|_, _| resolution.clone())?;
+///     assert_eq!(std::fs::read_to_string(&file)?, wanted);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resolution {

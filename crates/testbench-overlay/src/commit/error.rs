@@ -14,6 +14,16 @@ const NAMED_MAX: usize = 10;
 ///
 /// Unless it is [`CommitError::Interrupted`] (a part is done) or [`CommitError::Leftover`] (all is
 /// done), the directory is as it was before.
+///
+/// ```
+/// use std::sync::Arc;
+/// use testbench_overlay::{CommitError, MemoryDir, Overlay};
+///
+/// let overlay = Overlay::over(Arc::new(MemoryDir::builder().build()?)).build()?;
+/// let error = overlay.commit().unwrap_err();
+/// assert!(matches!(error, CommitError::NoDirectory) && error.conflicts().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {

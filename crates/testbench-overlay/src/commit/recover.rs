@@ -14,6 +14,21 @@ use crate::{Errno, Overlay, sys};
 
 /// A commit that was interrupted, made ready by [`Overlay::recover`]. Nothing has been changed
 /// yet; as long as this value exists, nobody else can take the commit up.
+///
+/// ```
+/// use testbench_overlay::{Overlay, Recovered};
+///
+/// let dir = tempfile::tempdir()?;
+/// // As a crash leaves it before anything was done.
+/// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
+/// assert!(Overlay::new(dir.path()).is_err());
+///
+/// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
+/// assert!(unfinished.to_string().contains("before it changed anything"));
+/// assert_eq!(unfinished.resume()?, Recovered::Before);
+/// Overlay::new(dir.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "call `resume` or `undo`"]
 pub struct UnfinishedCommit(Recovery<'static, Open>);
@@ -30,6 +45,14 @@ pub enum Recovered {
 
 /// Why an interrupted commit could not be taken up. Nothing is lost in any of these cases: what
 /// the commit took out of the tree, and what it was about to put there, stays where it is.
+///
+/// ```
+/// use testbench_overlay::{Overlay, RecoverError};
+///
+/// let error = Overlay::recover("/no/such/directory").unwrap_err();
+/// assert!(matches!(error, RecoverError::Open { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError {

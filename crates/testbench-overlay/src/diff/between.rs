@@ -1,15 +1,14 @@
 //! Comparing two real directories.
-#![allow(clippy::disallowed_methods, reason = "compares real directories")]
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::change::{Change, Content, Origin, Side};
 use super::model::Diff;
-use crate::FileKind;
+use crate::materialize::RealTree;
+use crate::name::RelPath;
+use crate::{Errno, FileKind, Stat};
 
 impl Diff {
     /// What differs between two directories of the real file system: `before` is the old side,
@@ -34,27 +33,31 @@ impl Diff {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn between(before: &Path, after: &Path) -> io::Result<Diff> {
+        let open = |root| RealTree::open(root).map_err(|error| about("list", root, error));
+        let trees = [open(before)?, open(after)?];
         let mut changes = Vec::new();
-        let mut dirs =
-            vec![Pair { path: Vec::new(), before: Some(before.into()), after: Some(after.into()) }];
+        let mut dirs = vec![(RelPath::TOP, [true, true])];
         // Directories wait here and not on the call stack: how deep they nest is not ours to say.
-        while let Some(pair) = dirs.pop() {
-            for (name, (before, after)) in pair.names()? {
-                let path = join(&pair.path, name.as_encoded_bytes());
-                let (old, new) = (look(before.as_deref())?, look(after.as_deref())?);
-                let is_dir = |entry: &Option<Entry>| {
-                    entry.as_ref().is_some_and(|entry| entry.kind == FileKind::Dir)
-                };
-                if is_dir(&old) || is_dir(&new) {
-                    let path = path.clone();
-                    let before = before.filter(|_| is_dir(&old));
-                    let after = after.filter(|_| is_dir(&new));
-                    dirs.push(Pair { path, before, after });
+        while let Some((dir, is_there)) = dirs.pop() {
+            for (name, listed) in names(&trees, &dir, is_there)? {
+                let path = dir.child(&name);
+                let [old, new] = [0, 1].map(|side| match listed[side] {
+                    true => look(&trees[side], &path),
+                    false => Ok(None),
+                });
+                let (old, new) = (old?, new?);
+                let are_dirs = [&old, &new]
+                    .map(|stat| stat.as_ref().is_some_and(|stat| stat.kind == FileKind::Dir));
+                if are_dirs != [false, false] {
+                    dirs.push((path.clone(), are_dirs));
                 }
-                let (before, after) = sides(old, new)?;
+                let side = |tree, stat: Option<Stat>| {
+                    stat.map(|stat| read(tree, &path, &stat)).transpose()
+                };
+                let (before, after) = (side(&trees[0], old)?, side(&trees[1], new)?);
                 // Only what differs stays in memory.
                 if before != after {
-                    let (path, origin) = (path.into(), Origin::InPlace);
+                    let (path, origin) = (path.as_bytes().into(), Origin::InPlace);
                     changes.push(Change { path, before, after, origin });
                 }
             }
@@ -63,90 +66,70 @@ impl Diff {
     }
 }
 
-/// Before and after.
-type Paths = (Option<PathBuf>, Option<PathBuf>);
-
-/// A directory that is on one side at least.
-struct Pair {
-    path: Vec<u8>,
-    before: Option<PathBuf>,
-    after: Option<PathBuf>,
-}
-
-impl Pair {
-    /// Every name in either, with its full paths.
-    fn names(&self) -> io::Result<BTreeMap<OsString, Paths>> {
-        let mut names: BTreeMap<OsString, Paths> = BTreeMap::new();
-        for (dir, is_old) in [(&self.before, true), (&self.after, false)] {
-            let Some(dir) = dir else { continue };
-            for entry in fs::read_dir(dir).map_err(|error| about("list", dir, error))? {
-                let entry = entry.map_err(|error| about("list", dir, error))?;
-                let paths = names.entry(entry.file_name()).or_default();
-                *(if is_old { &mut paths.0 } else { &mut paths.1 }) = Some(entry.path());
-            }
+/// Every name in either directory, and in which.
+fn names(
+    trees: &[RealTree; 2],
+    dir: &RelPath,
+    is_there: [bool; 2],
+) -> io::Result<BTreeMap<Box<[u8]>, [bool; 2]>> {
+    let mut names: BTreeMap<Box<[u8]>, [bool; 2]> = BTreeMap::new();
+    for side in [0, 1] {
+        if !is_there[side] {
+            continue;
         }
-        Ok(names)
+        let tree = &trees[side];
+        let entries = tree.list(dir);
+        for entry in at(tree, dir, "list", entries)? {
+            names.entry(entry.name).or_default()[side] = true;
+        }
     }
+    Ok(names)
 }
 
-struct Entry {
-    host: PathBuf,
-    kind: FileKind,
-    mode: u32,
+fn look(tree: &RealTree, path: &RelPath) -> io::Result<Option<Stat>> {
+    at(tree, path, "stat", tree.stat(path))
 }
 
-fn look(host: Option<&Path>) -> io::Result<Option<Entry>> {
-    let Some(host) = host else { return Ok(None) };
-    let meta = fs::symlink_metadata(host).map_err(|error| about("stat", host, error))?;
-    let kind = match meta.file_type() {
-        kind if kind.is_file() => FileKind::File,
-        kind if kind.is_dir() => FileKind::Dir,
-        kind if kind.is_symlink() => FileKind::Symlink,
-        _ => FileKind::Special,
-    };
-    Ok(Some(Entry { host: host.into(), kind, mode: permission_bits(&meta) }))
-}
-
-fn sides(old: Option<Entry>, new: Option<Entry>) -> io::Result<(Option<Side>, Option<Side>)> {
-    let side = |entry: Option<Entry>| entry.map(|entry| read(&entry)).transpose();
-    Ok((side(old)?, side(new)?))
-}
-
-fn read(entry: &Entry) -> io::Result<Side> {
-    let host = &entry.host;
-    let content = match entry.kind {
-        FileKind::File => fs::read(host).map_err(|error| about("read", host, error))?,
-        FileKind::Symlink => {
-            let target =
-                fs::read_link(host).map_err(|error| about("read the link", host, error))?;
-            target.as_os_str().as_encoded_bytes().to_vec()
-        }
+fn read(tree: &RealTree, path: &RelPath, stat: &Stat) -> io::Result<Side> {
+    let content = match stat.kind {
+        FileKind::File => at(tree, path, "read", read_whole(tree, path))?,
+        FileKind::Symlink => at(tree, path, "read the link", tree.read_link(path))?,
         FileKind::Dir | FileKind::Special => Vec::new(),
     };
     let content = Content::Bytes(content.into());
-    Ok(Side { kind: entry.kind, mode: entry.mode, content, mtime_ns: None })
+    Ok(Side { kind: stat.kind, mode: stat.mode, content, mtime_ns: None })
 }
 
-fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+/// How much is read at a time of a file whose length is not to be trusted.
+const READ_BYTES: usize = 1 << 20;
+
+fn read_whole(tree: &RealTree, path: &RelPath) -> Result<Vec<u8>, Errno> {
+    let file = tree.open_file(path)?;
+    // One more than it says, so that one read finds the end of a file that does not grow.
+    let size = usize::try_from(file.stat()?.size).map_err(|_| Errno::Fbig)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size.saturating_add(1)).map_err(|_| Errno::Nomem)?;
+    loop {
+        let done = bytes.len();
+        let room = (bytes.capacity() - done).clamp(1, READ_BYTES);
+        bytes.resize(done + room, 0);
+        let n = match file.read_at(&mut bytes[done..], done as u64) {
+            Err(Errno::Intr) => 0,
+            Ok(0) => {
+                bytes.truncate(done);
+                return Ok(bytes);
+            }
+            read => read?,
+        };
+        bytes.truncate(done + n);
+    }
+}
+
+fn at<T>(tree: &RealTree, path: &RelPath, what: &str, result: Result<T, Errno>) -> io::Result<T> {
+    result.map_err(|errno| about(what, &tree.host_path(path), errno.into()))
 }
 
 fn about(what: &str, host: &Path, error: io::Error) -> io::Error {
     let message = format!("cannot {what} `{}` to compare it: {error}", host.display());
     io::Error::new(error.kind(), message)
-}
-
-#[cfg(unix)]
-fn permission_bits(meta: &fs::Metadata) -> u32 {
-    std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o7777
-}
-
-#[cfg(not(unix))]
-fn permission_bits(meta: &fs::Metadata) -> u32 {
-    match (meta.is_dir(), meta.permissions().readonly()) {
-        (true, false) => 0o755,
-        (true, true) => 0o555,
-        (false, false) => 0o644,
-        (false, true) => 0o444,
-    }
 }

@@ -23,6 +23,14 @@ use crate::{FileKind, GuestPath};
 ///   explained by the directory. What was removed inside goes by its old path, what was added by
 ///   its new one.
 /// - A further name of a file is [`Origin::LinkTo`] the first one, with its content.
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Origin, Side};
+///
+/// let change = Change::linked("b", "a", Side::file(0o644, *b"text"));
+/// assert!(matches!(change.origin, Origin::LinkTo(_)));
+/// assert_eq!(Diff::from_changes([change]).summary(), "L a -> b\n");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Where it is now, or was if it is gone.
@@ -47,6 +55,17 @@ pub enum Origin {
 }
 
 /// A file, directory or symlink, before or after.
+///
+/// ```
+/// use testbench_overlay::FileKind;
+/// use testbench_overlay::diff::{Content, Side};
+///
+/// let script = Side::file(0o755, *b"#!/bin/sh\n");
+/// assert_eq!((script.kind, script.mode), (FileKind::File, 0o755));
+/// assert_eq!(script.bytes(), Some(&b"#!/bin/sh\n"[..]));
+/// assert_eq!(Side::symlink(*b"target").bytes(), Some(&b"target"[..]));
+/// assert_eq!(Side::unread_file(0o644).content, Content::Unread);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
     /// What it is.

@@ -30,6 +30,17 @@ pub struct Document {
 }
 
 /// One entry of a [`Document`].
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Op, Side};
+///
+/// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"text\n"))]);
+/// let document = diff.document();
+/// let record = &document.records()[0];
+/// assert_eq!((&*record.path, record.op), (&b"a"[..], Op::Add));
+/// assert_eq!(record.new.as_ref().unwrap().size_bytes, Some(5));
+/// assert_eq!(record.text.as_ref().unwrap().hunks[0].lines, ["+text"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -11,6 +11,13 @@ const FORMAT: &str = "testbench-overlay-diff";
 const VERSION: u64 = 1;
 
 /// Why a text is not the JSON of a [`Diff`].
+///
+/// ```
+/// use testbench_overlay::diff::{Document, JsonError};
+///
+/// let error = Document::from_json(r#"{"format":"something else","version":1}"#).unwrap_err();
+/// assert!(matches!(error, JsonError::Format { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {

@@ -36,6 +36,18 @@ pub struct Diff {
 }
 
 /// One entry of a [`Diff`].
+///
+/// ```
+/// use testbench_overlay::FileKind;
+/// use testbench_overlay::diff::{Change, Diff, Op, Side};
+///
+/// let side = || Side::file(0o644, *b"text");
+/// let diff = Diff::from_changes([Change::renamed("a", "b", side(), side())]);
+/// let [entry] = diff.entries() else { panic!("{diff}") };
+/// assert_eq!((entry.op(), entry.kind()), (Op::Rename, FileKind::File));
+/// assert_eq!((entry.path(), entry.from(), entry.link_to()), (&b"b"[..], Some(&b"a"[..]), None));
+/// assert_eq!(entry.before().map(|side| side.mode), entry.after().map(|side| side.mode));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     pub(super) path: Box<[u8]>,
@@ -95,6 +107,16 @@ impl Diff {
     /// The letters are git's: `A`dded, `D`eleted, `M`odified (content or mode), `R`enamed,
     /// re`T`yped; and `L` for a hard link. A directory has a slash behind it. What is out of the
     /// ordinary follows in parentheses.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::added("bin/tool", Side::file(0o755, *b"x")),
+    ///     Change::removed("cache", Side::dir(0o755)),
+    /// ]);
+    /// assert_eq!(diff.summary(), "A bin/tool (mode 0755)\nD cache/\n");
+    /// ```
     pub fn summary(&self) -> String {
         review::summary(self)
     }
@@ -127,6 +149,18 @@ impl Diff {
     /// where empty directories are nested, nor anything below the name of a symlink that leads back
     /// to itself. Run in a subdirectory of a repository it passes over the files without a word: set
     /// `GIT_CEILING_DIRECTORIES` to the directory above the tree.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::added("cache", Side::dir(0o755)),
+    ///     Change::changed("a", Side::file(0o644, *b"1\n"), Side::file(0o644, *b"2\n")),
+    /// ]);
+    /// let patch = String::from_utf8(diff.patch()).unwrap();
+    /// assert!(patch.contains("--- a/a\n+++ b/a\n@@ -1,1 +1,1 @@\n-1\n+2\n"));
+    /// assert!(patch.lines().any(|line| line.starts_with("# ")), "git knows no empty directories");
+    /// ```
     pub fn patch(&self) -> Vec<u8> {
         patch::patch(self)
     }
@@ -151,6 +185,17 @@ impl Diff {
     ///
     /// A pair with the same file name goes first, then the order of the paths decides. Use it where
     /// identity is not known, as after [`Diff::between`].
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::removed("a", Side::file(0o644, *b"text")),
+    ///     Change::added("b", Side::file(0o644, *b"text")),
+    /// ]);
+    /// assert_eq!(diff.summary(), "D a\nA b\n");
+    /// assert_eq!(diff.renames_by_content().summary(), "R a -> b\n");
+    /// ```
     pub fn renames_by_content(self) -> Diff {
         normal::pair_by_content(self)
     }

@@ -63,6 +63,20 @@ impl Redactions {
 
     /// Replaces the contents of files and the targets of symlinks for which `filter`, given path
     /// and content, answers another one.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
+    ///
+    /// // Lines in any order are one and the same to this test.
+    /// let sorted = Redactions::new().content(|path, content| {
+    ///     let mut lines: Vec<_> = content.split_inclusive(|byte| *byte == b'\n').collect();
+    ///     lines.sort();
+    ///     path.ends_with(b".list").then(|| lines.concat())
+    /// });
+    /// let (old, new) = (Side::file(0o644, *b"a\nb\n"), Side::file(0o644, *b"b\na\n"));
+    /// let diff = Diff::from_changes([Change::changed("x.list", old, new)]);
+    /// assert!(diff.redact(&sorted).is_empty());
+    /// ```
     pub fn content(
         mut self,
         filter: impl Fn(&[u8], &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,

@@ -7,6 +7,17 @@ use super::model::{Diff, Op};
 use super::text::{TextDiff, is_binary};
 
 /// How much changed, see [`Diff::stat`].
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Side};
+///
+/// let diff = Diff::from_changes([
+///     Change::changed("a", Side::file(0o644, *b"1\n"), Side::file(0o644, *b"2\n3\n")),
+///     Change::removed("b", Side::dir(0o755)),
+/// ]);
+/// let stat = diff.stat();
+/// assert_eq!((stat.modified, stat.deleted, stat.insertions, stat.deletions), (1, 1, 2, 1));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DiffStat {

@@ -13,6 +13,17 @@ use crate::{File, Follow, GuestPath, OpenHow};
 
 /// The entries of a directory. Mirrors [`std::fs::ReadDir`]; in a tree they come in the order of
 /// the raw bytes of their names, and are those of the moment when the directory was opened.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::create_dir(at("d"))?;
+/// let listing: fs::ReadDir = fs::read_dir(dir.path())?;
+/// assert_eq!(listing.count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReadDir {
     inner: Inner,
@@ -39,6 +50,18 @@ impl fmt::Debug for TreeDir {
 }
 
 /// One entry of a directory. Mirrors [`std::fs::DirEntry`] and its extension for Unix.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::write(at("a"), "text")?;
+/// let entry = fs::read_dir(dir.path())?.next().unwrap()?;
+/// assert_eq!((entry.file_name(), entry.path()), ("a".into(), at("a")));
+/// assert!(entry.file_type()?.is_file() && entry.metadata()?.len() == 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct DirEntry {
     inner: EntryInner,
@@ -51,6 +74,22 @@ enum EntryInner {
 }
 
 /// Lists a directory.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// for name in ["b", "a"] {
+///     fs::write(at(name), "")?;
+/// }
+/// let mut names = Vec::new();
+/// for entry in fs::read_dir(dir.path())? {
+///     names.push(entry?.file_name());
+/// }
+/// assert_eq!(names, ["a", "b"]); // by raw bytes, everywhere
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -195,6 +234,16 @@ impl DirBuilder {
     }
 
     /// Creates.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::DirBuilder::new().recursive(true).mode(0o700).create(at("a/b"))?;
+    /// assert_eq!(fs::metadata(at("a/b"))?.permissions().mode() & 0o777, 0o700);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

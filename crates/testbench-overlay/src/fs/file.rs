@@ -59,6 +59,20 @@ struct Description {
 impl File {
     /// Opens a file for reading.
     ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::io::Read as _;
+    ///
+    /// fs::write(at("a"), "text")?;
+    /// let mut text = String::new();
+    /// fs::File::open(at("a"))?.read_to_string(&mut text)?;
+    /// assert_eq!(text, "text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`std::fs::File::open`], and those of the [module](super).
@@ -68,6 +82,19 @@ impl File {
 
     /// Opens a file for writing, created if missing, else cut to nothing.
     ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::io::Write as _;
+    ///
+    /// let mut file = fs::File::create(at("a"))?;
+    /// file.write_all(b"text")?;
+    /// assert_eq!(fs::read_to_string(at("a"))?, "text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`File::open`].
@@ -76,6 +103,17 @@ impl File {
     }
 
     /// Creates a file for reading and writing, which must not exist.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::File::create_new(at("a"))?;
+    /// let error = fs::File::create_new(at("a")).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -90,6 +128,16 @@ impl File {
     }
 
     /// The file of the operating system, if it is one and not one of an overlay.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("a"), "")?;
+    /// assert!(fs::File::open(at("a"))?.into_real().is_err(), "it is in memory");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -114,6 +162,17 @@ impl File {
     }
 
     /// Cuts off, or fills up with zeros. The position stays.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let file = fs::File::create(at("a"))?;
+    /// file.set_len(3)?;
+    /// assert_eq!(fs::read(at("a"))?, [0, 0, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -152,6 +211,21 @@ impl File {
     }
 
     /// Another handle to the same open file; the two share a position.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::io::Write as _;
+    ///
+    /// let mut file = fs::File::create(at("a"))?;
+    /// let mut same = file.try_clone()?;
+    /// file.write_all(b"one ")?;
+    /// same.write_all(b"position")?;
+    /// assert_eq!(fs::read_to_string(at("a"))?, "one position");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -197,6 +271,19 @@ impl File {
     }
 
     /// As [`File::lock`] without waiting.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let (one, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
+    /// one.lock()?;
+    /// assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
+    /// one.unlock()?;
+    /// assert!(other.try_lock().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -258,6 +345,19 @@ impl File {
     }
 
     /// Sets the time of last change of the content.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::time::SystemTime;
+    ///
+    /// let file = fs::File::create(at("a"))?;
+    /// file.set_modified(SystemTime::UNIX_EPOCH)?;
+    /// assert_eq!(file.metadata()?.modified()?, SystemTime::UNIX_EPOCH);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

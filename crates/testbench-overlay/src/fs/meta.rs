@@ -12,6 +12,19 @@ use crate::{FileKind, SetTime, SetTimes, Stat};
 ///
 /// In a tree, a file belongs to the user and group of the process, there is no time of creation,
 /// and devices, sockets and FIFOs are not told from one another.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::write(at("a"), "text")?;
+/// let metadata = fs::metadata(at("a"))?;
+/// assert!(metadata.is_file() && metadata.file_type().is_file());
+/// assert_eq!((metadata.len(), metadata.stat().nlink), (4, 1));
+/// assert!(metadata.modified()? <= std::time::SystemTime::now());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
     stat: Stat,
@@ -214,6 +227,17 @@ fn nanos(time: WallTime) -> i64 {
 }
 
 /// What kind of file something is. Mirrors [`std::fs::FileType`] and its extension for Unix.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::symlink("x", at("l"))?;
+/// let kind = fs::symlink_metadata(at("l"))?.file_type();
+/// assert!(kind.is_symlink() && !kind.is_file() && !kind.is_dir());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileType {
     kind: FileKind,
@@ -303,6 +327,15 @@ impl FileTypeExt for FileType {
 }
 
 /// Permission bits. Mirrors [`std::fs::Permissions`] and its extension for Unix.
+///
+/// ```
+/// use testbench_overlay::fs::Permissions;
+///
+/// let mut permissions = Permissions::from_mode(0o644);
+/// assert!(!permissions.readonly());
+/// permissions.set_readonly(true);
+/// assert_eq!(permissions.mode(), 0o444);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permissions {
     mode: u32,
@@ -366,6 +399,20 @@ impl From<Permissions> for std::fs::Permissions {
 }
 
 /// New times for a file; what is not set stays. Mirrors [`std::fs::FileTimes`].
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// use std::time::SystemTime;
+///
+/// let file = fs::File::create(at("a"))?;
+/// let then = SystemTime::UNIX_EPOCH;
+/// file.set_times(fs::FileTimes::new().set_accessed(then).set_modified(then))?;
+/// assert_eq!(fs::metadata(at("a"))?.accessed()?, then);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileTimes {
     accessed: Option<SystemTime>,

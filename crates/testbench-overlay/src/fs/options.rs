@@ -12,6 +12,21 @@ use super::route::{Route, route};
 use crate::{Create, Follow, OpenHow};
 
 /// How a file is to be opened. Mirrors [`std::fs::OpenOptions`].
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// use std::io::Write as _;
+///
+/// let mut log = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(at("log"))?;
+/// log.write_all(b"one\n")?;
+/// log.write_all(b"two\n")?;
+/// assert_eq!(fs::read_to_string(at("log"))?, "one\ntwo\n");
+/// assert!(fs::OpenOptions::new().write(true).create_new(true).open(at("log")).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     read: bool,

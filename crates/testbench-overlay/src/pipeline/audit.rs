@@ -49,6 +49,21 @@ struct Log {
 }
 
 /// One operation and what came of it.
+///
+/// ```
+/// use testbench_overlay::pipeline::{Audit, Operation};
+/// use testbench_overlay::{Errno, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let audit = Audit::holding(100);
+/// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+/// let _ = fs::read(dir.path().join("missing"));
+/// let events = audit.take();
+/// let last = events.last().unwrap();
+/// assert_eq!((last.operation, &*last.path), (Operation::Open, &b"missing"[..]));
+/// assert_eq!(last.result, Err(Errno::Noent));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {

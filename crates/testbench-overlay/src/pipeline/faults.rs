@@ -64,12 +64,41 @@ impl Fault {
 
     /// A read or write is cut to at most `len_max` bytes, as POSIX allows at any time. Code that
     /// loops until all is done never notices.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Fault;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let fault = Fault::short(1);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(fault).build()?);
+    /// fs::write(at("a"), "text")?; // loops until all is written
+    /// assert_eq!(fs::read_to_string(at("a"))?, "text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn short(len_max: usize) -> Fault {
         Fault::new(Effect::Short(len_max))
     }
 
     /// The operation takes this long in virtual time, then happens. Other participants of the
     /// timeline go on meanwhile.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::MockClock;
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let _clock = testbench_clock::install(MockClock::builder().build());
+    /// let dir = tempfile::tempdir()?;
+    /// let slow = Fault::latency(Duration::from_secs(60)).on(Operation::Create);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(slow).build()?);
+    /// let began = testbench_clock::instant_now();
+    /// fs::write(dir.path().join("a"), "")?; // at once, in real time
+    /// assert_eq!(testbench_clock::instant_now().duration_since(began).as_secs(), 60);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn latency(duration: Duration) -> Fault {
         Fault::new(Effect::Latency(duration))
     }
@@ -78,6 +107,19 @@ impl Fault {
     /// to what still fits, and from then on every write is [`Errno::Nospc`].
     ///
     /// It counts the bytes of matching writes; bytes written over others count again.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Fault;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let fault = Fault::full_after(3);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(fault).build()?);
+    /// assert!(fs::write(at("a"), "text").is_err());
+    /// assert_eq!(fs::read_to_string(at("a"))?, "tex");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn full_after(bytes: u64) -> Fault {
         Fault::new(Effect::FullAfter(bytes))
     }
@@ -106,12 +148,39 @@ impl Fault {
     }
 
     /// The `n`th and all after it.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let fault = Fault::error(testbench_overlay::Errno::Io).on(Operation::Stat).from_nth(2);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(fault).build()?);
+    /// fs::write(at("a"), "")?;
+    /// assert!(fs::metadata(at("a")).is_ok());
+    /// assert!(fs::metadata(at("a")).is_err() && fs::metadata(at("a")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_nth(mut self, n: u64) -> Fault {
         self.when = When::FromNth(n);
         self
     }
 
     /// The `n`th, the `2n`th, and so on.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let fault = Fault::error(testbench_overlay::Errno::Io).on(Operation::Stat).every(2);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(fault).build()?);
+    /// fs::write(at("a"), "")?;
+    /// assert!(fs::metadata(at("a")).is_ok() && fs::metadata(at("a")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn every(mut self, n: u64) -> Fault {
         self.when = When::Every(n);
         self
@@ -120,6 +189,20 @@ impl Fault {
     /// On average one in `n`, drawn from the plan's [seed](FaultPlan::seed). Whether one operation is
     /// hit depends on the seed, the path, and how often this operation was asked of that path; so a
     /// seed gives the same faults however the threads of a program interleave.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let fault = Fault::error(testbench_overlay::Errno::Io).on(Operation::Stat).one_in(3);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(fault).build()?);
+    /// fs::write(at("a"), "")?;
+    /// let failed = (0..300).filter(|_| fs::metadata(at("a")).is_err()).count();
+    /// assert!((50..150).contains(&failed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn one_in(mut self, n: u64) -> Fault {
         self.when = When::OneIn(n);
         self
@@ -150,6 +233,16 @@ impl Fault {
 }
 
 /// A [`Fault`] that makes no sense.
+///
+/// ```
+/// use testbench_overlay::pipeline::{Fault, FaultError};
+/// use testbench_overlay::{Errno, Overlay, OverlayError};
+///
+/// let dir = tempfile::tempdir()?;
+/// let zeroth = Overlay::builder(dir.path()).faults(Fault::error(Errno::Io).nth(0)).build();
+/// assert!(matches!(zeroth, Err(OverlayError::Fault { source: FaultError::Zeroth })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultError {
@@ -231,6 +324,20 @@ impl FromIterator<Fault> for FaultPlan {
 }
 
 /// How often a fault has had its chance. A fault that never fired tested nothing.
+///
+/// ```
+/// use testbench_overlay::pipeline::{Fault, Operation};
+/// use testbench_overlay::{Errno, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let third = Fault::error(Errno::Io).on(Operation::Create).nth(3);
+/// let overlay = Overlay::builder(dir.path()).faults(third).build()?;
+/// let _installed = install(overlay.clone());
+/// fs::write(dir.path().join("a"), "")?;
+/// let count = &overlay.faults()[0];
+/// assert_eq!((count.concerned, count.fired), (1, 0), "it tested nothing yet");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FaultCount {
@@ -419,92 +526,4 @@ fn fill(counts: &mut [Count], full: &[(usize, u64)], verdict: &mut Verdict) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(plan: impl Into<FaultPlan>, requests: &[Request]) -> Vec<Verdict> {
-        let faults = Faults::new(plan.into()).unwrap();
-        requests.iter().map(|request| faults.judge(request)).collect()
-    }
-
-    fn writes(path: &str, lens: &[usize]) -> Vec<Request> {
-        let path = RelPath::TOP.join(path.as_bytes());
-        lens.iter().map(|len| Request::of_bytes(Operation::Write, &path, *len)).collect()
-    }
-
-    #[test]
-    fn a_fault_hits_the_operations_it_is_about() {
-        let errors = |fault: Fault| -> Vec<bool> {
-            let verdicts = run(fault, &writes("a", &[1; 6]));
-            verdicts.iter().map(|verdict| verdict.error.is_some()).collect()
-        };
-        let io = || Fault::error(Errno::Io);
-        assert_eq!(errors(io()), [true; 6]);
-        assert_eq!(errors(io().on(Operation::Read)), [false; 6]);
-        assert_eq!(errors(io().at("b")), [false; 6]);
-        assert_eq!(errors(io().nth(2)), [false, true, false, false, false, false]);
-        assert_eq!(errors(io().from_nth(5)), [false, false, false, false, true, true]);
-        assert_eq!(errors(io().every(3)), [false, false, true, false, false, true]);
-    }
-
-    #[test]
-    fn a_disk_is_full_at_a_byte() {
-        let lens: Vec<(usize, Option<Errno>)> =
-            run(Fault::full_after(10), &writes("a", &[4, 4, 4, 1]))
-                .iter()
-                .map(|verdict| (verdict.len, verdict.error))
-                .collect();
-        assert_eq!(lens, [(4, None), (4, None), (2, None), (0, Some(Errno::Nospc))]);
-        let faults = Faults::new(Fault::full_after(10).into()).unwrap();
-        let [request] = &writes("a", &[10])[..] else { unreachable!() };
-        assert_eq!(faults.judge(request).len, 10);
-        faults.settle(request, 10, 3);
-        assert_eq!(faults.judge(request).len, 7);
-    }
-
-    #[test]
-    fn what_is_drawn_depends_on_seed_and_path_alone() {
-        let plan = |seed| FaultPlan::new().seed(seed).with(Fault::error(Errno::Io).one_in(4));
-        let requests = |order: [&str; 2]| -> Vec<Request> {
-            (0..200).flat_map(|_| order.map(|path| writes(path, &[1]).remove(0))).collect()
-        };
-        let hits = |seed, order: [&str; 2]| {
-            let requests = requests(order);
-            let verdicts = run(plan(seed), &requests);
-            let of = |path: &str| -> Vec<bool> {
-                let both = requests.iter().zip(&verdicts);
-                both.filter(|(r, _)| r.path.as_bytes() == path.as_bytes())
-                    .map(|(_, v)| v.error.is_some())
-                    .collect()
-            };
-            [of("a"), of("b")]
-        };
-        let [a, b] = hits(1, ["a", "b"]);
-        assert_eq!([a.clone(), b.clone()], hits(1, ["b", "a"]));
-        assert_ne!([a.clone(), b], hits(2, ["a", "b"]));
-        let fired = a.iter().filter(|hit| **hit).count();
-        assert!((20..80).contains(&fired), "{fired} of 200");
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        let error = |fault: Fault| Faults::new(fault.into()).unwrap_err();
-        assert_eq!(error(Fault::error(Errno::Io).nth(0)), FaultError::Zeroth);
-        assert_eq!(error(Fault::short(0)), FaultError::ShortOfNothing);
-        assert_eq!(error(Fault::short(1).on(Operation::Stat)), FaultError::NoOperation);
-        assert!(matches!(error(Fault::short(1).at("[")), FaultError::Pattern(_)));
-    }
-
-    #[test]
-    fn several_faults_add_up() {
-        let plan = FaultPlan::new()
-            .with(Fault::latency(Duration::from_secs(1)))
-            .with(Fault::latency(Duration::from_secs(2)))
-            .with(Fault::short(5))
-            .with(Fault::short(3))
-            .with(Fault::full_after(100));
-        let verdict = run(plan, &writes("a", &[50]))[0];
-        let wait = Duration::from_secs(3);
-        assert_eq!(verdict, Verdict { wait, error: None, len: 3 });
-    }
-}
+mod tests;

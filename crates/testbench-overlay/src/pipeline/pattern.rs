@@ -6,6 +6,15 @@ use crate::name::RelPath;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// A pattern that cannot be used.
+///
+/// ```
+/// use testbench_overlay::Overlay;
+///
+/// let dir = tempfile::tempdir()?;
+/// let error = Overlay::builder(dir.path()).hide("a{b").build().unwrap_err();
+/// assert!(error.to_string().contains("`a{b`"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the pattern `{pattern}` cannot be used: {reason}")]
 pub struct PatternError {

@@ -92,6 +92,17 @@ impl Quota {
 }
 
 /// What an overlay holds above its lower tree. Made by [`Overlay::usage`].
+///
+/// ```
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::write(dir.path().join("a"), "x")?;
+/// assert_eq!((overlay.usage().bytes, overlay.usage().inodes), (4096, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {

@@ -5,19 +5,23 @@
 //! prefix has no symlinks in it, one system call (`openat2` with `RESOLVE_BENEATH` and
 //! `RESOLVE_NO_SYMLINKS`) does the same work at once.
 
+mod file;
+mod walk;
+
 use std::any::Any;
 use std::io;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::name::NAME_BYTES_MAX;
-use crate::resolve::{self, End, Last, Place, ShortName, Step, Walk};
+use crate::resolve::{self, End, Last, ShortName};
 use crate::sys::{self, Access};
 use crate::{
-    Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat,
+    Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, refusal,
 };
+use file::HostFile;
+use walk::{HostWalk, Spot};
 
 /// A confined real directory. Cloning gives another handle to the same one.
 ///
@@ -79,6 +83,16 @@ impl HostDir {
         self.tree.read_only
     }
 
+    /// Makes the file `to`, opened for writing, share all blocks of `from`, where both are of real
+    /// directories on one file system that can do it. Else nothing happens.
+    pub(crate) fn share_blocks(from: &dyn File, to: &dyn File) -> bool {
+        let host = |file| (file as &dyn Any).downcast_ref::<HostFile>();
+        match (host(from), host(to)) {
+            (Some(from), Some(to)) => sys::share_blocks(&from.fd, &to.fd),
+            _ => false,
+        }
+    }
+
     /// Without `openat2`, for the test that both ways agree.
     #[cfg(test)]
     pub(crate) fn portable(self) -> HostDir {
@@ -105,10 +119,6 @@ impl HostDir {
             },
             _ => Err(Errno::Xdev),
         }
-    }
-
-    fn writable(&self) -> Result<(), Errno> {
-        if self.tree.read_only { Err(Errno::Rofs) } else { Ok(()) }
     }
 
     fn locate(&self, dir: &dyn File, path: GuestPath<'_>, end: End) -> Result<Spot, Errno> {
@@ -177,15 +187,8 @@ impl HostDir {
         Some(Ok(self.file(fd, FileKind::Dir, how)))
     }
 
-    /// Where a name is to be made, changed or removed.
-    fn locate_name(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Spot, Errno> {
-        self.writable()?;
-        self.locate(dir, path, End::Name)
-    }
-
     fn file(&self, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> Arc<dyn File> {
-        let (fd, tree, listing) = (Arc::new(fd), self.tree.clone(), Mutex::new(AtStart(true)));
-        Arc::new(HostFile { fd, kind, read: how.read, write: how.write, tree, listing })
+        Arc::new(HostFile::new(&self.tree, fd, kind, how))
     }
 
     fn open_spot(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
@@ -211,9 +214,6 @@ impl HostDir {
             FileKind::Symlink => Err(Errno::Loop),
             FileKind::Special => Err(Errno::Nxio),
             FileKind::File => {
-                if how.write {
-                    self.writable()?;
-                }
                 let fd = sys::open_file(&spot.dir, spot.name()?, access(how))?;
                 if how.truncate {
                     sys::set_len(&fd, 0)?;
@@ -224,7 +224,6 @@ impl HostDir {
     }
 
     fn create(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
-        self.writable()?;
         let fd = sys::create_file(&spot.dir, spot.name()?, access(how), how.mode)?;
         Ok(self.file(fd, FileKind::File, how))
     }
@@ -245,6 +244,14 @@ impl Fs for HostDir {
         path: GuestPath<'_>,
         how: &OpenHow,
     ) -> Result<Arc<dyn File>, Errno> {
+        let refused;
+        let how = match self.tree.read_only {
+            true => {
+                refused = refusal::open(self, dir, path, how)?;
+                &refused
+            }
+            false => how,
+        };
         let creates = how.create != Create::Never;
         if (how.truncate && !how.write) || (creates && how.directory) {
             return Err(Errno::Inval);
@@ -294,12 +301,18 @@ impl Fs for HostDir {
     }
 
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<(), Errno> {
-        let spot = self.locate_name(dir, path)?;
+        if self.tree.read_only {
+            return Err(refusal::new_name(self, dir, path, true));
+        }
+        let spot = self.locate(dir, path, End::Name)?;
         sys::create_dir(&spot.dir, spot.free_name()?, mode)
     }
 
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        let spot = self.locate_name(dir, path)?;
+        if self.tree.read_only {
+            return Err(refusal::symlink(self, target, dir, path));
+        }
+        let spot = self.locate(dir, path, End::Name)?;
         sys::symlink(target, &spot.dir, &spot.free_name_slash()?)
     }
 
@@ -311,7 +324,9 @@ impl Fs for HostDir {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<(), Errno> {
-        self.writable()?;
+        if self.tree.read_only {
+            return Err(refusal::link(self, (from_dir, from), follow, (to_dir, to)));
+        }
         let source = self.locate(from_dir, from, end(follow))?;
         let kind = source.present()?.kind;
         let target = self.locate(to_dir, to, End::Name)?;
@@ -329,7 +344,9 @@ impl Fs for HostDir {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<(), Errno> {
-        self.writable()?;
+        if self.tree.read_only {
+            return Err(refusal::rename(self, (from_dir, from), (to_dir, to)));
+        }
         let source = self.locate(from_dir, from, End::Parent)?;
         let target = self.locate(to_dir, to, End::Parent)?;
         let (Last::Name(_), Last::Name(_)) = (&source.last, &target.last) else {
@@ -339,7 +356,10 @@ impl Fs for HostDir {
     }
 
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        let spot = self.locate_name(dir, path)?;
+        if self.tree.read_only {
+            return Err(refusal::remove_file(self, dir, path));
+        }
+        let spot = self.locate(dir, path, End::Name)?;
         match spot.last {
             Last::Name(_) => sys::remove_file(&spot.dir, &spot.name_slash()?),
             Last::Dot | Last::DotDot => Err(Errno::Isdir),
@@ -347,7 +367,10 @@ impl Fs for HostDir {
     }
 
     fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        let spot = self.locate_name(dir, path)?;
+        if self.tree.read_only {
+            return Err(refusal::remove_dir(self, dir, path));
+        }
+        let spot = self.locate(dir, path, End::Name)?;
         match spot.last {
             Last::Name(_) => sys::remove_dir(&spot.dir, &spot.name_slash()?),
             Last::Dot => Err(Errno::Inval),
@@ -362,7 +385,9 @@ impl Fs for HostDir {
         follow: Follow,
         times: SetTimes,
     ) -> Result<(), Errno> {
-        self.writable()?;
+        if self.tree.read_only {
+            return refusal::set_times(self, dir, path, follow, times);
+        }
         let spot = self.locate(dir, path, end(follow))?;
         spot.present()?;
         sys::set_times_at(&spot.dir, spot.name_or_dot(), times)
@@ -375,7 +400,9 @@ impl Fs for HostDir {
         follow: Follow,
         mode: u32,
     ) -> Result<(), Errno> {
-        self.writable()?;
+        if self.tree.read_only {
+            return Err(refusal::set_mode(self, dir, path, follow));
+        }
         let spot = self.locate(dir, path, end(follow))?;
         // The only call that cannot be led astray by a name swapped for a symlink is the one on an
         // open file, so the file must be readable or writable.
@@ -388,201 +415,6 @@ impl Fs for HostDir {
             FileKind::Symlink | FileKind::Special => return Err(Errno::Notsup),
         };
         sys::set_mode(&fd, mode)
-    }
-}
-
-/// An open file or directory of a [`HostDir`].
-#[derive(Debug)]
-struct HostFile {
-    fd: Arc<OwnedFd>,
-    kind: FileKind,
-    read: bool,
-    write: bool,
-    tree: Arc<Tree>,
-    /// Held while the directory is listed, which moves the one position that the handle has.
-    listing: Mutex<AtStart>,
-}
-
-/// Whether nobody has listed a directory through its handle yet.
-#[derive(Debug)]
-struct AtStart(bool);
-
-impl HostFile {
-    fn list(&self) -> Result<Vec<DirEntry>, Errno> {
-        let mut at_start = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::replace(&mut at_start.0, false) {
-            sys::rewind(&self.fd)?;
-        }
-        sys::read_dir(&self.fd)
-    }
-
-    /// Bytes can be read from, or written to, files only.
-    fn bytes(&self, allowed: bool) -> Result<&OwnedFd, Errno> {
-        match self.kind {
-            FileKind::Dir => Err(Errno::Isdir),
-            _ if allowed => Ok(&self.fd),
-            _ => Err(Errno::Badf),
-        }
-    }
-
-    fn writable(&self) -> Result<&OwnedFd, Errno> {
-        if self.tree.read_only { Err(Errno::Rofs) } else { Ok(&self.fd) }
-    }
-}
-
-impl File for HostFile {
-    fn stat(&self) -> Result<Stat, Errno> {
-        sys::stat(&self.fd)
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
-        sys::read_at(self.bytes(self.read)?, buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
-        sys::write_at(self.bytes(self.write)?, buf, offset)
-    }
-
-    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
-        sys::append(self.bytes(self.write)?, buf)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), Errno> {
-        match self.bytes(self.write) {
-            // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
-            Err(Errno::Badf) => Err(Errno::Inval),
-            fd => sys::set_len(fd?, len),
-        }
-    }
-
-    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
-        sys::next_data(self.bytes(self.read)?, offset)
-    }
-
-    fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        sys::sync(&self.fd, data_only)
-    }
-
-    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
-        sys::set_times(self.writable()?, times)
-    }
-
-    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        sys::set_mode(self.writable()?, mode)
-    }
-
-    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
-        match self.kind {
-            FileKind::Dir if self.read => self.list(),
-            FileKind::Dir => Err(Errno::Badf),
-            _ => Err(Errno::Notdir),
-        }
-    }
-}
-
-/// Where a path leads.
-struct Spot {
-    dir: Arc<OwnedFd>,
-    last: Last,
-    stat: Option<Stat>,
-    slash: bool,
-}
-
-impl Spot {
-    fn from_place(place: Place<Arc<OwnedFd>, Stat>) -> Result<Spot, Errno> {
-        let Place { dir, last, found, slash } = place;
-        let stat = match found {
-            Step::Missing => None,
-            Step::Dir(dir) => Some(sys::stat(&dir)?),
-            Step::Link(_, stat) | Step::Leaf(stat) => Some(stat),
-        };
-        Ok(Spot { dir, last, stat, slash })
-    }
-
-    fn present(&self) -> Result<Stat, Errno> {
-        match self.stat {
-            None => Err(Errno::Noent),
-            Some(stat) if self.slash && stat.kind != FileKind::Dir => Err(Errno::Notdir),
-            Some(stat) => Ok(stat),
-        }
-    }
-
-    fn name(&self) -> Result<&[u8], Errno> {
-        match &self.last {
-            Last::Name(name) => Ok(name),
-            Last::Dot | Last::DotDot => Err(Errno::Isdir),
-        }
-    }
-
-    /// A name for calls on directories, where the place itself will do.
-    fn name_or_dot(&self) -> &[u8] {
-        match &self.last {
-            Last::Name(name) => name,
-            Last::Dot | Last::DotDot => b".",
-        }
-    }
-
-    /// A name for creating something.
-    fn free_name(&self) -> Result<&[u8], Errno> {
-        if self.stat.is_some() { Err(Errno::Exist) } else { self.name() }
-    }
-
-    fn free_name_slash(&self) -> Result<Vec<u8>, Errno> {
-        self.free_name()?;
-        self.name_slash()
-    }
-
-    /// The name with the slash that came behind it, so that the kernel applies its rules. Only for
-    /// calls that never follow the last component, slash or not.
-    fn name_slash(&self) -> Result<Vec<u8>, Errno> {
-        let mut name = self.name()?.to_vec();
-        if self.slash {
-            name.push(b'/');
-        }
-        Ok(name)
-    }
-}
-
-struct HostWalk<'a> {
-    tree: &'a Tree,
-}
-
-impl Walk for HostWalk<'_> {
-    type Dir = Arc<OwnedFd>;
-    type Leaf = Stat;
-
-    fn search(&mut self, _: &Arc<OwnedFd>) -> Result<(), Errno> {
-        // The kernel checks it with every call on a name.
-        Ok(())
-    }
-
-    fn step(
-        &mut self,
-        dir: &Arc<OwnedFd>,
-        name: &[u8],
-        _: bool,
-    ) -> Result<Step<Arc<OwnedFd>, Stat>, Errno> {
-        let stat = match sys::stat_at(dir, name) {
-            Err(Errno::Noent) => return Ok(Step::Missing),
-            stat => stat?,
-        };
-        Ok(match stat.kind {
-            FileKind::Dir => Step::Dir(Arc::new(sys::open_dir(dir, name, Access::Search)?)),
-            FileKind::Symlink => Step::Link(sys::read_link(dir, name)?, stat),
-            FileKind::File | FileKind::Special => Step::Leaf(stat),
-        })
-    }
-
-    fn top(&mut self) -> Arc<OwnedFd> {
-        self.tree.top.clone()
-    }
-
-    fn same(&self, a: &Arc<OwnedFd>, b: &Arc<OwnedFd>) -> bool {
-        sys::same(a, b)
-    }
-
-    fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]> {
-        resolve::strip_root(target, self.tree.path.as_os_str().as_encoded_bytes())
     }
 }
 

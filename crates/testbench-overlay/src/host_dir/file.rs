@@ -1,0 +1,105 @@
+//! Open files and directories.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Tree;
+use crate::{DirEntry, Errno, File, FileKind, OpenHow, SetTimes, Stat, sys};
+
+/// An open file or directory of a [`HostDir`].
+#[derive(Debug)]
+pub(super) struct HostFile {
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) kind: FileKind,
+    read: bool,
+    write: bool,
+    pub(super) tree: Arc<Tree>,
+    /// Held while the directory is listed, which moves the one position that the handle has.
+    listing: Mutex<AtStart>,
+}
+
+/// Whether nobody has listed a directory through its handle yet.
+#[derive(Debug)]
+struct AtStart(bool);
+
+impl HostFile {
+    pub(super) fn new(tree: &Arc<Tree>, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> HostFile {
+        let (fd, tree, listing) = (Arc::new(fd), tree.clone(), Mutex::new(AtStart(true)));
+        HostFile { fd, kind, read: how.read, write: how.write, tree, listing }
+    }
+
+    fn list(&self) -> Result<Vec<DirEntry>, Errno> {
+        let mut at_start = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut at_start.0, false) {
+            sys::rewind(&self.fd)?;
+        }
+        sys::read_dir(&self.fd)
+    }
+
+    /// Bytes can be read from, or written to, files only.
+    fn bytes(&self, allowed: bool) -> Result<&OwnedFd, Errno> {
+        match self.kind {
+            FileKind::Dir => Err(Errno::Isdir),
+            _ if allowed => Ok(&self.fd),
+            _ => Err(Errno::Badf),
+        }
+    }
+
+    fn writable(&self) -> Result<&OwnedFd, Errno> {
+        if self.tree.read_only { Err(Errno::Rofs) } else { Ok(&self.fd) }
+    }
+}
+
+impl File for HostFile {
+    fn stat(&self) -> Result<Stat, Errno> {
+        sys::stat(&self.fd)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        sys::read_at(self.bytes(self.read)?, buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        sys::write_at(self.bytes(self.write)?, buf, offset)
+    }
+
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+        sys::append(self.bytes(self.write)?, buf)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Errno> {
+        match self.bytes(self.write) {
+            // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
+            Err(Errno::Badf) => Err(Errno::Inval),
+            fd => sys::set_len(fd?, len),
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+        sys::next_data(self.bytes(self.read)?, offset)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        sys::sync(&self.fd, data_only)
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+        if times == SetTimes::default() {
+            return Ok(());
+        }
+        sys::set_times(self.writable()?, times)
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        sys::set_mode(self.writable()?, mode)
+    }
+
+    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
+        match self.kind {
+            FileKind::Dir if self.read => self.list(),
+            FileKind::Dir => Err(Errno::Badf),
+            _ => Err(Errno::Notdir),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Snapshots of what was changed, on insta's own macros.
+//!
+//! Review, inline snapshots, filters and settings are insta's. What differs from run to run is
+//! replaced before anything is compared or hashed: the overlay's root becomes `[root]`, the
+//! directory of temporary files `[temp]`, and the path of the running test `[exe]`. What else does is
+//! for [`Redactions`].
+//!
+//! A [`Diff`] can also go to insta's macros as it is: it displays as the text for people
+//! (`assert_snapshot!`), and serialises as its JSON (`assert_json_snapshot!`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::diff::Redactions;
+use crate::{Diff, Overlay};
+
+/// Asserts that an overlay changed what the snapshot says.
+///
+/// Takes an [`Overlay`] or a [`Diff`] (or, with testbench-harness, a `Session` or a `Report`), and
+/// the arguments of [`insta::assert_snapshot!`] around it: a name before it, or an inline snapshot
+/// after it.
+///
+/// ```
+/// use testbench_overlay::{Overlay, assert_overlay_snapshot, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::write(dir.path().join("config"), format!("root = {}\n", dir.path().display()))?;
+/// assert_overlay_snapshot!(overlay, @r"
+/// A config
+///
+/// diff --git a/config b/config
+/// new file mode 100644
+/// --- /dev/null
+/// +++ b/config
+/// @@ -0,0 +1,1 @@
+/// +root = [root]
+/// ");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// What else differs from run to run is taken out with [`Redactions`](crate::diff::Redactions):
+///
+/// ```
+/// use testbench_overlay::diff::Redactions;
+/// use testbench_overlay::{assert_overlay_snapshot, capture};
+///
+/// let dir = tempfile::tempdir()?;
+/// let diff = capture(dir.path(), |copy| {
+///     std::fs::create_dir(copy.join("target"))?;
+///     std::fs::write(copy.join("target/x.o"), "object")?;
+///     std::fs::write(copy.join("run.log"), format!("pid {}\n", std::process::id()))
+/// })?;
+/// let redactions = Redactions::new()
+///     .skip(|path| path.starts_with(b"target"))
+///     .replace(std::process::id().to_string(), "[pid]");
+/// assert_overlay_snapshot!(diff.redact(&redactions), @r"
+/// A run.log
+///
+/// diff --git a/run.log b/run.log
+/// new file mode 100644
+/// --- /dev/null
+/// +++ b/run.log
+/// @@ -0,0 +1,1 @@
+/// +pid [pid]
+/// ");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Panics
+///
+/// When the snapshot differs, as insta does, and when the diff cannot be told.
+///
+/// [`insta::assert_snapshot!`]: https://docs.rs/insta/latest/insta/macro.assert_snapshot.html
+/// [`Overlay`]: crate::Overlay
+/// [`Diff`]: crate::Diff
+#[macro_export]
+macro_rules! assert_overlay_snapshot {
+    ($changed:expr, @$snapshot:literal $(,)?) => {
+        $crate::__insta::assert_snapshot!($crate::insta::overlay(&$changed), @$snapshot)
+    };
+    ($name:expr, $changed:expr $(,)?) => {
+        $crate::__insta::assert_snapshot!($name, $crate::insta::overlay(&$changed))
+    };
+    ($changed:expr $(,)?) => {
+        $crate::__insta::assert_snapshot!($crate::insta::overlay(&$changed))
+    };
+}
+
+/// What a diff is called that has nothing in it.
+const NO_CHANGES: &str =
+    "(no changes; code that calls std::fs directly bypasses the overlay: see capture)";
+
+/// What [`assert_overlay_snapshot!`](crate::assert_overlay_snapshot) takes.
+///
+/// ```
+/// use std::path::PathBuf;
+/// use testbench_overlay::insta::OverlayChanges;
+/// use testbench_overlay::{Diff, assert_overlay_snapshot};
+///
+/// /// A test's own bench.
+/// struct Scratch(Diff);
+///
+/// impl OverlayChanges for Scratch {
+///     fn changes(&self) -> (Diff, Vec<PathBuf>) {
+///         (self.0.clone(), Vec::new())
+///     }
+/// }
+///
+/// let nothing = "(no changes; code that calls std::fs directly bypasses the overlay: see capture)";
+/// assert_eq!(testbench_overlay::insta::overlay(&Scratch(Diff::default())), nothing);
+/// ```
+pub trait OverlayChanges {
+    /// The diff, and the host's names for the root that it is relative to.
+    ///
+    /// # Panics
+    ///
+    /// When the diff cannot be told.
+    fn changes(&self) -> (Diff, Vec<PathBuf>);
+}
+
+impl OverlayChanges for Diff {
+    fn changes(&self) -> (Diff, Vec<PathBuf>) {
+        (self.clone(), Vec::new())
+    }
+}
+
+impl OverlayChanges for Overlay {
+    #[track_caller]
+    fn changes(&self) -> (Diff, Vec<PathBuf>) {
+        let diff = self.diff().unwrap_or_else(|error| panic!("the overlay has no diff: {error}"));
+        let roots = &self.core.config.host_root;
+        let roots = roots.iter().flat_map(|(given, canonical)| [given, canonical]);
+        (diff, roots.filter(|root| root.is_absolute()).cloned().collect())
+    }
+}
+
+impl<T: OverlayChanges + ?Sized> OverlayChanges for Arc<T> {
+    #[track_caller]
+    fn changes(&self) -> (Diff, Vec<PathBuf>) {
+        (**self).changes()
+    }
+}
+
+/// The text of [`assert_overlay_snapshot!`](crate::assert_overlay_snapshot).
+///
+/// ```
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::create_dir(dir.path().join("d"))?;
+/// assert_eq!(testbench_overlay::insta::overlay(&overlay), "A d/\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn overlay(changed: &impl OverlayChanges) -> String {
+    let (diff, roots) = changed.changes();
+    let hidden = HiddenPaths::new(roots);
+    let redactions = Redactions::new().content(move |_, content| Some(hidden.hide_bytes(content)));
+    let diff = diff.redact(&redactions);
+    if diff.is_empty() { NO_CHANGES.to_owned() } else { diff.to_string() }
+}
+
+/// The paths that differ from run to run, each with what stands for it.
+///
+/// ```
+/// use testbench_overlay::insta::HiddenPaths;
+///
+/// let hidden = HiddenPaths::new(vec!["/home/me/project".into()]);
+/// assert_eq!(hidden.hide("in /home/me/project/src"), "in [root]/src");
+/// ```
+#[derive(Clone, Debug)]
+pub struct HiddenPaths {
+    paths: Vec<(Vec<u8>, &'static str)>,
+}
+
+impl HiddenPaths {
+    /// Those of this process, and the names of the overlay's root.
+    pub fn new(roots: Vec<PathBuf>) -> HiddenPaths {
+        let mut paths: Vec<_> = roots.into_iter().map(|root| (root, "[root]")).collect();
+        paths.extend(std::env::current_exe().map(|exe| (exe, "[exe]")));
+        let temp = std::env::temp_dir();
+        paths.extend(temp.canonicalize().map(|canonical| (canonical, "[temp]")));
+        paths.push((temp, "[temp]"));
+        let mut paths: Vec<_> = paths
+            .into_iter()
+            .map(|(path, name)| (path.as_os_str().as_encoded_bytes().to_vec(), name))
+            .map(|(mut path, name)| {
+                while path.last() == Some(&b'/') {
+                    path.pop();
+                }
+                (path, name)
+            })
+            // The root directory is in every path, so it tells nothing.
+            .filter(|(path, _)| !path.is_empty())
+            .collect();
+        // What lies inside of another is looked for first.
+        paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        paths.dedup_by(|a, b| a.0 == b.0);
+        HiddenPaths { paths }
+    }
+
+    /// The text with what stands for them.
+    pub fn hide(&self, text: &str) -> String {
+        // What is replaced and what replaces it are whole: UTF-8 stays UTF-8.
+        String::from_utf8_lossy(&self.hide_bytes(text.as_bytes())).into_owned()
+    }
+
+    /// The same for bytes.
+    pub fn hide_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut hidden = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            let found = self.paths.iter().find(|(path, _)| is_path_at(bytes, at, path));
+            match found {
+                Some((path, name)) => {
+                    hidden.extend_from_slice(name.as_bytes());
+                    at += path.len();
+                }
+                None => {
+                    hidden.push(bytes[at]);
+                    at += 1;
+                }
+            }
+        }
+        hidden
+    }
+}
+
+/// Whether `path` stands at `at`, and not as a part of a longer name.
+fn is_path_at(bytes: &[u8], at: usize, path: &[u8]) -> bool {
+    let in_name =
+        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
+    bytes[at..].starts_with(path)
+        && !in_name(bytes.get(at + path.len()))
+        && !(at > 0 && in_name(bytes.get(at - 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_hidden_where_they_are_whole_names() {
+        let hidden =
+            HiddenPaths { paths: vec![(b"/t/x".to_vec(), "[root]"), (b"/t".to_vec(), "[temp]")] };
+        assert_eq!(
+            hidden.hide("/t/x/a /t/x: /t/xy /t a/t /t/x"),
+            "[root]/a [root]: [temp]/xy [temp] a/t [root]"
+        );
+    }
+}

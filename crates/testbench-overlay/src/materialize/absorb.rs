@@ -1,0 +1,278 @@
+//! What has changed in a directory since an overlay was written out into it, taken back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use testbench_clock::WallTime;
+
+use super::{COPY_BYTES, Materialized, RealTree, about};
+use crate::handle::Handle;
+use crate::inode::Ino;
+use crate::lookup::Tx;
+use crate::name::RelPath;
+use crate::resolve::End;
+use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, Stat};
+
+/// What tells whether something was changed in the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    kind: FileKind,
+    id: (u64, u64),
+    mode: u32,
+    size: u64,
+    mtime: WallTime,
+    ctime: WallTime,
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Stamp {
+        Stamp {
+            kind: stat.kind,
+            id: (stat.dev, stat.ino),
+            mode: stat.mode,
+            size: stat.size,
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+        }
+    }
+}
+
+/// All that is below the top; every directory before what is in it.
+pub(super) fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stamp>> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![RelPath::TOP];
+    while let Some(dir) = todo.pop() {
+        for entry in tree.at(&dir, "list", tree.list(&dir))? {
+            let path = dir.child(&entry.name);
+            // What is gone by now is as if it had never been.
+            let Some(stat) = tree.at(&path, "look at", tree.stat(&path))? else { continue };
+            if stat.kind == FileKind::Dir {
+                todo.push(path.clone());
+            }
+            found.insert(path, Stamp::of(&stat));
+        }
+    }
+    Ok(found)
+}
+
+impl Materialized {
+    /// The directory that was written.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes over into the overlay what has changed in the directory since it was written (or last
+    /// absorbed): as ordinary writes, removals and so on, which the diff then shows. Permission
+    /// bits do not get in the way, since it has happened. The directory is left as it is.
+    ///
+    /// A file that was moved there is one that is gone and one that is new.
+    ///
+    /// Answers the paths that it changed or found to be touched, in order.
+    ///
+    /// ```
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let (lower, out) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// let overlay = Overlay::new(lower.path())?;
+    /// let mut written = overlay.materialize(out.path())?;
+    /// std::fs::write(out.path().join("new"), "text")?;
+    /// assert_eq!(written.absorb()?, [b"new"]);
+    /// assert!(written.absorb()?.is_empty(), "nothing has happened since");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Whatever reading the directory or changing the overlay gives; the message names the path.
+    /// What was taken over before it stays. [`io::ErrorKind::NotFound`] if the directory itself is no
+    /// longer the one that was written.
+    pub fn absorb(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        if !self.tree.is_in_place() {
+            let error = io::Error::new(
+                io::ErrorKind::NotFound,
+                "it was moved, removed or replaced since the overlay was written there",
+            );
+            return Err(about("absorb", &self.dir, error));
+        }
+        self.tree.renew();
+        let now = scan(&self.tree)?;
+        // What lies in a directory sorts behind it, so backwards is from the bottom up.
+        for (path, was) in self.written.iter().rev() {
+            if now.get(path).is_none_or(|is| is.kind != was.kind) {
+                self.remove(path, was.kind)?;
+            }
+        }
+        let mut links = Links::default();
+        for (path, is) in &now {
+            // Names that are what they were come first, whatever the order of the new ones.
+            if self.written.get(path).is_some_and(|was| (was.id, was.kind) == (is.id, is.kind)) {
+                links.note(is, path);
+            }
+        }
+        for (path, is) in &now {
+            let was = self.written.get(path).filter(|was| was.kind == is.kind);
+            self.absorb_one(path, was, is, &mut links)?;
+        }
+        let was = std::mem::replace(&mut self.written, now);
+        let mut changed: Vec<Vec<u8>> = was
+            .iter()
+            .filter(|(path, was)| self.written.get(*path) != Some(was))
+            .map(path_of)
+            .collect();
+        changed
+            .extend(self.written.iter().filter(|(path, _)| !was.contains_key(*path)).map(path_of));
+        changed.sort_unstable();
+        Ok(changed)
+    }
+
+    fn absorb_one(
+        &self,
+        path: &RelPath,
+        was: Option<&Stamp>,
+        is: &Stamp,
+        links: &mut Links,
+    ) -> io::Result<()> {
+        if was == Some(is) || is.kind == FileKind::Special {
+            return Ok(());
+        }
+        if was.is_none() {
+            self.remove_special(path)?;
+        }
+        // Another file under an old name, as after writing beside and renaming. A symlink never
+        // changes, but a new one may have been given the number of the old one.
+        let replaced = match is.kind {
+            FileKind::File => was.is_some_and(|was| was.id != is.id),
+            FileKind::Symlink => was.is_some(),
+            FileKind::Dir | FileKind::Special => false,
+        };
+        if replaced {
+            self.apply(path, |tx, at| tx.remove_file(Ino::ROOT, at))?;
+        }
+        if (was.is_none() || replaced) && is.kind != FileKind::Dir {
+            if let Some(first) = links.first(is).filter(|first| *first != path) {
+                self.link(first, path)?;
+            } else if is.kind == FileKind::Symlink {
+                self.absorb_symlink(path)?;
+            }
+            links.note(is, path);
+        }
+        if is.kind == FileKind::Symlink {
+            return Ok(());
+        }
+        match is.kind {
+            FileKind::Dir if was.is_none() => {
+                self.apply(path, |tx, at| tx.create_dir(Ino::ROOT, at, is.mode))?;
+            }
+            FileKind::File => self.absorb_content(path)?,
+            FileKind::Dir | FileKind::Symlink | FileKind::Special => {}
+        }
+        self.apply(path, |tx, at| {
+            let ino = tx.find(Ino::ROOT, at, End::Name)?;
+            if tx.live.state.inode(ino)?.meta.mode == is.mode {
+                return Ok(());
+            }
+            tx.set_mode(ino, is.mode)
+        })
+    }
+
+    fn absorb_symlink(&self, path: &RelPath) -> io::Result<()> {
+        let target = self.tree.at(path, "read", self.tree.read_link(path))?;
+        self.apply(path, |tx, at| tx.symlink(&target, Ino::ROOT, at))
+    }
+
+    fn link(&self, first: &RelPath, path: &RelPath) -> io::Result<()> {
+        self.apply(path, |tx, at| {
+            let ino = tx.find(Ino::ROOT, GuestPath::new(first.as_bytes()), End::Name)?;
+            tx.link(ino, Ino::ROOT, at)
+        })
+    }
+
+    /// Removes what was written and is gone. With a directory goes what was never written into it:
+    /// devices, sockets and FIFOs.
+    fn remove(&self, path: &RelPath, kind: FileKind) -> io::Result<()> {
+        self.apply(path, |tx, at| {
+            if kind != FileKind::Dir {
+                return tx.remove_file(Ino::ROOT, at);
+            }
+            let dir = tx.find(Ino::ROOT, at, End::Name)?;
+            for entry in tx.list(dir)? {
+                if entry.kind == FileKind::Special {
+                    tx.remove_file(dir, GuestPath::new(&entry.name))?;
+                }
+            }
+            tx.remove_dir(Ino::ROOT, at)
+        })
+    }
+
+    /// Makes room where the overlay has something that was not written out.
+    fn remove_special(&self, path: &RelPath) -> io::Result<()> {
+        self.apply(path, |tx, at| match tx.find(Ino::ROOT, at, End::Name) {
+            Ok(ino) if tx.live.state.inode(ino)?.kind() == FileKind::Special => {
+                tx.remove_file(Ino::ROOT, at)
+            }
+            Ok(_) | Err(Errno::Noent) => Ok(()),
+            Err(errno) => Err(errno),
+        })
+    }
+
+    /// Makes a file of the overlay hold what the real one holds, writing only what differs.
+    fn absorb_content(&self, path: &RelPath) -> io::Result<()> {
+        let how =
+            OpenHow { write: true, create: Create::IfMissing, follow: Follow::No, ..OpenHow::READ };
+        let core = &self.overlay.core;
+        let target = self.apply(path, |tx, at| {
+            let ino = tx.open(Ino::ROOT, at, &how)?;
+            Ok(Handle::new(core, tx, ino, true, true))
+        })?;
+        let source = self.tree.at(path, "open", self.tree.open_file(path))?;
+        self.tree.at(path, "absorb", copy_in(&*source, &target))
+    }
+
+    fn apply<T>(
+        &self,
+        path: &RelPath,
+        operation: impl FnOnce(&mut Tx<'_>, GuestPath<'_>) -> Result<T, Errno>,
+    ) -> io::Result<T> {
+        let at = GuestPath::new(path.as_bytes());
+        self.tree.at(path, "absorb", operation(&mut self.overlay.core.tx_as_root(), at))
+    }
+}
+
+fn path_of((path, _): (&RelPath, &Stamp)) -> Vec<u8> {
+    path.as_bytes().to_vec()
+}
+
+/// Under which path of the overlay a file of the directory is known: several names may be one file.
+#[derive(Default)]
+struct Links {
+    by_id: BTreeMap<(u64, u64), RelPath>,
+}
+
+impl Links {
+    fn note(&mut self, stamp: &Stamp, path: &RelPath) {
+        self.by_id.entry(stamp.id).or_insert_with(|| path.clone());
+    }
+
+    fn first(&self, stamp: &Stamp) -> Option<&RelPath> {
+        self.by_id.get(&stamp.id)
+    }
+}
+
+fn copy_in(source: &dyn File, target: &Handle) -> Result<(), Errno> {
+    let (mut new, mut old) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
+    let mut offset = 0;
+    loop {
+        let n = match source.read_at(&mut new, offset) {
+            Ok(0) => break,
+            Err(Errno::Intr) => continue,
+            read => read?,
+        };
+        let held = target.read_at(&mut old[..n], offset)?;
+        if held < n || new[..n] != old[..n] {
+            super::write_all(target, &new[..n], offset)?;
+        }
+        offset += n as u64;
+    }
+    if target.stat()?.size != offset { target.set_len(offset) } else { Ok(()) }
+}

@@ -1,0 +1,252 @@
+//! The overlay for code that cannot go through it: a native child, or Rust code that calls
+//! `std::fs`. The tree is written out, used, and what has changed there is read back.
+//!
+//! Both ways go through handles, one name at a time ([`RealTree`]): whoever swaps names in the
+//! directory meanwhile, as a process that a native tool has left behind, can neither make us write
+//! beside it nor read something else. `absorb.rs` is the way back.
+#![allow(clippy::disallowed_methods, reason = "makes the directory that it writes to")]
+
+mod absorb;
+mod real;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::diff::Diff;
+use crate::handle::Handle;
+use crate::inode::{Ino, Node};
+use crate::name::RelPath;
+use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
+use absorb::Stamp;
+pub(crate) use real::{RealTree, os_str};
+
+/// How much is copied at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+/// An overlay written out into a real directory. Made by [`Overlay::materialize`].
+///
+/// ```
+/// use testbench_overlay::Overlay;
+///
+/// let (lower, out) = (tempfile::tempdir()?, tempfile::tempdir()?);
+/// std::fs::write(lower.path().join("a"), "text")?;
+/// let overlay = Overlay::new(lower.path())?;
+/// let mut written = overlay.materialize(out.path().join("copy"))?;
+/// std::fs::remove_file(written.path().join("a"))?;
+/// assert_eq!(written.absorb()?, [b"a"]);
+/// assert_eq!(overlay.diff()?.summary(), "D a\n");
+/// assert!(lower.path().join("a").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Materialized {
+    overlay: Arc<Overlay>,
+    dir: PathBuf,
+    /// Where it was written, whatever its path leads to by now.
+    tree: RealTree,
+    /// What was written.
+    written: BTreeMap<RelPath, Stamp>,
+}
+
+impl Overlay {
+    /// Writes the merged tree into `dir`, which is made if it is missing and must be empty. Hard
+    /// links, permission bits and times are kept; devices, sockets and FIFOs are left out. Where
+    /// the file system can, files that are as they were beneath share its blocks with theirs.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (lower, out) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// let overlay = Overlay::new(lower.path())?;
+    /// let mut written = overlay.materialize(out.path())?;
+    /// std::fs::write(out.path().join("made-by-a-native-tool"), "x")?;
+    /// written.absorb()?;
+    /// assert_eq!(overlay.diff()?.summary(), "A made-by-a-native-tool\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::DirectoryNotEmpty`], and whatever reading the overlay or writing the
+    /// directory gives; the message names the path. The directory then holds a part of the tree.
+    pub fn materialize(self: &Arc<Self>, dir: impl AsRef<Path>) -> io::Result<Materialized> {
+        let dir = std::path::absolute(dir.as_ref())?;
+        std::fs::create_dir_all(&dir).map_err(|e| about("create", &dir, e))?;
+        let tree = RealTree::open(&dir).map_err(|e| about("open", &dir, e))?;
+        if !tree.at(&RelPath::TOP, "list", tree.list(&RelPath::TOP))?.is_empty() {
+            let full = io::ErrorKind::DirectoryNotEmpty.into();
+            return Err(about("materialize an overlay into", &dir, full));
+        }
+        let mut writer =
+            Writer { core: &self.core, tree: &tree, first: BTreeMap::new(), dirs: Vec::new() };
+        writer.write_tree()?;
+        writer.finish()?;
+        let written = absorb::scan(&tree)?;
+        Ok(Materialized { overlay: self.clone(), dir, tree, written })
+    }
+}
+
+struct Writer<'c> {
+    core: &'c Arc<Core>,
+    tree: &'c RealTree,
+    /// Where a file that may have several names was written first.
+    first: BTreeMap<Ino, RelPath>,
+    /// Directories whose mode and times are set when all in them is done.
+    dirs: Vec<(RelPath, crate::Stat)>,
+}
+
+impl Writer<'_> {
+    /// Writes all that there is. Goes by a list: a tree may be deeper than the stack.
+    fn write_tree(&mut self) -> io::Result<()> {
+        let mut todo = vec![(Ino::ROOT, RelPath::TOP)];
+        while let Some((dir, path)) = todo.pop() {
+            let (stat, entries) = {
+                let mut tx = self.core.tx_as_root();
+                let stat = tx.live.state.inode(dir).map(|inode| inode.stat(dir));
+                (self.read(&path, stat)?, self.read(&path, tx.list(dir))?)
+            };
+            self.dirs.push((path.clone(), stat));
+            for entry in entries {
+                let path = path.child(&entry.name);
+                let child = self.core.tx_as_root().lookup(dir, &entry.name);
+                if let Some(child) = self.read(&path, child)?
+                    && self.write(child, &path)? == FileKind::Dir
+                {
+                    todo.push((child, path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, ino: Ino, path: &RelPath) -> io::Result<FileKind> {
+        let inode = self.read(path, self.core.tx().live.state.inode(ino).cloned())?;
+        let stat = inode.stat(ino);
+        if let Some(first) = self.first.get(&ino) {
+            self.tree.at(path, "link", self.tree.link(first, path))?;
+            return Ok(stat.kind);
+        }
+        let further_names = inode.origin.as_ref().is_some_and(|o| o.may_have_more_names());
+        if stat.kind != FileKind::Dir && (stat.nlink > 1 || further_names) {
+            self.first.insert(ino, path.clone());
+        }
+        match &inode.node {
+            Node::Special => {
+                // Left out, so there is nothing that its other names could be linked to.
+                self.first.remove(&ino);
+            }
+            Node::Symlink(target) => {
+                let made = self.tree.symlink(target, path, times(&stat));
+                self.tree.at(path, "create", made)?;
+            }
+            Node::Dir(_) => self.tree.at(path, "create", self.tree.create_dir(path))?,
+            Node::File(_) => {
+                let source = Handle::new(self.core, &mut self.core.tx(), ino, true, false);
+                let file = self.tree.at(path, "create", self.tree.create_file(path))?;
+                self.tree.at(path, "write", copy_out(&source, &*file))?;
+                self.tree.at(path, "set the metadata of", set_meta(&*file, &stat))?;
+            }
+        }
+        Ok(stat.kind)
+    }
+
+    /// From the bottom up, since what is done in a directory moves its times, and what it then
+    /// allows may be nothing.
+    fn finish(&mut self) -> io::Result<()> {
+        while let Some((path, stat)) = self.dirs.pop() {
+            let dir = self.tree.at(&path, "open", self.tree.dir(&path))?;
+            self.tree.at(&path, "set the metadata of", set_meta(&*dir, &stat))?;
+        }
+        Ok(())
+    }
+
+    fn read<T>(&self, path: &RelPath, result: Result<T, Errno>) -> io::Result<T> {
+        self.tree.at(path, "read through the overlay, to write", result)
+    }
+}
+
+fn copy_out(source: &Handle, target: &dyn File) -> Result<(), Errno> {
+    if source.clone_unchanged(target) {
+        return Ok(());
+    }
+    let mut buf = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while let Some(data) = source.next_data(offset)? {
+        offset = data.start;
+        while offset < data.end {
+            let part = (data.end - offset).min(COPY_BYTES as u64) as usize;
+            let n = source.read_at(&mut buf[..part], offset)?;
+            if n == 0 {
+                break;
+            }
+            write_all(target, &buf[..n], offset)?;
+            offset += n as u64;
+        }
+        offset = offset.max(data.end);
+    }
+    // What was passed over at the end is part of the file all the same.
+    target.set_len(source.stat()?.size)
+}
+
+fn write_all(target: &dyn File, bytes: &[u8], offset: u64) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match target.write_at(&bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(Errno::Io),
+            Ok(n) => done += n,
+            Err(Errno::Intr) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn set_meta(file: &dyn File, stat: &crate::Stat) -> Result<(), Errno> {
+    file.set_times(times(stat))?;
+    file.set_mode(stat.mode)
+}
+
+fn times(stat: &crate::Stat) -> SetTimes {
+    SetTimes { atime: Some(SetTime::At(stat.atime)), mtime: Some(SetTime::At(stat.mtime)) }
+}
+
+/// What `code` does to a copy of the directory `dir`, as a diff. The directory itself is not
+/// touched. For code that calls `std::fs` itself, which an overlay cannot see.
+///
+/// ```
+/// let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("a.txt"), "old\n")?;
+/// let diff = testbench_overlay::capture(dir.path(), |copy| {
+///     std::fs::rename(copy.join("a.txt"), copy.join("b.txt"))
+/// })?;
+/// assert_eq!(diff.renames_by_content().summary(), "R a.txt -> b.txt\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// What copying, `code` or comparing gives.
+pub fn capture<E: From<io::Error>>(
+    dir: impl AsRef<Path>,
+    code: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<Diff, E> {
+    let dir = dir.as_ref();
+    let overlay = Overlay::builder(dir)
+        .lower_modes(crate::LowerModes::Real)
+        .lower_times(crate::LowerTimes::Real)
+        .build()
+        .map_err(io::Error::from)?;
+    let temp = tempfile::tempdir()?;
+    let copy = temp.path().join("copy");
+    let mut written = overlay.materialize(&copy)?;
+    code(&copy)?;
+    written.absorb()?;
+    Ok(overlay.diff().map_err(io::Error::from)?)
+}
+
+pub(crate) fn about(what: &str, path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what} `{}`: {error}", path.display()))
+}

@@ -1,0 +1,14 @@
+//! Attempts to get out of the root, by every way that we know of, through every door that there is.
+//!
+//! Beside each root lies a directory whose content, metadata and access times are taken down before
+//! and compared after: nothing there may be read, written, made or removed. Attempts that must fail
+//! have a control beside them that succeeds.
+#![cfg(unix)]
+
+mod arena;
+mod links;
+mod names;
+mod out;
+mod paths;
+mod races;
+mod special;
