@@ -50,9 +50,22 @@ pub(crate) fn session() -> Option<(Lifetime, bool)> {
     }
 }
 
-/// Installs a participant in place of the clock that is installed, under the same lifetime.
+/// Installs another participant in place of the clock that is installed, under the same lifetime;
+/// with none there it is [`install`].
+///
+/// For a thread that does the work of several in turn, as a host that runs a guest inline.
+///
+/// ```
+/// use testbench_clock::{Clock, MockClock, current, install, install_participant};
+///
+/// let _session = install(MockClock::builder().build());
+/// let guest = install_participant(current().lend("guest"));
+/// testbench_clock::sleep(std::time::Duration::from_secs(1)); // as the guest
+/// drop(guest);
+/// assert_eq!(current().wall().to_string(), "2000-01-01T00:00:01Z");
+/// ```
 #[track_caller]
-pub(crate) fn install_participant(clock: Arc<dyn Clock>) -> Guard {
+pub fn install_participant(clock: Arc<dyn Clock>) -> Guard {
     match INSTALLED.get() {
         Lookup::Open(installed) | Lookup::Closed(installed, _) => {
             install_for(clock, &installed.lifetime)

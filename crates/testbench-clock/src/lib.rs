@@ -74,8 +74,8 @@ mod wall;
 mod watchdog;
 
 pub use ambient::{
-    ClockError, advance, current, external, install, install_for, instant_now, is_mocked, now,
-    now_ms, set_wall, settle, sleep, sleep_until, try_sleep,
+    ClockError, advance, current, external, install, install_for, install_participant, instant_now,
+    is_mocked, now, now_ms, set_wall, settle, sleep, sleep_until, try_sleep,
 };
 pub use clock::{Clock, External, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke};
 pub use context::{Context, EnterGuard, FutureExt, WithContext};

@@ -150,3 +150,5 @@ pub const CLIPPY_TOML: &str = include_str!("../assets/clippy.toml");
 #[cfg(feature = "insta")]
 #[doc(hidden)]
 pub use ::insta as __insta;
+#[cfg(feature = "insta")]
+pub use testbench_overlay::assert_overlay_snapshot;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use testbench_clock::{Clock, Lifetime, MockClock, Seed, SystemClock, WallTime};
-use testbench_overlay::{HostDir, Overlay, OverlayError};
+use testbench_overlay::{HostDir, Overlay, OverlayBuilder, OverlayError};
 use testbench_wasi::Limits;
 
 use crate::bench::Bench;
@@ -82,6 +83,7 @@ pub struct TestbenchBuilder {
     clock: SessionClock,
     seed: u64,
     overlays: Vec<(PathBuf, Option<Vec<u8>>)>,
+    set_up_overlay: SetUpOverlay,
     passthrough: Vec<PathBuf>,
     toolchain: Vec<ToolchainSource>,
     policies: BTreeMap<OsString, Policy>,
@@ -92,6 +94,17 @@ pub struct TestbenchBuilder {
     native_files: NativeFiles,
     tape: Option<(PathBuf, TapeOptions)>,
     strict_threads: bool,
+}
+
+/// What [`TestbenchBuilder::set_up_overlay`] was given.
+#[derive(Default)]
+struct SetUpOverlay(Vec<Box<dyn FnOnce(OverlayBuilder) -> OverlayBuilder + Send>>);
+
+/// How many there are; what they do cannot be shown.
+impl fmt::Debug for SetUpOverlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SetUpOverlay({})", self.0.len())
+    }
 }
 
 impl TestbenchBuilder {
@@ -131,6 +144,34 @@ impl TestbenchBuilder {
     /// As [`overlay`](Self::overlay), but guests see it at `guest_path`, such as `/`.
     pub fn overlay_at(mut self, dir: impl AsRef<Path>, guest_path: impl AsRef<[u8]>) -> Self {
         self.overlays.push((dir.as_ref().to_owned(), Some(guest_path.as_ref().to_vec())));
+        self
+    }
+
+    /// Sets the overlay up further: what goes wrong with its files, how much it may hold, what is
+    /// hidden, mounted or audited. May be called several times; without an overlay, `set_up` is not
+    /// called.
+    ///
+    /// ```
+    /// use testbench_harness::{Command, Testbench, Toolchain};
+    /// use testbench_overlay::Errno;
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let _session = Testbench::builder()
+    ///     .overlay(dir.path())
+    ///     .set_up_overlay(|overlay| overlay.faults(Fault::error(Errno::Io).on(Operation::Create)))
+    ///     .toolchain(Toolchain::builtin())
+    ///     .build()?
+    ///     .enter();
+    /// let output = Command::new("touch").arg("new").output()?;
+    /// assert!(String::from_utf8_lossy(&output.stderr).contains("I/O error"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_up_overlay(
+        mut self,
+        set_up: impl FnOnce(OverlayBuilder) -> OverlayBuilder + Send + 'static,
+    ) -> Self {
+        self.set_up_overlay.0.push(Box::new(set_up));
         self
     }
 
@@ -249,7 +290,7 @@ impl TestbenchBuilder {
     #[allow(clippy::disallowed_methods, reason = "`pass_env` asks for the environment by name")]
     pub fn build(self) -> Result<Testbench, BuildError> {
         let clock = self.clock.start();
-        let files = open_files(self.overlays, self.passthrough, &clock)?;
+        let files = open_files(self.overlays, self.set_up_overlay, self.passthrough, &clock)?;
         let mut toolchain = Toolchain::default();
         for source in self.toolchain {
             toolchain = toolchain.or(source.open().map_err(BuildError::Toolchain)?);
@@ -404,6 +445,7 @@ pub enum BuildError {
 
 fn open_files(
     overlays: Vec<(PathBuf, Option<Vec<u8>>)>,
+    set_up_overlay: SetUpOverlay,
     passthrough: Vec<PathBuf>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Files, BuildError> {
@@ -428,6 +470,9 @@ fn open_files(
         }
         for (dir, _) in &shown {
             overlay = overlay.passthrough(dir.clone());
+        }
+        for set_up in set_up_overlay.0 {
+            overlay = set_up(overlay);
         }
         let overlay =
             overlay.build().map_err(|source| BuildError::Overlay { dir: dir.clone(), source })?;

@@ -316,6 +316,50 @@ fn ordinary_tools_cannot_leave_either() {
     assert_eq!(fort.sentinel(), sentinel);
 }
 
+/// A name that is now a directory inside and now a symlink to the one outside, swapped on the disk
+/// while guests use it.
+#[test]
+fn a_name_that_is_swapped_while_guests_use_it_leads_nowhere_else() {
+    let fort = Fort::new();
+    let (root, sentinel) = (fort.root(), fort.sentinel());
+    fs::create_dir(root.join("real")).unwrap();
+    fs::write(root.join("real/secret"), "inside\n").unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut read, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let swap = root.join("swap");
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for from in [root.join("real"), root.join("dir-out")] {
+                    fs::rename(&from, &swap).unwrap();
+                    std::thread::yield_now();
+                    fs::rename(&swap, &from).unwrap();
+                }
+            }
+        });
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut runs = 0;
+            while runs < 300 || ((read == 0 || refused == 0) && runs < 30_000) {
+                runs += 1;
+                // A new overlay each time: one that has seen a name keeps to what it saw.
+                let Ok(session) = bench(&root).build() else { continue };
+                let _session = session.enter();
+                let line = match runs % 3 {
+                    0 => ["cp", "file", "swap/secret"],
+                    _ => ["cat", "swap/secret", "swap/secret"],
+                };
+                let output = Command::new(line[0]).args(&line[1..]).output().unwrap();
+                assert!(!text(&output.stdout).contains("secret\n"));
+                *(if output.status.success() { &mut read } else { &mut refused }) += 1;
+            }
+        }));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    assert!(read > 0 && refused > 0, "{read} done, {refused} refused: there was no race");
+    assert_eq!(fort.sentinel(), sentinel);
+}
+
 #[test]
 fn without_an_overlay_a_guest_has_no_files_at_all() {
     let fort = Fort::new();

@@ -137,7 +137,11 @@ impl Guest {
         let started = self.clock.mono();
         let ending = Ending { guest: &self };
         self.cancel.attach(&self.interrupter);
+        // What the guest asks of files may take time (latency faults): that is the guest's time, so
+        // it must pass for the participant that the guest is.
+        let installed = testbench_clock::install_participant(self.clock.clone());
         let (exit, backtrace) = self.end();
+        drop(installed);
         drop(ending);
 
         let virtual_time = self.clock.mono().duration_since(started);
