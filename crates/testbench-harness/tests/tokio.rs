@@ -300,7 +300,11 @@ fn a_replayed_child_is_awaited_like_any_other() {
             assert!(output.status.success(), "{output:?} in {mode:?}");
             assert_eq!(text(&output.stdout), said, "{output:?} in {mode:?}");
         }
-        let took = session.finish().unwrap().virtual_time;
+        let report = session.finish().unwrap();
+        for (record, said) in report.tape.unwrap().records().iter().zip(["a\n", "b\n"]) {
+            assert_eq!(record.stdout.to_string(), said, "{record:?} in {mode:?}");
+        }
+        let took = report.virtual_time;
         assert!(took >= Duration::from_millis(50), "{took:?} in {mode:?}");
     }
 }
