@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{bench, dir_with, text};
-use testbench_clock::{Clock, Context, SystemClock, WallTime};
+use testbench_clock::{Context, WallTime};
 use testbench_harness::Command;
 
 const THREADS: u64 = 8;
@@ -109,7 +109,6 @@ fn session_says(n: u64, spawns: u64) -> Vec<u8> {
 #[test]
 fn many_sessions_of_a_thousand_spawns_say_the_same_as_each_alone() {
     let spawns = 1000;
-    let began = SystemClock::new("test").mono();
     let start = Barrier::new(SESSIONS as usize);
     let together: Vec<Vec<u8>> = thread::scope(|scope| {
         let run = |n| {
@@ -122,8 +121,6 @@ fn many_sessions_of_a_thousand_spawns_say_the_same_as_each_alone() {
         let threads: Vec<_> = (0..SESSIONS).map(run).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let took = SystemClock::new("test").mono().duration_since(began);
-    println!("{SESSIONS} sessions of {spawns} spawns together: {took:?}");
     let alone: Vec<Vec<u8>> = (0..SESSIONS).map(|n| session_says(n, spawns)).collect();
     for (n, (together, alone)) in together.iter().zip(&alone).enumerate() {
         assert!(together == alone, "session {n} differs");
