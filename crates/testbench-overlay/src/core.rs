@@ -141,7 +141,7 @@ impl Core {
 
     pub(crate) fn tx(&self) -> Tx<'_> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        Tx { core: self, live, as_root: self.config.as_root, came_to: None }
+        Tx { core: self, live, as_root: self.config.as_root, came_to: None, free_dots: false }
     }
 
     /// One in which permission bits do not bind, for what has already happened elsewhere.

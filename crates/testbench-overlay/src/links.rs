@@ -13,7 +13,21 @@ use crate::inode::{Ino, Inode};
 use crate::lookup::Tx;
 use crate::name::{Name, RelPath};
 use crate::observe::{LowerId, Stamp};
-use crate::{Errno, FileKind};
+use crate::{Errno, FileKind, Overlay, Stat};
+
+impl Overlay {
+    /// How many names the file of which this is the metadata may have: those that are shown, or
+    /// where not all of them have been looked at, those that it has beneath.
+    pub(crate) fn links_max(&self, stat: &Stat) -> u64 {
+        let tx = self.core.tx();
+        let inode = tx.live.state.inodes.get(&Ino(stat.ino));
+        let origin = inode.and_then(|inode| inode.origin.as_ref());
+        origin.map_or(stat.nlink, |origin| match origin.may_have_more_names() {
+            true => stat.nlink + origin.links - origin.paths.len() as u64,
+            false => stat.nlink,
+        })
+    }
+}
 
 impl Tx<'_> {
     /// If this is a further name of a file already known, notes the name.

@@ -23,6 +23,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) as_root: bool,
     /// What a walk has come to last, so that it need not be looked for again.
     pub(crate) came_to: Option<Child>,
+    /// `.` and `..` ask for no permission, as where `realpath` resolves them.
+    pub(crate) free_dots: bool,
 }
 
 /// What a name stands for: the number, and the inode as it is now.
@@ -462,6 +464,10 @@ impl Walk for Tx<'_> {
 
     fn search(&mut self, dir: &Ino) -> Result<(), Errno> {
         self.may(self.live.state.inode(*dir)?, SEARCH)
+    }
+
+    fn search_for_dots(&mut self, dir: &Ino) -> Result<(), Errno> {
+        if self.free_dots { Ok(()) } else { self.search(dir) }
     }
 
     fn step(&mut self, dir: &Ino, name: &[u8], is_last: bool) -> Result<Step<Ino, Ino>, Errno> {

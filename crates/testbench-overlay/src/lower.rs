@@ -12,7 +12,9 @@ use crate::inode::Meta;
 use crate::name::{Hashed, PathHash, RelPath};
 use crate::observe::LowerId;
 use crate::sys;
-use crate::{DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Stat};
+use crate::{
+    DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Overlay, Stat,
+};
 
 /// Which times the files of the lower directory show.
 ///
@@ -177,7 +179,18 @@ impl Lower {
 
     /// What is at a name in a directory, if anything.
     pub(crate) fn stat_in(&self, dir: &OpenDir, name: &[u8]) -> Result<Option<Stat>, Errno> {
-        present(self.fs.stat_at(&*dir.file, GuestPath::new(name), Follow::No))
+        let stat = present(self.fs.stat_at(&*dir.file, GuestPath::new(name), Follow::No))?;
+        Ok(stat.map(|stat| Stat { nlink: self.links(&stat), ..stat }))
+    }
+
+    /// How many names a file may have. Another overlay shows only those that were looked at, and
+    /// knows of more.
+    fn links(&self, stat: &Stat) -> u64 {
+        let overlay = (&*self.fs as &dyn std::any::Any).downcast_ref::<Overlay>();
+        match overlay {
+            Some(overlay) if stat.kind != FileKind::Dir => overlay.links_max(stat),
+            _ => stat.nlink,
+        }
     }
 
     /// What is at a path, if anything.

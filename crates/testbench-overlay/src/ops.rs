@@ -70,6 +70,7 @@ impl Tx<'_> {
         }
         let end = match how.follow {
             _ if how.create == Create::New => End::Name,
+            Follow::Yes if creates => End::Create,
             Follow::Yes => End::Follow,
             Follow::No => End::Keep,
         };

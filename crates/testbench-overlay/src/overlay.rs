@@ -7,7 +7,7 @@ use crate::builder::Below;
 use crate::core::Core;
 use crate::handle::Handle;
 use crate::inode::Ino;
-use crate::lookup::path_of;
+use crate::lookup::{Tx, path_of};
 use crate::observe::LowerChange;
 use crate::pipeline::{FaultCount, Pipeline, Staged, StagedFile};
 use crate::resolve::{End, Last, Step};
@@ -200,12 +200,14 @@ impl Overlay {
         }
     }
 
-    /// The path, from the top and without symlinks, of what `path` leads to.
+    /// The path, from the top and without symlinks, of what `path` leads to. Permission to search is
+    /// needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
+    /// `realpath`, which is what `std::fs` asks.
     pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
         if let Some(staged) = self.staged() {
             return staged.canonical(path);
         }
-        let mut tx = self.core.tx();
+        let mut tx = Tx { free_dots: true, ..self.core.tx() };
         let place = tx.walk(Ino::ROOT, path, End::Follow)?;
         if place.slash && !matches!(place.found, Step::Dir(_) | Step::Missing) {
             return Err(Errno::Notdir);

@@ -33,6 +33,11 @@ pub(crate) trait Walk {
     /// Whether names in `dir` may be looked up at all. [`Walk::step`] asks this too.
     fn search(&mut self, dir: &Self::Dir) -> Result<(), Errno>;
 
+    /// The same for `.` and `..`.
+    fn search_for_dots(&mut self, dir: &Self::Dir) -> Result<(), Errno> {
+        self.search(dir)
+    }
+
     /// What `name` is in `dir`. Unless it `is_last`, the walk goes on through it.
     fn step(
         &mut self,
@@ -77,6 +82,9 @@ pub(crate) enum Step<D, L> {
 pub(crate) enum End {
     /// Follow it.
     Follow,
+    /// Follow it, unless a slash comes behind it: `O_CREAT` makes no directories, and refuses the
+    /// slash at the end of the path or of a symlink before it looks at what is before it.
+    Create,
     /// Follow it only if a slash comes behind it.
     Keep,
     /// Never follow it: the caller wants to create or remove the name itself.
@@ -155,18 +163,24 @@ impl<W: Walk> Walker<'_, W> {
     }
 
     fn run(&mut self, path: &[u8], end: End) -> Result<Place<W::Dir, W::Leaf>, Errno> {
+        // As the mirror of `std::fs` names the top itself: nothing is looked up in it.
+        let is_top = path == b"." && {
+            let top = self.tree.top();
+            self.tree.same(self.here(), &top)
+        };
         let mut todo = Todo::new(path);
         todo.at = self.tree.stride(&mut self.trail, path);
         let mut last = Last::Dot;
         while let Some(part) = todo.next() {
             let here = self.trail.last().expect("as in `here`");
             match todo.text(part) {
+                b"." if is_top => {}
                 b"." => {
-                    self.tree.search(here)?;
+                    self.tree.search_for_dots(here)?;
                     last = Last::Dot;
                 }
                 b".." => {
-                    self.tree.search(here)?;
+                    self.tree.search_for_dots(here)?;
                     if self.trail.len() == 1 {
                         return Err(Errno::NotCapable);
                     }
@@ -212,7 +226,9 @@ impl<W: Walk> Walker<'_, W> {
         let is_start = |dir: &W::Dir| self.tree.same(dir, start);
         self.trail.iter().any(is_start)
             || match &place.found {
-                Step::Dir(dir) => matches!(end, End::Follow | End::Keep) && is_start(dir),
+                Step::Dir(dir) => {
+                    matches!(end, End::Follow | End::Create | End::Keep) && is_start(dir)
+                }
                 _ => false,
             }
     }
@@ -238,6 +254,7 @@ fn follows(is_last: bool, slash: bool, end: End) -> bool {
     !is_last
         || match end {
             End::Follow => true,
+            End::Create => !slash,
             End::Keep => slash,
             End::Name | End::Parent => false,
         }

@@ -597,3 +597,87 @@ fn a_tree_may_be_deeper_than_the_stack_of_a_thread() {
     let diff = small.spawn(move || overlay.diff().unwrap()).unwrap().join().unwrap();
     assert_eq!(diff.entries().len(), DEPTH);
 }
+
+/// So can a test by paths, up to the length that a path may have; and the removal takes any depth.
+#[test]
+fn whole_trees_are_made_and_removed_without_a_stack() {
+    const DEPTH: usize = 5_000;
+    let dir = tempfile::tempdir().unwrap();
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let how = OpenHow { directory: true, ..OpenHow::READ };
+    let mut at = overlay.root().unwrap();
+    for _ in 0..DEPTH {
+        overlay.create_dir_at(&*at, GuestPath::new("d"), 0o755).unwrap();
+        at = overlay.open_at(&*at, GuestPath::new("d"), &how).unwrap();
+    }
+    drop(at);
+    let small = std::thread::Builder::new().stack_size(128 << 10);
+    let remove = move || {
+        let _installed = install(overlay.clone());
+        fs::remove_dir_all(dir.path().join("d")).unwrap();
+        assert!(overlay.diff().unwrap().is_empty());
+        let long = dir.path().join("e/".repeat(1_900));
+        fs::create_dir_all(&long).unwrap();
+        assert!(fs::metadata(&long).unwrap().is_dir());
+        let error = fs::create_dir_all(dir.path().join("f/".repeat(DEPTH))).unwrap_err();
+        assert_eq!(Errno::from(error), Errno::Nametoolong);
+        fs::remove_dir_all(dir.path().join("e")).unwrap();
+        assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
+    };
+    small.spawn(remove).unwrap().join().unwrap();
+}
+
+/// A tree on the disk that is deeper than any path is long, removed above it.
+#[test]
+fn a_deep_lower_tree_is_removed_and_compared() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    const DEPTH: usize = 2_100;
+    let dir = tempfile::tempdir().unwrap();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, dir.path(), flags, Mode::empty()).unwrap();
+    for _ in 0..DEPTH {
+        mkdirat(&at, "d", Mode::from_raw_mode(0o755)).unwrap();
+        at = openat(&at, "d", flags, Mode::empty()).unwrap();
+    }
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let top = dir.path().to_path_buf();
+    let small = std::thread::Builder::new().stack_size(128 << 10);
+    let remove = move || {
+        let _installed = install(overlay.clone());
+        fs::remove_dir_all(top.join("d")).unwrap();
+        assert_eq!(overlay.diff().unwrap().entries().len(), DEPTH);
+    };
+    small.spawn(remove).unwrap().join().unwrap();
+    std::fs::remove_dir_all(dir.path().join("d")).unwrap();
+}
+
+#[test]
+fn where_a_handle_is_can_be_asked_behind_the_stages_too() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("d")).unwrap();
+    std::fs::write(dir.path().join("d/a"), "").unwrap();
+    let mounted = Arc::new(MemoryDir::builder().file("x", "").build().unwrap());
+    let builder = || Overlay::builder(dir.path());
+    let log = testbench_overlay::pipeline::Audit::new();
+    for overlay in
+        [builder().build().unwrap(), builder().audit(&log).mount("m", mounted).build().unwrap()]
+    {
+        let top = overlay.root().unwrap();
+        let open = |path: &str| overlay.open_at(&*top, GuestPath::new(path), &OpenHow::READ);
+        let (d, a) = (open("d").unwrap(), open("d/a").unwrap());
+        overlay.link_at(&*d, GuestPath::new("a"), Follow::No, &*top, GuestPath::new("b")).unwrap();
+        assert_eq!(overlay.names_of(&*top).unwrap(), [b""]);
+        assert_eq!(overlay.names_of(&*d).unwrap(), [b"d"]);
+        assert_eq!(overlay.names_of(&*a).unwrap(), [&b"b"[..], b"d/a"]);
+        let place = |name: &str| overlay.place_of(&*d, GuestPath::new(name), Follow::Yes);
+        assert_eq!(place("a").unwrap(), b"d/a");
+        assert_eq!(place("new").unwrap(), b"d/new");
+        overlay.rename_at(&*top, GuestPath::new("d"), &*top, GuestPath::new("e")).unwrap();
+        assert_eq!(place("a").unwrap(), b"e/a");
+        let foreign = Overlay::new(dir.path()).unwrap();
+        assert_eq!(foreign.names_of(&*a), Err(Errno::Xdev));
+        if let Ok(inside) = open("m/x") {
+            assert_eq!(overlay.names_of(&*inside), Err(Errno::Xdev));
+        }
+    }
+}

@@ -154,7 +154,11 @@ impl HostDir {
         };
         let stat = match sys::stat_at(&parent, name) {
             _ if end == End::Parent => None,
-            Ok(stat) if stat.kind == FileKind::Symlink && end == End::Follow => return None,
+            Ok(stat)
+                if stat.kind == FileKind::Symlink && matches!(end, End::Follow | End::Create) =>
+            {
+                return None;
+            }
             Ok(stat) => Some(stat),
             Err(Errno::Noent) => None,
             Err(_) => return None,
@@ -263,6 +267,7 @@ impl Fs for HostDir {
             _ if how.create == Create::New => End::Name,
             // `O_CREAT` with a slash behind is refused without following what comes before it.
             _ if creates && path.as_bytes().last() == Some(&b'/') => End::Name,
+            Follow::Yes if creates => End::Create,
             Follow::Yes => End::Follow,
             Follow::No => End::Keep,
         };

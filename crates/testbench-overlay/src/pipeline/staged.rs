@@ -49,6 +49,7 @@ impl<'c> Staged<'c> {
         let end = match how.follow {
             _ if how.create == Create::New => End::Name,
             _ if creates && path.as_bytes().last() == Some(&b'/') => End::Name,
+            Follow::Yes if creates => End::Create,
             follow => end(follow),
         };
         let (place, subject) = self.walk(&self.spot(dir)?, path, end);
@@ -137,7 +138,7 @@ impl<'c> Staged<'c> {
 
     /// Where a path leads, from the overlay's top.
     pub(crate) fn canonical(self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
-        let (place, subject) = self.walk(&Spot::Own(Ino::ROOT), path, End::Follow);
+        let (place, subject) = self.walk_as(&Spot::Own(Ino::ROOT), path, End::Follow, true);
         self.run(Request::new(Operation::Stat, subject), |request| {
             let place = place?;
             match &place.found {

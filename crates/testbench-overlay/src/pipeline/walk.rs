@@ -21,7 +21,18 @@ impl Staged<'_> {
         path: GuestPath<'_>,
         end: End,
     ) -> (Result<Found, Errno>, RelPath) {
-        let mut tree = StagedWalk { staged: self };
+        self.walk_as(start, path, end, false)
+    }
+
+    /// The same; with `free_dots` a `.` or `..` asks for no permission.
+    pub(super) fn walk_as(
+        &self,
+        start: &Spot,
+        path: GuestPath<'_>,
+        end: End,
+        free_dots: bool,
+    ) -> (Result<Found, Errno>, RelPath) {
+        let mut tree = StagedWalk { staged: self, free_dots };
         let place = resolve::walk(&mut tree, start.clone(), path, end);
         let subject = match &place {
             Ok(place) => self.path_at(place),
@@ -47,6 +58,7 @@ impl Staged<'_> {
 
 struct StagedWalk<'s, 'c> {
     staged: &'s Staged<'c>,
+    free_dots: bool,
 }
 
 impl Walk for StagedWalk<'_, '_> {
@@ -59,6 +71,10 @@ impl Walk for StagedWalk<'_, '_> {
             // The tree itself checks it with every name.
             Spot::In(_) => Ok(()),
         }
+    }
+
+    fn search_for_dots(&mut self, dir: &Spot) -> Result<(), Errno> {
+        if self.free_dots { Ok(()) } else { self.search(dir) }
     }
 
     fn step(&mut self, dir: &Spot, name: &[u8], is_last: bool) -> Result<Step<Spot, ()>, Errno> {

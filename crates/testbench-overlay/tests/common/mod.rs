@@ -255,8 +255,8 @@ pub fn open_up(root: &Path) {
     run(Command::new("chmod").args(["-R", "u+rwX"]).arg(root)).unwrap();
 }
 
-/// Runs one test of the calling program again, as the user `nobody`.
-pub fn rerun_as_nobody(test: &str) {
+/// Runs one test of the calling program again, as the user `nobody`, and answers what it printed.
+pub fn rerun_as_nobody(test: &str) -> String {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
 
@@ -269,7 +269,7 @@ pub fn rerun_as_nobody(test: &str) {
     // child that another thread starts has for a moment all that this process has open.
     run(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program)).unwrap();
     let output = Command::new(&program)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
         .env("TMPDIR", dir.path())
         .current_dir(dir.path())
         .gid(NOBODY)
@@ -279,6 +279,7 @@ pub fn rerun_as_nobody(test: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
+    errors.into_owned()
 }
 
 /// The plain copy is made under the umask that the mirror of `std::fs` assumes.
