@@ -281,9 +281,7 @@ impl Tx<'_> {
     ) -> Result<(), Errno> {
         let mut source = self.walk(from_start, from, End::Parent)?;
         let mut target = self.walk(to_start, to, End::Parent)?;
-        if !matches!((&source.last, &target.last), (Last::Name(_), Last::Name(_))) {
-            return Err(if how == Renaming::New { Errno::Exist } else { Errno::Busy });
-        }
+        names_only(&source.last, &target.last, how)?;
         source.look(self)?;
         let ino = present(&source.found).ok_or(Errno::Noent)?;
         target.look(self)?;
@@ -488,6 +486,15 @@ impl Tx<'_> {
             return Err(Errno::Noent);
         }
         self.may(inode, WRITE_AND_SEARCH)
+    }
+}
+
+/// Only names can be moved. The old one is looked at first.
+pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<(), Errno> {
+    match (old, new) {
+        (Last::Name(_), Last::Name(_)) => Ok(()),
+        (Last::Name(_), _) if how == Renaming::New => Err(Errno::Exist),
+        _ => Err(Errno::Busy),
     }
 }
 

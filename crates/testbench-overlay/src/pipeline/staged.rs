@@ -215,9 +215,7 @@ impl<'c> Staged<'c> {
             if tree_of(&source.dir) != tree_of(&target.dir) {
                 return Err(Errno::Xdev);
             }
-            if !matches!((&source.last, &target.last), (Last::Name(_), Last::Name(_))) {
-                return Err(Errno::Busy);
-            }
+            crate::ops::names_only(&source.last, &target.last, how)?;
             for path in [&request.path, &to] {
                 self.pipe.policy.check_change(path)?;
                 self.pipe.policy.check_move(path)?;

@@ -287,8 +287,9 @@ pub fn fix_umask() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 }
 
-/// `git apply` of the diff to a copy of `lower` must give `after`, in git's view.
-pub fn check_patch(lower: &Path, diff: &Diff, after: &Tree) -> Result<(), String> {
+/// `git apply` of the diff to a copy of `lower` must give `after`, in git's view, and that of the
+/// reverse the tree before. `false` if git could not do it, for a reason of its own.
+pub fn check_patch(lower: &Path, diff: &Diff, after: &Tree) -> Result<bool, String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let copy = dir.path().join("copy");
     run(Command::new("cp").arg("-a").arg(lower).arg(&copy))?;
@@ -313,9 +314,7 @@ pub fn check_patch(lower: &Path, diff: &Diff, after: &Tree) -> Result<(), String
         let text = headers(&patch);
         match run(git.arg(dir.path().join("patch"))) {
             Ok(()) => {}
-            // Git looks at `d/x` before it has removed `d`, and gives up if `d` is a symlink that
-            // leads to itself.
-            Err(e) if e.contains("Too many levels of symbolic links") => return Ok(()),
+            Err(e) if is_of_gits_own(&e) => return Ok(false),
             Err(e) => return Err(format!("reverse {reverse}: {e}\n{text}")),
         }
         let got = in_git_view(&tree::<Host>(&copy));
@@ -324,7 +323,15 @@ pub fn check_patch(lower: &Path, diff: &Diff, after: &Tree) -> Result<(), String
             return Err(format!("git apply, reverse {reverse}: {what}\n{text}"));
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Git looks at `d/x/y` before it has removed the symlink `d`, and gives up if `d` leads to itself, or
+/// to a directory in which `x` is another symlink.
+fn is_of_gits_own(error: &str) -> bool {
+    ["Too many levels of symbolic links", "is beyond a symbolic link"]
+        .iter()
+        .any(|reason| error.contains(reason))
 }
 
 /// The lines of a patch that say what is done to which file.

@@ -23,12 +23,18 @@ const SHARES: &[(u64, Draw)] = &[
     (2, |g| Op::RemoveFile(g.old(Kind::File))),
     (1, |g| Op::RemoveFile(g.old(Kind::Link))),
     (3, |g| Op::RemoveDir(g.old(Kind::Dir))),
+    (1, |g| Op::RemoveDir(format!("{}/.", g.old(Kind::Dir)))),
     (2, |g| Op::RemoveDirAll(g.old(Kind::Dir))),
     (3, |g| Op::Rename(g.old(Kind::File), g.target())),
     (2, |g| Op::Rename(g.old(Kind::File), g.old(Kind::File))),
     (4, |g| Op::Rename(g.old(Kind::Dir), g.target())),
     (1, |g| Op::Rename(g.old(Kind::Dir), g.old(Kind::Dir))),
     (1, |g| Op::Rename(g.old(Kind::Link), g.target())),
+    (1, |g| Op::RenameNew(g.old(Kind::File), g.target())),
+    (1, |g| Op::RenameNew(g.old(Kind::Dir), g.fresh())),
+    (1, |g| Op::Exchange(g.old(Kind::File), g.old(Kind::File))),
+    (1, |g| Op::Exchange(g.old(Kind::Dir), g.old(Kind::File))),
+    (1, |g| Op::Exchange(g.old(Kind::Dir), g.old(Kind::Dir))),
     (4, |g| Op::HardLink(g.old(Kind::File), g.target())),
     (1, |g| Op::HardLink(g.any(), g.target())),
     (4, |g| g.symlink()),
@@ -39,10 +45,13 @@ const SHARES: &[(u64, Draw)] = &[
     (1, |g| Op::SetTimes(g.old(Kind::File), g.time())),
     (1, |g| Op::SetTimes(g.old(Kind::Dir), g.time())),
     (2, |g| Op::Stat(g.any())),
+    (1, |g| Op::Stat(g.old(Kind::File))),
     (2, |g| Op::Lstat(g.any())),
+    (1, |g| Op::Lstat(g.old(Kind::Link))),
     (2, |g| Op::Exists(g.any())),
     (2, |g| Op::ReadDir(g.old(Kind::Dir))),
     (2, |g| Op::Canonicalize(g.any())),
+    (1, |g| Op::Canonicalize(g.old(Kind::Link))),
     (4, |g| Op::Open(g.slot(), g.old(Kind::File), g.how())),
     (1, |g| Op::Open(g.slot(), g.target(), g.how())),
     (2, |g| {
@@ -73,6 +82,8 @@ pub(crate) struct Generator<'r> {
     pub(crate) open: [bool; SLOTS],
     /// Whether states are saved and gone back to.
     pub(crate) saves: bool,
+    /// Whether names may be exchanged: what is mounted does not offer it.
+    pub(crate) renames: bool,
     /// Whether files may be held open from one step to the next.
     pub(crate) holds: bool,
 }
@@ -97,6 +108,9 @@ impl Generator<'_> {
             let kind = op.kind();
             let of_held = kind.starts_with("f.") || matches!(kind, "open" | "try_clone" | "close");
             if of_held && !self.holds {
+                continue;
+            }
+            if kind.starts_with("rename_") && !self.renames {
                 continue;
             }
             let uses_held = of_held && kind != "open";
@@ -161,7 +175,7 @@ impl Generator<'_> {
     fn odd(&mut self) -> Option<String> {
         match self.below(50) {
             0 => Some(format!("{}{}", self.dir(), "n".repeat(256))),
-            1..=2 => {
+            1..=3 => {
                 let to_itself = |(path, node): &(&String, &Node)| {
                     node.kind == Kind::Link && path.rsplit('/').next() == Some(&node.content)
                 };

@@ -6,8 +6,7 @@
 //! `outcome.rs` what at the end; `bugs.rs` has the faults that must be found. A failure is printed
 //! with its seed and with as few operations as show it.
 //!
-//! Moves without replacement and exchanges, owners and extended attributes are not offered by
-//! `std::fs` and so not tried here; nor is what limits of one file system alone refuse (`EFBIG`).
+//! Owners and extended attributes are not offered and so not tried here; nor is what limits of one file system alone refuse (`EFBIG`).
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stderr, reason = "the table of what was tried is for people")]
@@ -63,6 +62,7 @@ fn model(mode: Mode, size: Size) {
         least_of_each,
         every_error: matches!(size, Size::Full),
         denials: !common::is_root(),
+        renames: !matches!(mode, Mode::Mounted(_)),
         holds: mode != Mode::Stacked,
     });
 }

@@ -32,6 +32,10 @@ pub(crate) enum Op {
     RemoveDir(String),
     RemoveDirAll(String),
     Rename(String, String),
+    /// Where nothing is, as `RENAME_NOREPLACE`.
+    RenameNew(String, String),
+    /// As `RENAME_EXCHANGE`.
+    Exchange(String, String),
     HardLink(String, String),
     Symlink(String, String),
     ReadLink(String),
@@ -147,7 +151,11 @@ impl Op {
             | Op::ReadDir(p)
             | Op::Canonicalize(p)
             | Op::Open(_, p, ..) => vec![p],
-            Op::Rename(a, b) | Op::HardLink(a, b) | Op::Copy(a, b) => vec![a, b],
+            Op::Rename(a, b)
+            | Op::RenameNew(a, b)
+            | Op::Exchange(a, b)
+            | Op::HardLink(a, b)
+            | Op::Copy(a, b) => vec![a, b],
             _ => Vec::new(),
         }
     }
@@ -167,6 +175,8 @@ impl Op {
             Op::RemoveDir(..) => "remove_dir",
             Op::RemoveDirAll(..) => "remove_dir_all",
             Op::Rename(..) => "rename",
+            Op::RenameNew(..) => "rename_noreplace",
+            Op::Exchange(..) => "rename_exchange",
             Op::HardLink(..) => "hard_link",
             Op::Symlink(..) => "symlink",
             Op::ReadLink(..) => "read_link",
@@ -230,12 +240,30 @@ fn set_times_in_overlay(path: PathBuf, at: SystemTime) -> io::Result<()> {
     testbench_overlay::fs::set_times(path, times)
 }
 
+/// Of this std knows nothing.
+fn rename_on_disk(root: &Path, from: &str, to: &str, exchange: bool) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let how = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+    Ok(renameat_with(CWD, join(root, from), CWD, join(root, to), how)?)
+}
+
+fn rename_in_overlay(_: &Path, from: &str, to: &str, exchange: bool) -> io::Result<()> {
+    use testbench_overlay::{Fs as _, GuestPath, Renaming};
+    let how = if exchange { Renaming::Exchange } else { Renaming::New };
+    let testbench_clock::Lookup::Open(overlay) = testbench_overlay::active() else {
+        return no_handle();
+    };
+    let top = overlay.root()?;
+    let (from, to) = (GuestPath::new(from), GuestPath::new(to));
+    Ok(overlay.rename_with(&*top, from, &*top, to, how)?)
+}
+
 fn no_handle<T>() -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Other, "nothing is open there"))
 }
 
 macro_rules! subject {
-    ($name:ident, $($fs:ident)::+, $symlink:path, $set_times:path) => {
+    ($name:ident, $($fs:ident)::+, $symlink:path, $set_times:path, $rename:path) => {
         #[derive(Default)]
         pub(crate) struct $name {
             slots: [Option<$($fs)::+::File>; SLOTS],
@@ -393,6 +421,8 @@ macro_rules! subject {
                     Op::RemoveDir(p) => fs::remove_dir(at(p)).map(nothing),
                     Op::RemoveDirAll(p) => fs::remove_dir_all(at(p)).map(nothing),
                     Op::Rename(a, b) => fs::rename(at(a), at(b)).map(nothing),
+                    Op::RenameNew(a, b) => $rename(root, a, b, false).map(nothing),
+                    Op::Exchange(a, b) => $rename(root, a, b, true).map(nothing),
                     Op::HardLink(a, b) => fs::hard_link(at(a), at(b)).map(nothing),
                     Op::Symlink(target, p) => $symlink(target, at(p)).map(nothing),
                     Op::ReadLink(p) => fs::read_link(at(p)).map(|t| t.display().to_string()),
@@ -428,8 +458,14 @@ macro_rules! subject {
     };
 }
 
-subject!(Plain, std::fs, std::os::unix::fs::symlink, set_times_on_disk);
-subject!(Mirror, testbench_overlay::fs, testbench_overlay::fs::symlink, set_times_in_overlay);
+subject!(Plain, std::fs, std::os::unix::fs::symlink, set_times_on_disk, rename_on_disk);
+subject!(
+    Mirror,
+    testbench_overlay::fs,
+    testbench_overlay::fs::symlink,
+    set_times_in_overlay,
+    rename_in_overlay
+);
 
 fn nothing((): ()) -> String {
     String::new()

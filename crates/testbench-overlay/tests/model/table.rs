@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::outcome::UNFIT_FOR_GIT;
+
 /// Counts of outcomes.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -18,6 +20,8 @@ pub(crate) struct Wanted {
     pub(crate) every_error: bool,
     /// Whether permission bits bind.
     pub(crate) denials: bool,
+    /// Whether names are exchanged.
+    pub(crate) renames: bool,
     /// Whether files are held open.
     pub(crate) holds: bool,
 }
@@ -39,6 +43,8 @@ const ERRORS: &[(&str, &str)] = &[
     ("remove_dir", "ENOENT ENOTDIR ENOTEMPTY EINVAL ELOOP ENAMETOOLONG"),
     ("remove_dir_all", "ENOENT ENOTDIR ELOOP ENAMETOOLONG"),
     ("rename", "ENOENT ENOTDIR EISDIR ENOTEMPTY EINVAL EBUSY ELOOP ENAMETOOLONG"),
+    ("rename_noreplace", "EEXIST ENOENT ENOTDIR EINVAL ELOOP ENAMETOOLONG"),
+    ("rename_exchange", "ENOENT ENOTDIR EINVAL ELOOP ENAMETOOLONG"),
     ("hard_link", "EEXIST ENOENT ENOTDIR EPERM ELOOP ENAMETOOLONG"),
     ("symlink", "EEXIST ENOENT ENOTDIR ELOOP ENAMETOOLONG"),
     ("read_link", "ENOENT ENOTDIR EINVAL ELOOP ENAMETOOLONG"),
@@ -67,7 +73,8 @@ const ERRORS: &[(&str, &str)] = &[
 
 /// What fails with `EACCES` too, for everyone but root.
 const DENIED: &str = "write append write_at set_len create_new read create_dir create_dir+mode \
-    create_dir_all remove_file remove_dir remove_dir_all rename hard_link symlink read_link copy \
+    create_dir_all remove_file remove_dir remove_dir_all rename rename_noreplace \
+    rename_exchange hard_link symlink read_link copy \
     chmod set_times stat lstat exists read_dir canonicalize open";
 
 impl Table {
@@ -108,13 +115,16 @@ impl Table {
             let outcomes = self.rows.get(kind).cloned().unwrap_or_default();
             let sum: u32 = outcomes.values().sum();
             let of_held = kind.starts_with("f.") || matches!(*kind, "open" | "try_clone" | "close");
+            if kind.starts_with("rename_") && !wanted.renames {
+                continue;
+            }
             if of_held && !wanted.holds {
                 continue;
             }
             if sum < wanted.least_of_each {
                 lacking.push(format!("only {sum} `{kind}`"));
             }
-            if !outcomes.contains_key("ok") && wanted.least_of_each > 1 {
+            if !outcomes.contains_key("ok") && wanted.every_error {
                 lacking.push(format!("no `{kind}` that succeeds"));
             }
             let denial = wanted.denials && DENIED.split_whitespace().any(|denied| denied == *kind);
@@ -126,6 +136,12 @@ impl Table {
             }
         }
         assert!(lacking.is_empty(), "the generator misses something: {}", lacking.join("; "));
+        let events = |what| self.events.get(what).copied().unwrap_or(0);
+        let (unfit, commits) = (events(UNFIT_FOR_GIT), events("commits"));
+        assert!(
+            unfit <= 2 + commits / 20,
+            "git takes too few of the patches: {unfit} of {commits} not"
+        );
         let (ok, all) = (self.succeeded(), self.operations());
         assert!(ok * 100 >= all * 40, "the generator mostly fails: {ok} of {all} succeed");
     }

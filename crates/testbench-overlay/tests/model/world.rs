@@ -196,6 +196,7 @@ impl World {
             present: &self.present,
             open: std::array::from_fn::<_, SLOTS, _>(|slot| self.host.is_open(slot)),
             saves: self.mode == Mode::Frozen,
+            renames: !matches!(self.mode, Mode::Mounted(_)),
             holds: self.mode != Mode::Stacked,
         }
     }
