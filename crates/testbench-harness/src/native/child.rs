@@ -401,7 +401,8 @@ fn let_time_pass(bench: &Bench, hold: &Arc<Hold>, clock: &dyn Clock, took: Durat
         let waited = clock.wait(Wait { deadline: Some(deadline), on: &on, what: &what });
         // If it cannot pass, the session is over.
         let over = waited.is_err() || on[0].is_notified() || clock.mono() >= deadline;
-        if over || bench.is_held_by_others(hold) {
+        // Its output goes onto the tape when this returns, so all of it must have been heard.
+        if over || (hold.is_over() && bench.is_held_by_others(hold)) {
             return;
         }
     }

@@ -157,6 +157,11 @@ impl Hold {
         self.changed.notify_all();
     }
 
+    /// Whether the child has ended and all that it wrote has been passed on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
     /// Whether the timeline stands still for this child.
     pub(crate) fn is_held(&self) -> bool {
         self.lock().held.is_some()
