@@ -19,3 +19,7 @@ struct TapeGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guides/spawning.md")]
 struct SpawningGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/overlay.md")]
+struct OverlayGuide;

@@ -339,6 +339,7 @@ fn signals_from_outside_end_waits_under_an_inhibitor() {
 }
 
 #[testbench_clock::test]
+#[expect(clippy::async_yields_async, reason = "it is taken out of the executor on purpose")]
 fn a_sleep_that_was_taken_out_of_its_executor_is_refused() {
     let mut sleep = block_on(async { sleep_async(SECOND) }).unwrap();
     let poll = |sleep: &mut testbench_clock::task::Sleep| {

@@ -1,5 +1,6 @@
 //! What happens when the lower directory changes after the overlay has seen it, by policy; and the
 //! files of it that have several names.
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;

@@ -2,6 +2,11 @@
 //!
 //! The table is in a snapshot; where the machine lets us mount, it is made by the kernel, too.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "what is skipped is said, and the child says its table"
+)]
 
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;

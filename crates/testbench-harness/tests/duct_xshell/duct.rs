@@ -220,7 +220,7 @@ pub(crate) fn test_ergonomics(subject: &Subject) {
     }
     // Arguments of every kind of string, at once.
     let mut command = subject.act(["args"]);
-    command.arg("a").arg("b".to_owned()).arg(OsStr::new("c")).arg(OsString::from("d"));
+    command.arg("a").arg(String::from("b")).arg(OsStr::new("c")).arg(OsString::from("d"));
     assert_eq!(read(command.arg(subject.dir())).lines().count(), 5);
 }
 

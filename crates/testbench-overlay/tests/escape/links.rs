@@ -22,7 +22,7 @@ fn a_file_with_a_name_outside_stays_as_it_is_there() {
         }),
         ("mode", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap()),
         ("times", |file| {
-            let times = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH.into());
+            let times = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
             fs::set_times(file, times).unwrap();
         }),
         ("rename and mode", |file| {

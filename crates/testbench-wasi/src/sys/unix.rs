@@ -25,6 +25,7 @@ impl PrivateDir {
     /// # Errors
     ///
     /// The system's; `PermissionDenied` if the directory is somebody else's or open to others.
+    #[expect(clippy::disallowed_methods, reason = "the cache is on the real disk")]
     pub(crate) fn open_or_create(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let how = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
