@@ -68,7 +68,8 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn park(&self, wait: Wait<'_>, waker: &Waker);
 
     /// Ends the wait that [`Clock::park`] began, from any thread and before that thread has noticed,
-    /// so that time does not move in between. Does nothing to a participant that is not parked.
+    /// so that time does not move in between. If this participant is not parked, its next park ends
+    /// at once.
     fn rouse(&self);
 
     /// Comes back from [`Clock::park`]: blocks until it is this participant's turn.

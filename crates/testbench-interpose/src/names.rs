@@ -174,7 +174,7 @@ mod tests {
             ("now", "/rustc/1a2b/library/std/src/time.rs"),
             ("wait_while<bool, app::f::{closure#0}>", "/rustc/1/library/std/src/sync/condvar.rs"),
             ("now", "/registry/testbench-clock-0.1.0/src/ambient.rs"),
-            ("mono_now", "/src/testbench-clock/src/system.rs"),
+            ("mono_now", "/code/testbench-clock/src/system.rs"),
         ] {
             assert_eq!(judged(name, Some(file)), Found::Nothing, "{name}");
         }
@@ -196,10 +196,10 @@ mod tests {
         let file = "/registry/time-machine-0.3.41-rc.1/src/travel/mod.rs";
         let expected = format!("time_machine::travel::go ({file}:7)");
         assert_eq!(judged("go", Some(file)), at(&expected));
-        let file = "/src/time-2d/src/travel.rs";
+        let file = "/code/time-2d/src/travel.rs";
         let expected = format!("time_2d::travel::go ({file}:7)");
         assert_eq!(judged("go", Some(file)), at(&expected));
-        let test = "/src/crates/x/tests/audit.rs";
+        let test = "/code/crates/x/tests/audit.rs";
         assert_eq!(
             judged("{closure#0}", Some(test)),
             at(&format!("audit::{{closure#0}} ({test}:7)"))

@@ -66,6 +66,8 @@ pub(super) struct Seat {
     pub(super) end: Option<End>,
     /// Woken when the wait ends, if no thread blocks in it.
     pub(super) parked: Option<Waker>,
+    /// It was roused when it was not parked: the next park ends at once.
+    pub(super) roused: bool,
 }
 
 impl Seat {
@@ -95,6 +97,7 @@ impl Seat {
             last: false,
             end: None,
             parked: None,
+            roused: false,
         }
     }
 

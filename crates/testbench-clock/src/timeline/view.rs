@@ -245,7 +245,10 @@ impl View {
         let Ok(mut state) = self.turn(&what) else { return waker.wake_by_ref() };
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
         let due = !last && deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
-        if due || notified(wait).is_some() || self.check().is_err() {
+        // What roused it before it was parked must not be waited for.
+        let seat = state.seats.get_mut(self.seat.id);
+        let roused = seat.is_some_and(|seat| std::mem::take(&mut seat.roused));
+        if due || roused || notified(wait).is_some() || self.check().is_err() {
             drop(self.timeline.settled(state));
             return waker.wake_by_ref();
         }
@@ -262,11 +265,13 @@ impl View {
 
     pub(crate) fn rouse(&self) {
         self.timeline.with(|state| {
-            let parked = state.seats.get(self.seat.id).is_some_and(|seat| seat.parked.is_some());
-            if parked {
-                state.end_wait(self.seat.id, End::Notified);
-                state.dispatch();
+            let Some(seat) = state.seats.get_mut(self.seat.id) else { return };
+            if seat.parked.is_none() {
+                seat.roused = true;
+                return;
             }
+            state.end_wait(self.seat.id, End::Notified);
+            state.dispatch();
         });
     }
 

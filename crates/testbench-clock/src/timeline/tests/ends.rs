@@ -1,0 +1,210 @@
+//! Waits that cannot end, that are ended from outside, or that the timeline does not see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::{mono, really_block, secs, until};
+use crate::{Clock, MockClock, MonoTime, Role, Signal, Stuck, Wait, Woke, thread};
+
+#[test]
+fn a_lone_wait_without_a_deadline_is_a_deadlock() {
+    let clock = MockClock::builder().name("alone").build();
+    let wait = Wait { deadline: None, on: &[Signal::new().listen()], what: &"read on a pipe" };
+    let stuck = clock.wait(wait).unwrap_err();
+    assert_eq!(stuck.to_string(), "deadlock: nothing can end this wait\n  `alone`: read on a pipe");
+    let error = std::io::Error::from(stuck);
+    assert_eq!(error.kind(), std::io::ErrorKind::Deadlock);
+    // The clock is as good as before.
+    clock.advance(secs(1)).unwrap();
+}
+
+#[test]
+fn everyone_in_a_deadlock_gets_the_same_report() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let (a, b) = (clock.join("a", Role::Guest), clock.join("b", Role::Guest));
+    let stuck_on = |clock: Arc<dyn Clock>, what: &'static str| {
+        std::thread::spawn(move || {
+            clock.begin().unwrap();
+            let stuck =
+                clock.wait(Wait { deadline: None, on: &[Signal::new().listen()], what: &what });
+            clock.leave();
+            stuck.unwrap_err()
+        })
+    };
+    let threads = [stuck_on(a, "read from b"), stuck_on(b, "read from a")];
+    let wait = Wait { deadline: None, on: &[Signal::new().listen()], what: &"both" };
+    let Err(Stuck::Deadlock(ours)) = clock.wait(wait) else { panic!("not a deadlock") };
+    assert_eq!(ours.to_string(), "  `main`: both\n  `a`: read from b\n  `b`: read from a");
+    // Both ends run now, one after the other, when this one gives up its turn.
+    let ends = crate::external("join", || threads.map(|thread| thread.join().unwrap()));
+    for stuck in ends {
+        let Stuck::Deadlock(theirs) = stuck else { panic!("{stuck}") };
+        assert_eq!(theirs, ours);
+    }
+}
+
+#[test]
+fn an_inhibitor_holds_time_still_and_prevents_a_deadlock() {
+    let clock = MockClock::builder().build();
+    let signal = Signal::new();
+    let heard = signal.listen();
+    let held = clock.inhibit(&"something outside");
+    let outside = std::thread::spawn(move || {
+        really_block(30);
+        signal.notify();
+        held
+    });
+    let wait = Wait { deadline: Some(mono(5)), on: &[heard], what: &"outside" };
+    assert_eq!(clock.wait(wait).unwrap(), Woke::Notified(0));
+    assert_eq!(clock.mono(), MonoTime::ORIGIN);
+    drop(outside.join().unwrap());
+    until(&*clock, mono(5)).unwrap();
+}
+
+#[test]
+fn others_run_while_one_is_outside_but_time_stands() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let (send, receive) = std::sync::mpsc::channel();
+    let other = thread::spawn(move || {
+        send.send(crate::instant_now()).unwrap();
+        crate::sleep(secs(1));
+        crate::instant_now()
+    });
+    let (seen, at) = crate::external("wait for the other", || {
+        let seen = receive.recv().unwrap();
+        really_block(20);
+        (seen, crate::instant_now())
+    });
+    assert_eq!((seen, at), (MonoTime::ORIGIN, MonoTime::ORIGIN));
+    assert_eq!(other.join().unwrap().since_origin(), secs(1));
+}
+
+#[test]
+fn a_wait_inside_external_is_refused() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let stuck = crate::external("x", || crate::try_sleep(secs(1))).unwrap_err();
+    assert!(matches!(stuck, Stuck::Outside { .. }), "{stuck}");
+    crate::sleep(secs(1));
+}
+
+#[test]
+fn blocking_outside_the_timeline_is_reported_to_everyone() {
+    let clock = MockClock::builder().stall_after(Duration::from_millis(80)).build();
+    let _installed = clock.install();
+    let line = line!() - 2;
+    let sleeper = || crate::try_sleep(secs(1)).unwrap_err();
+    let other = std::thread::spawn(crate::Context::capture().wrap(sleeper));
+    // The mistake: a join that the timeline knows nothing of.
+    let theirs = other.join().unwrap();
+    let text = theirs.to_string();
+    let place = format!("`main`: is running ({}:{line}) or blocked outside", file!());
+    assert!(text.contains(&place) && text.contains("testbench_clock::external"), "{text}");
+    let ours = crate::try_sleep(secs(1)).unwrap_err();
+    assert_eq!(ours.to_string(), text);
+    // Told once; afterwards it takes part again.
+    crate::try_sleep(secs(1)).unwrap();
+    assert_eq!(clock.mono().since_origin(), secs(1));
+}
+
+#[test]
+fn a_guest_may_compute_for_as_long_as_it_likes() {
+    let clock = MockClock::builder().stall_after(Duration::from_millis(200)).build();
+    let _installed = clock.install();
+    let other = thread::spawn(|| crate::try_sleep(secs(1)));
+    let lent = clock.lend("a long compilation");
+    really_block(600);
+    drop(lent);
+    other.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_cancelled_wait_ends_and_so_do_all_later_ones() {
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    let guest = clock.join("guest", Role::Guest);
+    let theirs = Arc::clone(&guest);
+    let thread = std::thread::spawn(move || {
+        theirs.begin().unwrap();
+        let first = until(&*theirs, mono(1_000_000)).unwrap_err();
+        let second = until(&*theirs, mono(2_000_000)).unwrap_err();
+        theirs.leave();
+        [first, second].map(|stuck| stuck.to_string())
+    });
+    crate::sleep(Duration::from_nanos(5));
+    guest.cancel("killed");
+    guest.cancel("killed again");
+    let texts = crate::external("join", || thread.join().unwrap());
+    assert_eq!(texts, ["cancelled: killed", "cancelled: killed"]);
+    assert_eq!(clock.mono(), mono(5), "a cancelled deadline moves nothing");
+}
+
+#[test]
+fn cancelling_a_lent_handle_leaves_its_lender_alone() {
+    let clock = MockClock::builder().build();
+    let guest = clock.lend("guest");
+    until(&*guest, mono(3)).unwrap();
+    guest.cancel("killed");
+    assert!(until(&*guest, mono(9)).is_err());
+    guest.leave();
+    until(&*clock, mono(9)).unwrap();
+    assert_eq!(clock.mono(), mono(9));
+}
+
+#[test]
+fn a_participant_that_never_begins_is_gone_when_dropped() {
+    let clock = MockClock::builder().build();
+    let unused = clock.join("unused", Role::Guest);
+    drop(unused);
+    until(&*clock, mono(1)).unwrap();
+}
+
+#[test]
+fn one_handle_on_two_threads_neither_hangs_nor_loses_time() {
+    let clock = MockClock::builder().build();
+    let shared = Arc::clone(&clock);
+    let started = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&started);
+    let other = std::thread::spawn(move || {
+        for i in 1..=100 {
+            until(&*shared, mono(i * 10)).unwrap();
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+    while !started.load(Ordering::Relaxed) {
+        std::thread::yield_now();
+    }
+    for i in 1..=100 {
+        until(&*clock, mono(i * 15)).unwrap();
+    }
+    other.join().unwrap();
+    assert_eq!(clock.mono(), mono(1500));
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn who_is_roused_on_the_way_into_its_park_comes_out_of_it_at_once() {
+    let clock = MockClock::builder().build();
+    let woken = Arc::new(Woken::default());
+    let park = || {
+        clock.park(Wait { deadline: None, on: &[], what: &"a test" }, &Arc::clone(&woken).into());
+        clock.unpark()
+    };
+    clock.rouse();
+    clock.rouse();
+    park().unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(park(), Err(Stuck::Deadlock(_))), "it was roused for one park only");
+}
