@@ -23,3 +23,7 @@ struct SpawningGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guides/overlay.md")]
 struct OverlayGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/virtual-time.md")]
+struct VirtualTime;

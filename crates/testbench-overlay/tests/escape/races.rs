@@ -197,7 +197,13 @@ fn working_in_one_overlay() {
                 }
             });
             let _stop = StopOnDrop(&stop);
-            for round in 0..ROUNDS / 4 {
+            // The other policies may stay with what they saw at first, whatever that was.
+            let is_race = policy == LowerPolicy::Live;
+            let mut round = 0;
+            while round < ROUNDS / 4
+                || (is_race && (done == 0 || failed == 0) && round < ROUNDS_MAX)
+            {
+                round += 1;
                 let at = |path: &str| root.join(path);
                 let results = [
                     fs::write(at("swap/secret"), OPEN),
@@ -217,7 +223,8 @@ fn working_in_one_overlay() {
                 }
             }
         });
-        assert!(done > 0 && failed > 0, "{policy:?}: {done} done, {failed} failed");
+        let both = done > 0 && failed > 0;
+        assert!(both || policy != LowerPolicy::Live, "{done} done, {failed} failed: no race");
         arena.check();
     }
 }
@@ -266,7 +273,9 @@ fn writing_out_and_absorbing() {
     drop(installed);
     let outside = arena.outside();
     let (mut wrote, mut absorbed, mut failed) = (0, 0, 0);
-    for round in 0..12 {
+    let mut round = 0;
+    while round < 12 || ((wrote == 0 || absorbed == 0 || failed == 0) && round < 2_000) {
+        round += 1;
         let base = tempfile::tempdir().unwrap();
         let out = base.path().join("out");
         let start = overlay.checkpoint();

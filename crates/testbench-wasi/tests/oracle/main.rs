@@ -47,7 +47,13 @@ fn soak() {
     let tally = compare_many(Seed::new(seed), sequences(2000));
     tally.print();
     tally.check_variety();
-    let unused = tally.unused_known();
+}
+
+/// Of one seed, since some of them are met once in a thousand sequences.
+#[test]
+#[ignore = "soak: 4,000 sequences"]
+fn every_known_difference_is_still_one() {
+    let unused = compare_many(Seed::new(SEED), sequences(4000)).unused_known();
     assert!(unused.is_empty(), "no longer differ; take them out of known.txt:\n{unused}");
 }
 

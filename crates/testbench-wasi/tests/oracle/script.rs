@@ -98,7 +98,7 @@ impl Draw {
             61..66 => format!("mkdir {}", self.at()),
             66..69 => format!("rmdir {}", self.at()),
             69..74 => format!("unlink {}", self.at()),
-            74..82 => format!("rename {} {}", self.at(), self.at()),
+            74..82 => self.rename(),
             82..86 => self.link(),
             86..89 => format!("symlink ={} {}", self.target(), self.at()),
             89..91 => format!("readlink {} {}", self.at(), self.pick(&[4096, 4096, 3, 0])),
@@ -176,6 +176,15 @@ impl Draw {
         }
         let (dir, path) = (self.dir(), self.path());
         format!("times {dir} {} ={path} {atim} {mtim} {fstflags}", self.below(2))
+    }
+
+    fn rename(&mut self) -> String {
+        if self.one_in(8) {
+            // Probably both are directories, as few other pairs are.
+            let from = self.pick(&["b/d", "d", "x", "y"]);
+            return format!("rename 0 ={from} 0 ={}", self.pick(&["b", "b", "b/d", "x", "y"]));
+        }
+        format!("rename {} {}", self.at(), self.at())
     }
 
     fn link(&mut self) -> String {
