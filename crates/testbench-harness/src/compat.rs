@@ -245,7 +245,7 @@ pub fn install_override(clock: Arc<dyn Clock>) -> Guard {
 ///   caller's to start.
 /// * `Some(Ok(_))`: it ran as a guest.
 /// * `Some(Err(_))`: it was refused, or could not be started; see
-///   [`SpawnError`](crate::SpawnError). So is everything on a thread without a session, while one
+///   [`SpawnError`]. So is everything on a thread without a session, while one
 ///   with [`strict_threads`](crate::TestbenchBuilder::strict_threads) is there.
 ///
 /// ```

@@ -35,6 +35,9 @@ impl Bug {
     ];
 }
 
+/// The length to which each file was cut, by its number, and what was cut off.
+type Cut = BTreeMap<u64, (u64, Vec<u8>)>;
+
 /// An overlay, with or without a bug.
 #[derive(Debug)]
 pub(crate) struct Planted {
@@ -44,7 +47,7 @@ pub(crate) struct Planted {
     /// Paths of directories that were removed.
     removed: Mutex<BTreeSet<Vec<u8>>>,
     /// What was cut off, by the number of the file.
-    cut: Arc<Mutex<BTreeMap<u64, (u64, Vec<u8>)>>>,
+    cut: Arc<Mutex<Cut>>,
 }
 
 impl Planted {
@@ -256,7 +259,7 @@ impl Fs for Planted {
 #[derive(Debug)]
 struct Stale {
     file: Arc<dyn File>,
-    cut: Arc<Mutex<BTreeMap<u64, (u64, Vec<u8>)>>>,
+    cut: Arc<Mutex<Cut>>,
 }
 
 impl File for Stale {

@@ -6,7 +6,8 @@
 //! `outcome.rs` what at the end; `bugs.rs` has the faults that must be found. A failure is printed
 //! with its seed and with as few operations as show it.
 //!
-//! Owners and extended attributes are not offered and so not tried here; nor is what limits of one file system alone refuse (`EFBIG`).
+//! Owners and extended attributes are not offered and so not tried here; nor is what limits of one
+//! file system alone refuse (`EFBIG`).
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stderr, reason = "the table of what was tried is for people")]

@@ -259,7 +259,7 @@ fn rename_in_overlay(_: &Path, from: &str, to: &str, exchange: bool) -> io::Resu
 }
 
 fn no_handle<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::Other, "nothing is open there"))
+    Err(io::Error::other("nothing is open there"))
 }
 
 macro_rules! subject {

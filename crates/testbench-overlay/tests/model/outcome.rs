@@ -118,7 +118,7 @@ fn check_diffy(diff: &Diff, lower: &Path, plain: &Path) -> Result<(), String> {
         let bytes = apply(bytes, file.patch())?;
         removed.extend(from);
         if let Some(to) = to {
-            made.insert(to, (file.new_mode().unwrap_or(mode).clone(), bytes));
+            made.insert(to, (*file.new_mode().unwrap_or(mode), bytes));
         }
     }
     let kept = old.into_iter().filter(|(path, _)| !removed.contains(path));

@@ -9,6 +9,7 @@
 //! the control, and in `overlay` against `testbench_overlay::fs` with an overlay installed. So they
 //! show as well that code changes nothing but its `use` of `std::fs`.
 #![allow(clippy::disallowed_methods, reason = "the real disk is the control")]
+#![allow(clippy::duplicate_mod, reason = "the cases are compiled against both")]
 
 #[path = "../common/mod.rs"]
 mod common;
