@@ -24,7 +24,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let limits = Limits { watchdog: Some(Duration::from_secs(2)), ..Limits::default() };
     let spec = GuestSpec::new(Module::from_bytes("notes", NOTES)?)
         .clock(clock.clone())
-        .mount(Mount::new(overlay.clone(), "/work"))
+        .mount(Mount::new(overlay.clone(), "/project"))
         .limits(limits);
     let mut notes = Plugin::new(spec)?;
 
@@ -47,7 +47,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     println!("sleep: {slept}, and the clock shows {}", clock.wall());
 
     // Its files are the overlay's: the disk is as it was.
-    let note = json!({ "path": "/work/note.txt", "text": "written by a plugin\n" });
+    let note = json!({ "path": "/project/note.txt", "text": "written by a plugin\n" });
     notes.call_json::<_, Value>("write", &note)?;
     println!("on the disk: {}", dir.path().join("note.txt").exists());
     println!("{}", overlay.diff()?);

@@ -187,10 +187,7 @@ impl TryFrom<ChildStdin> for Stdio {
     type Error = io::Error;
 
     fn try_from(stdin: ChildStdin) -> io::Result<Stdio> {
-        match stdin.end {
-            Async::Timeline { pipe, .. } => Ok(Stdio { kind: Kind::Write(Some(pipe)) }),
-            Async::Native(end) => native_stdio(owned(end)),
-        }
+        stdin.end.into_stdio(|pipe| Kind::Write(Some(pipe)))
     }
 }
 
@@ -200,10 +197,7 @@ impl TryFrom<ChildStdout> for Stdio {
     type Error = io::Error;
 
     fn try_from(stdout: ChildStdout) -> io::Result<Stdio> {
-        match stdout.end {
-            Async::Timeline { pipe, .. } => Ok(Stdio { kind: Kind::Read(Some(pipe)) }),
-            Async::Native(end) => native_stdio(owned(end)),
-        }
+        stdout.end.into_stdio(|pipe| Kind::Read(Some(pipe)))
     }
 }
 
@@ -213,24 +207,23 @@ impl TryFrom<ChildStderr> for Stdio {
     type Error = io::Error;
 
     fn try_from(stderr: ChildStderr) -> io::Result<Stdio> {
-        match stderr.end {
-            Async::Timeline { pipe, .. } => Ok(Stdio { kind: Kind::Read(Some(pipe)) }),
-            Async::Native(end) => native_stdio(owned(end)),
-        }
+        stderr.end.into_stdio(|pipe| Kind::Read(Some(pipe)))
     }
 }
 
-fn native_stdio(end: io::Result<crate::sys::OwnedPipe>) -> io::Result<Stdio> {
-    Ok(crate::sys::file_of(end?).into())
+impl<P, N: Owned> Async<P, N> {
+    /// This end as a stream of another child.
+    fn into_stdio(self, kind: impl FnOnce(P) -> Kind) -> io::Result<Stdio> {
+        match self {
+            Async::Timeline { pipe, .. } => Ok(Stdio { kind: kind(pipe) }),
+            Async::Native(end) => Ok(crate::sys::file_of(end.into_owned()?).into()),
+        }
+    }
 }
 
 /// What has a descriptor of the system's.
 trait Owned {
     fn into_owned(self) -> io::Result<crate::sys::OwnedPipe>;
-}
-
-fn owned(end: impl Owned) -> io::Result<crate::sys::OwnedPipe> {
-    end.into_owned()
 }
 
 macro_rules! owned {

@@ -223,7 +223,7 @@ fn mounts_of_all_kinds_in_one_guest() {
     let memory = Arc::new(MemoryDir::builder().file("b", "in memory\n").build().unwrap());
     let host = |dir: &tempfile::TempDir| HostDir::open(dir.path()).unwrap();
     let in_guest = |spec: GuestSpec| {
-        spec.mount(Mount::new(overlay.clone(), "/work"))
+        spec.mount(Mount::new(overlay.clone(), "/project"))
             .mount(Mount::new(Arc::new(host(&writable)), "/out"))
             .mount(Mount::new(Arc::new(host(&readable).read_only()), "/in"))
             .mount(Mount::new(memory.clone(), "/mem"))
@@ -242,19 +242,24 @@ fn mounts_of_all_kinds_in_one_guest() {
     };
 
     // Each is read, and two are written, by one program in one run.
-    done(tool!("cp").args(["/in/a", "/mem/b", "/out/old", "/work"]));
-    done(tool!("cp").args(["/in/a", "/mem/b", "/work/c", "/out"]));
+    done(tool!("cp").args(["/in/a", "/mem/b", "/out/old", "/project"]));
+    done(tool!("cp").args(["/in/a", "/mem/b", "/project/c", "/out"]));
     // Between two of them a rename is refused, so `mv` copies and removes.
-    done(tool!("mv").args(["/out/old", "/work/moved"]));
+    done(tool!("mv").args(["/out/old", "/project/moved"]));
     assert_eq!(
-        stdout(in_guest(tool!("cat").args(["/work/a", "/work/b", "/work/c", "/work/moved"]))),
+        stdout(in_guest(tool!("cat").args([
+            "/project/a",
+            "/project/b",
+            "/project/c",
+            "/project/moved"
+        ]))),
         "to be read\nin memory\nbelow\nthere\n"
     );
     assert_eq!(names(&writable), ["a", "b", "c"]);
     assert_eq!(std::fs::read(writable.path().join("c")).unwrap(), b"below\n");
     // The tree in memory is written too; what is read-only refuses, and below the overlay nothing
     // has changed.
-    done(tool!("cp").args(["/work/c", "/mem/c"]));
+    done(tool!("cp").args(["/project/c", "/mem/c"]));
     assert_eq!(stdout(in_guest(tool!("cat").arg("/mem/c"))), "below\n");
     let ended = finished(in_guest(tool!("touch").arg("/in/new")));
     let says = String::from_utf8_lossy(&ended.stderr);
