@@ -1,0 +1,124 @@
+//! Names: hard links, symlinks, and where a path leads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::both;
+use super::route::{Route, os_str, route};
+use crate::Follow;
+
+/// Gives a file a second name. A symlink gets one itself.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::write(at("a"), "")?;
+/// fs::hard_link(at("a"), at("b"))?;
+/// fs::write(at("b"), "one file")?;
+/// assert_eq!(fs::read_to_string(at("a"))?, "one file");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`std::fs::hard_link`], and those of the [module](super).
+pub fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
+    let (from, to) = (original.as_ref(), link.as_ref());
+    match both(from, to)? {
+        None => std::fs::hard_link(from, to),
+        Some((a, b)) => {
+            b.result(a.fs().link_at(a.top(), a.guest(), Follow::No, b.top(), b.guest()))
+        }
+    }
+}
+
+/// Creates a symlink at `link` that holds `original`. Mirrors [`std::os::unix::fs::symlink`].
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::write(at("a"), "text")?;
+/// fs::symlink("a", at("l"))?;
+/// assert_eq!(fs::read_to_string(at("l"))?, "text");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`std::os::unix::fs::symlink`], and those of the [module](super).
+pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
+    let (target, link) = (original.as_ref(), link.as_ref());
+    match route(link)? {
+        Route::Real => std::os::unix::fs::symlink(target, link),
+        Route::Tree(p) => {
+            let target = target.as_os_str().as_encoded_bytes();
+            p.result(p.fs().symlink_at(target, p.top(), p.guest()))
+        }
+    }
+}
+
+/// What a symlink holds.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::symlink("some/where", at("l"))?;
+/// assert_eq!(fs::read_link(at("l"))?, std::path::Path::new("some/where"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`std::fs::read_link`], and those of the [module](super).
+pub fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::read_link(path),
+        Route::Tree(p) => {
+            let target = p.result(p.fs().read_link_at(p.top(), p.guest()))?;
+            Ok(PathBuf::from(os_str(&target)))
+        }
+    }
+}
+
+/// The absolute path of what a path leads to, without symlinks, `.` and `..`.
+///
+/// ```
+/// use testbench_overlay::fs;
+/// # let dir = tempfile::tempdir()?;
+/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+/// # let at = |name: &str| dir.path().join(name);
+/// fs::create_dir(at("d"))?;
+/// fs::symlink("d", at("l"))?;
+/// assert_eq!(fs::canonicalize(at("l/../d/."))?, dir.path().canonicalize()?.join("d"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`std::fs::canonicalize`], and those of the [module](super).
+pub fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = path.as_ref();
+    match route(path)? {
+        Route::Real => std::fs::canonicalize(path),
+        Route::Tree(p) if p.is_overlay() => {
+            let inside = p.result(p.overlay().canonical(p.guest()))?;
+            let mut whole = p.root();
+            if !inside.is_empty() {
+                whole.push(os_str(&inside));
+            }
+            Ok(whole)
+        }
+        Route::Tree(p) => {
+            // Checks that it does not lead out of the directory.
+            p.result(p.fs().stat_at(p.top(), p.guest(), Follow::Yes))?;
+            std::fs::canonicalize(path)
+        }
+    }
+}
