@@ -46,6 +46,21 @@ pub struct Put {
 
 impl Put {
     /// Makes `path` look like `side`; `None` removes what is there.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::Side;
+    /// use testbench_overlay::{Overlay, Put};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("old"), "")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// overlay.apply(&[
+    ///     Put::new("old", None),
+    ///     Put::new("latest", Some(Side::symlink(*b"v2"))),
+    /// ])?;
+    /// assert_eq!(overlay.diff()?.summary(), "A latest (symlink)\nD old\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(path: impl Into<Vec<u8>>, side: Option<Side>) -> Put {
         let path = path.into();
         Put { path, side, moved_from: None, link_to: None, fresh: false, mtime: None }

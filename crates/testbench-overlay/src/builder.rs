@@ -117,24 +117,81 @@ impl OverlayBuilder {
 
     /// The absolute guest path under which the top is seen: an absolute symlink that leads there
     /// leads inside.
+    ///
+    /// ```
+    /// use testbench_overlay::{Follow, Fs, GuestPath, Overlay};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("a"), "text")?;
+    /// std::os::unix::fs::symlink("/work/a", dir.path().join("link"))?;
+    /// let overlay = Overlay::builder(dir.path()).mounted_at("/work").build()?;
+    /// let stat = overlay.stat_at(&*overlay.root()?, GuestPath::new("link"), Follow::Yes)?;
+    /// assert_eq!(stat.size, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mounted_at(mut self, guest_path: impl Into<Vec<u8>>) -> Self {
         self.mounted_at = Some(guest_path.into());
         self
     }
 
-    /// Which times lower files show.
+    /// Which times lower files show; see [`LowerTimes`].
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use testbench_clock::MockClock;
+    /// use testbench_overlay::{LowerTimes, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let file = dir.path().join("a");
+    /// std::fs::File::create(&file)?.set_modified(SystemTime::UNIX_EPOCH)?;
+    /// for (times, years) in [(LowerTimes::Start, 30), (LowerTimes::Real, 0)] {
+    ///     let overlay = Overlay::builder(dir.path()).clock(MockClock::builder().build());
+    ///     let _installed = install(overlay.lower_times(times).build()?);
+    ///     let age = fs::metadata(&file)?.modified()?.duration_since(SystemTime::UNIX_EPOCH)?;
+    ///     assert_eq!(age.as_secs() / (365 * 86_400), years, "a mock clock begins in 2000");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lower_times(mut self, times: LowerTimes) -> Self {
         self.lower_times = times;
         self
     }
 
-    /// Which permission bits lower files show.
+    /// Which permission bits lower files show; see [`LowerModes`].
+    ///
+    /// ```
+    /// use std::os::unix::fs::PermissionsExt;
+    /// use testbench_overlay::{LowerModes, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let key = dir.path().join("key");
+    /// std::fs::write(&key, "")?;
+    /// std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600))?;
+    /// let overlay = Overlay::builder(dir.path()).lower_modes(LowerModes::Real).build()?;
+    /// let _installed = install(overlay);
+    /// assert_eq!(fs::metadata(&key)?.permissions().mode(), 0o600);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lower_modes(mut self, modes: LowerModes) -> Self {
         self.lower_modes = modes;
         self
     }
 
-    /// What happens when the lower tree changes while it is in use.
+    /// What happens when the lower tree changes while it is in use; see [`LowerPolicy`].
+    ///
+    /// ```
+    /// use testbench_overlay::{LowerPolicy, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let log = dir.path().join("log");
+    /// std::fs::write(&log, "one\n")?;
+    /// let overlay = Overlay::builder(dir.path()).on_lower_change(LowerPolicy::Live).build()?;
+    /// let _installed = install(overlay);
+    /// assert_eq!(fs::read_to_string(&log)?, "one\n");
+    /// std::fs::write(&log, "one\ntwo\n")?; // by a server that goes on writing
+    /// assert_eq!(fs::read_to_string(&log)?, "one\ntwo\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_lower_change(mut self, policy: LowerPolicy) -> Self {
         self.on_lower_change = policy;
         self
@@ -181,7 +238,21 @@ impl OverlayBuilder {
         self
     }
 
-    /// How much may be held above the lower tree.
+    /// How much may be held above the lower tree; see [`Quota`].
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use testbench_overlay::pipeline::Quota;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().inodes(1)).build()?;
+    /// let _installed = install(overlay);
+    /// fs::create_dir(dir.path().join("cache"))?;
+    /// let error = fs::write(dir.path().join("cache/a"), "").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::StorageFull);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = quota;
         self
@@ -193,18 +264,54 @@ impl OverlayBuilder {
     ///
     /// Directories, names and metadata always stay in memory: the [quota](OverlayBuilder::quota)
     /// bounds them.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).memory(256 << 10).build()?; // 256 KiB
+    /// let _installed = install(overlay.clone());
+    /// let large = vec![7; 1 << 20];
+    /// fs::write(dir.path().join("large"), &large)?;
+    /// assert!(fs::read(dir.path().join("large"))? == large, "wherever it is kept");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn memory(mut self, bytes_max: u64) -> Self {
         self.memory_max = bytes_max;
         self
     }
 
-    /// The directory of that temporary file.
+    /// The directory of the temporary file that takes what [`memory`](OverlayBuilder::memory) does
+    /// not. It is opened when it is first needed, and never has a name.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// let overlay = Overlay::builder(dir.path()).memory(0).spill_in(scratch.path()).build()?;
+    /// let _installed = install(overlay);
+    /// fs::write(dir.path().join("large"), vec![7; 1 << 20])?;
+    /// assert_eq!(std::fs::read_dir(scratch.path())?.count(), 0, "a file without a name");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spill_in(mut self, dir: impl Into<PathBuf>) -> Self {
         self.spill_dir = Some(dir.into());
         self
     }
 
     /// What goes wrong: one [`Fault`](crate::pipeline::Fault) or a plan of several.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let broken = Fault::error(Errno::Io).on(Operation::Sync);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(broken).build()?);
+    /// let file = fs::File::create(dir.path().join("ledger"))?;
+    /// assert_eq!(Errno::from(file.sync_all().unwrap_err()), Errno::Io);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn faults(mut self, plan: impl Into<FaultPlan>) -> Self {
         self.settings.faults = plan.into();
         self
@@ -230,9 +337,9 @@ impl OverlayBuilder {
         self
     }
 
-    /// What matches this [pattern](crate::pipeline#patterns) is not there, with all that lies beneath
-    /// it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]), and a
-    /// directory that seems empty cannot be removed. May be called several times.
+    /// What matches this [pattern](crate::pipeline#patterns) is not there, with all that lies
+    /// beneath it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]),
+    /// and a directory that seems empty cannot be removed. May be called several times.
     ///
     /// A pattern goes by where things are now, so that one with a slash in it does not follow a
     /// directory that is moved.
@@ -251,8 +358,8 @@ impl OverlayBuilder {
         self
     }
 
-    /// Shows another tree at this path, from the top. The directory above it must be there; what
-    /// is at the path itself, if anything, must be a directory and is covered. May be called several
+    /// Shows another tree at this path, from the top. The directory above it must be there; what is
+    /// at the path itself, if anything, must be a directory and is covered. May be called several
     /// times, also for a path within another mount.
     ///
     /// It is another device: moving and linking across is [`Errno::Xdev`], removing or moving the
@@ -276,7 +383,20 @@ impl OverlayBuilder {
         self
     }
 
-    /// Notes every operation in this log.
+    /// Notes every operation in this log; see [`Audit`].
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// for name in ["a.toml", ".a.toml", "a.json"] {
+    ///     let _ = fs::read_to_string(dir.path().join(name));
+    /// }
+    /// assert_eq!(audit.misses(), [&b".a.toml"[..], b"a.json", b"a.toml"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn audit(mut self, log: &Audit) -> Self {
         self.settings.audit = Some(log.clone());
         self

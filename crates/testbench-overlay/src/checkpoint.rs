@@ -42,7 +42,25 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Overlay {
-    /// Saves the state. O(1).
+    /// Saves the state. O(1), however much has changed.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// let mut states = vec![overlay.checkpoint()];
+    /// for name in ["a", "b"] {
+    ///     fs::write(dir.path().join(name), "")?;
+    ///     states.push(overlay.checkpoint());
+    /// }
+    /// overlay.rollback(&states[1])?;
+    /// assert_eq!(overlay.diff()?.summary(), "A a (empty)\n");
+    /// overlay.rollback(&states[2])?; // and forward again
+    /// assert_eq!(overlay.diff()?.stat().added, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn checkpoint(&self) -> Checkpoint {
         let live = &self.core.tx().live;
         Checkpoint { state: live.state.clone(), family: live.family.clone() }
@@ -54,6 +72,24 @@ impl Overlay {
     /// Open handles of files that exist in that state go on with what they hold there; all others
     /// answer [`Errno::Stale`](crate::Errno::Stale) from now on. Inode numbers given since then are
     /// not given again.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("a"), "lower")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// let start = overlay.checkpoint();
+    /// fs::write(dir.path().join("a"), "changed")?;
+    /// let lost = fs::File::create(dir.path().join("new"))?;
+    ///
+    /// overlay.rollback(&start)?;
+    /// assert_eq!(fs::read_to_string(dir.path().join("a"))?, "lower");
+    /// assert_eq!(Errno::from(lost.metadata().unwrap_err()), Errno::Stale);
+    /// assert!(Overlay::new(dir.path())?.rollback(&start).is_err(), "a stranger");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -29,9 +29,23 @@ macro_rules! errnos {
 
         impl Errno {
             /// All of them, in the order of their names.
+            ///
+            /// ```
+            /// use testbench_overlay::Errno;
+            ///
+            /// let names: Vec<&str> = Errno::ALL.iter().map(|errno| errno.name()).collect();
+            /// assert_eq!((names[0], *names.last().unwrap()), ("EACCES", "ENOTCAPABLE"));
+            /// ```
             pub const ALL: &[Errno] = &[$(Errno::$variant,)* Errno::NotCapable];
 
             /// The POSIX name, such as `ENOENT`.
+            ///
+            /// ```
+            /// use testbench_overlay::Errno;
+            ///
+            /// assert_eq!(Errno::Notempty.name(), "ENOTEMPTY");
+            /// assert_eq!(Errno::Notsup.name(), "EOPNOTSUPP");
+            /// ```
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Errno::$variant => stringify!($name),)*
@@ -40,6 +54,13 @@ macro_rules! errnos {
             }
 
             /// A description in a few words.
+            ///
+            /// ```
+            /// use testbench_overlay::Errno;
+            ///
+            /// assert_eq!(Errno::Xdev.description(), "cross-device link");
+            /// assert_eq!(Errno::Xdev.to_string(), "cross-device link (EXDEV)");
+            /// ```
             pub const fn description(self) -> &'static str {
                 match self {
                     $(Errno::$variant => $text,)*

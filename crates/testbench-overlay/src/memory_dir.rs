@@ -31,6 +31,14 @@ pub struct MemoryDir {
 
 impl MemoryDir {
     /// An empty tree, to be filled.
+    ///
+    /// ```
+    /// use testbench_overlay::{Fs, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().build()?;
+    /// assert!(tree.root()?.read_dir()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder() -> MemoryDirBuilder {
         MemoryDirBuilder { clock: None, items: Vec::new() }
     }
@@ -64,27 +72,74 @@ enum Item {
 impl MemoryDirBuilder {
     /// Where times come from; by default the clock that is installed on this thread, else the
     /// system's.
+    ///
+    /// ```
+    /// use testbench_clock::{Clock, MockClock};
+    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let clock = MockClock::builder().build();
+    /// let tree = MemoryDir::builder().clock(clock.clone()).file("a", "").build()?;
+    /// let stat = tree.stat_at(&*tree.root()?, GuestPath::new("a"), Follow::No)?;
+    /// assert_eq!(stat.mtime, clock.wall());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// A directory.
+    /// Adds an empty directory with mode `0755`. One that is there already is fine.
+    ///
+    /// ```
+    /// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("var/log", "").dir("var").dir("var/tmp").build()?;
+    /// let stat = tree.stat_at(&*tree.root()?, GuestPath::new("var/tmp"), Follow::No)?;
+    /// assert_eq!((stat.kind, stat.mode), (FileKind::Dir, 0o755));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dir(self, path: impl Into<Vec<u8>>) -> Self {
         self.item(path, Item::Dir)
     }
 
-    /// A file with mode `0644`.
+    /// Adds a file with mode `0644`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("src/main.rs", "fn main() {}\n").build()?;
+    /// let stat = tree.stat_at(&*tree.root()?, GuestPath::new("src/main.rs"), Follow::No)?;
+    /// assert_eq!((stat.size, stat.mode), (13, 0o644));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn file(self, path: impl Into<Vec<u8>>, content: impl Into<Vec<u8>>) -> Self {
         self.item(path, Item::File(content.into(), 0o644))
     }
 
-    /// A file with mode `0755`.
+    /// Adds a file with mode `0755`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().executable("run.sh", "#!/bin/sh\n").build()?;
+    /// let stat = tree.stat_at(&*tree.root()?, GuestPath::new("run.sh"), Follow::No)?;
+    /// assert_eq!(stat.mode, 0o755);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn executable(self, path: impl Into<Vec<u8>>, content: impl Into<Vec<u8>>) -> Self {
         self.item(path, Item::File(content.into(), 0o755))
     }
 
-    /// A symlink.
+    /// Adds a symlink at `path` that holds `target`, whatever that says.
+    ///
+    /// ```
+    /// use testbench_overlay::{Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().symlink("latest", "releases/v2").build()?;
+    /// let target = tree.read_link_at(&*tree.root()?, GuestPath::new("latest"))?;
+    /// assert_eq!(target, b"releases/v2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn symlink(self, path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
         self.item(path, Item::Symlink(target.into()))
     }
@@ -95,6 +150,13 @@ impl MemoryDirBuilder {
     }
 
     /// Makes the tree.
+    ///
+    /// ```
+    /// use testbench_overlay::MemoryDir;
+    ///
+    /// let error = MemoryDir::builder().file("a", "").file("a", "").build().unwrap_err();
+    /// assert_eq!(error.to_string(), "cannot make `a` in a tree in memory: file exists (EEXIST)");
+    /// ```
     ///
     /// # Errors
     ///
@@ -117,6 +179,14 @@ impl MemoryDirBuilder {
 }
 
 /// A path that a [`MemoryDirBuilder`] could not make.
+///
+/// ```
+/// use testbench_overlay::{Errno, MemoryDir, MemoryDirError};
+///
+/// let long = "x".repeat(256);
+/// let error: MemoryDirError = MemoryDir::builder().dir(long).build().unwrap_err();
+/// assert_eq!(error.errno(), Errno::Nametoolong);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot make `{path}` in a tree in memory: {errno}")]
 pub struct MemoryDirError {
@@ -125,7 +195,14 @@ pub struct MemoryDirError {
 }
 
 impl MemoryDirError {
-    /// Why.
+    /// Why the path could not be made.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, MemoryDir};
+    ///
+    /// let through_a_file = MemoryDir::builder().file("a", "").file("a/b", "").build();
+    /// assert_eq!(through_a_file.unwrap_err().errno(), Errno::Notdir);
+    /// ```
     pub fn errno(&self) -> Errno {
         self.errno
     }

@@ -5,8 +5,8 @@
 //! their own. A stamp misses one thing: a write of the same length within the step of the file
 //! system's clock in which the stamp was taken. Where that can have happened (the file was changed
 //! shortly before it was first read) or where it costs nothing (the file is short), a hash of the
-//! whole content is taken at the first read, and is compared by [`Core::recheck`], by the diff and by
-//! the commit. Of files over 16 MiB the stamp is all that is compared.
+//! whole content is taken at the first read, and is compared by [`Core::recheck`], by the diff and
+//! by the commit. Of files over 16 MiB the stamp is all that is compared.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +61,20 @@ pub struct LowerChange {
 }
 
 /// What happened to something in the lower tree.
+///
+/// ```
+/// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// assert_eq!(fs::read_dir(dir.path())?.count(), 0);
+/// assert!(!fs::exists(dir.path().join("new"))?);
+/// std::fs::write(dir.path().join("new"), "")?;
+/// let kinds: Vec<_> = overlay.check_lower()?.iter().map(|change| change.kind()).collect();
+/// assert_eq!(kinds, [LowerChangeKind::Listing, LowerChangeKind::Appeared]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum LowerChangeKind {
@@ -82,11 +96,38 @@ impl LowerChange {
     }
 
     /// Where, relative to the lower root, in raw bytes; empty for the root itself.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join("src"))?;
+    /// std::fs::write(dir.path().join("src/a.rs"), "")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::read(dir.path().join("src/a.rs"))?;
+    /// std::fs::write(dir.path().join("src/a.rs"), "fn a() {}\n")?;
+    /// assert_eq!(overlay.check_lower()?[0].path(), b"src/a.rs");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &[u8] {
         self.path.as_bytes()
     }
 
     /// What happened to it.
+    ///
+    /// ```
+    /// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("a"), "")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::read(dir.path().join("a"))?;
+    /// std::fs::remove_file(dir.path().join("a"))?;
+    /// assert_eq!(overlay.check_lower()?[0].kind(), LowerChangeKind::Removed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kind(&self) -> LowerChangeKind {
         self.kind
     }

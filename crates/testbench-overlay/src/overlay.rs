@@ -45,14 +45,40 @@ pub struct Overlay {
 impl Overlay {
     /// An overlay of the directory `root`, with all defaults of [`OverlayBuilder`].
     ///
+    /// ```
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// assert_eq!(overlay.host_root(), Some(&*dir.path().canonicalize()?));
+    /// assert!(overlay.diff()?.is_empty());
+    ///
+    /// let error = Overlay::new(dir.path().join("missing")).unwrap_err();
+    /// assert!(error.to_string().contains("missing"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`OverlayError::Root`] if `root` cannot be opened or is not a directory.
+    /// [`OverlayError::Root`] if `root` cannot be opened or is not a directory,
+    /// [`OverlayError::Unfinished`] if a commit to it was interrupted.
     pub fn new(root: impl AsRef<Path>) -> Result<Arc<Overlay>, OverlayError> {
         Overlay::builder(root).build()
     }
 
-    /// An overlay of the directory `root`, to be set up.
+    /// An overlay of the directory `root`, to be set up. The settings and their defaults are those
+    /// of [`OverlayBuilder`].
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("Cargo.lock"), "version = 4\n")?;
+    /// let overlay = Overlay::builder(dir.path()).read_only_at("Cargo.lock").hide(".git").build()?;
+    /// let _installed = install(overlay);
+    /// assert!(fs::remove_file(dir.path().join("Cargo.lock")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder(root: impl AsRef<Path>) -> OverlayBuilder {
         OverlayBuilder::new(Below::Dir(root.as_ref().to_path_buf()))
     }
@@ -79,12 +105,36 @@ impl Overlay {
     }
 
     /// The lower directory, canonical; `None` for an overlay of another tree.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_overlay::{MemoryDir, Overlay};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::os::unix::fs::symlink(".", dir.path().join("here"))?;
+    /// let overlay = Overlay::new(dir.path().join("here"))?;
+    /// assert_eq!(overlay.host_root(), Some(&*dir.path().canonicalize()?));
+    ///
+    /// let in_memory = Overlay::over(Arc::new(MemoryDir::builder().build()?)).build()?;
+    /// assert_eq!(in_memory.host_root(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn host_root(&self) -> Option<&Path> {
         self.core.config.host_root.as_ref().map(|(_, canonical)| &**canonical)
     }
 
     /// The absolute path under which guests see the top: what [`OverlayBuilder::mounted_at`] set,
     /// else the host's path of the lower directory, else `/`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_overlay::{MemoryDir, Overlay};
+    ///
+    /// let tree = Arc::new(MemoryDir::builder().build()?);
+    /// assert_eq!(Overlay::over(tree.clone()).build()?.guest_root(), b"/");
+    /// assert_eq!(Overlay::over(tree).mounted_at("/srv").build()?.guest_root(), b"/srv");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn guest_root(&self) -> &[u8] {
         let config = &self.core.config;
         match (&config.mounted_at, &config.host_root) {
@@ -155,13 +205,30 @@ impl Overlay {
         self.core.lower_changes()
     }
 
-    /// How often each fault of the [plan](OverlayBuilder::faults) has had its chance, in the order of
-    /// the plan. A fork goes on counting for itself.
+    /// How often each fault of the [plan](OverlayBuilder::faults) has had its chance, in the order
+    /// of the plan. A fork goes on counting for itself.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, FaultPlan, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let plan = FaultPlan::new()
+    ///     .with(Fault::error(Errno::Nospc).on(Operation::Write))
+    ///     .with(Fault::error(Errno::Io).on(Operation::Rename));
+    /// let overlay = Overlay::builder(dir.path()).faults(plan).build()?;
+    /// let _installed = install(overlay.clone());
+    /// assert!(fs::write(dir.path().join("a"), "text").is_err());
+    /// let fired: Vec<u64> = overlay.faults().iter().map(|count| count.fired).collect();
+    /// assert_eq!(fired, [1, 0], "nothing was renamed, so that fault tested nothing");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn faults(&self) -> Vec<FaultCount> {
         self.core.pipeline.as_deref().map(Pipeline::faults).unwrap_or_default()
     }
 
-    /// Moves `from` to `to` as `how` says: [`Fs::rename_at`] with the flags of Linux's `renameat2(2)`.
+    /// Moves `from` to `to` as `how` says: [`Fs::rename_at`] with the flags of Linux's
+    /// `renameat2(2)`.
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, Overlay, Renaming, fs, install};
@@ -184,8 +251,8 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// Those of `renameat2(2)`; [`Errno::Inval`] also for anything but [`Renaming::Replace`] within a
-    /// tree that is [mounted](OverlayBuilder::mount) in the overlay.
+    /// Those of `renameat2(2)`; [`Errno::Inval`] also for anything but [`Renaming::Replace`] within
+    /// a tree that is [mounted](OverlayBuilder::mount) in the overlay.
     pub fn rename_with(
         &self,
         from_dir: &dyn File,
@@ -200,8 +267,8 @@ impl Overlay {
         }
     }
 
-    /// The path, from the top and without symlinks, of what `path` leads to. Permission to search is
-    /// needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
+    /// The path, from the top and without symlinks, of what `path` leads to. Permission to search
+    /// is needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
     /// `realpath`, which is what `std::fs` asks.
     pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
         if let Some(staged) = self.staged() {
@@ -229,8 +296,8 @@ impl Overlay {
     }
 }
 
-/// Each operation goes through the [pipeline](crate::pipeline), or where there is none straight to the
-/// core.
+/// Each operation goes through the [pipeline](crate::pipeline), or where there is none straight to
+/// the core.
 impl Fs for Overlay {
     fn root(&self) -> Result<Arc<dyn File>, Errno> {
         Ok(self.top.clone())

@@ -28,6 +28,15 @@ pub struct ReadOnly<F: ?Sized> {
 
 impl<F: Fs> ReadOnly<F> {
     /// Closes `inner` to changes.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, ReadOnly};
+    ///
+    /// let tree = ReadOnly::new(MemoryDir::builder().file("a", "").build()?);
+    /// let made = tree.symlink_at(b"a", &*tree.root()?, GuestPath::new("b"));
+    /// assert_eq!(made, Err(Errno::Rofs));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(inner: F) -> Self {
         ReadOnly::over(Arc::new(inner))
     }
@@ -35,6 +44,19 @@ impl<F: Fs> ReadOnly<F> {
 
 impl<F: Fs + ?Sized> ReadOnly<F> {
     /// A view of `inner` that is closed to changes; who else has it can still change it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, ReadOnly};
+    ///
+    /// let tree = Arc::new(MemoryDir::builder().build()?);
+    /// let view = ReadOnly::over(tree.clone());
+    /// let path = GuestPath::new("d");
+    /// assert_eq!(view.create_dir_at(&*view.root()?, path, 0o755), Err(Errno::Rofs));
+    /// tree.create_dir_at(&*tree.root()?, path, 0o755)?;
+    /// assert_eq!(view.root()?.read_dir()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn over(inner: Arc<F>) -> Self {
         ReadOnly { inner }
     }

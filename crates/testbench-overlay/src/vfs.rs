@@ -15,7 +15,21 @@ use testbench_clock::WallTime;
 
 use crate::{Errno, GuestPath};
 
-/// The answer of every operation.
+/// The answer of every operation: a value, or the POSIX error number why there is none.
+///
+/// ```
+/// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
+///
+/// fn target(tree: &dyn Fs, path: &str) -> testbench_overlay::Result<String> {
+///     let target = tree.read_link_at(&*tree.root()?, GuestPath::new(path))?;
+///     String::from_utf8(target).map_err(|_| Errno::Ilseq)
+/// }
+///
+/// let tree = MemoryDir::builder().symlink("latest", "v2").file("plain", "").build()?;
+/// assert_eq!(target(&tree, "latest"), Ok("v2".into()));
+/// assert_eq!(target(&tree, "plain"), Err(Errno::Inval));
+/// # Ok::<(), testbench_overlay::MemoryDirError>(())
+/// ```
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
 
 /// A tree of files.
@@ -41,31 +55,146 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Fs: Any + fmt::Debug + Send + Sync {
-    /// The top directory.
+    /// The top directory, from which every path starts that is not relative to another one.
+    ///
+    /// ```
+    /// use testbench_overlay::{FileKind, Fs, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "").build()?;
+    /// let top = tree.root()?;
+    /// assert_eq!(top.stat()?.kind, FileKind::Dir);
+    /// assert_eq!(top.read_dir()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn root(&self) -> Result<Arc<dyn File>>;
 
-    /// Opens, or creates, what is at `path`.
+    /// Opens, or creates, what is at `path`: `openat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Create, Errno, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().dir("log").build()?;
+    /// let top = tree.root()?;
+    /// let path = GuestPath::new("log/today");
+    /// assert_eq!(tree.open_at(&*top, path, &OpenHow::READ).unwrap_err(), Errno::Noent);
+    ///
+    /// let create = OpenHow { write: true, create: Create::New, ..OpenHow::READ };
+    /// tree.open_at(&*top, path, &create)?.append(b"one\n")?;
+    /// assert_eq!(tree.open_at(&*top, path, &create).unwrap_err(), Errno::Exist);
+    ///
+    /// // The handle of a directory is what further paths start from.
+    /// let log = tree.open_at(&*top, GuestPath::new("log"), &OpenHow::READ)?;
+    /// assert_eq!(tree.open_at(&*log, GuestPath::new("today"), &OpenHow::READ)?.stat()?.size, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `openat`, among them [`Errno::Noent`], [`Errno::Exist`], [`Errno::Notdir`],
+    /// [`Errno::Isdir`] for a directory that is to be written, [`Errno::Loop`] and
+    /// [`Errno::Acces`]; [`Errno::NotCapable`] if the path leads out of `dir`, [`Errno::Nxio`] for
+    /// a device, socket or FIFO.
     fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>>;
 
-    /// What is at `path`.
+    /// What is at `path`: `fstatat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("v2", "text").symlink("latest", "v2").build()?;
+    /// let (top, latest) = (tree.root()?, GuestPath::new("latest"));
+    /// assert_eq!(tree.stat_at(&*top, latest, Follow::Yes)?.size, 4);
+    /// assert_eq!(tree.stat_at(&*top, latest, Follow::No)?.kind, FileKind::Symlink);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `fstatat`, and [`Errno::NotCapable`] if the path leads out of `dir`.
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat>;
 
-    /// The target of the symlink at `path`, as it is stored.
+    /// The target of the symlink at `path`, byte by byte as it is stored: `readlinkat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().symlink("up", "../elsewhere").dir("d").build()?;
+    /// let top = tree.root()?;
+    /// assert_eq!(tree.read_link_at(&*top, GuestPath::new("up"))?, b"../elsewhere");
+    /// assert_eq!(tree.read_link_at(&*top, GuestPath::new("d")), Err(Errno::Inval));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `readlinkat`; [`Errno::Inval`] for what is no symlink.
     fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>>;
 
-    /// Creates an empty directory with the permission bits `mode`.
+    /// Creates an empty directory with the permission bits `mode`: `mkdirat`. No umask applies.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().build()?;
+    /// let (top, private) = (tree.root()?, GuestPath::new("private"));
+    /// tree.create_dir_at(&*top, private, 0o700)?;
+    /// assert_eq!(tree.stat_at(&*top, private, Follow::No)?.mode, 0o700);
+    /// assert_eq!(tree.create_dir_at(&*top, private, 0o700), Err(Errno::Exist));
+    /// assert_eq!(tree.create_dir_at(&*top, GuestPath::new("a/b"), 0o700), Err(Errno::Noent));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `mkdirat`; [`Errno::Rofs`] and [`Errno::Nosys`] as for all of [`Fs`].
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
         let _ = (dir, path, mode);
         Err(Errno::Nosys)
     }
 
-    /// Creates a symlink at `path` that holds `target`, whatever that says.
+    /// Creates a symlink at `path` that holds `target`, whatever that says: `symlinkat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().build()?;
+    /// let (top, link) = (tree.root()?, GuestPath::new("link"));
+    /// tree.symlink_at(b"../../outside", &*top, link)?; // may say anything,
+    /// let followed = tree.stat_at(&*top, link, Follow::Yes);
+    /// assert_eq!(followed, Err(Errno::NotCapable)); // and leads nowhere
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `symlinkat`: [`Errno::Exist`] if there is something at `path`,
+    /// [`Errno::Noent`] for an empty target.
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         let _ = (target, dir, path);
         Err(Errno::Nosys)
     }
 
-    /// Gives the file at `from` a second name.
+    /// Gives the file at `from` one more name, `to`: `linkat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").dir("d").build()?;
+    /// let top = tree.root()?;
+    /// let [a, b, d] = ["a", "b", "d"].map(GuestPath::new);
+    /// tree.link_at(&*top, a, Follow::No, &*top, b)?;
+    /// let [of_a, of_b] = [a, b].map(|name| tree.stat_at(&*top, name, Follow::No));
+    /// assert_eq!(of_a, of_b);
+    /// assert_eq!(of_a?.nlink, 2);
+    /// let of_a_directory = tree.link_at(&*top, d, Follow::No, &*top, GuestPath::new("e"));
+    /// assert_eq!(of_a_directory, Err(Errno::Perm));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `linkat`: [`Errno::Exist`] if `to` is taken, [`Errno::Perm`] for a
+    /// directory, [`Errno::Xdev`] across devices.
     fn link_at(
         &self,
         from_dir: &dyn File,
@@ -78,7 +207,26 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Moves `from` to `to`, replacing a file or an empty directory of the same kind.
+    /// Moves `from` to `to`, replacing a file, or an empty directory by a directory: `renameat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("d/a", "text").dir("empty").file("f", "").build()?;
+    /// let top = tree.root()?;
+    /// let [d, empty, f] = ["d", "empty", "f"].map(GuestPath::new);
+    /// tree.rename_at(&*top, d, &*top, empty)?; // takes the place of an empty one, with all in it
+    /// assert_eq!(tree.rename_at(&*top, f, &*top, empty), Err(Errno::Isdir));
+    /// let into_itself = tree.rename_at(&*top, empty, &*top, GuestPath::new("empty/x"));
+    /// assert_eq!(into_itself, Err(Errno::Inval));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `renameat`: [`Errno::Notempty`], [`Errno::Isdir`] and [`Errno::Notdir`] for
+    /// what cannot be replaced, [`Errno::Inval`] for a directory moved into itself, [`Errno::Xdev`]
+    /// across devices.
     fn rename_at(
         &self,
         from_dir: &dyn File,
@@ -90,19 +238,73 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Removes the name of something that is not a directory.
+    /// Removes the name of something that is not a directory: `unlinkat`. The file lives on while
+    /// it has other names or is open.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").dir("d").build()?;
+    /// let (top, a) = (tree.root()?, GuestPath::new("a"));
+    /// let open = tree.open_at(&*top, a, &OpenHow::READ)?;
+    /// tree.remove_file_at(&*top, a)?;
+    /// assert_eq!((open.stat()?.nlink, open.stat()?.size), (0, 4));
+    /// assert_eq!(tree.remove_file_at(&*top, a), Err(Errno::Noent));
+    /// assert_eq!(tree.remove_file_at(&*top, GuestPath::new("d")), Err(Errno::Isdir));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of Linux's `unlinkat`; [`Errno::Isdir`] for a directory, where POSIX has
+    /// [`Errno::Perm`].
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         let _ = (dir, path);
         Err(Errno::Nosys)
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory: `unlinkat` with `AT_REMOVEDIR`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("d/a", "").build()?;
+    /// let (top, d) = (tree.root()?, GuestPath::new("d"));
+    /// assert_eq!(tree.remove_dir_at(&*top, d), Err(Errno::Notempty));
+    /// tree.remove_file_at(&*top, GuestPath::new("d/a"))?;
+    /// tree.remove_dir_at(&*top, d)?;
+    /// assert!(top.read_dir()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `rmdir`: [`Errno::Notempty`], [`Errno::Notdir`], [`Errno::Inval`] for a
+    /// path that ends in `.`.
     fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         let _ = (dir, path);
         Err(Errno::Nosys)
     }
 
-    /// Sets the times of what is at `path`.
+    /// Sets the times of what is at `path`: `utimensat`.
+    ///
+    /// ```
+    /// use testbench_clock::WallTime;
+    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir, SetTime, SetTimes};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "").symlink("link", "a").build()?;
+    /// let (top, link) = (tree.root()?, GuestPath::new("link"));
+    /// let then = WallTime::from_unix_nanos(1_500_000_000);
+    /// let times = SetTimes { atime: Some(SetTime::At(then)), mtime: None };
+    /// tree.set_times_at(&*top, link, Follow::Yes, times)?;
+    /// assert_eq!(tree.stat_at(&*top, GuestPath::new("a"), Follow::No)?.atime, then);
+    /// assert_ne!(tree.stat_at(&*top, link, Follow::No)?.atime, then, "the link was followed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `utimensat`.
     fn set_times_at(
         &self,
         dir: &dyn File,
@@ -114,7 +316,21 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Sets the permission bits of what is at `path`.
+    /// Sets the permission bits of what is at `path`, `0o7777` at most: `fchmodat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("key", "").build()?;
+    /// let (top, key) = (tree.root()?, GuestPath::new("key"));
+    /// tree.set_mode_at(&*top, key, Follow::Yes, 0)?;
+    /// assert_eq!(tree.open_at(&*top, key, &OpenHow::READ).unwrap_err(), Errno::Acces);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `fchmodat`; [`Errno::Notsup`] for a symlink that is not followed.
     fn set_mode_at(
         &self,
         dir: &dyn File,
@@ -143,75 +359,280 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait File: Any + fmt::Debug + Send + Sync {
-    /// What this is now.
+    /// What this is now: `fstat`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").build()?;
+    /// let (top, a) = (tree.root()?, GuestPath::new("a"));
+    /// let file = tree.open_at(&*top, a, &OpenHow::READ)?;
+    /// assert_eq!((file.stat()?.size, file.stat()?.nlink), (4, 1));
+    /// tree.remove_file_at(&*top, a)?;
+    /// assert_eq!((file.stat()?.size, file.stat()?.nlink), (4, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Stale`] where what is open is no longer there, such as after a
+    /// [rollback](crate::Overlay::rollback).
     fn stat(&self) -> Result<Stat>;
 
-    /// Reads from `offset` and answers how many bytes were read; 0 at the end of the file.
-    /// [`Errno::Isdir`] for a directory, [`Errno::Badf`] if not opened for reading.
+    /// Reads from `offset` into `buf` and answers how many bytes were read; 0 at the end of the
+    /// file: `pread`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").build()?;
+    /// let top = tree.root()?;
+    /// let file = tree.open_at(&*top, GuestPath::new("a"), &OpenHow::READ)?;
+    /// let mut buf = [0; 3];
+    /// assert_eq!((file.read_at(&mut buf, 1)?, &buf), (3, b"ext"));
+    /// assert_eq!(file.read_at(&mut buf, 4)?, 0);
+    /// assert_eq!(top.read_at(&mut buf, 0), Err(Errno::Isdir));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Isdir`] for a directory, [`Errno::Badf`] if not opened for reading,
+    /// [`Errno::Stale`] if a file of the lower tree is no longer [what it was](crate::LowerPolicy).
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         let _ = (buf, offset);
         Err(Errno::Isdir)
     }
 
     /// Writes at `offset`, filling a gap before it with zeros, and answers how many bytes were
-    /// written.
+    /// written: `pwrite`. Fewer than all means that there is no room for more.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").build()?;
+    /// let (top, a) = (tree.root()?, GuestPath::new("a"));
+    /// let file = tree.open_at(&*top, a, &OpenHow { write: true, ..OpenHow::READ })?;
+    /// assert_eq!(file.write_at(b"!", 6)?, 1);
+    /// let mut buf = [1; 8];
+    /// assert_eq!(file.read_at(&mut buf, 0)?, 7);
+    /// assert_eq!(&buf[..7], b"text\0\0!");
+    ///
+    /// let reader = tree.open_at(&*top, a, &OpenHow::READ)?;
+    /// assert_eq!(reader.write_at(b"!", 0), Err(Errno::Badf));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Badf`] if not opened for writing, [`Errno::Nospc`] and [`Errno::Fbig`] beyond a
+    /// [quota](crate::pipeline::Quota).
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
         let _ = (buf, offset);
         Err(Errno::Isdir)
     }
 
-    /// Writes at the end, wherever that is, in one step; answers the number of bytes written and
-    /// the offset behind them.
+    /// Writes at the end, wherever that is, in one step (`O_APPEND`); answers the number of bytes
+    /// written and the offset behind them.
+    ///
+    /// ```
+    /// use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().build()?;
+    /// let how = OpenHow { write: true, create: Create::IfMissing, ..OpenHow::READ };
+    /// let log = tree.open_at(&*tree.root()?, GuestPath::new("log"), &how)?;
+    /// assert_eq!(log.append(b"one\n")?, (4, 4));
+    /// assert_eq!(log.append(b"three\n")?, (6, 10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`File::write_at`].
     fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
         let _ = buf;
         Err(Errno::Isdir)
     }
 
-    /// Cuts off or fills up with zeros.
+    /// Cuts the file off at `len` bytes, or fills it up to there with zeros: `ftruncate`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").build()?;
+    /// let how = OpenHow { write: true, ..OpenHow::READ };
+    /// let file = tree.open_at(&*tree.root()?, GuestPath::new("a"), &how)?;
+    /// file.set_len(2)?;
+    /// file.set_len(4)?;
+    /// let mut buf = [1; 4];
+    /// file.read_at(&mut buf, 0)?;
+    /// assert_eq!(&buf, b"te\0\0", "what was cut off does not come back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Inval`] if not opened for writing, as in POSIX; [`Errno::Nospc`] and
+    /// [`Errno::Fbig`] beyond a [quota](crate::pipeline::Quota).
     fn set_len(&self, len: u64) -> Result<()> {
         let _ = len;
         Err(Errno::Isdir)
     }
 
-    /// Makes the file at least `offset + len` bytes long (`posix_fallocate`).
+    /// Makes the file at least `offset + len` bytes long (`posix_fallocate`); never shorter.
+    ///
+    /// ```
+    /// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").build()?;
+    /// let how = OpenHow { write: true, ..OpenHow::READ };
+    /// let file = tree.open_at(&*tree.root()?, GuestPath::new("a"), &how)?;
+    /// file.allocate(0, 2)?;
+    /// assert_eq!(file.stat()?.size, 4);
+    /// file.allocate(4, 6)?;
+    /// assert_eq!(file.stat()?.size, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Fbig`] if the end cannot be expressed, and as [`File::set_len`] and
+    /// [`File::write_at`].
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         if self.stat()?.size < end { self.set_len(end) } else { Ok(()) }
     }
 
-    /// The next bytes at or behind `offset` that may be anything but zeros; `None` if there are
-    /// none. What lies between can be passed over when a file is copied (`SEEK_DATA`).
+    /// The range of the next bytes at or behind `offset` that may be anything but zeros; `None` if
+    /// there are none. What lies between can be passed over when a file is copied (`SEEK_DATA`).
+    /// All of the file, for a tree that knows no holes.
+    ///
+    /// ```
+    /// use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().build()?;
+    /// let how = OpenHow { write: true, create: Create::New, ..OpenHow::READ };
+    /// let sparse = tree.open_at(&*tree.root()?, GuestPath::new("disk.img"), &how)?;
+    /// sparse.set_len(1 << 30)?;
+    /// assert_eq!(sparse.next_data(0)?, None);
+    /// sparse.write_at(b"x", 1 << 20)?;
+    /// let data = sparse.next_data(0)?.expect("one byte");
+    /// assert!(data.contains(&(1 << 20)) && data.end - data.start <= 64 << 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
         let size = self.stat()?.size;
         Ok((offset < size).then_some(offset..size))
     }
 
-    /// Brings content, and with `data_only == false` also metadata, to stable storage.
+    /// Brings content, and with `data_only == false` also metadata, to stable storage: `fdatasync`
+    /// and `fsync`. In memory there is nothing to do.
+    ///
+    /// ```
+    /// use testbench_overlay::{Create, Fs, GuestPath, HostDir, OpenHow};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let tree = HostDir::open(dir.path())?;
+    /// let how = OpenHow { write: true, create: Create::New, ..OpenHow::READ };
+    /// let file = tree.open_at(&*tree.root()?, GuestPath::new("a"), &how)?;
+    /// file.append(b"text")?;
+    /// file.sync(false)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Io`], and what else the system answers.
     fn sync(&self, data_only: bool) -> Result<()> {
         let _ = data_only;
         Ok(())
     }
 
-    /// Sets the times.
+    /// Sets the times: `futimens`.
+    ///
+    /// ```
+    /// use testbench_clock::WallTime;
+    /// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow, SetTime, SetTimes};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "").build()?;
+    /// let file = tree.open_at(&*tree.root()?, GuestPath::new("a"), &OpenHow::READ)?;
+    /// let then = Some(SetTime::At(WallTime::from_unix_nanos(7)));
+    /// file.set_times(SetTimes { atime: then, mtime: then })?;
+    /// assert_eq!(file.stat()?.mtime.unix_nanos(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `futimens`; [`Errno::Rofs`] where nothing may change.
     fn set_times(&self, times: SetTimes) -> Result<()> {
         let _ = times;
         Err(Errno::Nosys)
     }
 
-    /// Sets the permission bits.
+    /// Sets the permission bits, `0o7777` at most: `fchmod`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow, ReadOnly};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "").build()?;
+    /// let file = tree.open_at(&*tree.root()?, GuestPath::new("a"), &OpenHow::READ)?;
+    /// file.set_mode(0o600)?;
+    /// assert_eq!(file.stat()?.mode, 0o600);
+    ///
+    /// let closed = ReadOnly::new(tree);
+    /// assert_eq!(closed.root()?.set_mode(0o700), Err(Errno::Rofs));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of POSIX's `fchmod`; [`Errno::Rofs`] where nothing may change.
     fn set_mode(&self, mode: u32) -> Result<()> {
         let _ = mode;
         Err(Errno::Nosys)
     }
 
-    /// All entries but `.` and `..`, ordered by the raw bytes of their names.
-    /// [`Errno::Notdir`] if this is none.
+    /// All entries but `.` and `..`, ordered by the raw bytes of their names: `readdir`.
+    ///
+    /// ```
+    /// use testbench_overlay::{Fs, FileKind, MemoryDir};
+    ///
+    /// let tree = MemoryDir::builder().file("b", "").dir("a").symlink("B", "b").build()?;
+    /// let entries = tree.root()?.read_dir()?;
+    /// let listed: Vec<(&[u8], FileKind)> = entries.iter().map(|e| (&*e.name, e.kind)).collect();
+    /// assert_eq!(listed, [
+    ///     (&b"B"[..], FileKind::Symlink),
+    ///     (b"a", FileKind::Dir),
+    ///     (b"b", FileKind::File),
+    /// ]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Notdir`] if this is none, [`Errno::Badf`] if not opened for reading.
     fn read_dir(&self) -> Result<Vec<DirEntry>> {
         Err(Errno::Notdir)
     }
 }
 
 /// Whether a symlink at the end of a path stands for itself or for what it points to.
+///
+/// ```
+/// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
+///
+/// let tree = MemoryDir::builder().file("a", "").symlink("link", "a").build()?;
+/// let kind = |follow| Ok::<_, testbench_overlay::Errno>(
+///     tree.stat_at(&*tree.root()?, GuestPath::new("link"), follow)?.kind,
+/// );
+/// assert_eq!((kind(Follow::No)?, kind(Follow::Yes)?), (FileKind::Symlink, FileKind::File));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
     /// For itself (`O_NOFOLLOW`, `AT_SYMLINK_NOFOLLOW`).
@@ -247,7 +668,21 @@ pub struct OpenHow {
 }
 
 impl OpenHow {
-    /// An existing file or directory, for reading, symlinks followed.
+    /// An existing file or directory, for reading, symlinks followed: also what other ways of
+    /// opening start from.
+    ///
+    /// ```
+    /// use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow};
+    ///
+    /// let tree = MemoryDir::builder().file("a", "text").build()?;
+    /// let top = tree.root()?;
+    /// assert_eq!(tree.open_at(&*top, GuestPath::new("a"), &OpenHow::READ)?.stat()?.size, 4);
+    ///
+    /// let create = Create::IfMissing;
+    /// let replace = OpenHow { write: true, truncate: true, create, ..OpenHow::READ };
+    /// assert_eq!(tree.open_at(&*top, GuestPath::new("a"), &replace)?.stat()?.size, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const READ: OpenHow = OpenHow {
         read: true,
         write: false,
@@ -260,6 +695,20 @@ impl OpenHow {
 }
 
 /// What [`Fs::open_at`] does about a file that is missing or present.
+///
+/// ```
+/// use testbench_overlay::{Create, Errno, Fs, GuestPath, MemoryDir, OpenHow};
+///
+/// let tree = MemoryDir::builder().file("there", "").build()?;
+/// let open = |name, create| {
+///     let how = OpenHow { write: true, create, ..OpenHow::READ };
+///     tree.open_at(&*tree.root()?, GuestPath::new(name), &how).map(|_| ())
+/// };
+/// assert_eq!(open("there", Create::New), Err(Errno::Exist));
+/// assert_eq!(open("missing", Create::Never), Err(Errno::Noent));
+/// assert_eq!(open("missing", Create::IfMissing), Ok(()));
+/// # Ok::<(), testbench_overlay::MemoryDirError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Create {
     /// A missing file is [`Errno::Noent`].
@@ -303,6 +752,15 @@ pub struct Stat {
 }
 
 /// What a name stands for. Other kinds (devices, sockets, FIFOs) are listed but never opened.
+///
+/// ```
+/// use testbench_overlay::{FileKind, Fs, MemoryDir};
+///
+/// let tree = MemoryDir::builder().dir("d").file("f", "").symlink("l", "f").build()?;
+/// let kinds: Vec<FileKind> = tree.root()?.read_dir()?.into_iter().map(|e| e.kind).collect();
+/// assert_eq!(kinds, [FileKind::Dir, FileKind::File, FileKind::Symlink]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     /// A regular file.
@@ -315,7 +773,18 @@ pub enum FileKind {
     Special,
 }
 
-/// One entry of a directory.
+/// One entry of a directory, as [`File::read_dir`] lists it.
+///
+/// ```
+/// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
+///
+/// let tree = MemoryDir::builder().file("a", "text").build()?;
+/// let top = tree.root()?;
+/// let [entry] = &top.read_dir()?[..] else { panic!("one entry") };
+/// assert_eq!((&*entry.name, entry.kind), (&b"a"[..], FileKind::File));
+/// assert_eq!(entry.ino, tree.stat_at(&*top, GuestPath::new(&entry.name), Follow::No)?.ino);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirEntry {
     /// A single component, in raw bytes.
@@ -348,7 +817,24 @@ pub struct SetTimes {
     pub mtime: Option<SetTime>,
 }
 
-/// One new time.
+/// One new time of [`SetTimes`]; what `UTIME_NOW` and a `timespec` are to `utimensat`.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Clock, MockClock};
+/// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow, SetTime, SetTimes};
+///
+/// let clock = MockClock::builder().build();
+/// let tree = MemoryDir::builder().clock(clock.clone()).file("a", "").build()?;
+/// let file = tree.open_at(&*tree.root()?, GuestPath::new("a"), &OpenHow::READ)?;
+/// let made = file.stat()?.mtime;
+/// clock.advance(Duration::from_secs(5))?;
+/// file.set_times(SetTimes { mtime: Some(SetTime::Now), ..SetTimes::default() })?;
+/// assert_eq!(file.stat()?.mtime, clock.wall());
+/// file.set_times(SetTimes { mtime: Some(SetTime::At(made)), ..SetTimes::default() })?;
+/// assert_eq!(file.stat()?.mtime, made);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetTime {
     /// What the tree's clock shows.

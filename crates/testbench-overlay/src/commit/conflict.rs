@@ -35,16 +35,61 @@ pub struct Conflict {
 
 impl Conflict {
     /// Where, in the lower directory, relative to its top; empty for the top itself.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join("src"))?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::write(dir.path().join("src/a"), "ours")?;
+    /// std::fs::write(dir.path().join("src/a"), "theirs")?;
+    /// let error = overlay.commit().unwrap_err();
+    /// assert_eq!(error.conflicts()[0].path(), b"src/a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
     /// What the overlay has done there.
+    ///
+    /// ```
+    /// use testbench_overlay::{OurChange, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+    /// std::fs::write(&a, "base")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::rename(&a, &b)?;
+    /// std::fs::write(&a, "theirs")?;
+    /// let error = overlay.commit().unwrap_err();
+    /// assert_eq!(error.conflicts()[0].ours(), &OurChange::Renamed { to: b"b"[..].into() });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ours(&self) -> &OurChange {
         &self.ours
     }
 
     /// What happened in the lower directory meanwhile.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, TheirChange, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let file = dir.path().join("a");
+    /// std::fs::write(&file, "base")?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::write(&file, "ours")?;
+    /// std::fs::remove_file(&file)?;
+    /// std::fs::create_dir(&file)?;
+    /// let error = overlay.commit().unwrap_err();
+    /// assert_eq!(error.conflicts()[0].theirs(), TheirChange::Retyped);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn theirs(&self) -> TheirChange {
         self.theirs
     }
@@ -60,6 +105,14 @@ impl fmt::Display for Conflict {
 }
 
 /// What the overlay has done to something of the lower directory.
+///
+/// ```
+/// use testbench_overlay::OurChange;
+///
+/// assert_eq!(OurChange::Deleted.to_string(), "deleted");
+/// let moved = OurChange::Renamed { to: b"src/b.rs"[..].into() };
+/// assert_eq!(moved.to_string(), "renamed to src/b.rs");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OurChange {
@@ -107,6 +160,13 @@ impl fmt::Display for OurChange {
 }
 
 /// What happened to something in the lower directory since the overlay saw it.
+///
+/// ```
+/// use testbench_overlay::TheirChange;
+///
+/// let text = [TheirChange::Appeared, TheirChange::Listing].map(|change| change.to_string());
+/// assert_eq!(text, ["appeared", "given or robbed of entries"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TheirChange {
@@ -143,6 +203,30 @@ impl fmt::Display for TheirChange {
 
 /// The three versions of what a [`Conflict`] is about, for a resolver. `None` where there was, or
 /// is, nothing.
+///
+/// ```
+/// use testbench_overlay::{Overlay, Resolution, Versions, fs, install};
+///
+/// fn union_of_lines(versions: &Versions) -> Resolution {
+///     let [Some(ours), Some(theirs)] = [&versions.ours, &versions.theirs] else {
+///         return Resolution::Abort; // somebody has deleted it
+///     };
+///     match (ours.bytes(), theirs.bytes()) {
+///         (Some(ours), Some(theirs)) => Resolution::Content([theirs, ours].concat()),
+///         _ => Resolution::Abort,
+///     }
+/// }
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join(".gitignore");
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::write(&file, "target\n")?;
+/// std::fs::write(&file, "*.log\n")?;
+/// overlay.commit_with(|_conflict, versions| union_of_lines(versions))?;
+/// assert_eq!(std::fs::read_to_string(&file)?, "*.log\ntarget\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Versions {

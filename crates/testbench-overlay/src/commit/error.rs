@@ -121,7 +121,25 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// The conflicts, if that is what stands against the commit.
+    /// The conflicts, if that is what stands against the commit; else none.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// for name in ["a", "b", "c"] {
+    ///     fs::write(dir.path().join(name), "ours")?;
+    /// }
+    /// std::fs::write(dir.path().join("a"), "theirs")?;
+    /// std::fs::write(dir.path().join("c"), "theirs")?;
+    /// let error = overlay.commit().unwrap_err();
+    /// let paths: Vec<&[u8]> = error.conflicts().iter().map(|conflict| conflict.path()).collect();
+    /// assert_eq!(paths, [b"a", b"c"]);
+    /// assert!(!dir.path().join("b").exists(), "nothing was written");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn conflicts(&self) -> &[Conflict] {
         match self {
             CommitError::Conflicts { conflicts } => conflicts,

@@ -86,7 +86,24 @@ use crate::name::RelPath;
 use crate::observe::Stamp;
 use crate::{Errno, Overlay};
 
-/// What a commit has done.
+/// What a commit has done, in numbers.
+///
+/// ```
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::fs::create_dir(dir.path().join("old"))?;
+/// std::fs::write(dir.path().join("old/a"), "text")?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let _installed = install(overlay.clone());
+/// fs::rename(dir.path().join("old"), dir.path().join("new"))?;
+/// fs::write(dir.path().join("b"), "12345")?;
+///
+/// let committed = overlay.commit()?;
+/// assert_eq!((committed.files_written, committed.bytes_written), (1, 5));
+/// assert_eq!((committed.moved, committed.removed), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {

@@ -34,6 +34,19 @@ use crate::{Errno, Overlay, sys};
 pub struct UnfinishedCommit(Recovery<'static, Open>);
 
 /// Which tree there is after an interrupted commit was taken up.
+///
+/// ```
+/// use testbench_overlay::{Overlay, Recovered};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::fs::create_dir(dir.path().join(".testbench-commit"))?; // begun, and not got far
+/// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
+/// match unfinished.resume()? {
+///     Recovered::After => println!("all that was to be committed is there"),
+///     other => assert_eq!(other, Recovered::Before),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
@@ -157,7 +170,18 @@ impl Overlay {
 }
 
 impl UnfinishedCommit {
-    /// The directory that was committed to.
+    /// The directory that was committed to, as it was given to [`Overlay::recover`].
+    ///
+    /// ```
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
+    /// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
+    /// assert_eq!(unfinished.root(), dir.path());
+    /// unfinished.undo()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn root(&self) -> &Path {
         &self.0.root
     }
@@ -166,6 +190,17 @@ impl UnfinishedCommit {
     ///
     /// It answers [`Recovered::Before`] where that cannot be done: not all was prepared yet when
     /// the commit was interrupted, or the way back had been taken.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, Recovered};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
+    /// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
+    /// assert_eq!(unfinished.resume()?, Recovered::Before, "nothing was prepared yet");
+    /// assert!(Overlay::recover(dir.path())?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -178,6 +213,17 @@ impl UnfinishedCommit {
     ///
     /// It answers [`Recovered::After`] where that cannot be done: the commit had been made, all
     /// but removing what it no longer needs.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, Recovered};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
+    /// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
+    /// assert_eq!(unfinished.undo()?, Recovered::Before);
+    /// assert_eq!(std::fs::read_dir(dir.path())?.count(), 0, "the journal is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

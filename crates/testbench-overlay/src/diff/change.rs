@@ -44,6 +44,15 @@ pub struct Change {
 }
 
 /// Where the file behind a name came from.
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Origin, Side};
+///
+/// let moved = Change::renamed("old", "new", Side::unread_file(0o644), Side::unread_file(0o644));
+/// assert_eq!(moved.origin, Origin::RenamedFrom(b"old"[..].into()));
+/// let written = Change::added("new", Side::file(0o644, *b"text"));
+/// assert_eq!(written.origin, Origin::InPlace);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// From the same path, or from nowhere.
@@ -80,6 +89,19 @@ pub struct Side {
 }
 
 /// The content of one [`Side`].
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Content, Diff, Side};
+///
+/// // Only the mode differs, so nobody has to read the file.
+/// let diff = Diff::from_changes([Change::changed(
+///     "tool",
+///     Side::unread_file(0o644),
+///     Side::unread_file(0o755),
+/// )]);
+/// assert_eq!(diff.summary(), "M tool (mode 0644 -> 0755)\n");
+/// assert_eq!(diff.entries()[0].after().unwrap().content, Content::Unread);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// These bytes; none for directories and special files.
@@ -92,21 +114,52 @@ pub enum Content {
 
 impl Change {
     /// There is now something where nothing was.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let change = Change::added("latest", Side::symlink(*b"v2"));
+    /// assert_eq!(Diff::from_changes([change]).summary(), "A latest (symlink)\n");
+    /// ```
     pub fn added(path: impl AsRef<[u8]>, after: Side) -> Change {
         Change::new(path, None, Some(after), Origin::InPlace)
     }
 
     /// What was there is gone.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let change = Change::removed("cache", Side::dir(0o755));
+    /// assert_eq!(Diff::from_changes([change]).summary(), "D cache/\n");
+    /// ```
     pub fn removed(path: impl AsRef<[u8]>, before: Side) -> Change {
         Change::new(path, Some(before), None, Origin::InPlace)
     }
 
     /// What is there differs from what was.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let (old, new) = (Side::file(0o644, *b"a\n"), Side::file(0o644, *b"a\r\n"));
+    /// let change = Change::changed("notes", old, new);
+    /// assert_eq!(Diff::from_changes([change]).summary(), "M notes (LF -> CRLF)\n");
+    /// ```
     pub fn changed(path: impl AsRef<[u8]>, before: Side, after: Side) -> Change {
         Change::new(path, Some(before), Some(after), Origin::InPlace)
     }
 
     /// What was at `from` is now at `path`.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let (before, after) = (Side::file(0o644, *b"one\n"), Side::file(0o644, *b"two\n"));
+    /// let diff = Diff::from_changes([Change::renamed("a", "b", before, after)]);
+    /// assert_eq!(diff.summary(), "R a -> b\n");
+    /// assert!(diff.to_string().ends_with("-one\n+two\n"), "and it has changed");
+    /// ```
     pub fn renamed(
         from: impl AsRef<[u8]>,
         path: impl AsRef<[u8]>,
@@ -117,6 +170,13 @@ impl Change {
     }
 
     /// `path` is one more name of the file at `to`.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes([Change::linked("tool", "tool-2", Side::unread_file(0o755))]);
+    /// assert_eq!(diff.entries()[0].link_to(), Some(&b"tool"[..]));
+    /// ```
     pub fn linked(to: impl AsRef<[u8]>, path: impl AsRef<[u8]>, after: Side) -> Change {
         Change::new(path, None, Some(after), Origin::LinkTo(to.as_ref().into()))
     }
@@ -154,32 +214,76 @@ impl Change {
 }
 
 impl Side {
-    /// A regular file.
+    /// A regular file with these permission bits and this content.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::Side;
+    ///
+    /// let file = Side::file(0o600, *b"secret");
+    /// assert_eq!((file.mode, file.bytes()), (0o600, Some(&b"secret"[..])));
+    /// ```
     pub fn file(mode: u32, bytes: impl Into<Arc<[u8]>>) -> Side {
         Side::new(FileKind::File, mode, Content::Bytes(bytes.into()))
     }
 
     /// A regular file with the same content on the other side, see [`Content::Unread`].
+    ///
+    /// ```
+    /// use testbench_overlay::diff::Side;
+    ///
+    /// assert_eq!(Side::unread_file(0o644).bytes(), None);
+    /// ```
     pub fn unread_file(mode: u32) -> Side {
         Side::new(FileKind::File, mode, Content::Unread)
     }
 
-    /// A directory.
+    /// A directory with these permission bits.
+    ///
+    /// ```
+    /// use testbench_overlay::FileKind;
+    /// use testbench_overlay::diff::Side;
+    ///
+    /// let dir = Side::dir(0o700);
+    /// assert_eq!((dir.kind, dir.mode), (FileKind::Dir, 0o700));
+    /// ```
     pub fn dir(mode: u32) -> Side {
         Side::new(FileKind::Dir, mode, Content::empty())
     }
 
-    /// A symlink.
+    /// A symlink that holds `target`.
+    ///
+    /// ```
+    /// use testbench_overlay::FileKind;
+    /// use testbench_overlay::diff::Side;
+    ///
+    /// let link = Side::symlink(*b"../v2");
+    /// assert_eq!((link.kind, link.bytes()), (FileKind::Symlink, Some(&b"../v2"[..])));
+    /// ```
     pub fn symlink(target: impl Into<Arc<[u8]>>) -> Side {
         Side::new(FileKind::Symlink, 0o777, Content::Bytes(target.into()))
     }
 
     /// A symlink with the same target on the other side, see [`Content::Unread`].
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let (before, after) = (Side::unread_symlink(), Side::unread_symlink());
+    /// let diff = Diff::from_changes([Change::renamed("latest", "stable", before, after)]);
+    /// assert_eq!(diff.summary(), "R latest -> stable\n");
+    /// ```
     pub fn unread_symlink() -> Side {
         Side::new(FileKind::Symlink, 0o777, Content::Unread)
     }
 
-    /// A device, socket or FIFO.
+    /// A device, socket or FIFO with these permission bits.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes([Change::removed("agent.sock", Side::special(0o600))]);
+    /// assert_eq!(diff.summary(), "D agent.sock (special)\n");
+    /// ```
     pub fn special(mode: u32) -> Side {
         Side::new(FileKind::Special, mode, Content::empty())
     }
@@ -188,7 +292,16 @@ impl Side {
         Side { kind, mode, content, mtime_ns: None }
     }
 
-    /// The content, if somebody read it.
+    /// The bytes of a file, or a symlink's target, if somebody read it. Empty for directories and
+    /// special files.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::Side;
+    ///
+    /// assert_eq!(Side::file(0o644, *b"text").bytes(), Some(&b"text"[..]));
+    /// assert_eq!(Side::dir(0o755).bytes(), Some(&b""[..]));
+    /// assert_eq!(Side::unread_symlink().bytes(), None);
+    /// ```
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Bytes(bytes) => Some(bytes),

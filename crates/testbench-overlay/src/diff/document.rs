@@ -72,6 +72,22 @@ pub struct Record {
 }
 
 /// One side of a [`Record`].
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Side};
+///
+/// let diff = Diff::from_changes([
+///     Change::changed("f", Side::file(0o644, *b"a"), Side::file(0o600, *b"abc")),
+///     Change::added("l", Side::symlink(*b"f")),
+/// ]);
+/// let document = diff.document();
+/// let [file, link] = document.records() else { panic!("two records") };
+/// let (old, new) = (file.old.as_ref().unwrap(), file.new.as_ref().unwrap());
+/// assert_eq!((old.mode, old.size_bytes), (Some(0o644), Some(1)));
+/// assert_eq!((new.mode, new.size_bytes), (Some(0o600), Some(3)));
+/// assert!(new.sha256.as_ref().unwrap().starts_with("ba7816bf"));
+/// assert_eq!(link.new.as_ref().unwrap().target.as_deref(), Some(&b"f"[..]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -97,6 +113,16 @@ pub struct Facts {
 }
 
 /// The changed lines of a [`Record`].
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Side};
+///
+/// let (old, new) = (Side::file(0o644, *b"same\n"), Side::file(0o644, *b"same\nlast"));
+/// let document = Diff::from_changes([Change::changed("f", old, new)]).document();
+/// let text = document.records()[0].text.as_ref().unwrap();
+/// assert_eq!(text.hunks[0].lines, [" same", "+last"]);
+/// assert_eq!((text.old_eol, text.new_eol), (Some(true), Some(false)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -114,6 +140,17 @@ pub struct Text {
 /// One change of a [`Text`], with three unchanged lines before and after it.
 ///
 /// Lines are counted from 1; where there are none, the number of the line before is given.
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Side};
+///
+/// let (old, new) = (Side::file(0o644, *b"1\n2\n3\n"), Side::file(0o644, *b"1\n3\n"));
+/// let document = Diff::from_changes([Change::changed("f", old, new)]).document();
+/// let hunk = &document.records()[0].text.as_ref().unwrap().hunks[0];
+/// assert_eq!((hunk.old_start, hunk.old_lines), (1, 3));
+/// assert_eq!((hunk.new_start, hunk.new_lines), (1, 2));
+/// assert_eq!(hunk.lines, [" 1", "-2", " 3"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -132,11 +169,33 @@ pub struct Hunk {
 
 impl Document {
     /// The entries in the order of [`Diff::entries`].
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Document, Op, Side};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::removed("b", Side::dir(0o755)),
+    ///     Change::added("a", Side::dir(0o755)),
+    /// ]);
+    /// let document = Document::from_json(&diff.to_json())?;
+    /// let ops: Vec<(&[u8], Op)> = document.records().iter().map(|r| (&*r.path, r.op)).collect();
+    /// assert_eq!(ops, [(&b"a"[..], Op::Add), (b"b", Op::Delete)]);
+    /// # Ok::<(), testbench_overlay::diff::JsonError>(())
+    /// ```
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// The JSON, with one entry on each line. It ends with a line feed.
+    /// The JSON of version 1, with one entry on each line. It ends with a line feed.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let document = Diff::from_changes([Change::added("d", Side::dir(0o755))]).document();
+    /// assert_eq!(document.to_json(), r#"{"format":"testbench-overlay-diff","version":1,"entries":[
+    /// {"path":"d","op":"add","kind":"dir","new":{"mode":"0755"}}]}
+    /// "#);
+    /// ```
     pub fn to_json(&self) -> String {
         json::write(self)
     }

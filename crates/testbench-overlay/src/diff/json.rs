@@ -54,6 +54,15 @@ pub enum JsonError {
 }
 
 /// How an entry of the JSON contradicts itself.
+///
+/// ```
+/// use testbench_overlay::diff::{Document, EntryProblem, JsonError};
+///
+/// let json = r#"{"format":"testbench-overlay-diff","version":1,"entries":[
+///     {"path":"../up","op":"add","kind":"dir","new":{"mode":"0755"}}]}"#;
+/// let Err(JsonError::Entry { index, problem, .. }) = Document::from_json(json) else { panic!() };
+/// assert_eq!((index, problem), (0, EntryProblem::Path));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryProblem {
@@ -78,6 +87,17 @@ pub enum EntryProblem {
 
 impl Document {
     /// Reads JSON that [`Diff::to_json`] or the `Serialize` of [`Diff`] wrote.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Document, JsonError, Side};
+    ///
+    /// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"text\n"))]);
+    /// assert_eq!(Document::from_json(&diff.to_json())?, diff.document());
+    ///
+    /// let newer = r#"{"format":"testbench-overlay-diff","version":2}"#;
+    /// assert!(matches!(Document::from_json(newer), Err(JsonError::Version { found: 2 })));
+    /// # Ok::<(), JsonError>(())
+    /// ```
     ///
     /// # Errors
     ///

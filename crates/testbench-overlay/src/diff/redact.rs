@@ -41,18 +41,45 @@ pub struct Redactions {
 }
 
 impl Redactions {
-    /// None.
+    /// No filters: nothing is left out or replaced.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
+    ///
+    /// let diff = Diff::from_changes([Change::added("a", Side::dir(0o755))]);
+    /// assert_eq!(diff.redact(&Redactions::new()), diff);
+    /// ```
     pub fn new() -> Redactions {
         Redactions::default()
     }
 
     /// Leaves out the paths for which `filter` answers true.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::added("src/a.rs", Side::file(0o644, *b"")),
+    ///     Change::added("src/a.rs.bak", Side::file(0o644, *b"")),
+    /// ]);
+    /// let no_backups = Redactions::new().skip(|path| path.ends_with(b".bak"));
+    /// assert_eq!(diff.redact(&no_backups).summary(), "A src/a.rs (empty)\n");
+    /// ```
     pub fn skip(mut self, filter: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Redactions {
         self.skip.push(Arc::new(filter));
         self
     }
 
     /// Replaces the paths for which `filter` answers another one.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
+    ///
+    /// let diff = Diff::from_changes([Change::added("cache/3f9a", Side::dir(0o755))]);
+    /// let stable = Redactions::new()
+    ///     .path(|path| path.starts_with(b"cache/").then(|| b"cache/[hash]".to_vec()));
+    /// assert_eq!(diff.redact(&stable).entries()[0].path(), b"cache/[hash]");
+    /// ```
     pub fn path(
         mut self,
         filter: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
@@ -87,12 +114,28 @@ impl Redactions {
 
     /// Replaces each `needle` in the contents of files and the targets of symlinks. An empty one
     /// occurs nowhere.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
+    ///
+    /// let user = Side::file(0o644, *b"owner = mia\nhome = /home/mia\n");
+    /// let diff = Diff::from_changes([Change::added("config", user)]);
+    /// let text = diff.redact(&Redactions::new().replace("mia", "[user]")).to_string();
+    /// assert!(text.ends_with("+owner = [user]\n+home = /home/[user]\n"));
+    /// ```
     pub fn replace(self, needle: impl AsRef<[u8]>, with: impl AsRef<[u8]>) -> Redactions {
         let (needle, with) = (needle.as_ref().to_vec(), with.as_ref().to_vec());
         self.content(move |_, content| replace_all(content, &needle, &with))
     }
 
     /// Whether there is no filter.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::Redactions;
+    ///
+    /// assert!(Redactions::new().is_empty());
+    /// assert!(!Redactions::new().skip(|path| path.starts_with(b"target")).is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.skip.is_empty() && self.paths.is_empty() && self.contents.is_empty()
     }

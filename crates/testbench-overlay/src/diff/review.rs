@@ -27,6 +27,14 @@ pub struct SnapshotOptions {
 
 impl SnapshotOptions {
     /// Changed lines up to 64 KiB for one file and 1 MiB in all; no redactions.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side, SnapshotOptions};
+    ///
+    /// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, vec![b'x'; 70_000]))]);
+    /// let text = diff.snapshot(&SnapshotOptions::new());
+    /// assert!(text.contains("\n+text, 70000 bytes, sha256 "), "too long to be shown");
+    /// ```
     pub fn new() -> SnapshotOptions {
         SnapshotOptions {
             max_file_bytes: 64 << 10,
@@ -35,21 +43,52 @@ impl SnapshotOptions {
         }
     }
 
-    /// A file whose changed lines, with those around them, are longer than this shows its sizes
-    /// and hashes instead.
+    /// A file whose hunks (the changed lines with those around them, and their headers) are longer
+    /// than this shows its sizes and hashes instead.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side, SnapshotOptions};
+    ///
+    /// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"0123456789\n"))]);
+    /// let text = diff.snapshot(&SnapshotOptions::new().max_file_bytes(10));
+    /// assert!(!text.contains("0123456789") && text.contains("11 bytes"));
+    /// ```
     pub fn max_file_bytes(mut self, bytes: usize) -> SnapshotOptions {
         self.max_file_bytes = bytes;
         self
     }
 
-    /// Files whose changed lines no longer fit into this many bytes for all files together show
-    /// their sizes and hashes instead. The summary is always complete.
+    /// Files whose hunks no longer fit into this many bytes for all files together show their sizes
+    /// and hashes instead. The summary is always complete.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side, SnapshotOptions};
+    ///
+    /// let file = |name| Change::added(name, Side::file(0o644, *b"text\n"));
+    /// let diff = Diff::from_changes([file("a"), file("b")]);
+    /// let text = diff.snapshot(&SnapshotOptions::new().max_total_bytes(60));
+    /// assert!(text.starts_with("A a\nA b\n"), "all that changed is named");
+    /// assert_eq!(text.matches("+text\n").count(), 1, "and the first file is shown");
+    /// ```
     pub fn max_total_bytes(mut self, bytes: usize) -> SnapshotOptions {
         self.max_total_bytes = bytes;
         self
     }
 
     /// What to leave out or replace, before anything is compared or hashed.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side, SnapshotOptions};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::added("out.txt", Side::file(0o644, *b"took 12 ms\n")),
+    ///     Change::added(".DS_Store", Side::file(0o644, *b"\0")),
+    /// ]);
+    /// let redactions =
+    ///     Redactions::new().skip(|path| path == b".DS_Store").replace("12 ms", "[time]");
+    /// let text = diff.snapshot(&SnapshotOptions::new().redactions(redactions));
+    /// assert!(text.starts_with("A out.txt\n\n") && text.ends_with("+took [time]\n"));
+    /// ```
     pub fn redactions(mut self, redactions: Redactions) -> SnapshotOptions {
         self.redactions = redactions;
         self

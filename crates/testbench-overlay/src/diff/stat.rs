@@ -57,7 +57,14 @@ impl DiffStat {
         stat
     }
 
-    /// Number of entries.
+    /// The number of entries of the diff.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes(["a", "b"].map(|path| Change::added(path, Side::dir(0o755))));
+    /// assert_eq!(diff.stat().entries(), diff.entries().len());
+    /// ```
     pub fn entries(&self) -> usize {
         self.added + self.deleted + self.modified + self.renamed
     }

@@ -130,6 +130,18 @@ impl Iterator for ReadDir {
 
 impl DirEntry {
     /// The path of the directory as it was given to [`read_dir`], with the name joined to it.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::create_dir(at("d"))?;
+    /// fs::write(at("d/a"), "")?;
+    /// let entry = fs::read_dir(at("d"))?.next().unwrap()?;
+    /// assert_eq!(entry.path(), at("d/a"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> PathBuf {
         match &self.inner {
             EntryInner::Real(real) => real.path(),
@@ -137,7 +149,18 @@ impl DirEntry {
         }
     }
 
-    /// The name alone.
+    /// The last component of the path alone.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::create_dir_all(at("src/bin"))?;
+    /// let entry = fs::read_dir(at("src"))?.next().unwrap()?;
+    /// assert_eq!(entry.file_name(), "bin");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn file_name(&self) -> OsString {
         match &self.inner {
             EntryInner::Real(real) => real.file_name(),
@@ -145,7 +168,22 @@ impl DirEntry {
         }
     }
 
-    /// What the entry is; a symlink is not followed.
+    /// What the entry is; a symlink is not followed. It is known from the listing, so in a tree
+    /// this costs nothing.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::create_dir(at("d"))?;
+    /// fs::symlink("d", at("link"))?;
+    /// for entry in fs::read_dir(dir.path())? {
+    ///     let entry = entry?;
+    ///     assert_eq!(entry.file_type()?.is_symlink(), entry.file_name() == "link");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -159,6 +197,21 @@ impl DirEntry {
 
     /// What is known about the entry; a symlink is not followed. The entry is looked for in the
     /// directory that was listed, wherever that is now.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::create_dir(at("d"))?;
+    /// fs::write(at("d/a"), "text")?;
+    /// let entry = fs::read_dir(at("d"))?.next().unwrap()?;
+    /// fs::rename(at("d"), at("elsewhere"))?;
+    /// assert_eq!(entry.metadata()?.len(), 4);
+    /// fs::remove_file(at("elsewhere/a"))?;
+    /// assert_eq!(entry.metadata().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -216,18 +269,53 @@ impl Default for DirBuilder {
 }
 
 impl DirBuilder {
-    /// One directory, with the mode `0777` less what the umask takes.
+    /// How [`create_dir`](super::create_dir) makes one: a single directory, with the mode `0777`
+    /// less what the umask takes.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::DirBuilder::new().create(at("d"))?;
+    /// assert_eq!(fs::metadata(at("d"))?.permissions().mode(), 0o755);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> DirBuilder {
         DirBuilder { recursive: false, mode: 0o777 }
     }
 
     /// Whether what is missing above it is created too, and a directory that exists is fine.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let mut all = fs::DirBuilder::new();
+    /// all.recursive(true);
+    /// all.create(at("a/b/c"))?;
+    /// all.create(at("a/b"))?; // is there, which is fine
+    /// assert!(fs::DirBuilder::new().create(at("a/b")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recursive(&mut self, recursive: bool) -> &mut Self {
         self.recursive = recursive;
         self
     }
 
-    /// The permission bits of what is created, as with the extension for Unix.
+    /// The permission bits of what is created, less what the umask takes; as with
+    /// [`DirBuilderExt`], the extension for Unix.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::DirBuilder::new().mode(0o700).create(at("private"))?;
+    /// assert_eq!(fs::metadata(at("private"))?.permissions().mode(), 0o700);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self

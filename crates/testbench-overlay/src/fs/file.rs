@@ -122,7 +122,19 @@ impl File {
         OpenOptions::new().read(true).write(true).create_new(true).open(path)
     }
 
-    /// What `OpenOptions::new` gives.
+    /// What [`OpenOptions::new`] gives, for those who have imported nothing but [`File`].
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use testbench_overlay::fs::File;
+    ///
+    /// File::options().append(true).create(true).open(at("log"))?;
+    /// assert!(fs::exists(at("log"))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
@@ -149,7 +161,21 @@ impl File {
         }
     }
 
-    /// What is known about the file.
+    /// What is known about the file, also when its name is gone.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::os::unix::fs::MetadataExt as _;
+    ///
+    /// let file = fs::File::create(at("a"))?;
+    /// file.set_len(3)?;
+    /// fs::remove_file(at("a"))?;
+    /// assert_eq!((file.metadata()?.len(), file.metadata()?.nlink()), (3, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -186,7 +212,21 @@ impl File {
         }
     }
 
-    /// Brings content and metadata to stable storage.
+    /// Brings content and metadata to stable storage (`fsync`). In an overlay there is nothing to
+    /// do, except that a [fault](crate::pipeline::Fault) can make it fail.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::io::Write as _;
+    ///
+    /// let mut file = fs::File::create(at("a"))?;
+    /// file.write_all(b"text")?;
+    /// file.sync_all()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -198,7 +238,20 @@ impl File {
         }
     }
 
-    /// Brings content to stable storage.
+    /// Brings content to stable storage (`fdatasync`).
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let faults = Fault::error(Errno::Io).on(Operation::Sync).nth(1);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(faults).build()?);
+    /// let file = fs::File::create(dir.path().join("journal"))?;
+    /// assert!(file.sync_data().is_err());
+    /// assert!(file.sync_data().is_ok(), "the disk has recovered");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -247,6 +300,19 @@ impl File {
     /// last of them. In an overlay they count within that overlay, and the wait is one on the clock
     /// that is installed on this thread, so that a wait without end is found out on a mock clock.
     ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let (ours, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
+    /// ours.lock()?;
+    /// assert!(other.try_lock_shared().is_err());
+    /// drop(ours); // and with it the lock
+    /// other.lock()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of the system; [`io::ErrorKind::Deadlock`] where the clock finds that nobody can ever
@@ -258,7 +324,19 @@ impl File {
         }
     }
 
-    /// As [`File::lock`], but others may share the lock in the same way.
+    /// As [`File::lock`], but others may share the lock in the same way (`LOCK_SH`).
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let (one, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
+    /// one.lock_shared()?;
+    /// other.lock_shared()?; // does not wait
+    /// assert!(one.try_lock().is_err(), "not alone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -297,6 +375,19 @@ impl File {
 
     /// As [`File::lock_shared`] without waiting.
     ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let (writer, reader) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
+    /// writer.lock()?;
+    /// assert!(matches!(reader.try_lock_shared(), Err(fs::TryLockError::WouldBlock)));
+    /// writer.lock_shared()?; // comes down to a shared one
+    /// assert!(reader.try_lock_shared().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`File::try_lock`].
@@ -309,6 +400,19 @@ impl File {
 
     /// Gives back the lock, if this file has one.
     ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let (one, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
+    /// one.lock()?;
+    /// one.unlock()?;
+    /// assert!(other.try_lock().is_ok());
+    /// assert!(one.unlock().is_ok(), "with no lock there is nothing to do");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`File::lock`].
@@ -319,7 +423,18 @@ impl File {
         }
     }
 
-    /// Sets the permission bits.
+    /// Sets the permission bits (`fchmod`).
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let file = fs::File::create(at("key"))?;
+    /// file.set_permissions(fs::Permissions::from_mode(0o400))?;
+    /// assert!(fs::metadata(at("key"))?.permissions().readonly());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -332,7 +447,22 @@ impl File {
         }
     }
 
-    /// Sets the times.
+    /// Sets the times (`futimens`).
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let file = fs::File::create(at("a"))?;
+    /// let read = SystemTime::UNIX_EPOCH + Duration::from_nanos(1);
+    /// file.set_times(fs::FileTimes::new().set_accessed(read))?;
+    /// assert_eq!(file.metadata()?.accessed()?, read);
+    /// assert_ne!(file.metadata()?.modified()?, read, "what is not set stays");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

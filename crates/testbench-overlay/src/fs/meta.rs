@@ -54,47 +54,143 @@ impl Metadata {
         Metadata { stat, real: None }
     }
 
-    /// File, directory or symlink.
+    /// What kind of file it is.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::os::unix::fs::FileTypeExt as _;
+    ///
+    /// fs::create_dir(at("d"))?;
+    /// let file_type = fs::metadata(at("d"))?.file_type();
+    /// assert!(file_type.is_dir() && !file_type.is_fifo());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn file_type(&self) -> FileType {
         self.real.map_or(FileType::new(self.stat.kind), |real| real.file_type)
     }
 
     /// Whether this is a directory.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::create_dir(at("d"))?;
+    /// fs::symlink("d", at("link"))?;
+    /// assert!(fs::metadata(at("link"))?.is_dir(), "followed");
+    /// assert!(!fs::symlink_metadata(at("link"))?.is_dir());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_dir(&self) -> bool {
         self.file_type().is_dir()
     }
 
     /// Whether this is a regular file.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("a"), "")?;
+    /// assert!(fs::metadata(at("a"))?.is_file());
+    /// assert!(!fs::metadata(dir.path())?.is_file());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_file(&self) -> bool {
         self.file_type().is_file()
     }
 
-    /// Whether this is a symlink.
+    /// Whether this is a symlink, which it can only be if it was not followed.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::symlink("nowhere", at("link"))?;
+    /// assert!(fs::symlink_metadata(at("link"))?.is_symlink());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_symlink(&self) -> bool {
         self.file_type().is_symlink()
     }
 
-    /// The length in bytes.
+    /// The length in bytes; of a symlink that of its target's path.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::symlink("four", at("link"))?;
+    /// assert_eq!(fs::symlink_metadata(at("link"))?.len(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[expect(clippy::len_without_is_empty, reason = "as in std")]
     pub fn len(&self) -> u64 {
         self.stat.size
     }
 
     /// The permission bits.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("a"), "")?;
+    /// assert_eq!(fs::metadata(at("a"))?.permissions().mode(), 0o644);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn permissions(&self) -> Permissions {
         Permissions { mode: self.stat.mode }
     }
 
-    /// When the content last changed.
+    /// When the content last changed (`st_mtime`).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::MockClock;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, clock) = (tempfile::tempdir()?, MockClock::builder().build());
+    /// let _installed = install(Overlay::builder(dir.path()).clock(clock.clone()).build()?);
+    /// let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+    /// fs::write(&old, "")?;
+    /// clock.advance(Duration::from_nanos(1))?;
+    /// fs::write(&new, "")?;
+    /// let age = fs::metadata(new)?.modified()?.duration_since(fs::metadata(old)?.modified()?)?;
+    /// assert_eq!(age, Duration::from_nanos(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// If the platform cannot represent the time.
+    /// [`io::ErrorKind::InvalidData`] if the platform cannot represent the time.
     pub fn modified(&self) -> io::Result<SystemTime> {
         system_time(self.stat.mtime)
     }
 
-    /// When the content was last read.
+    /// When the content was last read (`st_atime`). In an overlay nothing but
+    /// [`set_times`](super::set_times) changes it once the file is made, as on a disk that is
+    /// mounted `noatime`.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("a"), "text")?;
+    /// let made = fs::metadata(at("a"))?.accessed()?;
+    /// fs::read(at("a"))?;
+    /// assert_eq!(fs::metadata(at("a"))?.accessed()?, made);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -105,6 +201,17 @@ impl Metadata {
 
     /// When the file was made.
     ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("a"), "")?;
+    /// let error = fs::metadata(at("a"))?.created().unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`io::ErrorKind::Unsupported`] in a tree, and on a disk that does not keep it.
@@ -113,7 +220,22 @@ impl Metadata {
         self.real.and_then(|real| real.created).ok_or_else(unknown)
     }
 
-    /// All that is known, as guests see it.
+    /// All that is known, in the terms of [`Fs`](crate::Fs).
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use testbench_overlay::FileKind;
+    ///
+    /// fs::write(at("a"), "text")?;
+    /// fs::hard_link(at("a"), at("b"))?;
+    /// let metadata = fs::metadata(at("a"))?;
+    /// assert_eq!((metadata.stat().kind, metadata.stat().nlink), (FileKind::File, 2));
+    /// assert_eq!(metadata.stat().ino, fs::metadata(at("b"))?.stat().ino);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stat(&self) -> &Stat {
         &self.stat
     }
@@ -261,16 +383,54 @@ impl FileType {
     }
 
     /// Whether it is a directory.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// assert!(fs::metadata(dir.path())?.file_type().is_dir());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_dir(&self) -> bool {
         self.kind == FileKind::Dir
     }
 
     /// Whether it is a regular file.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("a"), "")?;
+    /// fs::create_dir(at("d"))?;
+    /// let mut files = Vec::new();
+    /// for entry in fs::read_dir(dir.path())? {
+    ///     let entry = entry?;
+    ///     if entry.file_type()?.is_file() {
+    ///         files.push(entry.file_name());
+    ///     }
+    /// }
+    /// assert_eq!(files, ["a"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::File
     }
 
     /// Whether it is a symlink.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::symlink(".", at("here"))?;
+    /// let entry = fs::read_dir(dir.path())?.next().unwrap()?;
+    /// assert!(entry.file_type()?.is_symlink());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_symlink(&self) -> bool {
         self.kind == FileKind::Symlink
     }
@@ -342,27 +502,77 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// From the bits of `chmod`.
+    /// The permissions that `chmod` gives for these bits. What is not among `0o7777` is left out.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("run"), "")?;
+    /// fs::set_permissions(at("run"), fs::Permissions::from_mode(0o755))?;
+    /// assert_eq!(fs::metadata(at("run"))?.permissions().mode(), 0o755);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_mode(mode: u32) -> Permissions {
         Permissions { mode: mode & 0o7777 }
     }
 
-    /// The bits of `chmod`.
+    /// The bits of `chmod`, `0o7777` at most: the kind of the file is not in them, other than in
+    /// std.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::create_dir(at("d"))?;
+    /// assert_eq!(fs::metadata(at("d"))?.permissions().mode(), 0o755);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mode(&self) -> u32 {
         self.mode
     }
 
     /// Sets the bits of `chmod`.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// fs::write(at("run"), "")?;
+    /// let mut permissions = fs::metadata(at("run"))?.permissions();
+    /// permissions.set_mode(permissions.mode() | 0o111);
+    /// fs::set_permissions(at("run"), permissions)?;
+    /// assert_eq!(fs::metadata(at("run"))?.permissions().mode(), 0o755);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_mode(&mut self, mode: u32) {
         self.mode = mode & 0o7777;
     }
 
-    /// Whether nobody may write.
+    /// Whether no write bit is set, so that nobody may write.
+    ///
+    /// ```
+    /// use testbench_overlay::fs::Permissions;
+    ///
+    /// assert!(Permissions::from_mode(0o555).readonly());
+    /// assert!(!Permissions::from_mode(0o575).readonly(), "the group may");
+    /// ```
     pub fn readonly(&self) -> bool {
         self.mode & 0o222 == 0
     }
 
     /// Sets or clears all three write bits, as in std.
+    ///
+    /// ```
+    /// use testbench_overlay::fs::Permissions;
+    ///
+    /// let mut permissions = Permissions::from_mode(0o400);
+    /// permissions.set_readonly(false);
+    /// assert_eq!(permissions.mode(), 0o622, "for all three");
+    /// ```
     pub fn set_readonly(&mut self, readonly: bool) {
         if readonly {
             self.mode &= !0o222;
@@ -420,18 +630,58 @@ pub struct FileTimes {
 }
 
 impl FileTimes {
-    /// Nothing set.
+    /// No times: what is not set stays.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// let file = fs::File::create(at("a"))?;
+    /// let before = file.metadata()?.modified()?;
+    /// file.set_times(fs::FileTimes::new())?;
+    /// assert_eq!(file.metadata()?.modified()?, before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> FileTimes {
         FileTimes::default()
     }
 
     /// Sets the time of last access.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let file = fs::File::create(at("a"))?;
+    /// let day_two = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+    /// file.set_times(fs::FileTimes::new().set_accessed(day_two))?;
+    /// assert_eq!(file.metadata()?.accessed()?, day_two);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_accessed(mut self, t: SystemTime) -> FileTimes {
         self.accessed = Some(t);
         self
     }
 
     /// Sets the time of last change of the content.
+    ///
+    /// ```
+    /// use testbench_overlay::fs;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    /// # let at = |name: &str| dir.path().join(name);
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let file = fs::File::create(at("a"))?;
+    /// let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+    /// file.set_times(fs::FileTimes::new().set_modified(before_1970))?;
+    /// assert_eq!(file.metadata()?.modified()?, before_1970);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_modified(mut self, t: SystemTime) -> FileTimes {
         self.modified = Some(t);
         self

@@ -56,6 +56,17 @@ struct Tree {
 impl HostDir {
     /// Opens a directory for reading and writing.
     ///
+    /// ```
+    /// use testbench_overlay::{Create, Fs, GuestPath, HostDir, OpenHow};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let tree = HostDir::open(dir.path())?;
+    /// let how = OpenHow { write: true, create: Create::New, ..OpenHow::READ };
+    /// tree.open_at(&*tree.root()?, GuestPath::new("a"), &how)?.append(b"text")?;
+    /// assert_eq!(std::fs::read_to_string(dir.path().join("a"))?, "text", "this is the real disk");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of opening it; [`io::ErrorKind::NotADirectory`] if it is something else.
@@ -66,11 +77,30 @@ impl HostDir {
     }
 
     /// The same directory, in which every change is [`Errno::Rofs`].
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, GuestPath, HostDir};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let tree = HostDir::open(dir.path())?.read_only();
+    /// let made = tree.create_dir_at(&*tree.root()?, GuestPath::new("d"), 0o755);
+    /// assert_eq!(made, Err(Errno::Rofs));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read_only(self) -> HostDir {
         self.with(|tree| tree.read_only = true)
     }
 
     /// The directory's path on the host, canonical when it was opened.
+    ///
+    /// ```
+    /// use testbench_overlay::HostDir;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let tree = HostDir::open(dir.path().join("."))?;
+    /// assert_eq!(tree.path(), dir.path().canonicalize()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.tree.path
     }

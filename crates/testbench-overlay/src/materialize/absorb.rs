@@ -57,7 +57,19 @@ pub(super) fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stamp>> {
 }
 
 impl Materialized {
-    /// The directory that was written.
+    /// The directory that was written, as an absolute path.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (lower, out) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// let overlay = Overlay::new(lower.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::write(lower.path().join("a"), "text")?;
+    /// let written = overlay.materialize(out.path().join("tree"))?;
+    /// assert_eq!(std::fs::read_to_string(written.path().join("a"))?, "text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.dir
     }
@@ -85,8 +97,8 @@ impl Materialized {
     /// # Errors
     ///
     /// Whatever reading the directory or changing the overlay gives; the message names the path.
-    /// What was taken over before it stays. [`io::ErrorKind::NotFound`] if the directory itself is no
-    /// longer the one that was written.
+    /// What was taken over before it stays. [`io::ErrorKind::NotFound`] if the directory itself is
+    /// no longer the one that was written.
     pub fn absorb(&mut self) -> io::Result<Vec<Vec<u8>>> {
         if !self.tree.is_in_place() {
             let error = io::Error::new(
