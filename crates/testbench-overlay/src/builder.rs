@@ -337,9 +337,9 @@ impl OverlayBuilder {
         self
     }
 
-    /// What matches this [pattern](crate::pipeline#patterns) is not there, with all that lies
-    /// beneath it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]),
-    /// and a directory that seems empty cannot be removed. May be called several times.
+    /// What matches this [pattern](crate::pipeline#patterns) is not there, with all that lies beneath
+    /// it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]), and a
+    /// directory that seems empty cannot be removed. May be called several times.
     ///
     /// A pattern goes by where things are now, so that one with a slash in it does not follow a
     /// directory that is moved.
@@ -358,8 +358,8 @@ impl OverlayBuilder {
         self
     }
 
-    /// Shows another tree at this path, from the top. The directory above it must be there; what is
-    /// at the path itself, if anything, must be a directory and is covered. May be called several
+    /// Shows another tree at this path, from the top. The directory above it must be there; what
+    /// is at the path itself, if anything, must be a directory and is covered. May be called several
     /// times, also for a path within another mount.
     ///
     /// It is another device: moving and linking across is [`Errno::Xdev`], removing or moving the
@@ -402,7 +402,7 @@ impl OverlayBuilder {
         self
     }
 
-    /// Opens the lower tree.
+    /// Makes the overlay: opens the lower tree, which from now on is watched and never written.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, OverlayError};

@@ -16,7 +16,7 @@ macro_rules! errnos {
         /// let error = io::Error::from(Errno::Noent);
         /// assert_eq!(error.kind(), io::ErrorKind::NotFound);
         /// assert_eq!(Errno::from(&error), Errno::Noent);
-        /// assert_eq!((Errno::Noent.name(), Errno::Noent.description()), ("ENOENT", "no such file or directory"));
+        /// assert_eq!(Errno::Noent.to_string(), "no such file or directory (ENOENT)");
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -28,7 +28,7 @@ macro_rules! errnos {
         }
 
         impl Errno {
-            /// All of them, in the order of their names.
+            /// All errors, in the order of their names; [`Errno::NotCapable`] comes last.
             ///
             /// ```
             /// use testbench_overlay::Errno;

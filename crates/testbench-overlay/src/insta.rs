@@ -7,6 +7,24 @@
 //!
 //! A [`Diff`] can also go to insta's macros as it is: it displays as the text for people
 //! (`assert_snapshot!`), and serialises as its JSON (`assert_json_snapshot!`).
+//!
+//! ```
+//! use testbench_overlay::{Overlay, assert_overlay_snapshot, fs, install};
+//!
+//! let dir = tempfile::tempdir()?;
+//! std::fs::write(dir.path().join("draft"), "text\n")?;
+//! let overlay = Overlay::new(dir.path())?;
+//! let _installed = install(overlay.clone());
+//! fs::rename(dir.path().join("draft"), dir.path().join("final"))?;
+//! fs::create_dir(dir.path().join("archive"))?;
+//!
+//! assert_overlay_snapshot!(overlay, @r"
+//! A archive/
+//! R draft -> final
+//! ");
+//! insta::assert_json_snapshot!(overlay.diff()?.document().records()[1].op, @r#""rename""#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,11 +126,25 @@ const NO_CHANGES: &str =
 ///     }
 /// }
 ///
-/// let nothing = "(no changes; code that calls std::fs directly bypasses the overlay: see capture)";
-/// assert_eq!(testbench_overlay::insta::overlay(&Scratch(Diff::default())), nothing);
+/// let text = testbench_overlay::insta::overlay(&Scratch(Diff::default()));
+/// assert!(text.starts_with("(no changes; code that calls std::fs directly bypasses the overlay"));
 /// ```
 pub trait OverlayChanges {
     /// The diff, and the host's names for the root that it is relative to.
+    ///
+    /// ```
+    /// use testbench_overlay::insta::OverlayChanges;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::create_dir(dir.path().join("d"))?;
+    /// let (diff, roots) = overlay.changes();
+    /// assert_eq!(diff.summary(), "A d/\n");
+    /// assert!(roots.contains(&dir.path().to_path_buf()), "what is to be shown as [root]");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     ///
@@ -164,13 +196,15 @@ pub fn overlay(changed: &impl OverlayChanges) -> String {
     if diff.is_empty() { NO_CHANGES.to_owned() } else { diff.to_string() }
 }
 
-/// The paths that differ from run to run, each with what stands for it.
+/// The paths that differ from run to run, each with what stands for it: `[root]`, `[temp]` and
+/// `[exe]`. Longer paths are looked for first, and only whole names are found.
 ///
 /// ```
 /// use testbench_overlay::insta::HiddenPaths;
 ///
 /// let hidden = HiddenPaths::new(vec!["/home/me/project".into()]);
 /// assert_eq!(hidden.hide("in /home/me/project/src"), "in [root]/src");
+/// assert_eq!(hidden.hide("in /home/me/project-2"), "in /home/me/project-2");
 /// ```
 #[derive(Clone, Debug)]
 pub struct HiddenPaths {
@@ -178,7 +212,16 @@ pub struct HiddenPaths {
 }
 
 impl HiddenPaths {
-    /// Those of this process, and the names of the overlay's root.
+    /// The directory of temporary files and the executable of this process, and the names of the
+    /// overlay's root.
+    ///
+    /// ```
+    /// use testbench_overlay::insta::HiddenPaths;
+    ///
+    /// let hidden = HiddenPaths::new(Vec::new());
+    /// let scratch = std::env::temp_dir().join("scratch");
+    /// assert_eq!(hidden.hide(&scratch.display().to_string()), "[temp]/scratch");
+    /// ```
     pub fn new(roots: Vec<PathBuf>) -> HiddenPaths {
         let mut paths: Vec<_> = roots.into_iter().map(|root| (root, "[root]")).collect();
         paths.extend(std::env::current_exe().map(|exe| (exe, "[exe]")));
@@ -203,13 +246,27 @@ impl HiddenPaths {
         HiddenPaths { paths }
     }
 
-    /// The text with what stands for them.
+    /// The text with the paths replaced by what stands for them.
+    ///
+    /// ```
+    /// use testbench_overlay::insta::HiddenPaths;
+    ///
+    /// let hidden = HiddenPaths::new(vec!["/srv/site".into()]);
+    /// assert_eq!(hidden.hide("root=/srv/site; log=/srv/site/log"), "root=[root]; log=[root]/log");
+    /// ```
     pub fn hide(&self, text: &str) -> String {
         // What is replaced and what replaces it are whole: UTF-8 stays UTF-8.
         String::from_utf8_lossy(&self.hide_bytes(text.as_bytes())).into_owned()
     }
 
-    /// The same for bytes.
+    /// As [`HiddenPaths::hide`], for bytes that need not be UTF-8.
+    ///
+    /// ```
+    /// use testbench_overlay::insta::HiddenPaths;
+    ///
+    /// let hidden = HiddenPaths::new(vec!["/srv/site".into()]);
+    /// assert_eq!(hidden.hide_bytes(b"\xff/srv/site\0"), b"\xff[root]\0");
+    /// ```
     pub fn hide_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut hidden = Vec::with_capacity(bytes.len());
         let mut at = 0;

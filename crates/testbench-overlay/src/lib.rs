@@ -1,6 +1,28 @@
 //! A copy-on-write overlay of a real directory: the directory stays as it is, every change is kept
 //! in memory, and the difference is a value that a person can review.
 //!
+//! ```
+//! use testbench_overlay::{Overlay, fs, install};
+//!
+//! let project = tempfile::tempdir()?;
+//! std::fs::write(project.path().join("app.conf"), "port: 80\n")?;
+//!
+//! let overlay = Overlay::new(project.path())?;
+//! let installed = install(overlay.clone());
+//! fs::rename(project.path().join("app.conf"), project.path().join("app.yaml"))?;
+//! fs::create_dir(project.path().join("cache"))?;
+//! drop(installed);
+//!
+//! assert_eq!(overlay.diff()?.to_string(), "R app.conf -> app.yaml\nA cache/\n");
+//! assert!(project.path().join("app.conf").exists(), "the disk is as it was");
+//! overlay.commit()?;
+//! assert!(project.path().join("app.yaml").exists(), "and now it is not");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Code that calls `std::fs` and cannot be changed is for [`capture`]. The guide "Snapshot-test
+//! what your code did to the disk" begins there.
+//!
 //! # How it works
 //!
 //! An [`Overlay`] has a *lower* tree, usually a real directory, and an *upper* layer of changes.

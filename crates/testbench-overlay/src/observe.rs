@@ -5,8 +5,8 @@
 //! their own. A stamp misses one thing: a write of the same length within the step of the file
 //! system's clock in which the stamp was taken. Where that can have happened (the file was changed
 //! shortly before it was first read) or where it costs nothing (the file is short), a hash of the
-//! whole content is taken at the first read, and is compared by [`Core::recheck`], by the diff and
-//! by the commit. Of files over 16 MiB the stamp is all that is compared.
+//! whole content is taken at the first read, and is compared by [`Core::recheck`], by the diff and by
+//! the commit. Of files over 16 MiB the stamp is all that is compared.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,7 +95,7 @@ impl LowerChange {
         LowerChange { path: path.clone(), kind }
     }
 
-    /// Where, relative to the lower root, in raw bytes; empty for the root itself.
+    /// The path of it, relative to the lower root, in raw bytes; empty for the root itself.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
@@ -114,7 +114,7 @@ impl LowerChange {
         self.path.as_bytes()
     }
 
-    /// What happened to it.
+    /// What happened to it since the overlay first saw it.
     ///
     /// ```
     /// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};

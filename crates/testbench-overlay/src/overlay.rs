@@ -205,9 +205,8 @@ impl Overlay {
         self.core.lower_changes()
     }
 
-    /// How often each fault of the [plan](OverlayBuilder::faults) has had its chance, in the order
-    /// of the plan. A fork goes on counting for itself.
-    ///
+    /// How often each fault of the [plan](OverlayBuilder::faults) has had its chance, in the order of
+    /// the plan. A fork goes on counting for itself.
     /// ```
     /// use testbench_overlay::pipeline::{Fault, FaultPlan, Operation};
     /// use testbench_overlay::{Errno, Overlay, fs, install};
@@ -227,8 +226,7 @@ impl Overlay {
         self.core.pipeline.as_deref().map(Pipeline::faults).unwrap_or_default()
     }
 
-    /// Moves `from` to `to` as `how` says: [`Fs::rename_at`] with the flags of Linux's
-    /// `renameat2(2)`.
+    /// Moves `from` to `to` as `how` says: [`Fs::rename_at`] with the flags of Linux's `renameat2(2)`.
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, Overlay, Renaming, fs, install};
@@ -251,8 +249,8 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// Those of `renameat2(2)`; [`Errno::Inval`] also for anything but [`Renaming::Replace`] within
-    /// a tree that is [mounted](OverlayBuilder::mount) in the overlay.
+    /// Those of `renameat2(2)`; [`Errno::Inval`] also for anything but [`Renaming::Replace`] within a
+    /// tree that is [mounted](OverlayBuilder::mount) in the overlay.
     pub fn rename_with(
         &self,
         from_dir: &dyn File,
@@ -267,8 +265,8 @@ impl Overlay {
         }
     }
 
-    /// The path, from the top and without symlinks, of what `path` leads to. Permission to search
-    /// is needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
+    /// The path, from the top and without symlinks, of what `path` leads to. Permission to search is
+    /// needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
     /// `realpath`, which is what `std::fs` asks.
     pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
         if let Some(staged) = self.staged() {
@@ -296,8 +294,8 @@ impl Overlay {
     }
 }
 
-/// Each operation goes through the [pipeline](crate::pipeline), or where there is none straight to
-/// the core.
+/// Each operation goes through the [pipeline](crate::pipeline), or where there is none straight to the
+/// core.
 impl Fs for Overlay {
     fn root(&self) -> Result<Arc<dyn File>, Errno> {
         Ok(self.top.clone())

@@ -496,8 +496,8 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Errno::Fbig`] if the end cannot be expressed, and as [`File::set_len`] and
-    /// [`File::write_at`].
+    /// [`Errno::Inval`] for a length of 0, [`Errno::Fbig`] if the end cannot be expressed, and as
+    /// [`File::set_len`] and [`File::write_at`].
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         if self.stat()?.size < end { self.set_len(end) } else { Ok(()) }

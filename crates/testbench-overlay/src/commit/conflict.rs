@@ -34,7 +34,8 @@ pub struct Conflict {
 }
 
 impl Conflict {
-    /// Where, in the lower directory, relative to its top; empty for the top itself.
+    /// The path in the lower directory that the conflict is about, relative to its top, in raw
+    /// bytes; empty for the top itself.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
@@ -53,7 +54,7 @@ impl Conflict {
         &self.path
     }
 
-    /// What the overlay has done there.
+    /// What the overlay has done at this path.
     ///
     /// ```
     /// use testbench_overlay::{OurChange, Overlay, fs, install};
@@ -73,7 +74,7 @@ impl Conflict {
         &self.ours
     }
 
-    /// What happened in the lower directory meanwhile.
+    /// What happened to this path of the lower directory since the overlay saw it.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, TheirChange, fs, install};

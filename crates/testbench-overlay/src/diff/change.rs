@@ -113,7 +113,7 @@ pub enum Content {
 }
 
 impl Change {
-    /// There is now something where nothing was.
+    /// A change of a path where nothing was, and something is now.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};
@@ -125,7 +125,7 @@ impl Change {
         Change::new(path, None, Some(after), Origin::InPlace)
     }
 
-    /// What was there is gone.
+    /// A change of a path where something was, and nothing is now.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};
@@ -137,7 +137,7 @@ impl Change {
         Change::new(path, Some(before), None, Origin::InPlace)
     }
 
-    /// What is there differs from what was.
+    /// A change of a path where what is there differs from what was.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};
@@ -150,7 +150,7 @@ impl Change {
         Change::new(path, Some(before), Some(after), Origin::InPlace)
     }
 
-    /// What was at `from` is now at `path`.
+    /// A change of place: what was at `from` is now at `path`.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};
@@ -169,7 +169,7 @@ impl Change {
         Change::new(path, Some(before), Some(after), Origin::RenamedFrom(from.as_ref().into()))
     }
 
-    /// `path` is one more name of the file at `to`.
+    /// A hard link: `path` is one more name of the file at `to`.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};

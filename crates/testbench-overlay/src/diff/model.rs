@@ -211,12 +211,12 @@ impl Diff {
     /// The blocks are in the order of their paths, but where something moved away from a path and
     /// something new is there now, the new one comes last: git needs it so.
     ///
-    /// What to know about `git apply`: it refuses an empty patch, and one of `# ` lines only,
-    /// unless told `--allow-empty`. It removes directories that become empty. It can neither put a
-    /// file where empty directories are nested, nor anything below the name of a symlink that leads
-    /// back to itself, or to where the next name on the way is a symlink too. Run in a subdirectory
-    /// of a repository it passes over the files without a word: set `GIT_CEILING_DIRECTORIES` to
-    /// the directory above the tree.
+    /// What to know about `git apply`: it refuses an empty patch, and one of `# ` lines only, unless
+    /// told `--allow-empty`. It removes directories that become empty. It can neither put a file
+    /// where empty directories are nested, nor anything below the name of a symlink that leads back
+    /// to itself, or to where the next name on the way is a symlink too. Run in a subdirectory of a
+    /// repository it passes over the files without a word: set `GIT_CEILING_DIRECTORIES` to the
+    /// directory above the tree.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};
@@ -311,7 +311,8 @@ impl Diff {
 }
 
 impl Entry {
-    /// Where it is now, or was if it is gone; relative to the root, which is the empty path itself.
+    /// The path at which it is now, or was if it is gone: relative to the root, which is the empty
+    /// path itself, in raw bytes.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Side};
@@ -324,7 +325,7 @@ impl Entry {
         &self.path
     }
 
-    /// What happened.
+    /// What happened to the path.
     ///
     /// ```
     /// use testbench_overlay::diff::Op;
@@ -356,8 +357,8 @@ impl Entry {
         side.expect("an entry has a side").kind
     }
 
-    /// Where it was, if not here: of a [`Op::Rename`], and of what changed inside of a directory
-    /// that was renamed.
+    /// The path at which it was, if not here: of a [`Op::Rename`], and of what changed inside of a
+    /// directory that was renamed.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};

@@ -321,7 +321,7 @@ impl DirBuilder {
         self
     }
 
-    /// Creates.
+    /// Creates the directory at `path`.
     ///
     /// ```
     /// use testbench_overlay::fs;

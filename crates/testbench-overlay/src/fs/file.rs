@@ -187,7 +187,8 @@ impl File {
         }
     }
 
-    /// Cuts off, or fills up with zeros. The position stays.
+    /// Cuts the file off at `len` bytes, or fills it up to there with zeros (`ftruncate`). The
+    /// position stays.
     ///
     /// ```
     /// use testbench_overlay::fs;

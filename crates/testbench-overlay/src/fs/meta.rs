@@ -136,7 +136,7 @@ impl Metadata {
         self.stat.size
     }
 
-    /// The permission bits.
+    /// The permission bits, as `chmod` sets them.
     ///
     /// ```
     /// use testbench_overlay::fs;
@@ -199,7 +199,7 @@ impl Metadata {
         system_time(self.stat.atime)
     }
 
-    /// When the file was made.
+    /// When the file was made, where the file system keeps that.
     ///
     /// ```
     /// use testbench_overlay::fs;

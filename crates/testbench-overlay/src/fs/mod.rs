@@ -28,6 +28,33 @@
 //!
 //! The extension traits of [`std::os::unix::fs`] are implemented for the types here, so that code
 //! changes nothing but the `use` of `std::fs`.
+//!
+//! # Example
+//!
+//! ```
+//! use std::io;
+//! use std::path::Path;
+//! use testbench_overlay::{Overlay, fs, install};
+//!
+//! /// Code that has changed nothing but the `use`.
+//! fn rotate(log: &Path) -> io::Result<()> {
+//!     fs::rename(log, log.with_extension("log.1"))?;
+//!     fs::File::create(log).map(|_| ())
+//! }
+//!
+//! let dir = tempfile::tempdir()?;
+//! let log = dir.path().join("app.log");
+//! std::fs::write(&log, "started\n")?;
+//! {
+//!     let overlay = Overlay::new(dir.path())?;
+//!     let _installed = install(overlay.clone());
+//!     rotate(&log)?;
+//!     assert_eq!(overlay.diff()?.summary(), "A app.log (empty)\nR app.log -> app.log.1\n");
+//! }
+//! rotate(&log)?; // No overlay is installed here: this goes to the disk.
+//! assert_eq!(std::fs::read_to_string(dir.path().join("app.log.1"))?, "started\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![allow(clippy::disallowed_methods, reason = "without an overlay this is `std::fs`")]
 
 use std::io::{self, Read as _, Write as _};
@@ -165,7 +192,7 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     io::copy(&mut reader, &mut writer)
 }
 
-/// What a path leads to.
+/// The metadata of what a path leads to; symlinks are followed.
 ///
 /// ```
 /// use testbench_overlay::fs;
@@ -185,7 +212,7 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     stat(path.as_ref(), Follow::Yes)
 }
 
-/// What is at a path; a symlink is not followed.
+/// The metadata of what is at a path; a symlink is not followed.
 ///
 /// ```
 /// use testbench_overlay::fs;

@@ -206,10 +206,9 @@ impl OpenOptions {
     /// Flags for the `open` of the system beside those that the other options stand for, as with
     /// the extension for Unix.
     ///
-    /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean
-    /// what they mean on the disk; those about blocking, caching and durability mean nothing, and
-    /// with any other one the open fails with [`io::ErrorKind::Unsupported`].
-    ///
+    /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean what
+    /// they mean on the disk; those about blocking, caching and durability mean nothing, and with
+    /// any other one the open fails with [`io::ErrorKind::Unsupported`].
     /// ```
     /// use testbench_overlay::fs;
     /// # let dir = tempfile::tempdir()?;

@@ -97,8 +97,8 @@ impl Materialized {
     /// # Errors
     ///
     /// Whatever reading the directory or changing the overlay gives; the message names the path.
-    /// What was taken over before it stays. [`io::ErrorKind::NotFound`] if the directory itself is
-    /// no longer the one that was written.
+    /// What was taken over before it stays. [`io::ErrorKind::NotFound`] if the directory itself is no
+    /// longer the one that was written.
     pub fn absorb(&mut self) -> io::Result<Vec<Vec<u8>>> {
         if !self.tree.is_in_place() {
             let error = io::Error::new(

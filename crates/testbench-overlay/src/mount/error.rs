@@ -4,6 +4,19 @@ use std::io;
 use std::path::PathBuf;
 
 /// Why an overlay could not be mounted or unmounted.
+///
+/// ```
+/// use testbench_overlay::Overlay;
+/// use testbench_overlay::mount::MountError;
+///
+/// let dir = tempfile::tempdir()?;
+/// let overlay = Overlay::new(dir.path())?;
+/// let over_itself = overlay.mount_fuse(dir.path());
+/// assert!(matches!(over_itself, Err(MountError::OverLower { .. })));
+/// let nowhere = overlay.mount_fuse("/no/such/directory").unwrap_err();
+/// assert_eq!(std::io::Error::from(nowhere).kind(), std::io::ErrorKind::NotFound);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MountError {

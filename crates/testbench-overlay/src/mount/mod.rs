@@ -93,19 +93,50 @@ pub struct FuseOptions {
 }
 
 impl FuseOptions {
-    /// The defaults.
+    /// The defaults: for the user that mounts it alone, writable, nothing cached.
+    ///
+    /// ```no_run
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::mount::FuseOptions;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let _mount = overlay.mount_fuse_with("/mnt", &FuseOptions::new())?; // as `mount_fuse`
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> FuseOptions {
         FuseOptions::default()
     }
 
-    /// Lets other users in, as far as owners and modes let them. Without being root this needs
-    /// `user_allow_other` in `/etc/fuse.conf`.
+    /// Lets other users in, as far as owners and modes let them (`allow_other`). Without being root
+    /// this needs `user_allow_other` in `/etc/fuse.conf`.
+    ///
+    /// ```no_run
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::mount::FuseOptions;
+    ///
+    /// // A build that drops its privileges writes to it, too.
+    /// let overlay = Overlay::builder("/srv/build").as_root(true).build()?;
+    /// let _mount = overlay.mount_fuse_with("/mnt", &FuseOptions::new().allow_others(true))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_others(mut self, allow: bool) -> FuseOptions {
         self.allow_others = allow;
         self
     }
 
     /// Nothing can be changed through the mount ([`EROFS`](crate::Errno::Rofs)).
+    ///
+    /// ```no_run
+    /// use std::io::ErrorKind;
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::mount::FuseOptions;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let mount = overlay.mount_fuse_with("/mnt", &FuseOptions::new().read_only(true))?;
+    /// let error = std::fs::write(mount.path().join("new"), "").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read_only(mut self, read_only: bool) -> FuseOptions {
         self.read_only = read_only;
         self
@@ -114,6 +145,19 @@ impl FuseOptions {
     /// Lets the kernel go on for so long with what it has looked up, which saves it most of its
     /// questions. What changes by other ways than the mount may be seen that much later. Zero by
     /// default.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::mount::FuseOptions;
+    ///
+    /// // Nobody but the compiler touches the tree meanwhile.
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let options = FuseOptions::new().cache_for(Duration::from_secs(60));
+    /// let mount = overlay.mount_fuse_with("/mnt", &options)?;
+    /// std::process::Command::new("make").current_dir(mount.path()).status()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cache_for(mut self, duration: Duration) -> FuseOptions {
         self.cache = duration;
         self
@@ -144,6 +188,19 @@ impl Overlay {
     /// Mounts this overlay over the directory `at`, for as long as the guard lives. See
     /// [`mount`](crate::mount).
     ///
+    /// ```no_run
+    /// use std::process::Command;
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let at = tempfile::tempdir()?;
+    /// let mount = overlay.mount_fuse(at.path())?;
+    /// Command::new("npm").arg("install").current_dir(mount.path()).status()?;
+    /// mount.unmount()?;
+    /// println!("{}", overlay.diff()?.stat());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`MountError`]: there is no FUSE here, it is not permitted, or the directory will not do.
@@ -152,6 +209,17 @@ impl Overlay {
     }
 
     /// As [`Overlay::mount_fuse`], with options.
+    ///
+    /// ```no_run
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::mount::FuseOptions;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let options = FuseOptions::new().read_only(true);
+    /// let mount = overlay.mount_fuse_with("/mnt", &options)?;
+    /// assert!(std::fs::remove_dir_all(mount.path().join("src")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -236,12 +304,32 @@ enum State {
 }
 
 impl FuseMount {
-    /// Where it is mounted, canonical.
+    /// The directory over which it is mounted, canonical.
+    ///
+    /// ```no_run
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let mount = overlay.mount_fuse("/mnt/.")?;
+    /// assert_eq!(mount.path(), "/mnt");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.at
     }
 
     /// Unmounts, and waits until everything asked for has been done.
+    ///
+    /// ```no_run
+    /// use testbench_overlay::Overlay;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let mount = overlay.mount_fuse("/mnt")?;
+    /// std::fs::write(mount.path().join("note"), "text\n")?;
+    /// mount.unmount()?; // says whether all went well, which dropping it cannot
+    /// overlay.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -253,6 +341,19 @@ impl FuseMount {
 
     /// Unmounts if nobody uses it, and waits until everything asked for has been done. Does nothing
     /// if it has been unmounted already.
+    ///
+    /// ```no_run
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::mount::MountError;
+    ///
+    /// let overlay = Overlay::new("/home/me/project")?;
+    /// let mut mount = overlay.mount_fuse("/mnt")?;
+    /// let open = std::fs::File::open(mount.path().join("Cargo.toml"))?;
+    /// assert!(matches!(mount.try_unmount(), Err(MountError::InUse { .. })));
+    /// drop(open);
+    /// mount.try_unmount()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -88,51 +88,170 @@ impl Default for Audit {
 
 impl Audit {
     /// An empty log that holds up to 1,048,576 events.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// assert!(audit.events().is_empty(), "nothing has been asked yet");
+    /// let _ = fs::exists(dir.path().join("a"));
+    /// assert_eq!(audit.to_string(), "stat a: ENOENT\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> Audit {
         Audit::holding(EVENTS_MAX)
     }
 
     /// An empty log that holds up to `events_max` events. Older ones make room for newer ones, see
     /// [`Audit::dropped`].
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::holding(1));
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// for name in ["a", "b", "c"] {
+    ///     fs::create_dir(dir.path().join(name))?;
+    /// }
+    /// assert_eq!(audit.to_string(), "create_dir c\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn holding(events_max: usize) -> Audit {
         let log = Log { events: VecDeque::new(), events_max: events_max.max(1), dropped: 0 };
         Audit { log: Arc::new(Mutex::new(log)) }
     }
 
     /// Everything, in the order in which it ended.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Audit, Operation};
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// fs::write(dir.path().join("a"), "text")?;
+    /// fs::rename(dir.path().join("a"), dir.path().join("b"))?;
+    /// let written = audit.events().into_iter().find(|event| event.operation == Operation::Write);
+    /// assert_eq!(written.unwrap().result, Ok(4));
+    /// assert_eq!(audit.events().last().unwrap().to.as_deref(), Some(&b"b"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn events(&self) -> Vec<Event> {
         self.log().events.iter().cloned().collect()
     }
 
-    /// The same, after which the log is empty.
+    /// As [`Audit::events`], after which the log is empty.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// fs::create_dir(dir.path().join("set-up"))?;
+    /// audit.take(); // what follows is what matters
+    /// fs::remove_dir(dir.path().join("set-up"))?;
+    /// assert_eq!(audit.take().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take(&self) -> Vec<Event> {
         let mut log = self.log();
         log.dropped = 0;
         std::mem::take(&mut log.events).into()
     }
 
-    /// How many events were dropped because the log was full.
+    /// How many events were dropped because the log was full, since it was last
+    /// [taken](Audit::take).
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::holding(10));
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// for _ in 0..12 {
+    ///     fs::metadata(dir.path())?;
+    /// }
+    /// assert_eq!((audit.events().len(), audit.dropped()), (10, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dropped(&self) -> u64 {
         self.log().dropped
     }
 
     /// The files from which bytes were read (or would have been, had there been any), ordered by
     /// path.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// for name in ["a", "b"] {
+    ///     std::fs::write(dir.path().join(name), "text")?;
+    /// }
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// fs::metadata(dir.path().join("a"))?; // looked at, and not read
+    /// fs::read(dir.path().join("b"))?;
+    /// assert_eq!(audit.reads(), [b"b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reads(&self) -> Vec<Vec<u8>> {
         self.paths(|event| event.operation == Operation::Read && event.result.is_ok())
     }
 
     /// The paths at which something was looked for and not found, ordered.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// let _ = fs::metadata(dir.path().join("rustfmt.toml"));
+    /// let _ = fs::metadata(dir.path().join(".rustfmt.toml"));
+    /// assert_eq!(audit.misses(), [&b".rustfmt.toml"[..], b"rustfmt.toml"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn misses(&self) -> Vec<Vec<u8>> {
         self.paths(|event| event.result == Err(Errno::Noent))
     }
 
     /// The directories that were listed, ordered by path. The top is the empty path.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Audit;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// std::fs::create_dir(dir.path().join("src"))?;
+    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+    /// fs::read_dir(dir.path())?;
+    /// fs::read_dir(dir.path().join("src"))?;
+    /// assert_eq!(audit.listings(), [&b""[..], b"src"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn listings(&self) -> Vec<Vec<u8>> {
         self.paths(|event| event.operation == Operation::ReadDir && event.result.is_ok())
     }
 
     /// The paths of the events that are wanted, each once, ordered.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Audit, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+    /// let overlay = Overlay::builder(dir.path()).read_only_at("vendor").audit(&audit).build()?;
+    /// let _installed = install(overlay);
+    /// let _ = fs::create_dir(dir.path().join("vendor"));
+    /// assert_eq!(audit.paths(|event| event.result == Err(Errno::Rofs)), [b"vendor"]);
+    /// assert!(audit.paths(|event| event.operation == Operation::Write).is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn paths(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Vec<u8>> {
         let log = self.log();
         let wanted = log.events.iter().filter(|event| wanted(event));

@@ -57,13 +57,27 @@ enum When {
 }
 
 impl Fault {
-    /// The operation fails and does nothing.
+    /// A fault by which the operation fails and does nothing.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let cross_device = Fault::error(Errno::Xdev).on(Operation::Rename);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(cross_device).build()?);
+    /// fs::write(dir.path().join("a"), "")?;
+    /// let error = fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::CrossesDevices);
+    /// assert!(fs::exists(dir.path().join("a"))?, "nothing happened");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn error(errno: Errno) -> Fault {
         Fault::new(Effect::Error(errno))
     }
 
-    /// A read or write is cut to at most `len_max` bytes, as POSIX allows at any time. Code that
-    /// loops until all is done never notices.
+    /// A fault by which a read or write is cut to at most `len_max` bytes, as POSIX allows at any
+    /// time. Code that loops until all is done never notices.
     ///
     /// ```
     /// use testbench_overlay::pipeline::Fault;
@@ -81,8 +95,8 @@ impl Fault {
         Fault::new(Effect::Short(len_max))
     }
 
-    /// The operation takes this long in virtual time, then happens. Other participants of the
-    /// timeline go on meanwhile.
+    /// A fault by which the operation takes this long in virtual time, then happens. Other
+    /// participants of the timeline go on meanwhile.
     ///
     /// ```
     /// use std::time::Duration;
@@ -103,8 +117,8 @@ impl Fault {
         Fault::new(Effect::Latency(duration))
     }
 
-    /// The disk is full after this many bytes have been written: the write that goes beyond is cut
-    /// to what still fits, and from then on every write is [`Errno::Nospc`].
+    /// A fault by which the disk is full after this many bytes have been written: the write that
+    /// goes beyond is cut to what still fits, and from then on every write is [`Errno::Nospc`].
     ///
     /// It counts the bytes of matching writes; bytes written over others count again.
     ///
@@ -128,26 +142,65 @@ impl Fault {
         Fault { effect, operations: Vec::new(), pattern: None, when: When::Always }
     }
 
-    /// Concerns this operation. May be called several times, for one of several.
+    /// Concerns this operation only. May be called several times, for one of several.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let keep = Fault::error(Errno::Perm).on(Operation::RemoveFile).on(Operation::RemoveDir);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(keep).build()?);
+    /// fs::create_dir(dir.path().join("d"))?;
+    /// fs::write(dir.path().join("d/a"), "")?;
+    /// assert!(fs::remove_file(dir.path().join("d/a")).is_err());
+    /// assert!(fs::remove_dir_all(dir.path().join("d")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on(mut self, operation: Operation) -> Fault {
         self.operations.push(operation);
         self
     }
 
-    /// Concerns paths that match this [pattern](super#patterns); of a rename or a link either path.
-    /// Bytes are read and written at the path under which the file was opened.
+    /// Concerns only paths that match this [pattern](super#patterns); of a rename or a link either
+    /// path. Bytes are read and written at the path under which the file was opened.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Fault;
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let broken = Fault::error(Errno::Io).at("data/**/*.db");
+    /// let _installed = install(Overlay::builder(dir.path()).faults(broken).build()?);
+    /// fs::create_dir(dir.path().join("data"))?;
+    /// assert!(fs::write(dir.path().join("data/x.db"), "").is_err());
+    /// assert!(fs::write(dir.path().join("x.db"), "").is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn at(mut self, pattern: impl Into<String>) -> Fault {
         self.pattern = Some(pattern.into());
         self
     }
 
-    /// Only the `n`th operation that it concerns, the first being 1.
+    /// Happens at the `n`th operation that it concerns only, the first being 1.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let second = Fault::error(Errno::Intr).on(Operation::CreateDir).nth(2);
+    /// let _installed = install(Overlay::builder(dir.path()).faults(second).build()?);
+    /// let made = ["a", "b", "c"].map(|name| fs::create_dir(dir.path().join(name)).is_ok());
+    /// assert_eq!(made, [true, false, true]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn nth(mut self, n: u64) -> Fault {
         self.when = When::Nth(n);
         self
     }
 
-    /// The `n`th and all after it.
+    /// Happens at the `n`th operation that it concerns, and at all after it.
     ///
     /// ```
     /// use testbench_overlay::pipeline::{Fault, Operation};
@@ -167,7 +220,7 @@ impl Fault {
         self
     }
 
-    /// The `n`th, the `2n`th, and so on.
+    /// Happens at the `n`th operation that it concerns, the `2n`th, and so on.
     ///
     /// ```
     /// use testbench_overlay::pipeline::{Fault, Operation};
@@ -186,9 +239,9 @@ impl Fault {
         self
     }
 
-    /// On average one in `n`, drawn from the plan's [seed](FaultPlan::seed). Whether one operation is
-    /// hit depends on the seed, the path, and how often this operation was asked of that path; so a
-    /// seed gives the same faults however the threads of a program interleave.
+    /// Happens at one in `n` on average, drawn from the plan's [seed](FaultPlan::seed). Whether one
+    /// operation is hit depends on the seed, the path, and how often this operation was asked of
+    /// that path; so a seed gives the same faults however the threads of a program interleave.
     ///
     /// ```
     /// use testbench_overlay::pipeline::{Fault, Operation};
@@ -288,24 +341,66 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// Nothing goes wrong.
+    /// A plan in which nothing goes wrong.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::FaultPlan;
+    ///
+    /// assert!(FaultPlan::new().faults().is_empty());
+    /// ```
     pub fn new() -> FaultPlan {
         FaultPlan::default()
     }
 
     /// Where [`Fault::one_in`] draws from; 0 unless set.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, FaultPlan, Operation};
+    /// use testbench_overlay::{Errno, Overlay, fs, install};
+    ///
+    /// /// Which of a hundred files cannot be made.
+    /// fn unlucky(seed: u64) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
+    ///     let dir = tempfile::tempdir()?;
+    ///     let plan = FaultPlan::new()
+    ///         .seed(seed)
+    ///         .with(Fault::error(Errno::Io).on(Operation::Create).one_in(10));
+    ///     let _installed = install(Overlay::builder(dir.path()).faults(plan).build()?);
+    ///     let fails = |n: &u32| fs::write(dir.path().join(n.to_string()), "").is_err();
+    ///     Ok((0..100).filter(fails).collect())
+    /// }
+    /// assert_eq!(unlucky(1)?, unlucky(1)?);
+    /// assert_ne!(unlucky(1)?, unlucky(2)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seed(mut self, seed: u64) -> FaultPlan {
         self.seed = seed;
         self
     }
 
-    /// This goes wrong, too.
+    /// Adds a fault: this goes wrong, too.
+    ///
+    /// ```
+    /// use testbench_overlay::Errno;
+    /// use testbench_overlay::pipeline::{Fault, FaultPlan, Operation};
+    ///
+    /// let plan = FaultPlan::new()
+    ///     .with(Fault::error(Errno::Io).on(Operation::Read).nth(1))
+    ///     .with(Fault::error(Errno::Nospc).on(Operation::Write));
+    /// assert_eq!(plan.faults().len(), 2);
+    /// ```
     pub fn with(mut self, fault: Fault) -> FaultPlan {
         self.faults.push(fault);
         self
     }
 
     /// What goes wrong, in the order in which it was said.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::{Fault, FaultPlan};
+    ///
+    /// let plan: FaultPlan = [Fault::short(1), Fault::full_after(10)].into_iter().collect();
+    /// assert_eq!(plan.faults(), [Fault::short(1), Fault::full_after(10)]);
+    /// ```
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }

@@ -33,6 +33,35 @@
 //! `operation.rs` (the description), `staged.rs` (an operation's way through the stages), then the
 //! stages: `faults.rs`, `policy.rs` with `mounts.rs`, `audit.rs`. The quota's sums are in
 //! `quota.rs` and the core.
+//!
+//! # Example
+//!
+//! A disk that is full, files that nobody may touch, and a note of all that was tried:
+//!
+//! ```
+//! use testbench_overlay::pipeline::{Audit, Fault};
+//! use testbench_overlay::{Overlay, fs, install};
+//!
+//! let dir = tempfile::tempdir()?;
+//! std::fs::write(dir.path().join("ledger"), "1\n")?;
+//! let audit = Audit::new();
+//! let overlay = Overlay::builder(dir.path())
+//!     .faults(Fault::full_after(4))
+//!     .read_only_at("ledger")
+//!     .audit(&audit)
+//!     .build()?;
+//! let _installed = install(overlay);
+//!
+//! assert!(fs::write(dir.path().join("report"), "12345").is_err());
+//! assert!(fs::remove_file(dir.path().join("ledger")).is_err());
+//! assert_eq!(audit.to_string(), "\
+//! create report
+//! write report: 4 bytes
+//! write report: ENOSPC
+//! remove_file ledger: EROFS
+//! ");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod audit;
 mod faults;

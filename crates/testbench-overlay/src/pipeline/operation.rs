@@ -11,8 +11,9 @@ macro_rules! operations {
         /// ```
         /// use testbench_overlay::pipeline::Operation;
         ///
-        /// let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-        /// assert_eq!(names[..3], ["open", "create", "stat"]);
+        /// let first_three = [Operation::Open, Operation::Create, Operation::Stat];
+        /// assert_eq!(Operation::ALL[..3], first_three);
+        /// assert_eq!(first_three.map(Operation::name), ["open", "create", "stat"]);
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -21,10 +22,33 @@ macro_rules! operations {
         }
 
         impl Operation {
-            /// All of them.
+            /// All operations, in the order of their declaration.
+            ///
+            /// ```
+            /// use testbench_overlay::pipeline::{Audit, Operation};
+            /// use testbench_overlay::{Overlay, fs, install};
+            ///
+            /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
+            /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
+            /// fs::write(dir.path().join("a"), "text")?;
+            ///
+            /// // Which operations does this program not use?
+            /// let events = audit.events();
+            /// let used = |operation| events.iter().any(|event| event.operation == operation);
+            /// let unused = Operation::ALL.iter().filter(|operation| !used(**operation)).count();
+            /// assert_eq!(unused, Operation::ALL.len() - 2, "all but `create` and `write`");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub const ALL: &[Operation] = &[$(Operation::$variant,)*];
 
             /// A word for it, as an [`Audit`](super::Audit) prints it.
+            ///
+            /// ```
+            /// use testbench_overlay::pipeline::Operation;
+            ///
+            /// assert_eq!(Operation::RemoveDir.name(), "remove_dir");
+            /// assert_eq!(format!("{:>8}", Operation::Stat), "    stat");
+            /// ```
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Operation::$variant => $name,)*

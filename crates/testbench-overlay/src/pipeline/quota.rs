@@ -59,22 +59,71 @@ impl Default for Quota {
 }
 
 impl Quota {
-    /// The defaults.
+    /// The defaults, which a test does not meet unless something has run away.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Quota;
+    ///
+    /// assert_eq!(Quota::new(), Quota::new().bytes(16 << 30).inodes(4 << 20).file_len(16 << 30));
+    /// ```
     pub const fn new() -> Quota {
         Quota { bytes_max: BYTES_MAX, inodes_max: INODES_MAX, file_len_max: FILE_LEN_MAX }
     }
 
     /// At most this many bytes of content, in blocks of 4 KiB.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Quota;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().bytes(8 << 10)).build()?;
+    /// let _installed = install(overlay);
+    /// fs::write(dir.path().join("a"), "a block")?;
+    /// fs::write(dir.path().join("b"), "and another one")?;
+    /// assert!(fs::write(dir.path().join("c"), "no room").is_err());
+    /// fs::remove_file(dir.path().join("a"))?;
+    /// assert!(fs::write(dir.path().join("c"), "room").is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn bytes(self, bytes_max: u64) -> Quota {
         Quota { bytes_max, ..self }
     }
 
     /// At most this many new files, directories and symlinks.
+    ///
+    /// ```
+    /// use testbench_overlay::pipeline::Quota;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// std::fs::write(dir.path().join("lower"), "")?;
+    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().inodes(1)).build()?;
+    /// let _installed = install(overlay);
+    /// fs::write(dir.path().join("lower"), "changed, which makes no new file")?;
+    /// fs::symlink("lower", dir.path().join("link"))?;
+    /// assert!(fs::create_dir(dir.path().join("d")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn inodes(self, inodes_max: u64) -> Quota {
         Quota { inodes_max, ..self }
     }
 
     /// No file longer than this, in bytes. No file can be longer than `i64::MAX`.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use testbench_overlay::pipeline::Quota;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().file_len(100)).build()?;
+    /// let _installed = install(overlay);
+    /// let file = fs::File::create(dir.path().join("a"))?;
+    /// assert_eq!(file.set_len(101).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    /// file.set_len(100)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn file_len(self, file_len_max: u64) -> Quota {
         Quota { file_len_max, ..self }
     }
@@ -115,6 +164,20 @@ pub struct Usage {
 impl Overlay {
     /// What this overlay holds, by the measures of its [`Quota`]. What only checkpoints and forks
     /// hold is not in it.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// let file = fs::File::create(dir.path().join("sparse"))?;
+    /// file.set_len(1 << 30)?;
+    /// assert_eq!(overlay.usage().bytes, 0, "a hole");
+    /// fs::write(dir.path().join("a"), "text")?;
+    /// assert_eq!((overlay.usage().bytes, overlay.usage().inodes), (4096, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn usage(&self) -> Usage {
         self.core.tx().live.state.usage
     }
