@@ -2,6 +2,19 @@
 //!
 //! These functions are for code at the edge, such as a test or a script builtin. Libraries take a
 //! `&dyn Clock` instead.
+//!
+//! ```
+//! use std::time::Duration;
+//! use testbench_clock::ambient::{advance, install, instant_now, now, sleep};
+//! use testbench_clock::MockClock;
+//!
+//! let _installed = install(MockClock::builder().build());
+//! sleep(Duration::from_secs(60)); // the code under test waits,
+//! advance(Duration::from_secs(60))?; // or the test moves time by hand
+//! assert_eq!(now().to_string(), "2000-01-01T00:02:00Z");
+//! assert_eq!(instant_now().since_origin(), Duration::from_secs(120));
+//! # Ok::<(), testbench_clock::ClockError>(())
+//! ```
 
 use crate::clock::{Clock, Stuck, Wait};
 use crate::closed::ClosedClock;
@@ -34,7 +47,21 @@ pub fn install(clock: Arc<dyn Clock>) -> Guard {
     install_for(clock, &lifetime).owning(lifetime)
 }
 
-/// Installs `clock` on this thread until the guard drops, as a part of a session.
+/// Installs `clock` on this thread until the guard drops, as a part of a session: after the end of
+/// `lifetime`, its waits fail with an error that names the session.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Lifetime, MockClock, Stuck, install_for, try_sleep};
+///
+/// let session = Lifetime::new("checkout");
+/// let _installed = install_for(MockClock::builder().build(), &session);
+/// try_sleep(Duration::from_secs(1))?;
+/// session.end();
+/// let error = try_sleep(Duration::from_secs(1)).unwrap_err();
+/// assert!(error.to_string().contains("session `checkout` ended at "), "{error}");
+/// # Ok::<(), Stuck>(())
+/// ```
 #[track_caller]
 pub fn install_for(clock: Arc<dyn Clock>, lifetime: &Lifetime) -> Guard {
     INSTALLED.install(Installed::new(clock, lifetime.clone()), lifetime)
@@ -77,6 +104,18 @@ pub fn install_participant(clock: Arc<dyn Clock>) -> Guard {
 /// The clock of this thread, to hand to code that takes one.
 ///
 /// If its session has ended, this is a clock that stands still and whose waits fail with that.
+///
+/// ```
+/// use testbench_clock::{Clock, MockClock, current};
+///
+/// /// A library takes the seam and does not know what it reads.
+/// fn stamp(clock: &dyn Clock) -> String {
+///     clock.wall().to_string()
+/// }
+///
+/// let _installed = MockClock::at_wall_ms(1_000).install();
+/// assert_eq!(stamp(&*current()), "1970-01-01T00:00:01Z");
+/// ```
 pub fn current() -> Arc<dyn Clock> {
     match INSTALLED.get() {
         Lookup::Absent => real(),
@@ -86,6 +125,15 @@ pub fn current() -> Arc<dyn Clock> {
 }
 
 /// The time of day: of the installed clock, or the real one.
+///
+/// ```
+/// use testbench_clock::{MockClock, WallTime, now};
+///
+/// let leap_day = WallTime::from_rfc3339("2024-02-29T23:59:59Z")?;
+/// let _installed = MockClock::builder().start(leap_day).build().install();
+/// assert_eq!(now(), leap_day);
+/// # Ok::<(), testbench_clock::ParseWallTimeError>(())
+/// ```
 ///
 /// # Panics
 ///
@@ -99,6 +147,18 @@ pub fn now() -> WallTime {
 
 /// The monotonic time: of the installed clock, or the real one.
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, instant_now, set_wall, sleep, WallTime};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let before = instant_now();
+/// sleep(Duration::from_millis(250));
+/// set_wall(WallTime::UNIX_EPOCH)?; // the monotonic clock does not notice
+/// assert_eq!(instant_now().duration_since(before), Duration::from_millis(250));
+/// # Ok::<(), testbench_clock::ClockError>(())
+/// ```
+///
 /// # Panics
 ///
 /// As [`now`].
@@ -109,6 +169,13 @@ pub fn instant_now() -> MonoTime {
 }
 
 /// [`now`] in whole milliseconds since 1970, for virtual machines that count in them.
+///
+/// ```
+/// use testbench_clock::{MockClock, now_ms};
+///
+/// let _installed = MockClock::at_wall_ms(1_700_000_000_123).install();
+/// assert_eq!(now_ms(), 1_700_000_000_123);
+/// ```
 ///
 /// # Panics
 ///
@@ -121,6 +188,17 @@ pub fn now_ms() -> i64 {
 /// Sleeps for `d`, as [`std::thread::sleep`] does. On a mock clock time moves by exactly `d` once
 /// every participant waits.
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, instant_now, sleep};
+///
+/// let _installed = MockClock::builder().build().install();
+/// for attempt in 0..3 {
+///     sleep(Duration::from_secs(1 << attempt)); // back off, in no time
+/// }
+/// assert_eq!(instant_now().since_origin().as_secs(), 1 + 2 + 4);
+/// ```
+///
 /// # Panics
 ///
 /// When the sleep can never end, with the report; [`try_sleep`] returns it instead.
@@ -132,6 +210,16 @@ pub fn sleep(d: Duration) {
 }
 
 /// [`sleep`], with an error where that panics. A sleep past the range of [`MonoTime`] never ends.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, Stuck, try_sleep};
+///
+/// let _installed = MockClock::builder().build().install();
+/// try_sleep(Duration::from_secs(1))?;
+/// assert!(matches!(try_sleep(Duration::MAX), Err(Stuck::Deadlock(_))), "584 years at most");
+/// # Ok::<(), Stuck>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -152,6 +240,18 @@ pub fn try_sleep(d: Duration) -> Result<(), Stuck> {
 
 /// Sleeps until the monotonic clock shows `deadline`; returns at once if it does.
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, instant_now, sleep_until};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let deadline = instant_now().checked_add(Duration::from_secs(5)).expect("within 584 years");
+/// sleep_until(deadline)?;
+/// sleep_until(deadline)?; // is there already
+/// assert_eq!(instant_now(), deadline);
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
+///
 /// # Errors
 ///
 /// As [`try_sleep`].
@@ -163,6 +263,21 @@ pub fn sleep_until(deadline: MonoTime) -> Result<(), Stuck> {
 }
 
 /// Moves virtual time by `d`, stopping at every deadline on the way for those who wait for it.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{MockClock, advance, now, sleep, thread};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let woken = thread::spawn(|| {
+///     sleep(Duration::from_secs(30));
+///     now()
+/// });
+/// advance(Duration::from_secs(60))?;
+/// assert_eq!(woken.join().unwrap().to_string(), "2000-01-01T00:00:30Z");
+/// assert_eq!(now().to_string(), "2000-01-01T00:01:00Z");
+/// # Ok::<(), testbench_clock::ClockError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -203,6 +318,16 @@ pub fn settle() -> Result<(), ClockError> {
 
 /// Sets what the wall clock shows. The monotonic clock and relative waits do not notice.
 ///
+/// ```
+/// use testbench_clock::{ClockError, MockClock, WallTime, now, set_wall};
+///
+/// assert!(matches!(set_wall(WallTime::UNIX_EPOCH), Err(ClockError::NotMocked { .. })));
+/// let _installed = MockClock::builder().build().install();
+/// set_wall(WallTime::from_unix_secs(1_234_567_890))?;
+/// assert_eq!(now().to_string(), "2009-02-13T23:31:30Z");
+/// # Ok::<(), ClockError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`ClockError`] if this thread's clock is real or its session has ended.
@@ -213,6 +338,14 @@ pub fn set_wall(to: WallTime) -> Result<(), ClockError> {
 }
 
 /// Whether this thread's clock is virtual.
+///
+/// ```
+/// use testbench_clock::{MockClock, is_mocked};
+///
+/// assert!(!is_mocked());
+/// let _installed = MockClock::builder().build().install();
+/// assert!(is_mocked());
+/// ```
 pub fn is_mocked() -> bool {
     match INSTALLED.get() {
         Lookup::Absent => false,
@@ -241,6 +374,18 @@ pub fn external<R>(why: &str, f: impl FnOnce() -> R) -> R {
 }
 
 /// Why this thread's clock could not be moved.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{ClockError, MockClock, advance};
+///
+/// let error = advance(Duration::from_secs(1)).unwrap_err();
+/// let advice = "advance: the clock of this thread is the real one; install a `MockClock` first";
+/// assert_eq!(error.to_string(), advice);
+///
+/// let _installed = MockClock::builder().build().install();
+/// assert!(matches!(advance(Duration::MAX), Err(ClockError::OutOfRange { .. })));
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClockError {

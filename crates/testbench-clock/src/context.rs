@@ -29,6 +29,19 @@ pub struct Context {
 
 impl Context {
     /// What is installed on this thread now. Costs one reference count.
+    ///
+    /// ```
+    /// use testbench_clock::{Context, MockClock, is_mocked};
+    ///
+    /// let context = {
+    ///     let _installed = MockClock::builder().build().install();
+    ///     Context::capture()
+    /// };
+    /// assert!(!is_mocked());
+    /// let entered = context.enter();
+    /// assert!(is_mocked(), "its session has ended, and nothing falls through to the real clock");
+    /// # drop(entered);
+    /// ```
     pub fn capture() -> Self {
         Context { view: scope::view(), captured_on: std::thread::current().id() }
     }
@@ -50,6 +63,21 @@ impl Context {
     ///
     /// On a thread other than the one that captured it, this registers a participant on the
     /// clock's timeline, which leaves when the guard drops.
+    ///
+    /// ```
+    /// use testbench_clock::{Context, MockClock, is_mocked};
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let context = Context::capture();
+    /// let thread = std::thread::spawn(move || {
+    ///     assert!(!is_mocked());
+    ///     let entered = context.enter();
+    ///     assert!(is_mocked());
+    ///     drop(entered);
+    ///     assert!(!is_mocked());
+    /// });
+    /// thread.join().unwrap();
+    /// ```
     pub fn enter(&self) -> EnterGuard {
         let here = std::thread::current();
         if here.id() == self.captured_on {
@@ -60,6 +88,16 @@ impl Context {
     }
 
     /// A closure that runs `f` with this context entered.
+    ///
+    /// ```
+    /// use testbench_clock::{Context, MockClock, now};
+    ///
+    /// let _installed = MockClock::at_wall_ms(0).install();
+    /// // For a thread pool that knows nothing of clocks.
+    /// let job = Context::capture().wrap(|| now().to_string());
+    /// let done = std::thread::spawn(job).join().unwrap();
+    /// assert_eq!(done, "1970-01-01T00:00:00Z");
+    /// ```
     pub fn wrap<R, F: FnOnce() -> R>(&self, f: F) -> impl FnOnce() -> R + use<R, F> {
         let context = self.clone();
         move || {
@@ -83,6 +121,17 @@ impl fmt::Debug for Context {
 
 /// Keeps a [`Context`] entered on its thread; dropping it, in any order, leaves that context and
 /// no other.
+///
+/// ```
+/// use testbench_clock::{Context, EnterGuard, MockClock, is_mocked};
+///
+/// let nothing = Context::capture();
+/// let _installed = MockClock::builder().build().install();
+/// let entered: EnterGuard = nothing.enter(); // hides the clock
+/// assert!(!is_mocked());
+/// drop(entered);
+/// assert!(is_mocked());
+/// ```
 #[must_use = "the context is left again as soon as the guard is dropped"]
 pub struct EnterGuard {
     layer: u64,
@@ -115,6 +164,19 @@ pin_project_lite::pin_project! {
     /// A future that runs with a [`Context`] entered: on every poll, and when it is dropped.
     ///
     /// Made by [`FutureExt::with_context`].
+    ///
+    /// ```
+    /// use testbench_clock::task::block_on;
+    /// use testbench_clock::{Context, FutureExt, MockClock, WithContext, now};
+    ///
+    /// let context = {
+    ///     let _installed = MockClock::at_wall_ms(5_000).install();
+    ///     Context::capture()
+    /// };
+    /// let future: WithContext<_> = async { now().unix_millis() }.with_context(context);
+    /// assert_eq!(block_on(future)?, 5_000, "on a thread without a mock");
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct WithContext<F> {
         // Emptied in place to drop the future inside of its context.
@@ -152,11 +214,38 @@ impl<F> fmt::Debug for WithContext<F> {
 }
 
 /// Futures that carry what is installed.
+///
+/// ```
+/// use testbench_clock::task::block_on;
+/// use testbench_clock::{Context, FutureExt, MockClock, is_mocked};
+///
+/// let nothing = Context::capture();
+/// let _installed = MockClock::builder().build().install();
+/// assert!(block_on(async { is_mocked() })?);
+/// assert!(!block_on(async { is_mocked() }.with_context(nothing))?);
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
 pub trait FutureExt: Future + Sized {
     /// Enters `context` on every poll of this future, and while it is dropped.
     ///
     /// Unlike [`Context::enter`], this registers no participant: a task belongs to the runtime
     /// that polls it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, sleep_async};
+    /// use testbench_clock::{Context, FutureExt, MockClock, instant_now};
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// // As it would be handed to an executor on another thread.
+    /// let task = async {
+    ///     sleep_async(Duration::from_secs(1)).await;
+    ///     instant_now()
+    /// };
+    /// let woken = block_on(task.with_context(Context::capture()))?;
+    /// assert_eq!(woken.since_origin(), Duration::from_secs(1));
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     fn with_context(self, context: Context) -> WithContext<Self> {
         WithContext { future: Some(self), context }
     }

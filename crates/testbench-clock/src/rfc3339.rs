@@ -4,6 +4,13 @@ use crate::WallTime;
 use std::fmt;
 
 /// A text that is no RFC 3339 time.
+///
+/// ```
+/// use testbench_clock::{ParseWallTimeError, WallTime};
+///
+/// let error: ParseWallTimeError = "tomorrow".parse::<WallTime>().unwrap_err();
+/// assert!(error.to_string().starts_with("not an RFC 3339 time such as"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time such as `2000-02-29T23:59:59.5Z`: {why}")]
 pub struct ParseWallTimeError {

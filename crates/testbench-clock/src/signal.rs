@@ -30,6 +30,16 @@ pub struct Signal {
 
 impl Signal {
     /// A signal that was never notified.
+    ///
+    /// ```
+    /// use testbench_clock::Signal;
+    ///
+    /// let signal = Signal::new();
+    /// let clone = signal.clone();
+    /// let listener = signal.listen();
+    /// clone.notify();
+    /// assert!(listener.is_notified(), "clones are the same signal");
+    /// ```
     pub fn new() -> Self {
         Signal::default()
     }
@@ -38,6 +48,20 @@ impl Signal {
     ///
     /// May be called from any thread; never blocks on a participant. The wakers run on this
     /// thread, with no lock of the signal held.
+    ///
+    /// ```
+    /// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke, thread};
+    ///
+    /// let clock = MockClock::builder().build();
+    /// let _installed = clock.install();
+    /// let ready = Signal::new();
+    /// let on = [ready.listen()];
+    /// let worker = thread::spawn(move || ready.notify());
+    /// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"the worker" })?;
+    /// assert_eq!(woke, Woke::Notified(0));
+    /// # worker.join().unwrap();
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn notify(&self) {
         // The new generation is visible before the wakers are taken, so that a listener that
         // registers from here on sees it.
@@ -49,6 +73,14 @@ impl Signal {
     }
 
     /// Listens for notifications from now on.
+    ///
+    /// ```
+    /// use testbench_clock::Signal;
+    ///
+    /// let signal = Signal::new();
+    /// let (early, late) = (signal.listen(), { signal.notify(); signal.listen() });
+    /// assert!(early.is_notified() && !late.is_notified());
+    /// ```
     pub fn listen(&self) -> Listener {
         Listener {
             shared: Arc::clone(&self.shared),
@@ -68,6 +100,15 @@ impl fmt::Debug for Signal {
 
 /// Remembers the state of a [`Signal`] at [`Signal::listen`], and tells whether it was notified
 /// since.
+///
+/// ```
+/// use testbench_clock::{Listener, Signal};
+///
+/// let signal = Signal::new();
+/// let listeners: Vec<Listener> = (0..3).map(|_| signal.listen()).collect();
+/// signal.notify();
+/// assert!(listeners.iter().all(Listener::is_notified));
+/// ```
 pub struct Listener {
     shared: Arc<Shared>,
     seen: u64,
@@ -77,6 +118,16 @@ pub struct Listener {
 
 impl Listener {
     /// Whether the signal was notified since [`Signal::listen`]. Stays true once it is.
+    ///
+    /// ```
+    /// use testbench_clock::Signal;
+    ///
+    /// let signal = Signal::new();
+    /// let listener = signal.listen();
+    /// assert!(!listener.is_notified());
+    /// signal.notify();
+    /// assert!(listener.is_notified() && listener.is_notified(), "looking takes nothing away");
+    /// ```
     pub fn is_notified(&self) -> bool {
         self.shared.generation.load(Ordering::Acquire) != self.seen
     }
@@ -85,6 +136,29 @@ impl Listener {
     ///
     /// A listener has one waker: a second call replaces the first one's. Dropping the listener
     /// forgets it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use std::task::{Wake, Waker};
+    /// use testbench_clock::Signal;
+    ///
+    /// #[derive(Default)]
+    /// struct Count(AtomicUsize);
+    ///
+    /// impl Wake for Count {
+    ///     fn wake(self: Arc<Self>) {
+    ///         self.0.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// }
+    ///
+    /// let (count, signal) = (Arc::new(Count::default()), Signal::new());
+    /// let listener = signal.listen();
+    /// listener.register(&Waker::from(count.clone()));
+    /// signal.notify();
+    /// signal.notify();
+    /// assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    /// ```
     pub fn register(&self, waker: &Waker) {
         let mut wakers = self.shared.wakers();
         if self.is_notified() {
