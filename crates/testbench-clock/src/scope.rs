@@ -60,6 +60,21 @@ pub struct Scope<T> {
 }
 
 /// What a look-up found.
+///
+/// ```
+/// use std::sync::Arc;
+/// use testbench_clock::{Context, Lifetime, Lookup, Scope};
+///
+/// static PORT: Scope<u16> = Scope::new("port");
+///
+/// assert!(matches!(PORT.get(), Lookup::Absent));
+/// let installed = PORT.install(Arc::new(80), &Lifetime::new("server"));
+/// assert!(matches!(PORT.get(), Lookup::Open(_)));
+/// let forgotten = Context::capture();
+/// drop(installed);
+/// assert!(matches!(PORT.get(), Lookup::Absent));
+/// assert!(matches!(forgotten.wrap(|| PORT.get())(), Lookup::Closed(..)));
+/// ```
 #[derive(Debug)]
 pub enum Lookup<T> {
     /// Nothing is installed here.
@@ -72,6 +87,21 @@ pub enum Lookup<T> {
 
 impl<T> Lookup<T> {
     /// The value if there is one in use, an error if its session has ended.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Lifetime, Scope};
+    ///
+    /// static PORT: Scope<u16> = Scope::new("port");
+    ///
+    /// assert_eq!(PORT.get().open()?, None);
+    /// let session = Lifetime::new("server");
+    /// let _installed = PORT.install(Arc::new(80), &session);
+    /// assert_eq!(PORT.get().open()?.as_deref(), Some(&80));
+    /// session.end();
+    /// assert_eq!(PORT.get().open().unwrap_err().name(), "server");
+    /// # Ok::<(), testbench_clock::Ended>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -87,6 +117,14 @@ impl<T> Lookup<T> {
 
 impl<T: Send + Sync + 'static> Scope<T> {
     /// A key; `name` is what it is called in debug prints.
+    ///
+    /// ```
+    /// use testbench_clock::Scope;
+    ///
+    /// static PORT: Scope<u16> = Scope::new("port");
+    ///
+    /// assert!(format!("{PORT:?}").contains("port"));
+    /// ```
     pub const fn new(name: &'static str) -> Self {
         Scope {
             name,
@@ -122,6 +160,23 @@ impl<T: Send + Sync + 'static> Scope<T> {
     ///
     /// After `lifetime` has ended, or the guard was dropped, captured contexts find the value
     /// closed.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Lifetime, Scope};
+    ///
+    /// static DEPTH: Scope<u32> = Scope::new("depth");
+    ///
+    /// let session = Lifetime::new("docs");
+    /// let outer = DEPTH.install(Arc::new(1), &session);
+    /// let inner = DEPTH.install(Arc::new(2), &session);
+    /// assert_eq!(DEPTH.get().open()?.as_deref(), Some(&2));
+    /// drop(outer); // in any order
+    /// assert_eq!(DEPTH.get().open()?.as_deref(), Some(&2));
+    /// drop(inner);
+    /// assert_eq!(DEPTH.get().open()?, None);
+    /// # Ok::<(), testbench_clock::Ended>(())
+    /// ```
     #[track_caller]
     pub fn install(&'static self, value: Arc<T>, lifetime: &Lifetime) -> Guard {
         let index = *self.index.get_or_init(|| NEXT_INDEX.fetch_add(1, Ordering::Relaxed));
@@ -137,6 +192,20 @@ impl<T: Send + Sync + 'static> Scope<T> {
     }
 
     /// What this thread finds under the key.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Context, Lifetime, Lookup, Scope};
+    ///
+    /// static USER: Scope<String> = Scope::new("user");
+    ///
+    /// let session = Lifetime::new("docs");
+    /// let _installed = USER.install(Arc::new("ann".to_owned()), &session);
+    /// // Another thread has nothing installed, unless it is given the context of this one.
+    /// let there = std::thread::spawn(|| matches!(USER.get(), Lookup::Absent)).join().unwrap();
+    /// let carried = std::thread::spawn(Context::capture().wrap(|| USER.get())).join().unwrap();
+    /// assert!(there && matches!(carried, Lookup::Open(user) if *user == "ann"));
+    /// ```
     pub fn get(&'static self) -> Lookup<T> {
         let found = self.with_entry(|entry| {
             let value = Arc::clone(&entry.value).downcast::<T>().ok()?;
@@ -200,6 +269,18 @@ impl<T> fmt::Debug for Scope<T> {
 ///
 /// Dropping it, in any order among others and while unwinding, hides its own entry on its own
 /// thread and never another's.
+///
+/// ```
+/// use testbench_clock::{Guard, MockClock, is_mocked};
+///
+/// struct Bench {
+///     _clock: Guard,
+/// }
+/// let bench = Bench { _clock: MockClock::builder().build().install() };
+/// assert!(is_mocked());
+/// drop(bench);
+/// assert!(!is_mocked());
+/// ```
 #[must_use = "the entry is hidden again as soon as the guard is dropped"]
 pub struct Guard {
     layer: u64,
@@ -211,6 +292,24 @@ pub struct Guard {
 
 impl Guard {
     /// Has the guard end `lifetime` when it drops.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Guard, Lifetime, Scope};
+    ///
+    /// static PORT: Scope<u16> = Scope::new("port");
+    ///
+    /// #[track_caller]
+    /// fn install_port(port: u16) -> Guard {
+    ///     let session = Lifetime::new("server");
+    ///     PORT.install(Arc::new(port), &session).owning(session)
+    /// }
+    /// let installed = install_port(80);
+    /// let context = testbench_clock::Context::capture();
+    /// drop(installed);
+    /// let late = context.wrap(|| PORT.get().open())().unwrap_err();
+    /// assert!(late.to_string().starts_with("session `server` ended when the guard made at "));
+    /// ```
     pub fn owning(mut self, lifetime: Lifetime) -> Self {
         self.owned = Some(lifetime);
         self

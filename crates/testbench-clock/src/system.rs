@@ -24,6 +24,18 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// The real clock as a participant of this name sees it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::{Clock, SystemClock, Wait, Woke};
+    ///
+    /// let clock = SystemClock::new("poller");
+    /// let deadline = clock.mono().checked_add(Duration::from_millis(2));
+    /// let wait = Wait { deadline, on: &[], what: &"two real milliseconds" };
+    /// assert_eq!(clock.wait(wait)?, Woke::Deadline);
+    /// assert!(Some(clock.mono()) >= deadline);
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn new(name: &str) -> Self {
         SystemClock {
             participant: Arc::new(Participant {

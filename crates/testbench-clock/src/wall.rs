@@ -55,10 +55,42 @@ pub enum Injection {
 impl Injection {
     /// An inserted leap second as POSIX clocks show it: the last second of the day comes twice. Give
     /// it [`When::Wall`] of the midnight after.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::{Clock, Injection, MockClock, WallTime, When};
+    ///
+    /// let midnight = WallTime::from_rfc3339("2017-01-01T00:00:00Z")?;
+    /// let clock = MockClock::builder()
+    ///     .start(midnight - Duration::from_secs(1))
+    ///     .inject(When::Wall(midnight), Injection::LEAP_SECOND)
+    ///     .build();
+    /// let mut seconds = Vec::new();
+    /// for _ in 0..3 {
+    ///     seconds.push(clock.wall().to_string().split_off(11));
+    ///     clock.advance(Duration::from_secs(1))?;
+    /// }
+    /// assert_eq!(seconds, ["23:59:59Z", "23:59:59Z", "00:00:00Z"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const LEAP_SECOND: Injection = Injection::Step(Shift::Back(Duration::from_secs(1)));
 }
 
 /// A distance with a direction.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Clock, Injection, MockClock, Shift};
+///
+/// // Half a second is made up for within ten.
+/// let clock = MockClock::builder().build();
+/// let start = clock.wall();
+/// let by = Shift::Forward(Duration::from_millis(500));
+/// clock.inject(Injection::Slew { by, over: Duration::from_secs(10) })?;
+/// clock.advance(Duration::from_secs(10))?;
+/// assert_eq!(clock.wall(), start + Duration::from_millis(10_500));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shift {
     /// Towards the future.
@@ -69,6 +101,14 @@ pub enum Shift {
 
 impl Shift {
     /// In nanoseconds, negative towards the past.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::Shift;
+    ///
+    /// assert_eq!(Shift::Back(Duration::from_micros(2)).nanos(), -2_000);
+    /// assert_eq!(Shift::Forward(Duration::from_secs(1)).nanos(), 1_000_000_000);
+    /// ```
     pub fn nanos(self) -> i128 {
         // A `Duration` has at most 2^94 nanoseconds.
         match self {
@@ -79,6 +119,19 @@ impl Shift {
 }
 
 /// The instant of an [`Injection`].
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Clock, Injection, MockClock, Shift, WallTime, When};
+///
+/// let two = WallTime::from_rfc3339("2000-01-01T02:00:00Z")?;
+/// let clock = MockClock::builder()
+///     .inject(When::Wall(two), Injection::Step(Shift::Forward(Duration::from_secs(3600))))
+///     .build();
+/// clock.advance(Duration::from_secs(2 * 3600))?;
+/// assert_eq!(clock.wall().to_string(), "2000-01-01T03:00:00Z");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// When the monotonic clock shows this.
@@ -88,6 +141,16 @@ pub enum When {
 }
 
 /// An injection that makes no sense.
+///
+/// ```
+/// use testbench_clock::{Injection, InjectionError, MockClock};
+///
+/// let clock = MockClock::builder().build();
+/// let backwards = clock.inject(Injection::Drift { parts_per_billion: -2_000_000_000 });
+/// assert!(matches!(backwards, Err(InjectionError::Backwards { .. })));
+/// let fast = clock.inject(Injection::Drift { parts_per_billion: i64::MAX });
+/// assert!(matches!(fast, Err(InjectionError::Rate { .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InjectionError {

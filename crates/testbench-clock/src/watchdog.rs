@@ -38,6 +38,19 @@ impl Watchdog {
     /// All actions of the process share one thread: do little in them, such as setting a flag and
     /// notifying a signal. A panic in an action is reported by the panic hook and goes no further.
     ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    /// use testbench_clock::Watchdog;
+    ///
+    /// let (send, late) = mpsc::channel();
+    /// let armed = Watchdog::arm(Duration::from_millis(2), move || drop(send.send("too late")))?;
+    /// // Here something computes, and does not end in time.
+    /// assert_eq!(late.recv(), Ok("too late"));
+    /// drop(armed);
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the thread cannot be started.
@@ -69,6 +82,16 @@ impl Watchdog {
 /// Something that the [`Watchdog`] will do; dropping this calls it off.
 ///
 /// An action that has already begun is not waited for.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Armed, Watchdog};
+///
+/// let armed: Armed = Watchdog::arm(Duration::from_secs(3600), || panic!("it took an hour"))?;
+/// assert_eq!(6 * 7, 42); // in time
+/// drop(armed);
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "dropping this calls the action off"]
 pub struct Armed {
     key: Option<Key>,

@@ -4,6 +4,22 @@
 //! asks [`is_wanted`], and if so finds out who called it and calls [`count`]. Both are safe in a
 //! signal handler: they take no lock and do not allocate. Names are put to the return addresses
 //! later, when somebody asks an [`Audit`](super::Audit) for its leaks.
+//!
+//! ```
+//! use testbench_clock::audit::{Source, interpose};
+//! use testbench_clock::{Lifetime, MockClock, install_for};
+//!
+//! // Once, before `main`. A real one looks the addresses up in the debug information.
+//! interpose::enable(|addresses| Some(format!("somewhere ({:#x})", addresses[0])));
+//!
+//! let session = Lifetime::new("docs");
+//! let _installed = install_for(MockClock::builder().build(), &session);
+//! // In the interposed `clock_gettime`:
+//! if interpose::is_wanted() {
+//!     interpose::count(Source::InstantNow, &[0x1234, 0x5678]);
+//! }
+//! assert_eq!(session.audit().leaks()[0].site, "somewhere (0x1234)");
+//! ```
 
 use super::Source;
 use super::sites::Lease;
@@ -16,12 +32,29 @@ pub use super::sites::FRAMES_MAX;
 
 /// Puts a name to a call by its return addresses, innermost first: `path::of::function (file:line)`.
 /// `None` if the call is accounted for otherwise, as those of [`real`](super::real) are.
+///
+/// ```
+/// use testbench_clock::audit::interpose::NameSite;
+///
+/// const BY_ADDRESS: NameSite = |addresses| Some(format!("{:#x}", addresses.first()?));
+/// assert_eq!(BY_ADDRESS(&[16]).as_deref(), Some("0x10"));
+/// assert_eq!(BY_ADDRESS(&[]), None);
+/// ```
 pub type NameSite = fn(&[usize]) -> Option<String>;
 
 /// Has sessions keep counters from now on, and has `name` put names to what is counted. Only the
 /// first call in a process has an effect.
 ///
 /// Clocks that were installed before are not audited by interposed functions.
+///
+/// ```
+/// use testbench_clock::audit::interpose;
+///
+/// fn name(_addresses: &[usize]) -> Option<String> {
+///     Some("no debug information".to_owned())
+/// }
+/// interpose::enable(name);
+/// ```
 pub fn enable(name: NameSite) {
     NAME.get_or_init(|| name);
     ENABLED.store(true, Ordering::Release);
@@ -29,6 +62,16 @@ pub fn enable(name: NameSite) {
 
 /// Whether a use of real time on this thread would be counted. Costs a few loads; safe in a signal
 /// handler.
+///
+/// ```
+/// use testbench_clock::MockClock;
+/// use testbench_clock::audit::interpose;
+///
+/// # interpose::enable(|_| None);
+/// assert!(!interpose::is_wanted(), "real time is nothing special here");
+/// let _installed = MockClock::builder().build().install();
+/// assert!(interpose::is_wanted());
+/// ```
 #[inline]
 pub fn is_wanted() -> bool {
     match scope::audited() {
@@ -43,6 +86,19 @@ pub fn is_wanted() -> bool {
 ///
 /// It counts for the session whose mock clock is installed on this thread. On threads without any
 /// clock it counts as [`unattributed`], if some session of the process has a mock clock.
+///
+/// ```
+/// use testbench_clock::audit::{Source, interpose};
+/// use testbench_clock::{Lifetime, MockClock, install_for};
+///
+/// # interpose::enable(|_| Some("a_crate::f (src/lib.rs:1)".to_owned()));
+/// let session = Lifetime::new("docs");
+/// let _installed = install_for(MockClock::builder().build(), &session);
+/// for _ in 0..1_000 {
+///     interpose::count(Source::InstantNow, &[0x1000]);
+/// }
+/// assert_eq!(session.audit().leaks()[0].count, 1_000);
+/// ```
 pub fn count(source: Source, return_addresses: &[usize]) {
     match scope::audited() {
         Audited::Mock(table) => table.count(source, return_addresses),

@@ -1,4 +1,20 @@
 //! What happened on a timeline, in order.
+//!
+//! ```
+//! use std::time::Duration;
+//! use testbench_clock::log::Kind;
+//! use testbench_clock::{MockClock, sleep, thread};
+//!
+//! let clock = MockClock::builder().log().build();
+//! let _installed = clock.install();
+//! let worker = thread::spawn(|| sleep(Duration::from_secs(2)));
+//! worker.join().unwrap();
+//!
+//! let log = clock.log().unwrap();
+//! let slept = log.events().iter().find(|e| e.kind == Kind::Wait && e.text.starts_with("sleep"));
+//! assert_eq!(slept.unwrap().until.unwrap().since_origin().as_secs(), 2);
+//! assert_eq!(log.to_json_lines().lines().count(), log.events().len());
+//! ```
 
 mod svg;
 
@@ -28,6 +44,17 @@ pub struct Log {
 }
 
 /// One line of a [`Log`].
+///
+/// ```
+/// use testbench_clock::log::Kind;
+/// use testbench_clock::{Clock, MockClock, MonoTime, Role};
+///
+/// let clock = MockClock::builder().log().build();
+/// drop(clock.join("guest", Role::Guest));
+/// let log = clock.log().unwrap();
+/// let left = log.events().iter().find(|event| event.kind == Kind::Leave).unwrap();
+/// assert_eq!((&*left.who, left.mono, left.until), ("guest", MonoTime::ORIGIN, None));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When, on the monotonic clock.
@@ -45,6 +72,18 @@ pub struct Event {
 }
 
 /// What sort of thing an [`Event`] is.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::log::Kind;
+/// use testbench_clock::{MockClock, sleep};
+///
+/// let clock = MockClock::builder().log().build();
+/// let _installed = clock.install();
+/// sleep(Duration::from_secs(1));
+/// let kinds: Vec<Kind> = clock.log().unwrap().events().iter().map(|event| event.kind).collect();
+/// assert_eq!((kinds[0], *kinds.last().unwrap()), (Kind::Join, Kind::Wake));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -69,12 +108,34 @@ pub enum Kind {
 
 impl Log {
     /// Everything so far, in order.
+    ///
+    /// ```
+    /// use testbench_clock::{Clock, MockClock};
+    ///
+    /// let clock = MockClock::builder().log().build();
+    /// let before = clock.log().unwrap().events().len();
+    /// clock.mono();
+    /// clock.wall();
+    /// assert_eq!(clock.log().unwrap().events().len(), before + 2);
+    /// ```
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
     /// One JSON object in each line: `mono_ns`, `wall`, `who`, `kind`, `text`, and `until_ns` where
     /// there is a deadline.
+    ///
+    /// ```
+    /// use testbench_clock::{Injection, MockClock, WallTime};
+    ///
+    /// let clock = MockClock::builder().log().build();
+    /// clock.inject(Injection::Set(WallTime::UNIX_EPOCH))?;
+    /// let lines = clock.log().unwrap().to_json_lines();
+    /// let last = lines.lines().last().unwrap();
+    /// assert!(last.starts_with(r#"{"mono_ns":0,"wall":"1970-01-01T00:00:00Z","#), "{last}");
+    /// assert!(last.contains(r#""kind":"inject""#), "{last}");
+    /// # Ok::<(), testbench_clock::InjectionError>(())
+    /// ```
     pub fn to_json_lines(&self) -> String {
         let mut out = String::new();
         for event in &self.events {

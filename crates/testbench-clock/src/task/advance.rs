@@ -73,7 +73,20 @@ pub fn settle_async() -> Advance {
     advance_async(Duration::ZERO)
 }
 
-/// See [`advance_async`]. Dropping it leaves time where it is.
+/// The future of [`advance_async`] and [`settle_async`]. Dropping it leaves time where it is.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{Advance, advance_async, block_on};
+/// use testbench_clock::{MockClock, instant_now};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let minute: Advance = advance_async(Duration::from_secs(60));
+/// assert_eq!(instant_now().nanos(), 0, "nothing happens until it is polled");
+/// block_on(minute)??;
+/// assert_eq!(instant_now().since_origin().as_secs(), 60);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Advance {

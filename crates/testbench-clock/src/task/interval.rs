@@ -37,6 +37,22 @@ pub fn interval(period: Duration) -> Interval {
 
 /// Ticks at `start`, and then every `period`; see [`interval`].
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{block_on, interval_at};
+/// use testbench_clock::{MockClock, MonoTime, instant_now};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let first = MonoTime::from_nanos(500);
+/// block_on(async {
+///     let mut ticks = interval_at(first, Duration::from_nanos(100));
+///     assert_eq!(ticks.tick().await, first);
+///     assert_eq!(ticks.tick().await.nanos(), 600);
+///     assert_eq!(instant_now().nanos(), 600);
+/// })?;
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
+///
 /// # Panics
 ///
 /// If `period` is zero.
@@ -47,6 +63,35 @@ pub fn interval_at(start: MonoTime, period: Duration) -> Interval {
 }
 
 /// When the next tick is, after one that came late. Any lateness counts, if only of a nanosecond.
+/// The three are those of `tokio::time`.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{MissedTickBehavior, block_on, interval};
+/// use testbench_clock::{MockClock, instant_now, sleep};
+///
+/// /// When the ticks after a late one come, with a period of 10 ns.
+/// fn ticks(behavior: MissedTickBehavior) -> [u64; 3] {
+///     let _installed = MockClock::builder().build().install();
+///     let run = async {
+///         let mut ticks = interval(Duration::from_nanos(10));
+///         ticks.set_missed_tick_behavior(behavior);
+///         ticks.tick().await;
+///         sleep(Duration::from_nanos(25)); // busy, past two ticks
+///         ticks.tick().await; // at once, at 25
+///         let mut at = [0; 3];
+///         for at in &mut at {
+///             ticks.tick().await;
+///             *at = instant_now().nanos();
+///         }
+///         at
+///     };
+///     block_on(run).unwrap()
+/// }
+/// assert_eq!(ticks(MissedTickBehavior::Burst), [25, 30, 40]);
+/// assert_eq!(ticks(MissedTickBehavior::Delay), [35, 45, 55]);
+/// assert_eq!(ticks(MissedTickBehavior::Skip), [30, 40, 50]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
     /// As planned from the start: ticks follow each other at once until they have caught up.
@@ -75,7 +120,25 @@ impl MissedTickBehavior {
     }
 }
 
-/// See [`interval`].
+/// Ticks at a fixed distance; made by [`interval`] and [`interval_at`].
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{Interval, block_on, interval};
+/// use testbench_clock::MockClock;
+///
+/// let _installed = MockClock::builder().build().install();
+/// let mut heartbeat: Interval = interval(Duration::from_secs(30));
+/// let beats = block_on(async {
+///     let mut beats = Vec::new();
+///     for _ in 0..3 {
+///         beats.push(heartbeat.tick().await.since_origin().as_secs());
+///     }
+///     beats
+/// })?;
+/// assert_eq!(beats, [0, 30, 60]);
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     next: Sleep,
@@ -87,11 +150,41 @@ impl Interval {
     /// Waits for the next tick and returns the instant for which it was planned.
     ///
     /// Dropping the future before it is ready loses no tick.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, interval, timeout};
+    /// use testbench_clock::MockClock;
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let ns = Duration::from_nanos;
+    /// block_on(async {
+    ///     let mut ticks = interval(ns(10));
+    ///     ticks.tick().await;
+    ///     assert!(timeout(ns(4), ticks.tick()).await.is_err());
+    ///     assert_eq!(ticks.tick().await.nanos(), 10, "the one that was given up for a while");
+    /// })?;
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub async fn tick(&mut self) -> MonoTime {
         poll_fn(|task| self.poll_tick(task)).await
     }
 
     /// [`Interval::tick`] for futures and streams that are written by hand.
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, interval};
+    /// use testbench_clock::MockClock;
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let mut ticks = interval(Duration::from_nanos(10));
+    /// let first = block_on(poll_fn(|task| ticks.poll_tick(task)))?;
+    /// let second = block_on(poll_fn(|task| ticks.poll_tick(task)))?;
+    /// assert_eq!([first, second].map(|tick| tick.nanos()), [0, 10]);
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn poll_tick(&mut self, task: &mut Context<'_>) -> Poll<MonoTime> {
         ready!(Pin::new(&mut self.next).poll(task));
         // One that is ready has a deadline.
@@ -101,36 +194,133 @@ impl Interval {
     }
 
     /// The next tick comes a period from now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, interval, sleep_async};
+    /// use testbench_clock::MockClock;
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let ns = Duration::from_nanos;
+    /// block_on(async {
+    ///     let mut idle = interval(ns(10));
+    ///     idle.tick().await;
+    ///     sleep_async(ns(7)).await;
+    ///     idle.reset(); // somebody was active
+    ///     assert_eq!(idle.tick().await.nanos(), 17);
+    /// })?;
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn reset(&mut self) {
         self.reset_after(self.period);
     }
 
     /// The next tick comes now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, interval};
+    /// use testbench_clock::MockClock;
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// block_on(async {
+    ///     let mut flush = interval(Duration::from_secs(60));
+    ///     flush.tick().await;
+    ///     flush.reset_immediately();
+    ///     assert_eq!(flush.tick().await.nanos(), 0);
+    ///     assert_eq!(flush.tick().await.since_origin().as_secs(), 60);
+    /// })?;
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn reset_immediately(&mut self) {
         self.reset_after(Duration::ZERO);
     }
 
     /// The next tick comes after `d`, the others in distances of the period from that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, interval};
+    /// use testbench_clock::MockClock;
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let ns = Duration::from_nanos;
+    /// block_on(async {
+    ///     let mut ticks = interval(ns(10));
+    ///     ticks.reset_after(ns(3));
+    ///     let ticks = [ticks.tick().await, ticks.tick().await];
+    ///     assert_eq!(ticks.map(|tick| tick.nanos()), [3, 13]);
+    /// })?;
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn reset_after(&mut self, d: Duration) {
         self.plan(current().mono().checked_add(d));
     }
 
     /// The next tick comes at `at`, the others in distances of the period from that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{block_on, interval};
+    /// use testbench_clock::{MockClock, MonoTime};
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// block_on(async {
+    ///     let mut ticks = interval(Duration::from_nanos(10));
+    ///     ticks.reset_at(MonoTime::from_nanos(100));
+    ///     let ticks = [ticks.tick().await, ticks.tick().await];
+    ///     assert_eq!(ticks.map(|tick| tick.nanos()), [100, 110]);
+    /// })?;
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn reset_at(&mut self, at: MonoTime) {
         self.plan(Some(at));
     }
 
     /// The distance of ticks.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::interval;
+    ///
+    /// assert_eq!(interval(Duration::from_millis(5)).period(), Duration::from_millis(5));
+    /// ```
     pub fn period(&self) -> Duration {
         self.period
     }
 
     /// What happens after a late tick.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{MissedTickBehavior, interval};
+    ///
+    /// let ticks = interval(Duration::from_millis(5));
+    /// assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Burst);
+    /// ```
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }
 
     /// Sets what happens after a late tick.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::{MissedTickBehavior, block_on, interval};
+    /// use testbench_clock::{MockClock, sleep};
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let mut frames = interval(Duration::from_millis(16));
+    /// frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    /// block_on(async {
+    ///     frames.tick().await;
+    ///     sleep(Duration::from_millis(40)); // a slow frame
+    ///     frames.tick().await; // at once, since it is late
+    ///     let next = frames.tick().await.since_origin();
+    ///     assert_eq!(next.as_millis(), 48, "there is nothing to make up for");
+    /// })?;
+    /// # Ok::<(), testbench_clock::Stuck>(())
+    /// ```
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }

@@ -39,6 +39,21 @@ use std::task::{Context, Poll, Wake, Waker};
 /// Runs a future on this thread, as this thread's participant: whenever it is idle, that is a
 /// wait on the timeline.
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{block_on, sleep_async};
+/// use testbench_clock::{MockClock, Stuck, instant_now};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let woken = block_on(async {
+///     sleep_async(Duration::from_nanos(5)).await;
+///     instant_now()
+/// })?;
+/// assert_eq!(woken.nanos(), 5);
+/// assert!(matches!(block_on(std::future::pending::<()>()), Err(Stuck::Deadlock(_))));
+/// # Ok::<(), Stuck>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`Stuck`] when nothing can ever wake the future again, or the wait was ended from outside. The
@@ -79,6 +94,24 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
 ///
 /// Where [`hears_signals`] is false, it may never be ready.
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{block_on, notified};
+/// use testbench_clock::{MockClock, Signal, instant_now, sleep, thread};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let written = Signal::new();
+/// let listener = written.listen();
+/// let writer = thread::spawn(move || {
+///     sleep(Duration::from_secs(3));
+///     written.notify();
+/// });
+/// block_on(notified(listener))?;
+/// assert_eq!(instant_now().since_origin().as_secs(), 3);
+/// # writer.join().unwrap();
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
+///
 /// # Panics
 ///
 /// The future panics when it is polled on a thread without a driver.
@@ -110,7 +143,21 @@ pub fn hears_signals(clock: &dyn Clock) -> bool {
     })
 }
 
-/// See [`notified`].
+/// The future of [`notified`]. Dropping it stops listening.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::{Notified, block_on, notified, timeout};
+/// use testbench_clock::{MockClock, Signal};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let (silent, loud) = (Signal::new(), Signal::new());
+/// let [never, soon]: [Notified; 2] = [&silent, &loud].map(|signal| notified(signal.listen()));
+/// loud.notify();
+/// block_on(soon)?;
+/// assert!(block_on(timeout(Duration::from_secs(1), never))?.is_err());
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Notified {

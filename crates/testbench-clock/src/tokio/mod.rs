@@ -53,6 +53,24 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// A current-thread runtime as the participant of this thread.
 ///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::sleep_async;
+/// use testbench_clock::{MockClock, instant_now};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let runtime = testbench_clock::tokio::runtime()?;
+/// let woken = runtime.block_on(async {
+///     let naps = [30, 10, 20].map(|ns| tokio::spawn(sleep_async(Duration::from_nanos(ns))));
+///     for nap in naps {
+///         nap.await.unwrap();
+///     }
+///     instant_now()
+/// })?;
+/// assert_eq!(woken.nanos(), 30);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// When tokio cannot make a runtime.
@@ -61,6 +79,21 @@ pub fn runtime() -> io::Result<Runtime> {
 }
 
 /// A current-thread tokio runtime on the timeline; see [`runtime`].
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::task::sleep_async;
+/// use testbench_clock::tokio::{Runtime, runtime};
+/// use testbench_clock::{MockClock, instant_now};
+///
+/// let _installed = MockClock::builder().build().install();
+/// let runtime: Runtime = runtime()?;
+/// for _ in 0..2 {
+///     runtime.block_on(sleep_async(Duration::from_secs(1)))?;
+/// }
+/// assert_eq!(instant_now().since_origin().as_secs(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Runtime {
     inner: ::tokio::runtime::Runtime,
     shared: Arc<Shared>,
@@ -69,6 +102,20 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime as the participant of `clock`. Block on it only on a thread that runs as this
     /// participant.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::task::sleep_async;
+    /// use testbench_clock::tokio::Runtime;
+    /// use testbench_clock::{Clock, MockClock};
+    ///
+    /// let clock = MockClock::builder().build();
+    /// let _installed = clock.install();
+    /// let runtime = Runtime::new(clock.lend("server"))?; // known by that name in reports
+    /// runtime.block_on(sleep_async(Duration::from_secs(1)))?;
+    /// assert_eq!(clock.mono().since_origin().as_secs(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -84,6 +131,17 @@ impl Runtime {
     }
 
     /// Runs a future, and what it spawns, until it is ready.
+    ///
+    /// ```
+    /// use testbench_clock::{MockClock, Stuck};
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let runtime = testbench_clock::tokio::runtime()?;
+    /// assert_eq!(runtime.block_on(async { tokio::spawn(async { 42 }).await })??, 42);
+    /// let never = runtime.block_on(std::future::pending::<()>());
+    /// assert!(matches!(never, Err(Stuck::Deadlock(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -106,6 +164,16 @@ impl Runtime {
     }
 
     /// The tokio runtime itself: to spawn tasks on it from outside.
+    ///
+    /// ```
+    /// use testbench_clock::MockClock;
+    ///
+    /// let _installed = MockClock::builder().build().install();
+    /// let runtime = testbench_clock::tokio::runtime()?;
+    /// let task = runtime.handle().spawn(async { "spawned before anyone blocks" });
+    /// assert_eq!(runtime.block_on(task)??, "spawned before anyone blocks");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn handle(&self) -> &::tokio::runtime::Handle {
         self.inner.handle()
     }
