@@ -282,7 +282,7 @@ impl OverlayBuilder {
     }
 
     /// The directory of the temporary file that takes what [`memory`](OverlayBuilder::memory) does
-    /// not. It is opened when it is first needed, and never has a name.
+    /// not. It is made when it is first needed, and has no name.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
@@ -402,7 +402,7 @@ impl OverlayBuilder {
         self
     }
 
-    /// Makes the overlay: opens the lower tree, which from now on is watched and never written.
+    /// Makes the overlay: opens the lower tree, which from now on is only read.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, OverlayError};

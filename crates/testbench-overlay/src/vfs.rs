@@ -66,6 +66,10 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// assert_eq!(top.read_dir()?.len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the tree from being read, such as [`Errno::Io`].
     fn root(&self) -> Result<Arc<dyn File>>;
 
     /// Opens, or creates, what is at `path`: `openat`.

@@ -10,8 +10,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// How many return addresses tell one call from another. `Instant::elapsed` in a closure is four
-/// deep; the rest is for wrappers of wrappers.
+/// How many return addresses of a call are kept, which is how many tell one call from another.
+/// `Instant::elapsed` in a closure is four deep; the rest is for wrappers of wrappers.
 ///
 /// ```
 /// use testbench_clock::audit::interpose::{self, FRAMES_MAX};

@@ -166,6 +166,10 @@ impl Interval {
     /// })?;
     /// # Ok::<(), testbench_clock::Stuck>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled on a thread without a driver.
     pub async fn tick(&mut self) -> MonoTime {
         poll_fn(|task| self.poll_tick(task)).await
     }
@@ -185,6 +189,10 @@ impl Interval {
     /// assert_eq!([first, second].map(|tick| tick.nanos()), [0, 10]);
     /// # Ok::<(), testbench_clock::Stuck>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// On a thread without a driver.
     pub fn poll_tick(&mut self, task: &mut Context<'_>) -> Poll<MonoTime> {
         ready!(Pin::new(&mut self.next).poll(task));
         // One that is ready has a deadline.

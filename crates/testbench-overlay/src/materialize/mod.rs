@@ -216,6 +216,10 @@ fn times(stat: &crate::Stat) -> SetTimes {
 /// What `code` does to a copy of the directory `dir`, as a diff. The directory itself is not
 /// touched. For code that calls `std::fs` itself, which an overlay cannot see.
 ///
+/// `code` gets the path of the copy. What it does elsewhere, it does for real, and it is not in the
+/// diff; the current directory stays what it is. A file that was moved in the copy is one that is
+/// gone and one that is new: [`Diff::renames_by_content`].
+///
 /// ```
 /// let dir = tempfile::tempdir()?;
 /// std::fs::write(dir.path().join("a.txt"), "old\n")?;
