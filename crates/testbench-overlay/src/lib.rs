@@ -69,7 +69,8 @@
 //! Not promised: that a reader of the directory never sees a part of a commit; that a write by
 //! someone else is noticed between the last check of a file and its replacement, if it leaves size
 //! and times as they were; owners and extended attributes beyond what the system lets us keep; the
-//! times of the root directory after an interruption.
+//! times of the root directory after an interruption; nor its mode, where a commit takes a right to
+//! it from the owner who commits, and the process dies just before that last call.
 //!
 //! # Where to begin reading
 //!

@@ -271,8 +271,9 @@ impl<G: Gate> Run<'_, '_, G> {
     fn set_meta(&self, meta: &Meta, to: &Placed) -> Result<(), Failure> {
         let (at, path, kind) = (At::Tree(&to.path), &to.path, meta.kind.into());
         let Some(stat) = self.look(path)?.filter(|stat| stat.kind == kind) else { return Ok(()) };
-        if stat.mode != to.mode && kind != FileKind::Symlink {
-            self.disk.set_mode(at, kind, to.mode).map_err(os("set the mode of", path))?;
+        let mode = mode_under_stage(to);
+        if stat.mode != mode && kind != FileKind::Symlink {
+            self.disk.set_mode(at, kind, mode).map_err(os("set the mode of", path))?;
         }
         match self.disk.set_times(at, &to.times) {
             // In a directory that belongs to someone else the system keeps the times.
@@ -349,7 +350,8 @@ pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
         let name = String::from(slot);
         remove(disk, &name, &mut next, &mut waste).map_err(|errno| on_stage(&name, errno))?;
     }
-    for name in [journal::JOURNAL_NEW, journal::JOURNAL, MOVED, UNDO, journal::FORMAT] {
+    // Of a stage that is waste the journal alone says what is left to do; any other has none by now.
+    for name in [journal::JOURNAL_NEW, MOVED, UNDO, journal::FORMAT, journal::JOURNAL] {
         match disk.unlink(At::Stage(name)) {
             Ok(()) | Err(Errno::Noent) => {}
             Err(errno) => return Err(on_stage(name, errno)),
@@ -358,17 +360,38 @@ pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
     disk.remove_stage().map_err(|errno| on_stage("", errno))
 }
 
-/// Gives the root the times that it is to have: the stage came and went in it. It is the one thing
-/// that is not promised, since by now there is no journal any more.
-pub(super) fn settle_root<G: Gate>(disk: &Disk<'_, G>, steps: &Steps, after: bool) {
+/// Gives the top the times that it is to have, since the stage came and went in it, and takes from
+/// its mode what the stage still needed. There is no journal any more that could say so: see what
+/// the documentation of this module does not promise.
+pub(super) fn settle_top<G: Gate>(
+    disk: &Disk<'_, G>,
+    steps: &Steps,
+    after: bool,
+) -> Result<(), Failure> {
     let place = |meta: &Meta| match after {
         true => meta.after.clone(),
         false => meta.before.clone(),
     };
-    let root = steps.metas.iter().filter_map(place).find(|placed| placed.path.is_top());
-    if let Some(root) = root {
-        let _ = disk.set_times(At::Tree(&RelPath::TOP), &root.times);
+    let Some(top) = steps.metas.iter().filter_map(place).find(|placed| placed.path.is_top()) else {
+        return Ok(());
+    };
+    let at = At::Tree(&RelPath::TOP);
+    let _ = disk.set_times(at, &top.times);
+    let held_back = mode_under_stage(&top);
+    let is = disk.look(at).map_err(os("look at", &RelPath::TOP))?;
+    // Somebody else may have set another since.
+    if held_back == top.mode || is.is_none_or(|is| is.mode != held_back) {
+        return Ok(());
     }
+    let set = disk.set_mode(at, FileKind::Dir, top.mode);
+    set.and_then(|()| disk.sync_root()).map_err(os("set the mode of", &RelPath::TOP))
+}
+
+/// The mode that something can have as long as there is a stage: nobody but root could find and
+/// remove that in a top that does not let its owner do so.
+fn mode_under_stage(placed: &Placed) -> u32 {
+    let is_bound = placed.path.is_top() && !rustix::process::geteuid().is_root();
+    if is_bound { placed.mode | WORK } else { placed.mode }
 }
 
 /// Removes one thing from the stage. The directories in a directory become waste of their own, so

@@ -148,9 +148,13 @@ impl<'g, G: Gate> Disk<'g, G> {
 
     /// What is at a place, if anything.
     pub(super) fn look(&self, at: At<'_>) -> Result<Option<Stat>, Errno> {
-        let look = || {
-            let (dir, name) = self.place(at)?;
-            sys::stat_at(&dir, name)
+        let look = || match at {
+            // To be seen, the top need not be open to us.
+            At::Tree(path) if path.is_top() => sys::stat(&self.root),
+            at => {
+                let (dir, name) = self.place(at)?;
+                sys::stat_at(&dir, name)
+            }
         };
         match look() {
             Ok(stat) => Ok(Some(stat)),

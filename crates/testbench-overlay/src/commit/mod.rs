@@ -38,6 +38,10 @@
 //!   size and times as they were.
 //! - Owner and extended attributes of a replaced file are kept as far as the system allows it.
 //! - Access times, and the times of the root directory after an interruption, may differ.
+//! - A commit that takes from the owner of the root directory a right to that directory itself can
+//!   do so only when the journal is gone, unless root commits. If the process dies in between,
+//!   before the last of its system calls, all is committed but that: the owner still has these
+//!   rights, and nothing is left to recover.
 //! - Another overlay of the same directory, forks included, finds what it has seen changed. So do
 //!   checkpoints, after a commit that was taken back: that changes the ctime of what was moved.
 //!
@@ -256,10 +260,13 @@ impl<G: Gate> Commit<'_, G> {
         }
         tx.core.lower.forget_dirs();
         rebase::rebase(tx, &self.disk);
+        // Last, since it may close the top to us.
+        let settled = cleared.and_then(|()| apply::settle_top(&self.disk, &plan.steps, true));
+        rebase::see_top(tx, &self.disk);
         tx.live.renew();
         tx.core.forget_lower_changes();
         let leftover = |failure| CommitError::Leftover { source: Box::new(self.failed(failure)) };
-        cleared.map(|()| committed).map_err(leftover)
+        settled.map(|()| committed).map_err(leftover)
     }
 
     /// Nothing else is committing, or was interrupted, and the overlay has not taken our name.
@@ -267,9 +274,13 @@ impl<G: Gate> Commit<'_, G> {
         let top = tx.live.state.dir(Ino::ROOT).map_err(|errno| self.at(&RelPath::TOP, errno))?;
         for name in [STAGE, WASTE] {
             let stage = RelPath::TOP.child(name);
-            let there = self.disk.look(At::Tree(&stage)).map_err(|errno| self.at(&stage, errno))?;
-            if there.is_some() {
-                return Err(CommitError::Unfinished { path: self.root.clone() });
+            match self.disk.look(At::Tree(&stage)) {
+                // Where we may not look we cannot make a stage either, and say so then.
+                Ok(None) | Err(Errno::Acces) => {}
+                Ok(Some(_)) => {
+                    return Err(CommitError::Unfinished { path: self.root.clone() });
+                }
+                Err(errno) => return Err(self.at(&stage, errno)),
             }
             if let Some(Entry::Present(_)) = top.entries.get(name) {
                 return Err(CommitError::Reserved);
@@ -327,7 +338,6 @@ impl<G: Gate> Commit<'_, G> {
             // Whether the disk has the new name of the stage or the old one, it has the new tree.
             let synced = self.disk.sync_root().map_err(apply::os("sync", &RelPath::TOP));
             let cleared = synced.and_then(|()| apply::clean_up(&mut self.disk));
-            apply::settle_root(&self.disk, steps, true);
             return Ok(cleared);
         };
         let error = match failure {
@@ -348,7 +358,8 @@ impl<G: Gate> Commit<'_, G> {
         let undone = back.backward(moved).and_then(|()| apply::clean_up(&mut self.disk));
         match undone {
             Ok(()) => {
-                apply::settle_root(&self.disk, steps, false);
+                // The directory is as it was; so are its times, if that can be.
+                let _ = apply::settle_top(&self.disk, steps, false);
                 Err(error)
             }
             Err(_) => Err(self.interrupted(error)),

@@ -131,6 +131,16 @@ pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
     tx.live.state = state;
 }
 
+/// Sees the top as it has become last of all.
+pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
+    let Ok(Some(stat)) = disk.look(At::Tree(&RelPath::TOP)) else { return };
+    if let Ok(top) = tx.live.state.inode_mut(Ino::ROOT)
+        && let Some(origin) = &top.origin
+    {
+        top.origin = Some(Arc::new(Origin { seen: Seen::new(&stat), ..(**origin).clone() }));
+    }
+}
+
 /// Takes an inode over into the new state, under the names at which it is on the disk.
 fn keep<G: Gate>(
     core: &Core,

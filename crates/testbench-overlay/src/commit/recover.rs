@@ -305,7 +305,7 @@ impl<'g, G: Gate> Recovery<'g, G> {
             apply::finish(&mut self.disk)?;
         }
         apply::clean_up(&mut self.disk)?;
-        apply::settle_root(&self.disk, &self.steps, recovered == Recovered::After);
+        apply::settle_top(&self.disk, &self.steps, recovered == Recovered::After)?;
         Ok(recovered)
     }
 

@@ -8,6 +8,8 @@
 )]
 #![allow(clippy::print_stderr, reason = "counts are for people")]
 
+mod top;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};

@@ -42,7 +42,6 @@ pub(crate) fn check(
     if plain_tree == lower_tree && !diff.is_empty() {
         return Err((Check::Diff, format!("equal trees, yet\n{diff}")));
     }
-    let closed = plain_tree[""].mode & 0o700 != 0o700 && !common::is_root();
     // What an unprivileged user has closed to itself is to be compared too.
     common::open_up(plain);
     let after = common::tree::<Host>(plain);
@@ -55,11 +54,6 @@ pub(crate) fn check(
     });
     if fingerprint(lower) != before {
         return Err((Check::Lower, "the lower directory was written before the commit".into()));
-    }
-    if closed {
-        // The commit keeps its journal in the top, and could not clear it away again.
-        table.event("commits not tried, since the top is closed to us");
-        return Ok(());
     }
     check_commit(overlay, lower, plain).map_err(|text| (Check::Commit, text))?;
     table.event("commits");
