@@ -336,12 +336,12 @@ impl Tx<'_> {
         target: &Found,
         other: Ino,
     ) -> Result<(), Errno> {
+        let is_dir = |place: &Found| matches!(place.found, Step::Dir(_));
+        if [source, target].into_iter().any(|place| place.slash && !is_dir(place)) {
+            return Err(Errno::Notdir);
+        }
         for (place, ino, other_dir) in [(source, ino, target.dir), (target, other, source.dir)] {
-            let is_dir = matches!(place.found, Step::Dir(_));
-            if !is_dir && place.slash {
-                return Err(Errno::Notdir);
-            }
-            if is_dir && self.is_ancestor(ino, other_dir)? {
+            if is_dir(place) && self.is_ancestor(ino, other_dir)? {
                 return Err(Errno::Inval);
             }
         }

@@ -18,7 +18,7 @@ const SHARES: &[(u64, Draw)] = &[
     (2, |g| Op::CreateNew(g.target())),
     (2, |g| Op::Read(g.old(Kind::File))),
     (7, |g| Op::CreateDir(g.target())),
-    (2, |g| Op::CreateDirMode(g.target(), [0o777, 0o700, 0o750][g.below(3)])),
+    (3, |g| Op::CreateDirMode(g.target(), [0o777, 0o700, 0o750][g.below(3)])),
     (2, |g| Op::CreateDirAll(format!("{}/{}", g.target(), g.name()))),
     (2, |g| Op::RemoveFile(g.old(Kind::File))),
     (1, |g| Op::RemoveFile(g.old(Kind::Link))),
@@ -58,6 +58,7 @@ const SHARES: &[(u64, Draw)] = &[
         Op::Open(g.slot(), g.old(Kind::File), How { read: true, write: true, ..How::default() })
     }),
     (1, |g| Op::Open(g.slot(), g.old(Kind::Dir), How { read: true, ..g.how() })),
+    (1, |g| Op::Open(g.slot(), g.old(Kind::Dir), How { read: true, ..How::default() })),
     (2, |g| Op::Clone(g.held(), g.slot())),
     (2, |g| Op::Close(g.held())),
     (2, |g| Op::ReadHeld(g.held(), [0, 1, 10, 100_000][g.below(4)])),
@@ -175,7 +176,7 @@ impl Generator<'_> {
     fn odd(&mut self) -> Option<String> {
         match self.below(50) {
             0 => Some(format!("{}{}", self.dir(), "n".repeat(256))),
-            1..=3 => {
+            1..=4 => {
                 let to_itself = |(path, node): &(&String, &Node)| {
                     node.kind == Kind::Link && path.rsplit('/').next() == Some(&node.content)
                 };
@@ -183,6 +184,12 @@ impl Generator<'_> {
                 let (path, _) = loops.first()?;
                 let path = (*path).clone();
                 Some(format!("{path}/{}", self.name()))
+            }
+            5 => {
+                let files = self.of_kind(Kind::File).len();
+                let nth = self.below(files.max(1));
+                let file = (*self.of_kind(Kind::File).get(nth)?).clone();
+                Some(format!("{file}/{}", self.name()))
             }
             _ => None,
         }
@@ -240,7 +247,7 @@ impl Generator<'_> {
     }
 
     fn link_target(&mut self) -> String {
-        match self.below(9) {
+        match self.below(10) {
             0 => "../a".to_owned(),
             1 => ".".to_owned(),
             2 => format!("{}/{}", self.name(), self.name()),
@@ -248,7 +255,7 @@ impl Generator<'_> {
             3 => format!("./{}", self.dir()),
             4 => "missing/too".to_owned(),
             // To itself.
-            5 => "@".to_owned(),
+            5..=6 => "@".to_owned(),
             _ => self.name().to_owned(),
         }
     }

@@ -37,6 +37,12 @@ enum Size {
     Full,
 }
 
+/// That of the first sequence; `MODEL_SEED=<number>` tries others than the usual ones.
+fn first_seed() -> u64 {
+    let given = std::env::var("MODEL_SEED").ok();
+    given.map_or(1_000, |seed| seed.parse().expect("MODEL_SEED is a number"))
+}
+
 /// Plays sequences until there are enough operations, and checks what occurred.
 fn model(mode: Mode, size: Size) {
     common::fix_umask();
@@ -49,7 +55,7 @@ fn model(mode: Mode, size: Size) {
     };
     let begun = std::time::Instant::now();
     let mut table = Table::default();
-    let mut seed = 1_000;
+    let mut seed = first_seed();
     while table.operations() < operations {
         let setup = Setup { mode, seed, steps };
         if let Err(failure) = play(setup, None, &mut table) {
