@@ -14,7 +14,7 @@ use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
 use crate::name::RelPath;
 use crate::observe::Seen;
-use crate::pipeline::{Audit, FaultPlan, Quota, Settings};
+use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Quota, Settings};
 use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
 
 /// What an overlay is to be like. Made by [`Overlay::builder`] and [`Overlay::over`].
@@ -380,6 +380,28 @@ impl OverlayBuilder {
     /// ```
     pub fn mount(mut self, path: impl Into<Vec<u8>>, tree: Arc<dyn Fs>) -> Self {
         self.settings.mounts.push((path.into(), tree));
+        self
+    }
+
+    /// What is to be done about symlinks that lead out of the root: refuse them, which is the
+    /// default, or let be read what is behind them.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, OutwardLinks, fs, install};
+    ///
+    /// let outer = tempfile::tempdir()?;
+    /// let root = outer.path().join("crate");
+    /// std::fs::create_dir(&root)?;
+    /// std::fs::write(outer.path().join("LICENSE"), "MIT\n")?;
+    /// std::os::unix::fs::symlink("../LICENSE", root.join("LICENSE"))?;
+    /// let overlay = Overlay::builder(&root).outward_links(OutwardLinks::Read).build()?;
+    /// let _installed = install(overlay);
+    /// assert_eq!(fs::read_to_string(root.join("LICENSE"))?, "MIT\n");
+    /// assert!(fs::read_to_string(root.join("../LICENSE")).is_err(), "that is no symlink");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn outward_links(mut self, links: OutwardLinks) -> Self {
+        self.settings.outward_links = links;
         self
     }
 

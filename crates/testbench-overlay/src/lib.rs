@@ -142,6 +142,7 @@ pub use observe::{LowerChange, LowerChangeKind};
 pub use ops::Renaming;
 pub use overlay::Overlay;
 pub use path::GuestPath;
+pub use pipeline::OutwardLinks;
 pub use read_only::ReadOnly;
 pub use vfs::{
     Create, DirEntry, File, FileKind, Follow, Fs, OpenHow, Result, SetTime, SetTimes, Stat,

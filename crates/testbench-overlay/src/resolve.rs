@@ -8,6 +8,8 @@
 //! - The directory from which a walk starts is a boundary: a `..` in it is [`Errno::NotCapable`].
 //! - An absolute symlink is refused the same way, unless the tree says that its target lies inside
 //!   ([`Walk::inside`]); then the walk goes on from the top, and must end within the boundary.
+//! - Where the boundary is the top, a tree may let symlinks lead out of it ([`Walk::may_leave`]):
+//!   then the walk goes on around the tree, by the same rules.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -60,8 +62,29 @@ pub(crate) trait Walk {
     /// Whether the two are one directory.
     fn same(&self, a: &Self::Dir, b: &Self::Dir) -> bool;
 
+    /// Whether a symlink in `dir` may lead out of the tree.
+    fn may_leave(&self, dir: &Self::Dir) -> bool {
+        let _ = dir;
+        false
+    }
+
+    /// The directories on the way from `/` to where a walk goes on that leaves the tree.
+    fn leave(&mut self, how: Leaving) -> Result<Trail<Self::Dir>, Errno> {
+        let _ = how;
+        Err(Errno::NotCapable)
+    }
+
     /// What follows the tree's own absolute path in `target`, if that is where it leads.
     fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]>;
+}
+
+/// How a symlink leads out of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// From `/`.
+    Absolute,
+    /// By a `..` in the top, to the directory above.
+    Up,
 }
 
 /// The directories through which a walk has come.
@@ -141,9 +164,18 @@ pub(crate) fn walk<W: Walk>(
     if path.is_absolute() {
         return Err(Errno::NotCapable);
     }
-    let mut walker = Walker { tree, trail: smallvec![start.clone()], from_top: false, links: 0 };
+    let trail = smallvec![start.clone()];
+    let mut walker = Walker {
+        tree,
+        start: &start,
+        trail,
+        from_top: false,
+        is_out: false,
+        may_leave: false,
+        links: 0,
+    };
     let place = walker.run(path.as_bytes(), end)?;
-    if walker.from_top && !walker.is_within(&start, &place, end) {
+    if walker.from_top && !walker.is_out && !walker.is_within(&start, &place, end) {
         return Err(Errno::NotCapable);
     }
     Ok(place)
@@ -151,9 +183,15 @@ pub(crate) fn walk<W: Walk>(
 
 struct Walker<'w, W: Walk> {
     tree: &'w mut W,
-    /// The directories from the boundary (or the top) down to where the walk is.
+    /// The boundary.
+    start: &'w W::Dir,
+    /// The directories from the boundary (or the top, or `/`) down to where the walk is.
     trail: Trail<W::Dir>,
     from_top: bool,
+    /// The trail begins at `/`, since a symlink has led out of the tree.
+    is_out: bool,
+    /// The symlink from which the text comes that is walked may lead out.
+    may_leave: bool,
     links: usize,
 }
 
@@ -172,6 +210,7 @@ impl<W: Walk> Walker<'_, W> {
         todo.at = self.tree.stride(&mut self.trail, path);
         let mut last = Last::Dot;
         while let Some(part) = todo.next() {
+            let of_link = todo.is_of_link(part.start);
             let here = self.trail.last().expect("as in `here`");
             match todo.text(part) {
                 b"." if is_top => {}
@@ -181,10 +220,15 @@ impl<W: Walk> Walker<'_, W> {
                 }
                 b".." => {
                     self.tree.search_for_dots(here)?;
-                    if self.trail.len() == 1 {
-                        return Err(Errno::NotCapable);
+                    match self.trail.len() {
+                        // Above `/` there is nothing.
+                        1 if self.is_out => {}
+                        1 if of_link && self.may_leave => self.leave(Leaving::Up)?,
+                        1 => return Err(Errno::NotCapable),
+                        _ => {
+                            self.trail.pop();
+                        }
                     }
-                    self.trail.pop();
                     last = Last::DotDot;
                 }
                 name => {
@@ -205,6 +249,8 @@ impl<W: Walk> Walker<'_, W> {
                     }
                     match (self.tree.step(here, name, is_last)?, is_last) {
                         (Step::Link(target, _), _) if follows(is_last, todo.slash(), end) => {
+                            let before = !of_link || self.may_leave;
+                            self.may_leave = before && self.tree.may_leave(here);
                             todo.enter(self.enter_link(&target)?);
                             last = Last::Dot;
                         }
@@ -243,10 +289,26 @@ impl<W: Walk> Walker<'_, W> {
         if target.first() != Some(&b'/') {
             return Ok(target);
         }
-        let rest = self.tree.inside(target).ok_or(Errno::NotCapable)?;
-        self.trail = smallvec![self.tree.top()];
-        self.from_top = true;
-        Ok(rest)
+        match self.tree.inside(target) {
+            Some(rest) => {
+                self.trail = smallvec![self.tree.top()];
+                (self.from_top, self.is_out) = (true, false);
+                Ok(rest)
+            }
+            None if self.may_leave => self.leave(Leaving::Absolute).map(|()| target),
+            None => Err(Errno::NotCapable),
+        }
+    }
+
+    /// Goes on around the tree.
+    fn leave(&mut self, how: Leaving) -> Result<(), Errno> {
+        let top = self.tree.top();
+        if !self.tree.same(self.start, &top) {
+            return Err(Errno::NotCapable);
+        }
+        self.trail = self.tree.leave(how)?;
+        self.is_out = true;
+        Ok(())
     }
 }
 
@@ -265,11 +327,13 @@ struct Todo<'p> {
     text: Cow<'p, [u8]>,
     /// Everything before is walked.
     at: usize,
+    /// How much at the end is of the path itself, and not of a symlink.
+    of_path: usize,
 }
 
 impl<'p> Todo<'p> {
     fn new(path: &'p [u8]) -> Todo<'p> {
-        Todo { text: Cow::Borrowed(path), at: 0 }
+        Todo { text: Cow::Borrowed(path), at: 0, of_path: path.len() }
     }
 
     /// Where the next component is.
@@ -296,9 +360,15 @@ impl<'p> Todo<'p> {
         self.text.last() == Some(&b'/')
     }
 
+    /// Whether what begins here comes from a symlink's target.
+    fn is_of_link(&self, start: usize) -> bool {
+        start < self.text.len() - self.of_path
+    }
+
     /// Goes on with a symlink's target before the rest.
     fn enter(&mut self, target: &[u8]) {
         let rest = &self.text[self.at..];
+        self.of_path = self.of_path.min(rest.len());
         self.text = Cow::Owned([target, rest].concat());
         self.at = 0;
     }

@@ -31,7 +31,7 @@
 //! # Where to begin reading
 //!
 //! `operation.rs` (the description), `staged.rs` (an operation's way through the stages), then the
-//! stages: `faults.rs`, `policy.rs` with `mounts.rs`, `audit.rs`. The quota's sums are in
+//! stages: `faults.rs`, `policy.rs` with `mounts.rs` and `outside.rs`, `audit.rs`. The quota's sums are in
 //! `quota.rs` and the core.
 //!
 //! # Example
@@ -70,6 +70,7 @@ mod file;
 mod hold;
 mod mounts;
 mod operation;
+mod outside;
 mod pattern;
 mod policy;
 mod quota;
@@ -81,6 +82,7 @@ use std::sync::Arc;
 pub use audit::{Audit, Event};
 pub use faults::{Fault, FaultCount, FaultError, FaultPlan};
 pub use operation::Operation;
+pub use outside::OutwardLinks;
 pub use pattern::PatternError;
 pub use quota::{Quota, Usage};
 
@@ -92,6 +94,7 @@ use crate::core::Core;
 use crate::{Fs, OverlayError};
 use faults::Faults;
 use mounts::Mounts;
+use outside::Outside;
 use policy::Policy;
 
 /// The stages of one overlay.
@@ -110,6 +113,7 @@ pub(crate) struct Settings {
     pub(crate) read_only: Vec<Vec<u8>>,
     pub(crate) hidden: Vec<String>,
     pub(crate) mounts: Vec<(Vec<u8>, Arc<dyn Fs>)>,
+    pub(crate) outward_links: OutwardLinks,
     pub(crate) audit: Option<Audit>,
 }
 
@@ -119,6 +123,7 @@ impl Settings {
             && self.read_only.is_empty()
             && self.hidden.is_empty()
             && self.mounts.is_empty()
+            && self.outward_links == OutwardLinks::Refuse
             && self.audit.is_none()
     }
 
@@ -129,7 +134,7 @@ impl Settings {
         }
         let faults = Faults::new(self.faults).map_err(|source| OverlayError::Fault { source })?;
         let policy = Policy::new(&self.read_only, &self.hidden)?;
-        let mounts = Mounts::new(core, self.mounts)?;
+        let mounts = Mounts::new(core, self.mounts, Outside::new(core, self.outward_links)?)?;
         Ok(Some(Pipeline { faults, policy, mounts, audit: self.audit }))
     }
 }

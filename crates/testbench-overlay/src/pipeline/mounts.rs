@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::outside::Outside;
 use super::policy::{is_in, plain_path};
 use crate::core::Core;
 use crate::inode::{DEVICE, Ino};
@@ -17,6 +18,8 @@ use crate::{Errno, File, FileKind, Fs, GuestPath, OverlayError, Stat};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mounts {
     list: Vec<Mount>,
+    /// The tree with the number behind those of the list.
+    outside: Option<Outside>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,8 +60,9 @@ impl Mounts {
     pub(super) fn new(
         core: &Core,
         mounts: Vec<(Vec<u8>, Arc<dyn Fs>)>,
+        outside: Option<Outside>,
     ) -> Result<Mounts, OverlayError> {
-        let mut built = Mounts::default();
+        let mut built = Mounts { list: Vec::new(), outside };
         let mut paths: Vec<RelPath> = Vec::new();
         let mut mounts: Vec<_> = mounts
             .into_iter()
@@ -124,7 +128,20 @@ impl Mounts {
     }
 
     pub(super) fn fs(&self, mount: usize) -> &Arc<dyn Fs> {
-        &self.list[mount].fs
+        match &self.outside {
+            Some(outside) if mount == self.list.len() => outside.fs(),
+            _ => &self.list[mount].fs,
+        }
+    }
+
+    /// What lies around the root, and its number; `None` if nothing leads there.
+    pub(super) fn outside(&self) -> Option<(&Outside, usize)> {
+        self.outside.as_ref().map(|outside| (outside, self.list.len()))
+    }
+
+    /// Whether a directory lies outside of the root.
+    pub(super) fn is_outside(&self, dir: &Spot) -> bool {
+        matches!((dir, self.outside()), (Spot::In(inside), Some((_, n))) if inside.mount == n)
     }
 
     /// The top of the mount at a name, if there is one.
@@ -165,6 +182,7 @@ impl Mounts {
     pub(super) fn path_of(&self, core: &Core, dir: &Spot) -> Option<RelPath> {
         match dir {
             Spot::Own(ino) => path_of(&core.tx().live.state, *ino),
+            Spot::In(Inside { path, .. }) if self.is_outside(dir) => Some(Outside::shown(path)),
             Spot::In(Inside { mount, path, .. }) => {
                 Some(self.path(core, *mount)?.join(path.as_bytes()))
             }

@@ -136,7 +136,7 @@ impl<'c> Staged<'c> {
         })
     }
 
-    /// Where a path leads, from the overlay's top.
+    /// Where a path leads, from the overlay's top; absolute if that is out of the root.
     pub(crate) fn canonical(self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
         let (place, subject) = self.walk_as(&Spot::Own(Ino::ROOT), path, End::Follow, true);
         self.run(Request::new(Operation::Stat, subject), |request| {
@@ -144,6 +144,7 @@ impl<'c> Staged<'c> {
             match &place.found {
                 Step::Missing => Err(Errno::Noent),
                 Step::Link(..) | Step::Leaf(()) if place.slash => Err(Errno::Notdir),
+                _ if self.is_outside(&place) => Ok(self.host_path(&place)),
                 _ => Ok(request.path.as_bytes().to_vec()),
             }
         })

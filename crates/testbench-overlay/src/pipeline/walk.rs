@@ -3,7 +3,7 @@
 use super::mounts::{Inside, Spot};
 use super::staged::Staged;
 use crate::name::RelPath;
-use crate::resolve::{self, End, Last, Place, Step, Walk};
+use crate::resolve::{self, End, Last, Leaving, Place, Step, Trail, Walk};
 use crate::{Errno, FileKind, Follow, GuestPath, OpenHow};
 
 /// For a directory that has been removed, and so is nowhere.
@@ -48,6 +48,23 @@ impl Staged<'_> {
             (Last::Dot | Last::DotDot, Step::Dir(dir)) => self.path_of(dir),
             (Last::Dot | Last::DotDot, _) => self.path_of(&place.dir),
         }
+    }
+
+    pub(super) fn is_outside(&self, place: &Found) -> bool {
+        match &place.found {
+            Step::Dir(dir) => self.pipe.mounts.is_outside(dir),
+            _ => self.pipe.mounts.is_outside(&place.dir),
+        }
+    }
+
+    /// The absolute path of a place outside.
+    pub(super) fn host_path(&self, place: &Found) -> Vec<u8> {
+        let below = match (&place.found, &place.dir, &place.last) {
+            (Step::Dir(Spot::In(inside)), ..) => inside.path.clone(),
+            (_, Spot::In(inside), Last::Name(name)) => inside.path.child(name),
+            _ => RelPath::TOP,
+        };
+        [b"/", below.as_bytes()].concat()
     }
 
     pub(super) fn path_of(&self, dir: &Spot) -> RelPath {
@@ -109,6 +126,33 @@ impl Walk for StagedWalk<'_, '_> {
         }
     }
 
+    fn may_leave(&self, dir: &Spot) -> bool {
+        let mounts = &self.staged.pipe.mounts;
+        // What is mounted may be anybody's.
+        let is_ours = matches!(dir, Spot::Own(_)) || mounts.is_outside(dir);
+        is_ours && mounts.outside().is_some()
+    }
+
+    fn leave(&mut self, how: Leaving) -> Result<Trail<Spot>, Errno> {
+        let (outside, mount) = self.staged.pipe.mounts.outside().ok_or(Errno::NotCapable)?;
+        let mut trail = Trail::new();
+        trail.push(outside.top(mount));
+        if how == Leaving::Absolute {
+            return Ok(trail);
+        }
+        // Down to the directory above the root, in which that must still be.
+        let mut names = GuestPath::new(outside.root.as_bytes()).components().peekable();
+        while let Some(name) = names.next() {
+            let here = trail.last().ok_or(Errno::NotCapable)?.clone();
+            match (self.step(&here, name, false)?, names.peek()) {
+                (Step::Dir(dir @ Spot::In(_)), Some(_)) => trail.push(dir),
+                (Step::Dir(Spot::Own(_)), None) => return Ok(trail),
+                _ => break,
+            }
+        }
+        Err(Errno::NotCapable)
+    }
+
     fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]> {
         let own = self.staged.core.config.own_paths();
         own.into_iter().find_map(|own| resolve::strip_root(target, own))
@@ -129,6 +173,12 @@ impl StagedWalk<'_, '_> {
                 let how =
                     OpenHow { read: false, directory: true, follow: Follow::No, ..OpenHow::READ };
                 let dir = fs.open_at(&**dir, guest, &how)?;
+                match self.staged.pipe.mounts.outside() {
+                    Some((outside, n)) if n == *mount && outside.is_root(&*dir)? => {
+                        return Ok(Step::Dir(Spot::Own(crate::inode::Ino::ROOT)));
+                    }
+                    _ => {}
+                }
                 Step::Dir(Spot::In(Inside { mount: *mount, dir, path: path.child(name) }))
             }
             FileKind::Symlink => Step::Link(fs.read_link_at(&**dir, guest)?, ()),

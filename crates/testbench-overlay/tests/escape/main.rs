@@ -11,6 +11,7 @@ mod arena;
 mod links;
 mod names;
 mod out;
+mod outward;
 mod paths;
 mod races;
 mod special;
