@@ -537,6 +537,9 @@ pub enum Stuck {
     Cancelled(Arc<str>),
 }
 
+/// The kind is [`Deadlock`](std::io::ErrorKind::Deadlock) for a wait that cannot end,
+/// [`TimedOut`](std::io::ErrorKind::TimedOut) for [`Stuck::Spinning`], and
+/// [`Interrupted`](std::io::ErrorKind::Interrupted) for [`Stuck::Cancelled`].
 impl From<Stuck> for std::io::Error {
     fn from(stuck: Stuck) -> Self {
         use std::io::ErrorKind;

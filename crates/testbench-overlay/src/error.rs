@@ -104,6 +104,10 @@ pub enum OverlayError {
     },
 }
 
+/// The kind is that of the cause, where something was read or opened; for a setting that makes no
+/// sense [`io::ErrorKind::InvalidInput`], for an interrupted commit
+/// [`io::ErrorKind::ResourceBusy`], for a change underneath
+/// [`io::ErrorKind::StaleNetworkFileHandle`].
 impl From<OverlayError> for io::Error {
     fn from(error: OverlayError) -> io::Error {
         let kind = match &error {

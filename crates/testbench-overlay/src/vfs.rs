@@ -72,7 +72,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Whatever keeps the tree from being read, such as [`Errno::Io`].
     fn root(&self) -> Result<Arc<dyn File>>;
 
-    /// Opens, or creates, what is at `path`: `openat`.
+    /// Opens, or creates, what is at `path` (`openat`).
     ///
     /// ```
     /// use testbench_overlay::{Create, Errno, Fs, GuestPath, MemoryDir, OpenHow};
@@ -100,7 +100,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// a device, socket or FIFO.
     fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>>;
 
-    /// What is at `path`: `fstatat`.
+    /// The metadata of what is at `path` (`fstatat`).
     ///
     /// ```
     /// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
@@ -117,7 +117,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Those of POSIX's `fstatat`, and [`Errno::NotCapable`] if the path leads out of `dir`.
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat>;
 
-    /// The target of the symlink at `path`, byte by byte as it is stored: `readlinkat`.
+    /// The target of the symlink at `path`, byte by byte as it is stored (`readlinkat`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
@@ -134,7 +134,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Those of POSIX's `readlinkat`; [`Errno::Inval`] for what is no symlink.
     fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>>;
 
-    /// Creates an empty directory with the permission bits `mode`: `mkdirat`. No umask applies.
+    /// Creates an empty directory with the permission bits `mode` (`mkdirat`). No umask applies.
     ///
     /// ```
     /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
@@ -156,7 +156,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Creates a symlink at `path` that holds `target`, whatever that says: `symlinkat`.
+    /// Creates a symlink at `path` that holds `target`, whatever that says (`symlinkat`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
@@ -178,7 +178,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Gives the file at `from` one more name, `to`: `linkat`.
+    /// Gives the file at `from` one more name, `to` (`linkat`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
@@ -211,7 +211,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Moves `from` to `to`, replacing a file, or an empty directory by a directory: `renameat`.
+    /// Moves `from` to `to`, replacing a file, or an empty directory by a directory (`renameat`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
@@ -242,7 +242,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Removes the name of something that is not a directory: `unlinkat`. The file lives on while
+    /// Removes the name of something that is not a directory (`unlinkat`). The file lives on while
     /// it has other names or is open.
     ///
     /// ```
@@ -267,7 +267,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Removes an empty directory: `unlinkat` with `AT_REMOVEDIR`.
+    /// Removes an empty directory (`unlinkat` with `AT_REMOVEDIR`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
@@ -290,7 +290,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Sets the times of what is at `path`: `utimensat`.
+    /// Sets the times of what is at `path` (`utimensat`).
     ///
     /// ```
     /// use testbench_clock::WallTime;
@@ -320,7 +320,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Sets the permission bits of what is at `path`, `0o7777` at most: `fchmodat`.
+    /// Sets the permission bits of what is at `path`, `0o7777` at most (`fchmodat`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir, OpenHow};
@@ -363,7 +363,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait File: Any + fmt::Debug + Send + Sync {
-    /// What this is now: `fstat`.
+    /// The metadata of the open file or directory, as it is now (`fstat`).
     ///
     /// ```
     /// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow};
@@ -384,7 +384,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     fn stat(&self) -> Result<Stat>;
 
     /// Reads from `offset` into `buf` and answers how many bytes were read; 0 at the end of the
-    /// file: `pread`.
+    /// file (`pread`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow};
@@ -409,7 +409,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     }
 
     /// Writes at `offset`, filling a gap before it with zeros, and answers how many bytes were
-    /// written: `pwrite`. Fewer than all means that there is no room for more.
+    /// written (`pwrite`). It may be fewer than all, as where the disk is nearly full.
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow};
@@ -458,7 +458,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         Err(Errno::Isdir)
     }
 
-    /// Cuts the file off at `len` bytes, or fills it up to there with zeros: `ftruncate`.
+    /// Cuts the file off at `len` bytes, or fills it up to there with zeros (`ftruncate`).
     ///
     /// ```
     /// use testbench_overlay::{Fs, GuestPath, MemoryDir, OpenHow};
@@ -533,8 +533,8 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         Ok((offset < size).then_some(offset..size))
     }
 
-    /// Brings content, and with `data_only == false` also metadata, to stable storage: `fdatasync`
-    /// and `fsync`. In memory there is nothing to do.
+    /// Brings content, and with `data_only == false` also metadata, to stable storage
+    /// (`fdatasync`, `fsync`). In memory there is nothing to do.
     ///
     /// ```
     /// use testbench_overlay::{Create, Fs, GuestPath, HostDir, OpenHow};
@@ -556,7 +556,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Sets the times: `futimens`.
+    /// Sets the times (`futimens`).
     ///
     /// ```
     /// use testbench_clock::WallTime;
@@ -578,7 +578,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Sets the permission bits, `0o7777` at most: `fchmod`.
+    /// Sets the permission bits, `0o7777` at most (`fchmod`).
     ///
     /// ```
     /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow, ReadOnly};
@@ -601,7 +601,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// All entries but `.` and `..`, ordered by the raw bytes of their names: `readdir`.
+    /// All entries but `.` and `..`, ordered by the raw bytes of their names (`readdir`).
     ///
     /// ```
     /// use testbench_overlay::{Fs, FileKind, MemoryDir};
@@ -648,10 +648,15 @@ pub enum Follow {
 /// How [`Fs::open_at`] opens.
 ///
 /// ```
-/// use testbench_overlay::{Create, OpenHow};
+/// use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow};
 ///
-/// let append_or_create = OpenHow { write: true, create: Create::IfMissing, ..OpenHow::READ };
-/// assert!(append_or_create.read && !append_or_create.truncate);
+/// let tree = MemoryDir::builder().build()?;
+/// let how = OpenHow { write: true, create: Create::IfMissing, mode: 0o600, ..OpenHow::READ };
+/// let key = tree.open_at(&*tree.root()?, GuestPath::new("key"), &how)?;
+/// assert_eq!(key.write_at(b"secret", 0)?, 6);
+/// assert_eq!(key.read_at(&mut [0; 8], 0)?, 6, "for reading, too");
+/// assert_eq!(key.stat()?.mode, 0o600);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenHow {

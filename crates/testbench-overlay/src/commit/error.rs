@@ -148,6 +148,10 @@ impl CommitError {
     }
 }
 
+/// The kind is that of the cause for [`CommitError::Read`] and [`CommitError::Disk`], and
+/// [`io::ErrorKind::StaleNetworkFileHandle`] for conflicts; the others have the kind of what they
+/// say, such as [`io::ErrorKind::ReadOnlyFilesystem`] or [`io::ErrorKind::CrossesDevices`], or
+/// [`io::ErrorKind::Other`].
 impl From<CommitError> for io::Error {
     fn from(error: CommitError) -> io::Error {
         let kind = match &error {

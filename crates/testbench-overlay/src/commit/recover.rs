@@ -341,6 +341,10 @@ pub(super) fn host_path(root: &Path, path: &[u8]) -> PathBuf {
     if path.is_empty() { root.to_path_buf() } else { root.join(crate::materialize::os_str(path)) }
 }
 
+/// The kind is that of the cause where the system refused something,
+/// [`io::ErrorKind::ResourceBusy`] for a commit that is under way,
+/// [`io::ErrorKind::StaleNetworkFileHandle`] for a tree that has changed, and
+/// [`io::ErrorKind::InvalidData`] for a journal that cannot be used.
 impl From<RecoverError> for io::Error {
     fn from(error: RecoverError) -> io::Error {
         let kind = match &error {

@@ -24,6 +24,8 @@
 //! - Everything in an overlay belongs to the user and group of the process; there is no `chown`.
 //! - A [`File`] is no descriptor: it cannot be given to a child process, or to code that asks for
 //!   `AsFd`. [`Overlay::materialize`](crate::Overlay::materialize) is for those.
+//! - [`Permissions::mode`] is the twelve bits of `chmod`, without the kind of the file that std adds to
+//!   them: compare it with `0o644`, not with `0o100644`.
 //! - [`set_times`] and [`set_times_nofollow`] are not stable in std yet.
 //!
 //! The extension traits of [`std::os::unix::fs`] are implemented for the types here, so that code

@@ -99,6 +99,9 @@ pub enum MountError {
     },
 }
 
+/// The kind is that of the cause, or [`io::ErrorKind::Unsupported`] without FUSE,
+/// [`io::ErrorKind::PermissionDenied`] for who may not mount, [`io::ErrorKind::ResourceBusy`] for
+/// what is in use, and [`io::ErrorKind::InvalidInput`] for a mount over the lower directory.
 impl From<MountError> for io::Error {
     fn from(error: MountError) -> io::Error {
         let kind = match &error {
