@@ -64,6 +64,9 @@ pub fn install(clock: Arc<dyn Clock>) -> Guard {
 /// ```
 #[track_caller]
 pub fn install_for(clock: Arc<dyn Clock>, lifetime: &Lifetime) -> Guard {
+    if let Some(mock) = clock.as_mock() {
+        mock.used_in(lifetime);
+    }
     INSTALLED.install(Installed::new(clock, lifetime.clone()), lifetime)
 }
 

@@ -1,10 +1,11 @@
 //! From the start of a session to its end, and the error of everything that comes later.
 
 use crate::audit::{Audit, Source};
+use crate::timeline::Timeline;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// How long entries are in use: from the start of a session to its end.
 ///
@@ -42,6 +43,7 @@ impl Lifetime {
                 ended: OnceLock::new(),
                 late_uses: AtomicU64::new(0),
                 audit: Audit::of_a_session(),
+                timelines: Mutex::default(),
             }),
         }
     }
@@ -69,7 +71,8 @@ impl Lifetime {
         self.shared.began_at
     }
 
-    /// Ends it, at the caller's place. The first end stays.
+    /// Ends it, at the caller's place. The first end stays. Whoever waits on a mock clock of this
+    /// lifetime, on whatever thread, is told so at once.
     ///
     /// ```
     /// use testbench_clock::{Lifetime, MockClock, install_for, try_sleep};
@@ -147,6 +150,25 @@ impl Lifetime {
         self.shared.ended.get()
     }
 
+    /// Has this end tell those who wait on `timeline` as participants of this lifetime. False if it
+    /// has ended.
+    pub(crate) fn covers(&self, timeline: &Arc<Timeline>) -> bool {
+        let mut covered = self.shared.timelines();
+        if self.ended_ref().is_some() {
+            return false;
+        }
+        let timeline = Arc::downgrade(timeline);
+        if !covered.iter().any(|known| known.ptr_eq(&timeline)) {
+            covered.push(timeline);
+        }
+        true
+    }
+
+    /// Whether the two are one lifetime.
+    pub(crate) fn is(&self, other: &Lifetime) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn count_late_use(&self) {
         self.shared.late_uses.fetch_add(1, Ordering::Relaxed);
         let thread = std::thread::current();
@@ -155,7 +177,17 @@ impl Lifetime {
     }
 
     fn end_as(&self, how: How) {
-        self.shared.ended.get_or_init(|| Ended { name: Arc::clone(&self.shared.name), how });
+        let ended = Ended { name: Arc::clone(&self.shared.name), how };
+        // Under this lock, so that no timeline comes to be covered by what has ended.
+        let mut timelines = self.shared.timelines();
+        if self.shared.ended.set(ended).is_err() {
+            return;
+        }
+        let covered = std::mem::take(&mut *timelines);
+        drop(timelines);
+        for timeline in covered.iter().filter_map(Weak::upgrade) {
+            timeline.end_session(self);
+        }
     }
 }
 
@@ -232,4 +264,13 @@ struct LifetimeShared {
     ended: OnceLock<Ended>,
     late_uses: AtomicU64,
     audit: Audit,
+    /// Those with participants of this lifetime.
+    timelines: Mutex<Vec<Weak<Timeline>>>,
+}
+
+impl LifetimeShared {
+    fn timelines(&self) -> MutexGuard<'_, Vec<Weak<Timeline>>> {
+        // No foreign code runs under this lock, so a poisoned one is still in order.
+        self.timelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -4,7 +4,7 @@ use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
 use crate::log::Log;
 use crate::timeline::{Dial, Settings, Timeline, View};
 use crate::wall::{Injection, InjectionError, When};
-use crate::{ClockError, Guard, Listener, MonoTime, Seed, WallTime};
+use crate::{ClockError, Guard, Lifetime, Listener, MonoTime, Seed, WallTime};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -259,6 +259,11 @@ impl MockClock {
         std::sync::Arc::ptr_eq(&self.view.timeline, &other.view.timeline)
     }
 
+    /// Installed in a session, with whose end its waits end, too.
+    pub(crate) fn used_in(&self, session: &Lifetime) {
+        self.view.used_in(session);
+    }
+
     /// Sleeps if that needs nothing but moving time.
     pub(crate) fn leap(&self, d: Duration) -> bool {
         self.dial().is_plain() && self.view.leap(d)
@@ -381,7 +386,7 @@ impl Clock for MockClock {
     }
 
     fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
-        Arc::new(MockClock::of(self.view.timeline.join(name, role, None)))
+        Arc::new(MockClock::of(self.view.join(name, role)))
     }
 
     fn begin(&self) -> Result<(), Stuck> {
@@ -756,7 +761,7 @@ impl MockClockBuilder {
     #[track_caller]
     pub fn try_build(self) -> Result<Arc<MockClock>, InjectionError> {
         let timeline = Timeline::new(self.settings);
-        let view = timeline.join(&self.name, Role::Host, Some(Location::caller()));
+        let view = timeline.first(&self.name, Location::caller());
         for (when, injection) in self.injections {
             timeline.inject(Some(when), injection)?;
         }

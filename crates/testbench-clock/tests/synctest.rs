@@ -15,7 +15,7 @@
 //! | `TestTimerReadBeforeDeadline`, `TestTimerReadAfterDeadline`, `TestTimerRanInPast`, `TestTimerRunsImmediately` | `a_deadline_that_is_past_is_ready_at_once` |
 //! | `TestTimerReset` | `a_sleep_is_reset` |
 //! | `TestTimeAfter` | `a_thread_of_a_thread_is_on_the_timeline` |
-//! | `TestTimerAfterBubbleExit` | `what_is_due_after_the_end_of_a_session_has_not_run_at_its_end` |
+//! | `TestTimerAfterBubbleExit` | `what_is_due_after_the_end_of_a_session_never_runs` |
 //! | `TestTimerFromOutsideBubble`, `TestWaitGroupOutOfBubble` | `what_is_awaited_outside_holds_time_still` |
 //! | `TestTimerNondeterminism`, `TestSleepNondeterminism` | `seeds_draw_both_orders_of_a_tie` |
 //! | `TestAfterFuncRunsImmediately` | `yields_let_a_thread_that_is_due_run` |
@@ -287,7 +287,7 @@ fn a_thread_of_a_thread_is_on_the_timeline() {
 }
 
 #[test]
-fn what_is_due_after_the_end_of_a_session_has_not_run_at_its_end() {
+fn what_is_due_after_the_end_of_a_session_never_runs() {
     let ran = Arc::new(AtomicBool::new(false));
     let clock = MockClock::builder().build();
     let installed = clock.install();
@@ -300,10 +300,14 @@ fn what_is_due_after_the_end_of_a_session_has_not_run_at_its_end() {
     drop(installed);
     assert!(!ran.load(Ordering::Relaxed), "nobody has waited for it");
     assert_eq!(clock.mono().since_origin(), Duration::ZERO);
-    // The clock itself goes on for whoever waits on it.
+    // The clock itself goes on for whoever waits on it, without those of the session that ended.
     let _again = clock.install();
-    late.join().unwrap();
-    assert_eq!(passed(), SECOND);
+    sleep(2 * SECOND);
+    let panic = late.join().unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("session `clock` ended when the guard made at "), "{text}");
+    assert!(!ran.load(Ordering::Relaxed));
+    assert_eq!(passed(), 2 * SECOND);
 }
 
 #[testbench_clock::test]
@@ -368,9 +372,10 @@ fn a_ticker_ends_with_its_session() {
     });
     sleep(10 * SECOND + NANO);
     drop(installed);
-    // The one that it waits for already, and no more.
+    // Not even the one that it waits for already.
     let _again = clock.install();
-    assert_eq!(ticker.join().unwrap(), 11);
+    assert_eq!(ticker.join().unwrap(), 10);
+    assert_eq!(passed(), 10 * SECOND + NANO);
 }
 
 #[testbench_clock::test]

@@ -10,6 +10,7 @@
 //! Wakers are foreign code and may call back into the timeline. The kernel only collects them; they
 //! run in [`Timeline::settled`], after the lock is released.
 
+mod closing;
 mod dial;
 mod monitor;
 mod seats;
@@ -83,21 +84,25 @@ impl Timeline {
         &self.wall_set
     }
 
-    /// A further participant.
-    pub(crate) fn join(
-        self: &Arc<Self>,
-        name: &str,
-        role: Role,
-        made_at: Option<&'static Location<'static>>,
-    ) -> View {
-        let dial = self.new_dial();
-        let seat = Seat::new(name, role, made_at, Arc::clone(&dial));
+    /// The participant that makes the timeline.
+    pub(crate) fn first(self: &Arc<Self>, name: &str, made_at: &'static Location<'static>) -> View {
+        self.seat(Seat { made_at: Some(made_at), ..self.new_seat(name, Role::Host) }, None)
+    }
+
+    fn new_seat(&self, name: &str, role: Role) -> Seat {
+        Seat::new(name, role, self.new_dial())
+    }
+
+    /// A further participant, of the session of the one that lets it join.
+    fn seat(self: &Arc<Self>, seat: Seat, by: Option<SeatId>) -> View {
+        let (name, dial) = (Arc::clone(&seat.name), Arc::clone(&seat.dial));
         let id = self.with(|state| {
             let id = state.add(seat);
+            state.share_session(by, id);
             state.dispatch();
             id
         });
-        View::of_seat(Arc::clone(self), id, name, dial)
+        View::of_seat(Arc::clone(self), id, &name, dial)
     }
 
     fn new_dial(&self) -> Arc<Dial> {
@@ -237,6 +242,8 @@ impl Timeline {
                 let who = Arc::clone(&seat.who);
                 state.note(&who, Kind::Return, "");
             }
+            // If its session has ended meanwhile, its next call finds out.
+            state.come_out(id);
         }
         drop(self.settled(state));
     }

@@ -1,5 +1,6 @@
 //! The participants of a timeline, as its kernel sees them.
 
+use super::closing::Sessions;
 use super::dial::Dial;
 use crate::{Role, Stuck};
 use std::fmt;
@@ -28,6 +29,8 @@ pub(super) enum Status {
     Outside,
     /// Was given up on, as it did not come back for too long.
     Lost,
+    /// Its session has ended, so nobody waits for it; when it is used again, it takes a turn again.
+    Away,
 }
 
 /// How a wait ended.
@@ -53,6 +56,10 @@ pub(super) struct Seat {
     pub(super) lent: u32,
     /// Calls under the lock so far.
     pub(super) calls: u64,
+    pub(super) sessions: Sessions,
+    /// Its last session ended during a call of it: what that call is told. See
+    /// [`come_out`](super::state::State::come_out).
+    pub(super) adrift: Option<Arc<str>>,
     pub(super) dial: Arc<Dial>,
     pub(super) turn: Arc<Condvar>,
 
@@ -71,23 +78,20 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(
-        name: &str,
-        role: Role,
-        made_at: Option<&'static Location<'static>>,
-        dial: Arc<Dial>,
-    ) -> Self {
+    pub(super) fn new(name: &str, role: Role, dial: Arc<Dial>) -> Self {
         let name: Arc<str> = name.into();
         Seat {
             who: Arc::clone(&name),
             name,
-            made_at,
+            made_at: None,
             role,
             status: Status::Ready,
             blocked: false,
             leaving: false,
             lent: 0,
             calls: 0,
+            sessions: Sessions::default(),
+            adrift: None,
             dial,
             turn: Arc::default(),
             wait: 0,
@@ -120,6 +124,7 @@ impl Seat {
             },
             Status::Ready => "waits for its turn".to_owned(),
             Status::Outside => format!("is outside the timeline: {}", self.what),
+            Status::Away => "is away, since its session has ended".to_owned(),
             Status::Running | Status::Lost => {
                 let place = self.made_at.map(|at| format!(" ({}:{})", at.file(), at.line()));
                 let last = match self.what.as_str() {

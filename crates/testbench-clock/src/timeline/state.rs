@@ -168,7 +168,7 @@ impl State {
                 self.ready.retain(|ready| *ready != id);
                 self.ready_last.retain(|ready| *ready != id);
             }
-            Status::Waiting | Status::Outside | Status::Lost => {}
+            Status::Waiting | Status::Outside | Status::Lost | Status::Away => {}
         }
         self.note(&seat.name, Kind::Leave, "");
     }
@@ -218,7 +218,7 @@ impl State {
         match seat.status {
             Status::Ready => return,
             Status::Running => self.running -= 1,
-            Status::Waiting | Status::Outside | Status::Lost => {}
+            Status::Waiting | Status::Outside | Status::Lost | Status::Away => {}
         }
         seat.status = Status::Ready;
         self.ready.push_back(id);

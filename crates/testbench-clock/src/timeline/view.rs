@@ -5,7 +5,7 @@ use super::state::{State, Waited};
 use super::{Dial, Timeline};
 use crate::clock::{Stuck, Wait, Woke};
 use crate::log::Kind;
-use crate::{External, Listener, MonoTime, Role};
+use crate::{External, Lifetime, Listener, MonoTime, Role};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
@@ -61,6 +61,18 @@ impl View {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A further participant.
+    pub(crate) fn join(&self, name: &str, role: Role) -> View {
+        self.timeline.seat(self.timeline.new_seat(name, role), Some(self.seat.id))
+    }
+
+    /// See [`MockClock::used_in`](crate::MockClock::used_in).
+    pub(crate) fn used_in(&self, session: &Lifetime) {
+        if session.covers(&self.timeline) {
+            self.timeline.with(|state| state.use_in(self.seat.id, session));
+        }
     }
 
     /// The same seat under another name.
@@ -181,7 +193,7 @@ impl View {
             }
             state.dispatch();
             state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
-            let end = state.seats.get_mut(self.seat.id).and_then(|seat| seat.end.take());
+            let end = state.take_end(self.seat.id);
             drop(self.timeline.settled(state));
             match end {
                 Some(End::Stuck(stuck)) => return Err(stuck),
@@ -201,7 +213,7 @@ impl View {
     /// its own, for this one call.
     fn wait_on_a_seat_of_its_own(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
         let name = format!("{} (another thread)", self.name);
-        let view = self.timeline.join(&name, Role::Host, None);
+        let view = self.join(&name, Role::Host);
         view.begin()?;
         view.wait_among_others(wait, wait.deadline.map(MonoTime::nanos), last)
     }
@@ -224,8 +236,9 @@ impl View {
             state.dispatch();
             state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
         }
+        let ended = state.come_out(self.seat.id);
         drop(self.timeline.settled(state));
-        self.check()
+        ended.map_or_else(|| self.check(), |why| Err(Stuck::Cancelled(why)))
     }
 
     pub(crate) fn begin(&self) -> Result<(), Stuck> {
@@ -288,7 +301,7 @@ impl View {
         drop(self.timeline.settled(state));
         drop(waker);
         let mut state = self.turn(&"unpark")?;
-        let end = state.seats.get_mut(self.seat.id).and_then(|seat| seat.end.take());
+        let end = state.take_end(self.seat.id);
         drop(self.timeline.settled(state));
         match end {
             Some(End::Stuck(stuck)) => Err(stuck),
@@ -361,8 +374,9 @@ impl View {
         let Some(seat) = state.seats.get_mut(id) else { return Err(self.left()) };
         seat.calls += 1;
         match seat.status {
-            Status::Running => return Ok(state),
+            Status::Running => return seat.sessions.check().map(|()| state),
             Status::Ready | Status::Waiting | Status::Lost => {}
+            Status::Away => state.make_ready(id),
             Status::Outside => {
                 let (who, what) = (Arc::clone(&self.name), what.to_string());
                 return Err(Stuck::Outside { who, what });
@@ -371,17 +385,21 @@ impl View {
         let lost = state.take_back(id);
         state.dispatch();
         state = self.timeline.until_turn(self.timeline.settled(state), id);
-        match lost {
-            Some(report) => Err(Stuck::Stalled(report)),
-            None if state.seats.get(id).is_none() => Err(self.left()),
-            None => Ok(state),
+        if let Some(report) = lost {
+            return Err(Stuck::Stalled(report));
         }
+        if let Some(why) = state.come_out(id) {
+            drop(self.timeline.settled(state));
+            return Err(Stuck::Cancelled(why));
+        }
+        let Some(seat) = state.seats.get(id) else { return Err(self.left()) };
+        seat.sessions.check().map(|()| state)
     }
 
     fn is_running(&self, state: &mut State) -> bool {
         let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
         seat.calls += 1;
-        seat.status == Status::Running
+        seat.status == Status::Running && seat.sessions.check().is_ok()
     }
 
     /// Whether another thread is blocked in this seat.

@@ -1,5 +1,6 @@
 //! Behaviour of the timeline with several participants.
 
+mod closing;
 mod ends;
 mod spinning;
 mod together;

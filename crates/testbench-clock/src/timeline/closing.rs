@@ -1,0 +1,116 @@
+//! The end of a session: whoever waits as a participant of it is told at once.
+//!
+//! A participant is **of** a session if it joined through one that was: the threads and guests that
+//! were started there. It ends with the session: every wait from then on fails with that. A
+//! handle that was only **installed** there, as that of the test itself, is away until somebody uses it
+//! again, so that those who are told can come out and end.
+
+use super::Timeline;
+use super::seats::{End, SeatId, Status};
+use super::state::State;
+use crate::{Lifetime, Stuck};
+use std::sync::Arc;
+
+/// The sessions in which a seat is used, and whether it outlives them.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// The last one is that of participants which join through this seat.
+    open: Vec<Lifetime>,
+    /// It joined inside of a session, and ends with it.
+    bound: bool,
+    /// How it ended.
+    closed: Option<Arc<str>>,
+}
+
+impl Sessions {
+    /// Why nothing can be waited for any more, if that is so.
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), Stuck> {
+        match &self.closed {
+            None => Ok(()),
+            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
+        }
+    }
+
+    fn contains(&self, session: &Lifetime) -> bool {
+        self.open.iter().any(|open| open.is(session))
+    }
+}
+
+impl Timeline {
+    /// Ends the waits of everyone who is here for `session`, which has ended.
+    pub(crate) fn end_session(&self, session: &Lifetime) {
+        let Some(ended) = session.ended_ref() else { return };
+        let why: Arc<str> = ended.to_string().into();
+        self.with(|state| {
+            state.end_session(session, &why);
+            state.dispatch();
+        });
+    }
+}
+
+impl State {
+    /// The seat is used in a session from now on.
+    pub(super) fn use_in(&mut self, id: SeatId, session: &Lifetime) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        if !seat.sessions.contains(session) {
+            seat.sessions.open.push(session.clone());
+        }
+        seat.sessions.closed = None;
+    }
+
+    /// A new seat is of the session of the one through which it joined, and no better off.
+    pub(super) fn share_session(&mut self, by: Option<SeatId>, id: SeatId) {
+        let Some(by) = by.and_then(|by| self.seats.get(by)) else { return };
+        let (session, closed) = (by.sessions.open.last().cloned(), by.sessions.closed.clone());
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        let bound = session.is_some();
+        seat.sessions = Sessions { open: session.into_iter().collect(), bound, closed };
+    }
+
+    fn end_session(&mut self, session: &Lifetime, why: &Arc<str>) {
+        let of_it = self.seats.iter().filter(|(_, seat)| seat.sessions.contains(session));
+        let mut of_it: Vec<SeatId> = of_it.map(|(id, _)| id).collect();
+        of_it.sort_by_key(|id| id.registration);
+        for id in of_it {
+            let Some(seat) = self.seats.get_mut(id) else { continue };
+            seat.sessions.open.retain(|open| !open.is(session));
+            if !seat.sessions.open.is_empty() {
+                continue;
+            }
+            if seat.sessions.bound {
+                seat.sessions.closed = Some(Arc::clone(why));
+            }
+            let is_in_a_call = seat.blocked || seat.status != Status::Running;
+            if is_in_a_call && !seat.sessions.bound {
+                seat.adrift = Some(Arc::clone(why));
+            }
+            if seat.status == Status::Waiting {
+                self.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
+            } else if !is_in_a_call {
+                // Its thread is elsewhere and does not know yet.
+                self.send_away(id, Status::Away);
+            }
+        }
+    }
+
+    /// How the last wait of a seat ended.
+    pub(super) fn take_end(&mut self, id: SeatId) -> Option<End> {
+        match self.come_out(id) {
+            Some(why) => Some(End::Stuck(Stuck::Cancelled(why))),
+            None => self.seats.get_mut(id)?.end.take(),
+        }
+    }
+
+    /// A call of a seat that was not bound to its session comes out: if that has ended meanwhile, the
+    /// seat is away from here on, and this is why.
+    pub(super) fn come_out(&mut self, id: SeatId) -> Option<Arc<str>> {
+        let seat = self.seats.get_mut(id)?;
+        let why = seat.adrift.take()?;
+        if seat.status == Status::Running {
+            self.send_away(id, Status::Away);
+            self.dispatch();
+        }
+        Some(why)
+    }
+}
