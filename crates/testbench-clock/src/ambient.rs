@@ -81,7 +81,7 @@ pub(crate) fn session() -> Option<(Lifetime, bool)> {
 }
 
 /// Installs another participant in place of the clock that is installed, under the same lifetime;
-/// with none there it is [`install`].
+/// with none there it is as [`install`], but no session of its own: its end is nobody else's.
 ///
 /// For a thread that does the work of several in turn, as a host that runs a guest inline.
 ///
@@ -100,7 +100,11 @@ pub fn install_participant(clock: Arc<dyn Clock>) -> Guard {
         Lookup::Open(installed) | Lookup::Closed(installed, _) => {
             install_for(clock, &installed.lifetime)
         }
-        Lookup::Absent => install(clock),
+        Lookup::Absent => {
+            // No session: what the participant starts on its timeline may go on after it.
+            let lifetime = Lifetime::new("clock");
+            INSTALLED.install(Installed::new(clock, lifetime.clone()), &lifetime).owning(lifetime)
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A participant is **of** a session if it joined through one that was: the threads and guests that
 //! were started there. It ends with the session: every wait from then on fails with that. A
-//! handle that was only **installed** there, as that of the test itself, is away until somebody uses it
-//! again, so that those who are told can come out and end.
+//! handle that was only **installed** there, as that of the test itself, outlives it. If there are others to
+//! be told, it is away until somebody uses it again, so that they can come out and end.
 
 use super::Timeline;
 use super::seats::{End, SeatId, Status};
@@ -72,25 +72,34 @@ impl State {
         let of_it = self.seats.iter().filter(|(_, seat)| seat.sessions.contains(session));
         let mut of_it: Vec<SeatId> = of_it.map(|(id, _)| id).collect();
         of_it.sort_by_key(|id| id.registration);
+        for id in &of_it {
+            if let Some(seat) = self.seats.get_mut(*id) {
+                seat.sessions.open.retain(|open| !open.is(session));
+            }
+        }
+        of_it.retain(|id| self.seats.get(*id).is_some_and(|seat| seat.sessions.open.is_empty()));
+        let is_bound = |id: &SeatId| self.seats.get(*id).is_some_and(|seat| seat.sessions.bound);
+        let others_are_to_end = of_it.iter().any(is_bound);
         for id in of_it {
-            let Some(seat) = self.seats.get_mut(id) else { continue };
-            seat.sessions.open.retain(|open| !open.is(session));
-            if !seat.sessions.open.is_empty() {
-                continue;
-            }
-            if seat.sessions.bound {
-                seat.sessions.closed = Some(Arc::clone(why));
-            }
-            let is_in_a_call = seat.blocked || seat.status != Status::Running;
-            if is_in_a_call && !seat.sessions.bound {
-                seat.adrift = Some(Arc::clone(why));
-            }
-            if seat.status == Status::Waiting {
-                self.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
-            } else if !is_in_a_call {
-                // Its thread is elsewhere and does not know yet.
-                self.send_away(id, Status::Away);
-            }
+            self.end_for(id, why, others_are_to_end);
+        }
+    }
+
+    /// The last session of a seat has ended.
+    fn end_for(&mut self, id: SeatId, why: &Arc<str>, others_are_to_end: bool) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        let is_in_a_call = seat.blocked || seat.status != Status::Running;
+        let steps_aside = others_are_to_end && !seat.sessions.bound;
+        if seat.sessions.bound {
+            seat.sessions.closed = Some(Arc::clone(why));
+        } else if steps_aside && is_in_a_call {
+            seat.adrift = Some(Arc::clone(why));
+        }
+        if seat.status == Status::Waiting {
+            self.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
+        } else if steps_aside && !is_in_a_call {
+            // Its thread is elsewhere and does not know yet.
+            self.send_away(id, Status::Away);
         }
     }
 

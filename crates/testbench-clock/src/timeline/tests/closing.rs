@@ -173,8 +173,10 @@ fn another_session_on_the_same_timeline_goes_on() {
     });
     crate::settle().unwrap();
     drop(installed);
+    until(&*clock, mono(1)).unwrap();
+    until(&*clock, clock.mono_at(clock.wall() + secs(2)).unwrap()).unwrap();
     other.join().unwrap().unwrap();
-    assert_eq!(clock.mono().since_origin(), secs(1));
+    assert_eq!(clock.mono().since_origin(), secs(2) + Duration::from_nanos(1));
 }
 
 /// The thread comes back from outside after the end: it must neither hang nor hold anybody up.
@@ -194,4 +196,46 @@ fn who_is_outside_at_the_end_comes_back() {
     let told = told.recv_timeout(AT_ONCE).unwrap();
     assert!(told.contains("session `clock` ended when the guard made at "), "{told}");
     until(&*clock, mono(1)).unwrap();
+}
+
+/// As a guest is run on a thread of its own: what it has started does not end with it.
+#[test]
+fn the_end_of_a_participant_is_no_end_of_a_session() {
+    let clock = clock(Schedule::Serial);
+    let (parent, (send, heard)) = (clock.join("parent", Role::Guest), channel());
+    let parent = std::thread::spawn(move || {
+        parent.begin().unwrap();
+        let installed = crate::install_participant(std::sync::Arc::clone(&parent));
+        let child = parent.join("child", Role::Guest);
+        std::thread::spawn(move || {
+            child.begin().unwrap();
+            send.send(until(&*child, mono(9))).unwrap();
+            child.leave();
+        });
+        drop(installed);
+        until(&*parent, mono(5)).unwrap();
+        parent.leave();
+    });
+    until(&*clock, mono(3)).unwrap();
+    assert_eq!(clock.mono(), mono(3), "the parent has waited before time moved");
+    until(&*clock, mono(20)).unwrap();
+    parent.join().unwrap();
+    assert_eq!(heard.recv().unwrap().unwrap(), crate::Woke::Deadline);
+}
+
+/// With nobody to be told, whoever holds the clock goes on as if nothing had happened.
+#[test]
+fn the_test_keeps_its_turn_if_nobody_is_left_behind() {
+    let clock = clock(Schedule::Serial);
+    drop(clock.install());
+    let (other, (send, began)) = (clock.join("other", Role::Host), channel());
+    let thread = std::thread::spawn(move || {
+        other.begin().unwrap();
+        send.send(()).unwrap();
+        other.leave();
+    });
+    assert!(began.recv_timeout(Duration::from_millis(30)).is_err(), "it is not its turn");
+    until(&*clock, mono(1)).unwrap();
+    began.recv().unwrap();
+    thread.join().unwrap();
 }
