@@ -40,6 +40,7 @@ impl WallTime {
     ///
     /// assert_eq!(WallTime::from_unix_nanos(-1).to_string(), "1969-12-31T23:59:59.999999999Z");
     /// ```
+    #[inline]
     pub const fn from_unix_nanos(unix_ns: i128) -> Self {
         WallTime { unix_ns }
     }
@@ -52,6 +53,7 @@ impl WallTime {
     /// let wall = WallTime::from_unix_millis(1_500);
     /// assert_eq!(wall.unix_nanos(), 1_500_000_000);
     /// ```
+    #[inline]
     pub const fn from_unix_millis(unix_ms: i64) -> Self {
         WallTime { unix_ns: unix_ms as i128 * 1_000_000 }
     }
@@ -64,6 +66,7 @@ impl WallTime {
     /// const Y2038: WallTime = WallTime::from_unix_secs(1 << 31);
     /// assert_eq!(Y2038.to_string(), "2038-01-19T03:14:08Z");
     /// ```
+    #[inline]
     pub const fn from_unix_secs(unix_secs: i64) -> Self {
         WallTime { unix_ns: unix_secs as i128 * NANOS_PER_SEC }
     }
@@ -77,6 +80,7 @@ impl WallTime {
     /// let wall = WallTime::UNIX_EPOCH - Duration::from_nanos(3);
     /// assert_eq!(wall.unix_nanos(), -3);
     /// ```
+    #[inline]
     pub const fn unix_nanos(self) -> i128 {
         self.unix_ns
     }
@@ -89,6 +93,7 @@ impl WallTime {
     /// assert_eq!(WallTime::from_unix_nanos(1_999_999).unix_millis(), 1);
     /// assert_eq!(WallTime::from_unix_nanos(-1).unix_millis(), -1);
     /// ```
+    #[inline]
     pub fn unix_millis(self) -> i64 {
         let ms = self.unix_ns.div_euclid(1_000_000);
         i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
@@ -105,6 +110,7 @@ impl WallTime {
     /// assert_eq!(late.checked_duration_since(early), Some(Duration::from_secs(3)));
     /// assert_eq!(early.checked_duration_since(late), None, "as when it was set back");
     /// ```
+    #[inline]
     pub fn checked_duration_since(self, earlier: WallTime) -> Option<Duration> {
         nanos_to_duration(self.unix_ns.checked_sub(earlier.unix_ns)?)
     }
@@ -120,6 +126,7 @@ impl WallTime {
     /// assert_eq!(tomorrow, Some(WallTime::from_unix_secs(86_400)));
     /// assert_eq!(WallTime::from_unix_nanos(i128::MAX).checked_add(day), None);
     /// ```
+    #[inline]
     pub fn checked_add(self, d: Duration) -> Option<WallTime> {
         let unix_ns = self.unix_ns.checked_add(duration_to_nanos(d))?;
         Some(WallTime { unix_ns })
@@ -134,6 +141,7 @@ impl WallTime {
     /// let before = WallTime::UNIX_EPOCH.checked_sub(Duration::from_secs(1));
     /// assert_eq!(before, Some(WallTime::from_unix_secs(-1)));
     /// ```
+    #[inline]
     pub fn checked_sub(self, d: Duration) -> Option<WallTime> {
         let unix_ns = self.unix_ns.checked_sub(duration_to_nanos(d))?;
         Some(WallTime { unix_ns })
@@ -241,6 +249,7 @@ impl MonoTime {
     ///
     /// assert_eq!(MonoTime::from_nanos(5_000).since_origin(), Duration::from_micros(5));
     /// ```
+    #[inline]
     pub const fn from_nanos(since_origin_ns: u64) -> Self {
         MonoTime { since_origin_ns }
     }
@@ -253,6 +262,7 @@ impl MonoTime {
     /// assert_eq!(MonoTime::ORIGIN.nanos(), 0);
     /// assert_eq!(MonoTime::MAX.nanos(), u64::MAX);
     /// ```
+    #[inline]
     pub const fn nanos(self) -> u64 {
         self.since_origin_ns
     }
@@ -268,6 +278,8 @@ impl MonoTime {
     /// assert_eq!(clock.mono().since_origin(), Duration::from_millis(20));
     /// # Ok::<(), testbench_clock::ClockError>(())
     /// ```
+    /// The time since the origin.
+    #[inline]
     pub const fn since_origin(self) -> Duration {
         Duration::from_nanos(self.since_origin_ns)
     }
@@ -283,6 +295,7 @@ impl MonoTime {
     /// assert_eq!(late.duration_since(early), Duration::from_nanos(7));
     /// assert_eq!(early.duration_since(late), Duration::ZERO);
     /// ```
+    #[inline]
     pub const fn duration_since(self, earlier: MonoTime) -> Duration {
         Duration::from_nanos(self.since_origin_ns.saturating_sub(earlier.since_origin_ns))
     }
@@ -297,6 +310,7 @@ impl MonoTime {
     /// assert_eq!(later, Some(MonoTime::from_nanos(3)));
     /// assert_eq!(later.and_then(|later| later.checked_add(Duration::MAX)), None);
     /// ```
+    #[inline]
     pub fn checked_add(self, d: Duration) -> Option<MonoTime> {
         // In 64 bits: this is on the path of every sleep, and of every real reading.
         let ns = d.as_secs().checked_mul(NANOS_PER_SEC as u64)?;
@@ -312,6 +326,7 @@ impl MonoTime {
     ///
     /// assert_eq!(MonoTime::ORIGIN.saturating_add(Duration::MAX), MonoTime::MAX);
     /// ```
+    #[inline]
     pub fn saturating_add(self, d: Duration) -> MonoTime {
         self.checked_add(d).unwrap_or(MonoTime::MAX)
     }
@@ -323,11 +338,13 @@ impl fmt::Debug for MonoTime {
     }
 }
 
+#[inline]
 fn duration_to_nanos(d: Duration) -> i128 {
     // A `Duration` holds at most 2^64 seconds, so its nanoseconds fit easily.
     i128::from(d.as_secs()) * NANOS_PER_SEC + i128::from(d.subsec_nanos())
 }
 
+#[inline]
 fn nanos_to_duration(ns: i128) -> Option<Duration> {
     let secs = u64::try_from(ns.div_euclid(NANOS_PER_SEC)).ok()?;
     let nanos = u32::try_from(ns.rem_euclid(NANOS_PER_SEC)).ok()?;

@@ -95,8 +95,8 @@ impl Bytes<'_> {
         self.range(address, u64::from(count) * u64::from(size)).map(drop)
     }
 
-    /// Copies `N` bytes out.
-    #[inline]
+    /// Copies `N` bytes out. A call of this would take longer than the copy.
+    #[inline(always)]
     pub(crate) fn get<const N: usize>(&self, address: u32) -> Result<[u8; N], Fault> {
         let range = self.range(address, N as u64)?;
         let mut value = [0; N];
@@ -154,7 +154,7 @@ impl Bytes<'_> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn range(&self, address: u32, bytes: u64) -> Result<Range<usize>, Fault> {
         let memory_bytes = self.len() as u64;
         // At most 2^32 - 1 + (2^32 - 1)^2, which a u64 holds.

@@ -24,12 +24,17 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Why nothing can be waited for any more, if that is so.
-    #[inline]
     pub(super) fn check(&self) -> Result<(), Stuck> {
         match &self.closed {
             None => Ok(()),
             Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
         }
+    }
+
+    /// Whether [`Sessions::check`] fails.
+    #[inline]
+    pub(super) fn are_over(&self) -> bool {
+        self.closed.is_some()
     }
 
     fn contains(&self, session: &Lifetime) -> bool {

@@ -399,7 +399,7 @@ impl View {
     fn is_running(&self, state: &mut State) -> bool {
         let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
         seat.calls += 1;
-        seat.status == Status::Running && seat.sessions.check().is_ok()
+        seat.status == Status::Running && !seat.sessions.are_over()
     }
 
     /// Whether another thread is blocked in this seat.

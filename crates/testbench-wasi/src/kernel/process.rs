@@ -336,6 +336,7 @@ impl Process {
         self.check_stopped()
     }
 
+    #[inline]
     fn check_stopped(&self) -> Result<(), Stop> {
         self.stopper.stopped().map_or(Ok(()), Err)
     }

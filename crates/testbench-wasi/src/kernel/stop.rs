@@ -108,6 +108,7 @@ impl Stopper {
     }
 
     /// Why the guest is to end, if it is.
+    #[inline]
     pub(crate) fn stopped(&self) -> Option<Stop> {
         if !self.shared.stopped.load(Ordering::SeqCst) {
             return None;

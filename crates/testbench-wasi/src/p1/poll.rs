@@ -26,14 +26,14 @@ const FD_WRITE: u8 = 2;
 /// timer that nothing uses.
 struct Layout {
     bytes: u32,
-    clock_id: usize,
-    timeout: usize,
-    flags: usize,
+    clock_id: u32,
+    timeout: u32,
+    flags: u32,
 }
 
 /// Where the kind of a subscription and its descriptor lie, in both versions.
-const EVENT_TYPE: usize = 8;
-const DESCRIPTOR: usize = 16;
+const EVENT_TYPE: u32 = 8;
+const DESCRIPTOR: u32 = 16;
 
 impl Abi {
     const fn subscription(self) -> Layout {
@@ -63,13 +63,13 @@ pub(super) fn poll_oneoff(
     cx.mem.check(subscriptions.0, count, layout.bytes)?;
     cx.mem.check(events.0, count, EVENT_BYTES)?;
     let now = cx.process.clock().mono();
-    if count == 1 {
-        let one = subscription(cx, subscriptions.0, now)?;
-        if let Interest::Until(When::Mono(until)) = one.interest {
-            sleep(cx.process, now, until)?;
-            cx.mem.put(events.0, &event(one.userdata, one.event_type, Happened::Due))?;
-            return Ok(1);
-        }
+    if count == 1
+        && let Some(until) = lone_sleep(cx, subscriptions.0, now)?
+    {
+        sleep(cx.process, now, until)?;
+        let userdata = cx.mem.get(subscriptions.0)?;
+        put_event(cx, events.0, (userdata, CLOCK), Happened::Due)?;
+        return Ok(1);
     }
     let mut subscribed = Vec::with_capacity(count as usize);
     let mut interests = Vec::with_capacity(count as usize);
@@ -80,59 +80,62 @@ pub(super) fn poll_oneoff(
     }
     let happened = poll(cx.process, "poll_oneoff", &interests)?;
     for (place, (i, what)) in (0_u32..).zip(&happened) {
-        let (userdata, event_type) = subscribed[*i];
-        cx.mem.put(events.0 + place * EVENT_BYTES, &event(userdata, event_type, *what))?;
+        put_event(cx, events.0 + place * EVENT_BYTES, subscribed[*i], *what)?;
     }
     Ok(happened.len() as u32)
 }
 
-#[inline]
-fn subscription(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Subscription> {
-    match cx.abi {
-        Abi::Snapshot1 => decode(cx, &cx.mem.get::<48>(at)?, &Abi::Snapshot1.subscription(), now),
-        Abi::Unstable => decode(cx, &cx.mem.get::<56>(at)?, &Abi::Unstable.subscription(), now),
+/// The instant of a sleep on the monotonic timeline, if that is what the subscription is.
+#[inline(always)]
+fn lone_sleep(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Option<MonoTime>> {
+    if cx.mem.get(at + EVENT_TYPE)? != [CLOCK] {
+        return Ok(None);
+    }
+    match clock(cx, at, now)? {
+        Interest::Until(When::Mono(until)) => Ok(Some(until)),
+        _ => Ok(None),
     }
 }
 
-#[inline]
-fn decode(cx: &Call<'_>, raw: &[u8], layout: &Layout, now: MonoTime) -> Result<Subscription> {
-    let event_type = raw[EVENT_TYPE];
+fn subscription(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Subscription> {
+    let [event_type] = cx.mem.get(at + EVENT_TYPE)?;
     let interest = match event_type {
-        CLOCK => {
-            let id = ClockId::decode(cx, u32::from_le_bytes(field(raw, layout.clock_id)))?;
-            let timeout = u64::from_le_bytes(field(raw, layout.timeout));
-            let flags = u16::from_le_bytes(field(raw, layout.flags));
-            if flags & !ABSTIME != 0 {
-                return Err(Errno::Inval.into());
-            }
-            instant(id, timeout, flags & ABSTIME != 0, now)
-        }
+        CLOCK => clock(cx, at, now)?,
         FD_READ | FD_WRITE => {
-            let fd = u32::from_le_bytes(field(raw, DESCRIPTOR));
-            let check =
-                if event_type == FD_READ { Open::check_readable } else { Open::check_writable };
-            match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
-                Ok(open) if event_type == FD_READ => Interest::Read(fd, open),
-                Ok(open) => Interest::Write(fd, open),
-                Err(errno) => Interest::Failed(errno),
-            }
+            descriptor(cx, u32::from_le_bytes(cx.mem.get(at + DESCRIPTOR)?), event_type)
         }
         _ => return Err(Errno::Inval.into()),
     };
-    Ok(Subscription { userdata: field(raw, 0), event_type, interest })
+    Ok(Subscription { userdata: cx.mem.get(at)?, event_type, interest })
 }
 
-/// `N` bytes of a structure whose layout holds them.
-#[inline]
-fn field<const N: usize>(raw: &[u8], at: usize) -> [u8; N] {
-    let mut bytes = [0; N];
-    bytes.copy_from_slice(&raw[at..at + N]);
-    bytes
+/// Reads each field by itself: a copy of the whole, of which fields are then read, takes as long as
+/// the sleep.
+#[inline(always)]
+fn clock(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Interest> {
+    let layout = cx.abi.subscription();
+    let id = u32::from_le_bytes(cx.mem.get(at + layout.clock_id)?);
+    let timeout = u64::from_le_bytes(cx.mem.get(at + layout.timeout)?);
+    let flags = u16::from_le_bytes(cx.mem.get(at + layout.flags)?);
+    let id = ClockId::decode(cx, id)?;
+    if flags & !ABSTIME != 0 {
+        return Err(Errno::Inval.into());
+    }
+    Ok(instant(id, timeout, flags & ABSTIME != 0, now))
+}
+
+fn descriptor(cx: &Call<'_>, fd: u32, event_type: u8) -> Interest {
+    let check = if event_type == FD_READ { Open::check_readable } else { Open::check_writable };
+    match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
+        Ok(open) if event_type == FD_READ => Interest::Read(fd, open),
+        Ok(open) => Interest::Write(fd, open),
+        Err(errno) => Interest::Failed(errno),
+    }
 }
 
 /// When a clock subscription is due. A span is one of time that passes, whichever clock it is
 /// asked of, so that setting the wall does not change it; an instant is one of its own clock.
-#[inline]
+#[inline(always)]
 fn instant(id: ClockId, timeout: u64, absolute: bool, now: MonoTime) -> Interest {
     match (id, absolute) {
         (ClockId::Realtime | ClockId::Monotonic, false) => {
@@ -147,18 +150,23 @@ fn instant(id: ClockId, timeout: u64, absolute: bool, now: MonoTime) -> Interest
     }
 }
 
-#[inline]
-fn event(userdata: [u8; 8], event_type: u8, what: Happened) -> [u8; 32] {
+/// By words, for the same reason as [`clock`].
+#[inline(always)]
+fn put_event(
+    cx: &mut Call<'_>,
+    at: u32,
+    (userdata, event_type): ([u8; 8], u8),
+    what: Happened,
+) -> Result<()> {
     let (error, bytes, hangup) = match what {
         Happened::Due => (0, 0, false),
         Happened::Ready { bytes, hangup } => (0, bytes, hangup),
         Happened::Failed(errno) => (errno::number(errno), 0, false),
     };
-    let mut event = [0; 32];
-    event[..8].copy_from_slice(&userdata);
-    event[8..10].copy_from_slice(&error.to_le_bytes());
-    event[10] = event_type;
-    event[16..24].copy_from_slice(&bytes.to_le_bytes());
-    event[24] = u8::from(hangup);
-    event
+    let error_and_type = u64::from(error) | u64::from(event_type) << 16;
+    cx.mem.put(at, &userdata)?;
+    cx.mem.put(at + 8, &error_and_type.to_le_bytes())?;
+    cx.mem.put(at + 16, &bytes.to_le_bytes())?;
+    cx.mem.put(at + 24, &u64::from(hangup).to_le_bytes())?;
+    Ok(())
 }
