@@ -1,53 +1,15 @@
-//! What readings, sleeps and hand-overs cost.
+//! What single operations and hand-overs cost, for whoever changes them. What is promised of readings
+//! and sleeps is in `targets.rs`.
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 use testbench_clock::{
-    Clock, Context, Lifetime, MockClock, MonoTime, Role, Scope, Signal, Wait, Watchdog,
-    instant_now, now, sleep, thread,
+    Clock, Context, Lifetime, MockClock, Role, Scope, Signal, Watchdog, sleep, thread,
 };
 
 fn main() {
     divan::main();
-}
-
-const MANY: u64 = 1_000_000;
-
-#[divan::bench]
-#[expect(clippy::disallowed_methods, reason = "the yardstick")]
-fn read_std_instant() -> Instant {
-    Instant::now()
-}
-
-#[divan::bench]
-#[expect(clippy::disallowed_methods, reason = "the yardstick")]
-fn read_std_wall() -> SystemTime {
-    SystemTime::now()
-}
-
-#[divan::bench]
-fn read_uninstalled_mono() -> MonoTime {
-    instant_now()
-}
-
-#[divan::bench]
-fn read_uninstalled_wall() {
-    black_box(now());
-}
-
-#[divan::bench]
-fn read_installed_mono(bencher: Bencher<'_, '_>) {
-    let _installed = MockClock::builder().spin_max(u64::MAX).build().install();
-    bencher.bench_local(instant_now);
-}
-
-#[divan::bench]
-fn read_installed_wall(bencher: Bencher<'_, '_>) {
-    let _installed = MockClock::builder().spin_max(u64::MAX).build().install();
-    bencher.bench_local(|| {
-        black_box(now());
-    });
 }
 
 /// As a guest reads: through the trait, with the check for spinning after it.
@@ -58,27 +20,6 @@ fn read_guest_mono(bencher: Bencher<'_, '_>) {
         let read = black_box(&clock).mono();
         black_box(&clock).check().unwrap();
         read
-    });
-}
-
-#[divan::bench(sample_count = 10)]
-fn a_million_guest_sleeps(bencher: Bencher<'_, '_>) {
-    let clock: Arc<dyn Clock> = MockClock::builder().build();
-    bencher.counter(ItemsCount::new(MANY)).bench_local(|| {
-        for _ in 0..MANY {
-            let deadline = clock.mono().checked_add(Duration::from_nanos(5));
-            black_box(clock.wait(Wait { deadline, on: &[], what: &"poll_oneoff" })).unwrap();
-        }
-    });
-}
-
-#[divan::bench(sample_count = 10)]
-fn a_million_host_sleeps(bencher: Bencher<'_, '_>) {
-    let _installed = MockClock::builder().build().install();
-    bencher.counter(ItemsCount::new(MANY)).bench_local(|| {
-        for _ in 0..MANY {
-            sleep(Duration::from_nanos(5));
-        }
     });
 }
 
