@@ -285,6 +285,13 @@ impl MockClock {
         self.view.park(wait, waker, true);
     }
 
+    /// Has `waker` be woken if this participant is given up on or its session ends while it runs.
+    /// `None` forgets it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wake_if_lost(&self, waker: Option<Waker>) {
+        self.view.wake_if_lost(waker);
+    }
+
     /// As [`Clock::unpark`]; tells whether it was the deadline that ended the wait.
     #[cfg(feature = "tokio")]
     pub(crate) fn unpark_at_deadline(&self) -> Result<bool, Stuck> {

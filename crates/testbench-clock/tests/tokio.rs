@@ -9,7 +9,8 @@ use std::time::Duration;
 use testbench_clock::task::{interval, notified, sleep_async, sleep_until_async, timeout};
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
-    Clock, Context, FutureExt, MockClock, MonoTime, Signal, Stuck, instant_now, sleep, thread,
+    Clock, Context, FutureExt, MockClock, MonoTime, Schedule, Signal, Stuck, instant_now, sleep,
+    thread,
 };
 
 const fn ns(n: u64) -> Duration {
@@ -287,4 +288,62 @@ fn a_paused_runtime_leads_and_the_timeline_follows_by_the_millisecond() {
     });
     assert_eq!(seen.unwrap(), ((2_000, 2_000_000_000), 2_003_000_000));
     assert_eq!(other.join().unwrap(), 1_500_000_000);
+}
+
+/// tokio has no timer to jump to, so it sleeps in earnest, and the other one waits for it.
+#[test]
+fn a_paused_runtime_that_waits_for_someone_on_the_timeline_is_told_that_it_stalls() {
+    let clock = MockClock::builder().stall_after(Duration::from_millis(150)).build();
+    let _installed = clock.install();
+    let signal = Signal::new();
+    let listener = signal.listen();
+    let other = thread::spawn(move || signal.notify());
+    let runtime = testbench_clock::tokio::paused_runtime().unwrap();
+    let stuck = runtime.block_on(notified(listener)).unwrap_err();
+    assert!(matches!(stuck, Stuck::Stalled(_)), "{stuck}");
+    assert!(stuck.to_string().contains("`main`: is running"), "{stuck}");
+    // Told once; afterwards it takes part again.
+    other.join().unwrap();
+    let sleep = async { tokio::time::sleep(Duration::from_millis(5)).await };
+    runtime.block_on(sleep).unwrap();
+    assert_eq!(now_ns(), 5_000_000);
+}
+
+#[test]
+fn a_paused_runtime_hears_the_signals_of_its_own_tasks() {
+    let _installed = MockClock::builder().build().install();
+    let runtime = testbench_clock::tokio::paused_runtime().unwrap();
+    let signal = Signal::new();
+    let listener = signal.listen();
+    let heard = runtime.block_on(async {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(7)).await;
+            signal.notify();
+        });
+        notified(listener).await;
+        now_ns()
+    });
+    assert_eq!(heard.unwrap(), 7_000_000);
+}
+
+/// It sleeps in earnest when its session ends, on whatever thread.
+#[test]
+fn a_paused_runtime_ends_with_its_session() {
+    let builder = MockClock::builder().stall_after(Duration::from_secs(3600));
+    let installed = builder.schedule(Schedule::Parallel).build().install();
+    let (send, told) = std::sync::mpsc::channel();
+    let (begun, began) = std::sync::mpsc::channel();
+    drop(thread::spawn(move || {
+        let never = Signal::new();
+        let runtime = testbench_clock::tokio::paused_runtime().unwrap();
+        let ended = runtime.block_on(async {
+            begun.send(()).unwrap();
+            notified(never.listen()).await
+        });
+        send.send(ended.unwrap_err().to_string()).unwrap();
+    }));
+    began.recv().unwrap();
+    drop(installed);
+    let told = told.recv_timeout(Duration::from_secs(20)).expect("it is told at once");
+    assert!(told.contains("session `clock` ended when the guard made at "), "{told}");
 }

@@ -100,7 +100,9 @@ impl State {
         } else if steps_aside && is_in_a_call {
             seat.adrift = Some(Arc::clone(why));
         }
-        if seat.status == Status::Waiting {
+        let (is_waiting, if_lost) = (seat.status == Status::Waiting, seat.if_lost.take());
+        self.wakers.extend(if_lost);
+        if is_waiting {
             self.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
         } else if steps_aside && !is_in_a_call {
             // Its thread is elsewhere and does not know yet.

@@ -75,6 +75,9 @@ pub(super) struct Seat {
     pub(super) parked: Option<Waker>,
     /// It was roused when it was not parked: the next park ends at once.
     pub(super) roused: bool,
+    /// Woken if it is given up on or its session ends while it runs, for an executor that may sleep in a
+    /// place of its own.
+    pub(super) if_lost: Option<Waker>,
 }
 
 impl Seat {
@@ -102,6 +105,7 @@ impl Seat {
             end: None,
             parked: None,
             roused: false,
+            if_lost: None,
         }
     }
 

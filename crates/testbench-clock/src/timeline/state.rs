@@ -261,6 +261,8 @@ impl State {
     /// Gives up on a participant that does not come back, and tells everyone who waits.
     pub(super) fn give_up_on(&mut self, id: SeatId) {
         self.send_away(id, Status::Lost);
+        let if_lost = self.seats.get_mut(id).and_then(|seat| seat.if_lost.take());
+        self.wakers.extend(if_lost);
         let report = self.report();
         self.lost.push((id, Arc::clone(&report)));
         self.end_all_waits(&Stuck::Stalled(report));

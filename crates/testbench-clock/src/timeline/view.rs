@@ -276,6 +276,18 @@ impl View {
         drop(self.timeline.settled(state));
     }
 
+    /// Has `waker` be woken if this participant is given up on or its session ends while it runs.
+    /// `None` forgets it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wake_if_lost(&self, waker: Option<Waker>) {
+        let old = self.timeline.with(|state| {
+            let seat = state.seats.get_mut(self.seat.id)?;
+            std::mem::replace(&mut seat.if_lost, waker)
+        });
+        // Foreign code, so after the lock is released.
+        drop(old);
+    }
+
     pub(crate) fn rouse(&self) {
         self.timeline.with(|state| {
             let Some(seat) = state.seats.get_mut(self.seat.id) else { return };

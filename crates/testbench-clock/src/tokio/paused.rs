@@ -1,14 +1,15 @@
 //! A driver for code that calls `tokio::time`: the timeline follows tokio's own paused clock.
 
 use super::{Runtime, Shared};
+use crate::MonoTime;
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait};
 use crate::task::Driver;
 use ::tokio::time::{Instant, Sleep, sleep_until};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// A current-thread runtime whose `tokio::time` is paused, and whose participant follows it:
@@ -21,6 +22,11 @@ use std::time::Duration;
 /// instant before any of them runs on, stopping at every deadline of others on the way. The other
 /// direction does not exist: a blocking [`sleep`](crate::sleep) inside of a task moves the timeline
 /// and not tokio's clock.
+///
+/// When tokio has no timer, it sleeps in earnest, and the timeline does not see that as a wait. So
+/// [`notified`](crate::task::notified) hears what tasks of this runtime notify, but not what others on the
+/// timeline would: they wait for this runtime. If nothing else wakes it, that is found out as a stall,
+/// which everyone is told, and [`Runtime::block_on`] returns.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +51,7 @@ pub fn paused_runtime() -> io::Result<Runtime> {
         .start_paused(true)
         .on_thread_park(move || parking.plan())
         .on_thread_unpark(move || {
-            if let Err(stuck) = unparking.catch_up() {
+            if let Err(stuck) = unparking.awake().and_then(|()| unparking.catch_up()) {
                 unparking.end(stuck);
             }
             // It was idle until now.
@@ -59,7 +65,7 @@ pub fn paused_runtime() -> io::Result<Runtime> {
 #[derive(Default)]
 pub(super) struct Follow {
     /// Instants of both clocks that are the same.
-    origin: OnceLock<(Instant, crate::MonoTime)>,
+    origin: OnceLock<(Instant, MonoTime)>,
     /// A timer of tokio's for the earliest of our own.
     next: Mutex<Option<Pin<Box<Sleep>>>>,
 }
@@ -98,11 +104,26 @@ impl Follow {
 
 impl Shared {
     /// Before tokio parks: lets the future of `block_on` set a timer, if one is missing.
-    fn plan(&self) {
+    fn plan(self: &Arc<Self>) {
+        if let Some(mock) = self.clock.as_mock() {
+            mock.wake_if_lost(Some(Waker::from(Arc::new(Lost(Arc::downgrade(self))))));
+            // What came before that woke nobody.
+            if let Err(stuck) = self.clock.begin() {
+                self.end(stuck);
+            }
+        }
         let planned = self.follow.as_ref().is_none_or(|follow| follow.is_planned(&self.driver));
         if !planned {
             self.wake_main();
         }
+    }
+
+    /// After tokio has parked: finds out whether the timeline has gone on without this participant.
+    fn awake(&self) -> Result<(), Stuck> {
+        if let Some(mock) = self.clock.as_mock() {
+            mock.wake_if_lost(None);
+        }
+        self.clock.begin()
     }
 
     /// When tokio's clock may have moved: moves the timeline to the same instant.
@@ -118,5 +139,16 @@ impl Shared {
         }
         self.driver.fire_due();
         Ok(())
+    }
+}
+
+/// Ends a park in earnest that nothing on the timeline would end.
+struct Lost(Weak<Shared>);
+
+impl Wake for Lost {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.wake_main();
+        }
     }
 }
