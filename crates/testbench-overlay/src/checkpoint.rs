@@ -121,7 +121,8 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fork(&self) -> Arc<Overlay> {
-        self.fork_at(&self.checkpoint()).unwrap_or_else(|_| unreachable!("it is our own"))
+        // Looked at once: between two looks somebody may commit, and the state be one of the past.
+        self.fork_of(self.checkpoint())
     }
 
     /// A second overlay that starts from a saved state. O(1).
@@ -144,13 +145,16 @@ impl Overlay {
     /// [`OverlayError::Checkpoint`] if the state is that of an unrelated overlay, or from before a
     /// commit.
     pub fn fork_at(&self, from: &Checkpoint) -> Result<Arc<Overlay>, OverlayError> {
-        let family = self.core.tx().live.family.clone();
-        if !Arc::ptr_eq(&from.family, &family) {
+        if !Arc::ptr_eq(&from.family, &self.core.tx().live.family) {
             return Err(OverlayError::Checkpoint);
         }
-        let core = Core::fork(&self.core, from.state.clone(), family);
+        Ok(self.fork_of(from.clone()))
+    }
+
+    fn fork_of(&self, own: Checkpoint) -> Arc<Overlay> {
+        let core = Core::fork(&self.core, own.state, own.family);
         core.tx().live.forget_closed();
-        Ok(Arc::new(Overlay::of(core)))
+        Arc::new(Overlay::of(core))
     }
 }
 

@@ -154,9 +154,7 @@ impl State {
         let Some(inode) = self.inodes.get(&ino) else { return };
         if let Some(origin) = inode.origin.clone() {
             let stays = origin.may_have_more_names() && inode.is_changed();
-            for path in &origin.paths {
-                self.reads.insert_mut(path.clone(), Observation::Removed(origin.seen.clone()));
-            }
+            self.note_removed(&origin);
             if stays {
                 return;
             }
@@ -165,6 +163,13 @@ impl State {
         self.usage.bytes -= inode.held_bytes();
         self.usage.inodes -= u64::from(inode.origin.is_none());
         self.remove(ino);
+    }
+
+    /// Remembers what was seen of a lower file that no inode stands for any more.
+    pub(crate) fn note_removed(&mut self, origin: &Origin) {
+        for path in &origin.paths {
+            self.reads.insert_mut(path.clone(), Observation::Removed(origin.seen.clone()));
+        }
     }
 
     /// Does the sums anew, after inodes have been exchanged.

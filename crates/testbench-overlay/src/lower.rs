@@ -124,6 +124,11 @@ impl Lower {
         (&*self.fs as &dyn std::any::Any).downcast_ref()
     }
 
+    /// The overlay that this is, if it is one.
+    pub(crate) fn overlay(&self) -> Option<&Overlay> {
+        (&*self.fs as &dyn std::any::Any).downcast_ref()
+    }
+
     pub(crate) fn top_stat(&self) -> Result<Stat, Errno> {
         self.top.file.stat()
     }
@@ -186,8 +191,7 @@ impl Lower {
     /// How many names a file may have. Another overlay shows only those that were looked at, and
     /// knows of more.
     fn links(&self, stat: &Stat) -> u64 {
-        let overlay = (&*self.fs as &dyn std::any::Any).downcast_ref::<Overlay>();
-        match overlay {
+        match self.overlay() {
             Some(overlay) if stat.kind != FileKind::Dir => overlay.links_max(stat),
             _ => stat.nlink,
         }

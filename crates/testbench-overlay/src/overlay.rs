@@ -144,6 +144,16 @@ impl Overlay {
         }
     }
 
+    /// The real directory beneath this and all overlays below it, if `path` lies in that or it lies in
+    /// `path`. Both are canonical.
+    pub(crate) fn root_that_meets(&self, path: &Path) -> Option<&Path> {
+        let mut bottom = self;
+        while let Some(below) = bottom.core.lower.overlay() {
+            bottom = below;
+        }
+        bottom.host_root().filter(|root| path.starts_with(root) || root.starts_with(path))
+    }
+
     pub(crate) fn top(&self) -> &dyn File {
         &*self.top
     }

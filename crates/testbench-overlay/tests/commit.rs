@@ -501,3 +501,40 @@ fn errors_say_what_to_do() {
     refused.unwrap();
     assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "x");
 }
+
+#[test]
+fn a_removed_directory_in_which_a_file_is_open_is_no_conflict() {
+    let dir = lower();
+    let overlay = overlay(dir.path());
+    let _installed = install(overlay.clone());
+    let _open = fs::File::open(dir.path().join("d/b")).unwrap();
+    fs::remove_dir_all(dir.path().join("d")).unwrap();
+    overlay.commit().unwrap();
+    assert!(!dir.path().join("d").exists());
+}
+
+#[test]
+fn a_removed_file_that_is_open_and_changed_beneath_is_a_conflict() {
+    let dir = lower();
+    let overlay = overlay(dir.path());
+    let _installed = install(overlay.clone());
+    fs::read(dir.path().join("a")).unwrap();
+    let _open = fs::File::create(dir.path().join("a")).unwrap();
+    fs::remove_file(dir.path().join("a")).unwrap();
+    disk::write(dir.path().join("a"), "the work of somebody else").unwrap();
+    assert!(matches!(overlay.commit(), Err(CommitError::Conflicts { .. })));
+    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "the work of somebody else");
+}
+
+#[test]
+fn a_fork_while_another_thread_commits_is_of_before_or_after() {
+    let dir = lower();
+    let overlay = overlay(dir.path());
+    std::thread::scope(|scope| {
+        let committer = scope.spawn(|| (0..5_000).all(|_| overlay.commit().is_ok()));
+        while !committer.is_finished() {
+            assert!(overlay.fork().diff().unwrap().is_empty());
+        }
+        assert!(committer.join().unwrap(), "each commit was done");
+    });
+}

@@ -94,3 +94,34 @@ fn code_that_calls_std_is_captured() {
     let failed = capture(lower.path(), |_| Err::<(), _>(std::io::Error::other("mine")));
     assert_eq!(failed.unwrap_err().to_string(), "mine");
 }
+
+/// The directory written to would be a part of what is read.
+#[test]
+fn an_overlay_is_never_written_into_its_own_lower_directory() {
+    let lower = lower();
+    std::fs::create_dir(lower.path().join("out")).unwrap();
+    let aside = tempfile::tempdir().unwrap();
+    symlink(lower.path(), aside.path().join("link")).unwrap();
+    let before = tree::<Host>(lower.path());
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let stacked = Overlay::over(overlay.clone()).build().unwrap();
+    for overlay in [&overlay, &stacked] {
+        for out in [
+            lower.path().join("out"),
+            lower.path().join("made/below"),
+            lower.path().join("d/../out"),
+            aside.path().join("link/out"),
+            aside.path().join("link/made"),
+            lower.path().parent().unwrap().to_owned(),
+        ] {
+            let error = overlay.materialize(&out).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{out:?}: {error}");
+            assert!(error.to_string().contains("lower directory"), "{error}");
+        }
+    }
+    let through_nothing = aside.path().join("missing/../out");
+    let error = overlay.materialize(through_nothing).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    assert_eq!(tree::<Host>(lower.path()), before);
+    overlay.materialize(aside.path().join("made/below")).unwrap();
+}

@@ -442,3 +442,16 @@ fn prints_why_it_cannot_mount() {
     let error = overlay.mount_fuse("/usr").unwrap_err();
     println!("ANSWER: {error:?}: {error}");
 }
+
+/// `open(O_CREAT)` gives the access that it asks for, whatever the mode of what it makes; git, `cp`
+/// and `tar` make read-only files in this way.
+#[test]
+fn a_file_is_made_read_only_and_written_to_through_the_handle_that_made_it() {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let Some(mounted) = mounted_with(|builder| builder.as_root(false), &FuseOptions::new()) else {
+        return;
+    };
+    let make = fs::OpenOptions::new().write(true).create_new(true).mode(0o444).to_owned();
+    make.open(mounted.path("object")).unwrap().write_all(b"blob").unwrap();
+    assert_eq!(fs::read(mounted.path("object")).unwrap(), b"blob");
+}

@@ -24,16 +24,21 @@ use crate::{Errno, LowerPolicy, Stat};
 /// How much is taken up at a time.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Makes the files without a name independent of the lower directory. What cannot be read any
+/// Makes the files without a name independent of the lower directory, and notes what they were in it:
+/// the check that follows compares that, as for those that nobody has open. What cannot be read any
 /// more stays as it is, and answers so.
 pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
     let orphans: Vec<Ino> = tx.live.state.orphans.keys().copied().collect();
     for ino in orphans {
         let inode = tx.live.state.inode(ino).cloned();
         if let Ok(inode) = inode
-            && let Ok(inode) = taken_up(tx.core, &inode)
+            && let Ok(taken_up) = taken_up(tx.core, &inode)
         {
-            tx.live.state.inodes.insert_mut(ino, Arc::new(inode));
+            let state = &mut tx.live.state;
+            for origin in inode.origin.iter() {
+                state.note_removed(origin);
+            }
+            state.inodes.insert_mut(ino, Arc::new(taken_up));
         }
     }
     tx.live.state.count_usage();

@@ -11,7 +11,7 @@ mod real;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::core::Core;
@@ -70,10 +70,12 @@ impl Overlay {
     ///
     /// # Errors
     ///
+    /// [`io::ErrorKind::InvalidInput`] if `dir` lies in the lower directory or that in `dir`,
     /// [`io::ErrorKind::DirectoryNotEmpty`], and whatever reading the overlay or writing the
     /// directory gives; the message names the path. The directory then holds a part of the tree.
     pub fn materialize(self: &Arc<Self>, dir: impl AsRef<Path>) -> io::Result<Materialized> {
         let dir = std::path::absolute(dir.as_ref())?;
+        self.check_apart(&dir).map_err(|e| about("materialize an overlay into", &dir, e))?;
         std::fs::create_dir_all(&dir).map_err(|e| about("create", &dir, e))?;
         let tree = RealTree::open(&dir).map_err(|e| about("open", &dir, e))?;
         if !tree.at(&RelPath::TOP, "list", tree.list(&RelPath::TOP))?.is_empty() {
@@ -87,6 +89,34 @@ impl Overlay {
         let written = absorb::scan(&tree)?;
         Ok(Materialized { overlay: self.clone(), dir, tree, written })
     }
+
+    /// Refuses a directory that is a part of what is read: it would change the lower tree, and never
+    /// be full.
+    fn check_apart(&self, dir: &Path) -> io::Result<()> {
+        match self.root_that_meets(&as_it_will_be(dir)?) {
+            None => Ok(()),
+            Some(root) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "it lies in the lower directory `{}`, or that in it, and the lower directory is \
+                     never written; choose a directory elsewhere",
+                    root.display()
+                ),
+            )),
+        }
+    }
+}
+
+/// The canonical path that an absolute one has once its missing directories are made.
+fn as_it_will_be(path: &Path) -> io::Result<PathBuf> {
+    let missing = |at: &&Path| std::fs::symlink_metadata(at).is_err();
+    let there = path.ancestors().skip_while(|at| missing(&at)).next().unwrap_or(path);
+    let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+    if rest.components().any(|part| part == Component::ParentDir) {
+        let why = "a `..` in it follows a directory that is missing";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(std::fs::canonicalize(there)?.join(rest))
 }
 
 struct Writer<'c> {

@@ -256,10 +256,8 @@ impl Overlay {
         if !std::fs::metadata(&at).map_err(unusable)?.is_dir() {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }
-        if let Some(root) = self.host_root()
-            && (at.starts_with(root) || root.starts_with(&at))
-        {
-            return Err(MountError::OverLower { at, root: root.to_path_buf() });
+        if let Some(root) = self.root_that_meets(&at) {
+            return Err(MountError::OverLower { root: root.to_path_buf(), at });
         }
         if is_mount_point(&at).map_err(unusable)? {
             return Err(MountError::Taken { at });

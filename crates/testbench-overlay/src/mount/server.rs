@@ -181,7 +181,10 @@ impl Server {
         let special = attr::special_type(mode).map(|kind| Special { kind, rdev });
         match special {
             Some(_) => self.overlay.make_special(&*dir, path(name), mode & 0o7777)?,
-            None => drop(self.overlay.open_at(&*dir, path(name), &new_file(mode))?),
+            None => {
+                let unread = new_file(mode, Access { read: false, write: true });
+                drop(self.overlay.open_at(&*dir, path(name), &unread)?);
+            }
         }
         self.own(caller, &*dir, name, special)?;
         self.lookup(parent, name)
@@ -200,7 +203,8 @@ impl Server {
         self.lookup(parent, name)
     }
 
-    /// Makes a file and opens it; answers a handle with it. The kernel has looked and seen nothing. If
+    /// Makes a file and opens it; answers a handle with it. Whoever makes a file has the access that is
+    /// asked for, whatever the mode forbids from then on. The kernel has looked and seen nothing; if
     /// somebody else has made one meanwhile, that is opened as it would have been.
     pub(super) fn create(
         &self,
@@ -211,22 +215,28 @@ impl Server {
         how: Creation,
     ) -> Result<(FileAttr, u64), Errno> {
         let dir = self.held(parent)?;
-        match self.overlay.open_at(&*dir, path(name), &new_file(mode)) {
+        let made = match self.overlay.open_at(&*dir, path(name), &new_file(mode, how.access)) {
             Ok(made) => {
                 self.own(caller, &*dir, name, None)?;
-                drop(made);
+                Some(made)
             }
-            Err(Errno::Exist) if !how.exclusive => {}
+            Err(Errno::Exist) if !how.exclusive => None,
             Err(errno) => return Err(errno),
-        }
+        };
         let attr = self.lookup(parent, name)?;
         let number = attr.ino.0;
-        let opened = self.open_as(number, how.access).and_then(|handle| {
+        let open_existing = || {
+            let handle = self.open_as(number, how.access)?;
             if how.truncate {
                 self.file(handle)?.set_len(0)?;
             }
-            Ok((self.attr(number)?, handle))
-        });
+            Ok(handle)
+        };
+        let handle = match made {
+            Some(made) => Ok(self.table().open(Open::File(made))),
+            None => open_existing(),
+        };
+        let opened = handle.and_then(|handle| Ok((self.attr(number)?, handle)));
         opened.inspect_err(|_| self.forget(number, 1))
     }
 
@@ -450,9 +460,10 @@ fn path(name: &OsStr) -> GuestPath<'_> {
     GuestPath::new(name.as_bytes())
 }
 
-fn new_file(mode: u32) -> OpenHow {
+fn new_file(mode: u32, access: Access) -> OpenHow {
     OpenHow {
-        write: true,
+        read: access.read,
+        write: access.write,
         create: Create::New,
         follow: Follow::No,
         mode: mode & 0o7777,
