@@ -281,6 +281,18 @@ impl<T> fmt::Debug for Scope<T> {
 /// drop(bench);
 /// assert!(!is_mocked());
 /// ```
+///
+/// It stays on its thread. A task that may move to another cannot hold it across an `.await`; it has
+/// [`FutureExt::with_context`](crate::FutureExt::with_context) instead.
+///
+/// ```compile_fail
+/// fn spawn(_task: impl Future<Output = ()> + Send) {}
+///
+/// spawn(async {
+///     let _clock = testbench_clock::MockClock::builder().build().install();
+///     std::future::ready(()).await;
+/// });
+/// ```
 #[must_use = "the entry is hidden again as soon as the guard is dropped"]
 pub struct Guard {
     layer: u64,

@@ -16,6 +16,7 @@
 
 use super::{Source, add};
 use crate::{Clock, MonoTime, SystemClock, Wait, WallTime, system};
+use std::hint::black_box;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -74,16 +75,16 @@ pub fn sleep(d: Duration, reason: &str) {
     let _ = clock.wait(Wait { deadline, on: &[], what: &"real::sleep" });
 }
 
-// Never inlined, so that the interposer finds this module on the stack and knows that the reading
-// is accounted for.
+// Never inlined, and with something left to do after the reading, so that its call is not made a jump:
+// the interposer must find this module on the stack to know that the reading is accounted for.
 #[inline(never)]
 fn read_wall() -> WallTime {
-    system::wall_now()
+    black_box(system::wall_now())
 }
 
 #[inline(never)]
 fn read_mono() -> MonoTime {
-    system::mono_now()
+    black_box(system::mono_now())
 }
 
 fn allow(source: Source, reason: &str, at: &Location<'_>) {

@@ -70,6 +70,23 @@ fn injections_come_at_their_instant_whoever_moves_time() {
     assert_eq!(wall_s(&clock), 107, "the leap second at 107 took one away");
 }
 
+/// Clocks are put back in the middle of a sleep: nothing but the local time notices.
+#[test]
+fn a_time_zone_changes_at_its_instant() {
+    let clock = MockClock::builder()
+        .start(WallTime::UNIX_EPOCH)
+        .utc_offset_secs(7_200)
+        .inject(When::Wall(WallTime::from_unix_secs(5)), Injection::Zone { utc_offset_secs: 3_600 })
+        .build();
+    until(&*clock, mono(4_999_999_999)).unwrap();
+    assert_eq!(clock.utc_offset_secs(), 7_200);
+    until(&*clock, mono(5_000_000_000)).unwrap();
+    assert_eq!(clock.utc_offset_secs(), 3_600);
+    clock.inject_at(When::Mono(mono(9)), Injection::Zone { utc_offset_secs: 0 }).unwrap();
+    assert_eq!(clock.utc_offset_secs(), 0, "an instant that is past comes at once");
+    assert_eq!((clock.mono().since_origin(), clock.wall()), (secs(5), WallTime::from_unix_secs(5)));
+}
+
 #[test]
 fn whoever_waits_for_an_injection_alone_gets_it() {
     let clock = MockClock::builder()
