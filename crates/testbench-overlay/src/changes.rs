@@ -6,17 +6,24 @@
 //! A path names the same place before (in the lower tree) and after, so "what was here before" is
 //! a question to the lower tree; where an inode of the upper layer *came from* is its origin.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::OverlayError;
 use crate::core::{Core, LowerPolicy};
 use crate::diff::{Change, Side};
-use crate::error::read_error;
+use crate::error::{display, read_error};
 use crate::handle::whole;
 use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::name::RelPath;
 use crate::observe::{Observation, Seen, Stamp};
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
+
+/// How many bytes of contents the changes hold in all. A diff outlives the trees that it compares,
+/// so that it has to hold them; more than this is rather a file with a hole of gigabytes, or a
+/// program that has run away, than something that a person reviews, and would fill the memory of
+/// the machine.
+const BYTES_MAX: u64 = 4 << 30;
 
 /// All changes, in no particular order.
 pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
@@ -30,10 +37,15 @@ pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
         removed: Vec::new(),
         sources: BTreeSet::new(),
         handled: BTreeSet::new(),
+        room: Cell::new(BYTES_MAX),
         changes: Vec::new(),
     };
     match changes.run() {
         Ok(()) => Ok(changes.changes),
+        Err(At { path, errno: Errno::Fbig }) => {
+            let path = display(path.as_bytes()).to_string();
+            Err(OverlayError::DiffTooLarge { path, bytes_max: BYTES_MAX })
+        }
         Err(At { path, errno }) => Err(read_error(core, path.as_bytes(), errno)),
     }
 }
@@ -45,10 +57,13 @@ struct Changes<'c> {
     placed: BTreeMap<Ino, Vec<Place>>,
     /// Lower names that their own directory does not show any more.
     removed: Vec<RelPath>,
-    /// Lower paths from which something has moved.
+    /// Lower paths of what lives on, be it elsewhere, or in its place again under a directory that
+    /// is another one. What is in a directory of these is shown there.
     sources: BTreeSet<RelPath>,
     /// Lower paths for which something else is reported already.
     handled: BTreeSet<RelPath>,
+    /// How many bytes of contents there is room for still.
+    room: Cell<u64>,
     changes: Vec<Change>,
 }
 
@@ -160,6 +175,7 @@ impl Changes<'_> {
             if was_at(path) {
                 let (before, after) = self.sides(inode, origin, path, path)?;
                 self.handled.insert(path.clone());
+                self.sources.insert(path.clone());
                 self.changes.push(Change::changed(path.as_bytes(), before, after));
             } else if let Some(from) = place.lower.as_ref().filter(|lower| was_at(lower)) {
                 self.report_moved(inode, origin, from, path)?;
@@ -404,8 +420,18 @@ impl Changes<'_> {
             Node::Dir(_) => Side::dir(mode),
             Node::Symlink(target) => Side::symlink(target.clone()),
             Node::Special => Side::special(mode),
-            Node::File(_) => Side::file(mode, whole(self.core, inode).map_err(at(path))?),
+            Node::File(content) => {
+                self.make_room(content.len(), path)?;
+                Side::file(mode, whole(self.core, inode).map_err(at(path))?)
+            }
         })
+    }
+
+    /// [`Errno::Fbig`] if so many bytes more are too many. Asked before they are read.
+    fn make_room(&self, bytes: u64, path: &RelPath) -> Result<(), At> {
+        let left = self.room.get().checked_sub(bytes).ok_or(Errno::Fbig).map_err(at(path))?;
+        self.room.set(left);
+        Ok(())
     }
 
     /// What the lower tree has at a path that the upper layer shows no more.
@@ -422,7 +448,10 @@ impl Changes<'_> {
             FileKind::Dir => Side::dir(mode),
             FileKind::Special => Side::special(mode),
             FileKind::Symlink => Side::symlink(self.core.lower.read_link(path).map_err(at(path))?),
-            FileKind::File => Side::file(mode, self.core.read_lower(path, stat).map_err(at(path))?),
+            FileKind::File => {
+                self.make_room(stat.size, path)?;
+                Side::file(mode, self.core.read_lower(path, stat).map_err(at(path))?)
+            }
         };
         match seen.and_then(|seen| self.change_since(seen, stat, &side)) {
             Some(kind) => {

@@ -102,6 +102,17 @@ pub enum OverlayError {
         /// Why.
         errno: Errno,
     },
+    /// What has changed is too much for one diff.
+    #[error(
+        "the diff cannot hold the contents of `{path}`: a diff holds at most {bytes_max} bytes, old \
+         and new; remove what is large before, or commit, which has no such limit"
+    )]
+    DiffTooLarge {
+        /// The first file, relative to the top, for which there was no more room.
+        path: String,
+        /// How many bytes of contents a diff holds.
+        bytes_max: u64,
+    },
 }
 
 /// The kind is that of the cause, where something was read or opened; for a setting that makes no
@@ -121,6 +132,7 @@ impl From<OverlayError> for io::Error {
             OverlayError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
             OverlayError::LowerChanged { .. } => io::ErrorKind::StaleNetworkFileHandle,
             OverlayError::Read { errno, .. } => io::Error::from(*errno).kind(),
+            OverlayError::DiffTooLarge { .. } => io::ErrorKind::FileTooLarge,
         };
         io::Error::new(kind, error)
     }

@@ -170,7 +170,8 @@ impl Overlay {
 
     /// What has changed, against what the lower tree held when it was first seen.
     ///
-    /// The cost follows what was touched, not the size of the tree.
+    /// The cost follows what was touched, not the size of the tree. The diff holds the whole contents,
+    /// old and new, of every file whose content has changed.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
@@ -189,7 +190,8 @@ impl Overlay {
     /// # Errors
     ///
     /// [`OverlayError::LowerChanged`] if a changed file has also changed underneath, so that there
-    /// is nothing left to compare it with; [`OverlayError::Read`] if one cannot be read.
+    /// is nothing left to compare it with; [`OverlayError::Read`] if one cannot be read;
+    /// [`OverlayError::DiffTooLarge`] if the contents are more than 4 GiB.
     pub fn diff(&self) -> Result<Diff, OverlayError> {
         crate::changes::changes(&self.core).map(Diff::from_changes)
     }

@@ -11,7 +11,7 @@ use common::{Host, Under, tree};
 use testbench_clock::{Context, Lifetime, MockClock, WallTime};
 use testbench_overlay::{
     Create, Errno, Follow, Fs, GuestPath, LowerModes, LowerPolicy, LowerTimes, MemoryDir, OpenHow,
-    Overlay, ReadOnly, Stat, fs, install, install_with,
+    Overlay, OverlayError, ReadOnly, Stat, fs, install, install_with,
 };
 
 /// A directory with a few files, an overlay of it that is installed, and a check at the end that
@@ -585,7 +585,7 @@ fn many_threads_share_an_overlay() {
 /// the process.
 #[test]
 fn a_tree_may_be_deeper_than_the_stack_of_a_thread() {
-    const DEPTH: usize = 3_000;
+    const DEPTH: usize = 10_000;
     let overlay = Overlay::over(Arc::new(MemoryDir::builder().build().unwrap())).build().unwrap();
     let how = OpenHow { directory: true, ..OpenHow::READ };
     let mut dir = overlay.root().unwrap();
@@ -601,7 +601,7 @@ fn a_tree_may_be_deeper_than_the_stack_of_a_thread() {
 /// So can a test by paths, up to the length that a path may have; and the removal takes any depth.
 #[test]
 fn whole_trees_are_made_and_removed_without_a_stack() {
-    const DEPTH: usize = 5_000;
+    const DEPTH: usize = 10_000;
     let dir = tempfile::tempdir().unwrap();
     let overlay = Overlay::new(dir.path()).unwrap();
     let how = OpenHow { directory: true, ..OpenHow::READ };
@@ -649,6 +649,57 @@ fn a_deep_lower_tree_is_removed_and_compared() {
     };
     small.spawn(remove).unwrap().join().unwrap();
     std::fs::remove_dir_all(dir.path().join("d")).unwrap();
+}
+
+/// The directory above it is another one, so that its own entry there says nothing of it.
+#[test]
+fn what_comes_back_to_its_place_has_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    std::fs::create_dir_all(at("a/b/deep")).unwrap();
+    for file in ["a/f", "a/b/f", "a/b/deep/f"] {
+        std::fs::write(at(file), file).unwrap();
+    }
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    fs::create_dir(at("c")).unwrap();
+    fs::rename(at("a/b"), at("c/b")).unwrap();
+    fs::rename(at("a"), at("old")).unwrap();
+    fs::rename(at("c"), at("a")).unwrap();
+    assert_eq!(overlay.diff().unwrap().summary(), "A a/\nR a/ -> old/\n");
+    // Nor has what is deeper down, under several new directories.
+    fs::rename(at("a/b/deep"), at("deep")).unwrap();
+    fs::remove_dir_all(at("a")).unwrap();
+    fs::remove_dir_all(at("old")).unwrap();
+    fs::create_dir_all(at("a/b")).unwrap();
+    fs::rename(at("deep"), at("a/b/deep")).unwrap();
+    fs::write(at("a/b/deep/new"), "new").unwrap();
+    assert_eq!(overlay.diff().unwrap().summary(), "A a/b/deep/new\nD a/b/f\nD a/f\n");
+    overlay.commit().unwrap();
+    assert_eq!(std::fs::read_to_string(at("a/b/deep/f")).unwrap(), "a/b/deep/f");
+}
+
+/// The length is looked at before anything is read or made room for.
+#[test]
+fn a_diff_refuses_a_hole_of_gigabytes() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small"), "text").unwrap();
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    let file = fs::OpenOptions::new().write(true).open(dir.path().join("small")).unwrap();
+    file.set_len(5 << 30).unwrap();
+    let error = overlay.diff().unwrap_err();
+    let OverlayError::DiffTooLarge { path, bytes_max } = &error else { panic!("{error}") };
+    assert_eq!((&**path, *bytes_max), ("small", 4 << 30));
+    assert!(error.to_string().contains("`small`"), "{error}");
+    file.set_len(4).unwrap();
+    assert!(overlay.diff().unwrap().is_empty());
+    // One that is there already, and goes.
+    let large = std::fs::File::create(dir.path().join("large")).unwrap();
+    large.set_len(5 << 30).unwrap();
+    fs::remove_file(dir.path().join("large")).unwrap();
+    assert!(matches!(overlay.diff(), Err(OverlayError::DiffTooLarge { .. })));
+    assert_eq!(overlay.commit().unwrap().removed, 1);
 }
 
 #[test]
