@@ -64,7 +64,12 @@ impl<'c> Staged<'c> {
             }
             // Links have been followed, as far as they are to be.
             let how = OpenHow { follow: Follow::No, ..how.clone() };
-            let file = match self.object(&place) {
+            let target = match how.create {
+                // About the name, slash and all, since what is there is not to be opened.
+                Create::New => self.name(&place),
+                _ => self.object(&place),
+            };
+            let file = match target {
                 Target::Own(dir, name) => self.core.open_at(dir, GuestPath::new(&name), &how)?,
                 Target::In(mount, dir, name) => {
                     self.fs(mount).open_at(&*dir, GuestPath::new(&name), &how)?

@@ -198,6 +198,7 @@ impl World {
             saves: self.mode == Mode::Frozen,
             renames: !matches!(self.mode, Mode::Mounted(_)),
             holds: self.mode != Mode::Stacked,
+            trap: None,
         }
     }
 
