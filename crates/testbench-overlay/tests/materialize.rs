@@ -67,6 +67,74 @@ fn what_changes_there_becomes_a_change_of_the_overlay() {
     fs::remove_dir_all(lower.path().join("l")).unwrap();
 }
 
+/// In every order of the names: new ones before and behind the one that was there, the old one kept,
+/// replaced or gone.
+#[test]
+fn names_of_one_file_stay_so_in_whatever_order_they_came() {
+    for script in [
+        "ln m a; ln m z",
+        "ln m a; ln m z; rm m",
+        "ln m z; rm m; ln z a; ln z m",
+        "echo new > a; ln a m2; ln a z; rm m; ln a m",
+        "mkdir d; ln m d/m; rm m; ln d/m a",
+        "ln two a; rm two; ln a m3; echo more >> a",
+        "ln -s x l; ln l k; rm l; ln k l",
+    ] {
+        let (lower, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(lower.path().join("m"), "text").unwrap();
+        std::fs::write(lower.path().join("one"), "linked").unwrap();
+        std::fs::hard_link(lower.path().join("one"), lower.path().join("two")).unwrap();
+        let overlay = Overlay::new(lower.path()).unwrap();
+        let mut written = overlay.materialize(out.path()).unwrap();
+        let status = Command::new("sh").arg("-c").arg(script).current_dir(out.path()).status();
+        assert!(status.unwrap().success(), "{script}");
+        written.absorb().unwrap();
+        let again = tempfile::tempdir().unwrap();
+        overlay.materialize(again.path()).unwrap();
+        assert_eq!(tree::<Host>(again.path()), tree::<Host>(out.path()), "{script}");
+        assert_eq!(groups(again.path()), groups(out.path()), "{script}");
+    }
+}
+
+/// Names that are one file, by their inode.
+fn groups(dir: &std::path::Path) -> Vec<Vec<String>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut by_ino = std::collections::BTreeMap::<u64, Vec<String>>::new();
+    for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.unwrap();
+        let ino = entry.path().symlink_metadata().unwrap().ino();
+        let name = entry.path().strip_prefix(dir).unwrap().display().to_string();
+        by_ino.entry(ino).or_default().push(name);
+    }
+    let mut groups: Vec<_> = by_ino.into_values().collect();
+    groups.sort();
+    groups
+}
+
+/// They are not written out, and so neither in the way of what happens there nor lost by it.
+#[test]
+fn directories_that_hold_special_files_are_absorbed() {
+    let (lower, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let made = Command::new("sh")
+        .arg("-c")
+        .arg("mkdir -p gone/in kept; mkfifo gone/p gone/in/p kept/p taken; echo x > gone/f")
+        .current_dir(lower.path())
+        .status();
+    assert!(made.unwrap().success());
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    std::fs::remove_dir_all(out.path().join("gone")).unwrap();
+    std::fs::write(out.path().join("taken"), "a file now").unwrap();
+    std::fs::write(out.path().join("kept/new"), "").unwrap();
+    written.absorb().unwrap();
+    let diff = overlay.diff().unwrap().summary();
+    assert_eq!(
+        diff,
+        "D gone/\nD gone/f\nD gone/in/\nD gone/in/p (special)\nD gone/p (special)\nA kept/new (empty)\n\
+         T taken (special -> file)\n"
+    );
+}
+
 #[test]
 fn permission_bits_do_not_stop_what_has_happened() {
     let (lower, out) = (lower(), tempfile::tempdir().unwrap());

@@ -272,6 +272,9 @@ impl<'c> Staged<'c> {
             if is_missing(&source) {
                 return Err(Errno::Noent);
             }
+            if source.slash && !matches!(source.found, Step::Dir(_)) {
+                return Err(Errno::Notdir);
+            }
             let target = target?;
             self.check_new_name(Operation::Link, &target, &to)?;
             self.pipe.policy.check_change(&request.path)?;
