@@ -14,17 +14,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use testbench_clock::WallTime;
 
 use crate::content::Content;
-use crate::name::{Hashed, Name, PathHash, RelPath};
+use crate::name::{Name, PathHash, RelPath};
 use crate::observe::{LowerId, Observation, Seen};
 use crate::pipeline::Usage;
+use crate::table::Inodes;
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.
 pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
-
-/// The inode table: persistent, and without order, since every operation looks things up in it
-/// several times and nothing ever goes through it.
-pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, Hashed>;
 
 /// A list that nearly always has one element, which then needs no memory of its own.
 pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
@@ -93,7 +90,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(root: Inode) -> State {
-        let mut inodes = Inodes::new_with_hasher_and_ptr_kind(Hashed::default());
+        let mut inodes = Inodes::default();
         inodes.insert_mut(Ino::ROOT, Arc::new(root));
         State {
             inodes,

@@ -119,6 +119,7 @@ mod read_only;
 mod refusal;
 mod resolve;
 mod sys;
+mod table;
 mod vfs;
 
 pub use crate::core::LowerPolicy;

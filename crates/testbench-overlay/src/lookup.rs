@@ -131,7 +131,7 @@ impl Tx<'_> {
         }
         let opened = self.open_lower(dir_inode, lower_dir)?;
         let stat = match &opened {
-            Some(opened) => self.core.lower.stat_in(opened, name)?,
+            Some(opened) => self.stat_lower(opened, lower_dir, name, through && known.is_none())?,
             None => None,
         };
         if let (Some((_, inode)), Some(stat)) = (&known, &stat)
@@ -144,6 +144,19 @@ impl Tx<'_> {
             Some(stat) => self.saw(dir, lower_dir, name, ino, known.is_some(), &stat),
             None => self.saw_nothing(dir, lower_dir, name, known).map(|()| None),
         }
+    }
+
+    /// What is at a name in a lower directory. A directory that a walk `enters` is opened for it.
+    fn stat_lower(
+        &self,
+        dir: &OpenDir,
+        dir_path: &RelPath,
+        name: &[u8],
+        enters: bool,
+    ) -> Result<Option<Stat>, Errno> {
+        let lower = &self.core.lower;
+        let entered = enters.then(|| lower.enter(dir, name, dir_path.child(name))).flatten();
+        entered.map_or_else(|| lower.stat_in(dir, name), |stat| Ok(Some(stat)))
     }
 
     /// Whether an inode need not be compared with the lower tree again. A directory through which

@@ -115,7 +115,8 @@ pub(crate) struct OpenDir {
 
 impl Lower {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower, Errno> {
-        let top = OpenDir::new(fs.root()?)?;
+        let top = fs.root()?;
+        let top = OpenDir::new(top.clone(), &top.stat()?);
         Ok(Lower { fs, top, dirs: Mutex::default() })
     }
 
@@ -151,15 +152,24 @@ impl Lower {
         for step in &steps[opened..] {
             let path = RelPath::of_step(*step);
             let name = step.1.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            dir = self.open_dir(&dir, name)?;
+            (dir, _) = self.open_dir(&dir, name)?;
             self.dirs().put(path, dir.clone());
         }
         Ok(dir)
     }
 
+    /// Opens the directory `name` in a directory, whose own path is `path`, for a walk that goes on
+    /// through it, and says what it is: so nobody has to look at its name first. `None` if it is
+    /// something else or cannot be opened.
+    pub(crate) fn enter(&self, dir: &OpenDir, name: &[u8], path: RelPath) -> Option<Stat> {
+        let (opened, stat) = self.open_dir(dir, name).ok()?;
+        self.dirs().put(path, opened);
+        Some(stat)
+    }
+
     /// One component, which must not be a symlink. To be listed if that is allowed, else for
     /// looking up names only.
-    fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<OpenDir, Errno> {
+    fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<(OpenDir, Stat), Errno> {
         let name = GuestPath::new(name);
         let open = || match self.fs.open_at(&*dir.file, name, &READ_DIR) {
             Err(Errno::Acces) => {
@@ -174,7 +184,8 @@ impl Lower {
             }
             opened => opened?,
         };
-        OpenDir::new(file)
+        let stat = file.stat()?;
+        Ok((OpenDir::new(file, &stat), stat))
     }
 
     /// Closes the directories that are kept open, so that each is looked for anew.
@@ -246,9 +257,8 @@ impl OpenDir {
         &self.file
     }
 
-    fn new(file: Arc<dyn File>) -> Result<OpenDir, Errno> {
-        let stat = file.stat()?;
-        Ok(OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } })
+    fn new(file: Arc<dyn File>, stat: &Stat) -> OpenDir {
+        OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } }
     }
 }
 
