@@ -177,7 +177,7 @@ mod tests {
             let ino = Ino(match seed >> 62 {
                 0 => (seed >> 32) % 64,
                 1 => ((seed >> 32) % 64) << 58,
-                _ => (seed >> 40) % 512 * 0x9e37_79b9_7f4a_7c15,
+                _ => ((seed >> 40) % 512).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             });
             match (seed >> 20) % 4 {
                 0 => {
