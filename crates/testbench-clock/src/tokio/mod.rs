@@ -157,7 +157,10 @@ impl Runtime {
         }
         let future = pin!(future);
         let woken = Woken::new(&self.shared);
-        let output = self.inner.block_on(Watched { future, shared: &self.shared, woken })?;
+        let output = self.inner.block_on(Watched { future, shared: &self.shared, woken });
+        // It holds the runtime, whose hooks hold `shared`.
+        drop(locked(&self.shared.main).take());
+        let output = output?;
         let _entered = self.inner.enter();
         self.shared.catch_up()?;
         Ok(output)
@@ -264,9 +267,8 @@ struct Due(Arc<Shared>);
 
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
-        self.0.driver.fire_due();
-        // Whoever that woke, if anyone, need not be a task of this runtime; its thread must come out
-        // of its park in any case.
+        // Only its thread wakes the tasks that are due, when it is out of its park: a task woken from
+        // here would unpark that thread twice, and the second time is one that nobody ordered.
         self.0.wake_main();
     }
 }
