@@ -2,6 +2,8 @@
 
 use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
 use crate::log::Log;
+#[cfg(feature = "tokio")]
+use crate::timeline::Executor;
 use crate::timeline::{Dial, Settings, Timeline, View};
 use crate::wall::{Injection, InjectionError, When};
 use crate::{ClockError, Guard, Lifetime, Listener, MonoTime, Seed, WallTime};
@@ -296,6 +298,16 @@ impl MockClock {
     #[cfg(feature = "tokio")]
     pub(crate) fn unpark_at_deadline(&self) -> Result<bool, Stuck> {
         self.view.unpark()
+    }
+
+    /// Tells which executor sits in this participant's seat from now on, and returns the one
+    /// before it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn seat_executor(
+        &self,
+        executor: Option<Arc<dyn Executor>>,
+    ) -> Option<Arc<dyn Executor>> {
+        self.view.seat_executor(executor)
     }
 
     #[inline]

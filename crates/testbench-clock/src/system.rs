@@ -109,6 +109,12 @@ impl Clock for SystemClock {
         for listener in wait.on {
             listener.register(waker);
         }
+        let cancel = self.participant.cancel.listen();
+        cancel.register(waker);
+        if self.check().is_err() {
+            // Cancelled before it listened.
+            return waker.wake_by_ref();
+        }
         let ahead = wait.deadline.map(|deadline| deadline.duration_since(mono_now()));
         let armed = ahead.and_then(|ahead| {
             let waker = waker.clone();
@@ -119,7 +125,7 @@ impl Clock for SystemClock {
             // slow; none at all would make it sleep for ever.
             waker.wake_by_ref();
         }
-        self.participant.set_parked(armed);
+        self.participant.set_parked(Some(Parked { _armed: armed, _cancel: cancel }));
     }
 
     fn rouse(&self) {}
@@ -192,13 +198,19 @@ struct Participant {
     name: Arc<str>,
     cancelled: OnceLock<Arc<str>>,
     cancel: Signal,
-    parked: Mutex<Option<Armed>>,
+    parked: Mutex<Option<Parked>>,
+}
+
+/// What wakes a parked executor.
+struct Parked {
+    _armed: Option<Armed>,
+    _cancel: Listener,
 }
 
 impl Participant {
-    fn set_parked(&self, armed: Option<Armed>) {
+    fn set_parked(&self, next: Option<Parked>) {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *parked, armed);
+        let old = std::mem::replace(&mut *parked, next);
         drop(parked);
         drop(old);
     }

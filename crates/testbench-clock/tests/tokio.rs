@@ -6,11 +6,13 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
-use testbench_clock::task::{interval, notified, sleep_async, sleep_until_async, timeout};
+use testbench_clock::task::{
+    advance_async, interval, notified, sleep_async, sleep_until_async, timeout,
+};
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
-    Clock, Context, FutureExt, MockClock, MonoTime, Schedule, Signal, Stuck, instant_now, sleep,
-    thread,
+    Clock, Context, FutureExt, MockClock, MonoTime, Schedule, Seed, Signal, Stuck, SystemClock,
+    Wait, instant_now, sleep, thread,
 };
 
 const fn ns(n: u64) -> Duration {
@@ -252,11 +254,16 @@ fn a_task_with_a_context_of_its_own_still_has_its_driver() {
 }
 
 #[test]
-#[should_panic(expected = "`testbench_clock::task::block_on`")]
-fn a_sleep_without_a_driver_names_both_drivers() {
+fn a_sleep_without_a_driver_names_every_driver() {
     let _installed = MockClock::builder().build().install();
     let plain = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    plain.block_on(sleep_async(ns(1)));
+    let asleep = std::panic::AssertUnwindSafe(|| plain.block_on(sleep_async(ns(1))));
+    let panic = std::panic::catch_unwind(asleep).unwrap_err();
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap();
+    for driver in ["task::block_on", "tokio::runtime", "tokio::paused_runtime"] {
+        assert!(text.contains(&format!("`testbench_clock::{driver}`")), "{driver}: {text}");
+    }
 }
 
 #[test]
@@ -346,4 +353,164 @@ fn a_paused_runtime_ends_with_its_session() {
     drop(installed);
     let told = told.recv_timeout(Duration::from_secs(20)).expect("it is told at once");
     assert!(told.contains("session `clock` ended when the guard made at "), "{told}");
+}
+
+/// What three runtimes and two threads on one timeline do, in order.
+fn crowd(builder: testbench_clock::MockClockBuilder) -> Vec<(u64, String)> {
+    let _installed = builder.build().install();
+    let (seen, signal) = (Mutex::new(Vec::new()), Signal::new());
+    let see = |who: String| seen.lock().unwrap().push((now_ns(), who));
+    thread::scope(|scope| {
+        for k in 0..3 {
+            let (signal, see) = (&signal, &see);
+            scope.spawn(move || {
+                let waits = async {
+                    for i in 0..6 {
+                        let spawned = tokio::spawn(sleep_async(ns(4)));
+                        let _: Result<(), _> = timeout(ns(6), notified(signal.listen())).await;
+                        see(format!("runtime {k}: {i}"));
+                        spawned.await.unwrap();
+                        sleep_async(ns(2)).await;
+                        see(format!("runtime {k}: {i}, later"));
+                    }
+                };
+                runtime().unwrap().block_on(waits).unwrap();
+            });
+        }
+        for k in 0..2 {
+            let (signal, see) = (&signal, &see);
+            scope.spawn(move || {
+                for i in 0..12 {
+                    sleep(ns(4));
+                    see(format!("thread {k}: {i}"));
+                    if i % 3 == k {
+                        signal.notify();
+                    }
+                }
+            });
+        }
+    });
+    seen.into_inner().unwrap()
+}
+
+#[test]
+fn runtimes_and_threads_run_in_the_same_order_every_time() {
+    for seed in [None, Some(7)] {
+        let builder = || match seed {
+            None => MockClock::builder(),
+            Some(seed) => MockClock::builder().ties(Seed::new(seed)),
+        };
+        let first = crowd(builder());
+        for _ in 0..300 {
+            assert_eq!(crowd(builder()), first);
+        }
+    }
+}
+
+#[test]
+fn a_send_of_another_participant_wakes_the_future_of_block_on_at_its_instant() {
+    for _ in 0..200 {
+        let _installed = MockClock::builder().build().install();
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let sender = thread::spawn(move || {
+            sleep(ns(10));
+            send.send(()).unwrap();
+            sleep(ns(90));
+        });
+        let received = runtime().unwrap().block_on(timeout(ns(50), receive)).unwrap();
+        assert_eq!((received, now_ns()), (Ok(Ok(())), 10));
+        sender.join().unwrap();
+    }
+}
+
+#[test]
+fn a_send_of_another_participant_wakes_a_spawned_task_at_its_instant() {
+    for waits_on in [false, true] {
+        for _ in 0..200 {
+            let _installed = MockClock::builder().build().install();
+            let (send, mut receive) = tokio::sync::mpsc::channel(4);
+            let sender = thread::spawn(move || {
+                sleep(ns(10));
+                send.try_send(()).unwrap();
+                if waits_on {
+                    sleep(ns(90));
+                }
+            });
+            let receiver = async move {
+                let task = async move { (receive.recv().await, now_ns()) };
+                tokio::spawn(task).await.unwrap()
+            };
+            assert_eq!(runtime().unwrap().block_on(receiver).unwrap(), (Some(()), 10));
+            sender.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_task_aborted_by_another_participant_ends_at_its_instant() {
+    for _ in 0..200 {
+        let _installed = MockClock::builder().build().install();
+        let runtime = runtime().unwrap();
+        let task = runtime.handle().spawn(sleep_until_async(MonoTime::from_nanos(100)));
+        let abort = task.abort_handle();
+        let other = thread::spawn(move || {
+            sleep(ns(10));
+            abort.abort();
+        });
+        assert!(runtime.block_on(task).unwrap().unwrap_err().is_cancelled());
+        assert_eq!(now_ns(), 10);
+        other.join().unwrap();
+    }
+}
+
+#[test]
+fn a_runtime_is_freed_with_its_clock() {
+    for make in [runtime, testbench_clock::tokio::paused_runtime] {
+        let clock = MockClock::builder().build();
+        let weak = Arc::downgrade(&clock);
+        let installed = clock.install();
+        make().unwrap().block_on(sleep_async(ns(3))).unwrap();
+        drop((installed, clock));
+        assert!(weak.upgrade().is_none());
+    }
+}
+
+#[test]
+fn cancelling_the_real_clock_ends_a_runtime_that_is_parked_or_will_be() {
+    for after in [Duration::ZERO, Duration::from_millis(50)] {
+        let clock = Arc::new(SystemClock::new("real"));
+        let theirs = Arc::clone(&clock);
+        let canceller = std::thread::spawn(move || {
+            theirs.wait(Wait { deadline: theirs.mono().checked_add(after), on: &[], what: &"" })?;
+            theirs.cancel("over");
+            Ok::<(), Stuck>(())
+        });
+        let ended = testbench_clock::tokio::Runtime::new(clock).unwrap().block_on(pending::<()>());
+        assert!(matches!(ended, Err(Stuck::Cancelled(_))));
+        canceller.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_sleep_goes_by_the_timeline_of_its_driver_in_a_context_of_another() {
+    let other = {
+        let _installed = MockClock::builder().build().install();
+        Context::capture()
+    };
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    clock.advance(ns(100)).unwrap();
+    let sleeps = async { sleep_async(ns(7)).await };
+    runtime().unwrap().block_on(sleeps.with_context(other)).unwrap();
+    assert_eq!(now_ns(), 107);
+}
+
+#[test]
+fn an_advance_may_move_to_another_executor() {
+    let _installed = MockClock::builder().build().install();
+    let mut advance = Box::pin(advance_async(ns(5)));
+    let first = std::future::poll_fn(|task| Poll::Ready(advance.as_mut().poll(task).is_pending()));
+    assert!(runtime().unwrap().block_on(first).unwrap());
+    runtime().unwrap().block_on(advance).unwrap().unwrap();
+    assert_eq!(now_ns(), 5);
 }

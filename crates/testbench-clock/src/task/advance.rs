@@ -102,14 +102,18 @@ impl Future for Advance {
             Ok(deadline) => *deadline,
             Err(error) => return Poll::Ready(Err(error.clone())),
         };
-        if let Some((driver, key)) = &self.registered {
-            if !driver.has_last(*key) {
+        let driver = Driver::here();
+        if let Some((registered, key)) = &self.registered {
+            if !registered.has_last(*key) {
                 return Poll::Ready(Ok(()));
             }
-            driver.register_last(*key, task.waker());
-            return Poll::Pending;
+            if Arc::ptr_eq(registered, &driver) {
+                driver.register_last(*key, task.waker());
+                return Poll::Pending;
+            }
+            // It has moved to another executor since the last poll.
+            registered.forget_last(*key);
         }
-        let driver = Driver::here();
         let key = driver.new_key(deadline);
         driver.register_last(key, task.waker());
         self.registered = Some((driver, key));

@@ -1,5 +1,6 @@
 //! What an executor's thread has installed: the timers of its tasks, and the clock that they wait on.
 
+use crate::ambient::current;
 use crate::clock::Clock;
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
@@ -49,7 +50,8 @@ impl Driver {
             panic!(
                 "an async wait of testbench-clock was polled on a thread without a driver; run it \
                  by `testbench_clock::task::block_on`, or on a runtime made by \
-                 `testbench_clock::tokio::runtime` (feature `tokio`)"
+                 `testbench_clock::tokio::runtime` or, for code that calls `tokio::time`, by \
+                 `testbench_clock::tokio::paused_runtime` (feature `tokio`)"
             )
         })
     }
@@ -60,6 +62,12 @@ impl Driver {
             Lookup::Open(driver) => Some(driver),
             Lookup::Absent | Lookup::Closed(..) => None,
         }
+    }
+
+    /// The clock that async waits made here go by: the driver's, which also ends them, whatever
+    /// context the task has entered; without a driver, the one of this thread.
+    pub(super) fn clock_here() -> Arc<dyn Clock> {
+        Driver::installed().map_or_else(current, |driver| driver.clock())
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

@@ -1,7 +1,6 @@
 //! Sleeps and timeouts.
 
 use super::driver::{Driver, Key};
-use crate::ambient::current;
 use crate::{MonoTime, Stuck};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
@@ -27,7 +26,7 @@ use std::time::Duration;
 /// # Ok::<(), testbench_clock::Stuck>(())
 /// ```
 pub fn sleep_async(d: Duration) -> Sleep {
-    Sleep { deadline: current().mono().checked_add(d), registered: None }
+    Sleep { deadline: Driver::clock_here().mono().checked_add(d), registered: None }
 }
 
 /// Sleeps until the monotonic clock shows `deadline`.
@@ -109,7 +108,7 @@ impl Sleep {
     /// # Ok::<(), testbench_clock::ClockError>(())
     /// ```
     pub fn is_elapsed(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= current().mono())
+        self.deadline.is_some_and(|deadline| deadline <= Driver::clock_here().mono())
     }
 
     /// Sleeps until another instant instead, whether it has ended or not. The next poll sees it.

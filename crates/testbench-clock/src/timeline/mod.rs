@@ -20,6 +20,8 @@ mod tests;
 mod view;
 
 pub(crate) use dial::{Dial, Face};
+#[cfg(feature = "tokio")]
+pub(crate) use seats::Executor;
 pub(crate) use state::WaitNote;
 pub(crate) use view::View;
 

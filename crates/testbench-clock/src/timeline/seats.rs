@@ -75,9 +75,20 @@ pub(super) struct Seat {
     pub(super) parked: Option<Waker>,
     /// It was roused when it was not parked: the next park ends at once.
     pub(super) roused: bool,
+    /// An executor sits in it, and tells by this whether others have given it something to do.
+    pub(super) executor: Option<Arc<dyn Executor>>,
+    /// It waits because that executor has nothing to do.
+    pub(super) idle: bool,
     /// Woken if it is given up on or its session ends while it runs, for an executor that may sleep in a
     /// place of its own.
     pub(super) if_lost: Option<Waker>,
+}
+
+/// An executor whose idle time is a wait on the timeline.
+pub(crate) trait Executor: Send + Sync {
+    /// Whether anyone has woken a task of it that has not run since. Asked under the timeline's
+    /// lock, so it only looks.
+    fn has_work(&self) -> bool;
 }
 
 impl Seat {
@@ -105,6 +116,8 @@ impl Seat {
             end: None,
             parked: None,
             roused: false,
+            executor: None,
+            idle: false,
             if_lost: None,
         }
     }
@@ -117,6 +130,11 @@ impl Seat {
     /// Changes whenever the participant uses the timeline, if only to read the time.
     pub(super) fn progress(&self) -> u64 {
         self.calls.wrapping_add(self.dial.readings())
+    }
+
+    /// Whether it waits as an idle executor to which others have given something to do since.
+    pub(super) fn has_work(&self) -> bool {
+        self.idle && self.executor.as_ref().is_some_and(|executor| executor.has_work())
     }
 
     /// For reports.

@@ -5,6 +5,8 @@
 
 use super::dial::Face;
 use super::monitor::Monitor;
+#[cfg(feature = "tokio")]
+use super::seats::Executor;
 use super::seats::{End, Seat, SeatId, Seats, Status};
 use crate::log::{Kind, Log};
 use crate::wall::{Injection, Segment, WallCell, When};
@@ -30,6 +32,8 @@ pub(super) struct State {
     waits: u64,
     /// Who was given up on, with the report of then.
     lost: Vec<(SeatId, Arc<StuckReport>)>,
+    /// How many seats have an executor in them.
+    executors: usize,
     /// Why time stands still.
     held: Vec<(u64, Arc<str>)>,
     holds: u64,
@@ -96,6 +100,7 @@ impl State {
             timers: BinaryHeap::new(),
             waits: 0,
             lost: Vec::new(),
+            executors: 0,
             held: Vec::new(),
             holds: 0,
             ties: start.ties,
@@ -134,6 +139,7 @@ impl State {
     /// Whether all others wait, and for something later.
     fn nobody_comes_until(&self, deadline_ns: u64) -> bool {
         self.lost.is_empty()
+            && self.executors_with_work().is_empty()
             && self.ready.is_empty()
             && self.ready_last.is_empty()
             && self.timers.peek().is_none_or(|Reverse(next)| next.at_ns > deadline_ns)
@@ -162,6 +168,7 @@ impl State {
     pub(super) fn remove(&mut self, id: SeatId) {
         let Some(seat) = self.seats.remove(id) else { return };
         self.lost.retain(|(lost, _)| *lost != id);
+        self.executors -= usize::from(seat.executor.is_some());
         match seat.status {
             Status::Running => self.running -= 1,
             Status::Ready => {
@@ -204,6 +211,7 @@ impl State {
         seat.status = Status::Ready;
         let queue = if seat.last { &mut self.ready_last } else { &mut self.ready };
         queue.push_back(id);
+        seat.idle = false;
         self.wakers.extend(seat.parked.take());
         if let Some(log) = &mut self.log {
             let text = end.to_string();
@@ -221,7 +229,48 @@ impl State {
             Status::Waiting | Status::Outside | Status::Lost | Status::Away => {}
         }
         seat.status = Status::Ready;
+        seat.idle = false;
         self.ready.push_back(id);
+    }
+
+    /// Tells which executor sits in a seat from now on, and returns the one before it.
+    #[cfg(feature = "tokio")]
+    pub(super) fn seat_executor(
+        &mut self,
+        id: SeatId,
+        executor: Option<Arc<dyn Executor>>,
+    ) -> Option<Arc<dyn Executor>> {
+        // Given back, so that nothing of it is dropped under the lock.
+        let Some(seat) = self.seats.get_mut(id) else { return executor };
+        self.executors += usize::from(executor.is_some());
+        let old = std::mem::replace(&mut seat.executor, executor);
+        self.executors -= usize::from(old.is_some());
+        old
+    }
+
+    /// Idle executors that others have given something to do, by any means: their threads are on
+    /// the way, but the timeline does not wait for the machine to start them.
+    fn executors_with_work(&self) -> Vec<SeatId> {
+        if self.executors == 0 {
+            return Vec::new();
+        }
+        let mut busy: Vec<_> =
+            self.seats.iter().filter(|(_, seat)| seat.has_work()).map(|(id, _)| id).collect();
+        busy.sort_by_key(|id| id.registration);
+        busy
+    }
+
+    /// Makes those ready, in an order that does not depend on when their threads came out.
+    fn rouse_executors(&mut self) {
+        for id in self.executors_with_work() {
+            // Whoever gave it something to do has woken its thread, too; a second time would leave
+            // a wake-up behind that nobody ordered.
+            let parked = self.seats.get_mut(id).and_then(|seat| seat.parked.take());
+            self.end_wait(id, End::Notified);
+            if let Some(seat) = self.seats.get_mut(id) {
+                seat.parked = parked;
+            }
+        }
     }
 
     /// From running to somewhere that is not on the timeline.
@@ -287,6 +336,9 @@ impl State {
             return;
         }
         loop {
+            if self.running < self.running_max {
+                self.rouse_executors();
+            }
             while self.running < self.running_max {
                 let Some(id) = self.next_ready() else { break };
                 let Some(seat) = self.seats.get_mut(id) else { continue };

@@ -1,5 +1,7 @@
 //! A participant's handle: every call of it, from the outside to the kernel.
 
+#[cfg(feature = "tokio")]
+use super::seats::Executor;
 use super::seats::{End, SeatId, Status};
 use super::state::{State, Waited};
 use super::{Dial, Timeline};
@@ -251,7 +253,8 @@ impl View {
 
     pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
         self.dial.reset();
-        let what = wait.what.to_string();
+        // Foreign code, so before the lock is taken.
+        let (what, own_waker) = (wait.what.to_string(), waker.clone());
         for listener in wait.on {
             listener.register(self.seat.waker());
         }
@@ -269,7 +272,8 @@ impl View {
         let waited = Waited { deadline_ns, what, view: self.id, who, last };
         state.start_wait(self.seat.id, waited);
         if let Some(seat) = state.seats.get_mut(self.seat.id) {
-            seat.parked = Some(waker.clone());
+            seat.parked = Some(own_waker);
+            seat.idle = true;
         }
         state.dispatch();
         self.timeline.monitor(&mut state);
@@ -291,7 +295,7 @@ impl View {
     pub(crate) fn rouse(&self) {
         self.timeline.with(|state| {
             let Some(seat) = state.seats.get_mut(self.seat.id) else { return };
-            if seat.parked.is_none() {
+            if !seat.idle {
                 seat.roused = true;
                 return;
             }
@@ -304,12 +308,14 @@ impl View {
     pub(crate) fn unpark(&self) -> Result<bool, Stuck> {
         let mut state = self.timeline.lock();
         let seat = state.seats.get_mut(self.seat.id);
-        // If it is still there, something that is not on the timeline woke the executor.
-        let waker = seat.and_then(|seat| seat.parked.take());
-        if waker.is_some() {
+        let (waker, idle, has_work) = seat
+            .map_or((None, false, false), |seat| (seat.parked.take(), seat.idle, seat.has_work()));
+        // Whom another participant gave something to do gets ready when that one's turn is over,
+        // whenever the machine has started this thread. All else is not on the timeline.
+        if idle && !has_work {
             state.make_ready(self.seat.id);
-            state.dispatch();
         }
+        state.dispatch();
         drop(self.timeline.settled(state));
         drop(waker);
         let mut state = self.turn(&"unpark")?;
@@ -319,6 +325,15 @@ impl View {
             Some(End::Stuck(stuck)) => Err(stuck),
             end => self.check().map(|()| matches!(end, Some(End::Deadline))),
         }
+    }
+
+    /// Tells which executor sits in this seat from now on, and returns the one before it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn seat_executor(
+        &self,
+        executor: Option<Arc<dyn Executor>>,
+    ) -> Option<Arc<dyn Executor>> {
+        self.timeline.with(|state| state.seat_executor(self.seat.id, executor))
     }
 
     pub(crate) fn external(&self, why: &str) -> External {

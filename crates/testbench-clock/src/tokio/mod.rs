@@ -43,6 +43,7 @@ pub use paused::paused_runtime;
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait};
 use crate::task::Driver;
+use crate::timeline::Executor;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -157,13 +158,28 @@ impl Runtime {
         }
         let future = pin!(future);
         let woken = Woken::new(&self.shared);
+        let _seated = self.take_seat(&woken);
         let output = self.inner.block_on(Watched { future, shared: &self.shared, woken });
-        // It holds the runtime, whose hooks hold `shared`.
+        // These hold the runtime, whose hooks hold `shared`.
         drop(locked(&self.shared.main).take());
+        if let Some(follow) = &self.shared.follow {
+            follow.forget_next();
+        }
         let output = output?;
         let _entered = self.inner.enter();
         self.shared.catch_up()?;
         Ok(output)
+    }
+
+    /// Has the timeline ask this runtime whether it is idle before it takes it to be. One whose own
+    /// clock leads does not wait on the timeline when it is idle.
+    fn take_seat(&self, woken: &Arc<Woken>) -> Option<Seated> {
+        let clock = Arc::clone(&self.shared.clock);
+        let mock = clock.as_mock().filter(|_| self.shared.follow.is_none())?;
+        let metrics = self.inner.metrics();
+        let queue: Arc<dyn Executor> = Arc::new(Queue { woken: Arc::clone(woken), metrics });
+        let before = mock.seat_executor(Some(Arc::clone(&queue)));
+        Some(Seated { clock, before, _queue: queue })
     }
 
     /// The tokio runtime itself: to spawn tasks on it from outside.
@@ -188,12 +204,45 @@ impl fmt::Debug for Runtime {
     }
 }
 
+/// Where tokio keeps what other threads give a runtime to do: tasks that they woke, spawned or
+/// aborted are in its global queue, and the future of `block_on` has its flag.
+struct Queue {
+    woken: Arc<Woken>,
+    metrics: ::tokio::runtime::RuntimeMetrics,
+}
+
+impl Executor for Queue {
+    fn has_work(&self) -> bool {
+        self.woken.flag.load(Ordering::Acquire) || self.metrics.global_queue_depth() > 0
+    }
+}
+
+/// Keeps a [`Queue`] in the seat of its participant.
+struct Seated {
+    clock: Arc<dyn Clock>,
+    before: Option<Arc<dyn Executor>>,
+    /// So that a seat which is removed before does not drop the last of it under a lock.
+    _queue: Arc<dyn Executor>,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        let mock = self.clock.as_mock();
+        drop(mock.and_then(|mock| mock.seat_executor(self.before.take())));
+    }
+}
+
 struct Shared {
     driver: Arc<Driver>,
     clock: Arc<dyn Clock>,
     /// Wakes the future of `block_on`, to end it when the timeline is stuck.
     main: Mutex<Option<Waker>>,
     stuck: Mutex<Option<Stuck>>,
+    /// The future of `block_on` is to be polled, and its runtime has been told so.
+    main_woken: AtomicBool,
+    parked: AtomicBool,
+    /// tokio may keep a wake-up of this thread that is of no use any more.
+    stale: AtomicBool,
     /// The runtime waits for someone who moves time by hand.
     parked_last: AtomicBool,
     /// Where `block_on` was last called, for reports.
@@ -210,6 +259,9 @@ impl Shared {
             clock,
             main: Mutex::new(None),
             stuck: Mutex::new(None),
+            main_woken: AtomicBool::new(false),
+            parked: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             parked_last: AtomicBool::new(false),
             block_on_at: Mutex::new(None),
             follow,
@@ -217,7 +269,15 @@ impl Shared {
     }
 
     fn park(self: &Arc<Self>) {
-        let waker = Waker::from(Arc::new(Due(Arc::clone(self))));
+        if self.stale.swap(false, Ordering::AcqRel) {
+            // A wake-up that was left behind would end the wait at a moment of the machine's choice.
+            // With work to do tokio does not block, and uses it up.
+            self.wake_main();
+            return;
+        }
+        self.parked.store(true, Ordering::Release);
+        let due = Arc::new(Due { shared: Arc::clone(self), done: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&due));
         let at = *locked(&self.block_on_at);
         let place = at.map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = format_args!("block_on of a tokio runtime{place}");
@@ -230,9 +290,16 @@ impl Shared {
             Some(mock) => mock.park_last(&wait, &waker),
             None => self.clock.park(wait, &waker),
         }
+        // Others run now, and may wake this thread any number of times.
+        if !due.done.load(Ordering::Acquire) {
+            self.stale.store(true, Ordering::Release);
+        }
     }
 
     fn unpark(&self) {
+        if !self.parked.swap(false, Ordering::AcqRel) {
+            return;
+        }
         let unparked = match self.clock.as_mock() {
             Some(mock) => mock.unpark_at_deadline(),
             None => self.clock.unpark().map(|()| false),
@@ -254,22 +321,26 @@ impl Shared {
         self.wake_main();
     }
 
-    fn wake_main(&self) {
+    /// Tells whether it was not already woken.
+    fn wake_main(&self) -> bool {
         let main = locked(&self.main).clone();
-        if let Some(main) = main {
-            main.wake();
-        }
+        let main = main.filter(|_| !self.main_woken.swap(true, Ordering::AcqRel));
+        main.map(Waker::wake).is_some()
     }
 }
 
 /// Woken by the timeline when the wait of the parked runtime has ended.
-struct Due(Arc<Shared>);
+struct Due {
+    shared: Arc<Shared>,
+    done: AtomicBool,
+}
 
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
         // Only its thread wakes the tasks that are due, when it is out of its park: a task woken from
         // here would unpark that thread twice, and the second time is one that nobody ordered.
-        self.0.wake_main();
+        self.done.store(true, Ordering::Release);
+        self.shared.wake_main();
     }
 }
 
@@ -300,7 +371,7 @@ impl Wake for Woken {
     fn wake_by_ref(self: &Arc<Self>) {
         self.flag.store(true, Ordering::Release);
         if let Some(shared) = self.shared.upgrade() {
-            shared.wake_main();
+            shared.stale.fetch_or(shared.wake_main(), Ordering::AcqRel);
         }
     }
 }
@@ -309,6 +380,7 @@ impl<F: Future> Future for Watched<'_, F> {
     type Output = Result<F::Output, Stuck>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.main_woken.store(false, Ordering::Release);
         let stuck = locked(&self.shared.stuck).take();
         if let Some(stuck) = stuck {
             return Poll::Ready(Err(stuck));

@@ -93,6 +93,11 @@ impl Follow {
         }
     }
 
+    /// Drops the timer of tokio's, which holds its runtime.
+    pub(super) fn forget_next(&self) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn is_planned(&self, driver: &Driver) -> bool {
         let planned = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = planned.as_ref().map(|sleep| sleep.deadline());
