@@ -240,7 +240,7 @@ pub fn try_sleep(d: Duration) -> Result<(), Stuck> {
         return Ok(());
     }
     let (clock, here) = (current(), Location::caller());
-    let deadline = clock.mono().checked_add(d);
+    let deadline = clock.mono_exact().checked_add(d);
     let what = format_args!("sleep for {d:?} at {}:{}", here.file(), here.line());
     wait_until(&*clock, deadline, &what)
 }
@@ -457,7 +457,11 @@ fn installed_mono() -> MonoTime {
 fn read<R>(of_face: impl FnOnce(&Face) -> R) -> Result<R, &'static Location<'static>> {
     let read =
         INSTALLED.peek_dial(|dial| (dial.is_plain() && dial.count()).then(|| of_face(dial.face())));
-    read.flatten().ok_or_else(Location::caller)
+    // Asked here: from within `ok_or_else` the caller would be a line of std.
+    match read.flatten() {
+        Some(read) => Ok(read),
+        None => Err(Location::caller()),
+    }
 }
 
 /// Reads whatever there is.

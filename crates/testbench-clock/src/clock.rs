@@ -64,6 +64,23 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// ```
     fn mono(&self) -> MonoTime;
 
+    /// The monotonic time from which a relative wait counts. It is not rounded to the resolution, and is
+    /// no reading: it costs no tick, and neither the log nor the guard against spinning notices it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::{Clock, MockClock, Reading, sleep};
+    ///
+    /// let ms = Duration::from_millis(1);
+    /// let clock = MockClock::builder().resolution(Reading::Mono, ms).build();
+    /// let _installed = clock.install();
+    /// sleep(Duration::from_micros(400));
+    /// assert_eq!((clock.mono().nanos(), clock.mono_exact().nanos()), (0, 400_000));
+    /// ```
+    fn mono_exact(&self) -> MonoTime {
+        self.mono()
+    }
+
     /// The step in which a reading moves (POSIX `clock_getres`); never zero.
     ///
     /// ```

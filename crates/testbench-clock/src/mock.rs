@@ -340,7 +340,7 @@ impl MockClock {
         self.view.tick("wall", &at(site));
         let step_ns = i128::from(self.view.timeline.settings().wall_resolution_ns);
         let ns = self.true_wall().unix_nanos();
-        WallTime::from_unix_nanos(ns - ns.rem_euclid(step_ns))
+        WallTime::from_unix_nanos(ns.saturating_sub(ns.rem_euclid(step_ns)))
     }
 }
 
@@ -353,6 +353,10 @@ impl Clock for MockClock {
     fn mono(&self) -> MonoTime {
         self.dial().count();
         if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(None) }
+    }
+
+    fn mono_exact(&self) -> MonoTime {
+        self.true_mono()
     }
 
     fn resolution(&self, of: Reading) -> Duration {

@@ -311,13 +311,23 @@ impl Segment {
     /// What drift and slew add after `passed_ns`. Together they never take away more than has
     /// passed, so that the wall does not run backwards.
     fn extra_ns(&self, passed_ns: u64) -> i128 {
-        let drift = i128::from(passed_ns) * i128::from(self.drift_ppb) / BILLION;
-        let slew = match self.slew_span_ns {
-            0 => 0,
-            span => i128::from(passed_ns.min(span)) * i128::from(self.slew_ns) / i128::from(span),
-        };
-        (drift + slew).max(-i128::from(passed_ns))
+        // With no slew, one of nothing.
+        let span = self.slew_span_ns.max(1);
+        let slewed_ns = i128::from(passed_ns.min(span)) * i128::from(self.slew_ns);
+        let drifted_ns = i128::from(passed_ns) * i128::from(self.drift_ppb);
+        let extra_ns = sum_towards_zero((drifted_ns, BILLION), (slewed_ns, i128::from(span)));
+        extra_ns.max(-i128::from(passed_ns))
     }
+}
+
+/// The sum of two fractions with positive denominators, cut off only once: cut off one by one, two of
+/// them can fall together by more than both do.
+fn sum_towards_zero(a: (i128, i128), b: (i128, i128)) -> i128 {
+    let whole = a.0.div_euclid(a.1) + b.0.div_euclid(b.1);
+    let rest = a.0.rem_euclid(a.1) * b.1 + b.0.rem_euclid(b.1) * a.1;
+    let floor = whole + rest / (a.1 * b.1);
+    let is_cut = rest % (a.1 * b.1) != 0;
+    if floor < 0 && is_cut { floor + 1 } else { floor }
 }
 
 /// A [`Segment`] that is read without a lock and written under one (a sequence lock).
@@ -382,9 +392,16 @@ impl WallCell {
 
     #[cold]
     fn read_segment_at(&self, mono_ns: &AtomicU64) -> WallTime {
-        // The segment first: it never begins after a later reading of the monotonic clock.
-        let segment = self.load();
-        segment.wall_at(mono_ns.load(Ordering::Acquire))
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            // The segment first: it never begins after a later reading of the monotonic clock.
+            let segment = self.load();
+            let now_ns = mono_ns.load(Ordering::Acquire);
+            // The same before and after, so it held at that monotonic instant.
+            if self.sequence.load(Ordering::Relaxed) == before {
+                return segment.wall_at(now_ns);
+            }
+        }
     }
 
     #[inline]

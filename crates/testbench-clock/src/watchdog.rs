@@ -178,8 +178,11 @@ fn run() {
                 let action = pending.actions.pop_first();
                 drop(pending);
                 if let Some((_, action)) = action {
-                    // The panic hook has reported it; the other actions must still happen.
-                    drop(catch_unwind(AssertUnwindSafe(action)));
+                    // The panic hook has reported it; the other actions must still happen. To drop what
+                    // it panicked with could panic once more.
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(action)) {
+                        std::mem::forget(payload);
+                    }
                 }
                 pending = PENDING.lock();
             }
@@ -193,6 +196,21 @@ mod tests {
     use std::sync::mpsc;
 
     const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_panic_whose_payload_panics_when_dropped_stops_nothing() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in the drop of a payload")
+            }
+        }
+        let _bad = Watchdog::arm(Duration::ZERO, || std::panic::panic_any(Bomb)).unwrap();
+        let (send, happened) = mpsc::channel();
+        let good = move || send.send(()).unwrap();
+        let _good = Watchdog::arm(Duration::from_millis(20), good).unwrap();
+        assert_eq!(happened.recv_timeout(Duration::from_secs(20)), Ok(()));
+    }
 
     #[test]
     fn actions_happen_in_order_of_their_time() {

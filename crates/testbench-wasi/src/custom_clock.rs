@@ -106,14 +106,14 @@ impl CustomClock {
 
     /// How long it is until `deadline`.
     fn left(&self, deadline: MonoTime) -> Duration {
-        deadline.duration_since(self.mono())
+        deadline.duration_since(self.mono_exact())
     }
 
     /// The instant of the clock below that is as far away as `deadline` is here.
     fn below(&self, deadline: Option<MonoTime>) -> Option<MonoTime> {
         match (&self.own.mono, deadline) {
             (Some(_), Some(deadline)) => {
-                Some(self.below.mono().saturating_add(self.left(deadline)))
+                Some(self.below.mono_exact().saturating_add(self.left(deadline)))
             }
             _ => deadline,
         }
@@ -127,6 +127,10 @@ impl Clock for CustomClock {
 
     fn mono(&self) -> MonoTime {
         self.own.mono.as_ref().map_or_else(|| self.below.mono(), |mono| mono())
+    }
+
+    fn mono_exact(&self) -> MonoTime {
+        self.own.mono.as_ref().map_or_else(|| self.below.mono_exact(), |mono| mono())
     }
 
     fn resolution(&self, of: Reading) -> Duration {

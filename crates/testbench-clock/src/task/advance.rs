@@ -42,7 +42,7 @@ pub fn advance_async(d: Duration) -> Advance {
     let clock = current();
     let plan = || {
         clock.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?;
-        let from = clock.mono();
+        let from = clock.mono_exact();
         from.checked_add(d).ok_or(ClockError::OutOfRange { from, by: d })
     };
     Advance { deadline: plan(), registered: None }

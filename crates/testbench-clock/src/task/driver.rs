@@ -100,13 +100,13 @@ impl Driver {
 
     /// Wakes the tasks whose time has come, in order, and tells how many.
     pub(crate) fn fire_due(&self) -> usize {
-        wake_due(self.clock().mono(), self.timers())
+        wake_due(self.clock().mono_exact(), self.timers())
     }
 
     /// Wakes those who move time by hand and whose time has come. Only for an executor that has
     /// found nothing else to do at this instant.
     pub(crate) fn fire_last(&self) -> usize {
-        wake_due(self.clock().mono(), self.last())
+        wake_due(self.clock().mono_exact(), self.last())
     }
 
     pub(super) fn new_key(&self, deadline: MonoTime) -> Key {

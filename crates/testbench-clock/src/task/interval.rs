@@ -32,7 +32,7 @@ use std::time::Duration;
 /// If `period` is zero.
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
-    interval_at(Driver::clock_here().mono(), period)
+    interval_at(Driver::clock_here().mono_exact(), period)
 }
 
 /// Ticks at `start`, and then every `period`; see [`interval`].
@@ -197,7 +197,7 @@ impl Interval {
         ready!(Pin::new(&mut self.next).poll(task));
         // One that is ready has a deadline.
         let planned = self.next.deadline().unwrap_or(MonoTime::MAX);
-        self.plan(self.missed.next(planned, Driver::clock_here().mono(), self.period));
+        self.plan(self.missed.next(planned, Driver::clock_here().mono_exact(), self.period));
         Poll::Ready(planned)
     }
 
@@ -262,7 +262,7 @@ impl Interval {
     /// # Ok::<(), testbench_clock::Stuck>(())
     /// ```
     pub fn reset_after(&mut self, d: Duration) {
-        self.plan(Driver::clock_here().mono().checked_add(d));
+        self.plan(Driver::clock_here().mono_exact().checked_add(d));
     }
 
     /// The next tick comes at `at`, the others in distances of the period from that.

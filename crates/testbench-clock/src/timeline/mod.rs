@@ -31,10 +31,10 @@ use crate::{Armed, Role, Seed, Signal, WallTime, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
 use state::{Start, State};
-use std::panic::Location;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 /// How a timeline behaves; what [`MockClockBuilder`](crate::MockClockBuilder) collects.
@@ -148,22 +148,30 @@ impl Timeline {
 
     /// Does what the kernel left to be done without the lock, until nothing is left.
     fn settled<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        while !state.settling && (state.wall_changed || !state.wakers.is_empty()) {
+        let mut panics = Panics::default();
+        while !state.settling && state.has_foreign_work() {
             let wakers = std::mem::take(&mut state.wakers);
+            let removed = std::mem::take(&mut state.removed);
             let wall_changed = std::mem::take(&mut state.wall_changed);
             // Time must not move between a change of the wall and those who wait for it hearing
             // of it.
             state.settling = wall_changed;
             drop(state);
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(|waker| panics.keep(|| waker.wake()));
+            removed.into_iter().for_each(|seat| panics.keep(|| drop(seat)));
             if wall_changed {
-                self.wall_set.notify();
+                panics.keep(|| self.wall_set.notify());
             }
             state = self.lock();
             if wall_changed {
                 state.settling = false;
                 state.dispatch();
             }
+        }
+        if panics.any() {
+            drop(state);
+            panics.go_on();
+            state = self.lock();
         }
         state
     }
@@ -248,5 +256,37 @@ impl Timeline {
             state.come_out(id);
         }
         drop(self.settled(state));
+    }
+}
+
+/// Panics of code that is not ours, kept until all of it has run: one of them must not keep the others
+/// from hearing what has happened, nor time from moving.
+#[derive(Default)]
+struct Panics {
+    first: Option<Box<dyn Any + Send>>,
+}
+
+impl Panics {
+    fn keep(&mut self, foreign: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
+            match &self.first {
+                None => self.first = Some(payload),
+                // The hook has reported it. Dropping it could panic once more.
+                Some(_) => std::mem::forget(payload),
+            }
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// Panics with the first of them, unless this thread is unwinding already.
+    fn go_on(self) {
+        match self.first {
+            Some(payload) if std::thread::panicking() => std::mem::forget(payload),
+            Some(payload) => resume_unwind(payload),
+            None => {}
+        }
     }
 }

@@ -127,6 +127,12 @@ impl Seat {
         self.role == Role::Guest || self.lent > 0
     }
 
+    /// Whether its thread can leave the timeline from here: it has the turn, or has not asked for its
+    /// first one yet. A thread that is blocked in this seat still needs it.
+    pub(super) fn can_go_outside(&self) -> bool {
+        self.status == Status::Running || (self.status == Status::Ready && !self.blocked)
+    }
+
     /// Changes whenever the participant uses the timeline, if only to read the time.
     pub(super) fn progress(&self) -> u64 {
         self.calls.wrapping_add(self.dial.readings())

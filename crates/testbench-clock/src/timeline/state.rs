@@ -46,6 +46,9 @@ pub(super) struct State {
     pub(super) monitor: Monitor,
     /// What is to be done when the lock is released.
     pub(super) wakers: Vec<Waker>,
+    /// Seats that were taken away, with what others have left in them, to be dropped when the lock is
+    /// released.
+    pub(super) removed: Vec<Seat>,
     pub(super) wall_changed: bool,
     /// The wall's listeners are being told, so time must not move.
     pub(super) settling: bool,
@@ -110,6 +113,7 @@ impl State {
             log: start.log.then(Log::default),
             monitor: Monitor::default(),
             wakers: Vec::new(),
+            removed: Vec::new(),
             wall_changed: false,
             settling: false,
         }
@@ -117,6 +121,11 @@ impl State {
 
     pub(super) fn face(&self) -> Arc<Face> {
         Arc::clone(&self.face)
+    }
+
+    /// Whether anything is left to be done without the lock.
+    pub(super) fn has_foreign_work(&self) -> bool {
+        self.wall_changed || !self.wakers.is_empty() || !self.removed.is_empty()
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -171,13 +180,11 @@ impl State {
         self.executors -= usize::from(seat.executor.is_some());
         match seat.status {
             Status::Running => self.running -= 1,
-            Status::Ready => {
-                self.ready.retain(|ready| *ready != id);
-                self.ready_last.retain(|ready| *ready != id);
-            }
+            Status::Ready => self.leave_queues(id),
             Status::Waiting | Status::Outside | Status::Lost | Status::Away => {}
         }
         self.note(&seat.name, Kind::Leave, "");
+        self.removed.push(seat);
     }
 
     /// From running to waiting.
@@ -273,12 +280,19 @@ impl State {
         }
     }
 
-    /// From running to somewhere that is not on the timeline.
+    /// From running, or from ready to run, to somewhere that is not on the timeline.
     pub(super) fn send_away(&mut self, id: SeatId, to: Status) {
         let Some(seat) = self.seats.get_mut(id) else { return };
-        debug_assert_eq!(seat.status, Status::Running);
-        seat.status = to;
-        self.running -= 1;
+        debug_assert!(matches!(seat.status, Status::Running | Status::Ready));
+        match std::mem::replace(&mut seat.status, to) {
+            Status::Running => self.running -= 1,
+            _ => self.leave_queues(id),
+        }
+    }
+
+    fn leave_queues(&mut self, id: SeatId) {
+        self.ready.retain(|ready| *ready != id);
+        self.ready_last.retain(|ready| *ready != id);
     }
 
     /// Makes time stand still until [`State::release`].

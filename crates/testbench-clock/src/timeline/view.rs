@@ -345,10 +345,12 @@ impl View {
     }
 
     fn go_outside(&self, why: &str, holds: bool) -> External {
+        // What happens outside is not a loop of readings.
+        self.dial.reset();
         let id = self.seat.id;
         let (hold, left) = self.timeline.with(|state| {
             let hold = holds.then(|| state.hold(why.into()));
-            let seat = state.seats.get_mut(id).filter(|seat| seat.status == Status::Running);
+            let seat = state.seats.get_mut(id).filter(|seat| seat.can_go_outside());
             let left = seat.is_some();
             if let Some(seat) = seat {
                 seat.calls += 1;

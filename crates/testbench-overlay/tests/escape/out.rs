@@ -80,10 +80,12 @@ fn nothing_is_written_into_a_directory_that_holds_something_or_is_none() {
     std::fs::write(full.path().join("kept"), "").unwrap();
     let overlay = Overlay::new(arena.root()).unwrap();
     for (target, kind) in [
-        (arena.root(), ErrorKind::DirectoryNotEmpty),
+        (arena.root(), ErrorKind::InvalidInput),
+        (arena.root().join("open"), ErrorKind::InvalidInput),
+        (arena.root().join("open/below"), ErrorKind::InvalidInput),
         (full.path().to_path_buf(), ErrorKind::DirectoryNotEmpty),
-        (arena.root().join("open"), ErrorKind::AlreadyExists),
-        (arena.root().join("open/below"), ErrorKind::NotADirectory),
+        (full.path().join("kept"), ErrorKind::AlreadyExists),
+        (full.path().join("kept/below"), ErrorKind::NotADirectory),
     ] {
         let error = overlay.materialize(&target).unwrap_err();
         assert_eq!(error.kind(), kind, "{}: {error}", target.display());

@@ -87,6 +87,10 @@ impl Clock for CallClock {
         self.caller.mono()
     }
 
+    fn mono_exact(&self) -> MonoTime {
+        self.caller.mono_exact()
+    }
+
     fn resolution(&self, of: Reading) -> Duration {
         self.caller.resolution(of)
     }

@@ -208,3 +208,20 @@ fn who_is_roused_on_the_way_into_its_park_comes_out_of_it_at_once() {
     assert_eq!(woken.0.load(Ordering::SeqCst), 1);
     assert!(matches!(park(), Err(Stuck::Deadlock(_))), "it was roused for one park only");
 }
+
+#[test]
+fn a_thread_whose_first_call_is_external_leaves_the_timeline() {
+    let _installed = MockClock::builder().build().install();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let outside = std::thread::spawn(crate::Context::capture().wrap(move || {
+        crate::external("real work", || {
+            begun.send(()).unwrap();
+            is_done.recv_timeout(Duration::from_secs(20)).is_ok()
+        })
+    }));
+    has_begun.recv().unwrap();
+    // It does not get the turn that it has not asked for, so others run and time stands still.
+    thread::spawn(move || done.send(()).unwrap()).join().unwrap();
+    assert!(crate::external("join", || outside.join()).unwrap());
+}

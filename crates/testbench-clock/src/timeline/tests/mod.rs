@@ -2,6 +2,8 @@
 
 mod closing;
 mod ends;
+mod foreign;
+mod resolution;
 mod spinning;
 mod together;
 mod waiting;

@@ -58,6 +58,34 @@ fn ticks_end_a_loop_and_wake_the_others() {
     }
     assert_eq!(readings, 9);
     other.join().unwrap();
-    // Its own reading in `sleep` was the first after 1000, the one in the trace comes on top.
-    assert_eq!(trace.take(), "1450 woke");
+    // A sleep takes what it says and is no reading; the one in the trace comes on top.
+    assert_eq!(trace.take(), "1350 woke");
+}
+
+#[test]
+fn what_happens_outside_is_not_a_loop_of_readings() {
+    let _installed = MockClock::builder().spin_max(100).build().install();
+    for _ in 0..1_000 {
+        crate::external("a read of a socket", || ());
+        crate::instant_now();
+    }
+}
+
+#[test]
+fn the_guard_and_the_log_name_the_line_that_read() {
+    let clock = MockClock::builder().log().build();
+    let installed = clock.install();
+    let line = line!() + 1;
+    crate::instant_now();
+    let log = clock.log().unwrap();
+    let text = &log.events().last().unwrap().text;
+    assert!(text.ends_with(&format!("spinning.rs:{line}")), "{text}");
+    drop(installed);
+
+    let _installed = MockClock::builder().spin_max(10).build().install();
+    let line = line!() + 1;
+    let spin = || (0..100).map(|_| crate::now()).max();
+    let panic = std::panic::catch_unwind(spin).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.ends_with(&format!("spinning.rs:{line}")), "{text}");
 }

@@ -147,3 +147,52 @@ fn a_slew_moves_the_wall_evenly_and_exactly() {
     let backwards = Injection::Slew { by: Shift::Back(secs(2)), over: secs(1) };
     assert!(clock.inject(backwards).is_err());
 }
+
+#[test]
+fn drift_and_slew_together_never_turn_the_wall_back() {
+    let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
+    clock.inject(Injection::Drift { parts_per_billion: -400_000_000 }).unwrap();
+    let ns = Duration::from_nanos;
+    clock.inject(Injection::Slew { by: Shift::Back(ns(400)), over: ns(1000) }).unwrap();
+    let mut last = clock.wall();
+    for _ in 0..1000 {
+        clock.advance(ns(1)).unwrap();
+        let wall = clock.wall();
+        assert!(wall >= last, "{last} then {wall} at {:?}", clock.mono());
+        last = wall;
+    }
+    assert_eq!(last, WallTime::from_unix_nanos(200));
+}
+
+#[test]
+fn the_ends_of_the_range_are_read_at_any_resolution() {
+    for start in [i128::MIN, i128::MAX] {
+        let clock = MockClock::builder().start(WallTime::from_unix_nanos(start));
+        let clock = clock.resolution(crate::Reading::Wall, Duration::from_micros(1)).build();
+        assert!(clock.wall().unix_nanos().abs_diff(start) < 1_000);
+    }
+}
+
+/// With a drift a reading is more than one word; a reader beside must see none of two times.
+#[test]
+fn a_reader_on_another_thread_sees_no_wall_that_never_was() {
+    let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
+    clock.inject(Injection::Drift { parts_per_billion: 1_000_000_000 }).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let before = i128::from(clock.mono_exact().nanos());
+                let wall = clock.wall().unix_nanos();
+                let after = i128::from(clock.mono_exact().nanos());
+                assert!((before..=after + 1_000).contains(&wall), "{before} {wall} {after}");
+            }
+        });
+        for _ in 0..100_000 {
+            clock.advance(Duration::from_nanos(1_000)).unwrap();
+            clock.set_wall(WallTime::from_unix_nanos(clock.mono_exact().nanos().into()));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+}
