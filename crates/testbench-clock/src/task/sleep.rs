@@ -144,13 +144,13 @@ impl Future for Sleep {
         let driver = Driver::here();
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let clock = driver.clock();
+        // A poll is a reading, for the guard and the tick: a task that wakes itself for ever keeps its
+        // executor from ever being idle.
+        clock.mono();
         if clock.mono_exact() >= deadline {
             self.forget();
             return Poll::Ready(());
         }
-        // A look that has to wait counts as a reading: a task that wakes itself for ever keeps its
-        // executor from ever being idle.
-        clock.mono();
         if let Err(stuck @ Stuck::Spinning { .. }) = clock.check() {
             panic!("{stuck}");
         }
