@@ -214,6 +214,9 @@ impl Tx<'_> {
         let after = content.held_bytes();
         if done.is_ok() {
             inode.touch(now);
+            if !self.as_root {
+                inode.meta.mode = without_set_id(inode.meta.mode);
+            }
         }
         self.live.state.usage.bytes = usage.bytes + after - before;
         done
@@ -247,6 +250,19 @@ impl Tx<'_> {
         meta.mode = mode & 0o7777;
         meta.ctime = now;
         Ok(())
+    }
+}
+
+/// The mode of a file that somebody without privileges has written to, as on Linux: what runs as
+/// somebody else is not for others to change. The set-group-id bit of a file that its group cannot
+/// execute means something else, and stays.
+fn without_set_id(mode: u32) -> u32 {
+    const SET_UID: u32 = 0o4000;
+    const SET_GID: u32 = 0o2000;
+    const GROUP_EXECUTES: u32 = 0o0010;
+    match mode & GROUP_EXECUTES {
+        0 => mode & !SET_UID,
+        _ => mode & !(SET_UID | SET_GID),
     }
 }
 

@@ -732,3 +732,24 @@ fn where_a_handle_is_can_be_asked_behind_the_stages_too() {
         }
     }
 }
+
+/// As for an unprivileged owner: `chmod 6755 f; echo y >> f` leaves 0755 on a disk.
+#[test]
+fn writing_takes_the_set_id_bits_from_all_but_root() {
+    use std::io::Write as _;
+    let cases = [(0o6755, 0o755), (0o6744, 0o2744), (0o1644, 0o1644)];
+    for (as_root, (before, after)) in [false, true].into_iter().flat_map(|r| cases.map(|c| (r, c)))
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = testbench_overlay::Overlay::builder(dir.path()).as_root(as_root);
+        let _installed = testbench_overlay::install(overlay.build().unwrap());
+        let file = dir.path().join("f");
+        testbench_overlay::fs::write(&file, "x").unwrap();
+        let permissions = testbench_overlay::fs::Permissions::from_mode(before);
+        testbench_overlay::fs::set_permissions(&file, permissions).unwrap();
+        let mut open = testbench_overlay::fs::OpenOptions::new().append(true).open(&file).unwrap();
+        open.write_all(b"y").unwrap();
+        let mode = testbench_overlay::fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, if as_root { before } else { after }, "{before:o}, as root: {as_root}");
+    }
+}
