@@ -109,8 +109,8 @@ impl Overlay {
 
 /// The canonical path that an absolute one has once its missing directories are made.
 fn as_it_will_be(path: &Path) -> io::Result<PathBuf> {
-    let missing = |at: &&Path| std::fs::symlink_metadata(at).is_err();
-    let there = path.ancestors().skip_while(|at| missing(&at)).next().unwrap_or(path);
+    let exists = |at: &&Path| std::fs::symlink_metadata(at).is_ok();
+    let there = path.ancestors().find(exists).unwrap_or(path);
     let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
     if rest.components().any(|part| part == Component::ParentDir) {
         let why = "a `..` in it follows a directory that is missing";
