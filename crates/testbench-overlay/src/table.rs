@@ -187,7 +187,9 @@ mod tests {
                 1 => {
                     let change = |inode: &mut Arc<Inode>| Arc::make_mut(inode).meta.mode = step;
                     table.get_mut(&ino).map(change);
-                    plain.get_mut(&ino).map(|mode| *mode = step);
+                    if let Some(mode) = plain.get_mut(&ino) {
+                        *mode = step;
+                    }
                 }
                 _ => {
                     table.insert_mut(ino, inode(step));
