@@ -16,7 +16,7 @@ use crate::error::{display, read_error};
 use crate::handle::whole;
 use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::name::RelPath;
-use crate::observe::{Observation, Seen, Stamp};
+use crate::observe::{Listing, Observation, Seen, Stamp};
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 
 /// How many bytes of contents the changes hold in all. A diff outlives the trees that it compares,
@@ -234,7 +234,7 @@ impl Changes<'_> {
     /// What came along with a directory without an entry of its own.
     fn report_carried(&mut self, dir: &Dir, path: &RelPath) -> Result<(), At> {
         let Some(lower) = &dir.lower else { return Ok(()) };
-        for entry in self.core.lower.list(lower).map_err(at(lower))? {
+        for entry in self.list(lower)? {
             if !dir.entries.contains_key(&entry.name[..]) {
                 let (from, path) = (lower.child(&entry.name), path.child(&entry.name));
                 self.report_carried_unseen(&from, &path, entry.kind)?;
@@ -277,15 +277,12 @@ impl Changes<'_> {
         kind: FileKind,
         visit: &mut Visit<'_, Self>,
     ) -> Result<(), At> {
-        let list = |core: &Core, below: &[u8]| {
-            let dir = top.join(below);
-            core.lower.list(&dir).map(Vec::into_iter).map_err(at(&dir))
-        };
+        let list = |this: &Self, below: &[u8]| this.list(&top.join(below)).map(Vec::into_iter);
         if !visit(self, b"")? || kind != FileKind::Dir {
             return Ok(());
         }
         let mut below: Vec<u8> = Vec::new();
-        let mut dirs: Vec<(usize, std::vec::IntoIter<DirEntry>)> = vec![(0, list(self.core, b"")?)];
+        let mut dirs: Vec<(usize, std::vec::IntoIter<DirEntry>)> = vec![(0, list(self, b"")?)];
         while let Some((len, entries)) = dirs.last_mut() {
             below.truncate(*len);
             let Some(entry) = entries.next() else {
@@ -297,10 +294,34 @@ impl Changes<'_> {
             }
             below.extend_from_slice(&entry.name);
             if visit(self, &below)? && entry.kind == FileKind::Dir {
-                dirs.push((below.len(), list(self.core, &below)?));
+                dirs.push((below.len(), list(self, &below)?));
             }
         }
         Ok(())
+    }
+
+    /// What a lower directory held when it was first listed; what it holds now if it never was.
+    fn list(&self, dir: &RelPath) -> Result<Vec<DirEntry>, At> {
+        let policy = self.core.config.on_lower_change;
+        let before = match self.state.reads.get(dir) {
+            Some(Observation::Listing(before)) => Some(before),
+            _ => None,
+        };
+        if let Some(kept) = before.and_then(|before| before.kept.as_ref()) {
+            return Ok(kept.entries().to_vec());
+        }
+        let entries = self.core.lower.list(dir).map_err(at(dir))?;
+        if let Some(before) = before
+            && policy == LowerPolicy::Verify
+            && !before.same(&Listing::of(&entries, false))
+        {
+            return Err(self.changed(dir, LowerChangeKind::Listing));
+        }
+        Ok(entries)
+    }
+
+    fn changed(&self, path: &RelPath, kind: LowerChangeKind) -> At {
+        At { path: path.clone(), errno: self.core.note_lower_change(path, kind) }
     }
 
     /// Something that was not in the lower tree.
@@ -338,6 +359,9 @@ impl Changes<'_> {
             return Ok(None);
         }
         let Some(stat) = self.core.lower.stat(path).map_err(at(path))? else { return Ok(None) };
+        if self.has_appeared(path)? {
+            return Ok(None);
+        }
         self.handled.insert(path.clone());
         self.lower_side(path, &stat).map(Some)
     }
@@ -351,6 +375,9 @@ impl Changes<'_> {
         let Some(stat) = self.core.lower.stat(lower).map_err(at(lower))? else {
             return self.vanished(lower);
         };
+        if self.has_appeared(lower)? {
+            return Ok(());
+        }
         self.descend(lower, stat.kind, &mut |this, below| {
             let path = lower.join(below);
             if this.sources.contains(&path) {
@@ -367,14 +394,22 @@ impl Changes<'_> {
         })
     }
 
+    /// Whether something that is there was not when it was looked for first, and is not to be seen.
+    fn has_appeared(&self, lower: &RelPath) -> Result<bool, At> {
+        match (self.state.was_absent(lower), self.core.config.on_lower_change) {
+            (false, _) | (true, LowerPolicy::Live) => Ok(false),
+            (true, LowerPolicy::Capture) => Ok(true),
+            (true, LowerPolicy::Verify) => Err(self.changed(lower, LowerChangeKind::Appeared)),
+        }
+    }
+
     /// A removed lower file that is not there any more was removed twice.
     fn vanished(&self, lower: &RelPath) -> Result<(), At> {
         match self.state.reads.get(lower) {
             Some(Observation::Removed(_))
                 if self.core.config.on_lower_change == LowerPolicy::Verify =>
             {
-                let errno = self.core.note_lower_change(lower, LowerChangeKind::Removed);
-                Err(At { path: lower.clone(), errno })
+                Err(self.changed(lower, LowerChangeKind::Removed))
             }
             _ => Ok(()),
         }

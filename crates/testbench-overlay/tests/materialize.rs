@@ -193,3 +193,42 @@ fn an_overlay_is_never_written_into_its_own_lower_directory() {
     assert_eq!(tree::<Host>(lower.path()), before);
     overlay.materialize(aside.path().join("made/below")).unwrap();
 }
+
+#[test]
+fn what_is_hidden_is_not_written_out_and_what_is_read_only_is_not_absorbed() {
+    let lower = lower();
+    std::fs::write(lower.path().join("d/key"), "secret").unwrap();
+    let builder = Overlay::builder(lower.path()).hide("**/key").read_only_at("d/e");
+    let overlay = builder.build().unwrap();
+    std::fs::write(lower.path().join("d/e/x"), "x").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    assert!(!out.path().join("d/key").exists());
+    assert!(written.absorb().unwrap().is_empty(), "what was left out is not removed");
+
+    let at = |name: &str| out.path().join(name);
+    std::fs::write(at("d/e/scratch"), "").unwrap();
+    std::fs::remove_file(at("d/e/scratch")).unwrap();
+    std::fs::hard_link(at("d/e/x"), at("linked")).unwrap();
+    std::fs::write(at("a"), "changed").unwrap();
+    written.absorb().unwrap();
+    assert_eq!(overlay.diff().unwrap().summary(), "M a\nL linked -> d/e/x\n");
+
+    std::fs::write(at("a"), "changed again").unwrap();
+    std::fs::write(at("d/e/x"), "changed").unwrap();
+    let error = written.absorb().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
+    assert!(error.to_string().contains("d/e/x"), "{error}");
+    assert_eq!(overlay.diff().unwrap().summary(), "M a\nL linked -> d/e/x\n", "nothing of it");
+}
+
+#[test]
+fn a_hidden_name_that_is_made_is_refused() {
+    let (lower, out) = (lower(), tempfile::tempdir().unwrap());
+    let overlay = Overlay::builder(lower.path()).hide("*.key").build().unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    std::fs::write(out.path().join("my.key"), "").unwrap();
+    let error = written.absorb().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+    assert!(overlay.diff().unwrap().is_empty());
+}

@@ -254,3 +254,47 @@ fn a_hole_stays_a_hole_when_it_is_written_out() {
     assert_eq!(metadata.len(), 8 << 30);
     assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
 }
+
+/// The diff is against what was first seen, which was nothing.
+#[test]
+fn what_appears_beneath_a_file_of_ours_is_not_what_ours_is_compared_with() {
+    for (policy, wanted) in [
+        (LowerPolicy::Verify, None),
+        (LowerPolicy::Capture, Some("A new\n")),
+        (LowerPolicy::Live, Some("M new\n")),
+    ] {
+        let b = bench(policy);
+        fs::write(b.at("new"), "ours").unwrap();
+        std::fs::write(b.at("new"), "theirs").unwrap();
+        let summary = b.overlay.diff().ok().map(|diff| diff.summary());
+        assert_eq!(summary.as_deref(), wanted, "{policy:?}");
+    }
+}
+
+#[test]
+fn what_appears_in_a_directory_that_was_listed_and_moved_has_not_moved_with_it() {
+    for (policy, wanted) in
+        [(LowerPolicy::Verify, None), (LowerPolicy::Capture, Some(1)), (LowerPolicy::Live, Some(2))]
+    {
+        let b = bench(policy);
+        assert_eq!(fs::read_dir(b.at("d")).unwrap().count(), 1);
+        fs::rename(b.at("d"), b.at("e")).unwrap();
+        std::fs::write(b.at("d/late"), "").unwrap();
+        let patch = b.overlay.diff().ok().map(|diff| String::from_utf8(diff.patch()).unwrap());
+        let moved = patch.map(|patch| patch.matches("rename from d/").count());
+        assert_eq!(moved, wanted, "{policy:?}");
+    }
+}
+
+#[test]
+fn the_error_names_the_file_that_was_asked_for() {
+    let b = bench(LowerPolicy::Verify);
+    for name in ["a", "d/x"] {
+        fs::metadata(b.at(name)).unwrap();
+        std::fs::write(b.at(name), "second, longer").unwrap();
+    }
+    for name in ["a", "d/x", "a"] {
+        let error = fs::metadata(b.at(name)).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name:?}")), "{name}: {error}");
+    }
+}

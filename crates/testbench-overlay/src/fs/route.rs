@@ -8,7 +8,7 @@ use std::sync::Arc;
 use testbench_clock::Lookup;
 
 use crate::resolve::strip_root;
-use crate::{Errno, File, Fs, GuestPath, HostDir, Overlay, install};
+use crate::{Errno, File, Fs, GuestPath, HostDir, LowerChange, Overlay, install};
 
 /// Decided once, at the edge of each public call.
 pub(super) enum Route<'p> {
@@ -47,7 +47,7 @@ enum Refused {
         "{change}; run again while nothing else writes there, or choose another \
          `on_lower_change` policy for the overlay"
     )]
-    LowerChanged { change: crate::LowerChange },
+    LowerChanged { change: LowerChange },
 }
 
 pub(super) fn route(path: &Path) -> io::Result<Route<'_>> {
@@ -66,13 +66,21 @@ pub(super) fn error(place: &Place<'_>, errno: Errno) -> io::Error {
             path: PathBuf::from(os_str(&place.path)),
             root: root_of(&place.overlay),
         },
-        Errno::Stale => match place.overlay.lower_changes().pop() {
+        Errno::Stale => match change_at(place) {
             Some(change) => Refused::LowerChanged { change },
             None => return errno.into(),
         },
         _ => return errno.into(),
     };
     io::Error::new(io::Error::from(errno).kind(), refused)
+}
+
+/// The change beneath because of which an operation at a place has failed: the one of that path, or,
+/// where symlinks or directories on the way led elsewhere, the last one.
+fn change_at(place: &Place<'_>) -> Option<LowerChange> {
+    let mut changes = place.overlay.lower_changes();
+    let at = changes.iter().position(|change| change.path() == &*place.path);
+    at.map(|at| changes.swap_remove(at)).or_else(|| changes.pop())
 }
 
 fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place<'_>> {

@@ -38,6 +38,16 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    /// Whether the thing itself was changed, and not only what is in a directory, or how many names a
+    /// file has.
+    fn is_changed_from(&self, was: &Stamp) -> bool {
+        let Stamp { kind, id, mode, size, mtime, ctime: _ } = *self;
+        (kind, id, mode) != (was.kind, was.id, was.mode)
+            || (kind != FileKind::Dir && (size, mtime) != (was.size, was.mtime))
+    }
+}
+
 /// All that is below the top; every directory before what is in it.
 pub(super) fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stamp>> {
     let mut found = BTreeMap::new();
@@ -96,8 +106,11 @@ impl Materialized {
     ///
     /// # Errors
     ///
-    /// Whatever reading the directory or changing the overlay gives; the message names the path.
-    /// What was taken over before it stays. [`io::ErrorKind::NotFound`] if the directory itself is no
+    /// [`io::ErrorKind::ReadOnlyFilesystem`] if something has changed that is
+    /// [read-only](crate::OverlayBuilder::read_only_at), and [`io::ErrorKind::PermissionDenied`] if a
+    /// [hidden](crate::OverlayBuilder::hide) name was made: then nothing is taken over. Else whatever
+    /// reading the directory or changing the overlay gives; what was taken over before it stays. The
+    /// message names the path. [`io::ErrorKind::NotFound`] if the directory itself is no
     /// longer the one that was written.
     pub fn absorb(&mut self) -> io::Result<Vec<Vec<u8>>> {
         if !self.tree.is_in_place() {
@@ -109,6 +122,7 @@ impl Materialized {
         }
         self.tree.renew();
         let now = scan(&self.tree)?;
+        self.check_policy(&now)?;
         // What lies in a directory sorts behind it, so backwards is from the bottom up.
         for (path, was) in self.written.iter().rev() {
             if now.get(path).is_none_or(|is| is.kind != was.kind) {
@@ -136,6 +150,20 @@ impl Materialized {
             .extend(self.written.iter().filter(|(path, _)| !was.contains_key(*path)).map(path_of));
         changed.sort_unstable();
         Ok(changed)
+    }
+
+    /// Nothing is taken over if a part of it must not be.
+    fn check_policy(&self, now: &BTreeMap<RelPath, Stamp>) -> io::Result<()> {
+        let Some(pipeline) = &self.overlay.core.pipeline else { return Ok(()) };
+        let differs = |(path, was): &(&RelPath, &Stamp)| {
+            now.get(*path).is_none_or(|is| is.is_changed_from(was))
+        };
+        let was = self.written.iter().filter(differs);
+        let new = now.iter().filter(|(path, _)| !self.written.contains_key(*path));
+        for (path, _) in was.chain(new) {
+            self.tree.at(path, "absorb", pipeline.check_absorbed(path))?;
+        }
+        Ok(())
     }
 
     fn absorb_one(

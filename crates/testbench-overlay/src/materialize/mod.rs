@@ -56,6 +56,9 @@ impl Overlay {
     /// links, permission bits and times are kept; devices, sockets and FIFOs are left out. Where
     /// the file system can, files that are as they were beneath share its blocks with theirs.
     ///
+    /// What is [hidden](crate::OverlayBuilder::hide) is left out, and so is what is mounted. Faults and
+    /// the audit are about operations on the overlay, and do not see this.
+    ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
     ///
@@ -141,6 +144,9 @@ impl Writer<'_> {
             self.dirs.push((path.clone(), stat));
             for entry in entries {
                 let path = path.child(&entry.name);
+                if self.core.pipeline.as_ref().is_some_and(|pipeline| pipeline.hides(&path)) {
+                    continue;
+                }
                 let child = self.core.tx_as_root().lookup(dir, &entry.name);
                 if let Some(child) = self.read(&path, child)?
                     && self.write(child, &path)? == FileKind::Dir

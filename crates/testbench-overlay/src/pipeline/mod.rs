@@ -91,7 +91,8 @@ pub(crate) use quota::Room;
 pub(crate) use staged::Staged;
 
 use crate::core::Core;
-use crate::{Fs, OverlayError};
+use crate::name::RelPath;
+use crate::{Errno, Fs, OverlayError};
 use faults::Faults;
 use mounts::Mounts;
 use outside::Outside;
@@ -148,6 +149,17 @@ impl Pipeline {
             mounts: self.mounts.clone(),
             audit: self.audit.clone(),
         }
+    }
+
+    /// Whether a name is not to be seen, as where the tree is written out.
+    pub(crate) fn hides(&self, path: &RelPath) -> bool {
+        self.policy.hides(path)
+    }
+
+    /// Whether what was done in a copy of the tree may be done in the overlay.
+    pub(crate) fn check_absorbed(&self, path: &RelPath) -> Result<(), Errno> {
+        self.policy.check_change(path)?;
+        if self.policy.hides(path) { Err(Errno::Acces) } else { Ok(()) }
     }
 
     pub(crate) fn faults(&self) -> Vec<FaultCount> {
