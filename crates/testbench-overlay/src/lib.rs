@@ -74,7 +74,7 @@
 //!
 //! # Where to begin reading
 //!
-//! `vfs.rs` (the seam), `inode.rs` (the state), `resolve.rs` (paths), `lookup.rs` and `ops.rs` (what
+//! `vfs/mod.rs` (the seam), `inode.rs` (the state), `resolve.rs` (paths), `lookup.rs` and `ops.rs` (what
 //! operations do), `changes.rs` (how a diff comes about), `commit/mod.rs` (how it gets to the disk).
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
