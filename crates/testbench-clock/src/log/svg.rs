@@ -135,6 +135,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::log::Kind;
     use crate::{Clock, MockClock, Role, Wait};
     use std::time::Duration;
 
@@ -160,5 +161,22 @@ mod tests {
     fn an_empty_log_is_a_picture_too() {
         let svg = super::Log::default().to_svg();
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{svg}");
+    }
+
+    #[test]
+    fn threads_spawned_on_one_line_have_a_lane_each() {
+        let clock = MockClock::builder().log().build();
+        let installed = clock.install();
+        crate::thread::scope(|scope| {
+            for secs in [3, 1, 2] {
+                scope.spawn(move || crate::sleep(Duration::from_secs(secs)));
+            }
+        });
+        drop(installed);
+        let log = clock.log().unwrap();
+        let svg = log.to_svg();
+        assert_eq!(svg.matches(r#"<text x="4""#).count(), 4, "the host's and three: {svg}");
+        let waits = log.events().iter().filter(|event| event.kind == Kind::Wake).count();
+        assert_eq!(svg.matches("<rect x=").count(), waits, "a bar for each wait: {svg}");
     }
 }

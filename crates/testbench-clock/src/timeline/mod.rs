@@ -97,12 +97,12 @@ impl Timeline {
 
     /// A further participant, of the session of the one that lets it join.
     fn seat(self: &Arc<Self>, seat: Seat, by: Option<SeatId>) -> View {
-        let (name, dial) = (Arc::clone(&seat.name), Arc::clone(&seat.dial));
-        let id = self.with(|state| {
-            let id = state.add(seat);
+        let dial = Arc::clone(&seat.dial);
+        let (id, name) = self.with(|state| {
+            let (id, name) = state.add(seat);
             state.share_session(by, id);
             state.dispatch();
-            id
+            (id, name)
         });
         View::of_seat(Arc::clone(self), id, &name, dial)
     }

@@ -165,12 +165,28 @@ impl State {
         !self.ready.is_empty()
     }
 
-    pub(super) fn add(&mut self, seat: Seat) -> SeatId {
-        let name = Arc::clone(&seat.name);
+    /// A further seat, and the name under which it is known.
+    pub(super) fn add(&mut self, mut seat: Seat) -> (SeatId, Arc<str>) {
+        let name = self.free_name(&seat.name);
+        (seat.name, seat.who) = (Arc::clone(&name), Arc::clone(&name));
         let id = self.seats.insert(seat);
         self.ready.push_back(id);
         self.note(&name, Kind::Join, "");
-        id
+        (id, name)
+    }
+
+    /// A name that nobody else has at present, for reports and the log: threads that are spawned on one
+    /// line, and guests of one program, are numbered from the second on.
+    fn free_name(&self, name: &Arc<str>) -> Arc<str> {
+        let is_taken = |name: &str| self.seats.iter().any(|(_, seat)| &*seat.name == name);
+        if !is_taken(name) {
+            return Arc::clone(name);
+        }
+        let is_numbered =
+            |seat: &Seat| seat.name.strip_prefix(&**name).is_some_and(|rest| rest.starts_with('#'));
+        let numbered = self.seats.iter().filter(|(_, seat)| is_numbered(seat)).count();
+        let mut names = (numbered + 2..).map(|n| format!("{name}#{n}"));
+        names.find(|name| !is_taken(name)).map_or_else(|| Arc::clone(name), Into::into)
     }
 
     /// Takes a seat away for good.
