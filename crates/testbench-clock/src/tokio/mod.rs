@@ -26,6 +26,12 @@
 //! which moves time if everyone else waits too, and the tasks that are due are woken. tokio then
 //! finds that there is work and does not block; the hook after parking takes the turn back.
 //!
+//! Another participant may give the runtime something to do by any of tokio's means: a channel, a
+//! notification, an abort. Its thread is then on the way, but the timeline does not wait for the
+//! machine to start it. So before the next turn is given, time moves or a deadlock is declared, idle
+//! runtimes are asked whether they have work (their main future was woken, or a task was put into
+//! their queue from outside), and those that have are ready, in the order in which they joined.
+//!
 //! tokio looks for all kinds of work after that hook since 1.50 (its changes 7834 and 7835), which
 //! is the lowest version that this needs.
 //!
