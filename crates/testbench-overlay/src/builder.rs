@@ -123,8 +123,8 @@ impl OverlayBuilder {
     ///
     /// let dir = tempfile::tempdir()?;
     /// std::fs::write(dir.path().join("a"), "text")?;
-    /// std::os::unix::fs::symlink("/work/a", dir.path().join("link"))?;
-    /// let overlay = Overlay::builder(dir.path()).mounted_at("/work").build()?;
+    /// std::os::unix::fs::symlink("/project/a", dir.path().join("link"))?;
+    /// let overlay = Overlay::builder(dir.path()).mounted_at("/project").build()?;
     /// let stat = overlay.stat_at(&*overlay.root()?, GuestPath::new("link"), Follow::Yes)?;
     /// assert_eq!(stat.size, 4);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
