@@ -12,9 +12,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use crate::Errno;
+use crate::arena::{ARENA_BYTES, Arenas, Slot};
 
 /// The unit of copying. Large enough that bookkeeping is small beside the bytes, small enough that
 /// a write of one byte stays cheap.
@@ -95,6 +96,10 @@ impl Run {
         self.bytes.truncate(len.saturating_sub(self.start));
         self.bytes.shrink_to_fit();
     }
+
+    fn is_whole(&self) -> bool {
+        self.start == 0 && self.bytes.len() as u64 == CHUNK_BYTES
+    }
 }
 
 /// Which part of `len` bytes at `within` lies in `start..end`.
@@ -115,6 +120,8 @@ pub(crate) struct Chunk {
 #[derive(Debug)]
 enum Place {
     Memory(Run),
+    /// All of the chunk, in an arena.
+    Whole(Slot),
     /// At the slot with this number.
     Disk {
         slot: u64,
@@ -123,14 +130,26 @@ enum Place {
     },
 }
 
+impl Place {
+    /// What it takes of the memory.
+    fn memory_bytes(&self) -> u64 {
+        match self {
+            Place::Memory(run) => run.bytes.capacity() as u64,
+            Place::Whole(_) => CHUNK_BYTES,
+            Place::Disk { .. } => 0,
+        }
+    }
+}
+
 impl Chunk {
     /// # Errors
     ///
     /// [`Errno::Nospc`] if memory is used up and nothing more can be moved out of it.
     pub(crate) fn new(store: &Arc<Store>, run: Run) -> Result<Arc<Chunk>, Errno> {
         store.make_room(run.bytes.capacity() as u64)?;
-        store.held_bytes.fetch_add(run.bytes.capacity() as u64, Ordering::Relaxed);
-        let place = RwLock::new(Place::Memory(run));
+        let place = store.settle(run);
+        store.recount(0, place.memory_bytes());
+        let place = RwLock::new(place);
         let chunk = Chunk { store: store.clone(), place, recent: AtomicBool::new(true) };
         let chunk = Arc::new(chunk);
         store.enqueue(&chunk);
@@ -139,17 +158,19 @@ impl Chunk {
 
     /// The part of the chunk that is held: where it starts, and its length.
     pub(crate) fn extent(&self) -> (usize, usize) {
-        match &*self.place.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.place() {
             Place::Memory(run) => (run.start, run.bytes.len()),
+            Place::Whole(_) => (0, CHUNK_BYTES as usize),
             Place::Disk { start, len, .. } => (*start, *len),
         }
     }
 
     /// Fills `buf` with what is at `within`.
     pub(crate) fn read(&self, buf: &mut [u8], within: usize) -> Result<(), Errno> {
-        self.recent.store(true, Ordering::Relaxed);
-        match &*self.place.read().unwrap_or_else(PoisonError::into_inner) {
+        self.touch();
+        match &*self.place() {
             Place::Memory(run) => run.read(buf, within),
+            Place::Whole(slot) => slot.read(buf, within),
             Place::Disk { slot, start, len } => {
                 let held = held(buf.len(), within, *start, start + len);
                 buf[..held.start].fill(0);
@@ -165,6 +186,9 @@ impl Chunk {
 
     /// Writes; the chunk becomes another one if somebody else holds this one, too.
     pub(crate) fn write(self: &mut Arc<Self>, within: usize, part: &[u8]) -> Result<(), Errno> {
+        if self.is_unshared() && self.write_in_arena(within, part) {
+            return Ok(());
+        }
         self.change(part.len(), |run| run.write(within, part))
     }
 
@@ -178,44 +202,53 @@ impl Chunk {
         more: usize,
         change: impl FnOnce(&mut Run),
     ) -> Result<(), Errno> {
-        // Nobody can come to hold it meanwhile: who could clone it needs what `self` is borrowed from.
-        let mine = Arc::strong_count(self) == 1;
-        let in_memory = {
-            let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
-            matches!(&*place, Place::Memory(_))
-        };
-        if !mine || !in_memory {
-            let mut run = self.load()?;
-            change(&mut run);
-            *self = Chunk::new(&self.store, run)?;
-            return Ok(());
-        }
-        self.recent.store(true, Ordering::Relaxed);
-        self.store.make_room(more as u64)?;
-        let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
-        // Making room may have moved this very chunk.
-        if let Place::Memory(run) = &mut *place {
-            let before = run.bytes.capacity();
-            change(run);
-            let after = run.bytes.capacity();
-            let held = &self.store.held_bytes;
-            if after >= before {
-                held.fetch_add((after - before) as u64, Ordering::Relaxed);
-            } else {
-                held.fetch_sub((before - after) as u64, Ordering::Relaxed);
+        let in_place = self.is_unshared() && matches!(&*self.place(), Place::Memory(_));
+        if in_place {
+            self.touch();
+            self.store.make_room(more as u64)?;
+            let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
+            // Making room may have moved this very chunk.
+            if let Place::Memory(run) = &mut *place {
+                let before = run.bytes.capacity() as u64;
+                change(run);
+                let run = std::mem::take(run);
+                *place = self.store.settle(run);
+                self.store.recount(before, place.memory_bytes());
+                return Ok(());
             }
-            return Ok(());
         }
-        drop(place);
         let mut run = self.load()?;
         change(&mut run);
         *self = Chunk::new(&self.store, run)?;
         Ok(())
     }
 
+    /// Writes if the chunk is whole and in an arena, where nothing has to grow.
+    fn write_in_arena(&self, within: usize, part: &[u8]) -> bool {
+        let place = self.place();
+        let Place::Whole(slot) = &*place else { return false };
+        self.touch();
+        slot.write(within, part);
+        true
+    }
+
+    /// Nobody can come to hold it meanwhile: who could clone it needs what it is borrowed from.
+    fn is_unshared(self: &mut Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+
+    fn touch(&self) {
+        self.recent.store(true, Ordering::Relaxed);
+    }
+
+    fn place(&self) -> RwLockReadGuard<'_, Place> {
+        self.place.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn load(&self) -> Result<Run, Errno> {
-        match &*self.place.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.place() {
             Place::Memory(run) => Ok(run.clone()),
+            Place::Whole(slot) => Ok(Run { start: 0, bytes: slot.to_vec() }),
             Place::Disk { slot, start, len } => {
                 let mut bytes = vec![0; *len];
                 self.store.read(&mut bytes, slot * CHUNK_BYTES)?;
@@ -227,23 +260,23 @@ impl Chunk {
     /// Moves the bytes to the file, if they are in memory.
     fn move_out(&self) -> io::Result<()> {
         let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
-        let Place::Memory(run) = &*place else { return Ok(()) };
-        let slot = self.store.write(&run.bytes)?;
-        let (start, len, held) = (run.start, run.bytes.len(), run.bytes.capacity());
+        let (slot, start, len) = match &*place {
+            Place::Memory(run) => (self.store.write(&run.bytes)?, run.start, run.bytes.len()),
+            Place::Whole(slot) => (self.store.write(&slot.to_vec())?, 0, CHUNK_BYTES as usize),
+            Place::Disk { .. } => return Ok(()),
+        };
+        self.store.recount(place.memory_bytes(), 0);
         *place = Place::Disk { slot, start, len };
-        self.store.held_bytes.fetch_sub(held as u64, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        match self.place.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Place::Memory(run) => {
-                let held = run.bytes.capacity() as u64;
-                self.store.held_bytes.fetch_sub(held, Ordering::Relaxed);
-            }
-            Place::Disk { slot, .. } => self.store.slots().free.push(*slot),
+        let place = self.place.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.store.recount(place.memory_bytes(), 0);
+        if let Place::Disk { slot, .. } = place {
+            self.store.slots().free.push(*slot);
         }
         self.store.live.fetch_sub(1, Ordering::Relaxed);
     }
@@ -260,6 +293,7 @@ pub(crate) struct Store {
     live: AtomicU64,
     /// All chunks, and some that are gone, in the order in which the hand comes by.
     queue: Mutex<VecDeque<Weak<Chunk>>>,
+    arenas: Arenas,
     file: OnceLock<File>,
     slots: Mutex<Slots>,
 }
@@ -278,6 +312,7 @@ impl Store {
             held_bytes: AtomicU64::new(0),
             live: AtomicU64::new(0),
             queue: Mutex::default(),
+            arenas: Arenas::default(),
             file: OnceLock::new(),
             slots: Mutex::default(),
         })
@@ -286,6 +321,21 @@ impl Store {
     /// How many bytes are in memory.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where a run is to stay. With little in memory that is where it is: a large page for it would be
+    /// mostly empty.
+    fn settle(&self, run: Run) -> Place {
+        if !run.is_whole() || self.held_bytes() < ARENA_BYTES as u64 {
+            return Place::Memory(run);
+        }
+        self.arenas.place(&run.bytes).map_or(Place::Memory(run), Place::Whole)
+    }
+
+    /// What took `before` bytes of the memory takes `after` of them now.
+    fn recount(&self, before: u64, after: u64) {
+        // Adding what wraps is subtracting.
+        self.held_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }
 
     fn enqueue(&self, chunk: &Arc<Chunk>) {
@@ -390,22 +440,48 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_budget_goes_to_a_file_and_comes_back() {
-        let store = Store::new(4 * CHUNK_BYTES, None);
-        let mut chunks = chunks(&store, 20);
-        assert!(store.held_bytes() <= 4 * CHUNK_BYTES);
-        assert!(store.file.get().is_some());
-        let copies = chunks.clone();
-        for (i, chunk) in chunks.iter_mut().enumerate() {
-            assert_eq!(first(chunk), i as u8);
-            chunk.write(0, &[100 + i as u8]).unwrap();
-            assert!(store.held_bytes() <= 4 * CHUNK_BYTES);
+        // The larger one has arenas.
+        for (count_max, count) in [(4, 20), (60, 240)] {
+            let store = Store::new(count_max * CHUNK_BYTES, None);
+            let mut chunks = chunks(&store, count);
+            let in_arena = chunks.iter().any(|chunk| matches!(*chunk.place(), Place::Whole(_)));
+            assert_eq!(in_arena, count_max * CHUNK_BYTES > ARENA_BYTES as u64);
+            assert!(store.held_bytes() <= count_max * CHUNK_BYTES);
+            assert!(store.file.get().is_some());
+            let copies = chunks.clone();
+            for (i, chunk) in chunks.iter_mut().enumerate() {
+                assert_eq!(first(chunk), i as u8);
+                chunk.write(0, &[!(i as u8)]).unwrap();
+                assert!(store.held_bytes() <= count_max * CHUNK_BYTES);
+            }
+            for (i, (chunk, copy)) in chunks.iter().zip(&copies).enumerate() {
+                assert_eq!((first(chunk), first(copy)), (!(i as u8), i as u8));
+            }
+            drop((chunks, copies));
+            let slots = store.slots();
+            assert_eq!((store.held_bytes(), slots.free.len() as u64), (0, slots.used));
         }
-        for (i, (chunk, copy)) in chunks.iter().zip(&copies).enumerate() {
-            assert_eq!((first(chunk), first(copy)), (100 + i as u8, i as u8));
-        }
-        drop((chunks, copies));
-        let slots = store.slots();
-        assert_eq!((store.held_bytes(), slots.free.len() as u64), (0, slots.used));
+    }
+
+    #[test]
+    fn a_chunk_in_an_arena_is_changed_in_place_unless_it_is_shared_and_can_be_cut() {
+        let store = Store::new(u64::MAX, None);
+        let mut chunks = chunks(&store, 60);
+        let mut chunk = chunks.pop().unwrap();
+        assert!(matches!(&*chunk.place(), Place::Whole(slot) if slot.to_vec() == [59; LEN]));
+        let (held, address) = (store.held_bytes(), Arc::as_ptr(&chunk));
+        chunk.write(7, &[1]).unwrap();
+        assert_eq!((Arc::as_ptr(&chunk), store.held_bytes()), (address, held));
+        let before = chunk.clone();
+        chunk.write(7, &[2]).unwrap();
+        let mut both = [0; 2];
+        before.read(&mut both[..1], 7).unwrap();
+        chunk.read(&mut both[1..], 7).unwrap();
+        assert_eq!(both, [1, 2]);
+        chunk.truncate(8).unwrap();
+        assert_eq!(chunk.extent(), (0, 8));
+        drop((before, chunks));
+        assert_eq!(store.held_bytes(), 8);
     }
 
     #[test]

@@ -291,7 +291,18 @@ mod tests {
 
     #[test]
     fn agrees_with_a_plain_vector() {
-        let mut room = Room { store: Store::new(3 * CHUNK_BYTES, None), ..room() };
+        check_against_a_vector(Room { store: Store::new(3 * CHUNK_BYTES, None), ..room() });
+    }
+
+    #[test]
+    fn agrees_with_a_plain_vector_where_chunks_lie_in_arenas() {
+        let mut room = room();
+        let mut many = Content::empty();
+        many.write_at(&[1; 3 << 20], 0, &mut room, &mut no_base).unwrap();
+        check_against_a_vector(room);
+    }
+
+    fn check_against_a_vector(mut room: Room) {
         let mut content = Content::base(150_000);
         let mut plain = content.to_vec(&mut base).unwrap();
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;

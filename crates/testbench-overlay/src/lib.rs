@@ -80,6 +80,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod arena;
 mod at;
 mod base;
 mod builder;
