@@ -298,3 +298,33 @@ fn the_error_names_the_file_that_was_asked_for() {
         assert!(error.contains(&format!("{name:?}")), "{name}: {error}");
     }
 }
+
+#[test]
+fn an_error_of_an_open_file_names_the_path_at_which_it_was_opened() {
+    use std::io::{Read as _, Write as _};
+
+    let b = bench(LowerPolicy::Verify);
+    let mut options = fs::OpenOptions::new();
+    let mut open = ["a", "d/x"].map(|name| options.read(true).write(true).open(b.at(name)));
+    std::fs::write(b.at("a"), "second, longer").unwrap();
+    std::fs::write(b.at("d/x"), "second, longer").unwrap();
+    for (name, file) in ["a", "d/x"].iter().zip(&mut open) {
+        let file = file.as_mut().unwrap();
+        for error in [file.read(&mut [0; 4]).unwrap_err(), file.write(b"x").unwrap_err()] {
+            assert_eq!(error.kind(), STALE);
+            assert!(error.to_string().contains(&format!("{name:?}")), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_open_file_that_a_rollback_undid_says_so() {
+    let b = bench(LowerPolicy::Verify);
+    let start = b.overlay.checkpoint();
+    let made = fs::File::create(b.at("made")).unwrap();
+    b.overlay.rollback(&start).unwrap();
+    let error = made.set_len(1).unwrap_err();
+    assert_eq!(error.kind(), STALE);
+    assert!(error.to_string().contains("`made` was opened"), "{error}");
+    assert!(error.to_string().contains("a rollback"), "{error}");
+}

@@ -2,13 +2,12 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::Arc;
 
-use super::lock::{self, Lock, TryLockError};
+use super::lock::{self, TryLockError};
 use super::meta::{FileTimes, Metadata, Permissions};
 use super::options::OpenOptions;
-use super::position::{Position, Taken};
 use super::route::Place;
+use super::tree_file::TreeFile;
 use crate::{Errno, OpenHow};
 
 /// An open file, with a position. Mirrors [`std::fs::File`].
@@ -39,21 +38,6 @@ pub struct File {
 enum Inner {
     Real(std::fs::File),
     Tree(TreeFile),
-}
-
-/// A handle of a tree together with what POSIX calls the open file description.
-#[derive(Debug)]
-struct TreeFile {
-    file: Arc<dyn crate::File>,
-    description: Arc<Description>,
-}
-
-/// What clones of a handle share.
-#[derive(Debug)]
-struct Description {
-    position: Position,
-    append: bool,
-    lock: Lock,
 }
 
 impl File {
@@ -183,7 +167,7 @@ impl File {
     pub fn metadata(&self) -> io::Result<Metadata> {
         match &self.inner {
             Inner::Real(file) => file.metadata().map(Metadata::from),
-            Inner::Tree(tree) => Ok(Metadata::new(tree.file.stat()?)),
+            Inner::Tree(tree) => tree.stat().map(Metadata::new),
         }
     }
 
@@ -209,7 +193,7 @@ impl File {
             Inner::Real(file) => file.set_len(len),
             // std converts the length to a signed offset before it asks anyone.
             Inner::Tree(_) if i64::try_from(len).is_err() => Err(Errno::Inval.into()),
-            Inner::Tree(tree) => Ok(tree.file.set_len(len)?),
+            Inner::Tree(tree) => tree.set_len(len),
         }
     }
 
@@ -235,7 +219,7 @@ impl File {
     pub fn sync_all(&self) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.sync_all(),
-            Inner::Tree(tree) => Ok(tree.file.sync(false)?),
+            Inner::Tree(tree) => tree.sync(false),
         }
     }
 
@@ -260,7 +244,7 @@ impl File {
     pub fn sync_data(&self) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.sync_data(),
-            Inner::Tree(tree) => Ok(tree.file.sync(true)?),
+            Inner::Tree(tree) => tree.sync(true),
         }
     }
 
@@ -287,10 +271,7 @@ impl File {
     pub fn try_clone(&self) -> io::Result<File> {
         let inner = match &self.inner {
             Inner::Real(file) => Inner::Real(file.try_clone()?),
-            Inner::Tree(TreeFile { file, description }) => {
-                let (file, description) = (file.clone(), description.clone());
-                Inner::Tree(TreeFile { file, description })
-            }
+            Inner::Tree(tree) => Inner::Tree(tree.clone()),
         };
         Ok(File { inner })
     }
@@ -420,7 +401,7 @@ impl File {
     pub fn unlock(&self) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.unlock(),
-            Inner::Tree(tree) => tree.description.lock.release(),
+            Inner::Tree(tree) => tree.unlock(),
         }
     }
 
@@ -444,7 +425,7 @@ impl File {
         let permissions = permissions.into();
         match &self.inner {
             Inner::Real(file) => file.set_permissions(permissions.into()),
-            Inner::Tree(tree) => Ok(tree.file.set_mode(permissions.mode())?),
+            Inner::Tree(tree) => tree.set_mode(permissions.mode()),
         }
     }
 
@@ -471,7 +452,7 @@ impl File {
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.set_times(times.to_std()),
-            Inner::Tree(tree) => Ok(tree.file.set_times(times.to_tree())?),
+            Inner::Tree(tree) => tree.set_times(times.to_tree()),
         }
     }
 
@@ -503,74 +484,9 @@ impl File {
         File { inner: Inner::Real(file) }
     }
 
-    pub(super) fn in_tree(place: &Place<'_>, how: &OpenHow, append: bool) -> io::Result<File> {
+    pub(super) fn in_tree(place: Place<'_>, how: &OpenHow, append: bool) -> io::Result<File> {
         Ok(File { inner: Inner::Tree(TreeFile::open(place, how, append)?) })
     }
-}
-
-impl TreeFile {
-    fn open(place: &Place<'_>, how: &OpenHow, append: bool) -> io::Result<TreeFile> {
-        let file = place.result(place.fs().open_at(place.top(), place.guest(), how))?;
-        let lock = Lock::new(place);
-        let description = Description { position: Position::default(), append, lock };
-        Ok(TreeFile { file, description: Arc::new(description) })
-    }
-
-    fn lock(&self, kind: lock::Kind) -> io::Result<()> {
-        self.description.lock.acquire(self.file.stat()?.ino, kind)
-    }
-
-    fn try_lock(&self, kind: lock::Kind) -> Result<(), TryLockError> {
-        let stat = self.file.stat().map_err(|errno| TryLockError::Error(errno.into()))?;
-        self.description.lock.try_acquire(stat.ino, kind)
-    }
-
-    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        read_at(&*self.file, &mut self.description.position.take()?, buf)
-    }
-
-    fn read_mut(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match Arc::get_mut(&mut self.description) {
-            Some(description) => {
-                let mut position = description.position.take_alone();
-                read_at(&*self.file, &mut position, buf)
-            }
-            None => self.read(buf),
-        }
-    }
-
-    fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        let mut position = self.description.position.take()?;
-        let (written, end) = if self.description.append {
-            self.file.append(buf)?
-        } else {
-            let written = self.file.write_at(buf, position.at)?;
-            (written, position.at + written as u64)
-        };
-        position.at = end;
-        Ok(written)
-    }
-
-    fn seek(&self, to: SeekFrom) -> io::Result<u64> {
-        let mut position = self.description.position.take()?;
-        let target = match to {
-            SeekFrom::Start(offset) => i64::try_from(offset).ok(),
-            SeekFrom::Current(by) => {
-                i64::try_from(position.at).ok().and_then(|p| p.checked_add(by))
-            }
-            SeekFrom::End(by) => {
-                i64::try_from(self.file.stat()?.size).ok().and_then(|size| size.checked_add(by))
-            }
-        };
-        position.at = target.and_then(|t| u64::try_from(t).ok()).ok_or(Errno::Inval)?;
-        Ok(position.at)
-    }
-}
-
-fn read_at(file: &dyn crate::File, position: &mut Taken<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    let read = file.read_at(buf, position.at)?;
-    position.at += read as u64;
-    Ok(read)
 }
 
 impl Read for &File {
@@ -634,16 +550,14 @@ impl std::os::unix::fs::FileExt for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match &self.inner {
             Inner::Real(file) => file.read_at(buf, offset),
-            Inner::Tree(tree) => Ok(tree.file.read_at(buf, offset)?),
+            Inner::Tree(tree) => tree.read_at(buf, offset),
         }
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         match &self.inner {
             Inner::Real(file) => file.write_at(buf, offset),
-            // `pwrite` on a file opened with `O_APPEND` appends on Linux, whatever the offset.
-            Inner::Tree(tree) if tree.description.append => Ok(tree.file.append(buf)?.0),
-            Inner::Tree(tree) => Ok(tree.file.write_at(buf, offset)?),
+            Inner::Tree(tree) => tree.write_at(buf, offset),
         }
     }
 }

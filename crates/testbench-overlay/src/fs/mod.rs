@@ -71,6 +71,7 @@ mod meta;
 mod options;
 mod position;
 mod route;
+mod tree_file;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
@@ -104,7 +105,7 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let mut file = match route(path)? {
         Route::Real => return std::fs::read(path),
-        Route::Tree(place) => File::in_tree(&place, &OpenHow::READ, false)?,
+        Route::Tree(place) => File::in_tree(place, &OpenHow::READ, false)?,
     };
     let mut bytes = Vec::new();
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);

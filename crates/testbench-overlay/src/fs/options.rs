@@ -258,7 +258,7 @@ impl OpenOptions {
             Route::Real => self.to_std().open(path).map(File::real),
             Route::Tree(place) => {
                 let (how, append) = self.how()?;
-                File::in_tree(&place, &how, append)
+                File::in_tree(place, &how, append)
             }
         }
     }

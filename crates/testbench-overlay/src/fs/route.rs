@@ -18,6 +18,7 @@ pub(super) enum Route<'p> {
 }
 
 /// A path in a tree.
+#[derive(Debug)]
 pub(super) struct Place<'p> {
     path: Cow<'p, [u8]>,
     overlay: Arc<Overlay>,
@@ -25,6 +26,7 @@ pub(super) struct Place<'p> {
 }
 
 /// A directory that is passed through.
+#[derive(Debug)]
 struct Through {
     /// Which of them.
     index: usize,
@@ -48,6 +50,12 @@ enum Refused {
          `on_lower_change` policy for the overlay"
     )]
     LowerChanged { change: LowerChange },
+    #[error(
+        "`{}` was opened and is no more: a rollback went back to before it was made, or before it \
+         was seen; open it again",
+        path.display()
+    )]
+    RolledBack { path: PathBuf },
 }
 
 pub(super) fn route(path: &Path) -> io::Result<Route<'_>> {
@@ -73,6 +81,15 @@ pub(super) fn error(place: &Place<'_>, errno: Errno) -> io::Error {
         _ => return errno.into(),
     };
     io::Error::new(io::Error::from(errno).kind(), refused)
+}
+
+/// The error of an operation on a file that was opened at a place.
+pub(super) fn error_of_open(place: &Place<'_>, errno: Errno) -> io::Error {
+    if errno == Errno::Stale && place.is_overlay() && change_at(place).is_none() {
+        let refused = Refused::RolledBack { path: PathBuf::from(os_str(&place.path)) };
+        return io::Error::new(io::Error::from(errno).kind(), refused);
+    }
+    error(place, errno)
 }
 
 /// The change beneath because of which an operation at a place has failed: the one of that path, or,
