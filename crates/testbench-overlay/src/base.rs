@@ -8,13 +8,21 @@ use crate::inode::Origin;
 use crate::lower;
 use crate::name::RelPath;
 use crate::observe::{Seen, Stamp};
+use crate::read_ahead::ReadAhead;
 use crate::{Errno, File, HostDir, LowerChangeKind, LowerPolicy, Stat};
 
 /// Reads the lower file behind one inode, which it keeps open between reads.
 #[derive(Debug, Default)]
 pub(crate) struct Base {
-    /// With the state for which it was opened: after a commit an inode has another.
-    open: RwLock<Option<(Seen, Arc<dyn File>)>>,
+    open: RwLock<Option<Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    /// The state for which it was opened: after a commit an inode has another.
+    seen: Seen,
+    file: Arc<dyn File>,
+    ahead: ReadAhead,
 }
 
 impl Base {
@@ -34,10 +42,10 @@ impl Base {
         }
         // With the file at hand and not with a share in it: a small read costs little else.
         let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((for_seen, file)) = &*opened
-            && for_seen.is(seen)
+        if let Some(opened) = &*opened
+            && opened.seen.is(seen)
         {
-            return read_watched(core, origin, &**file, buf, offset);
+            return opened.read(core, origin, buf, offset);
         }
         drop(opened);
         read_watched(core, origin, &*self.open(core, origin)?, buf, offset)
@@ -82,10 +90,10 @@ impl Base {
 
     fn open(&self, core: &Core, origin: &Origin) -> Result<Arc<dyn File>, Errno> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, file)) = &*open
-            && seen.is(&origin.seen)
+        if let Some(open) = &*open
+            && open.seen.is(&origin.seen)
         {
-            return Ok(file.clone());
+            return Ok(open.file.clone());
         }
         let file = match core.lower.open(origin.path()) {
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => {
@@ -93,8 +101,21 @@ impl Base {
             }
             file => file?,
         };
-        *open = Some((origin.seen.clone(), file.clone()));
+        let (seen, ahead) = (origin.seen.clone(), ReadAhead::default());
+        *open = Some(Opened { seen, file: file.clone(), ahead });
         Ok(file)
+    }
+}
+
+impl Opened {
+    fn read(&self, core: &Core, origin: &Origin, buf: &mut [u8], offset: u64) -> Result<(), Errno> {
+        let size = self.seen.stamp.size;
+        let read = |buf: &mut [u8], at: u64| read_watched(core, origin, &*self.file, buf, at);
+        match core.config.on_lower_change {
+            // What is there now is to be seen now.
+            LowerPolicy::Live => read(buf, offset),
+            LowerPolicy::Verify | LowerPolicy::Capture => self.ahead.read(buf, offset, size, read),
+        }
     }
 }
 

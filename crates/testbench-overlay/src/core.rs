@@ -98,6 +98,8 @@ impl Live {
 #[non_exhaustive]
 pub enum LowerPolicy {
     /// The operation fails with [`Errno::Stale`], and [`Overlay::lower_changes`] says what changed.
+    /// What is handed out is what was first seen. Of a file that is read by small steps up to 64 KiB
+    /// are read ahead, so that it is the next larger step that fails.
     ///
     /// [`Overlay::lower_changes`]: crate::Overlay::lower_changes
     #[default]

@@ -116,6 +116,7 @@ mod ops;
 mod overlay;
 mod path;
 pub mod pipeline;
+mod read_ahead;
 mod read_only;
 mod refusal;
 mod resolve;

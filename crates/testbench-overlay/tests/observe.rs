@@ -328,3 +328,42 @@ fn an_open_file_that_a_rollback_undid_says_so() {
     assert!(error.to_string().contains("`made` was opened"), "{error}");
     assert!(error.to_string().contains("a rollback"), "{error}");
 }
+
+#[test]
+fn small_reads_in_a_row_give_what_was_first_seen_or_an_error_and_live_ones_what_is_there() {
+    use std::io::Read as _;
+
+    const STEP: usize = 1000;
+    for (policy, wanted) in
+        [(LowerPolicy::Verify, None), (LowerPolicy::Capture, Some(1)), (LowerPolicy::Live, Some(2))]
+    {
+        let b = bench(policy);
+        std::fs::write(b.at("a"), vec![1; 200 * STEP]).unwrap();
+        let mut file = fs::File::open(b.at("a")).unwrap();
+        let mut buf = [0; STEP];
+        for _ in 0..3 {
+            file.read_exact(&mut buf).unwrap();
+        }
+        std::fs::write(b.at("a"), vec![2; 200 * STEP]).unwrap();
+        let mut seen = Vec::new();
+        let end = loop {
+            match file.read(&mut buf) {
+                Ok(0) => break None,
+                Ok(_) => seen.push(buf[0]),
+                Err(error) => break Some(error),
+            }
+        };
+        seen.dedup();
+        match wanted {
+            // Some had been read ahead. None of the new ones is passed off as an old one.
+            None => {
+                assert!(matches!(seen[..], [] | [1]), "{seen:?}");
+                assert_eq!(end.map(|error| error.kind()), Some(STALE));
+            }
+            Some(byte) => {
+                assert_eq!(seen, [byte], "{policy:?}");
+                assert!(end.is_none());
+            }
+        }
+    }
+}
