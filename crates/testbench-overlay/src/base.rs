@@ -15,6 +15,9 @@ use crate::{Errno, File, HostDir, LowerChangeKind, LowerPolicy, Stat};
 #[derive(Debug, Default)]
 pub(crate) struct Base {
     open: RwLock<Option<Opened>>,
+    /// The path must still lead to it. Else the directory that is kept open will do: what is left
+    /// of a file whose directory was moved away can be committed.
+    by_path: bool,
 }
 
 #[derive(Debug)]
@@ -26,6 +29,10 @@ struct Opened {
 }
 
 impl Base {
+    pub(crate) fn by_path() -> Base {
+        Base { by_path: true, ..Base::default() }
+    }
+
     /// Fills `buf` with what was at `offset` when the file was first seen, or under
     /// [`LowerPolicy::Live`] with what is there now.
     pub(crate) fn read(
@@ -95,7 +102,11 @@ impl Base {
         {
             return Ok(open.file.clone());
         }
-        let file = match core.lower.open(origin.path()) {
+        let opened = match self.by_path {
+            true => core.lower.open_now(origin.path()),
+            false => core.lower.open(origin.path()),
+        };
+        let file = match opened {
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => {
                 return Err(core.note_lower_change(origin.path(), LowerChangeKind::Removed));
             }

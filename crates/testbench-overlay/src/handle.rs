@@ -43,7 +43,7 @@ impl Handle {
         write: bool,
     ) -> Handle {
         *tx.live.opens.entry(ino).or_insert(0) += 1;
-        Handle { core: core.clone(), ino, read, write, base: Base::default() }
+        Handle { core: core.clone(), ino, read, write, base: Base::by_path() }
     }
 
     /// The inode of a handle, if it is one of `core`'s.

@@ -48,6 +48,15 @@ impl Stride {
     }
 }
 
+/// What is asked of a lower directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// A name in it. The directory that was first seen answers, if it is open still.
+    Name,
+    /// All that is in it, or that something is not in it: that it still is at its path counts.
+    Itself,
+}
+
 /// Permission to look names up in a directory.
 const SEARCH: u32 = 0o1;
 
@@ -129,7 +138,7 @@ impl Tx<'_> {
         if known.is_none() && self.kept_listing(lower_dir).is_some_and(|kept| !kept.has(name)) {
             return Ok(None);
         }
-        let opened = self.open_lower(dir_inode, lower_dir)?;
+        let opened = self.open_lower(dir_inode, lower_dir, Wants::Name)?;
         let stat = match &opened {
             Some(opened) => self.stat_lower(opened, lower_dir, name, through && known.is_none())?,
             None => None,
@@ -161,7 +170,7 @@ impl Tx<'_> {
 
     /// Whether an inode need not be compared with the lower tree again. A directory through which
     /// a walk leads is kept open beneath, and is the one that was first seen; that its path has
-    /// been given to another is for whoever asks about the directory itself to find out.
+    /// been given to another is found out when something in it is read or missed.
     fn is_settled(&self, inode: &Inode, through: bool) -> bool {
         match self.core.config.on_lower_change {
             LowerPolicy::Capture => true,
@@ -171,9 +180,21 @@ impl Tx<'_> {
     }
 
     /// The lower directory of an upper one, if there still is one.
-    fn open_lower(&self, dir: &Inode, lower: &RelPath) -> Result<Option<OpenDir>, Errno> {
+    fn open_lower(
+        &self,
+        dir: &Inode,
+        lower: &RelPath,
+        wants: Wants,
+    ) -> Result<Option<OpenDir>, Errno> {
         let id = dir.origin.as_ref().map(|origin| origin.seen.stamp.id);
-        let opened = lower::present(self.core.lower.dir(lower, id))?;
+        let opened = match (self.core.config.on_lower_change, wants) {
+            (LowerPolicy::Live, _) | (LowerPolicy::Verify, Wants::Itself) => {
+                self.core.lower.dir_now(lower)?
+            }
+            (LowerPolicy::Capture, _) | (LowerPolicy::Verify, Wants::Name) => {
+                lower::present(self.core.lower.dir(lower, id))?
+            }
+        };
         match (&opened, id) {
             (None, _) => self.changed_beneath(lower, LowerChangeKind::Removed)?,
             (Some(opened), Some(id)) if opened.id != id => {
@@ -274,11 +295,7 @@ impl Tx<'_> {
         if self.core.config.on_lower_change != LowerPolicy::Verify || lower_dir.is_top() {
             return Ok(());
         }
-        match self.core.lower.stat(lower_dir)? {
-            Some(stat) if is_as_seen(self.live.state.inode(dir)?, &stat) => Ok(()),
-            Some(_) => self.changed_beneath(lower_dir, LowerChangeKind::Modified),
-            None => self.changed_beneath(lower_dir, LowerChangeKind::Removed),
-        }
+        self.open_lower(self.live.state.inode(dir)?, lower_dir, Wants::Itself).map(drop)
     }
 
     /// Makes an inode with the number `ino`, which is that of the path; for what is known it is made
@@ -370,9 +387,11 @@ impl Tx<'_> {
     }
 
     fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>, Errno> {
+        // Where no entry says what it is, it was looked at when it was opened.
+        let wants = if self.is_pinned(dir) { Wants::Itself } else { Wants::Name };
         let mut listing = match self.kept_listing(lower) {
             Some(kept) => kept.entries().to_vec(),
-            None => match self.open_lower(self.live.state.inode(dir)?, lower)? {
+            None => match self.open_lower(self.live.state.inode(dir)?, lower, wants)? {
                 Some(opened) => self.core.lower.list_in(&opened)?,
                 None => Vec::new(),
             },

@@ -158,6 +158,27 @@ impl Lower {
         Ok(dir)
     }
 
+    /// The directory to which a path leads now, if there is one: each name on the way is looked at
+    /// again.
+    pub(crate) fn dir_now(&self, path: &RelPath) -> Result<Option<OpenDir>, Errno> {
+        let mut dir = self.top.clone();
+        for step in path.steps() {
+            let path = RelPath::of_step(step);
+            let name = step.1.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let Some(stat) = self.stat_in(&dir, name)? else { return Ok(None) };
+            let known = self.dirs().get(step, Some(LowerId { dev: stat.dev, ino: stat.ino }));
+            dir = match known {
+                Some(known) => known,
+                None => match present(self.open_dir(&dir, name))? {
+                    Some((opened, _)) => opened,
+                    None => return Ok(None),
+                },
+            };
+            self.dirs().put(path, dir.clone());
+        }
+        Ok(Some(dir))
+    }
+
     /// Opens the directory `name` in a directory, whose own path is `path`, for a walk that goes on
     /// through it, and says what it is: so nobody has to look at its name first. `None` if it is
     /// something else or cannot be opened.
@@ -242,9 +263,19 @@ impl Lower {
 
     /// A file for reading.
     pub(crate) fn open(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        let how = OpenHow { follow: Follow::No, ..OpenHow::READ };
         let (dir, name) = path.split().ok_or(Errno::Isdir)?;
-        self.fs.open_at(&*self.dir(&dir, None)?.file, GuestPath::new(name), &how)
+        self.open_file(&self.dir(&dir, None)?, name)
+    }
+
+    /// The one to which the path leads now, whichever directories are kept open.
+    pub(crate) fn open_now(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
+        let (dir, name) = path.split().ok_or(Errno::Isdir)?;
+        self.open_file(&self.dir_now(&dir)?.ok_or(Errno::Noent)?, name)
+    }
+
+    fn open_file(&self, dir: &OpenDir, name: &[u8]) -> Result<Arc<dyn File>, Errno> {
+        let how = OpenHow { follow: Follow::No, ..OpenHow::READ };
+        self.fs.open_at(&*dir.file, GuestPath::new(name), &how)
     }
 
     fn dirs(&self) -> MutexGuard<'_, OpenDirs> {

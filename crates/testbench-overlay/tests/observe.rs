@@ -286,6 +286,68 @@ fn what_appears_in_a_directory_that_was_listed_and_moved_has_not_moved_with_it()
     }
 }
 
+/// A directory is replaced after the overlay has written into it, or has only looked into it.
+#[test]
+fn a_directory_whose_path_was_given_to_another() {
+    let read = |path: &'static str| {
+        move |b: &Bench| fs::read_to_string(b.at(path)).map_err(|error| error.kind())
+    };
+    let list = |b: &Bench| {
+        let entries = fs::read_dir(b.at("d")).map_err(|error| error.kind())?;
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        Ok(names.collect::<Vec<_>>().join(" "))
+    };
+    let change = |b: &Bench| {
+        std::fs::rename(b.at("d"), b.at("e")).unwrap();
+        std::fs::create_dir(b.at("d")).unwrap();
+        std::fs::write(b.at("d/x"), "other").unwrap();
+        std::fs::write(b.at("d/new"), "other").unwrap();
+    };
+    let looked = |b: &Bench| assert_eq!(read("d/x")(b).unwrap(), "first");
+    let wrote = |b: &Bench| {
+        looked(b);
+        fs::write(b.at("d/ours"), "ours").unwrap();
+    };
+    let first = || text("first");
+    assert_eq!(by_policy(looked, change, read("d/x")), [Err(STALE), first(), text("other")]);
+    assert_eq!(by_policy(wrote, change, read("d/x")), [Err(STALE), first(), text("other")]);
+    // What nobody has looked at yet may be there or not, where what was first seen is kept.
+    for see in [&looked as &dyn Fn(&Bench), &wrote] {
+        let [verify, _, live] = by_policy(see, change, read("d/new"));
+        assert_eq!((verify, live), (Err(STALE), text("other")));
+    }
+    let [verify, _, live] = by_policy(wrote, change, list);
+    assert_eq!((verify, live), (Err(STALE), text("new ours x")));
+    assert_eq!(
+        by_policy(wrote, change, read("d/ours")),
+        [text("ours"), text("ours"), text("ours")]
+    );
+}
+
+/// The same two levels up.
+#[test]
+fn a_directory_further_up_whose_path_was_given_to_another() {
+    for (policy, wanted) in [
+        (LowerPolicy::Verify, Err(STALE)),
+        (LowerPolicy::Capture, text("first")),
+        (LowerPolicy::Live, text("other")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("a/b/c")).unwrap();
+        std::fs::write(at("a/b/c/x"), "first").unwrap();
+        let overlay = Overlay::builder(dir.path()).on_lower_change(policy).build().unwrap();
+        let _installed = install(overlay);
+        fs::write(at("a/b/c/ours"), "ours").unwrap();
+        assert_eq!(fs::read_to_string(at("a/b/c/x")).unwrap(), "first");
+        std::fs::rename(at("a"), at("z")).unwrap();
+        std::fs::create_dir_all(at("a/b/c")).unwrap();
+        std::fs::write(at("a/b/c/x"), "other").unwrap();
+        let read = fs::read_to_string(at("a/b/c/x")).map_err(|error| error.kind());
+        assert_eq!(read, wanted, "{policy:?}");
+    }
+}
+
 #[test]
 fn the_error_names_the_file_that_was_asked_for() {
     let b = bench(LowerPolicy::Verify);
