@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::smallvec;
 use testbench_clock::Clock;
@@ -465,6 +466,9 @@ impl OverlayBuilder {
             source: errno.into(),
         };
         let lower = Lower::new(fs).map_err(refused)?;
+        if let Some(beneath) = lower.overlay() {
+            beneath.is_beneath.store(true, Ordering::Relaxed);
+        }
         let stat = lower.top_stat().map_err(refused)?;
         if stat.kind != FileKind::Dir {
             return Err(refused(Errno::Notdir));

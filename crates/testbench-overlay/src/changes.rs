@@ -305,10 +305,7 @@ impl Changes<'_> {
     /// What a lower directory held when it was first listed; what it holds now if it never was.
     fn list(&self, dir: &RelPath) -> Result<Vec<DirEntry>, At> {
         let policy = self.core.config.on_lower_change;
-        let before = match self.state.reads.get(dir) {
-            Some(Observation::Listing(before)) => Some(before),
-            _ => None,
-        };
+        let before = self.state.reads.get(dir).and_then(Observation::listing);
         if let Some(kept) = before.and_then(|before| before.kept.as_ref()) {
             return Ok(kept.entries().to_vec());
         }
@@ -408,7 +405,7 @@ impl Changes<'_> {
     /// A removed lower file that is not there any more was removed twice.
     fn vanished(&self, lower: &RelPath) -> Result<(), At> {
         match self.state.reads.get(lower) {
-            Some(Observation::Removed(_))
+            Some(Observation::Removed(..))
                 if self.core.config.on_lower_change == LowerPolicy::Verify =>
             {
                 Err(self.changed(lower, LowerChangeKind::Removed))
@@ -474,7 +471,7 @@ impl Changes<'_> {
     /// What the lower tree has at a path that the upper layer shows no more.
     fn lower_side(&self, path: &RelPath, stat: &Stat) -> Result<Side, At> {
         let seen = match self.state.reads.get(path) {
-            Some(Observation::Removed(seen)) => Some(seen),
+            Some(Observation::Removed(seen, _)) => Some(seen),
             _ => None,
         };
         let mode = self.core.view.meta(stat).mode;

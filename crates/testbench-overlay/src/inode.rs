@@ -165,7 +165,9 @@ impl State {
     /// Remembers what was seen of a lower file that no inode stands for any more.
     pub(crate) fn note_removed(&mut self, origin: &Origin) {
         for path in &origin.paths {
-            self.reads.insert_mut(path.clone(), Observation::Removed(origin.seen.clone()));
+            let listing = self.reads.get(path).and_then(Observation::listing).cloned();
+            let removed = Observation::Removed(origin.seen.clone(), listing);
+            self.reads.insert_mut(path.clone(), removed);
         }
     }
 

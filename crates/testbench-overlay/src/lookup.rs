@@ -408,10 +408,7 @@ impl Tx<'_> {
         if self.core.config.on_lower_change != LowerPolicy::Capture {
             return None;
         }
-        match self.live.state.reads.get(dir) {
-            Some(Observation::Listing(listing)) => listing.kept.clone(),
-            _ => None,
-        }
+        self.live.state.reads.get(dir)?.listing()?.kept.clone()
     }
 
     /// The number of a lower entry that may not have been looked up yet.
@@ -440,7 +437,7 @@ impl Tx<'_> {
             Some(Observation::Listing(_)) => {
                 self.changed_beneath(lower, LowerChangeKind::Listing)?;
             }
-            Some(Observation::Absent | Observation::Removed(_)) | None => {}
+            Some(Observation::Absent | Observation::Removed(..)) | None => {}
         }
         self.live.state.reads.insert_mut(lower.clone(), Observation::Listing(listing));
         Ok(())

@@ -288,8 +288,18 @@ pub(crate) enum Observation {
     Absent,
     /// A directory had these entries.
     Listing(Listing),
-    /// Something was there in this state, and the upper layer has removed it.
-    Removed(Seen),
+    /// Something was there in this state, and the upper layer has removed it; with what it had
+    /// listed, if it was a directory and was asked.
+    Removed(Seen, Option<Listing>),
+}
+
+impl Observation {
+    pub(crate) fn listing(&self) -> Option<&Listing> {
+        match self {
+            Observation::Listing(listing) | Observation::Removed(_, Some(listing)) => Some(listing),
+            Observation::Absent | Observation::Removed(_, None) => None,
+        }
+    }
 }
 
 /// What a directory listed.
@@ -335,7 +345,7 @@ impl Listing {
 pub(crate) fn observed(state: &State) -> impl Iterator<Item = (&RelPath, Observation)> {
     let origins = state.inodes.values().filter_map(|inode| inode.origin.as_ref());
     let present = origins.flat_map(|origin| {
-        origin.paths.iter().map(|path| (path, Observation::Removed(origin.seen.clone())))
+        origin.paths.iter().map(|path| (path, Observation::Removed(origin.seen.clone(), None)))
     });
     present.chain(state.reads.iter().map(|(path, seen)| (path, seen.clone())))
 }
@@ -354,14 +364,14 @@ impl Core {
             (Observation::Listing(_), Some(now)) if now.kind != FileKind::Dir => {
                 return Ok(Some(LowerChangeKind::Retyped));
             }
-            (Observation::Listing(listing), _) => {
-                let same = listing.same(&Listing::of(&self.lower.list(path)?, false));
-                return Ok((!same).then_some(LowerChangeKind::Listing));
-            }
-            (Observation::Removed(seen), Some(now)) => (seen, now),
+            (Observation::Listing(listing), _) => return self.relist(path, listing),
+            (Observation::Removed(seen, _), Some(now)) => (seen, now),
         };
         if let Some(kind) = seen.stamp.change_to(&Stamp::of(&now)) {
             return Ok(Some(kind));
+        }
+        if let Some(listing) = was.listing() {
+            return self.relist(path, listing);
         }
         let Some(hash) = seen.content_hash() else { return Ok(None) };
         let is = match now.kind {
@@ -372,6 +382,12 @@ impl Core {
             },
         };
         Ok((is != hash).then_some(LowerChangeKind::Modified))
+    }
+
+    /// Whether a directory still lists what it did; `None` if so.
+    fn relist(&self, dir: &RelPath, was: &Listing) -> Result<Option<LowerChangeKind>, Errno> {
+        let same = was.same(&Listing::of(&self.lower.list(dir)?, false));
+        Ok((!same).then_some(LowerChangeKind::Listing))
     }
 
     /// At the first read of a file: takes the hash of its content if the stamp alone cannot be

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::builder::Below;
 use crate::core::Core;
@@ -40,6 +41,8 @@ use crate::{
 pub struct Overlay {
     pub(crate) core: Arc<Core>,
     top: Arc<dyn File>,
+    /// Another overlay lies on this one: the numbers and times that it has seen outlive a commit.
+    pub(crate) is_beneath: AtomicBool,
 }
 
 impl Overlay {
@@ -165,7 +168,7 @@ impl Overlay {
         if core.pipeline.is_some() {
             top = StagedFile::top(&core, top);
         }
-        Overlay { core, top }
+        Overlay { core, top, is_beneath: AtomicBool::new(false) }
     }
 
     /// What has changed, against what the lower tree held when it was first seen.

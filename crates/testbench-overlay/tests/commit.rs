@@ -107,6 +107,37 @@ fn a_commit_is_a_new_beginning() {
 }
 
 #[test]
+fn an_overlay_on_top_goes_on_after_the_one_beneath_has_committed() {
+    for modes in [LowerModes::Real, LowerModes::Owner] {
+        let dir = lower();
+        let at = |name: &str| dir.path().join(name);
+        let beneath = Overlay::builder(dir.path()).lower_modes(modes).build().unwrap();
+        {
+            let _installed = install(beneath.clone());
+            fs::write(at("a"), "a after").unwrap();
+            fs::create_dir_all(at("new/dir")).unwrap();
+            fs::write(at("new/dir/file"), "new").unwrap();
+            fs::hard_link(at("new/dir/file"), at("new/linked")).unwrap();
+            fs::symlink("a", at("link")).unwrap();
+            fs::rename(at("d"), at("moved")).unwrap();
+        }
+        let upper = Overlay::over(beneath.clone()).mounted_at("/up").build().unwrap();
+        let _installed = install(upper.clone());
+        let up = |name: &str| Path::new("/up").join(name);
+        let read = |name: &str| fs::read_to_string(up(name)).unwrap();
+        let see = || ["a", "new/dir/file", "new/linked", "link", "moved/b"].map(read);
+        let before = see();
+        fs::write(up("new/ours"), "ours").unwrap();
+        beneath.commit().unwrap();
+        assert_eq!(see(), before);
+        assert_eq!(upper.check_lower().unwrap(), []);
+        assert_eq!(upper.diff().unwrap().summary(), "A new/ours\n");
+        assert!(beneath.diff().unwrap().is_empty());
+        assert_eq!(beneath.usage(), Default::default());
+    }
+}
+
+#[test]
 fn the_policies_differ_in_what_was_only_looked_at() {
     for policy in [LowerPolicy::Verify, LowerPolicy::Capture, LowerPolicy::Live] {
         let dir = lower();

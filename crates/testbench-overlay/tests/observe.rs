@@ -272,6 +272,23 @@ fn what_appears_beneath_a_file_of_ours_is_not_what_ours_is_compared_with() {
 }
 
 #[test]
+fn what_appears_in_a_directory_that_was_listed_and_removed_was_not_removed_with_it() {
+    for (policy, wanted) in [
+        (LowerPolicy::Verify, None),
+        (LowerPolicy::Capture, Some("D d/\nD d/x\n")),
+        (LowerPolicy::Live, Some("D d/\nD d/late\nD d/x\n")),
+    ] {
+        let b = bench(policy);
+        fs::remove_dir_all(b.at("d")).unwrap();
+        std::fs::write(b.at("d/late"), "").unwrap();
+        let changes = b.changes();
+        assert!(changes.contains(&("d".to_owned(), LowerChangeKind::Listing)), "{changes:?}");
+        let summary = b.overlay.diff().ok().map(|diff| diff.summary());
+        assert_eq!(summary.as_deref(), wanted, "{policy:?}");
+    }
+}
+
+#[test]
 fn what_appears_in_a_directory_that_was_listed_and_moved_has_not_moved_with_it() {
     for (policy, wanted) in
         [(LowerPolicy::Verify, None), (LowerPolicy::Capture, Some(1)), (LowerPolicy::Live, Some(2))]

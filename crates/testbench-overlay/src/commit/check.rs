@@ -25,7 +25,7 @@ pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Was> {
     for (path, observation) in state.reads.iter() {
         match observation {
             Observation::Absent => seen.insert(path.clone(), Was::Absent),
-            Observation::Removed(was) => seen.insert(path.clone(), Was::There(was.clone())),
+            Observation::Removed(was, _) => seen.insert(path.clone(), Was::There(was.clone())),
             Observation::Listing(_) => None,
         };
     }

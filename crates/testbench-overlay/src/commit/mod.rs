@@ -69,6 +69,7 @@ mod tests;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use conflict::{Conflict, OurChange, Resolution, TheirChange, Versions};
 pub(crate) use disk::{STAGE, WASTE};
@@ -126,7 +127,8 @@ impl Overlay {
     /// overlay saw, nothing is written.
     ///
     /// Afterwards the overlay is as one that has just been made of the directory: its diff is
-    /// empty, checkpoints from before are refused. Open handles go on. Other operations on the
+    /// empty, checkpoints from before are refused. Open handles go on, and so does an overlay that
+    /// [lies on](Overlay::over) this one: to it nothing has changed. Other operations on the
     /// overlay wait until the commit is done.
     ///
     /// What is promised, what is not, and where the journal is, stands in the
@@ -196,7 +198,8 @@ impl Overlay {
         resolver: Option<Resolver<'_>>,
     ) -> Result<Committed, CommitError> {
         let (root, path) = self.real_root()?;
-        let mut commit = Commit { disk: Disk::new(root, gate), root: path };
+        let keeps = self.is_beneath.load(Ordering::Relaxed);
+        let mut commit = Commit { disk: Disk::new(root, gate), root: path, keeps };
         let mut tx = self.core.tx_as_root();
         commit.run(&mut tx, resolver)
     }
@@ -216,6 +219,8 @@ impl Overlay {
 struct Commit<'g, G> {
     disk: Disk<'g, G>,
     root: PathBuf,
+    /// Everything keeps its number and its times.
+    keeps: bool,
 }
 
 impl<G: Gate> Commit<'_, G> {
@@ -259,7 +264,7 @@ impl<G: Gate> Commit<'_, G> {
             }
         }
         tx.core.lower.forget_dirs();
-        rebase::rebase(tx, &self.disk);
+        rebase::rebase(tx, &self.disk, self.keeps);
         // Last, since it may close the top to us.
         let settled = cleared.and_then(|()| apply::settle_top(&self.disk, &plan.steps, true));
         rebase::see_top(tx, &self.disk);

@@ -1,6 +1,7 @@
 //! The overlay after a commit: as if it had just been made of the directory, but for what is open.
 //!
-//! A handle is open on an inode, so that inode goes on, with all directories above it. It now
+//! A handle is open on an inode, so that inode goes on, with all directories above it; so do all
+//! others, if an overlay lies on this one and may have seen them. An inode that goes on now
 //! comes from where it lies, and has not been changed since. A file without a name goes on too; it
 //! can no longer rest on the lower file that it came from, so it takes up all of its bytes before
 //! the commit.
@@ -86,23 +87,25 @@ pub(super) fn look_again<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
             inode.origin = Some(Arc::new(Origin { seen, ..(*origin).clone() }));
         }
     }
-    let reads: Vec<(RelPath, Seen)> = state
+    let reads: Vec<(RelPath, Observation)> = state
         .reads
         .iter()
         .filter_map(|(path, observation)| match observation {
-            Observation::Removed(was) => {
-                Some((path.clone(), was.with_stamp(again(path, &was.stamp)?)))
+            Observation::Removed(was, listing) => {
+                let seen = was.with_stamp(again(path, &was.stamp)?);
+                Some((path.clone(), Observation::Removed(seen, listing.clone())))
             }
             Observation::Absent | Observation::Listing(_) => None,
         })
         .collect();
-    for (path, seen) in reads {
-        state.reads.insert_mut(path, Observation::Removed(seen));
+    for (path, observation) in reads {
+        state.reads.insert_mut(path, observation);
     }
 }
 
-/// Lays the overlay over the directory as it is now.
-pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
+/// Lays the overlay over the directory as it is now. If it `keeps`, everything goes on as what is
+/// open does.
+pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>, keeps: bool) {
     let old = tx.live.state.clone();
     let mut root = match old.inode(Ino::ROOT) {
         Ok(root) => (**root).clone(),
@@ -130,6 +133,11 @@ pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
             }
             state.inodes.insert_mut(ino, Arc::new(inode));
             state.orphans.insert_mut(ino, ());
+        }
+    }
+    if keeps {
+        for (ino, inode) in old.inodes.iter().filter(|(ino, _)| **ino != Ino::ROOT) {
+            keep(tx.core, &old, &mut state, disk, *ino, inode);
         }
     }
     state.count_usage();
