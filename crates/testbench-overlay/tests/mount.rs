@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, RenameFlags, Timespec, Timestamps};
 use testbench_overlay::mount::{FuseMount, FuseOptions, MountError};
-use testbench_overlay::pipeline::{Fault, FaultPlan, Operation, Quota};
+use testbench_overlay::pipeline::{Audit, Fault, FaultPlan, Operation, Quota};
 use testbench_overlay::{Errno, MemoryDir, Overlay, OverlayBuilder, install};
 
 /// A mounted overlay of a small tree.
@@ -271,6 +271,34 @@ fn a_listing_goes_on_where_it_was_while_names_come_and_go() {
     assert_eq!(m.summary(), "");
     // The kernel forgets them, and so does the overlay.
     assert!(soon(|| m.overlay.usage().inodes == 0), "{:?}", m.overlay.usage());
+}
+
+#[test]
+fn a_listing_from_the_beginning_shows_what_is_there_now_and_asks_for_it_once() {
+    let audit = Audit::new();
+    let build = |builder: OverlayBuilder| builder.audit(&audit);
+    let Some(m) = mounted_with(build, &FuseOptions::new()) else { return };
+    for n in 0..1_000 {
+        fs::write(m.path(&format!("src/{n:03}")), "").unwrap();
+    }
+    let opened = fs::File::open(m.path("src")).unwrap();
+    fs::write(m.path("src/000-made-before-it-is-listed"), "").unwrap();
+    let mut listing = rustix::fs::Dir::new(opened).unwrap();
+    let mut names = || {
+        let names = listing.by_ref().map(|entry| entry.unwrap().file_name().to_owned());
+        let names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        listing.rewind();
+        names
+    };
+    assert_eq!(names().len(), 2 + 1_000 + 2, "the dots, a.rs and what was made");
+    fs::remove_file(m.path("src/999")).unwrap();
+    fs::write(m.path("src/x"), "").unwrap();
+    fs::write(m.path("src/y"), "").unwrap();
+    let again = names();
+    assert_eq!(again.len(), 2 + 1_000 + 3);
+    assert!(again.ends_with(&["998".into(), "a.rs".into(), "x".into(), "y".into()]));
+    let listings = audit.to_string().lines().filter(|line| *line == "read_dir src").count();
+    assert_eq!(listings, 2, "one for each time from the beginning");
 }
 
 /// Whether something comes about within two seconds, most of which it should not take.

@@ -272,8 +272,8 @@ impl Filesystem for Protocol {
             Ok(listed) => listed,
             Err(error) => return reply.error(errno(error)),
         };
-        for (Listed { name, number, kind }, next) in listed.iter().zip(offset + 1..) {
-            if reply.add(INodeNo(*number), next, *kind, OsStr::from_bytes(name)) {
+        for (Listed { name, number, kind }, next) in listed.zip(offset + 1..) {
+            if reply.add(INodeNo(number), next, kind, OsStr::from_bytes(&name)) {
                 break;
             }
         }
@@ -292,12 +292,12 @@ impl Filesystem for Protocol {
             Ok(listed) => listed,
             Err(error) => return reply.error(errno(error)),
         };
-        for (Listed { name, number: listed, .. }, next) in listed.iter().zip(offset + 1..) {
-            let name = OsStr::from_bytes(name);
+        for (Listed { name, number: listed, .. }, next) in listed.zip(offset + 1..) {
+            let name = OsStr::from_bytes(&name);
             // The kernel does not count these two among what it is told of.
             let is_dot = name == "." || name == "..";
             let attr = match is_dot {
-                true => self.server.attr(*listed),
+                true => self.server.attr(listed),
                 false => self.server.lookup(number.0, name),
             };
             // What has gone in the meantime is left out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fuser::FileType;
 
-use crate::{Errno, File, Stat};
+use crate::{DirEntry, Errno, File, Stat};
 
 /// The number of the top directory, which FUSE fixes.
 pub(super) const TOP: u64 = 1;
@@ -43,8 +43,8 @@ struct Node {
 #[derive(Debug)]
 pub(super) enum Open {
     File(Arc<dyn File>),
-    /// What is listed is kept, so that a position in it stays good whatever changes.
-    Dir(Arc<dyn File>, Arc<Vec<crate::DirEntry>>),
+    /// What was listed is kept, so that a position in it stays good whatever changes.
+    Dir(Arc<dyn File>, Option<Arc<Vec<DirEntry>>>),
 }
 
 #[derive(Debug)]
