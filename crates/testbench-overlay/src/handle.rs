@@ -148,10 +148,10 @@ impl File for Handle {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        self.writable()?;
         if len == 0 {
             return Err(Errno::Inval);
         }
+        self.writable()?;
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         let mut tx = self.core.tx();
         if tx.live.state.inode(self.ino)?.size() < end { tx.set_len(self.ino, end) } else { Ok(()) }

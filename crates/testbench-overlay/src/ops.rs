@@ -49,7 +49,7 @@ pub(crate) struct Access {
 
 impl Access {
     pub(crate) fn of(how: &OpenHow) -> Access {
-        Access { read: how.read, write: how.write }
+        Access { read: how.read, write: how.write || how.truncate }
     }
 }
 
@@ -65,7 +65,7 @@ impl Tx<'_> {
         how: &OpenHow,
     ) -> Result<Ino, Errno> {
         let creates = how.create != Create::Never;
-        if (how.truncate && !how.write) || (creates && how.directory) {
+        if creates && how.directory {
             return Err(Errno::Inval);
         }
         let end = match how.follow {
@@ -86,7 +86,7 @@ impl Tx<'_> {
             Step::Missing if !creates => Err(Errno::Noent),
             Step::Missing => self.create(&place, Node::File(Content::empty()), how.mode),
             _ if how.create == Create::New => Err(Errno::Exist),
-            Step::Dir(_) if creates || how.write => Err(Errno::Isdir),
+            Step::Dir(_) if creates || Access::of(how).write => Err(Errno::Isdir),
             Step::Dir(ino) => self.allow_open(ino, Access::of(how)).map(|()| ino),
             _ if how.directory || place.slash => Err(Errno::Notdir),
             Step::Link(..) => Err(Errno::Loop),

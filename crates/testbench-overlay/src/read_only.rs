@@ -174,6 +174,10 @@ impl File for ReadOnlyFile {
         self.inner.set_len(len)
     }
 
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        self.inner.allocate(offset, len)
+    }
+
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
         self.inner.next_data(offset)
     }

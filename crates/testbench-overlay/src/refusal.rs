@@ -18,10 +18,11 @@ pub(crate) fn open<F: Fs + ?Sized>(
     how: &OpenHow,
 ) -> Result<OpenHow> {
     let creates = how.create != Create::Never;
-    if (how.truncate && !how.write) || (creates && how.directory) {
+    let writes = how.write || how.truncate;
+    if creates && how.directory {
         return Err(Errno::Inval);
     }
-    if !creates && !how.write {
+    if !creates && !writes {
         return Ok(how.clone());
     }
     if creates && has_slash(path) {
@@ -42,7 +43,7 @@ pub(crate) fn open<F: Fs + ?Sized>(
             _ if how.directory => Err(Errno::Notdir),
             FileKind::Symlink => Err(Errno::Loop),
             FileKind::Special => Err(Errno::Nxio),
-            FileKind::File if how.write => Err(Errno::Rofs),
+            FileKind::File if writes => Err(Errno::Rofs),
             FileKind::File => Ok(OpenHow { create: Create::Never, ..how.clone() }),
         },
     }

@@ -181,6 +181,7 @@ fn table(subject: &dyn Subject) -> String {
             ("read", subject.open(path, &OpenHow::READ)),
             ("write", subject.open(path, &how(true, Create::Never, false, yes))),
             ("truncate", subject.open(path, &how(true, Create::Never, true, yes))),
+            ("truncate to read", subject.open(path, &how(false, Create::Never, true, yes))),
             ("write nofollow", subject.open(path, &how(true, Create::Never, false, no))),
             ("create", subject.open(path, &how(true, Create::IfMissing, true, yes))),
             ("create to read", subject.open(path, &how(false, Create::IfMissing, false, yes))),
@@ -216,7 +217,15 @@ fn without_specials(table: &str) -> String {
     let lines = table.lines().map(|line| match line.strip_prefix("\"fifo\":") {
         None => format!("{line}\n"),
         Some(rest) => {
-            let opens = ["read", "write", "truncate", "write nofollow", "create", "create to read"];
+            let opens = [
+                "read",
+                "write",
+                "truncate",
+                "truncate to read",
+                "write nofollow",
+                "create",
+                "create to read",
+            ];
             let rest = rest.split_terminator(';').filter(|answer| {
                 let what = answer.trim().split(':').next().unwrap_or_default();
                 !opens.contains(&what)

@@ -209,6 +209,7 @@ impl OpenOptions {
     /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean what
     /// they mean on the disk; those about blocking, caching and durability mean nothing, and with
     /// any other one the open fails with [`io::ErrorKind::Unsupported`].
+    ///
     /// ```
     /// use testbench_overlay::fs;
     /// # let dir = tempfile::tempdir()?;
@@ -254,13 +255,14 @@ impl OpenOptions {
     /// that do not go together, and those of the [module](super).
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
-        match route(path)? {
-            Route::Real => self.to_std().open(path).map(File::real),
-            Route::Tree(place) => {
-                let (how, append) = self.how()?;
-                File::in_tree(place, &how, append)
-            }
-        }
+        let place = match route(path) {
+            Ok(Route::Real) => return self.to_std().open(path).map(File::real),
+            Ok(Route::Tree(place)) => Ok(place),
+            Err(error) => Err(error),
+        };
+        // As in std, what is wrong with the options comes before what is wrong with the path.
+        let (how, append) = self.how()?;
+        File::in_tree(place?, &how, append)
     }
 
     /// How to open, and whether every write appends.

@@ -37,16 +37,17 @@ impl HostFile {
         sys::read_dir(&self.fd)
     }
 
-    /// Bytes can be read from, or written to, files only.
-    fn bytes(&self, allowed: bool) -> Result<&OwnedFd, Errno> {
-        match self.kind {
-            FileKind::Dir => Err(Errno::Isdir),
-            _ if allowed => Ok(&self.fd),
-            _ => Err(Errno::Badf),
-        }
+    fn content(&self) -> Result<&OwnedFd, Errno> {
+        if self.kind == FileKind::Dir { Err(Errno::Isdir) } else { Ok(&self.fd) }
     }
 
+    /// For the bytes. A directory is never opened for writing.
     fn writable(&self) -> Result<&OwnedFd, Errno> {
+        if self.write { Ok(&self.fd) } else { Err(Errno::Badf) }
+    }
+
+    /// For the metadata, which takes no handle for writing.
+    fn changeable(&self) -> Result<&OwnedFd, Errno> {
         if self.tree.read_only { Err(Errno::Rofs) } else { Ok(&self.fd) }
     }
 }
@@ -57,27 +58,27 @@ impl File for HostFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
-        sys::read_at(self.bytes(self.read)?, buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
-        sys::write_at(self.bytes(self.write)?, buf, offset)
-    }
-
-    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
-        sys::append(self.bytes(self.write)?, buf)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), Errno> {
-        match self.bytes(self.write) {
-            // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
-            Err(Errno::Badf) => Err(Errno::Inval),
-            fd => sys::set_len(fd?, len),
+        match self.content()? {
+            fd if self.read => sys::read_at(fd, buf, offset),
+            _ => Err(Errno::Badf),
         }
     }
 
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        sys::write_at(self.writable()?, buf, offset)
+    }
+
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+        sys::append(self.writable()?, buf)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Errno> {
+        // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
+        sys::set_len(self.writable().map_err(|_| Errno::Inval)?, len)
+    }
+
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
-        sys::next_data(self.bytes(self.read)?, offset)
+        sys::next_data(self.content()?, offset)
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
@@ -88,11 +89,11 @@ impl File for HostFile {
         if times == SetTimes::default() {
             return Ok(());
         }
-        sys::set_times(self.writable()?, times)
+        sys::set_times(self.changeable()?, times)
     }
 
     fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        sys::set_mode(self.writable()?, mode)
+        sys::set_mode(self.changeable()?, mode)
     }
 
     fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {

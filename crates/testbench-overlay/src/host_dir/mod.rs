@@ -209,7 +209,7 @@ impl HostDir {
         path: GuestPath<'_>,
         how: &OpenHow,
     ) -> Option<Result<Arc<dyn File>, Errno>> {
-        if !how.directory || how.write || !is_plain_name(path) {
+        if !how.directory || writes(how) || !is_plain_name(path) {
             return None;
         }
         let dir = match self.dir_fd(dir) {
@@ -238,7 +238,7 @@ impl HostDir {
         };
         match stat.kind {
             _ if how.create == Create::New => Err(Errno::Exist),
-            FileKind::Dir if creates || how.write => Err(Errno::Isdir),
+            FileKind::Dir if creates || writes(how) => Err(Errno::Isdir),
             FileKind::Dir => {
                 let access = if how.read { Access::Read } else { Access::Search };
                 let fd = sys::open_dir(&spot.dir, spot.name_or_dot(), access)?;
@@ -287,7 +287,7 @@ impl Fs for HostDir {
             false => how,
         };
         let creates = how.create != Create::Never;
-        if (how.truncate && !how.write) || (creates && how.directory) {
+        if creates && how.directory {
             return Err(Errno::Inval);
         }
         if let Some(opened) = self.open_dir_at_once(dir, path, how) {
@@ -461,8 +461,13 @@ fn is_plain_name(path: GuestPath<'_>) -> bool {
         && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
+/// Whether what is there is changed by opening it, or can be from then on.
+fn writes(how: &OpenHow) -> bool {
+    how.write || how.truncate
+}
+
 fn access(how: &OpenHow) -> Access {
-    match (how.read, how.write) {
+    match (how.read, writes(how)) {
         (_, false) => Access::Read,
         (false, true) => Access::Write,
         (true, true) => Access::ReadWrite,

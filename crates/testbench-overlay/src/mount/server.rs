@@ -10,9 +10,7 @@ use super::attr;
 use super::table::{Extra, Open, Special, Table};
 use crate::ops::Access;
 use crate::pipeline::{Quota, Usage};
-use crate::{
-    Create, Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, Renaming, SetTimes,
-};
+use crate::{Create, Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, Renaming, SetTimes};
 
 /// The set-group-id bit: of a directory, what is made in it belongs to its group.
 const SET_GID: u32 = 0o2000;

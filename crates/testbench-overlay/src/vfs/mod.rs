@@ -433,11 +433,11 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Errno::Badf`] if not opened for writing, [`Errno::Nospc`] and [`Errno::Fbig`] beyond a
-    /// [quota](crate::pipeline::Quota).
+    /// [`Errno::Badf`] if not opened for writing, which a directory never is; [`Errno::Nospc`] and
+    /// [`Errno::Fbig`] beyond a [quota](crate::pipeline::Quota).
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
         let _ = (buf, offset);
-        Err(Errno::Isdir)
+        Err(Errno::Badf)
     }
 
     /// Writes at the end, wherever that is, in one step (`O_APPEND`); answers the number of bytes
@@ -459,7 +459,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// As [`File::write_at`].
     fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
         let _ = buf;
-        Err(Errno::Isdir)
+        Err(Errno::Badf)
     }
 
     /// Cuts the file off at `len` bytes, or fills it up to there with zeros (`ftruncate`).
@@ -484,7 +484,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// [`Errno::Fbig`] beyond a [quota](crate::pipeline::Quota).
     fn set_len(&self, len: u64) -> Result<()> {
         let _ = len;
-        Err(Errno::Isdir)
+        Err(Errno::Inval)
     }
 
     /// Makes the file at least `offset + len` bytes long (`posix_fallocate`); never shorter.
@@ -504,9 +504,14 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Errno::Inval`] for a length of 0, [`Errno::Fbig`] if the end cannot be expressed, and as
-    /// [`File::set_len`] and [`File::write_at`].
+    /// [`Errno::Inval`] for a length of 0, [`Errno::Badf`] if not opened for writing,
+    /// [`Errno::Fbig`] if the end cannot be expressed, and as [`File::set_len`].
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            return Err(Errno::Inval);
+        }
+        // Of nothing, to know whether it may be written.
+        self.write_at(&[], offset)?;
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         if self.stat()?.size < end { self.set_len(end) } else { Ok(()) }
     }

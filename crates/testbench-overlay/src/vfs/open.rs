@@ -19,7 +19,8 @@ pub struct OpenHow {
     pub read: bool,
     /// The content may be changed; for a directory this is [`Errno::Isdir`](crate::Errno::Isdir).
     pub write: bool,
-    /// Cut to length 0; wants `write`.
+    /// Cut to length 0. That takes the permission to write, also where the handle is not to have it
+    /// (`O_RDONLY | O_TRUNC`, as Linux has it).
     pub truncate: bool,
     /// What to do about a file that is missing or present.
     pub create: Create,

@@ -4,16 +4,38 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 #[allow(unused_imports, reason = "the mirror has the same as methods of its own")]
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::Sandbox;
 use super::fs::{self, File, OpenOptions};
+use super::{Sandbox, symlink};
 use crate::fails_with;
 
 pub(crate) fn a_directory_cannot_be_truncated(at: &Sandbox) {
     fs::create_dir(at.path("dir")).unwrap();
     let opened = OpenOptions::new().read(true).write(true).truncate(true).open(at.path("dir"));
     fails_with(opened, Errno::ISDIR);
+    // What std does not let through by its own option, its custom flags do: Linux truncates, and
+    // the handle is for reading only.
+    let (flag, nofollow) = (OFlags::TRUNC.bits() as i32, OFlags::NOFOLLOW.bits() as i32);
+    let truncate = |path: &str, more: i32| {
+        OpenOptions::new().read(true).custom_flags(flag | more).open(at.path(path))
+    };
+    fs::write(at.path("file"), "text").unwrap();
+    symlink("file", at.path("link")).unwrap();
+    fails_with(truncate("dir", 0), Errno::ISDIR);
+    fails_with(truncate("dir/", 0), Errno::ISDIR);
+    fails_with(truncate("file/", 0), Errno::NOTDIR);
+    fails_with(truncate("missing", 0), Errno::NOENT);
+    fails_with(truncate("link", nofollow), Errno::LOOP);
+    assert_eq!(fs::read(at.path("file")).unwrap(), b"text", "none of these");
+    let mut file = truncate("link", 0).unwrap();
+    assert_eq!(fs::metadata(at.path("file")).unwrap().len(), 0);
+    fs::write(at.path("file"), "more").unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "more");
+    fails_with(file.write(b"x"), Errno::BADF);
 }
 
 /// Refused before the system is asked: no error number.
@@ -288,7 +310,7 @@ pub(crate) fn a_directory_cannot_be_created_or_written_as_a_file(at: &Sandbox) {
 pub(crate) fn a_directory_cannot_be_opened_for_writing(at: &Sandbox) {
     fs::create_dir(at.path("dir")).unwrap();
     fs::write(at.path("file"), "").unwrap();
-    let directory = rustix::fs::OFlags::DIRECTORY.bits() as i32;
+    let directory = OFlags::DIRECTORY.bits() as i32;
     let mut options = OpenOptions::new();
     options.write(true);
     fails_with(options.open(at.path("dir")), Errno::ISDIR);
@@ -317,4 +339,8 @@ pub(crate) fn no_name_and_the_directory_itself_are_no_files(at: &Sandbox) {
     fails_with(File::open(""), Errno::NOENT);
     fails_with(File::create(at.path(".")), Errno::ISDIR);
     fails_with(File::create(at.path("")), Errno::ISDIR);
+    // Options that do not go together are found first, whatever the path.
+    cannot_go_together(OpenOptions::new().open("").map(drop));
+    cannot_go_together(OpenOptions::new().read(true).truncate(true).open("").map(drop));
+    cannot_go_together(OpenOptions::new().read(true).create(true).open(at.path("no/x")).map(drop));
 }
