@@ -418,6 +418,32 @@ pub enum ClockError {
     Ended(#[from] Ended),
 }
 
+/// The kind is that of the cause; [`InvalidInput`](std::io::ErrorKind::InvalidInput) past the range,
+/// [`Unsupported`](std::io::ErrorKind::Unsupported) on the real clock, and
+/// [`Other`](std::io::ErrorKind::Other) after the session's end.
+///
+/// ```
+/// use std::{io, time::Duration};
+///
+/// fn an_hour_later() -> io::Result<()> {
+///     testbench_clock::advance(Duration::from_secs(3600))?;
+///     Ok(())
+/// }
+/// assert_eq!(an_hour_later().unwrap_err().kind(), io::ErrorKind::Unsupported);
+/// ```
+impl From<ClockError> for std::io::Error {
+    fn from(error: ClockError) -> Self {
+        use std::io::ErrorKind;
+        let kind = match error {
+            ClockError::Stuck(stuck) => return stuck.into(),
+            ClockError::NotMocked { .. } => ErrorKind::Unsupported,
+            ClockError::OutOfRange { .. } => ErrorKind::InvalidInput,
+            ClockError::Ended(_) => ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}
+
 static INSTALLED: Scope<Installed> = Scope::new("clock").forked_by(fork).short_cut_by(shortcuts);
 
 struct Installed {
