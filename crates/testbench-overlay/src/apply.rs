@@ -1,6 +1,8 @@
 //! The inverse of a diff: making paths look as they once did, such as when what a program did to
 //! its files is played back.
 
+use std::io;
+
 use crate::diff::{Content, Side};
 use crate::handle::Handle;
 use crate::inode::Ino;
@@ -80,6 +82,7 @@ impl Put {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error(
     "cannot change `{}`: {errno}; the files are not those of the recording",
     GuestPath::new(path)
@@ -88,7 +91,15 @@ pub struct ApplyError {
     /// Where.
     pub path: Vec<u8>,
     /// Why.
+    #[source]
     pub errno: Errno,
+}
+
+/// The kind is that of the error number.
+impl From<ApplyError> for io::Error {
+    fn from(error: ApplyError) -> io::Error {
+        io::Error::new(io::Error::from(error.errno).kind(), error)
+    }
 }
 
 impl Overlay {

@@ -55,6 +55,7 @@ pub enum OverlayError {
         /// From the top of the overlay.
         path: String,
         /// Why.
+        #[source]
         errno: Errno,
     },
     /// A path of a rule cannot be used.
@@ -100,6 +101,7 @@ pub enum OverlayError {
         /// Relative to the top.
         path: String,
         /// Why.
+        #[source]
         errno: Errno,
     },
     /// What has changed is too much for one diff.

@@ -191,7 +191,15 @@ impl MemoryDirBuilder {
 #[error("cannot make `{path}` in a tree in memory: {errno}")]
 pub struct MemoryDirError {
     path: String,
+    #[source]
     errno: Errno,
+}
+
+/// The kind is that of [`MemoryDirError::errno`].
+impl From<MemoryDirError> for std::io::Error {
+    fn from(error: MemoryDirError) -> std::io::Error {
+        std::io::Error::new(std::io::Error::from(error.errno).kind(), error)
+    }
 }
 
 impl MemoryDirError {

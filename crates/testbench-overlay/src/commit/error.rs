@@ -87,6 +87,7 @@ pub enum CommitError {
         /// Relative to the top.
         path: Box<[u8]>,
         /// Why.
+        #[source]
         errno: Errno,
     },
     /// The system refused.

@@ -1,5 +1,7 @@
 //! The JSON, version 1: writing, reading, and checking what is read.
 
+use std::io;
+
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
@@ -51,6 +53,13 @@ pub enum JsonError {
         /// What is wrong with it.
         problem: EntryProblem,
     },
+}
+
+/// The kind is [`io::ErrorKind::InvalidData`].
+impl From<JsonError> for io::Error {
+    fn from(error: JsonError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
 }
 
 /// How an entry of the JSON contradicts itself.

@@ -1,6 +1,7 @@
 //! Faults: what a disk does on a bad day, at a moment that a test chooses.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -314,6 +315,13 @@ pub enum FaultError {
          short, and only writes can fill the disk"
     )]
     NoOperation,
+}
+
+/// The kind is [`io::ErrorKind::InvalidInput`].
+impl From<FaultError> for io::Error {
+    fn from(error: FaultError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
 }
 
 /// Several [`Fault`]s, and the seed of those that are drawn.
