@@ -67,6 +67,49 @@ fn what_changes_there_becomes_a_change_of_the_overlay() {
     fs::remove_dir_all(lower.path().join("l")).unwrap();
 }
 
+#[test]
+fn a_time_that_was_set_there_is_kept_and_one_that_came_about_is_that_of_the_clock() {
+    let (lower, out) = (lower(), tempfile::tempdir().unwrap());
+    let overlay = Overlay::new(lower.path()).unwrap();
+    let mut written = overlay.materialize(out.path()).unwrap();
+    let _installed = install(overlay.clone());
+    let mtime = |name: &str| fs::symlink_metadata(lower.path().join(name)).unwrap().stat().mtime;
+    let now = || testbench_clock::current().wall();
+    let run = |script: &str| {
+        let status = Command::new("sh").arg("-c").arg(script).current_dir(out.path()).status();
+        assert!(status.unwrap().success(), "{script}");
+    };
+    let (before, copied) = (now(), mtime("a"));
+
+    run("touch a; cp -p a d/copy; touch -d @7 d/b; touch -d @8 d; touch -h -d @9 l; echo x > new
+         mkdir dated; echo x > dated/in; touch -d @10 dated/in; touch -d @11 dated");
+    let absorbed = written.absorb().unwrap();
+    let names: Vec<_> = absorbed.iter().map(|path| String::from_utf8_lossy(path)).collect();
+    assert_eq!(names, ["a", "d", "d/b", "d/copy", "dated", "dated/in", "l", "new"]);
+    for (name, secs) in [("d/b", 7), ("d", 8), ("l", 9), ("dated/in", 10), ("dated", 11)] {
+        assert_eq!(mtime(name).unix_nanos(), secs * 1_000_000_000, "{name}");
+    }
+    for name in ["a", "new", "d/copy"] {
+        assert!((before..=now()).contains(&mtime(name)) && mtime(name) > copied, "{name}");
+    }
+    let diff = overlay.diff().unwrap();
+    assert_eq!(
+        diff.summary(),
+        "A d/copy
+A dated/
+A dated/in
+A new
+"
+    );
+
+    let times: Vec<_> = ["a", "d/b", "d", "new", "d/copy"].map(mtime).into();
+    assert!(written.absorb().unwrap().is_empty());
+    run("touch -d @12 a");
+    assert_eq!(written.absorb().unwrap(), [b"a"]);
+    assert_eq!(mtime("a").unix_nanos(), 12_000_000_000);
+    assert_eq!(times[1..], ["d/b", "d", "new", "d/copy"].map(mtime));
+}
+
 /// In every order of the names: new ones before and behind the one that was there, the old one kept,
 /// replaced or gone.
 #[test]

@@ -12,7 +12,7 @@ use crate::inode::Ino;
 use crate::lookup::Tx;
 use crate::name::RelPath;
 use crate::resolve::End;
-use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, Stat};
+use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, SetTime, SetTimes, Stat};
 
 /// What tells whether something was changed in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,24 @@ pub(super) fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stamp>> {
     Ok(found)
 }
 
+/// When the last change that shows in a tree was made, by the clock of its file system.
+pub(super) fn latest(tree: &RealTree, found: &BTreeMap<RelPath, Stamp>) -> io::Result<WallTime> {
+    let top =
+        tree.at(&RelPath::TOP, "look at", tree.dir(&RelPath::TOP).and_then(|dir| dir.stat()))?;
+    Ok(found.values().map(|stamp| stamp.ctime).fold(top.ctime, WallTime::max))
+}
+
+/// Which time of its last change something gets that was found changed, if it was changed. What was
+/// written or touched since `written_at` has changed now, by the clock of the overlay. A time that the
+/// clock of the file system did not give was set, as by `touch -d`, `tar` or `cp -p`, and is kept.
+fn mtime_of(was: Option<&Stamp>, is: &Stamp, written_at: WallTime) -> Option<SetTime> {
+    match was {
+        Some(was) if (was.id, was.mtime) == (is.id, is.mtime) => None,
+        _ if (written_at..=is.ctime).contains(&is.mtime) => Some(SetTime::Now),
+        _ => Some(SetTime::At(is.mtime)),
+    }
+}
+
 impl Materialized {
     /// The directory that was written, as an absolute path.
     ///
@@ -88,7 +106,9 @@ impl Materialized {
     /// absorbed): as ordinary writes, removals and so on, which the diff then shows. Permission
     /// bits do not get in the way, since it has happened. The directory is left as it is.
     ///
-    /// A file that was moved there is one that is gone and one that is new.
+    /// A file that was moved there is one that is gone and one that is new. What was written or
+    /// touched there has changed now, by the overlay's clock; a time that was set to another one, as
+    /// by `touch -d`, is kept.
     ///
     /// Answers the paths that it changed or found to be touched, in order.
     ///
@@ -140,6 +160,11 @@ impl Materialized {
             let was = self.written.get(path).filter(|was| was.kind == is.kind);
             self.absorb_one(path, was, is, &mut links)?;
         }
+        // At last, since what is done in a directory moves its times.
+        for (path, is) in &now {
+            self.absorb_time(path, self.written.get(path), is)?;
+        }
+        self.written_at = latest(&self.tree, &now)?.max(self.written_at);
         let was = std::mem::replace(&mut self.written, now);
         let mut changed: Vec<Vec<u8>> = was
             .iter()
@@ -213,6 +238,20 @@ impl Materialized {
                 return Ok(());
             }
             tx.set_mode(ino, is.mode)
+        })
+    }
+
+    fn absorb_time(&self, path: &RelPath, was: Option<&Stamp>, is: &Stamp) -> io::Result<()> {
+        let mtime = mtime_of(was, is, self.written_at);
+        let policy = self.overlay.core.pipeline.as_ref();
+        // Of a directory that is read-only: something came into it, and was gone again.
+        let may_not = policy.is_some_and(|policy| policy.check_absorbed(path).is_err());
+        if mtime.is_none() || may_not || is.kind == FileKind::Special {
+            return Ok(());
+        }
+        self.apply(path, |tx, at| {
+            let ino = tx.find(Ino::ROOT, at, End::Name)?;
+            tx.set_times(ino, SetTimes { atime: None, mtime })
         })
     }
 

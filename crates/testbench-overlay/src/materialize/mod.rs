@@ -14,6 +14,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use testbench_clock::WallTime;
+
 use crate::core::Core;
 use crate::diff::Diff;
 use crate::handle::Handle;
@@ -49,6 +51,8 @@ pub struct Materialized {
     tree: RealTree,
     /// What was written.
     written: BTreeMap<RelPath, Stamp>,
+    /// When the last of that was written, by the clock of the file system.
+    written_at: WallTime,
 }
 
 impl Overlay {
@@ -90,7 +94,8 @@ impl Overlay {
         writer.write_tree()?;
         writer.finish()?;
         let written = absorb::scan(&tree)?;
-        Ok(Materialized { overlay: self.clone(), dir, tree, written })
+        let written_at = absorb::latest(&tree, &written)?;
+        Ok(Materialized { overlay: self.clone(), dir, tree, written, written_at })
     }
 
     /// Refuses a directory that is a part of what is read: it would change the lower tree, and never
