@@ -342,8 +342,9 @@ impl OverlayBuilder {
     /// it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]), and a
     /// directory that seems empty cannot be removed. May be called several times.
     ///
-    /// A pattern goes by where things are now, so that one with a slash in it does not follow a
-    /// directory that is moved.
+    /// A pattern goes by where things are now. One with a slash in it would not follow a directory
+    /// that is moved, so a directory stays where it is if something in it could come to light
+    /// elsewhere ([`Errno::Busy`]).
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};

@@ -9,7 +9,7 @@ use testbench_clock::{Clock as _, MockClock};
 use testbench_overlay::pipeline::{Audit, Fault, FaultError, FaultPlan, Operation, Quota};
 use testbench_overlay::{
     Create, Errno, FileKind, Follow, Fs, GuestPath, MemoryDir, OpenHow, Overlay, OverlayBuilder,
-    OverlayError, ReadOnly, fs, install,
+    OverlayError, ReadOnly, Renaming, fs, install,
 };
 
 struct Bench {
@@ -369,6 +369,33 @@ fn what_is_hidden_is_not_there_and_stays_as_it_is() {
     assert_eq!(kind(fs::rename(b.at(".env"), b.at("x"))), ErrorKind::NotFound);
     assert_eq!(kind(fs::remove_dir(b.at("d"))), ErrorKind::DirectoryNotEmpty);
     assert!(b.overlay.diff().unwrap().is_empty());
+}
+
+#[test]
+fn a_directory_does_not_move_from_where_something_in_it_is_hidden() {
+    let files = [("s/key", "secret"), ("s/deep/pub", "p"), ("src/a/key", "k"), ("src/b/x", "x")];
+    let b = bench(&files, |builder| builder.hide("s/key").hide("src/*/key").mount("m", memory()));
+    let top = b.overlay.root().unwrap();
+    let exchange = |a: &str, b_: &str| {
+        let (from, to) = (GuestPath::new(a), GuestPath::new(b_));
+        b.overlay.rename_with(&*top, from, &*top, to, Renaming::Exchange)
+    };
+    assert_eq!(kind(fs::rename(b.at("s"), b.at("t"))), ErrorKind::ResourceBusy);
+    assert_eq!(kind(fs::rename(b.at("src/a"), b.at("a"))), ErrorKind::ResourceBusy);
+    assert_eq!(exchange("s", "src/b"), Err(Errno::Busy));
+    assert_eq!(exchange("src/b", "s"), Err(Errno::Busy));
+    assert_eq!(b.names(""), ["m", "s", "src"]);
+    // What can move, does: it stays hidden there, or nothing in it is.
+    fs::rename(b.at("src/a"), b.at("src/c")).unwrap();
+    assert!(!fs::exists(b.at("src/c/key")).unwrap());
+    fs::rename(b.at("s/deep"), b.at("t")).unwrap();
+    fs::write(b.at("s/plain"), "").unwrap();
+    fs::rename(b.at("s/plain"), b.at("plain")).unwrap();
+    fs::rename(b.at("m/d"), b.at("m/e")).unwrap();
+}
+
+fn memory() -> Arc<MemoryDir> {
+    Arc::new(MemoryDir::builder().file("d/b", "deep").build().unwrap())
 }
 
 fn with_mounts() -> (Bench, Arc<MemoryDir>) {

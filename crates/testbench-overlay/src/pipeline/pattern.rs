@@ -1,9 +1,13 @@
 //! Patterns of paths, by the rules of `.gitignore` where they matter.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
 use globset::{Candidate, GlobBuilder, GlobMatcher};
 
+use crate::GuestPath;
 use crate::name::RelPath;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// A pattern that cannot be used.
 ///
@@ -22,12 +26,34 @@ pub struct PatternError {
     reason: String,
 }
 
+/// The kind is [`io::ErrorKind::InvalidInput`].
+impl From<PatternError> for io::Error {
+    fn from(error: PatternError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
 /// Which paths are meant.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     matcher: GlobMatcher,
-    /// Without a slash in it, it is about the last component, in whatever directory.
-    of_name: bool,
+    subject: Subject,
+}
+
+#[derive(Clone, Debug)]
+enum Subject {
+    /// Without a slash in the pattern: the last component, in whatever directory.
+    Name,
+    /// The whole path, which each of these steps takes further, if they are known.
+    Path(Option<Vec<Step>>),
+}
+
+/// What stands between two slashes of a pattern.
+#[derive(Clone, Debug)]
+enum Step {
+    /// `**`: any number of directories.
+    Any,
+    One(GlobMatcher),
 }
 
 impl Pattern {
@@ -38,23 +64,76 @@ impl Pattern {
         }
         // Paths start from the top either way.
         let from_top = pattern.strip_prefix('/').unwrap_or(pattern);
-        let glob = GlobBuilder::new(from_top)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| refused(error.kind().to_string()))?;
-        Ok(Pattern { matcher: glob.compile_matcher(), of_name: !pattern.contains('/') })
+        let matcher = matcher(from_top).map_err(|error| refused(error.kind().to_string()))?;
+        let subject =
+            if pattern.contains('/') { Subject::Path(steps(from_top)) } else { Subject::Name };
+        Ok(Pattern { matcher, subject })
     }
 
     pub(super) fn matches(&self, path: &RelPath) -> bool {
         let bytes = path.as_bytes();
         let subject = match path.split() {
-            Some((_, name)) if self.of_name => name,
+            Some((_, name)) if matches!(self.subject, Subject::Name) => name,
             _ => bytes,
         };
-        let subject = std::ffi::OsStr::from_bytes(subject);
-        self.matcher.is_match_candidate(&Candidate::new(subject))
+        is_match(&self.matcher, subject)
     }
+
+    /// Whether all that is matched beneath a directory is so still when the directory is at `to`.
+    pub(super) fn holds_beneath(&self, from: &RelPath, to: &RelPath) -> bool {
+        let steps = match &self.subject {
+            Subject::Name => return true,
+            Subject::Path(None) => return false,
+            Subject::Path(Some(steps)) => steps,
+        };
+        let (from, to) = (reached(steps, from), reached(steps, to));
+        from.iter().zip(&to).all(|(from, to)| !from || *to)
+    }
+}
+
+fn matcher(glob: &str) -> Result<GlobMatcher, globset::Error> {
+    let glob = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build()?;
+    Ok(glob.compile_matcher())
+}
+
+fn is_match(matcher: &GlobMatcher, subject: &[u8]) -> bool {
+    matcher.is_match_candidate(&Candidate::new(OsStr::from_bytes(subject)))
+}
+
+/// `None` where a slash stands in braces, so that the parts are no patterns of their own.
+fn steps(pattern: &str) -> Option<Vec<Step>> {
+    let step = |part| match part {
+        "**" => Some(Step::Any),
+        part => matcher(part).ok().map(Step::One),
+    };
+    pattern.split('/').map(step).collect()
+}
+
+/// At which steps of a pattern one can stand behind a path, with the rest still to come.
+fn reached(steps: &[Step], path: &RelPath) -> Vec<bool> {
+    // `**` may also stand for nothing.
+    let pass = |mut at: Vec<bool>| {
+        for (step, index) in steps.iter().zip(0..) {
+            at[index + 1] |= at[index] && matches!(step, Step::Any);
+        }
+        at
+    };
+    let mut at = vec![false; steps.len() + 1];
+    at[0] = true;
+    at = pass(at);
+    for name in GuestPath::new(path.as_bytes()).components() {
+        let mut next = vec![false; at.len()];
+        for (step, index) in steps.iter().zip(0..).filter(|(_, index)| at[*index]) {
+            match step {
+                Step::Any => next[index] = true,
+                Step::One(matcher) => next[index + 1] |= is_match(matcher, name),
+            }
+        }
+        at = pass(next);
+    }
+    // Behind the last step, it is the path itself that is matched.
+    at.pop();
+    at
 }
 
 #[cfg(test)]
@@ -79,6 +158,23 @@ mod tests {
         assert!(!matches("d/*.log", b"d/e/a.log") && !matches("d/*.log", b"c/d/a.log"));
         assert!(matches("d/**", b"d/e/f") && matches("d/**/f", b"d/f"));
         assert!(matches("{a,b}/?", b"b/x") && !matches("{a,b}/?", b"b/xy"));
+    }
+
+    #[test]
+    fn what_is_matched_beneath_a_directory_may_depend_on_where_that_is() {
+        let holds = |pattern: &str, from: &str, to: &str| {
+            let [from, to] = [from, to].map(|path| RelPath::from_bytes(path.as_bytes()));
+            Pattern::new(pattern).unwrap().holds_beneath(&from, &to)
+        };
+        assert!(!holds("s/key", "s", "t") && !holds("/a/b/key", "a", "c"));
+        assert!(holds("s/key", "t", "s") && holds("s/key", "s/d", "t"));
+        assert!(holds("key", "s", "t") && holds("*.pem", "a/b", "c"));
+        assert!(holds("src/*/key", "src/a", "src/b") && !holds("src/*/key", "src/a", "lib/a"));
+        assert!(holds("**/key", "a/b", "c") && holds("**/s/key", "a", "b"));
+        assert!(!holds("**/s/key", "a/s", "a/t") && holds("**/s/key", "a/s", "s"));
+        assert!(!holds("d/**", "d/e", "e") && holds("d/**", "d/e", "d/f/g"));
+        // These steps are not known, so it could be anything.
+        assert!(!holds("{a/b,c}/key", "a", "d"));
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Policy {
         !self.hidden.is_empty()
     }
 
+    /// Whether all that is hidden beneath a directory is so still when that has moved.
+    pub(super) fn hides_moved(&self, from: &RelPath, to: &RelPath) -> bool {
+        self.hidden.iter().all(|pattern| pattern.holds_beneath(from, to))
+    }
+
     /// [`Errno::Rofs`] for a path in a subtree that cannot be changed, its top included.
     pub(super) fn check_change(&self, path: &RelPath) -> Result<(), Errno> {
         if self.read_only.iter().any(|top| is_in(path, top)) { Err(Errno::Rofs) } else { Ok(()) }

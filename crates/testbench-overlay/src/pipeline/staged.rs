@@ -19,7 +19,7 @@ use crate::inode::Ino;
 use crate::name::RelPath;
 use crate::ops::Renaming;
 use crate::resolve::{End, Last, Step};
-use crate::{Create, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
+use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
 
 /// An overlay's core behind its stages.
 #[derive(Clone, Copy)]
@@ -85,13 +85,17 @@ impl<'c> Staged<'c> {
         path: GuestPath<'_>,
         follow: Follow,
     ) -> Result<Stat, Errno> {
-        self.on_object(Operation::Stat, dir, path, end(follow), |target| match target {
+        self.on_object(Operation::Stat, dir, path, end(follow), |target| self.stat(target))
+    }
+
+    fn stat(&self, target: Target) -> Result<Stat, Errno> {
+        match target {
             Target::Own(dir, name) => self.core.stat_at(dir, GuestPath::new(&name), Follow::No),
             Target::In(mount, dir, name) => {
                 let stat = self.fs(mount).stat_at(&*dir, GuestPath::new(&name), Follow::No)?;
                 Ok(on_device(mount, stat))
             }
-        })
+        }
     }
 
     pub(crate) fn read_link_at(
@@ -232,8 +236,13 @@ impl<'c> Staged<'c> {
             if self.pipe.policy.hides(&to) {
                 return Err(Errno::Acces);
             }
-            let point = self.is_mount_point(&source) || self.is_mount_point(&target);
             let exchanges = how == Renaming::Exchange;
+            if self.shows_hidden(&source, &request.path, &to)
+                || (exchanges && self.shows_hidden(&target, &to, &request.path))
+            {
+                return Err(Errno::Busy);
+            }
+            let point = self.is_mount_point(&source) || self.is_mount_point(&target);
             if point || self.moves_a_mount(&source) || (exchanges && self.moves_a_mount(&target)) {
                 return Err(Errno::Busy);
             }
@@ -383,6 +392,12 @@ impl<'c> Staged<'c> {
         }
         self.pipe.policy.check_change(path)?;
         self.check_hidden(place, path, true)
+    }
+
+    /// Whether what is hidden in a directory would no longer be so where that is to go.
+    fn shows_hidden(&self, place: &Found, from: &RelPath, to: &RelPath) -> bool {
+        !self.pipe.policy.hides_moved(from, to)
+            && self.stat(self.name(place)).is_ok_and(|stat| stat.kind == FileKind::Dir)
     }
 
     /// A directory with a mount point in it is not empty.

@@ -340,7 +340,9 @@ pub(crate) fn no_name_and_the_directory_itself_are_no_files(at: &Sandbox) {
     fails_with(File::create(at.path(".")), Errno::ISDIR);
     fails_with(File::create(at.path("")), Errno::ISDIR);
     // Options that do not go together are found first, whatever the path.
-    cannot_go_together(OpenOptions::new().open("").map(drop));
-    cannot_go_together(OpenOptions::new().read(true).truncate(true).open("").map(drop));
-    cannot_go_together(OpenOptions::new().read(true).create(true).open(at.path("no/x")).map(drop));
+    let mut options = OpenOptions::new();
+    cannot_go_together(options.open("").map(drop));
+    options.read(true).create_new(true);
+    cannot_go_together(options.open("").map(drop));
+    cannot_go_together(options.open(at.path("no/x")).map(drop));
 }
