@@ -510,6 +510,7 @@ fn top(view: &View, stat: &Stat) -> Inode {
         meta,
         node: Node::Dir(Dir::over(RelPath::TOP)),
         names: smallvec![],
+        is_pinned: true,
         origin: Some(Arc::new(origin)),
     }
 }

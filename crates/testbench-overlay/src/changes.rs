@@ -27,9 +27,7 @@ const BYTES_MAX: u64 = 4 << 30;
 
 /// All changes, in no particular order.
 pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
-    let found = core.tx().find_other_names();
-    found.map_err(|errno| read_error(core, b"", errno))?;
-    let state = core.tx().live.state.clone();
+    let state = core.find_other_names().map_err(|errno| read_error(core, b"", errno))?;
     // What counts is where paths lead now, not what they led to when a directory was opened.
     core.lower.forget_dirs();
     let mut changes = Changes {

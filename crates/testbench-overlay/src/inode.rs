@@ -187,6 +187,9 @@ pub(crate) struct Inode {
     pub(crate) node: Node,
     /// The names it is known by. A directory has at most one; the top and what was unlinked, none.
     pub(crate) names: Few<(Ino, Name)>,
+    /// Every one of the names is known to have an entry, and so has every directory above. A file
+    /// may have thousands of names, which are not to be gone through at each write.
+    pub(crate) is_pinned: bool,
     pub(crate) origin: Option<Arc<Origin>>,
 }
 

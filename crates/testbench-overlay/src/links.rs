@@ -4,12 +4,14 @@
 //! all. Beneath, a file tells how many names it has, but not where, and some may lie outside of the
 //! root. So a name is noted when it is looked up ([`Tx::other_name`]), and only where a *changed*
 //! file may have names that nobody has looked at is the lower tree searched for them
-//! ([`Tx::find_other_names`]): before a diff and before a commit.
+//! ([`Core::find_other_names`]): before a diff and before a commit. All such files are searched for
+//! at once, and before a diff without holding anyone up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::inode::{Ino, Inode};
+use crate::core::Core;
+use crate::inode::{Ino, Inode, State};
 use crate::lookup::Tx;
 use crate::name::{Name, RelPath};
 use crate::observe::{LowerId, Stamp};
@@ -26,6 +28,54 @@ impl Overlay {
             true => stat.nlink + origin.links - origin.paths.len() as u64,
             false => stat.nlink,
         })
+    }
+}
+
+impl Core {
+    /// Makes sure that all names of changed lower files are known, and answers the state in which
+    /// they are. If a changed file may have names that were not seen, the whole lower tree is
+    /// searched; everyone else goes on meanwhile.
+    pub(crate) fn find_other_names(&self) -> Result<State, Errno> {
+        loop {
+            let wanted = self.tx().lacking_names();
+            let paths = if wanted.is_empty() { Vec::new() } else { self.paths_of(&wanted)? };
+            let mut tx = self.tx();
+            tx.take_names(&wanted, &paths)?;
+            // Only if somebody has changed one more such file meanwhile, there is more to do.
+            if tx.lacking_names().is_empty() {
+                return Ok(tx.live.state.clone());
+            }
+        }
+    }
+
+    /// Where in the lower tree these files are. Nothing is noted as seen on the way: most of it
+    /// has nothing to do with what was changed.
+    fn paths_of(&self, wanted: &BTreeMap<LowerId, Ino>) -> Result<Vec<RelPath>, Errno> {
+        let lower = &self.lower;
+        let inos: HashSet<u64> = wanted.keys().map(|id| id.ino).collect();
+        let mut found = Vec::new();
+        let mut dirs = vec![RelPath::TOP];
+        while let Some(dir) = dirs.pop() {
+            let entries = match lower.list(&dir) {
+                // Nobody else can look there either, or it has gone in the meantime.
+                Err(Errno::Acces | Errno::Noent | Errno::Notdir) => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                match entry.kind {
+                    FileKind::Dir => dirs.push(dir.child(&entry.name)),
+                    _ if inos.contains(&entry.ino) => {
+                        let path = dir.child(&entry.name);
+                        let stat = lower.stat(&path)?;
+                        if stat.is_some_and(|stat| wanted.contains_key(&Stamp::of(&stat).id)) {
+                            found.push(path);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -56,6 +106,7 @@ impl Tx<'_> {
             origin.paths.push(path.clone());
             inode.origin = Some(Arc::new(origin));
             inode.names.push((dir, name));
+            inode.is_pinned = false;
             // Without its other names it may have been kept for a handle alone.
             self.live.state.orphans.remove_mut(&ino);
             if changed {
@@ -65,56 +116,45 @@ impl Tx<'_> {
         Ok(Some(ino))
     }
 
-    /// Makes sure that all names of changed lower files are known. Searches the whole lower tree
-    /// if a changed file has names that were not seen; else it does nothing.
+    /// As [`Core::find_other_names`], with everyone held up: what is found is still so afterwards.
     pub(crate) fn find_other_names(&mut self) -> Result<(), Errno> {
+        let wanted = self.lacking_names();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let paths = self.core.paths_of(&wanted)?;
+        self.take_names(&wanted, &paths)
+    }
+
+    /// The changed lower files that may have names that were not seen.
+    fn lacking_names(&self) -> BTreeMap<LowerId, Ino> {
         let may_lack_names = |inode: &Inode| {
             let origin = inode.origin.as_ref()?;
             let lacks = origin.may_have_more_names() && inode.is_changed();
             lacks.then_some(origin.seen.stamp.id)
         };
         let inodes = self.live.state.inodes.iter();
-        let wanted: BTreeMap<LowerId, Ino> =
-            inodes.filter_map(|(ino, inode)| Some((may_lack_names(inode)?, *ino))).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        for path in self.paths_of(&wanted)? {
-            self.look_at_lower(&path)?;
-        }
-        for ino in wanted.into_values() {
-            self.all_names_are_known(ino)?;
-        }
-        Ok(())
+        inodes.filter_map(|(ino, inode)| Some((may_lack_names(inode)?, *ino))).collect()
     }
 
-    /// Where in the lower tree these files are. Nothing is noted as seen on the way: most of it
-    /// has nothing to do with what was changed.
-    fn paths_of(&self, wanted: &BTreeMap<LowerId, Ino>) -> Result<Vec<RelPath>, Errno> {
-        let lower = &self.core.lower;
-        let mut found = Vec::new();
-        let mut dirs = vec![RelPath::TOP];
-        while let Some(dir) = dirs.pop() {
-            let entries = match lower.list(&dir) {
-                // Nobody else can look there either, or it has gone in the meantime.
-                Err(Errno::Acces | Errno::Noent | Errno::Notdir) => continue,
-                entries => entries?,
-            };
-            for entry in entries {
-                match entry.kind {
-                    FileKind::Dir => dirs.push(dir.child(&entry.name)),
-                    _ if wanted.keys().any(|id| id.ino == entry.ino) => {
-                        let path = dir.child(&entry.name);
-                        let stat = lower.stat(&path)?;
-                        if stat.is_some_and(|stat| wanted.contains_key(&Stamp::of(&stat).id)) {
-                            found.push(path);
-                        }
-                    }
-                    _ => {}
-                }
+    /// Notes where these files are beneath; what else is a name of theirs lies outside of the root.
+    fn take_names(
+        &mut self,
+        wanted: &BTreeMap<LowerId, Ino>,
+        paths: &[RelPath],
+    ) -> Result<(), Errno> {
+        for path in paths {
+            self.look_at_lower(path)?;
+        }
+        for (id, ino) in wanted {
+            // Gone, or another file's by now, if others went on meanwhile.
+            let inode = self.live.state.inodes.get(ino);
+            let origin = inode.and_then(|inode| inode.origin.as_ref());
+            if origin.is_some_and(|origin| origin.seen.stamp.id == *id) {
+                self.all_names_are_known(*ino)?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Looks a lower path up in the directory that shows it, wherever that is now; does nothing if

@@ -362,7 +362,7 @@ impl Tx<'_> {
         let name = Name::of(&path).map_or_else(|| Name::new(name), Ok)?;
         let origin = Origin { paths: smallvec![path], seen, links, meta };
         let names = smallvec![(dir, name)];
-        Ok(Inode { meta, node, names, origin: Some(Arc::new(origin)) })
+        Ok(Inode { meta, node, names, is_pinned: false, origin: Some(Arc::new(origin)) })
     }
 
     /// The entries of the merged directory, by raw bytes.

@@ -180,6 +180,7 @@ impl Tx<'_> {
             meta: Meta::new(mode, now),
             node,
             names: smallvec![(place.dir, name.clone())],
+            is_pinned: true,
             origin: None,
         };
         self.live.state.inodes.insert_mut(ino, Arc::new(inode));
@@ -452,15 +453,22 @@ impl Tx<'_> {
 
     /// Makes an inode reachable from the top through entries, under every name that it has.
     pub(crate) fn pin(&mut self, ino: Ino) -> Result<(), Errno> {
+        // What follows is a change: of an inode that is held here, too, it would change a copy.
+        self.came_to = None;
         let mut todo = vec![ino];
         while let Some(ino) = todo.pop() {
-            for (dir, name) in self.live.state.inode(ino)?.names.clone() {
+            let inode = self.live.state.inode(ino)?;
+            if inode.is_pinned {
+                continue;
+            }
+            for (dir, name) in inode.names.clone() {
                 let entry = Entry::Present(ino);
                 if self.live.state.dir(dir)?.entries.get(&name) != Some(&entry) {
                     self.live.state.dir_mut(dir)?.entries.insert_mut(name, entry);
                     todo.push(dir);
                 }
             }
+            self.live.state.inode_mut(ino)?.is_pinned = true;
         }
         Ok(())
     }

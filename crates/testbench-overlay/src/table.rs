@@ -162,6 +162,7 @@ mod tests {
             meta,
             node: Node::Dir(Dir::opaque()),
             names: Default::default(),
+            is_pinned: false,
             origin: None,
         })
     }

@@ -137,6 +137,64 @@ fn an_overlay_on_top_goes_on_after_the_one_beneath_has_committed() {
     }
 }
 
+/// A conflict about `a`, for a resolver.
+fn with_conflict() -> (tempfile::TempDir, Arc<Overlay>) {
+    let dir = lower();
+    let overlay = overlay(dir.path());
+    let installed = install(overlay.clone());
+    fs::write(dir.path().join("a"), "ours").unwrap();
+    disk::write(dir.path().join("a"), "theirs, longer").unwrap();
+    drop(installed);
+    (dir, overlay)
+}
+
+#[test]
+fn a_resolver_may_read_through_the_overlay() {
+    let (dir, overlay) = with_conflict();
+    let _installed = install(overlay.clone());
+    let committed = overlay.commit_with(|_, _| {
+        assert_eq!(fs::read(dir.path().join("d/b")).unwrap(), b"b before");
+        Resolution::Content(fs::read(dir.path().join("a")).unwrap())
+    });
+    assert_eq!(committed.unwrap().files_written, 1);
+    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "ours");
+}
+
+#[test]
+fn nothing_is_committed_that_a_resolver_changes_meanwhile() {
+    let (dir, overlay) = with_conflict();
+    let _installed = install(overlay.clone());
+    let refused = overlay.commit_with(|_, _| {
+        fs::write(dir.path().join("new"), "").unwrap();
+        Resolution::Ours
+    });
+    assert!(matches!(refused, Err(CommitError::Changed)), "{refused:?}");
+    let refused = overlay.commit_with(|_, _| {
+        overlay.commit_with(|_, _| Resolution::Ours).unwrap();
+        Resolution::Ours
+    });
+    assert!(matches!(refused, Err(CommitError::Changed)), "{refused:?}");
+    assert!(dir.path().join("new").exists(), "by the inner commit");
+}
+
+#[test]
+fn one_file_cannot_be_given_two_contents() {
+    let dir = lower();
+    let at = |name: &str| dir.path().join(name);
+    disk::hard_link(at("a"), at("linked")).unwrap();
+    let overlay = overlay(dir.path());
+    let _installed = install(overlay.clone());
+    assert_eq!(fs::read(at("a")).unwrap(), fs::read(at("linked")).unwrap());
+    fs::write(at("a"), "ours").unwrap();
+    disk::write(at("a"), "theirs, longer").unwrap();
+    let refused = overlay.commit_with(|conflict, _| Resolution::Content(conflict.path().into()));
+    let error = refused.unwrap_err().to_string();
+    assert!(error.starts_with("linked: ") && error.contains("another content"), "{error}");
+    assert_eq!(disk::read_to_string(at("a")).unwrap(), "theirs, longer");
+    overlay.commit_with(|_, _| Resolution::Content(b"both".into())).unwrap();
+    assert_eq!(disk::read_to_string(at("linked")).unwrap(), "both");
+}
+
 #[test]
 fn the_policies_differ_in_what_was_only_looked_at() {
     for policy in [LowerPolicy::Verify, LowerPolicy::Capture, LowerPolicy::Live] {

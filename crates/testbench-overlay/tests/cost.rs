@@ -8,8 +8,9 @@ use std::fmt;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use testbench_overlay::{
     DirEntry, File, Follow, Fs, GuestPath, HostDir, OpenHow, Overlay, Result, Stat, fs, install,
@@ -53,6 +54,66 @@ fn small_writes_into_a_large_lower_file_copy_the_chunks_they_touch() {
     let mut end = [0; 3];
     file.read_exact_at(&mut end, LEN - 3).unwrap();
     assert_eq!(&end, b"end");
+}
+
+/// Beneath, a file does not say where its other names are.
+#[test]
+fn names_of_many_changed_files_are_searched_for_once_and_nobody_waits_for_it() {
+    const FILES: usize = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    for n in 0..FILES {
+        std::fs::create_dir_all(root.join(format!("d{n}"))).unwrap();
+        std::fs::write(root.join(format!("d{n}/f")), "before").unwrap();
+        std::fs::hard_link(root.join(format!("d{n}/f")), dir.path().join(format!("{n}"))).unwrap();
+    }
+    let counting = Arc::new(Counting::new(HostDir::open(&root).unwrap().read_only()));
+    let overlay = Overlay::over(counting.clone()).mounted_at("/").build().unwrap();
+    let _installed = install(overlay.clone());
+    for n in 0..FILES {
+        fs::write(format!("/d{n}/f"), "after").unwrap();
+    }
+    let (ask, asked) = mpsc::channel();
+    let (answer, answered) = mpsc::channel();
+    let other = std::thread::spawn({
+        let overlay = overlay.clone();
+        move || {
+            let _installed = install(overlay);
+            for () in asked {
+                answer.send(fs::metadata("/d7/f").unwrap().len()).unwrap();
+            }
+        }
+    });
+    let listed = Arc::new(AtomicU64::new(0));
+    let count = listed.clone();
+    *counting.on_list.lock().unwrap() = Some(Box::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        ask.send(()).unwrap();
+        assert_eq!(answered.recv_timeout(Duration::from_secs(60)), Ok(5), "it waits");
+    }));
+    assert_eq!(overlay.diff().unwrap().stat().modified, FILES);
+    assert_eq!(listed.load(Ordering::Relaxed), FILES as u64 + 1, "each directory once");
+    *counting.on_list.lock().unwrap() = None;
+    other.join().unwrap();
+}
+
+/// The one figure of time here: fifty times as many names made a link fifty times as slow.
+#[test]
+fn a_link_costs_the_same_however_many_names_the_file_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let _installed = install(Overlay::new(dir.path()).unwrap());
+    fs::write(dir.path().join("a"), "").unwrap();
+    let hundred = |from: usize| {
+        let began = Instant::now();
+        for n in from..from + 100 {
+            fs::hard_link(dir.path().join("a"), dir.path().join(format!("{n}"))).unwrap();
+        }
+        began.elapsed()
+    };
+    let times: Vec<Duration> = (0..60).map(|n| hundred(n * 100)).collect();
+    let best = |times: &[Duration]| *times.iter().min().unwrap();
+    let (few, many) = (best(&times[..10]), best(&times[50..]));
+    assert!(many < few * 6, "{few:?} at first, {many:?} with thousands of names");
 }
 
 /// The whole way from nothing to the bytes of one file, in a large tree and in a small one.
@@ -164,22 +225,28 @@ struct Counting {
     inner: HostDir,
     calls: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
+    on_list: OnList,
 }
+
+/// Called before each listing.
+type OnList = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
 
 struct CountingFile {
     inner: Arc<dyn File>,
     calls: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
+    on_list: OnList,
 }
 
 impl Counting {
     fn new(inner: HostDir) -> Counting {
-        Counting { inner, calls: Arc::default(), bytes: Arc::default() }
+        let (calls, bytes, on_list) = Default::default();
+        Counting { inner, calls, bytes, on_list }
     }
 
     fn file(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
         let (calls, bytes) = (self.calls.clone(), self.bytes.clone());
-        Arc::new(CountingFile { inner, calls, bytes })
+        Arc::new(CountingFile { inner, calls, bytes, on_list: self.on_list.clone() })
     }
 
     fn count<'d>(&self, dir: &'d dyn File) -> &'d dyn File {
@@ -221,6 +288,9 @@ impl File for CountingFile {
 
     fn read_dir(&self) -> Result<Vec<DirEntry>> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        if let Some(on_list) = &mut *self.on_list.lock().unwrap() {
+            on_list();
+        }
         self.inner.read_dir()
     }
 }

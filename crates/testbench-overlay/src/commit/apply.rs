@@ -17,9 +17,10 @@ use crate::{Errno, FileKind, Stat};
 /// The owner's bits without which a directory cannot be worked in.
 const WORK: u32 = 0o700;
 
-/// With more steps than this, one call that syncs the file system is cheaper than one for each
-/// file and directory.
-const SYNC_EACH_MAX: usize = 64;
+/// More files and directories than this are synced by one call for the whole file system, which
+/// also waits for whatever anyone else has written there. Each one is held open until then, so this
+/// must stay far below what a process may have open.
+const SYNC_EACH_MAX: usize = 256;
 
 /// Why a step was not made.
 #[derive(Debug)]
@@ -32,6 +33,13 @@ pub(super) enum Failure {
 
 /// Asked just before something is taken out or replaced whether it still is what it was: the path in one of the layouts, and what is there now.
 pub(super) type Still<'a> = &'a dyn Fn(Layout, &RelPath, &Stat) -> bool;
+
+/// What is to be brought to stable storage.
+enum Changed {
+    Few(Vec<OwnedFd>),
+    /// So much that the whole file system is synced.
+    Many,
+}
 
 /// A commit at work.
 pub(super) struct Run<'a, 'g, G> {
@@ -50,7 +58,7 @@ impl<G: Gate> Run<'_, '_, G> {
             for out in &self.steps.outs {
                 self.take_out(out)?;
             }
-            self.sync(&self.open_to_sync(self.steps.parents_before())?)?;
+            self.sync(self.open_to_sync(self.steps.parents_before())?)?;
             self.mark(MOVED)?;
         }
         if self.again {
@@ -67,7 +75,7 @@ impl<G: Gate> Run<'_, '_, G> {
         for (meta, after) in self.metas(|meta| meta.after.as_ref()).into_iter().rev() {
             self.set_meta(meta, after)?;
         }
-        self.sync(&changed)
+        self.sync(changed)
     }
 
     /// Takes all steps back, and the journal away.
@@ -83,7 +91,7 @@ impl<G: Gate> Run<'_, '_, G> {
             for step in self.steps.ins.iter().rev() {
                 self.take_in_back(step)?;
             }
-            self.sync(&self.open_to_sync(self.steps.parents_after())?)?;
+            self.sync(self.open_to_sync(self.steps.parents_after())?)?;
             self.unmark(MOVED)?;
         }
         self.open_dirs(|meta| meta.before.as_ref())?;
@@ -96,7 +104,7 @@ impl<G: Gate> Run<'_, '_, G> {
         for (meta, before) in self.metas(|meta| meta.before.as_ref()).into_iter().rev() {
             self.set_meta(meta, before)?;
         }
-        self.sync(&changed)?;
+        self.sync(changed)?;
         self.unmark(journal::JOURNAL)
     }
 
@@ -308,27 +316,30 @@ impl<G: Gate> Run<'_, '_, G> {
         journal::unmark(self.disk, name).map_err(|errno| on_stage(name, errno))
     }
 
-    /// Opens what is to be brought to stable storage; nothing if all of it is at once.
-    fn open_to_sync(&self, paths: impl Iterator<Item = RelPath>) -> Result<Vec<OwnedFd>, Failure> {
-        let mut opened = Vec::new();
-        if self.steps.len() <= SYNC_EACH_MAX {
-            for path in paths.collect::<BTreeSet<RelPath>>() {
-                opened.extend(self.disk.open_to_sync(At::Tree(&path)).map_err(os("open", &path))?);
-            }
+    /// Opens what is to be brought to stable storage. What counts is how much that is, and not how
+    /// many steps have changed it: a directory out of which thousands of files went is one.
+    fn open_to_sync(&self, paths: impl Iterator<Item = RelPath>) -> Result<Changed, Failure> {
+        let paths: BTreeSet<RelPath> = paths.collect();
+        if paths.len() > SYNC_EACH_MAX {
+            return Ok(Changed::Many);
         }
-        Ok(opened)
+        let mut opened = Vec::new();
+        for path in &paths {
+            opened.extend(self.disk.open_to_sync(At::Tree(path)).map_err(os("open", path))?);
+        }
+        Ok(Changed::Few(opened))
     }
 
     /// Brings what has been changed, and the stage, to stable storage.
-    fn sync(&self, opened: &[OwnedFd]) -> Result<(), Failure> {
-        let sync = || {
-            if self.steps.len() > SYNC_EACH_MAX {
-                return self.disk.sync_all();
-            }
-            opened.iter().try_for_each(|opened| self.disk.sync_opened(opened))?;
-            self.disk.sync_stage()
+    fn sync(&self, changed: Changed) -> Result<(), Failure> {
+        let synced = match changed {
+            Changed::Many => self.disk.sync_all(),
+            Changed::Few(opened) => opened
+                .iter()
+                .try_for_each(|opened| self.disk.sync_opened(opened))
+                .and_then(|()| self.disk.sync_stage()),
         };
-        sync().map_err(os("sync", &RelPath::TOP))
+        synced.map_err(os("sync", &RelPath::TOP))
     }
 }
 

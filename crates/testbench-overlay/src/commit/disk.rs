@@ -386,7 +386,7 @@ impl<G: Gate> Disk<'_, G> {
 
     /// Brings all of the file system to stable storage, where there is a call for that.
     pub(super) fn sync_all(&self) -> Result<(), Errno> {
-        self.gate.pass(Call::Sync, || {
+        self.gate.pass(Call::SyncAll, || {
             #[cfg(target_os = "linux")]
             rustix::fs::syncfs(&*self.root)?;
             #[cfg(not(target_os = "linux"))]

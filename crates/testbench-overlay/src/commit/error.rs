@@ -57,6 +57,12 @@ pub enum CommitError {
         /// Why not.
         why: &'static str,
     },
+    /// The overlay was changed while a resolver was asked.
+    #[error(
+        "nothing was committed, since the overlay was changed while the resolver was asked about \
+         its conflicts; let the resolver only read, and nobody else write, and begin again"
+    )]
+    Changed,
     /// Another commit is under way in the directory, or was interrupted.
     #[error(
         "a commit to {} is under way, or was interrupted: if nobody is at it, take it up with \
@@ -160,7 +166,7 @@ impl From<CommitError> for io::Error {
             CommitError::ReadOnly { .. } => io::ErrorKind::ReadOnlyFilesystem,
             CommitError::Conflicts { .. } => io::ErrorKind::StaleNetworkFileHandle,
             CommitError::Resolution { .. } | CommitError::Reserved => io::ErrorKind::InvalidInput,
-            CommitError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
+            CommitError::Changed | CommitError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
             CommitError::Device { .. } => io::ErrorKind::CrossesDevices,
             CommitError::Read { errno, .. } => io::Error::from(*errno).kind(),
             CommitError::Disk { source, .. } => source.kind(),

@@ -22,6 +22,7 @@ pub(crate) enum Call {
     SetOwner,
     SetXattr,
     Sync,
+    SyncAll,
 }
 
 /// What stands before each [`Call`].

@@ -85,6 +85,7 @@ use self::resolve::Resolver;
 use self::stage::{Unstaged, Written};
 use self::step::{In, Layout, Slot};
 use self::survey::Survey;
+use crate::core::Core;
 use crate::inode::{Entry, Ino};
 use crate::lookup::Tx;
 use crate::name::RelPath;
@@ -180,11 +181,13 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The overlay is locked meanwhile: a resolver that uses it waits for ever.
+    /// The resolver may read through the overlay. If the overlay is changed before it has answered
+    /// everything, by the resolver or by somebody else, nothing is committed.
     ///
     /// # Errors
     ///
-    /// As [`Overlay::commit`]. [`CommitError::Resolution`] if an answer cannot be carried out.
+    /// As [`Overlay::commit`]. [`CommitError::Resolution`] if an answer cannot be carried out;
+    /// [`CommitError::Changed`] if the overlay is not the one any more that it was given about.
     pub fn commit_with(
         &self,
         mut resolver: impl FnMut(&Conflict, &Versions) -> Resolution,
@@ -200,8 +203,7 @@ impl Overlay {
         let (root, path) = self.real_root()?;
         let keeps = self.is_beneath.load(Ordering::Relaxed);
         let mut commit = Commit { disk: Disk::new(root, gate), root: path, keeps };
-        let mut tx = self.core.tx_as_root();
-        commit.run(&mut tx, resolver)
+        commit.run(&self.core, resolver)
     }
 
     /// The directory beneath, and its path for messages.
@@ -226,22 +228,37 @@ struct Commit<'g, G> {
 impl<G: Gate> Commit<'_, G> {
     fn run(
         &mut self,
-        tx: &mut Tx<'_>,
+        core: &Core,
         resolver: Option<Resolver<'_>>,
     ) -> Result<Committed, CommitError> {
-        self.check_free(tx)?;
+        let mut tx = core.tx_as_root();
+        self.check_free(&tx)?;
         match tx.find_other_names() {
             // What has changed beneath is found by the check, which says more about it.
             Ok(()) | Err(Errno::Stale) => {}
             Err(errno) => return Err(self.at(&RelPath::TOP, errno)),
         }
-        rebase::take_up_orphans(tx);
+        rebase::take_up_orphans(&mut tx);
         let state = tx.live.state.clone();
         let survey = Survey::new(&state).map_err(|errno| self.at(&RelPath::TOP, errno))?;
         let seen = check::seen(&state);
-        let conflicts = check::conflicts(tx.core, &self.disk, &survey, &seen)
+        let conflicts = check::conflicts(core, &self.disk, &survey, &seen)
             .map_err(|(path, errno)| self.at(&path, errno))?;
-        let resolved = resolve::resolve(tx.core, &self.disk, &survey, &seen, conflicts, resolver)?;
+        let resolved = match resolver {
+            _ if conflicts.is_empty() => Resolved::default(),
+            None => return Err(CommitError::Conflicts { conflicts }),
+            Some(resolver) => {
+                // What it does is not ours to know: it may well look at the overlay.
+                drop(tx);
+                let asked = (core, &self.disk, &survey, &seen);
+                let resolved = resolve::resolve(asked, conflicts, resolver)?;
+                tx = core.tx_as_root();
+                if tx.live.state.version() != state.version() {
+                    return Err(CommitError::Changed);
+                }
+                resolved
+            }
+        };
         let mut plan = Planner::plan(&self.disk, &survey, &resolved)
             .map_err(|unplannable| self.unplannable(unplannable, &resolved))?;
         let mut committed = Committed::default();
@@ -251,25 +268,25 @@ impl<G: Gate> Commit<'_, G> {
                 Errno::Exist | Errno::Busy => CommitError::Unfinished { path: self.root.clone() },
                 errno => self.disk_error("create the journal in", b"", errno),
             })?;
-            let done = self.stage(tx, &state, &mut plan).and_then(|written| {
+            let done = self.stage(&tx, &state, &mut plan).and_then(|written| {
                 cleared = self.apply(&survey, &seen, &plan)?;
                 Ok(written)
             });
             match done {
                 Ok(written) => committed = count(&plan, written),
                 Err(error) => {
-                    rebase::look_again(tx, &self.disk);
+                    rebase::look_again(&mut tx, &self.disk);
                     return Err(error);
                 }
             }
         }
-        tx.core.lower.forget_dirs();
-        rebase::rebase(tx, &self.disk, self.keeps);
+        core.lower.forget_dirs();
+        rebase::rebase(&mut tx, &self.disk, self.keeps);
         // Last, since it may close the top to us.
         let settled = cleared.and_then(|()| apply::settle_top(&self.disk, &plan.steps, true));
-        rebase::see_top(tx, &self.disk);
+        rebase::see_top(&mut tx, &self.disk);
         tx.live.renew();
-        tx.core.forget_lower_changes();
+        core.forget_lower_changes();
         let leftover = |failure| CommitError::Leftover { source: Box::new(self.failed(failure)) };
         settled.map(|()| committed).map_err(leftover)
     }
@@ -394,6 +411,16 @@ impl<G: Gate> Commit<'_, G> {
                         why: "the directory is gone in which the file would be",
                     },
                     None => self.at(&path, Errno::Noent),
+                }
+            }
+            Unplannable::TwoContents(path) => {
+                let about = |conflict: &&Conflict| conflict.path() == path.as_bytes();
+                match resolved.conflicts.iter().find(about) {
+                    Some(conflict) => CommitError::Resolution {
+                        conflict: Box::new(conflict.clone()),
+                        why: "another name of the same file was given another content",
+                    },
+                    None => self.at(&path, Errno::Inval),
                 }
             }
             Unplannable::Device(path) => {

@@ -81,6 +81,8 @@ pub(super) enum Unplannable {
     Special(RelPath),
     /// The directory is gone in which a resolver wants a file.
     NoDirectory(RelPath),
+    /// A resolver wants one file to have two contents: this is the second name of it.
+    TwoContents(RelPath),
     /// Something cannot be looked at.
     At(RelPath, Errno),
 }

@@ -20,22 +20,16 @@ use crate::{FileKind, Stat};
 /// Decides on one conflict.
 pub(super) type Resolver<'r> = &'r mut dyn FnMut(&Conflict, &Versions) -> Resolution;
 
-/// What is to be done about each conflict, or all of them as an error.
+/// What a resolver is asked about: the overlay, the disk, and what was seen there.
+type Asked<'a, 's, 'g, G> = (&'a Core, &'a Disk<'g, G>, &'a Survey<'s>, &'a BTreeMap<RelPath, Was>);
+
+/// What is to be done about each conflict.
 pub(super) fn resolve<G: Gate>(
-    core: &Core,
-    disk: &Disk<'_, G>,
-    survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Was>,
+    (core, disk, survey, seen): Asked<'_, '_, '_, G>,
     conflicts: Vec<Conflict>,
-    resolver: Option<Resolver<'_>>,
+    resolver: Resolver<'_>,
 ) -> Result<Resolved, CommitError> {
     let mut resolved = Resolved::default();
-    let Some(resolver) = resolver else {
-        return match conflicts.is_empty() {
-            true => Ok(resolved),
-            false => Err(CommitError::Conflicts { conflicts }),
-        };
-    };
     for conflict in &conflicts {
         let path = RelPath::from_bytes(&conflict.path);
         let versions = versions(core, disk, survey, seen, &path);

@@ -452,3 +452,31 @@ fn a_disk_that_is_full_from_the_nth_call_on_loses_nothing() {
         assert!(Overlay::recover(dir.path()).unwrap().is_none());
     }
 }
+
+/// Counts the calls that sync a whole file system.
+#[derive(Default)]
+struct Syncs(AtomicU64);
+
+impl Gate for Syncs {
+    fn pass<T>(&self, call: Call, run: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        if call == Call::SyncAll {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        run()
+    }
+}
+
+/// That would wait for all that anyone has written there.
+#[test]
+fn thousands_of_removals_in_a_few_directories_do_not_sync_the_whole_file_system() {
+    let dir = tempdir();
+    let names: Vec<PathBuf> = (0..2_000).map(|n| dir.path().join(format!("f{n}"))).collect();
+    names.iter().for_each(|name| fs::write(name, "").unwrap());
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    names.iter().for_each(|name| under::remove_file(name).unwrap());
+    let syncs = Syncs::default();
+    assert_eq!(overlay.commit_through(&syncs, None).unwrap().removed, 2_000);
+    assert_eq!(syncs.0.into_inner(), 0);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

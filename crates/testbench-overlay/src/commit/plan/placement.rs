@@ -64,8 +64,7 @@ impl<'s, G: Gate> Planner<'_, 's, '_, G> {
                 here.insert(path.clone());
             }
         }
-        let about = paths.iter().chain(names.iter().filter_map(|name| name.before.as_ref()));
-        let content = about.filter_map(|path| self.resolved.content.get(path)).next().cloned();
+        let content = self.content_of(&paths, &names)?;
         let stays = |name: &NameOf| name.before.as_ref().is_some_and(|path| here.contains(path));
         let (kept, came): (Vec<NameOf>, Vec<NameOf>) = names.into_iter().partition(stays);
         let kept: Vec<(RelPath, RelPath)> =
@@ -87,6 +86,21 @@ impl<'s, G: Gate> Planner<'_, 's, '_, G> {
         };
         debug_assert_ne!(ino, Ino::ROOT);
         Ok(Placement { kept, came, here, sources, copy, content })
+    }
+
+    /// What a resolver wants a file to hold that came from `paths` and has these names.
+    fn content_of(&self, paths: &[RelPath], names: &[NameOf]) -> Result<Option<Arc<[u8]>>> {
+        let about = paths.iter().chain(names.iter().filter_map(|name| name.before.as_ref()));
+        let mut wanted: Option<&Arc<[u8]>> = None;
+        for path in about {
+            match (self.resolved.content.get(path), wanted) {
+                (Some(content), Some(other)) if content != other => {
+                    return Err(Unplannable::TwoContents(path.clone()));
+                }
+                (content, _) => wanted = wanted.or(content),
+            }
+        }
+        Ok(wanted.cloned())
     }
 
     /// Whether what is on the disk still is what an inode came from. A file whose content we have
