@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::OverlayError;
 use crate::core::{Core, LowerPolicy};
-use crate::diff::{Change, Side};
+use crate::diff::{Change, DiffOptions, Side};
 use crate::error::{display, read_error};
 use crate::handle::whole;
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
+use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node, Origin, State};
 use crate::name::RelPath;
 use crate::observe::{Listing, Observation, Seen, Stamp};
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
@@ -26,12 +26,13 @@ use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 const BYTES_MAX: u64 = 4 << 30;
 
 /// All changes, in no particular order.
-pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
+pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>, OverlayError> {
     let state = core.find_other_names().map_err(|errno| read_error(core, b"", errno))?;
     // What counts is where paths lead now, not what they led to when a directory was opened.
     core.lower.forget_dirs();
     let mut changes = Changes {
         core,
+        options,
         state,
         placed: BTreeMap::new(),
         removed: Vec::new(),
@@ -52,6 +53,7 @@ pub(crate) fn changes(core: &Core) -> Result<Vec<Change>, OverlayError> {
 
 struct Changes<'c> {
     core: &'c Core,
+    options: DiffOptions,
     state: State,
     /// The places of every pinned inode.
     placed: BTreeMap<Ino, Vec<Place>>,
@@ -115,9 +117,10 @@ impl Changes<'_> {
     /// The top can change its mode and nothing else.
     fn report_top(&mut self) -> Result<(), At> {
         let inode = self.state.inode(Ino::ROOT).map_err(at(&RelPath::TOP))?;
-        let before = inode.origin.as_ref().map_or(inode.meta.mode, |origin| origin.meta.mode);
-        let change = Change::changed(b"", Side::dir(before), Side::dir(inode.meta.mode));
-        self.changes.push(change);
+        let after = inode.meta;
+        let before = inode.origin.as_ref().map_or(after, |origin| origin.meta);
+        let [before, after] = [before, after].map(|meta| self.timed(Side::dir(meta.mode), &meta));
+        self.changes.push(Change::changed(b"", before, after));
         Ok(())
     }
 
@@ -257,7 +260,7 @@ impl Changes<'_> {
             {
                 this.lower_side(&from, &stat)?
             } else {
-                unread(stat.kind, this.core.view.meta(&stat).mode)
+                this.unread(stat.kind, &this.core.view.meta(&stat))
             };
             this.sources.insert(from.clone());
             let change = Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side);
@@ -420,7 +423,6 @@ impl Changes<'_> {
         from: &RelPath,
         path: &RelPath,
     ) -> Result<(Side, Side), At> {
-        let (old, new) = (origin.meta.mode, inode.meta.mode);
         let needed = from != path
             && Change::rename_needs_content(from.as_bytes(), path.as_bytes(), inode.kind());
         let unchanged = match &inode.node {
@@ -428,7 +430,8 @@ impl Changes<'_> {
             _ => true,
         };
         if unchanged && !needed {
-            return Ok((unread(inode.kind(), old), unread(inode.kind(), new)));
+            let [old, new] = [&origin.meta, &inode.meta];
+            return Ok((self.unread(inode.kind(), old), self.unread(inode.kind(), new)));
         }
         let mut before = inode.clone();
         before.meta = origin.meta;
@@ -448,7 +451,7 @@ impl Changes<'_> {
     /// What an inode is now.
     fn side(&self, inode: &Inode, path: &RelPath) -> Result<Side, At> {
         let mode = inode.meta.mode;
-        Ok(match &inode.node {
+        let side = match &inode.node {
             Node::Dir(_) => Side::dir(mode),
             Node::Symlink(target) => Side::symlink(target.clone()),
             Node::Special => Side::special(mode),
@@ -456,7 +459,29 @@ impl Changes<'_> {
                 self.make_room(content.len(), path)?;
                 Side::file(mode, whole(self.core, inode).map_err(at(path))?)
             }
-        })
+        };
+        Ok(self.timed(side, &inode.meta))
+    }
+
+    /// Something whose content is the same on both sides.
+    fn unread(&self, kind: FileKind, meta: &Meta) -> Side {
+        let side = match kind {
+            FileKind::File => Side::unread_file(meta.mode),
+            FileKind::Symlink => Side::unread_symlink(),
+            FileKind::Dir => Side::dir(meta.mode),
+            FileKind::Special => Side::special(meta.mode),
+        };
+        self.timed(side, meta)
+    }
+
+    /// With its time, if times count.
+    fn timed(&self, side: Side, meta: &Meta) -> Side {
+        let since_start = || {
+            let ns = meta.mtime.unix_nanos() - self.core.view.start.unix_nanos();
+            // Nobody's file is three hundred years from the start; if one is, it stays far away.
+            ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+        };
+        Side { mtime_ns: self.options.has_times().then(since_start), ..side }
     }
 
     /// [`Errno::Fbig`] if so many bytes more are too many. Asked before they are read.
@@ -472,9 +497,10 @@ impl Changes<'_> {
             Some(Observation::Removed(seen, _)) => Some(seen),
             _ => None,
         };
-        let mode = self.core.view.meta(stat).mode;
+        let meta = self.core.view.meta(stat);
+        let mode = meta.mode;
         if let Some(captured) = seen.and_then(|seen| seen.captured.clone()) {
-            return Ok(Side::file(mode, captured));
+            return Ok(self.timed(Side::file(mode, captured), &meta));
         }
         let side = match stat.kind {
             FileKind::Dir => Side::dir(mode),
@@ -490,7 +516,7 @@ impl Changes<'_> {
                 let errno = self.core.note_lower_change(path, kind);
                 Err(At { path: path.clone(), errno })
             }
-            None => Ok(side),
+            None => Ok(self.timed(side, &meta)),
         }
     }
 
@@ -502,15 +528,5 @@ impl Changes<'_> {
         let as_seen = side.bytes().is_none_or(|bytes| seen.agrees_with(bytes));
         let modified = (!as_seen).then_some(LowerChangeKind::Modified);
         seen.stamp.change_to(&Stamp::of(stat)).or(modified)
-    }
-}
-
-/// Something whose content is the same on both sides.
-fn unread(kind: FileKind, mode: u32) -> Side {
-    match kind {
-        FileKind::File => Side::unread_file(mode),
-        FileKind::Symlink => Side::unread_symlink(),
-        FileKind::Dir => Side::dir(mode),
-        FileKind::Special => Side::special(mode),
     }
 }

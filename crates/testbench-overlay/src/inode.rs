@@ -176,7 +176,7 @@ impl State {
         let bytes = self.inodes.iter().map(|(_, inode)| inode.held_bytes()).sum();
         let is_new = |inode: &Inode| inode.origin.is_none();
         let inodes = self.inodes.iter().filter(|(_, inode)| is_new(inode)).count() as u64;
-        self.usage = Usage { bytes, inodes };
+        self.usage = Usage { bytes, inodes, ..Usage::default() };
     }
 }
 

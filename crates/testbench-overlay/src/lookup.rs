@@ -12,6 +12,7 @@ use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State, Version};
 use crate::lower::{self, OpenDir};
 use crate::name::{Name, RelPath};
 use crate::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
+use crate::pipeline::Usage;
 use crate::resolve::{self, End, Place, Step, Trail, Walk};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, LowerPolicy, Stat};
 
@@ -286,7 +287,16 @@ impl Tx<'_> {
             return Ok(());
         }
         self.check_place(dir, lower_dir)?;
-        self.live.state.reads.insert_mut(path, Observation::Absent);
+        self.note(path, Observation::Absent)
+    }
+
+    /// Remembers something seen of the lower tree, if there is room.
+    fn note(&mut self, path: RelPath, seen: Observation) -> Result<(), Errno> {
+        let reads = &mut self.live.state.reads;
+        if !reads.contains_key(&path) {
+            Usage::check_observation(reads.size(), &self.core.config.quota)?;
+        }
+        reads.insert_mut(path, seen);
         Ok(())
     }
 
@@ -439,8 +449,7 @@ impl Tx<'_> {
             }
             Some(Observation::Absent | Observation::Removed(..)) | None => {}
         }
-        self.live.state.reads.insert_mut(lower.clone(), Observation::Listing(listing));
-        Ok(())
+        self.note(lower.clone(), Observation::Listing(listing))
     }
 
     /// Whether the merged directory shows nothing. Stops at the first thing it shows.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::builder::Below;
 use crate::core::Core;
+use crate::diff::DiffOptions;
 use crate::handle::Handle;
 use crate::inode::Ino;
 use crate::lookup::{Tx, path_of};
@@ -196,7 +197,29 @@ impl Overlay {
     /// is nothing left to compare it with; [`OverlayError::Read`] if one cannot be read;
     /// [`OverlayError::DiffTooLarge`] if the contents are more than 4 GiB.
     pub fn diff(&self) -> Result<Diff, OverlayError> {
-        crate::changes::changes(&self.core).map(Diff::from_changes)
+        self.diff_with(&DiffOptions::new())
+    }
+
+    /// As [`Overlay::diff`], with what `options` add.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::DiffOptions;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// fs::write(dir.path().join("a"), "")?;
+    /// let diff = overlay.diff_with(&DiffOptions::new().times(true))?;
+    /// assert!(diff.entries().iter().all(|entry| entry.after().unwrap().mtime_ns.is_some()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Overlay::diff`].
+    pub fn diff_with(&self, options: &DiffOptions) -> Result<Diff, OverlayError> {
+        crate::changes::changes(&self.core, *options).map(Diff::from_changes)
     }
 
     /// What was found to have changed in the lower tree since it was first seen, in the order in

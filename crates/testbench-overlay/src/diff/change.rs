@@ -83,8 +83,9 @@ pub struct Side {
     pub mode: u32,
     /// The bytes of a file, or a symlink's target.
     pub content: Content,
-    /// Time of last change of the content in nanoseconds since the start of the clock, if the diff
-    /// is to hold times; negative for earlier.
+    /// Time of last change of the content in nanoseconds since the start (of an overlay: since it was
+    /// made), if the diff is to hold times; negative for earlier. See
+    /// [`DiffOptions::times`](super::DiffOptions::times).
     pub mtime_ns: Option<i64>,
 }
 

@@ -107,7 +107,8 @@ pub struct Facts {
     /// Target of a symlink; only where it changed.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_name")]
     pub target: Option<Box<[u8]>>,
-    /// Time of last change in nanoseconds since the start of the clock, if the diff holds times.
+    /// Time of last change in nanoseconds since the start, if the diff holds times; see
+    /// [`Side::mtime_ns`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtime_ns: Option<i64>,
 }

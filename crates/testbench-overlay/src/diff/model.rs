@@ -214,7 +214,9 @@ impl Diff {
     /// What to know about `git apply`: it refuses an empty patch, and one of `# ` lines only, unless
     /// told `--allow-empty`. It removes directories that become empty. It can neither put a file
     /// where empty directories are nested, nor anything below the name of a symlink that leads back
-    /// to itself, or to where the next name on the way is a symlink too. Run in a subdirectory of a
+    /// to itself, or to where the next name on the way is a symlink too: so `git apply -R` ends with "Too many levels
+    /// of symbolic links" where a directory with files in it has become a symlink to itself, before
+    /// it has changed anything. Run in a subdirectory of a
     /// repository it passes over the files without a word: set `GIT_CEILING_DIRECTORIES` to the
     /// directory above the tree.
     ///

@@ -72,6 +72,10 @@ impl Redactions {
 
     /// Replaces the paths for which `filter` answers another one.
     ///
+    /// What it answers becomes a path relative to the root, as all paths of a diff are: slashes at
+    /// both ends and doubled ones go, and so do components `.`; what cannot be a name is shown in
+    /// brackets, `..` as `[..]`, and a path of which nothing is left as `[empty]`.
+    ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
     ///
@@ -177,7 +181,7 @@ impl Redactions {
         let mut path: Box<[u8]> = path.into();
         for filter in &self.paths {
             if let Some(other) = filter(&path) {
-                path = other.into();
+                path = relative(&other);
             }
         }
         path
@@ -205,6 +209,19 @@ impl fmt::Debug for Redactions {
             .field("paths", &self.paths.len())
             .field("contents", &self.contents.len())
             .finish()
+    }
+}
+
+/// The path that a filter means, in the form that every reader of a diff relies on.
+fn relative(path: &[u8]) -> Box<[u8]> {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let names = parts.map(|part| match part {
+        b".." => b"[..]".to_vec(),
+        part => replace_all(part, b"\0", b"[NUL]").unwrap_or_else(|| part.to_vec()),
+    });
+    match names.collect::<Vec<_>>().join(&b'/') {
+        nothing if nothing.is_empty() => Box::from(*b"[empty]"),
+        names => names.into(),
     }
 }
 

@@ -25,8 +25,11 @@ pub struct DiffStat {
     pub added: usize,
     /// Entries that are gone.
     pub deleted: usize,
-    /// Entries whose content, mode, times or kind changed, and hard links.
+    /// Entries whose content, mode, times or kind changed.
     pub modified: usize,
+    /// Entries that are one more name of a file: hard links. Their lines are counted where they
+    /// link to.
+    pub linked: usize,
     /// Entries that moved, changed or not.
     pub renamed: usize,
     /// Lines added to text files.
@@ -43,7 +46,8 @@ impl DiffStat {
                 Op::Add => &mut stat.added,
                 Op::Delete => &mut stat.deleted,
                 Op::Rename => &mut stat.renamed,
-                Op::Modify | Op::Retype | Op::Link | Op::Meta => &mut stat.modified,
+                Op::Link => &mut stat.linked,
+                Op::Modify | Op::Retype | Op::Meta => &mut stat.modified,
             } += 1;
             for block in blocks(entry).iter().filter(|_| entry.op != Op::Link) {
                 let Some((old, new)) = block.contents() else { continue };
@@ -66,15 +70,19 @@ impl DiffStat {
     /// assert_eq!(diff.stat().entries(), diff.entries().len());
     /// ```
     pub fn entries(&self) -> usize {
-        self.added + self.deleted + self.modified + self.renamed
+        self.added + self.deleted + self.modified + self.linked + self.renamed
     }
 }
 
-/// On one line, such as `2 added, 1 deleted, 0 modified, 0 renamed; +12 -3 lines`.
+/// On one line, such as `2 added, 1 deleted, 0 modified, 0 renamed; +12 -3 lines`; hard links, which
+/// are rare, stand there if there are any: `0 renamed, 1 linked;`.
 impl fmt::Display for DiffStat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DiffStat { added, deleted, modified, renamed, insertions, deletions } = self;
-        write!(f, "{added} added, {deleted} deleted, {modified} modified, {renamed} renamed; ")?;
-        write!(f, "+{insertions} -{deletions} lines")
+        let DiffStat { added, deleted, modified, linked, renamed, insertions, deletions } = self;
+        write!(f, "{added} added, {deleted} deleted, {modified} modified, {renamed} renamed")?;
+        if *linked > 0 {
+            write!(f, ", {linked} linked")?;
+        }
+        write!(f, "; +{insertions} -{deletions} lines")
     }
 }

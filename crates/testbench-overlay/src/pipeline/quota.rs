@@ -11,6 +11,9 @@ const BYTES_MAX: u64 = 16 << 30;
 /// What an ext4 of 64 GiB has. An inode costs some 500 bytes, so this ends at about 2 GiB.
 const INODES_MAX: u64 = 4 << 20;
 
+/// As many as inodes. Each costs some 200 bytes, so this ends below 1 GiB.
+const OBSERVATIONS_MAX: u64 = 4 << 20;
+
 /// 16 GiB: reading a file of that length, be it a hole, ends within seconds.
 const FILE_LEN_MAX: u64 = 16 << 30;
 
@@ -20,6 +23,7 @@ const FILE_LEN_MAX: u64 = 16 << 30;
 /// | --- | --- | --- |
 /// | [`bytes`](Quota::bytes): content that was changed | 16 GiB | [`Errno::Nospc`], as on a full disk |
 /// | [`inodes`](Quota::inodes): files, directories and links that were made | 4,194,304 | [`Errno::Nospc`], as on a disk without inodes |
+/// | [`observations`](Quota::observations): what was noted of the lower tree | 4,194,304 | [`Errno::Nomem`] |
 /// | [`file_len`](Quota::file_len): the length of one file | 16 GiB | [`Errno::Fbig`] |
 ///
 /// It is never [`Errno::Dquot`]: programs that know what to do about a full disk know that of the two,
@@ -29,6 +33,12 @@ const FILE_LEN_MAX: u64 = 16 << 30;
 /// a lower file counts for the 64 KiB around it that are taken up. A write that goes beyond is cut
 /// to what fits, as POSIX wants it, and the next one fails. A lower file that is longer already may
 /// be changed, not made longer. What is removed no longer counts, once nobody has it open.
+///
+/// Observations are what a diff or a commit compares with the lower tree, but for the files that are
+/// there: each name that was looked up in vain, each directory that was listed, each lower file that
+/// was removed. Someone who looks for ten million missing names would fill the memory with them;
+/// beyond the limit, a look-up or listing that has not been seen yet fails. What has been noted
+/// before goes on.
 ///
 /// ```
 /// use std::io::ErrorKind;
@@ -49,6 +59,7 @@ const FILE_LEN_MAX: u64 = 16 << 30;
 pub struct Quota {
     bytes_max: u64,
     inodes_max: u64,
+    observations_max: u64,
     file_len_max: u64,
 }
 
@@ -67,7 +78,12 @@ impl Quota {
     /// assert_eq!(Quota::new(), Quota::new().bytes(16 << 30).inodes(4 << 20).file_len(16 << 30));
     /// ```
     pub const fn new() -> Quota {
-        Quota { bytes_max: BYTES_MAX, inodes_max: INODES_MAX, file_len_max: FILE_LEN_MAX }
+        Quota {
+            bytes_max: BYTES_MAX,
+            inodes_max: INODES_MAX,
+            observations_max: OBSERVATIONS_MAX,
+            file_len_max: FILE_LEN_MAX,
+        }
     }
 
     /// At most this many bytes of content, in blocks of 4 KiB.
@@ -107,6 +123,26 @@ impl Quota {
     /// ```
     pub const fn inodes(self, inodes_max: u64) -> Quota {
         Quota { inodes_max, ..self }
+    }
+
+    /// At most this many notes of what the lower tree did not have, and of what it listed.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use testbench_overlay::pipeline::Quota;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().observations(2)).build()?;
+    /// let _installed = install(overlay.clone());
+    /// let missing = |name| fs::metadata(dir.path().join(name)).unwrap_err().kind();
+    /// assert_eq!(["a", "b", "c"].map(missing)[1..], [ErrorKind::NotFound, ErrorKind::OutOfMemory]);
+    /// assert_eq!(missing("a"), ErrorKind::NotFound, "noted before");
+    /// assert_eq!(overlay.usage().observations, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn observations(self, observations_max: u64) -> Quota {
+        Quota { observations_max, ..self }
     }
 
     /// No file longer than this, in bytes. No file can be longer than `i64::MAX`.
@@ -159,6 +195,8 @@ pub struct Usage {
     pub bytes: u64,
     /// New files, directories and symlinks.
     pub inodes: u64,
+    /// Notes of what the lower tree did not have, of what it listed, and of what was removed.
+    pub observations: u64,
 }
 
 impl Overlay {
@@ -179,7 +217,8 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn usage(&self) -> Usage {
-        self.core.tx().live.state.usage
+        let state = &self.core.tx().live.state;
+        Usage { observations: state.reads.size() as u64, ..state.usage }
     }
 }
 
@@ -187,6 +226,11 @@ impl Usage {
     /// [`Errno::Nospc`] if there is no room for one more inode.
     pub(crate) fn check_inode(&self, quota: &Quota) -> Result<(), Errno> {
         if self.inodes < quota.inodes_max { Ok(()) } else { Err(Errno::Nospc) }
+    }
+
+    /// [`Errno::Nomem`] if there is no room for one more note of the lower tree.
+    pub(crate) fn check_observation(noted: usize, quota: &Quota) -> Result<(), Errno> {
+        if (noted as u64) < quota.observations_max { Ok(()) } else { Err(Errno::Nomem) }
     }
 
     /// The room that is left for the content of one file.

@@ -1,0 +1,81 @@
+//! What a diff is about.
+
+/// What [`Overlay::diff_with`](crate::Overlay::diff_with) compares.
+///
+/// Kinds, permission bits and contents always count. Owners and extended attributes never do: an
+/// overlay has none.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::MockClock;
+/// use testbench_overlay::diff::DiffOptions;
+/// use testbench_overlay::{Overlay, fs, install};
+///
+/// let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("a"), "text")?;
+/// let clock = MockClock::builder().build();
+/// let overlay = Overlay::builder(dir.path()).clock(clock.clone()).build()?;
+/// let _installed = install(overlay.clone());
+/// clock.advance(Duration::from_millis(1500))?;
+/// fs::write(dir.path().join("a"), "text")?; // the same again, later
+///
+/// assert!(overlay.diff()?.is_empty());
+/// let with_times = overlay.diff_with(&DiffOptions::new().times(true))?;
+/// assert_eq!(with_times.summary(), "M a (mtime 0 -> 1500000000 ns)\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiffOptions {
+    times: bool,
+}
+
+impl DiffOptions {
+    /// Nothing beyond what always counts.
+    ///
+    /// ```
+    /// use testbench_overlay::Overlay;
+    /// use testbench_overlay::diff::DiffOptions;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// assert_eq!(overlay.diff_with(&DiffOptions::new())?, overlay.diff()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn new() -> DiffOptions {
+        DiffOptions { times: false }
+    }
+
+    /// Whether the time of the last change of a content counts: `mtime`, in nanoseconds since the
+    /// overlay was made, by its clock. Off by default.
+    ///
+    /// A directory changes when something in it comes or goes, and then is in the diff, too. The
+    /// bytes are the same in every run if the clock is a mock clock and lower files show
+    /// [the time at which the overlay was made](crate::LowerTimes::Start), as they do by default;
+    /// with [`LowerTimes::Real`](crate::LowerTimes::Real) they hold the times of the disk.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::MockClock;
+    /// use testbench_overlay::diff::DiffOptions;
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let clock = MockClock::builder().build();
+    /// let overlay = Overlay::builder(dir.path()).clock(clock.clone()).build()?;
+    /// let _installed = install(overlay.clone());
+    /// clock.advance(Duration::from_secs(1))?;
+    /// fs::write(dir.path().join("a"), "")?;
+    /// let diff = overlay.diff_with(&DiffOptions::new().times(true))?;
+    /// let [top, file] = diff.entries() else { panic!("{diff}") };
+    /// assert_eq!(top.path(), b"");
+    /// assert_eq!(file.after().unwrap().mtime_ns, Some(1_000_000_000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn times(self, times: bool) -> DiffOptions {
+        DiffOptions { times }
+    }
+
+    pub(crate) fn has_times(self) -> bool {
+        self.times
+    }
+}
