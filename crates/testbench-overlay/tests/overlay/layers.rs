@@ -56,6 +56,20 @@ fn a_checkpoint_is_a_value() {
 }
 
 #[test]
+fn behind_a_rollback_the_way_to_a_file_is_looked_for_anew() {
+    let b = bench(&[("a/b/c", "lower")]);
+    let start = b.overlay.checkpoint();
+    for _ in 0..2 {
+        // Nothing is changed: the state that is gone back to is one in which less was looked at.
+        assert_eq!(b.read("a/b/c"), "lower");
+        assert!(!fs::exists(b.at("a/b/x")).unwrap());
+        b.overlay.rollback(&start).unwrap();
+    }
+    fs::write(b.at("a/b/x"), "").unwrap();
+    assert_eq!(b.names("a/b"), ["c", "x"]);
+}
+
+#[test]
 fn a_rollback_leaves_no_file_without_a_name_behind() {
     let b = bench(&[]);
     let file = fs::File::create_new(b.at("a")).unwrap();
