@@ -75,12 +75,12 @@ impl Tx<'_> {
             Follow::No => End::Keep,
         };
         if creates && path.as_bytes().last() == Some(&b'/') {
-            self.walk(start, path, End::Name)?;
-            return Err(Errno::Isdir);
+            let place = self.walk(start, path, End::Name)?;
+            return Err(not_to_create(&place.last, how.create));
         }
         let place = self.walk(start, path, end)?;
         if creates && place.slash {
-            return Err(Errno::Isdir);
+            return Err(not_to_create(&place.last, how.create));
         }
         match place.found {
             Step::Missing if !creates => Err(Errno::Noent),
@@ -503,6 +503,15 @@ pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<(), Er
         (Last::Name(_), Last::Name(_)) => Ok(()),
         (Last::Name(_), _) if how == Renaming::New => Err(Errno::Exist),
         _ => Err(Errno::Busy),
+    }
+}
+
+/// A slash behind a name asks for a directory, which `open` does not make; behind a dot it says nothing
+/// new.
+pub(crate) fn not_to_create(last: &Last, create: Create) -> Errno {
+    match last {
+        Last::Dot | Last::DotDot if create == Create::New => Errno::Exist,
+        _ => Errno::Isdir,
     }
 }
 

@@ -27,7 +27,10 @@ pub(crate) fn open<F: Fs + ?Sized>(
     }
     if creates && has_slash(path) {
         parent(fs, dir, path)?;
-        return Err(Errno::Isdir);
+        return Err(match last(path) {
+            Last::Dot | Last::DotDot if how.create == Create::New => Errno::Exist,
+            _ => Errno::Isdir,
+        });
     }
     if how.create == Create::New {
         return Err(new_name(fs, dir, path, false));

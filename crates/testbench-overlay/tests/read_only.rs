@@ -31,6 +31,8 @@ const PATHS: &[&str] = &[
     "d/f",
     "d/.",
     "d/..",
+    "d/./",
+    "d/../",
     "new",
     "new/",
     "d/new",
@@ -45,6 +47,7 @@ const PATHS: &[&str] = &[
     "dangling",
     "dangling/",
     ".",
+    "./",
     "",
     "fifo",
 ];

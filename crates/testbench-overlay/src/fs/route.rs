@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use testbench_clock::Lookup;
 
-use crate::resolve::strip_root;
+use crate::resolve::{PATH_BYTES_MAX, strip_root};
 use crate::{Errno, File, Fs, GuestPath, HostDir, LowerChange, Overlay, install};
 
 /// Decided once, at the edge of each public call.
@@ -104,6 +104,10 @@ fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place<'_>> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.is_empty() {
         return Err(Errno::Noent.into());
+    }
+    // As long as the kernel takes them, whatever part of that is the way to the root.
+    if bytes.len() >= PATH_BYTES_MAX {
+        return Err(Errno::Nametoolong.into());
     }
     let inside = if path.is_absolute() {
         let inside = inside(&overlay, bytes).map(Cow::Borrowed);

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::name::NAME_BYTES_MAX;
+use crate::ops::not_to_create;
 use crate::resolve::{self, End, Last, ShortName};
 use crate::sys::{self, Access};
 use crate::{
@@ -228,7 +229,7 @@ impl HostDir {
     fn open_spot(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
         let creates = how.create != Create::Never;
         if creates && spot.slash {
-            return Err(Errno::Isdir);
+            return Err(not_to_create(&spot.last, how.create));
         }
         let Some(stat) = spot.stat else {
             return match creates {

@@ -339,6 +339,10 @@ pub(crate) fn no_name_and_the_directory_itself_are_no_files(at: &Sandbox) {
     fails_with(File::open(""), Errno::NOENT);
     fails_with(File::create(at.path(".")), Errno::ISDIR);
     fails_with(File::create(at.path("")), Errno::ISDIR);
+    fails_with(File::create(at.path("./")), Errno::ISDIR);
+    fails_with(File::create_new(at.path("./")), Errno::EXIST);
+    // With the way to the sandbox, longer than the kernel takes a path.
+    fails_with(File::open(at.path("./".repeat(2045))), Errno::NAMETOOLONG);
     // Options that do not go together are found first, whatever the path.
     let mut options = OpenOptions::new();
     cannot_go_together(options.open("").map(drop));
