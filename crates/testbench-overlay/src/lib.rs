@@ -81,9 +81,9 @@
 
 mod apply;
 mod arena;
-mod at;
 mod base;
 mod builder;
+mod by_path;
 mod changes;
 mod checkpoint;
 mod chunk;
@@ -95,15 +95,13 @@ mod errno;
 mod error;
 pub mod fs;
 mod handle;
-#[cfg(all(feature = "fuse", target_os = "linux"))]
-mod hold;
 mod host_dir;
 mod inode;
+mod inspect;
 #[cfg(feature = "insta")]
 pub mod insta;
 mod install;
 mod links;
-mod look;
 mod lookup;
 mod lower;
 mod materialize;
@@ -136,8 +134,8 @@ pub use diff::Diff;
 pub use errno::Errno;
 pub use error::OverlayError;
 pub use host_dir::HostDir;
+pub use inspect::PathState;
 pub use install::{active, install, install_nothing, install_with};
-pub use look::PathState;
 pub use lower::{LowerModes, LowerTimes};
 pub use materialize::{Materialized, capture};
 pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};

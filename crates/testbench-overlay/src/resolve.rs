@@ -119,7 +119,7 @@ pub(crate) enum End {
 /// Where a path leads.
 #[derive(Debug)]
 pub(crate) struct Place<D, L> {
-    /// The directory that holds the last component; for [`Last::Itself`] the place itself.
+    /// The directory that holds the last component; for [`Last::Dot`] the place itself.
     pub(crate) dir: D,
     pub(crate) last: Last,
     pub(crate) found: Step<D, L>,

@@ -7,8 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::meta::{FileType, Metadata};
 use super::route::{Place, Route, os_str, route};
+use super::{FileType, Metadata};
 use crate::{File, Follow, GuestPath, OpenHow};
 
 /// The entries of a directory. Mirrors [`std::fs::ReadDir`]; in a tree they come in the order of

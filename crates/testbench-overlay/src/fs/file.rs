@@ -4,10 +4,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::lock::{self, TryLockError};
-use super::meta::{FileTimes, Metadata, Permissions};
 use super::options::OpenOptions;
 use super::route::Place;
 use super::tree_file::TreeFile;
+use super::{FileTimes, Metadata, Permissions};
 use crate::{Errno, OpenHow};
 
 /// An open file, with a position. Mirrors [`std::fs::File`].

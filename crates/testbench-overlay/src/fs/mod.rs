@@ -65,20 +65,26 @@ use std::sync::Arc;
 
 mod dir;
 mod file;
+mod file_type;
 mod link;
 mod lock;
-mod meta;
+mod metadata;
 mod options;
+mod permissions;
 mod position;
 mod route;
+mod times;
 mod tree_file;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
+pub use file_type::FileType;
 pub use link::{canonicalize, hard_link, read_link, symlink};
 pub use lock::TryLockError;
-pub use meta::{FileTimes, FileType, Metadata, Permissions};
+pub use metadata::Metadata;
 pub use options::OpenOptions;
+pub use permissions::Permissions;
+pub use times::FileTimes;
 
 use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
 use route::{Place, Route, route};

@@ -45,6 +45,7 @@
 
 mod attr;
 mod error;
+pub(crate) mod hold;
 mod protocol;
 mod server;
 mod table;

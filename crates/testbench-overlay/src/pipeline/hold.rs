@@ -1,4 +1,4 @@
-//! What is [held](crate::hold) of an overlay that has stages.
+//! What is [held](crate::mount::hold) of an overlay that has stages.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::mounts::{Inside, Spot};
 use super::operation::{Operation, Request};
 use super::staged::{Staged, Target};
 use crate::handle::Handle;
-use crate::hold::ByName;
+use crate::mount::hold::ByName;
 use crate::ops::Access;
 use crate::resolve::{End, Step};
 use crate::{Errno, File, Follow, GuestPath, OpenHow};

@@ -31,8 +31,8 @@
 //! # Where to begin reading
 //!
 //! `operation.rs` (the description), `staged.rs` (an operation's way through the stages), then the
-//! stages: `faults.rs`, `policy.rs` with `mounts.rs` and `outside.rs`, `audit.rs`. The quota's sums are in
-//! `quota.rs` and the core.
+//! stages: `fault.rs` with `faults.rs`, `policy.rs` with `mounts.rs` and `outside.rs`, `audit.rs`.
+//! The quota's sums are in `quota.rs` and the core.
 //!
 //! # Example
 //!
@@ -64,6 +64,7 @@
 //! ```
 
 mod audit;
+mod fault;
 mod faults;
 mod file;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
@@ -80,7 +81,8 @@ mod walk;
 use std::sync::Arc;
 
 pub use audit::{Audit, Event};
-pub use faults::{Fault, FaultCount, FaultError, FaultPlan};
+pub use fault::{Fault, FaultError};
+pub use faults::{FaultCount, FaultPlan};
 pub use operation::Operation;
 pub use outside::OutwardLinks;
 pub use pattern::PatternError;

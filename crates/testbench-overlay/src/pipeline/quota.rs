@@ -32,7 +32,8 @@ const FILE_LEN_MAX: u64 = 16 << 30;
 /// Bytes are counted in blocks of 4 KiB, as a disk does. Holes count for nothing; changing a byte of
 /// a lower file counts for the 64 KiB around it that are taken up. A write that goes beyond is cut
 /// to what fits, as POSIX wants it, and the next one fails. A lower file that is longer already may
-/// be changed, not made longer. What is removed no longer counts, once nobody has it open.
+/// be changed, not made longer. What is removed no longer counts, once nobody has it open; but a lower
+/// file that was changed does while it may have a name beneath that nobody has looked at.
 ///
 /// Observations are what a diff or a commit compares with the lower tree, but for the files that are
 /// there: each name that was looked up in vain, each directory that was listed, each lower file that

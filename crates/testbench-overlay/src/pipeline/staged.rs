@@ -13,7 +13,7 @@ use super::file::StagedFile;
 use super::mounts::{Inside, Spot, on_device};
 use super::operation::{Operation, Request};
 use super::walk::Found;
-use crate::at::end;
+use crate::by_path::end;
 use crate::core::Core;
 use crate::inode::Ino;
 use crate::name::RelPath;
