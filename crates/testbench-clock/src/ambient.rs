@@ -234,9 +234,7 @@ pub fn sleep(d: Duration) {
 #[track_caller]
 pub fn try_sleep(d: Duration) -> Result<(), Stuck> {
     // Alone on a mock clock, as in most tests: no reference is counted and no text is made.
-    if INSTALLED.peek(|installed| installed.clock.as_mock().is_some_and(|m| m.leap(d)))
-        == Some(true)
-    {
+    if INSTALLED.peek(|installed| installed.leaps(d)) == Some(true) {
         return Ok(());
     }
     let (clock, here) = (current(), Location::caller());
@@ -290,6 +288,7 @@ pub fn sleep_until(deadline: MonoTime) -> Result<(), Stuck> {
 ///
 /// [`ClockError`] if this thread's clock is real or its session has ended, past the range of
 /// [`MonoTime`], and when the others are stuck.
+#[track_caller]
 pub fn advance(d: Duration) -> Result<(), ClockError> {
     mocked("advance")?.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?.advance(d)
 }
@@ -318,6 +317,7 @@ pub fn advance(d: Duration) -> Result<(), ClockError> {
 ///
 /// [`ClockError`] if this thread's clock is real or its session has ended, and when the others are
 /// stuck.
+#[track_caller]
 pub fn settle() -> Result<(), ClockError> {
     let clock = mocked("settle")?;
     clock.as_mock().ok_or(ClockError::NotMocked { what: "settle" })?.advance(Duration::ZERO)
@@ -338,6 +338,7 @@ pub fn settle() -> Result<(), ClockError> {
 /// # Errors
 ///
 /// [`ClockError`] if this thread's clock is real or its session has ended.
+#[track_caller]
 pub fn set_wall(to: WallTime) -> Result<(), ClockError> {
     let clock = mocked("set_wall")?;
     clock.as_mock().ok_or(ClockError::NotMocked { what: "set_wall" })?.set_wall(to);
@@ -458,6 +459,10 @@ impl Installed {
         Arc::new(Installed { clock, lifetime, last: OnceLock::new() })
     }
 
+    fn leaps(&self, d: Duration) -> bool {
+        MockClock::undecorated(&*self.clock).is_some_and(|mock| mock.leap(d))
+    }
+
     fn closed(&self, ended: Ended) -> ClosedClock {
         let (wall, mono) = *self.last.get_or_init(|| (self.clock.wall(), self.clock.mono()));
         ClosedClock { wall, mono, ended, lifetime: self.lifetime.clone() }
@@ -498,9 +503,11 @@ fn carefully<R>(
     of_any: fn(&dyn Clock) -> R,
 ) -> R {
     let clock = current();
-    let Some(mock) = clock.as_mock() else { return of_any(&*clock) };
-    let reading = of_mock(mock, site);
-    if let Err(stuck @ Stuck::Spinning { .. }) = mock.check() {
+    let reading = match MockClock::undecorated(&*clock) {
+        Some(mock) => of_mock(mock, site),
+        None => of_any(&*clock),
+    };
+    if let Err(stuck @ Stuck::Spinning { .. }) = clock.check() {
         panic!("{stuck}, at {}:{}", site.file(), site.line());
     }
     reading
@@ -521,7 +528,8 @@ fn shortcuts(installed: &Installed) -> Shortcuts {
         false => Audited::Real,
         true => installed.lifetime.audit().table().map_or(Audited::Nowhere, Audited::Mock),
     };
-    let dial = installed.clock.as_mock().map(|mock| Arc::clone(mock.dial()));
+    let mock = MockClock::undecorated(&*installed.clock);
+    let dial = mock.map(|mock| Arc::clone(mock.dial()));
     Shortcuts { dial, audited }
 }
 

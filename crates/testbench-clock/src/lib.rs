@@ -39,7 +39,7 @@
 //! - Bytes that a seed decides: [`Seed`]. Real time limits: [`Watchdog`]. Who still reads the real
 //!   clock: [`audit`]. What happened when: [`log`].
 //!
-//! Invariants: `system.rs` is the only code that reads real time. `scope.rs` has the only
+//! Invariants: `system.rs` is the only code that reads real time. `scope/stack.rs` has the only
 //! thread-local. No lock is held while foreign code runs, such as a waker, a `Display` or a `Drop`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]

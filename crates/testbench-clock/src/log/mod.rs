@@ -61,7 +61,7 @@ pub struct Event {
     pub mono: MonoTime,
     /// When, on the wall clock.
     pub wall: WallTime,
-    /// The participant; empty for the timeline itself.
+    /// The participant.
     pub who: Arc<str>,
     /// What sort of thing happened.
     pub kind: Kind,

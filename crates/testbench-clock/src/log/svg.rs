@@ -67,7 +67,6 @@ impl<'a> Lanes<'a> {
 
     fn draw_names(&self, svg: &mut String) {
         for (lane, name) in self.names.iter().enumerate() {
-            let name = if name.is_empty() { "(timeline)" } else { name };
             let (y, text_y) = (AXIS_PX + lane * LANE_PX, AXIS_PX + lane * LANE_PX + 18);
             let right = NAMES_PX + TIME_PX;
             let _ = writeln!(svg, r##"<path d="M0 {y}H{right}" stroke="#dddddd"/>"##);
@@ -129,7 +128,11 @@ impl<'a> Lanes<'a> {
     }
 }
 
+/// A name may hold anything, XML may not: what is no character of it (XML 1.0, section 2.2) is replaced.
 fn escaped(text: &str) -> String {
+    let is_xml = |c: char| c >= ' ' || matches!(c, '\t' | '\n' | '\r');
+    let is_none = |c: char| !is_xml(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+    let text = text.replace(is_none, "\u{FFFD}");
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -155,6 +158,18 @@ mod tests {
         assert!(svg.contains(r#"<rect x="460" y="64" width="720""#), "{svg}");
         assert!(svg.contains("poll_oneoff: 1000000000 to 4000000000 ns, deadline"), "{svg}");
         assert_eq!(svg.matches("<text x=\"4\"").count(), 3, "{svg}");
+    }
+
+    #[test]
+    fn a_name_with_any_characters_is_still_xml() {
+        let clock = MockClock::builder().name("\0 \u{1b}[1m \u{FFFF} \"<&>' \t\n").log().build();
+        clock.advance(Duration::from_secs(1)).unwrap();
+        let svg = clock.log().unwrap().to_svg();
+        let name = "\u{FFFD} \u{FFFD}[1m \u{FFFD} &quot;&lt;&amp;&gt;' \t\n";
+        assert!(svg.contains(name), "{svg}");
+        let is_none =
+            |c: char| (c < ' ' && !"\t\n\r".contains(c)) || "\u{FFFE}\u{FFFF}".contains(c);
+        assert!(!svg.contains(is_none), "{svg}");
     }
 
     #[test]

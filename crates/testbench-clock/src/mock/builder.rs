@@ -43,7 +43,7 @@ use std::time::Duration;
 pub struct MockClockBuilder {
     settings: Settings,
     name: String,
-    injections: Vec<(When, Injection)>,
+    injections: Vec<(When, Injection, &'static Location<'static>)>,
 }
 
 /// 2000-01-01T00:00:00Z.
@@ -286,8 +286,9 @@ impl MockClockBuilder {
     /// assert_eq!(clock.wall().to_string(), "2000-01-01T00:00:01Z");
     /// # Ok::<(), testbench_clock::ClockError>(())
     /// ```
+    #[track_caller]
     pub fn inject(mut self, when: When, injection: Injection) -> Self {
-        self.injections.push((when, injection));
+        self.injections.push((when, injection, Location::caller()));
         self
     }
 
@@ -351,8 +352,8 @@ impl MockClockBuilder {
     pub fn try_build(self) -> Result<Arc<MockClock>, InjectionError> {
         let timeline = Timeline::new(self.settings);
         let view = timeline.first(&self.name, Location::caller());
-        for (when, injection) in self.injections {
-            timeline.inject(Some(when), injection)?;
+        for (when, injection, site) in self.injections {
+            view.inject(Some(when), injection, site)?;
         }
         Ok(Arc::new(MockClock::of(view)))
     }

@@ -102,10 +102,12 @@ impl MockClock {
     ///
     /// [`ClockError::OutOfRange`] past the range of [`MonoTime`], [`ClockError::Stuck`] when the
     /// others do not come back.
+    #[track_caller]
     pub fn advance(&self, d: Duration) -> Result<(), ClockError> {
+        let here = Location::caller();
         let from = self.true_mono();
         let deadline = from.checked_add(d).ok_or(ClockError::OutOfRange { from, by: d })?;
-        let what = format_args!("advance by {d:?}");
+        let what = format_args!("advance by {d:?} at {}:{}", here.file(), here.line());
         self.view.wait(&Wait { deadline: Some(deadline), on: &[], what: &what }, true)?;
         Ok(())
     }
@@ -120,6 +122,7 @@ impl MockClock {
     /// assert_eq!(clock.wall().unix_millis(), (1 << 31) * 1_000);
     /// # Ok::<(), testbench_clock::ParseWallTimeError>(())
     /// ```
+    #[track_caller]
     pub fn set_wall(&self, to: WallTime) {
         // Setting is never refused.
         let _ = self.inject(Injection::Set(to));
@@ -142,8 +145,9 @@ impl MockClock {
     /// # Errors
     ///
     /// [`InjectionError`] for drifts and slews that would make it run backwards.
+    #[track_caller]
     pub fn inject(&self, injection: Injection) -> Result<(), InjectionError> {
-        self.view.timeline.inject(None, injection)
+        self.view.inject(None, injection, Location::caller())
     }
 
     /// Does something to the wall clock when the time has come.
@@ -165,8 +169,9 @@ impl MockClock {
     /// # Errors
     ///
     /// As [`MockClock::inject`].
+    #[track_caller]
     pub fn inject_at(&self, when: When, injection: Injection) -> Result<(), InjectionError> {
-        self.view.timeline.inject(Some(when), injection)
+        self.view.inject(Some(when), injection, Location::caller())
     }
 
     /// Local time minus UTC, in seconds, for virtual machines that have a local time. Zero unless
@@ -228,7 +233,7 @@ impl MockClock {
     #[inline]
     pub fn wall_from(&self, site: &Location<'_>) -> WallTime {
         self.dial().count();
-        if self.dial().is_plain() { self.true_wall() } else { self.careful_wall(Some(site)) }
+        if self.dial().is_plain() { self.true_wall() } else { self.careful_wall(site) }
     }
 
     /// [`Clock::mono`], with the place of the call for the log.
@@ -247,7 +252,7 @@ impl MockClock {
     #[inline]
     pub fn mono_from(&self, site: &Location<'_>) -> MonoTime {
         self.dial().count();
-        if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(Some(site)) }
+        if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(site) }
     }
 
     /// Whether the two are participants of one timeline.
@@ -263,6 +268,13 @@ impl MockClock {
     /// ```
     pub fn is_on_timeline_of(&self, other: &MockClock) -> bool {
         std::sync::Arc::ptr_eq(&self.view.timeline, &other.view.timeline)
+    }
+
+    /// `clock` itself, if it is a mock and none that decorates one: what a decorator does must not be passed
+    /// by.
+    #[inline]
+    pub(crate) fn undecorated(clock: &dyn Clock) -> Option<&MockClock> {
+        clock.as_mock().filter(|mock| std::ptr::addr_eq(*mock, clock))
     }
 
     /// Installed in a session, with whose end its waits end, too.
@@ -333,14 +345,14 @@ impl MockClock {
         self.dial().face().wall()
     }
 
-    fn careful_mono(&self, site: Option<&Location<'_>>) -> MonoTime {
+    fn careful_mono(&self, site: &Location<'_>) -> MonoTime {
         self.view.tick("mono", &at(site));
         let step_ns = self.view.timeline.settings().mono_resolution_ns;
         let ns = self.true_mono().nanos();
         MonoTime::from_nanos(ns - ns % step_ns)
     }
 
-    fn careful_wall(&self, site: Option<&Location<'_>>) -> WallTime {
+    fn careful_wall(&self, site: &Location<'_>) -> WallTime {
         self.view.tick("wall", &at(site));
         let step_ns = i128::from(self.view.timeline.settings().wall_resolution_ns);
         let ns = self.true_wall().unix_nanos();
@@ -349,14 +361,14 @@ impl MockClock {
 }
 
 impl Clock for MockClock {
+    #[track_caller]
     fn wall(&self) -> WallTime {
-        self.dial().count();
-        if self.dial().is_plain() { self.true_wall() } else { self.careful_wall(None) }
+        self.wall_from(Location::caller())
     }
 
+    #[track_caller]
     fn mono(&self) -> MonoTime {
-        self.dial().count();
-        if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(None) }
+        self.mono_from(Location::caller())
     }
 
     fn mono_exact(&self) -> MonoTime {
@@ -447,6 +459,10 @@ impl fmt::Debug for MockClock {
     }
 }
 
-fn at(site: Option<&Location<'_>>) -> String {
-    site.map(|site| format!(" at {}:{}", site.file(), site.line())).unwrap_or_default()
+/// A call through `dyn Clock` does not tell where it is; its place is that of the implementation.
+fn at(site: &Location<'_>) -> String {
+    if site.file() == file!() {
+        return " through `dyn Clock`".to_owned();
+    }
+    format!(" at {}:{}", site.file(), site.line())
 }

@@ -1,13 +1,13 @@
 //! What an executor's thread has installed: the timers of its tasks, and the clock that they wait on.
 
 use crate::ambient::current;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stuck};
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 /// The timers of one executor.
 pub(crate) struct Driver {
@@ -17,9 +17,15 @@ pub(crate) struct Driver {
     last: Mutex<BTreeMap<Key, Waker>>,
     roused: AtomicBool,
     next_id: AtomicU64,
+    /// How often a future was ready as soon as it was polled.
+    ready_at_once: AtomicU64,
     /// Its thread, when idle, waits on the timeline for signals, too.
     pub(super) hears_signals: bool,
 }
+
+/// How many futures in a row may be ready at once. About as many as tokio lets a task have before others
+/// of its runtime have a turn, and rare enough for its cost not to count.
+const READY_AT_ONCE_MAX: u64 = 128;
 
 /// Ties go by order of registration.
 pub(super) type Key = (MonoTime, u64);
@@ -34,6 +40,7 @@ impl Driver {
             last: Mutex::default(),
             roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
+            ready_at_once: AtomicU64::new(0),
             hears_signals,
         })
     }
@@ -72,6 +79,28 @@ impl Driver {
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the poll of a future gives that has nothing to wait for: that it is ready, but every so often
+    /// not yet, so that a loop of such futures keeps neither other tasks nor other participants from
+    /// running, and is found out.
+    pub(super) fn ready_at_once(&self, task: &Waker) -> Poll<()> {
+        let before = self.ready_at_once.fetch_add(1, Ordering::Relaxed);
+        if before % READY_AT_ONCE_MAX != READY_AT_ONCE_MAX - 1 {
+            return Poll::Ready(());
+        }
+        match self.clock().yield_now() {
+            Ok(()) => task.wake_by_ref(),
+            Err(stuck @ Stuck::Spinning { .. }) => panic!("{stuck}"),
+            // The executor finds out when it is idle, which this timer of the past makes it wait for.
+            Err(_) => self.register(self.new_key(MonoTime::ORIGIN), task),
+        }
+        Poll::Pending
+    }
+
+    /// Changes when [`Driver::ready_at_once`] lets a future that has nothing to wait for wait.
+    pub(super) fn gave_way(&self) -> u64 {
+        self.ready_at_once.load(Ordering::Relaxed) / READY_AT_ONCE_MAX
     }
 
     /// What an idle executor waits for, and whether only someone who moves time by hand does, who

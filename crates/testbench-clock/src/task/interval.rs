@@ -337,7 +337,7 @@ impl Interval {
         match next {
             Some(next) => self.next.reset(next),
             // Past the range of the clock: there are no more ticks.
-            None => self.next = Sleep::forever(),
+            None => self.next.never_end(),
         }
     }
 }

@@ -169,7 +169,8 @@ impl Future for Notified {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         if self.listener.is_notified() {
-            return Poll::Ready(());
+            let driver = Driver::installed();
+            return driver.map_or(Poll::Ready(()), |driver| driver.ready_at_once(task.waker()));
         }
         let rouse = Arc::new(Rouse { driver: Driver::here(), task: task.waker().clone() });
         self.listener.register(&Waker::from(rouse));

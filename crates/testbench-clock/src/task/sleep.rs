@@ -1,8 +1,9 @@
 //! Sleeps and timeouts.
 
 use super::driver::{Driver, Key};
-use crate::{MonoTime, Stuck};
+use crate::{MockClock, MonoTime, Stuck};
 use pin_project_lite::pin_project;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,8 +26,9 @@ use std::time::Duration;
 /// assert_eq!(instant_now().nanos(), 7);
 /// # Ok::<(), testbench_clock::Stuck>(())
 /// ```
+#[track_caller]
 pub fn sleep_async(d: Duration) -> Sleep {
-    Sleep { deadline: Driver::clock_here().mono_exact().checked_add(d), registered: None }
+    Sleep::until(Driver::clock_here().mono_exact().checked_add(d), Location::caller())
 }
 
 /// Sleeps until the monotonic clock shows `deadline`.
@@ -45,8 +47,9 @@ pub fn sleep_async(d: Duration) -> Sleep {
 /// # Panics
 ///
 /// As [`sleep_async`].
+#[track_caller]
 pub fn sleep_until_async(deadline: MonoTime) -> Sleep {
-    Sleep { deadline: Some(deadline), registered: None }
+    Sleep::until(Some(deadline), Location::caller())
 }
 
 /// A sleep of [`sleep_async`] or [`sleep_until_async`]. Dropping it cancels it.
@@ -69,12 +72,19 @@ pub struct Sleep {
     /// `None` lies past the range of the clock and never comes.
     deadline: Option<MonoTime>,
     registered: Option<(Arc<Driver>, Key)>,
+    /// For the log.
+    made_at: &'static Location<'static>,
 }
 
 impl Sleep {
-    /// A sleep that never ends.
-    pub(super) fn forever() -> Self {
-        Sleep { deadline: None, registered: None }
+    fn until(deadline: Option<MonoTime>, made_at: &'static Location<'static>) -> Self {
+        Sleep { deadline, registered: None, made_at }
+    }
+
+    /// Never ends from here on.
+    pub(super) fn never_end(&mut self) {
+        self.forget();
+        self.deadline = None;
     }
 
     /// When it ends; `None` if that is past the range of the clock.
@@ -146,10 +156,14 @@ impl Future for Sleep {
         let clock = driver.clock();
         // A poll is a reading, for the guard and the tick: a task that wakes itself for ever keeps its
         // executor from ever being idle.
-        clock.mono();
+        match MockClock::undecorated(&*clock) {
+            Some(mock) => mock.mono_from(self.made_at),
+            None => clock.mono(),
+        };
         if clock.mono_exact() >= deadline {
+            let has_waited = self.registered.is_some();
             self.forget();
-            return Poll::Ready(());
+            return if has_waited { Poll::Ready(()) } else { driver.ready_at_once(task.waker()) };
         }
         if let Err(stuck @ Stuck::Spinning { .. }) = clock.check() {
             panic!("{stuck}");
@@ -194,6 +208,7 @@ impl Drop for Sleep {
 /// assert!(block_on(timeout(ns(1_000), sleep_async(ns(1_000))))?.is_ok());
 /// # Ok::<(), testbench_clock::Stuck>(())
 /// ```
+#[track_caller]
 pub fn timeout<F: Future>(d: Duration, future: F) -> Timeout<F> {
     Timeout { future, sleep: sleep_async(d) }
 }
@@ -216,6 +231,7 @@ pub fn timeout<F: Future>(d: Duration, future: F) -> Timeout<F> {
 /// # Panics
 ///
 /// When it is polled on a thread without a driver.
+#[track_caller]
 pub fn timeout_at<F: Future>(deadline: MonoTime, future: F) -> Timeout<F> {
     Timeout { future, sleep: sleep_until_async(deadline) }
 }
@@ -300,8 +316,15 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let driver = Driver::installed();
+        let gave_way = || driver.as_ref().map(|driver| driver.gave_way());
+        let before = gave_way();
         if let Poll::Ready(output) = this.future.poll(task) {
             return Poll::Ready(Ok(output));
+        }
+        if gave_way() != before {
+            // It would have been ready, and the task is polled again at once.
+            return Poll::Pending;
         }
         this.sleep.poll(task).map(|()| Err(Elapsed(())))
     }

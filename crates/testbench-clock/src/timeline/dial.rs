@@ -26,9 +26,11 @@ impl Face {
 /// One handle's way to read the [`Face`].
 pub(crate) struct Dial {
     face: Arc<Face>,
-    /// Since the last wait of this handle. Counted without read-modify-write, so that readings
-    /// stay cheap; a count lost between two threads does no harm.
+    /// All of this handle. Counted without read-modify-write, so that readings stay cheap; a count
+    /// lost between two threads does no harm.
     readings: AtomicU64,
+    /// How many of them are allowed before the next wait.
+    readings_max: AtomicU64,
     spin_max: u64,
     /// Readings do nothing but read: none ticks, is logged, or is rounded.
     plain: bool,
@@ -36,7 +38,8 @@ pub(crate) struct Dial {
 
 impl Dial {
     pub(super) fn new(face: Arc<Face>, spin_max: u64, plain: bool) -> Arc<Self> {
-        Arc::new(Dial { face, readings: AtomicU64::new(0), spin_max, plain })
+        let (readings, readings_max) = (AtomicU64::new(0), AtomicU64::new(spin_max));
+        Arc::new(Dial { face, readings, readings_max, spin_max, plain })
     }
 
     #[inline]
@@ -49,26 +52,34 @@ impl Dial {
         self.plain
     }
 
-    /// Counts a reading. False if there were too many since the last wait.
+    /// Counts a reading, or a call that takes no time. False if there were too many since the last wait.
     #[inline]
     pub(crate) fn count(&self) -> bool {
         let readings = self.readings.load(Ordering::Relaxed).wrapping_add(1);
         self.readings.store(readings, Ordering::Relaxed);
-        readings <= self.spin_max
+        readings <= self.readings_max.load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn spins(&self) -> bool {
-        self.readings() > self.spin_max
+        self.readings() > self.readings_max.load(Ordering::Relaxed)
     }
 
+    /// All readings so far.
     pub(crate) fn readings(&self) -> u64 {
         self.readings.load(Ordering::Relaxed)
     }
 
-    /// A wait begins.
+    /// Readings since the last [`Dial::reset`].
+    pub(super) fn in_a_row(&self) -> u64 {
+        let before = self.readings_max.load(Ordering::Relaxed).saturating_sub(self.spin_max);
+        self.readings().saturating_sub(before)
+    }
+
+    /// Time has moved, or this participant has really waited: whatever it does, it does not spin.
     #[inline]
     pub(super) fn reset(&self) {
-        self.readings.store(0, Ordering::Relaxed);
+        let readings_max = self.readings().saturating_add(self.spin_max);
+        self.readings_max.store(readings_max, Ordering::Relaxed);
     }
 }

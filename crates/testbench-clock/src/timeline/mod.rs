@@ -12,6 +12,7 @@
 
 mod closing;
 mod dial;
+mod injected;
 mod monitor;
 mod seats;
 mod state;
@@ -26,7 +27,6 @@ pub(crate) use state::WaitNote;
 pub(crate) use view::View;
 
 use crate::log::{Kind, Log};
-use crate::wall::{Injection, InjectionError, When};
 use crate::{Armed, Role, Seed, Signal, WallTime, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
@@ -111,19 +111,6 @@ impl Timeline {
         let s = &self.settings;
         let steps = (s.tick_ns, s.wall_resolution_ns, s.mono_resolution_ns);
         Dial::new(Arc::clone(&self.face), s.spin_max, steps == (0, 1, 1) && !s.log)
-    }
-
-    pub(crate) fn inject(
-        &self,
-        when: Option<When>,
-        injection: Injection,
-    ) -> Result<(), InjectionError> {
-        self.face.wall.load().check(injection)?;
-        self.with(|state| {
-            state.inject(when, injection);
-            state.dispatch();
-        });
-        Ok(())
     }
 
     pub(crate) fn utc_offset_secs(&self) -> i32 {

@@ -63,6 +63,9 @@ pub(super) struct Seat {
     pub(super) dial: Arc<Dial>,
     pub(super) turn: Arc<Condvar>,
 
+    /// How often it has given way since its last wait while someone who moves time by hand was ready.
+    pub(super) yields: u32,
+
     // The current or last wait.
     pub(super) wait: u64,
     pub(super) view: u64,
@@ -108,6 +111,7 @@ impl Seat {
             adrift: None,
             dial,
             turn: Arc::default(),
+            yields: 0,
             wait: 0,
             view: 0,
             deadline_ns: None,

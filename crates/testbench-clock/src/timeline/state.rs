@@ -4,12 +4,13 @@
 //! moves time; everything else changes a seat's status and calls it.
 
 use super::dial::Face;
+use super::injected::Injected;
 use super::monitor::Monitor;
 #[cfg(feature = "tokio")]
 use super::seats::Executor;
 use super::seats::{End, Seat, SeatId, Seats, Status};
 use crate::log::{Kind, Log};
-use crate::wall::{Injection, Segment, WallCell, When};
+use crate::wall::{Segment, WallCell};
 use crate::{RandomStream, Stuck, StuckReport, Waiting, WallTime};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -19,8 +20,8 @@ use std::task::Waker;
 
 pub(super) struct State {
     pub(super) seats: Seats,
-    face: Arc<Face>,
-    now_ns: u64,
+    pub(super) face: Arc<Face>,
+    pub(super) now_ns: u64,
     /// How many seats have a turn, and how many may at a time.
     running: usize,
     running_max: usize,
@@ -39,8 +40,8 @@ pub(super) struct State {
     holds: u64,
     /// Draws the order of ties; without it, order of registration.
     ties: Option<RandomStream>,
-    injections: Vec<(When, Injection)>,
-    next_injection_ns: Option<u64>,
+    pub(super) injections: Vec<Injected>,
+    pub(super) next_injection_ns: Option<u64>,
     pub(super) utc_offset_secs: i32,
     pub(super) log: Option<Log>,
     pub(super) monitor: Monitor,
@@ -61,6 +62,10 @@ struct Timer {
     seat: SeatId,
     wait: u64,
 }
+
+/// How often a participant may give way in one instant before whoever moves time by hand has a turn. Enough
+/// for all that settles by looking a few times, and soon over.
+const YIELDS_MAX: u32 = 1_000;
 
 /// A wait, for the log.
 pub(crate) struct WaitNote<'a> {
@@ -138,7 +143,7 @@ impl State {
     pub(super) fn can_leap_to(&self, deadline_ns: u64) -> bool {
         self.running == 1
             && (self.seats.len() == 1 || self.nobody_comes_until(deadline_ns))
-            && self.held.is_empty()
+            && !self.is_held()
             && self.log.is_none()
             && !self.settling
             && !self.wall_changed
@@ -160,9 +165,22 @@ impl State {
         self.face.mono_ns.store(to_ns, Ordering::Release);
     }
 
-    /// Whether others could run at this instant.
-    pub(super) fn others_are_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// From running to ready, behind the others who could run at this instant. False if there are none.
+    ///
+    /// Who moves time by hand goes last in the instant, but not behind those who give way again and
+    /// again: what they look for may be what it does next.
+    pub(super) fn give_way(&mut self, id: SeatId) -> bool {
+        let Some(seat) = self.seats.get_mut(id) else { return false };
+        seat.yields = if self.ready_last.is_empty() { 0 } else { seat.yields + 1 };
+        let goes_last = seat.yields > YIELDS_MAX;
+        if self.ready.is_empty() && !goes_last {
+            return false;
+        }
+        self.make_ready(id);
+        if goes_last {
+            self.ready_last.extend(self.ready.pop_back());
+        }
+        true
     }
 
     /// A further seat, and the name under which it is known.
@@ -211,6 +229,7 @@ impl State {
         debug_assert_eq!(seat.status, Status::Running);
         seat.status = Status::Waiting;
         seat.wait = wait;
+        seat.yields = 0;
         seat.end = None;
         let Waited { deadline_ns, what, view, who, last } = waited;
         (seat.deadline_ns, seat.view, seat.last) = (deadline_ns, view, last);
@@ -318,6 +337,10 @@ impl State {
         self.holds
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     pub(super) fn release(&mut self, hold: u64) {
         self.held.retain(|(held, _)| *held != hold);
     }
@@ -376,7 +399,7 @@ impl State {
                 self.running += 1;
                 seat.turn.notify_one();
             }
-            if self.running > 0 || !self.held.is_empty() || self.wall_changed {
+            if self.running > 0 || self.is_held() || self.wall_changed {
                 return;
             }
             match self.next_instant() {
@@ -405,15 +428,6 @@ impl State {
                 self.end_wait(seat, End::Deadline);
             }
         }
-    }
-
-    pub(super) fn inject(&mut self, when: Option<When>, injection: Injection) {
-        match when {
-            Some(when) => self.injections.push((when, injection)),
-            None => self.apply(injection),
-        }
-        self.plan_injections();
-        self.apply_due_injections();
     }
 
     pub(super) fn note(&mut self, who: &str, kind: Kind, text: &str) {
@@ -486,67 +500,6 @@ impl State {
             self.end_wait(*id, End::Stuck(stuck.clone()));
         }
         !waiting.is_empty()
-    }
-
-    fn apply_due_injections(&mut self) {
-        while let Some(i) = self.due_injection() {
-            let (_, injection) = self.injections.remove(i);
-            self.apply(injection);
-            self.plan_injections();
-        }
-        self.plan_injections();
-    }
-
-    /// The first planned injection whose instant has come.
-    fn due_injection(&self) -> Option<usize> {
-        self.injections
-            .iter()
-            .position(|(when, _)| self.instant_of(*when).is_some_and(|at_ns| at_ns <= self.now_ns))
-    }
-
-    fn instant_of(&self, when: When) -> Option<u64> {
-        match when {
-            When::Mono(at) => Some(at.nanos()),
-            When::Wall(wall) => self.face.wall.load().mono_at(wall, self.now_ns),
-        }
-    }
-
-    /// Goes over to a segment without slew when the span of one is over.
-    fn finish_slew(&mut self) {
-        let segment = self.face.wall.load();
-        if segment.slew_end_ns().is_some_and(|end| end <= self.now_ns) {
-            let wall = segment.wall_at(self.now_ns);
-            self.face.wall.store(&segment.set(self.now_ns, wall));
-            self.wall_changed = true;
-        }
-    }
-
-    fn plan_injections(&mut self) {
-        let planned = self.injections.iter().filter_map(|(when, _)| self.instant_of(*when));
-        let slew_end = self.face.wall.load().slew_end_ns();
-        self.next_injection_ns = planned.chain(slew_end).min();
-    }
-
-    fn apply(&mut self, injection: Injection) {
-        let (segment, now_ns) = (self.face.wall.load(), self.now_ns);
-        let next = match injection {
-            Injection::Set(wall) => segment.set(now_ns, wall),
-            Injection::Step(by) => segment.stepped(now_ns, by),
-            Injection::Drift { parts_per_billion } => segment.drifting(now_ns, parts_per_billion),
-            Injection::Slew { by, over } => {
-                // Checked to fit when it was injected.
-                let by_ns = i64::try_from(by.nanos()).unwrap_or(0);
-                segment.slewing(now_ns, by_ns, u64::try_from(over.as_nanos()).unwrap_or(0))
-            }
-            Injection::Zone { utc_offset_secs } => {
-                self.utc_offset_secs = utc_offset_secs;
-                segment
-            }
-        };
-        self.face.wall.store(&next);
-        self.wall_changed = true;
-        let text = format!("{injection:?}");
-        self.note("", Kind::Inject, &text);
     }
 
     /// Keeps dead timers from piling up where many waits end before their deadline.

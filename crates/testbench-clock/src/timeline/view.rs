@@ -1,5 +1,6 @@
 //! A participant's handle: every call of it, from the outside to the kernel.
 
+use super::injected::Injected;
 #[cfg(feature = "tokio")]
 use super::seats::Executor;
 use super::seats::{End, SeatId, Status};
@@ -7,8 +8,10 @@ use super::state::{State, Waited};
 use super::{Dial, Timeline};
 use crate::clock::{Stuck, Wait, Woke};
 use crate::log::Kind;
+use crate::wall::{Injection, InjectionError, When};
 use crate::{External, Lifetime, Listener, MonoTime, Role};
 use std::fmt;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
 use std::task::{Wake, Waker};
@@ -88,20 +91,38 @@ impl View {
         View::new(Arc::clone(&self.seat), name, self.timeline.new_dial(), true)
     }
 
-    /// Moves time by the tick that every reading costs, and notes the reading.
+    /// Moves time by the tick that every reading costs, unless something holds time still, and notes the
+    /// reading.
     pub(crate) fn tick(&self, of: &str, site: &str) {
         let tick_ns = self.timeline.settings.tick_ns;
         self.timeline.with(|state| {
-            if tick_ns != 0 {
+            if tick_ns != 0 && !state.is_held() {
                 let to_ns = state.now_ns().saturating_add(tick_ns);
                 state.move_to(to_ns);
                 state.dispatch();
+                // A loop of readings comes to its end.
+                self.dial.reset();
             }
             if state.log.is_some() {
                 let text = format!("{of}{site}");
                 state.note(&self.name, Kind::Read, &text);
             }
         });
+    }
+
+    pub(crate) fn inject(
+        &self,
+        when: Option<When>,
+        injection: Injection,
+        site: &'static Location<'static>,
+    ) -> Result<(), InjectionError> {
+        self.dial.face().wall.load().check(injection)?;
+        let injected = Injected { when, injection, who: Arc::clone(&self.name), site };
+        self.timeline.with(|state| {
+            state.inject(injected);
+            state.dispatch();
+        });
+        Ok(())
     }
 
     #[inline]
@@ -118,39 +139,56 @@ impl View {
             return Err(Stuck::Cancelled(Arc::clone(why)));
         }
         if self.dial.spins() {
-            let (who, readings) = (Arc::clone(&self.name), self.dial.readings());
+            let (who, readings) = (Arc::clone(&self.name), self.dial.in_a_row());
             return Err(Stuck::Spinning { who, readings });
         }
         Ok(())
     }
 
     pub(crate) fn wait(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
-        self.dial.reset();
-        self.check()?;
+        // Who waits does not spin, whatever it did before.
+        if self.flagged.load(Ordering::Relaxed) {
+            self.trouble()?;
+        }
         if let Some(woke) = notified(wait) {
-            return Ok(woke);
+            return self.wait_for_nothing().map(|()| woke);
         }
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
-        {
+        let takes_no_time = {
             let mut state = self.timeline.lock();
-            let alone = self.is_running(&mut state);
-            if let Some(at_ns) = deadline_ns.filter(|_| alone) {
-                if at_ns <= state.now_ns() && !last {
+            let runs = self.is_running(&mut state);
+            let is_due = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
+            match deadline_ns.filter(|_| runs) {
+                Some(at_ns) if !is_due && state.can_leap_to(at_ns) => {
+                    state.leap_to(at_ns);
+                    self.dial.reset();
                     return Ok(Woke::Deadline);
                 }
-                if state.can_leap_to(at_ns) {
-                    let to_ns = at_ns.max(state.now_ns());
-                    state.leap_to(to_ns);
-                    return Ok(Woke::Deadline);
-                }
+                _ => is_due,
             }
+        };
+        if takes_no_time && !last {
+            return self.wait_for_nothing().map(|()| Woke::Deadline);
+        }
+        if takes_no_time {
+            // It lets others run, but a loop of nothing else never ends.
+            self.dial.count();
+            self.check()?;
+        } else {
+            self.dial.reset();
         }
         self.wait_among_others(wait, deadline_ns, last)
     }
 
+    /// A wait that ends at once gives way like a yield, and counts like one: a loop of such waits must
+    /// neither keep others from bringing what it looks for, nor go on for ever.
+    fn wait_for_nothing(&self) -> Result<(), Stuck> {
+        self.yield_now()
+    }
+
     /// Moves time by `d` if this participant is alone and nothing is in the way.
     pub(crate) fn leap(&self, d: Duration) -> bool {
-        if self.flagged.load(Ordering::Relaxed) {
+        if d.is_zero() || self.flagged.load(Ordering::Relaxed) {
             return false;
         }
         let mut state = self.timeline.lock();
@@ -233,8 +271,7 @@ impl View {
             std::thread::yield_now();
             return self.check();
         }
-        if state.others_are_ready() {
-            state.make_ready(self.seat.id);
+        if state.give_way(self.seat.id) {
             state.dispatch();
             state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
         }
@@ -252,7 +289,6 @@ impl View {
     }
 
     pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
-        self.dial.reset();
         // Foreign code, so before the lock is taken.
         let (what, own_waker) = (wait.what.to_string(), waker.clone());
         for listener in wait.on {
@@ -260,11 +296,20 @@ impl View {
         }
         let Ok(mut state) = self.turn(&what) else { return waker.wake_by_ref() };
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
-        let due = !last && deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
+        let takes_no_time = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
+        if takes_no_time {
+            self.dial.count();
+        } else {
+            self.dial.reset();
+        }
+        let due = takes_no_time && !last;
         // What roused it before it was parked must not be waited for.
         let seat = state.seats.get_mut(self.seat.id);
         let roused = seat.is_some_and(|seat| std::mem::take(&mut seat.roused));
         if due || roused || notified(wait).is_some() || self.check().is_err() {
+            if due && state.give_way(self.seat.id) {
+                state.dispatch();
+            }
             drop(self.timeline.settled(state));
             return waker.wake_by_ref();
         }

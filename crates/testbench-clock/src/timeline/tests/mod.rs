@@ -3,6 +3,7 @@
 mod closing;
 mod ends;
 mod foreign;
+mod log;
 mod resolution;
 mod spinning;
 mod together;

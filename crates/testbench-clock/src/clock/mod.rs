@@ -1,11 +1,18 @@
 //! The seam: what every crate above asks of a clock.
 
+mod external;
+mod stuck;
+mod wait;
+
+pub use external::External;
+pub use stuck::{Stuck, StuckReport, Waiting};
+pub use wait::{Wait, Woke};
+
+use crate::{Listener, MockClock, MonoTime, WallTime};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
-
-use crate::{Listener, MockClock, MonoTime, WallTime};
 
 /// A wall clock, a monotonic clock, and the one call in which everything blocks.
 ///
@@ -40,6 +47,9 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// The time of day: nanoseconds since 1970, without leap seconds (POSIX `CLOCK_REALTIME`). It
     /// may be set, forwards and back.
     ///
+    /// A reading never fails, so a loop of nothing else goes on for ever where time stands still; see
+    /// [`Clock::check`].
+    ///
     /// ```
     /// use testbench_clock::{Clock, MockClock, WallTime};
     ///
@@ -51,6 +61,8 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn wall(&self) -> WallTime;
 
     /// The time since the timeline's origin (POSIX `CLOCK_MONOTONIC`). It never goes back.
+    ///
+    /// As [`Clock::wall`], it never fails.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,8 +141,9 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// Why this participant has to end, if it has to: it was cancelled, or it has read the clock
     /// very many times without ever waiting.
     ///
-    /// Costs one relaxed load. Whoever runs code that cannot be trusted to wait, such as a guest,
-    /// asks after each reading.
+    /// Costs a few relaxed loads. Whoever runs code that cannot be trusted to wait, such as a guest, asks
+    /// after each reading; so does a loop that may read for ever. The readings of [`ambient`](crate::ambient)
+    /// ask by themselves, and so do [`Clock::yield_now`] and a wait that ends at once.
     ///
     /// ```
     /// use testbench_clock::{Clock, MockClock, Stuck};
@@ -381,7 +394,8 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// ```
     fn cancel(&self, why: &str);
 
-    /// The mock behind this clock, if time is virtual: to move it by hand.
+    /// The mock behind this clock, if time is virtual: to move it by hand. A clock that decorates another
+    /// passes this on; its own readings and waits are used none the less.
     ///
     /// ```
     /// use std::time::Duration;
@@ -446,237 +460,4 @@ pub enum Reading {
     Wall,
     /// [`Clock::mono`].
     Mono,
-}
-
-/// What one call of [`Clock::wait`] waits for.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
-///
-/// let (clock, bytes) = (MockClock::builder().build(), Signal::new());
-/// let on = [bytes.listen()]; // listen,
-/// let has_bytes = false; // look,
-/// let deadline = clock.mono().checked_add(Duration::from_millis(100));
-/// if !has_bytes {
-///     let wait = Wait { deadline, on: &on, what: &"read on a pipe" }; // wait
-///     assert_eq!(clock.wait(wait)?, Woke::Deadline);
-/// }
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
-pub struct Wait<'a> {
-    /// The instant at which to stop waiting; `None` waits for a listener alone.
-    pub deadline: Option<MonoTime>,
-    /// Any of these ends the wait.
-    ///
-    /// Take the listeners **before** looking at the condition that they announce, so that a
-    /// notification between the look and the wait is not lost.
-    pub on: &'a [Listener],
-    /// Named in a report when the wait turns out to be stuck, such as `read on a pipe`.
-    pub what: &'a dyn fmt::Display,
-}
-
-impl fmt::Debug for Wait<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait")
-            .field("deadline", &self.deadline)
-            .field("on", &self.on.len())
-            .field("what", &format_args!("{}", self.what))
-            .finish()
-    }
-}
-
-/// Why a wait ended.
-///
-/// ```
-/// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
-///
-/// let (clock, [a, b]) = (MockClock::builder().build(), [Signal::new(), Signal::new()]);
-/// let on = [a.listen(), b.listen()];
-/// b.notify();
-/// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"either" })?;
-/// assert_eq!(woke, Woke::Notified(1));
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woke {
-    /// The deadline has come.
-    Deadline,
-    /// The listener at this index of [`Wait::on`] was notified.
-    Notified(usize),
-}
-
-/// Why a wait was given up.
-///
-/// ```
-/// use testbench_clock::{Clock, MockClock, Stuck, Wait};
-///
-/// let clock = MockClock::builder().name("test").build();
-/// let stuck = clock.wait(Wait { deadline: None, on: &[], what: &"a reply" }).unwrap_err();
-/// assert!(matches!(stuck, Stuck::Deadlock(_)));
-/// assert_eq!(stuck.to_string(), "deadlock: nothing can end this wait\n  `test`: a reply");
-/// assert_eq!(std::io::Error::from(stuck).kind(), std::io::ErrorKind::Deadlock);
-/// ```
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Stuck {
-    /// Every participant waits, none has a deadline, and nothing outside is awaited.
-    #[error("deadlock: nothing can end this wait\n{0}")]
-    Deadlock(Arc<StuckReport>),
-    /// One participant runs or blocks outside the timeline while the others wait for it.
-    #[error("stalled: a participant does not come back to the timeline\n{0}")]
-    Stalled(Arc<StuckReport>),
-    /// This participant read the clock very many times and never waited, so that virtual time
-    /// cannot move.
-    #[error(
-        "spinning: `{who}` read the clock {readings} times without waiting, and virtual time moves \
-         only when everyone waits; sleep in the loop, or build the clock with `tick_per_read`"
-    )]
-    Spinning {
-        /// The participant's name.
-        who: Arc<str>,
-        /// How often it read the clock since its last wait.
-        readings: u64,
-    },
-    /// A wait on the timeline inside of [`Clock::external`], which holds that timeline still.
-    #[error(
-        "`{who}` waits on the timeline ({what}) inside `external`, which holds the timeline still; \
-         wait before or after it, or on a thread made by `clock::thread::spawn`"
-    )]
-    Outside {
-        /// The participant's name.
-        who: Arc<str>,
-        /// What it tried to wait for.
-        what: String,
-    },
-    /// The session to which the clock belongs has ended, or the wait was cancelled.
-    #[error("cancelled: {0}")]
-    Cancelled(Arc<str>),
-}
-
-/// The kind is [`Deadlock`](std::io::ErrorKind::Deadlock) for a wait that cannot end,
-/// [`TimedOut`](std::io::ErrorKind::TimedOut) for [`Stuck::Spinning`], and
-/// [`Interrupted`](std::io::ErrorKind::Interrupted) for [`Stuck::Cancelled`].
-impl From<Stuck> for std::io::Error {
-    fn from(stuck: Stuck) -> Self {
-        use std::io::ErrorKind;
-        let kind = match &stuck {
-            Stuck::Deadlock(_) | Stuck::Stalled(_) | Stuck::Outside { .. } => ErrorKind::Deadlock,
-            Stuck::Spinning { .. } => ErrorKind::TimedOut,
-            Stuck::Cancelled(_) => ErrorKind::Interrupted,
-        };
-        std::io::Error::new(kind, stuck)
-    }
-}
-
-/// Who waits for what, in the order in which the participants joined.
-///
-/// ```
-/// use testbench_clock::{MockClock, Signal, Stuck, Clock, Wait, thread};
-///
-/// let clock = MockClock::builder().build();
-/// let _installed = clock.install();
-/// let never = || Wait { deadline: None, on: &[], what: &"the other one" };
-/// let other = thread::spawn(move || testbench_clock::current().wait(never()));
-/// let Err(Stuck::Deadlock(report)) = clock.wait(never()) else { panic!("both wait for ever") };
-/// assert_eq!(report.waiting.len(), 2);
-/// assert!(other.join().unwrap().is_err(), "it gets the same report");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StuckReport {
-    /// One line for each participant.
-    pub waiting: Vec<Waiting>,
-}
-
-/// One participant of a [`StuckReport`].
-///
-/// ```
-/// use testbench_clock::{Clock, MockClock, Stuck, Wait};
-///
-/// let clock = MockClock::builder().build();
-/// let wait = Wait { deadline: None, on: &[], what: &format_args!("read on pipe {}", 3) };
-/// let Err(Stuck::Deadlock(report)) = clock.wait(wait) else { panic!("nobody writes") };
-/// let [waiting] = &report.waiting[..] else { panic!("one participant") };
-/// assert_eq!((&*waiting.who, &*waiting.what), ("main", "read on pipe 3"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The participant's name.
-    pub who: String,
-    /// What it is doing, such as `read on a pipe`.
-    pub what: String,
-}
-
-impl fmt::Display for StuckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, w) in self.waiting.iter().enumerate() {
-            let newline = if i == 0 { "" } else { "\n" };
-            write!(f, "{newline}  `{}`: {}", w.who, w.what)?;
-        }
-        Ok(())
-    }
-}
-
-/// Holds a timeline still while its participant is outside; see [`Clock::external`].
-///
-/// ```
-/// use testbench_clock::{Clock, External, MockClock};
-///
-/// let clock = MockClock::builder().build();
-/// let outside: External = clock.external(&"wait for a native child");
-/// # let child = || ();
-/// child(); // blocks in real time
-/// drop(outside);
-/// ```
-#[must_use = "time moves again as soon as this is dropped"]
-pub struct External {
-    on_return: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl External {
-    /// Runs `on_return` when the participant comes back.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use std::sync::atomic::{AtomicBool, Ordering};
-    /// use testbench_clock::External;
-    ///
-    /// let returned = Arc::new(AtomicBool::new(false));
-    /// let theirs = returned.clone();
-    /// let outside = External::new(move || theirs.store(true, Ordering::Relaxed));
-    /// assert!(!returned.load(Ordering::Relaxed));
-    /// drop(outside);
-    /// assert!(returned.load(Ordering::Relaxed));
-    /// ```
-    pub fn new(on_return: impl FnOnce() + Send + 'static) -> Self {
-        External { on_return: Some(Box::new(on_return)) }
-    }
-
-    /// A guard that does nothing: for clocks that never stand still.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, External, SystemClock};
-    ///
-    /// // What the real clock answers.
-    /// let outside: External = SystemClock::new("docs").external(&"nobody waits for us");
-    /// drop(outside);
-    /// drop(External::nothing());
-    /// ```
-    pub fn nothing() -> Self {
-        External { on_return: None }
-    }
-}
-
-impl Drop for External {
-    fn drop(&mut self) {
-        if let Some(on_return) = self.on_return.take() {
-            on_return();
-        }
-    }
-}
-
-impl fmt::Debug for External {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("External")
-    }
 }

@@ -1,0 +1,115 @@
+//! Why a wait cannot go on, and who else is in it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a wait was given up.
+///
+/// ```
+/// use testbench_clock::{Clock, MockClock, Stuck, Wait};
+///
+/// let clock = MockClock::builder().name("test").build();
+/// let stuck = clock.wait(Wait { deadline: None, on: &[], what: &"a reply" }).unwrap_err();
+/// assert!(matches!(stuck, Stuck::Deadlock(_)));
+/// assert_eq!(stuck.to_string(), "deadlock: nothing can end this wait\n  `test`: a reply");
+/// assert_eq!(std::io::Error::from(stuck).kind(), std::io::ErrorKind::Deadlock);
+/// ```
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stuck {
+    /// Every participant waits, none has a deadline, and nothing outside is awaited.
+    #[error("deadlock: nothing can end this wait\n{0}")]
+    Deadlock(Arc<StuckReport>),
+    /// One participant runs or blocks outside the timeline while the others wait for it.
+    #[error("stalled: a participant does not come back to the timeline\n{0}")]
+    Stalled(Arc<StuckReport>),
+    /// This participant read the clock very many times and never waited, so that virtual time
+    /// cannot move.
+    #[error(
+        "spinning: `{who}` read the clock {readings} times without waiting, and virtual time moves \
+         only when everyone waits; sleep in the loop, or build the clock with `tick_per_read`"
+    )]
+    Spinning {
+        /// The participant's name.
+        who: Arc<str>,
+        /// How often it read the clock since its last wait.
+        readings: u64,
+    },
+    /// A wait on the timeline inside of [`Clock::external`](crate::Clock::external), which holds that timeline still.
+    #[error(
+        "`{who}` waits on the timeline ({what}) inside `external`, which holds the timeline still; \
+         wait before or after it, or on a thread made by `clock::thread::spawn`"
+    )]
+    Outside {
+        /// The participant's name.
+        who: Arc<str>,
+        /// What it tried to wait for.
+        what: String,
+    },
+    /// The session to which the clock belongs has ended, or the wait was cancelled.
+    #[error("cancelled: {0}")]
+    Cancelled(Arc<str>),
+}
+
+/// The kind is [`Deadlock`](std::io::ErrorKind::Deadlock) for a wait that cannot end,
+/// [`TimedOut`](std::io::ErrorKind::TimedOut) for [`Stuck::Spinning`], and
+/// [`Interrupted`](std::io::ErrorKind::Interrupted) for [`Stuck::Cancelled`].
+impl From<Stuck> for std::io::Error {
+    fn from(stuck: Stuck) -> Self {
+        use std::io::ErrorKind;
+        let kind = match &stuck {
+            Stuck::Deadlock(_) | Stuck::Stalled(_) | Stuck::Outside { .. } => ErrorKind::Deadlock,
+            Stuck::Spinning { .. } => ErrorKind::TimedOut,
+            Stuck::Cancelled(_) => ErrorKind::Interrupted,
+        };
+        std::io::Error::new(kind, stuck)
+    }
+}
+
+/// Who waits for what, in the order in which the participants joined.
+///
+/// ```
+/// use testbench_clock::{MockClock, Signal, Stuck, Clock, Wait, thread};
+///
+/// let clock = MockClock::builder().build();
+/// let _installed = clock.install();
+/// let never = || Wait { deadline: None, on: &[], what: &"the other one" };
+/// let other = thread::spawn(move || testbench_clock::current().wait(never()));
+/// let Err(Stuck::Deadlock(report)) = clock.wait(never()) else { panic!("both wait for ever") };
+/// assert_eq!(report.waiting.len(), 2);
+/// assert!(other.join().unwrap().is_err(), "it gets the same report");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckReport {
+    /// One line for each participant.
+    pub waiting: Vec<Waiting>,
+}
+
+/// One participant of a [`StuckReport`].
+///
+/// ```
+/// use testbench_clock::{Clock, MockClock, Stuck, Wait};
+///
+/// let clock = MockClock::builder().build();
+/// let wait = Wait { deadline: None, on: &[], what: &format_args!("read on pipe {}", 3) };
+/// let Err(Stuck::Deadlock(report)) = clock.wait(wait) else { panic!("nobody writes") };
+/// let [waiting] = &report.waiting[..] else { panic!("one participant") };
+/// assert_eq!((&*waiting.who, &*waiting.what), ("main", "read on pipe 3"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The participant's name.
+    pub who: String,
+    /// What it is doing, such as `read on a pipe`.
+    pub what: String,
+}
+
+impl fmt::Display for StuckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, w) in self.waiting.iter().enumerate() {
+            let newline = if i == 0 { "" } else { "\n" };
+            write!(f, "{newline}  `{}`: {}", w.who, w.what)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! The one call in which everything blocks: what it waits for, and what ended it.
+
+use crate::{Listener, MonoTime};
+use std::fmt;
+
+/// What one call of [`Clock::wait`](crate::Clock::wait) waits for.
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
+///
+/// let (clock, bytes) = (MockClock::builder().build(), Signal::new());
+/// let on = [bytes.listen()]; // listen,
+/// let has_bytes = false; // look,
+/// let deadline = clock.mono().checked_add(Duration::from_millis(100));
+/// if !has_bytes {
+///     let wait = Wait { deadline, on: &on, what: &"read on a pipe" }; // wait
+///     assert_eq!(clock.wait(wait)?, Woke::Deadline);
+/// }
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
+pub struct Wait<'a> {
+    /// The instant at which to stop waiting; `None` waits for a listener alone.
+    pub deadline: Option<MonoTime>,
+    /// Any of these ends the wait.
+    ///
+    /// Take the listeners **before** looking at the condition that they announce, so that a
+    /// notification between the look and the wait is not lost.
+    pub on: &'a [Listener],
+    /// Named in a report when the wait turns out to be stuck, such as `read on a pipe`.
+    pub what: &'a dyn fmt::Display,
+}
+
+impl fmt::Debug for Wait<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("deadline", &self.deadline)
+            .field("on", &self.on.len())
+            .field("what", &format_args!("{}", self.what))
+            .finish()
+    }
+}
+
+/// Why a wait ended.
+///
+/// ```
+/// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
+///
+/// let (clock, [a, b]) = (MockClock::builder().build(), [Signal::new(), Signal::new()]);
+/// let on = [a.listen(), b.listen()];
+/// b.notify();
+/// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"either" })?;
+/// assert_eq!(woke, Woke::Notified(1));
+/// # Ok::<(), testbench_clock::Stuck>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woke {
+    /// The deadline has come.
+    Deadline,
+    /// The listener at this index of [`Wait::on`] was notified.
+    Notified(usize),
+}

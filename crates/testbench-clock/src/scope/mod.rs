@@ -1,0 +1,266 @@
+//! What is installed on a thread: the only thread-local of the workspace.
+//!
+//! A `static KEY: Scope<T>` is a typed key. [`Scope::install`] puts a value under it on this
+//! thread until the [`Guard`] drops; [`Scope::get`] finds it. The clock, the overlay, the
+//! toolchain and the session of the crates above are such keys and nothing else, so that
+//! [`Context::capture`](crate::Context::capture) carries all of them at once to another thread or task.
+//!
+//! # How it works
+//!
+//! A thread has a stack of *layers*. A layer is one installed entry, or one entered context. Each
+//! layer keeps its **view**: for each key, the entry that is found when this layer is on top.
+//! A look-up is one index into the top view, however deep the stack; a capture clones one
+//! pointer. Guards may drop in any order: the layers above the one that goes are worked out again.
+//!
+//! # After the end
+//!
+//! Every entry belongs to a [`Lifetime`], usually that of a session. After its end, contexts that
+//! were captured before still find their entries, but as [`Lookup::Closed`]. A detached thread of
+//! a finished test thus gets an error with a name in it; it never falls through to what the parent
+//! had installed, or to the real world.
+
+mod entry;
+mod guard;
+mod stack;
+mod view;
+
+pub(crate) use entry::{Audited, Forked, OnExit, Shortcuts};
+pub use guard::Guard;
+pub(crate) use stack::{audited, enter, remove_layer, view};
+pub(crate) use view::View;
+
+use crate::lifetime::{Ended, Lifetime};
+use crate::timeline::Dial;
+use entry::{Entry, ForkFn, ShortcutsFn};
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// A typed key under which one value can be installed on each thread.
+///
+/// ```
+/// use std::sync::Arc;
+/// use testbench_clock::{Lifetime, Lookup, Scope};
+///
+/// static GREETING: Scope<String> = Scope::new("greeting");
+///
+/// let session = Lifetime::new("docs");
+/// assert!(matches!(GREETING.get(), Lookup::Absent));
+/// let guard = GREETING.install(Arc::new("hello".to_owned()), &session);
+/// let Lookup::Open(found) = GREETING.get() else { panic!("it was just installed") };
+/// assert_eq!(*found, "hello");
+/// drop(guard);
+/// assert!(matches!(GREETING.get(), Lookup::Absent));
+/// ```
+pub struct Scope<T> {
+    name: &'static str,
+    /// Entries that exist anywhere in the process, captured ones included.
+    live: AtomicUsize,
+    /// The place of this key in every view; given at the first install.
+    index: OnceLock<usize>,
+    fork: Option<ForkFn<T>>,
+    shortcuts: Option<ShortcutsFn<T>>,
+    thread_bound: bool,
+    value: PhantomData<fn() -> T>,
+}
+
+/// What a look-up found.
+///
+/// ```
+/// use std::sync::Arc;
+/// use testbench_clock::{Context, Lifetime, Lookup, Scope};
+///
+/// static PORT: Scope<u16> = Scope::new("port");
+///
+/// assert!(matches!(PORT.get(), Lookup::Absent));
+/// let installed = PORT.install(Arc::new(80), &Lifetime::new("server"));
+/// assert!(matches!(PORT.get(), Lookup::Open(_)));
+/// let forgotten = Context::capture();
+/// drop(installed);
+/// assert!(matches!(PORT.get(), Lookup::Absent));
+/// assert!(matches!(forgotten.wrap(|| PORT.get())(), Lookup::Closed(..)));
+/// ```
+#[derive(Debug)]
+pub enum Lookup<T> {
+    /// Nothing is installed here.
+    Absent,
+    /// Installed and in use.
+    Open(Arc<T>),
+    /// Installed, but its session has ended; only a captured [`Context`](crate::Context) sees this.
+    Closed(Arc<T>, Ended),
+}
+
+impl<T> Lookup<T> {
+    /// The value if there is one in use, an error if its session has ended.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Lifetime, Scope};
+    ///
+    /// static PORT: Scope<u16> = Scope::new("port");
+    ///
+    /// assert_eq!(PORT.get().open()?, None);
+    /// let session = Lifetime::new("server");
+    /// let _installed = PORT.install(Arc::new(80), &session);
+    /// assert_eq!(PORT.get().open()?.as_deref(), Some(&80));
+    /// session.end();
+    /// assert_eq!(PORT.get().open().unwrap_err().name(), "server");
+    /// # Ok::<(), testbench_clock::Ended>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] for [`Lookup::Closed`].
+    pub fn open(self) -> Result<Option<Arc<T>>, Ended> {
+        match self {
+            Lookup::Absent => Ok(None),
+            Lookup::Open(value) => Ok(Some(value)),
+            Lookup::Closed(_, ended) => Err(ended),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Scope<T> {
+    /// A key; `name` is what it is called in debug prints.
+    ///
+    /// ```
+    /// use testbench_clock::Scope;
+    ///
+    /// static PORT: Scope<u16> = Scope::new("port");
+    ///
+    /// assert!(format!("{PORT:?}").contains("port"));
+    /// ```
+    pub const fn new(name: &'static str) -> Self {
+        Scope {
+            name,
+            live: AtomicUsize::new(0),
+            index: OnceLock::new(),
+            fork: None,
+            shortcuts: None,
+            thread_bound: false,
+            value: PhantomData,
+        }
+    }
+
+    /// Has `fork` make the value that another thread gets when it enters a captured context.
+    pub(crate) const fn forked_by(mut self, fork: ForkFn<T>) -> Self {
+        self.fork = Some(fork);
+        self
+    }
+
+    /// Gives entries what is looked up too often for a downcast, which alone costs as much as all
+    /// the rest of a reading.
+    pub(crate) const fn short_cut_by(mut self, shortcuts: ShortcutsFn<T>) -> Self {
+        self.shortcuts = Some(shortcuts);
+        self
+    }
+
+    /// Ties entries to their thread: contexts neither carry nor hide them.
+    pub(crate) const fn bound_to_thread(mut self) -> Self {
+        self.thread_bound = true;
+        self
+    }
+
+    /// Installs `value` on this thread, above what was there, until the guard drops.
+    ///
+    /// After `lifetime` has ended, or the guard was dropped, captured contexts find the value
+    /// closed.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Lifetime, Scope};
+    ///
+    /// static DEPTH: Scope<u32> = Scope::new("depth");
+    ///
+    /// let session = Lifetime::new("docs");
+    /// let outer = DEPTH.install(Arc::new(1), &session);
+    /// let inner = DEPTH.install(Arc::new(2), &session);
+    /// assert_eq!(DEPTH.get().open()?.as_deref(), Some(&2));
+    /// drop(outer); // in any order
+    /// assert_eq!(DEPTH.get().open()?.as_deref(), Some(&2));
+    /// drop(inner);
+    /// assert_eq!(DEPTH.get().open()?, None);
+    /// # Ok::<(), testbench_clock::Ended>(())
+    /// ```
+    #[track_caller]
+    pub fn install(&'static self, value: Arc<T>, lifetime: &Lifetime) -> Guard {
+        let index = *self.index.get_or_init(|| NEXT_INDEX.fetch_add(1, Ordering::Relaxed));
+        let entry = Arc::new(Entry::new(self, index, value, lifetime.clone()));
+        Guard::over(entry, Location::caller())
+    }
+
+    /// What this thread finds under the key.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use testbench_clock::{Context, Lifetime, Lookup, Scope};
+    ///
+    /// static USER: Scope<String> = Scope::new("user");
+    ///
+    /// let session = Lifetime::new("docs");
+    /// let _installed = USER.install(Arc::new("ann".to_owned()), &session);
+    /// // Another thread has nothing installed, unless it is given the context of this one.
+    /// let there = std::thread::spawn(|| matches!(USER.get(), Lookup::Absent)).join().unwrap();
+    /// let carried = std::thread::spawn(Context::capture().wrap(|| USER.get())).join().unwrap();
+    /// assert!(there && matches!(carried, Lookup::Open(user) if *user == "ann"));
+    /// ```
+    pub fn get(&'static self) -> Lookup<T> {
+        let found = self.with_entry(|entry| {
+            let value = Arc::clone(&entry.value).downcast::<T>().ok()?;
+            Some(match entry.ended() {
+                None => Lookup::Open(value),
+                Some(ended) => Lookup::Closed(value, ended.clone()),
+            })
+        });
+        found.flatten().unwrap_or(Lookup::Absent)
+    }
+
+    /// Looks without counting references, for calls that take nanoseconds. `f` must not install
+    /// or enter anything; it gets `None` if nothing is installed, or what is has ended.
+    #[inline]
+    pub(crate) fn peek<R>(&'static self, f: impl FnOnce(&T) -> R) -> Option<R> {
+        let found = self.with_entry(|entry| match entry.ended() {
+            None => entry.value.downcast_ref::<T>().map(f),
+            Some(_) => None,
+        });
+        found.flatten()
+    }
+
+    /// [`Scope::peek`] at the dial of the entry.
+    #[inline]
+    pub(crate) fn peek_dial<R>(&'static self, f: impl FnOnce(&Dial) -> R) -> Option<R> {
+        let found = self.with_entry(|entry| match entry.ended() {
+            None => entry.shortcuts.dial.as_deref().map(f),
+            Some(_) => None,
+        });
+        found.flatten()
+    }
+
+    /// Whether nothing is installed under this key anywhere in the process, as far as this thread
+    /// can tell.
+    #[inline]
+    pub(crate) fn is_unused(&'static self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0
+    }
+
+    #[inline]
+    fn with_entry<R>(&'static self, f: impl FnOnce(&Entry) -> R) -> Option<R> {
+        // Relaxed is enough: this thread's own installs come before this in program order, and a
+        // context from another thread arrived by something that synchronises.
+        if self.live.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let index = *self.index.get()?;
+        stack::peek(|view| view.entry(index).map(f)).flatten()
+    }
+}
+
+impl<T> fmt::Debug for Scope<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+static NEXT_INDEX: AtomicUsize = AtomicUsize::new(0);

@@ -1,0 +1,89 @@
+//! What is done to the wall clock, now or at a given instant.
+
+use super::state::State;
+use crate::log::Kind;
+use crate::wall::{Injection, When};
+use std::panic::Location;
+use std::sync::Arc;
+
+/// An injection, by whom and from where.
+pub(super) struct Injected {
+    /// `None` is now.
+    pub(super) when: Option<When>,
+    pub(super) injection: Injection,
+    pub(super) who: Arc<str>,
+    pub(super) site: &'static Location<'static>,
+}
+
+impl State {
+    pub(super) fn inject(&mut self, injected: Injected) {
+        match injected.when {
+            Some(_) => self.injections.push(injected),
+            None => self.apply(&injected),
+        }
+        self.plan_injections();
+        self.apply_due_injections();
+    }
+
+    pub(super) fn apply_due_injections(&mut self) {
+        while let Some(i) = self.due_injection() {
+            let injected = self.injections.remove(i);
+            self.apply(&injected);
+            self.plan_injections();
+        }
+        self.plan_injections();
+    }
+
+    /// The first planned injection whose instant has come.
+    fn due_injection(&self) -> Option<usize> {
+        self.injections
+            .iter()
+            .position(|planned| self.instant_of(planned).is_some_and(|at_ns| at_ns <= self.now_ns))
+    }
+
+    fn instant_of(&self, planned: &Injected) -> Option<u64> {
+        match planned.when? {
+            When::Mono(at) => Some(at.nanos()),
+            When::Wall(wall) => self.face.wall.load().mono_at(wall, self.now_ns),
+        }
+    }
+
+    /// Goes over to a segment without slew when the span of one is over.
+    pub(super) fn finish_slew(&mut self) {
+        let segment = self.face.wall.load();
+        if segment.slew_end_ns().is_some_and(|end| end <= self.now_ns) {
+            let wall = segment.wall_at(self.now_ns);
+            self.face.wall.store(&segment.set(self.now_ns, wall));
+            self.wall_changed = true;
+        }
+    }
+
+    fn plan_injections(&mut self) {
+        let planned = self.injections.iter().filter_map(|planned| self.instant_of(planned));
+        let slew_end = self.face.wall.load().slew_end_ns();
+        self.next_injection_ns = planned.chain(slew_end).min();
+    }
+
+    fn apply(&mut self, injected: &Injected) {
+        let Injected { who, injection, site, .. } = injected;
+        let (segment, now_ns) = (self.face.wall.load(), self.now_ns);
+        let next = match *injection {
+            Injection::Set(wall) => segment.set(now_ns, wall),
+            Injection::Step(by) => segment.stepped(now_ns, by),
+            Injection::Drift { parts_per_billion } => segment.drifting(now_ns, parts_per_billion),
+            Injection::Slew { by, over } => {
+                // Checked to fit when it was injected.
+                let by_ns = i64::try_from(by.nanos()).unwrap_or(0);
+                segment.slewing(now_ns, by_ns, u64::try_from(over.as_nanos()).unwrap_or(0))
+            }
+            Injection::Zone { utc_offset_secs } => {
+                self.utc_offset_secs = utc_offset_secs;
+                segment
+            }
+        };
+        self.face.wall.store(&next);
+        self.wall_changed = true;
+        let text = format!("{injection:?} at {}:{}", site.file(), site.line());
+        self.note(who, Kind::Inject, &text);
+    }
+}

@@ -1,0 +1,165 @@
+//! A clock that decorates a mock is used as it is, though what moves time by hand is the mock behind it.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Duration;
+use testbench_clock::task::{block_on, sleep_async};
+use testbench_clock::{
+    Clock, External, Listener, MockClock, MonoTime, Reading, Role, Stuck, Wait, WallTime, Woke,
+    advance, install, instant_now, now, set_wall, sleep,
+};
+
+/// Counts readings, and keeps what is waited for.
+#[derive(Debug)]
+struct Decorated {
+    below: Arc<MockClock>,
+    readings: AtomicUsize,
+    waits: Mutex<Vec<String>>,
+}
+
+impl Decorated {
+    fn new() -> Arc<Self> {
+        let below = MockClock::builder().build();
+        Arc::new(Decorated { below, readings: AtomicUsize::new(0), waits: Mutex::default() })
+    }
+
+    fn readings(&self) -> usize {
+        self.readings.swap(0, Ordering::Relaxed)
+    }
+
+    fn waits(&self) -> Vec<String> {
+        std::mem::take(&mut self.waits.lock().unwrap())
+    }
+}
+
+impl Clock for Decorated {
+    fn wall(&self) -> WallTime {
+        self.readings.fetch_add(1, Ordering::Relaxed);
+        self.below.wall()
+    }
+
+    fn mono(&self) -> MonoTime {
+        self.readings.fetch_add(1, Ordering::Relaxed);
+        self.below.mono()
+    }
+
+    fn mono_exact(&self) -> MonoTime {
+        self.below.mono_exact()
+    }
+
+    fn resolution(&self, of: Reading) -> Duration {
+        self.below.resolution(of)
+    }
+
+    fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
+        self.below.mono_at(wall)
+    }
+
+    fn wall_set(&self) -> Listener {
+        self.below.wall_set()
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        self.below.check()
+    }
+
+    fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
+        self.waits.lock().unwrap().push(wait.what.to_string());
+        self.below.wait(wait)
+    }
+
+    fn yield_now(&self) -> Result<(), Stuck> {
+        self.below.yield_now()
+    }
+
+    fn park(&self, wait: Wait<'_>, waker: &Waker) {
+        self.below.park(wait, waker);
+    }
+
+    fn rouse(&self) {
+        self.below.rouse();
+    }
+
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.below.unpark()
+    }
+
+    fn external(&self, why: &dyn Display) -> External {
+        self.below.external(why)
+    }
+
+    fn inhibit(&self, why: &dyn Display) -> External {
+        self.below.inhibit(why)
+    }
+
+    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
+        self.below.join(name, role)
+    }
+
+    fn begin(&self) -> Result<(), Stuck> {
+        self.below.begin()
+    }
+
+    fn leave(&self) {
+        self.below.leave();
+    }
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        self.below.lend(name)
+    }
+
+    fn cancel(&self, why: &str) {
+        self.below.cancel(why);
+    }
+
+    fn as_mock(&self) -> Option<&MockClock> {
+        Some(&self.below)
+    }
+}
+
+#[test]
+fn readings_and_sleeps_of_this_thread_go_through_the_decorator() {
+    let clock = Decorated::new();
+    let _installed = install(clock.clone());
+    now();
+    instant_now();
+    assert_eq!(clock.readings(), 2);
+    sleep(Duration::from_secs(1));
+    let waits = clock.waits();
+    assert!(waits.len() == 1 && waits[0].starts_with("sleep for 1s at "), "{waits:?}");
+    assert_eq!(instant_now().since_origin(), Duration::from_secs(1));
+}
+
+#[test]
+fn so_do_those_of_tasks() {
+    let clock = Decorated::new();
+    let _installed = install(clock.clone());
+    block_on(sleep_async(Duration::from_secs(1))).unwrap();
+    assert!(clock.readings() > 0, "a poll of a sleep is a reading");
+    assert_eq!(clock.waits().len(), 1);
+}
+
+#[test]
+fn time_is_moved_by_hand_behind_the_decorator() {
+    let clock = Decorated::new();
+    let _installed = install(clock.clone());
+    advance(Duration::from_secs(5)).unwrap();
+    set_wall(WallTime::UNIX_EPOCH).unwrap();
+    assert_eq!(
+        (now(), instant_now().since_origin()),
+        (WallTime::UNIX_EPOCH, Duration::from_secs(5))
+    );
+    assert_eq!(clock.readings(), 2);
+}
+
+#[test]
+fn a_loop_of_readings_through_a_decorator_is_found_out() {
+    let below = MockClock::builder().spin_max(100).build();
+    let clock = Decorated { below, readings: AtomicUsize::new(0), waits: Mutex::default() };
+    let _installed = install(Arc::new(clock));
+    let panic = std::panic::catch_unwind(|| (0..1_000).map(|_| now()).max()).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.starts_with("spinning: ") && text.contains("decorated.rs:"), "{text}");
+}
