@@ -163,15 +163,19 @@ impl Timeline {
         state
     }
 
-    /// Blocks this thread until the seat has a turn.
+    /// Does what the kernel left to be done, and blocks this thread until the seat has a turn.
     fn until_turn<'a>(
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State>,
         id: SeatId,
     ) -> MutexGuard<'a, State> {
+        if let Some(seat) = state.seats.get_mut(id) {
+            // Before the lock is released, so that no other thread takes this seat.
+            seat.blocked = true;
+        }
+        state = self.settled(state);
         let Some(seat) = state.seats.get_mut(id) else { return state };
         if seat.status != Status::Running {
-            seat.blocked = true;
             let turn = Arc::clone(&seat.turn);
             self.monitor(&mut state);
             while state.seats.get(id).is_some_and(|seat| seat.status != Status::Running) {
@@ -232,7 +236,6 @@ impl Timeline {
             state.make_ready(id);
         }
         state.dispatch();
-        state = self.settled(state);
         if left {
             state = self.until_turn(state, id);
             if let Some(seat) = state.seats.get(id) {

@@ -84,6 +84,7 @@ pub(super) struct Start {
 }
 
 /// What a seat starts to wait for.
+#[derive(Clone)]
 pub(super) struct Waited {
     pub(super) deadline_ns: Option<u64>,
     pub(super) what: String,
@@ -491,11 +492,22 @@ impl State {
         self.end_all_waits(&stuck)
     }
 
-    fn end_all_waits(&mut self, stuck: &Stuck) -> bool {
-        let is_waiting = |seat: &Seat| seat.status == Status::Waiting;
+    /// Who waits through this handle: each of its threads in a seat of its own.
+    pub(super) fn waits_of(&self, view: u64) -> Vec<SeatId> {
+        self.waiting_if(|seat| seat.view == view)
+    }
+
+    /// In the order in which they joined.
+    fn waiting_if(&self, is_meant: impl Fn(&Seat) -> bool) -> Vec<SeatId> {
+        let is_waiting = |seat: &Seat| seat.status == Status::Waiting && is_meant(seat);
         let mut waiting: Vec<_> =
             self.seats.iter().filter(|(_, seat)| is_waiting(seat)).map(|(id, _)| id).collect();
         waiting.sort_by_key(|id| id.registration);
+        waiting
+    }
+
+    fn end_all_waits(&mut self, stuck: &Stuck) -> bool {
+        let waiting = self.waiting_if(|_| true);
         for id in &waiting {
             self.end_wait(*id, End::Stuck(stuck.clone()));
         }

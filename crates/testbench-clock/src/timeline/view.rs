@@ -10,7 +10,6 @@ use crate::clock::{Stuck, Wait, Woke};
 use crate::log::Kind;
 use crate::wall::{Injection, InjectionError, When};
 use crate::{External, Lifetime, Listener, MonoTime, Role};
-use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
@@ -28,6 +27,8 @@ pub(crate) struct View {
     cancelled: OnceLock<Arc<str>>,
     /// Set together with `cancelled`; cheap to look at.
     flagged: AtomicBool,
+    /// Threads of this handle may wait in seats of their own.
+    has_other_seats: AtomicBool,
 }
 
 /// A seat for as long as there are handles of it.
@@ -61,6 +62,7 @@ impl View {
             cancelled: OnceLock::new(),
             dial,
             flagged: AtomicBool::new(false),
+            has_other_seats: AtomicBool::new(false),
         }
     }
 
@@ -210,38 +212,50 @@ impl View {
     ) -> Result<Woke, Stuck> {
         // Foreign code, so before the lock is taken.
         let what = wait.what.to_string();
-        if self.is_used_elsewhere() {
-            return self.wait_on_a_seat_of_its_own(wait, last);
+        let (view, who) = (self.id, Arc::clone(&self.name));
+        let waited = Waited { deadline_ns, what, view, who, last };
+        if let Some(woke) = self.wait_in(&self.seat, wait, &waited)? {
+            return Ok(woke);
         }
+        // One handle used by two threads: while one is blocked, the other waits in a seat of its own, for
+        // this one call.
+        let own = self.join(&format!("{} (another thread)", self.name), Role::Host);
+        self.has_other_seats.store(true, Ordering::Relaxed);
+        self.wait_in(&own.seat, wait, &waited)?.ok_or_else(|| self.left())
+    }
+
+    /// `None` if another thread is blocked in that seat.
+    fn wait_in(
+        &self,
+        seat: &Occupied,
+        wait: &Wait<'_>,
+        waited: &Waited,
+    ) -> Result<Option<Woke>, Stuck> {
         loop {
             for listener in wait.on {
-                listener.register(self.seat.waker());
+                listener.register(seat.waker());
             }
-            let mut state = self.turn(&what)?;
+            let Some(mut state) = self.turn(seat, &waited.what)? else { return Ok(None) };
             // Registered above: what is not seen here wakes this seat.
             if let Some(woke) = notified(wait) {
-                return Ok(woke);
+                return Ok(Some(woke));
             }
             self.check()?;
             if let Some(report) = state.lost() {
                 return Err(Stuck::Stalled(Arc::clone(report)));
             }
-            let (what, who) = (what.clone(), Arc::clone(&self.name));
-            state.start_wait(self.seat.id, Waited { deadline_ns, what, view: self.id, who, last });
-            if let Some(seat) = state.seats.get_mut(self.seat.id) {
-                seat.blocked = true;
-            }
+            state.start_wait(seat.id, waited.clone());
             state.dispatch();
-            state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
-            let end = state.take_end(self.seat.id);
+            state = self.timeline.until_turn(state, seat.id);
+            let end = state.take_end(seat.id);
             drop(self.timeline.settled(state));
             match end {
                 Some(End::Stuck(stuck)) => return Err(stuck),
-                Some(End::Deadline) => return Ok(notified(wait).unwrap_or(Woke::Deadline)),
+                Some(End::Deadline) => return Ok(notified(wait).or(Some(Woke::Deadline))),
                 // A notification of an earlier wait may come late; this wait goes on then.
                 Some(End::Notified) => {
                     if let Some(woke) = notified(wait) {
-                        return Ok(woke);
+                        return Ok(Some(woke));
                     }
                 }
                 None => return Err(self.left()),
@@ -249,23 +263,11 @@ impl View {
         }
     }
 
-    /// One handle used by two threads: while one is blocked, the other waits as a participant of
-    /// its own, for this one call.
-    fn wait_on_a_seat_of_its_own(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
-        let name = format!("{} (another thread)", self.name);
-        let view = self.join(&name, Role::Host);
-        view.begin()?;
-        view.wait_among_others(wait, wait.deadline.map(MonoTime::nanos), last)
-    }
-
     pub(crate) fn yield_now(&self) -> Result<(), Stuck> {
         // Yielding is not waiting: a loop of nothing else is a spin, too.
         self.dial.count();
         self.check()?;
-        if self.is_used_elsewhere() {
-            return Ok(());
-        }
-        let mut state = self.turn(&"yield")?;
+        let Some(mut state) = self.turn(&self.seat, "yield")? else { return Ok(()) };
         if self.timeline.settings.parallel {
             drop(state);
             std::thread::yield_now();
@@ -273,7 +275,7 @@ impl View {
         }
         if state.give_way(self.seat.id) {
             state.dispatch();
-            state = self.timeline.until_turn(self.timeline.settled(state), self.seat.id);
+            state = self.timeline.until_turn(state, self.seat.id);
         }
         let ended = state.come_out(self.seat.id);
         drop(self.timeline.settled(state));
@@ -281,8 +283,7 @@ impl View {
     }
 
     pub(crate) fn begin(&self) -> Result<(), Stuck> {
-        if !self.is_used_elsewhere() {
-            let state = self.turn(&"begin")?;
+        if let Some(state) = self.turn(&self.seat, "begin")? {
             drop(self.timeline.settled(state));
         }
         self.check()
@@ -294,7 +295,7 @@ impl View {
         for listener in wait.on {
             listener.register(self.seat.waker());
         }
-        let Ok(mut state) = self.turn(&what) else { return waker.wake_by_ref() };
+        let Ok(Some(mut state)) = self.turn(&self.seat, &what) else { return waker.wake_by_ref() };
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
         let takes_no_time = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
         if takes_no_time {
@@ -363,7 +364,7 @@ impl View {
         state.dispatch();
         drop(self.timeline.settled(state));
         drop(waker);
-        let mut state = self.turn(&"unpark")?;
+        let Some(mut state) = self.turn(&self.seat, "unpark")? else { return Ok(false) };
         let end = state.take_end(self.seat.id);
         drop(self.timeline.settled(state));
         match end {
@@ -433,32 +434,41 @@ impl View {
         let why = self.cancelled.get_or_init(|| why.into());
         self.flagged.store(true, Ordering::Relaxed);
         self.timeline.with(|state| {
-            let ours = state.seats.get(self.seat.id).is_some_and(|seat| seat.view == self.id);
-            if ours {
-                state.end_wait(self.seat.id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
-                state.dispatch();
+            // Looked at under the lock: a wait that begins after this sees that it is cancelled.
+            if self.has_other_seats.load(Ordering::Relaxed) {
+                // First, as each of those leaves its turn to the next when it has come out.
+                for id in state.waits_of(self.id).into_iter().filter(|id| *id != self.seat.id) {
+                    state.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
+                }
             }
+            if state.seats.get(self.seat.id).is_some_and(|seat| seat.view == self.id) {
+                state.end_wait(self.seat.id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
+            }
+            state.dispatch();
         });
     }
 
-    /// The lock, with the turn of this seat: at once if it runs.
-    fn turn(&self, what: &dyn fmt::Display) -> Result<MutexGuard<'_, State>, Stuck> {
-        let id = self.seat.id;
+    /// The lock, with the turn of a seat: at once if it runs. `None` if another thread is blocked in it.
+    fn turn(&self, seat: &Occupied, what: &str) -> Result<Option<MutexGuard<'_, State>>, Stuck> {
+        let id = seat.id;
         let mut state = self.timeline.lock();
         let Some(seat) = state.seats.get_mut(id) else { return Err(self.left()) };
         seat.calls += 1;
+        if seat.blocked {
+            return Ok(None);
+        }
         match seat.status {
-            Status::Running => return seat.sessions.check().map(|()| state),
+            Status::Running => return seat.sessions.check().map(|()| Some(state)),
             Status::Ready | Status::Waiting | Status::Lost => {}
             Status::Away => state.make_ready(id),
             Status::Outside => {
-                let (who, what) = (Arc::clone(&self.name), what.to_string());
+                let (who, what) = (Arc::clone(&self.name), what.to_owned());
                 return Err(Stuck::Outside { who, what });
             }
         }
         let lost = state.take_back(id);
         state.dispatch();
-        state = self.timeline.until_turn(self.timeline.settled(state), id);
+        state = self.timeline.until_turn(state, id);
         if let Some(report) = lost {
             return Err(Stuck::Stalled(report));
         }
@@ -467,18 +477,13 @@ impl View {
             return Err(Stuck::Cancelled(why));
         }
         let Some(seat) = state.seats.get(id) else { return Err(self.left()) };
-        seat.sessions.check().map(|()| state)
+        seat.sessions.check().map(|()| Some(state))
     }
 
     fn is_running(&self, state: &mut State) -> bool {
         let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
         seat.calls += 1;
         seat.status == Status::Running && !seat.sessions.are_over()
-    }
-
-    /// Whether another thread is blocked in this seat.
-    fn is_used_elsewhere(&self) -> bool {
-        self.timeline.lock().seats.get(self.seat.id).is_some_and(|seat| seat.blocked)
     }
 
     fn left(&self) -> Stuck {

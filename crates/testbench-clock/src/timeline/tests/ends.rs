@@ -184,6 +184,69 @@ fn one_handle_on_two_threads_neither_hangs_nor_loses_time() {
     assert_eq!(clock.mono(), mono(1500));
 }
 
+/// Runs `f` on two threads at once, each with its number.
+fn on_two_threads<T: Send + 'static>(f: impl Fn(u64) -> T + Send + Clone + 'static) -> [T; 2] {
+    let both = Arc::new(std::sync::Barrier::new(2));
+    let threads = [0, 1].map(|i| {
+        let (f, both) = (f.clone(), Arc::clone(&both));
+        std::thread::spawn(move || {
+            both.wait();
+            f(i)
+        })
+    });
+    threads.map(|thread| thread.join().unwrap())
+}
+
+#[test]
+fn two_threads_of_one_handle_may_begin_to_wait_at_once() {
+    let clock = MockClock::builder().build();
+    let guest = clock.join("guest", Role::Guest);
+    let _aside = clock.step_aside();
+    // With somebody else about, a wait is one on the seat.
+    let other = clock.join("other", Role::Host);
+    let ended = Arc::new(AtomicBool::new(false));
+    let until_ended = Arc::clone(&ended);
+    let idle = std::thread::spawn(move || {
+        while !until_ended.load(Ordering::Relaxed) {
+            let next = other.mono().saturating_add(Duration::from_nanos(1));
+            until(&*other, next).unwrap();
+        }
+        other.leave();
+    });
+    let finished = Arc::new(AtomicUsize::new(0));
+    on_two_threads(move |i| {
+        let nap = || until(&*guest, guest.mono().saturating_add(Duration::from_nanos(1 + i)));
+        for _ in 0..20_000 {
+            nap().unwrap();
+        }
+        finished.fetch_add(1, Ordering::Relaxed);
+        // A thread that ends keeps the turn of the handle, so the other one's must be over as well.
+        while finished.load(Ordering::Relaxed) < 2 && nap().is_ok() {}
+        guest.leave();
+    });
+    ended.store(true, Ordering::Relaxed);
+    idle.join().unwrap();
+}
+
+#[test]
+fn cancelling_a_handle_ends_the_waits_of_all_its_threads() {
+    let clock = MockClock::builder().build();
+    let guest = clock.join("guest", Role::Guest);
+    let _held = clock.inhibit(&"this is no deadlock");
+    let _outside = clock.external(&"the guest runs");
+    let waiter = Arc::clone(&guest);
+    let canceller = std::thread::spawn(move || {
+        really_block(200);
+        guest.cancel("killed");
+    });
+    let ends = on_two_threads(move |_| {
+        let on = [Signal::new().listen()];
+        waiter.wait(Wait { deadline: None, on: &on, what: &"never" }).unwrap_err().to_string()
+    });
+    assert_eq!(ends, ["cancelled: killed", "cancelled: killed"]);
+    canceller.join().unwrap();
+}
+
 /// Counts how often it was woken.
 #[derive(Default)]
 struct Woken(AtomicUsize);
