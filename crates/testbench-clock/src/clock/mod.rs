@@ -287,6 +287,9 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// for something outside that will notify a [`Signal`](crate::Signal), which without this
     /// would look like a deadlock.
     ///
+    /// A wait of this participant for nothing but time, without a listener, cannot end before the guard is
+    /// dropped elsewhere; if that does not happen for long, it is [`Stuck::Stalled`].
+    ///
     /// ```
     /// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
     ///

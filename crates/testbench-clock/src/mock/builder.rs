@@ -235,7 +235,9 @@ impl MockClockBuilder {
     }
 
     /// How much real time a [`Role::Host`](crate::Role::Host) participant may be away from the timeline while
-    /// everyone else waits for it: two seconds by default.
+    /// everyone else waits for it: two seconds by default. Ten times as much is given to a participant of
+    /// whatever role that has not begun, and to one that waits for nothing but time while it
+    /// [holds time still](crate::Clock::inhibit) itself.
     ///
     /// ```
     /// use std::sync::mpsc;

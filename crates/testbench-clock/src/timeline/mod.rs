@@ -217,10 +217,9 @@ impl Timeline {
             state.monitor = Monitor::default();
             return;
         }
-        let suspect = state.only_runner().filter(|(_, seat)| !seat.may_compute());
-        let seen = suspect.map(|(id, seat)| (id, seat.progress()));
-        if let Some(id) = state.monitor.finds_stalled(seen) {
-            state.give_up_on(id);
+        let suspects = state.suspects();
+        if let Some(stalled) = state.monitor.finds_stalled(suspects) {
+            state.give_up_on(&stalled);
             state.dispatch();
         }
         state.monitor.armed = self.arm_monitor();

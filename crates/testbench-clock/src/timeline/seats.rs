@@ -72,6 +72,8 @@ pub(super) struct Seat {
     pub(super) deadline_ns: Option<u64>,
     /// What it is for; of an absence, why.
     pub(super) what: String,
+    /// Something besides time can end it.
+    pub(super) hears: bool,
     pub(super) last: bool,
     pub(super) end: Option<End>,
     /// Woken when the wait ends, if no thread blocks in it.
@@ -116,6 +118,7 @@ impl Seat {
             view: 0,
             deadline_ns: None,
             what: String::new(),
+            hears: false,
             last: false,
             end: None,
             parked: None,
@@ -128,7 +131,12 @@ impl Seat {
 
     /// Whether a long silence of it can be no mistake.
     pub(super) fn may_compute(&self) -> bool {
-        self.role == Role::Guest || self.lent > 0
+        (self.role == Role::Guest && self.has_begun()) || self.lent > 0
+    }
+
+    /// Whether a thread has come to run as it: the one that made the timeline, or one that has called.
+    pub(super) fn has_begun(&self) -> bool {
+        self.made_at.is_some() || self.progress() > 0
     }
 
     /// Whether its thread can leave the timeline from here: it has the turn, or has not asked for its
@@ -157,6 +165,10 @@ impl Seat {
             Status::Ready => "waits for its turn".to_owned(),
             Status::Outside => format!("is outside the timeline: {}", self.what),
             Status::Away => "is away, since its session has ended".to_owned(),
+            Status::Running | Status::Lost if !self.has_begun() => {
+                "has not begun: its thread has not come to its first call, `Clock::begin`"
+                    .to_owned()
+            }
             Status::Running | Status::Lost => {
                 let place = self.made_at.map(|at| format!(" ({}:{})", at.file(), at.line()));
                 let last = match self.what.as_str() {

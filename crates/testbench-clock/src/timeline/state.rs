@@ -5,7 +5,7 @@
 
 use super::dial::Face;
 use super::injected::Injected;
-use super::monitor::Monitor;
+use super::monitor::{Hold, Monitor};
 #[cfg(feature = "tokio")]
 use super::seats::Executor;
 use super::seats::{End, Seat, SeatId, Seats, Status};
@@ -32,11 +32,11 @@ pub(super) struct State {
     timers: BinaryHeap<Reverse<Timer>>,
     waits: u64,
     /// Who was given up on, with the report of then.
-    lost: Vec<(SeatId, Arc<StuckReport>)>,
+    pub(super) lost: Vec<(SeatId, Arc<StuckReport>)>,
     /// How many seats have an executor in them.
     executors: usize,
     /// Why time stands still.
-    held: Vec<(u64, Arc<str>)>,
+    pub(super) held: Vec<Hold>,
     holds: u64,
     /// Draws the order of ties; without it, order of registration.
     ties: Option<RandomStream>,
@@ -91,6 +91,8 @@ pub(super) struct Waited {
     /// The handle that waits, and its name.
     pub(super) view: u64,
     pub(super) who: Arc<str>,
+    /// Something besides time can end it.
+    pub(super) hears: bool,
     /// Runs after all others of the same instant.
     pub(super) last: bool,
 }
@@ -232,8 +234,8 @@ impl State {
         seat.wait = wait;
         seat.yields = 0;
         seat.end = None;
-        let Waited { deadline_ns, what, view, who, last } = waited;
-        (seat.deadline_ns, seat.view, seat.last) = (deadline_ns, view, last);
+        let Waited { deadline_ns, what, view, who, hears, last } = waited;
+        (seat.deadline_ns, seat.view, seat.hears, seat.last) = (deadline_ns, view, hears, last);
         (seat.what, seat.who) = (what, who);
         self.running -= 1;
         if let Some(at_ns) = deadline_ns {
@@ -332,9 +334,9 @@ impl State {
     }
 
     /// Makes time stand still until [`State::release`].
-    pub(super) fn hold(&mut self, why: Arc<str>) -> u64 {
+    pub(super) fn hold(&mut self, by: SeatId, why: Arc<str>) -> u64 {
         self.holds += 1;
-        self.held.push((self.holds, why));
+        self.held.push(Hold { number: self.holds, why, by });
         self.holds
     }
 
@@ -343,15 +345,7 @@ impl State {
     }
 
     pub(super) fn release(&mut self, hold: u64) {
-        self.held.retain(|(held, _)| *held != hold);
-    }
-
-    /// The one participant that runs while all others wait, if that is how things are.
-    pub(super) fn only_runner(&self) -> Option<(SeatId, &Seat)> {
-        if self.running != 1 {
-            return None;
-        }
-        self.seats.iter().find(|(_, seat)| seat.status == Status::Running)
+        self.held.retain(|held| held.number != hold);
     }
 
     /// Whether anyone is kept from running by those who run.
@@ -359,16 +353,6 @@ impl State {
         self.seats.iter().any(|(_, seat)| {
             seat.status == Status::Waiting || (seat.status == Status::Ready && seat.blocked)
         })
-    }
-
-    /// Gives up on a participant that does not come back, and tells everyone who waits.
-    pub(super) fn give_up_on(&mut self, id: SeatId) {
-        self.send_away(id, Status::Lost);
-        let if_lost = self.seats.get_mut(id).and_then(|seat| seat.if_lost.take());
-        self.wakers.extend(if_lost);
-        let report = self.report();
-        self.lost.push((id, Arc::clone(&report)));
-        self.end_all_waits(&Stuck::Stalled(report));
     }
 
     /// The report about someone who was given up on and has not come back: until then every wait
@@ -443,7 +427,12 @@ impl State {
         seats.sort_by_key(|(id, _)| id.registration);
         let waiting = seats
             .into_iter()
-            .map(|(_, seat)| Waiting { who: seat.who.to_string(), what: seat.doing() })
+            .map(|(id, seat)| {
+                let holds = self.held.iter().find(|hold| hold.by == id);
+                let holds = holds.map(|hold| format!("; it holds time still: {}", hold.why));
+                let what = seat.doing() + holds.as_deref().unwrap_or_default();
+                Waiting { who: seat.who.to_string(), what }
+            })
             .collect();
         Arc::new(StuckReport { waiting })
     }
@@ -506,7 +495,7 @@ impl State {
         waiting
     }
 
-    fn end_all_waits(&mut self, stuck: &Stuck) -> bool {
+    pub(super) fn end_all_waits(&mut self, stuck: &Stuck) -> bool {
         let waiting = self.waiting_if(|_| true);
         for id in &waiting {
             self.end_wait(*id, End::Stuck(stuck.clone()));

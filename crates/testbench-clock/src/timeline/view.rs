@@ -213,7 +213,8 @@ impl View {
         // Foreign code, so before the lock is taken.
         let what = wait.what.to_string();
         let (view, who) = (self.id, Arc::clone(&self.name));
-        let waited = Waited { deadline_ns, what, view, who, last };
+        let hears = !wait.on.is_empty();
+        let waited = Waited { deadline_ns, what, view, who, hears, last };
         if let Some(woke) = self.wait_in(&self.seat, wait, &waited)? {
             return Ok(woke);
         }
@@ -315,7 +316,8 @@ impl View {
             return waker.wake_by_ref();
         }
         let who = Arc::clone(&self.name);
-        let waited = Waited { deadline_ns, what, view: self.id, who, last };
+        // Whatever wakes its executor ends it.
+        let waited = Waited { deadline_ns, what, view: self.id, who, hears: true, last };
         state.start_wait(self.seat.id, waited);
         if let Some(seat) = state.seats.get_mut(self.seat.id) {
             seat.parked = Some(own_waker);
@@ -395,7 +397,7 @@ impl View {
         self.dial.reset();
         let id = self.seat.id;
         let (hold, left) = self.timeline.with(|state| {
-            let hold = holds.then(|| state.hold(why.into()));
+            let hold = holds.then(|| state.hold(id, why.into()));
             let seat = state.seats.get_mut(id).filter(|seat| seat.can_go_outside());
             let left = seat.is_some();
             if let Some(seat) = seat {
@@ -413,7 +415,7 @@ impl View {
     }
 
     pub(crate) fn inhibit(&self, why: &str) -> External {
-        let hold = self.timeline.with(|state| state.hold(why.into()));
+        let hold = self.timeline.with(|state| state.hold(self.seat.id, why.into()));
         let timeline = Arc::clone(&self.timeline);
         External::new(move || {
             timeline.with(|state| {

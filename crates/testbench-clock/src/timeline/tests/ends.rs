@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{mono, really_block, secs, until};
-use crate::{Clock, MockClock, MonoTime, Role, Signal, Stuck, Wait, Woke, thread};
+use crate::{Clock, MockClock, MonoTime, Role, Schedule, Signal, Stuck, Wait, Woke, thread};
 
 #[test]
 fn a_lone_wait_without_a_deadline_is_a_deadlock() {
@@ -108,6 +108,81 @@ fn blocking_outside_the_timeline_is_reported_to_everyone() {
     // Told once; afterwards it takes part again.
     crate::try_sleep(secs(1)).unwrap();
     assert_eq!(clock.mono().since_origin(), secs(1));
+}
+
+#[test]
+fn in_parallel_all_who_block_outside_on_each_other_are_named() {
+    let clock = MockClock::builder().schedule(Schedule::Parallel);
+    let clock = clock.stall_after(Duration::from_millis(80)).build();
+    let _installed = clock.install();
+    let (to_a, of_a) = std::sync::mpsc::channel::<()>();
+    let (to_b, of_b) = std::sync::mpsc::channel::<()>();
+    // The mistake, twice; they come out when this test has dropped both ends.
+    let blocked = [of_a, of_b].map(|of| thread::spawn(move || of.recv().is_err()));
+    let stuck = crate::try_sleep(secs(1)).unwrap_err();
+    assert!(matches!(stuck, Stuck::Stalled(_)), "{stuck}");
+    assert_eq!(stuck.to_string().matches("or blocked outside the timeline").count(), 2, "{stuck}");
+    drop((to_a, to_b));
+    for blocked in blocked {
+        while !blocked.is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(blocked.join().unwrap());
+    }
+}
+
+#[test]
+fn who_never_begins_is_named() {
+    for role in [Role::Guest, Role::Host] {
+        let clock = MockClock::builder().stall_after(Duration::from_millis(20)).build();
+        let forgotten = clock.join("forgotten", role);
+        let Err(Stuck::Stalled(report)) = until(&*clock, mono(1)) else { panic!("{role:?}") };
+        let text = report.to_string();
+        assert!(text.contains("`forgotten`: has not begun"), "{text}");
+        // It is told when it does.
+        assert!(matches!(forgotten.begin(), Err(Stuck::Stalled(_))));
+    }
+}
+
+#[test]
+fn a_thread_that_the_machine_starts_late_is_not_stalled() {
+    let clock = MockClock::builder().stall_after(Duration::from_millis(50)).build();
+    let late = clock.join("late", Role::Host);
+    let thread = std::thread::spawn(move || {
+        really_block(200);
+        until(&*late, mono(1))
+    });
+    until(&*clock, mono(2)).unwrap();
+    let outside = clock.external(&"join");
+    thread.join().unwrap().unwrap();
+    drop(outside);
+}
+
+#[test]
+fn who_waits_for_time_that_it_holds_still_is_named() {
+    let clock = MockClock::builder().stall_after(Duration::from_millis(20)).build();
+    let held = clock.inhibit(&"a download");
+    let stuck = until(&*clock, mono(1)).unwrap_err();
+    let expected = "`main`: a test, until 1ns; it holds time still: a download";
+    assert!(matches!(stuck, Stuck::Stalled(_)) && stuck.to_string().contains(expected), "{stuck}");
+    // Something outside may still let go of it, or notify what is waited for.
+    let elsewhere = std::thread::spawn(move || {
+        really_block(60);
+        drop(held);
+    });
+    until(&*clock, mono(1)).unwrap();
+    elsewhere.join().unwrap();
+    let held = clock.inhibit(&"a download");
+    let arrived = Signal::new();
+    let on = [arrived.listen()];
+    let elsewhere = std::thread::spawn(move || {
+        really_block(500);
+        arrived.notify();
+    });
+    let woke = clock.wait(Wait { deadline: Some(mono(9)), on: &on, what: &"a download" });
+    assert_eq!(woke.unwrap(), Woke::Notified(0), "however long that takes");
+    drop(held);
+    elsewhere.join().unwrap();
 }
 
 #[test]
