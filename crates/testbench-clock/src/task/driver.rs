@@ -2,6 +2,7 @@
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck};
+use crate::timeline::AT_ONCE_MAX;
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,15 +18,10 @@ pub(crate) struct Driver {
     last: Mutex<BTreeMap<Key, Waker>>,
     roused: AtomicBool,
     next_id: AtomicU64,
-    /// How often a future was ready as soon as it was polled.
-    ready_at_once: AtomicU64,
+    at_once: AtOnce,
     /// Its thread, when idle, waits on the timeline for signals, too.
     pub(super) hears_signals: bool,
 }
-
-/// How many futures in a row may be ready at once. About as many as tokio lets a task have before others
-/// of its runtime have a turn, and rare enough for its cost not to count.
-const READY_AT_ONCE_MAX: u64 = 128;
 
 /// Ties go by order of registration.
 pub(super) type Key = (MonoTime, u64);
@@ -40,7 +36,7 @@ impl Driver {
             last: Mutex::default(),
             roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
-            ready_at_once: AtomicU64::new(0),
+            at_once: AtOnce::default(),
             hears_signals,
         })
     }
@@ -85,8 +81,7 @@ impl Driver {
     /// not yet, so that a loop of such futures keeps neither other tasks nor other participants from
     /// running, and is found out.
     pub(super) fn ready_at_once(&self, task: &Waker) -> Poll<()> {
-        let before = self.ready_at_once.fetch_add(1, Ordering::Relaxed);
-        if before % READY_AT_ONCE_MAX != READY_AT_ONCE_MAX - 1 {
+        if !self.at_once.is_to_give_way() {
             return Poll::Ready(());
         }
         match self.clock().yield_now() {
@@ -100,7 +95,7 @@ impl Driver {
 
     /// Changes when [`Driver::ready_at_once`] lets a future that has nothing to wait for wait.
     pub(super) fn gave_way(&self) -> u64 {
-        self.ready_at_once.load(Ordering::Relaxed) / READY_AT_ONCE_MAX
+        self.at_once.gave_way.load(Ordering::Relaxed)
     }
 
     /// What an idle executor waits for, and whether only someone who moves time by hand does, who
@@ -129,6 +124,7 @@ impl Driver {
 
     /// Wakes the tasks whose time has come, in order, and tells how many.
     pub(crate) fn fire_due(&self) -> usize {
+        self.at_once.count.store(0, Ordering::Relaxed);
         wake_due(self.clock().mono_exact(), self.timers())
     }
 
@@ -175,6 +171,24 @@ impl Driver {
 
     fn last(&self) -> Timers<'_> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The futures that were ready as soon as they were polled.
+#[derive(Default)]
+struct AtOnce {
+    /// Since the executor was last idle.
+    count: AtomicU64,
+    /// How often one of them had to wait.
+    gave_way: AtomicU64,
+}
+
+impl AtOnce {
+    fn is_to_give_way(&self) -> bool {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let gives_way = count.is_multiple_of(AT_ONCE_MAX);
+        self.gave_way.fetch_add(u64::from(gives_way), Ordering::Relaxed);
+        gives_way
     }
 }
 

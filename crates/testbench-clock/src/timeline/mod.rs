@@ -20,7 +20,7 @@ mod state;
 mod tests;
 mod view;
 
-pub(crate) use dial::{Dial, Face};
+pub(crate) use dial::{AT_ONCE_MAX, Dial, Face};
 #[cfg(feature = "tokio")]
 pub(crate) use seats::Executor;
 pub(crate) use state::WaitNote;

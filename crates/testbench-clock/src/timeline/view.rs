@@ -182,10 +182,14 @@ impl View {
         self.wait_among_others(wait, deadline_ns, last)
     }
 
-    /// A wait that ends at once gives way like a yield, and counts like one: a loop of such waits must
-    /// neither keep others from bringing what it looks for, nor go on for ever.
+    /// A wait that ends at once. It keeps the turn, but a loop of such waits must neither keep others from
+    /// bringing what it looks for, nor go on for ever.
     fn wait_for_nothing(&self) -> Result<(), Stuck> {
-        self.yield_now()
+        if self.dial.is_to_give_way() {
+            return self.yield_now();
+        }
+        self.dial.count();
+        self.check()
     }
 
     /// Moves time by `d` if this participant is alone and nothing is in the way.

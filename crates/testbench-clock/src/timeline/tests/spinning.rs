@@ -100,8 +100,11 @@ fn sleep_for_nothing_until(done: impl Fn() -> bool) -> Result<(), Stuck> {
 
 #[test]
 fn a_loop_of_waits_that_take_no_time_lets_the_others_run() {
-    let _installed = MockClock::builder().spin_max(100).build().install();
+    let _installed = MockClock::builder().spin_max(1_000).build().install();
     let other = thread::spawn(|| crate::current().yield_now());
+    // A few of them keep the turn.
+    (0..10).for_each(|_| crate::sleep(Duration::ZERO));
+    assert!(!other.is_finished());
     sleep_for_nothing_until(|| other.is_finished()).unwrap();
 }
 
@@ -132,7 +135,7 @@ fn a_loop_of_waits_that_take_no_time_is_found_out() {
 
 #[test]
 fn two_who_wait_for_each_other_without_waiting_are_found_out() {
-    let _installed = MockClock::builder().spin_max(100).build().install();
+    let _installed = MockClock::builder().spin_max(1_000).build().install();
     let other = thread::spawn(|| sleep_for_nothing_until(|| false));
     assert!(matches!(sleep_for_nothing_until(|| false), Err(Stuck::Spinning { .. })));
     assert!(matches!(other.join().unwrap(), Err(Stuck::Spinning { .. })));
