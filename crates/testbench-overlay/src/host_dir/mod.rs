@@ -368,6 +368,8 @@ impl Fs for HostDir {
         let target = self.locate(to_dir, to, End::Name)?;
         let name = target.free_name_slash()?;
         match kind {
+            // A slash is found before the directory that cannot be linked.
+            FileKind::Dir if target.slash => Err(Errno::Noent),
             FileKind::Dir => Err(Errno::Perm),
             _ => sys::link(&source.dir, source.name()?, &target.dir, &name),
         }
