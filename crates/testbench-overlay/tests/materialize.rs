@@ -122,9 +122,13 @@ fn names_of_one_file_stay_so_in_whatever_order_they_came() {
         "mkdir d; ln m d/m; rm m; ln d/m a",
         "ln two a; rm two; ln a m3; echo more >> a",
         "ln -s x l; ln l k; rm l; ln k l",
+        "ln s a; ln s z",
+        "ln s a; rm s; ln -s m s",
+        "rm s; ln -s elsewhere s; ln s a",
     ] {
         let (lower, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(lower.path().join("m"), "text").unwrap();
+        symlink("m", lower.path().join("s")).unwrap();
         std::fs::write(lower.path().join("one"), "linked").unwrap();
         std::fs::hard_link(lower.path().join("one"), lower.path().join("two")).unwrap();
         let overlay = Overlay::new(lower.path()).unwrap();

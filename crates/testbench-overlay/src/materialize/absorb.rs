@@ -8,7 +8,7 @@ use testbench_clock::WallTime;
 
 use super::{COPY_BYTES, Materialized, RealTree, about};
 use crate::handle::Handle;
-use crate::inode::Ino;
+use crate::inode::{Ino, Node};
 use crate::lookup::Tx;
 use crate::name::RelPath;
 use crate::resolve::End;
@@ -152,7 +152,9 @@ impl Materialized {
         let mut links = Links::default();
         for (path, is) in &now {
             // Names that are what they were come first, whatever the order of the new ones.
-            if self.written.get(path).is_some_and(|was| (was.id, was.kind) == (is.id, is.kind)) {
+            if let Some(was) = self.written.get(path)
+                && self.is_the_same(path, was, is)?
+            {
                 links.note(is, path);
             }
         }
@@ -204,12 +206,10 @@ impl Materialized {
         if was.is_none() {
             self.remove_special(path)?;
         }
-        // Another file under an old name, as after writing beside and renaming. A symlink never
-        // changes, but a new one may have been given the number of the old one.
-        let replaced = match is.kind {
-            FileKind::File => was.is_some_and(|was| was.id != is.id),
-            FileKind::Symlink => was.is_some(),
-            FileKind::Dir | FileKind::Special => false,
+        // Another file under an old name, as after writing beside and renaming.
+        let replaced = match was {
+            Some(was) if is.kind != FileKind::Dir => !self.is_the_same(path, was, is)?,
+            _ => false,
         };
         if replaced {
             self.apply(path, |tx, at| tx.remove_file(Ino::ROOT, at))?;
@@ -252,6 +252,23 @@ impl Materialized {
         self.apply(path, |tx, at| {
             let ino = tx.find(Ino::ROOT, at, End::Name)?;
             tx.set_times(ino, SetTimes { atime: None, mtime })
+        })
+    }
+
+    /// Whether it is what was there before. A symlink never changes, but a new one may have been given
+    /// the number of an old one.
+    fn is_the_same(&self, path: &RelPath, was: &Stamp, is: &Stamp) -> io::Result<bool> {
+        if (was.id, was.kind) != (is.id, is.kind) {
+            return Ok(false);
+        }
+        if was == is || is.kind != FileKind::Symlink {
+            return Ok(true);
+        }
+        let target = self.tree.at(path, "read", self.tree.read_link(path))?;
+        self.apply(path, |tx, at| {
+            let ino = tx.find(Ino::ROOT, at, End::Name)?;
+            let node = &tx.live.state.inode(ino)?.node;
+            Ok(matches!(node, Node::Symlink(held) if **held == target[..]))
         })
     }
 
