@@ -15,6 +15,9 @@ use testbench_overlay::{Errno, Fs, HostDir, LowerModes, MemoryDir, Overlay};
 
 type Answers = BTreeMap<(&'static str, &'static str), Result<(), Errno>>;
 
+/// Makes a tree over a directory.
+type New<'n> = &'n dyn Fn(&Path) -> Box<dyn Subject>;
+
 /// What a new tree answers to each question.
 fn ask_all(new: impl Fn(&Path) -> Box<dyn Subject>) -> Answers {
     let mut answers = Answers::new();
@@ -49,7 +52,7 @@ fn every_tree_answers_as_the_disk_does() {
     let wanted = ask_all(|root| Box::new(Kernel(open(root).unwrap())));
     let ours = |tree: Arc<dyn Fs>| Box::new(Ours::new(tree)) as Box<dyn Subject>;
     let overlay = |root: &Path| Overlay::builder(root).lower_modes(LowerModes::Real).as_root(true);
-    let trees: [(&str, &dyn Fn(&Path) -> Box<dyn Subject>); 4] = [
+    let trees: [(&str, New<'_>); 4] = [
         ("a directory", &|root| ours(Arc::new(HostDir::open(root).unwrap()))),
         ("an overlay", &|root| ours(overlay(root).build().unwrap())),
         ("an overlay with stages", &|root| ours(overlay(root).hide("hidden").build().unwrap())),

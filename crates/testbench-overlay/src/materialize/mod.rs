@@ -63,6 +63,9 @@ impl Overlay {
     /// What is [hidden](crate::OverlayBuilder::hide) is left out, and so is what is mounted. Faults and
     /// the audit are about operations on the overlay, and do not see this.
     ///
+    /// Nobody else should change the overlay while it is written: each change is in the copy or is not,
+    /// and a rollback makes it fail with [`io::ErrorKind::StaleNetworkFileHandle`].
+    ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
     ///
