@@ -85,7 +85,14 @@ impl Dir {
         let mode = if flags.contains(OFlags::CREATE) { 0o644 } else { 0 };
         let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        Ok(rustix::fs::openat2(&self.0, path, flags, mode, resolve)?)
+        loop {
+            // When something is renamed or mounted anywhere meanwhile, the kernel cannot be sure that
+            // a `..` stayed inside, and asks to be asked again.
+            match rustix::fs::openat2(&self.0, path, flags, mode, resolve) {
+                Err(Errno::AGAIN) => {}
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// Nothing if `path` stays inside; what it names need not exist.
