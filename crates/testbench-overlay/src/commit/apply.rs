@@ -20,7 +20,7 @@ const WORK: u32 = 0o700;
 /// More files and directories than this are synced by one call for the whole file system, which
 /// also waits for whatever anyone else has written there. Each one is held open until then, so this
 /// must stay far below what a process may have open.
-const SYNC_EACH_MAX: usize = 256;
+const SYNC_EACH_MAX: usize = 128;
 
 /// Why a step was not made.
 #[derive(Debug)]

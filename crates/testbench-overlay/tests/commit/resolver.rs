@@ -1,0 +1,125 @@
+//! Conflicts, and who decides on them.
+
+use std::fs as disk;
+use std::sync::Arc;
+
+use testbench_overlay::{
+    CommitError, LowerPolicy, OurChange, Overlay, Resolution, TheirChange, fs, install,
+};
+
+use crate::{lower, overlay};
+
+/// A conflict about `a`, for a resolver.
+fn with_conflict() -> (tempfile::TempDir, Arc<Overlay>) {
+    let dir = lower();
+    let overlay = overlay(dir.path());
+    let installed = install(overlay.clone());
+    fs::write(dir.path().join("a"), "ours").unwrap();
+    disk::write(dir.path().join("a"), "theirs, longer").unwrap();
+    drop(installed);
+    (dir, overlay)
+}
+
+#[test]
+fn a_resolver_may_read_through_the_overlay() {
+    let (dir, overlay) = with_conflict();
+    let _installed = install(overlay.clone());
+    let committed = overlay.commit_with(|_, _| {
+        assert_eq!(fs::read(dir.path().join("d/b")).unwrap(), b"b before");
+        Resolution::Content(fs::read(dir.path().join("a")).unwrap())
+    });
+    assert_eq!(committed.unwrap().files_written, 1);
+    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "ours");
+}
+
+#[test]
+fn nothing_is_committed_that_a_resolver_changes_meanwhile() {
+    let (dir, overlay) = with_conflict();
+    let _installed = install(overlay.clone());
+    let refused = overlay.commit_with(|_, _| {
+        fs::write(dir.path().join("new"), "").unwrap();
+        Resolution::Ours
+    });
+    assert!(matches!(refused, Err(CommitError::Changed)), "{refused:?}");
+    let refused = overlay.commit_with(|_, _| {
+        overlay.commit_with(|_, _| Resolution::Ours).unwrap();
+        Resolution::Ours
+    });
+    assert!(matches!(refused, Err(CommitError::Changed)), "{refused:?}");
+    assert!(dir.path().join("new").exists(), "by the inner commit");
+}
+
+#[test]
+fn one_file_cannot_be_given_two_contents() {
+    let dir = lower();
+    let at = |name: &str| dir.path().join(name);
+    disk::hard_link(at("a"), at("linked")).unwrap();
+    let overlay = overlay(dir.path());
+    let _installed = install(overlay.clone());
+    assert_eq!(fs::read(at("a")).unwrap(), fs::read(at("linked")).unwrap());
+    fs::write(at("a"), "ours").unwrap();
+    disk::write(at("a"), "theirs, longer").unwrap();
+    let refused = overlay.commit_with(|conflict, _| Resolution::Content(conflict.path().into()));
+    let error = refused.unwrap_err().to_string();
+    assert!(error.starts_with("linked: ") && error.contains("another content"), "{error}");
+    assert_eq!(disk::read_to_string(at("a")).unwrap(), "theirs, longer");
+    overlay.commit_with(|_, _| Resolution::Content(b"both".into())).unwrap();
+    assert_eq!(disk::read_to_string(at("linked")).unwrap(), "both");
+}
+
+#[test]
+fn the_policies_differ_in_what_was_only_looked_at() {
+    for policy in [LowerPolicy::Verify, LowerPolicy::Capture, LowerPolicy::Live] {
+        let dir = lower();
+        let overlay = Overlay::builder(dir.path()).on_lower_change(policy).build().unwrap();
+        let _installed = install(overlay.clone());
+        fs::read(dir.path().join("d/b")).unwrap();
+        fs::write(dir.path().join("a"), "ours").unwrap();
+        disk::write(dir.path().join("d/b"), "theirs").unwrap();
+        let outcome = overlay.commit();
+        assert_eq!(outcome.is_err(), policy == LowerPolicy::Verify, "{policy:?}: {outcome:?}");
+        if let Err(error) = outcome {
+            let [conflict] = error.conflicts() else { panic!("{error}") };
+            assert_eq!((conflict.path(), conflict.ours()), (&b"d/b"[..], &OurChange::Looked));
+            overlay.commit_with(|_, _| Resolution::Theirs).unwrap();
+        }
+        assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "ours");
+        assert_eq!(fs::read_to_string(dir.path().join("d/b")).unwrap(), "theirs");
+
+        fs::write(dir.path().join("d/b"), "ours").unwrap();
+        disk::write(dir.path().join("d/b"), "theirs again").unwrap();
+        let error = overlay.commit().unwrap_err();
+        assert_eq!(error.conflicts()[0].theirs(), TheirChange::Modified, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_resolver_gets_all_three_versions_where_they_are_known() {
+    let dir = lower();
+    let builder = Overlay::builder(dir.path()).on_lower_change(LowerPolicy::Capture);
+    let overlay = builder.build().unwrap();
+    let _installed = install(overlay.clone());
+    fs::rename(dir.path().join("a"), dir.path().join("e/a")).unwrap();
+    fs::write(dir.path().join("e/a"), "ours").unwrap();
+    disk::write(dir.path().join("a"), "theirs").unwrap();
+    let mut seen = Vec::new();
+    let aborted = overlay.commit_with(|conflict, versions| {
+        let text = |side: &Option<testbench_overlay::diff::Side>| {
+            let bytes = side.as_ref().and_then(|side| side.bytes());
+            bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        seen.push(format!("{conflict}"));
+        seen.extend(
+            [&versions.base, &versions.ours, &versions.theirs].into_iter().filter_map(text),
+        );
+        Resolution::Abort
+    });
+    assert_eq!(aborted.unwrap_err().conflicts().len(), 1);
+    let wanted = "a: renamed to e/a in the overlay, modified beneath it";
+    assert_eq!(seen, [wanted, "a before", "ours", "theirs"]);
+    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "theirs");
+    // It was aborted, not given up.
+    overlay.commit_with(|_, _| Resolution::Content(b"all".to_vec())).unwrap();
+    assert_eq!(disk::read_to_string(dir.path().join("e/a")).unwrap(), "all");
+    assert!(!dir.path().join("a").exists());
+}
