@@ -349,7 +349,9 @@ fn cut_off_twice(commits: impl Iterator<Item = u64>, step: usize) {
                 seed(dir.path());
                 let dead = Limited::new(n, Then::Dead);
                 let error = changed(dir.path()).commit_through(&dead, None);
-                assert!(error.is_err() || n + 2 > calls, "{n}");
+                // Only the last call, which sets the times of the top, may fail without a word. How
+                // many there are depends on how long the journal's numbers are this time.
+                assert!(error.is_err() || dead.calls() <= n + 1, "{n} of {}", dead.calls());
                 let dying = Limited::new(m, Then::Dead);
                 let cut = recover(dir.path(), &dying, first);
                 let done = !matches!(cut, Some(Err(_)));
