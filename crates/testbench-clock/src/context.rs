@@ -62,7 +62,10 @@ impl Context {
     /// Installs all of it on this thread until the guard drops, **instead of** what is there.
     ///
     /// On a thread other than the one that captured it, this registers a participant on the
-    /// clock's timeline, which leaves when the guard drops.
+    /// clock's timeline, which leaves when the guard drops. It takes part from then on, and has its first
+    /// turn at its first call on the clock: until that, it runs beside whoever has the turn. When that is, is
+    /// decided by the machine; threads of [`thread::spawn`](crate::thread::spawn) come in the order in which
+    /// they were spawned.
     ///
     /// ```
     /// use testbench_clock::{Context, MockClock, is_mocked};
@@ -87,7 +90,8 @@ impl Context {
         EnterGuard::new(view, on_exit)
     }
 
-    /// A closure that runs `f` with this context entered.
+    /// A closure that runs `f` with this context entered: from its call on, not from this one. Time does not
+    /// wait for a closure that may never be called.
     ///
     /// ```
     /// use testbench_clock::{Context, MockClock, now};

@@ -125,6 +125,9 @@ pub use watchdog::{Armed, Watchdog};
 /// | `driver = "tokio"` | for async tests: `"tokio"` and `"tokio_paused"` are `tokio::runtime` and `tokio::paused_runtime` (feature `tokio`), `"block_on"` is [`task::block_on`]. The default is the first, or the last without that feature |
 /// | `crate = "path"` | where this crate is, if not at `::testbench_clock` |
 ///
+/// Name this attribute by its path. With `use testbench_clock::*` a plain `#[test]` is ambiguous, as with any
+/// crate that has an attribute of this name.
+///
 /// The test fails with the report when it is stuck. Other attributes, such as `#[should_panic]` and
 /// `#[ignore]`, work as usual. A second `#[test]`, parameters, and arguments that are wrong do not
 /// compile:

@@ -1,7 +1,8 @@
 //! What a wait listens to besides time.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -66,10 +67,8 @@ impl Signal {
         // The new generation is visible before the wakers are taken, so that a listener that
         // registers from here on sees it.
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        let waiting = std::mem::take(&mut *self.shared.wakers());
-        for registered in waiting {
-            registered.waker.wake();
-        }
+        let waiting = std::mem::take(&mut self.shared.registered().wakers);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     /// Listens for notifications from now on.
@@ -85,8 +84,7 @@ impl Signal {
         Listener {
             shared: Arc::clone(&self.shared),
             seen: self.shared.generation.load(Ordering::Acquire),
-            id: self.shared.next_id.fetch_add(1, Ordering::Relaxed),
-            registered: AtomicBool::new(false),
+            key: AtomicU64::new(NOT_REGISTERED),
         }
     }
 }
@@ -112,8 +110,8 @@ impl fmt::Debug for Signal {
 pub struct Listener {
     shared: Arc<Shared>,
     seen: u64,
-    id: u64,
-    registered: AtomicBool,
+    /// Of its waker; changed under the lock of those.
+    key: AtomicU64,
 }
 
 impl Listener {
@@ -160,27 +158,30 @@ impl Listener {
     /// assert_eq!(count.0.load(Ordering::Relaxed), 1);
     /// ```
     pub fn register(&self, waker: &Waker) {
-        let mut wakers = self.shared.wakers();
+        // Cloning and dropping a waker is foreign code, so neither happens under the lock.
+        let waker = waker.clone();
+        let mut registered = self.shared.registered();
         if self.is_notified() {
-            drop(wakers);
-            waker.wake_by_ref();
+            drop(registered);
+            waker.wake();
             return;
         }
-        match wakers.iter_mut().find(|r| r.id == self.id) {
-            Some(registered) => registered.waker.clone_from(waker),
-            None => wakers.push(Registered { id: self.id, waker: waker.clone() }),
+        if self.key.load(Ordering::Relaxed) == NOT_REGISTERED {
+            registered.next_key += 1;
+            self.key.store(registered.next_key, Ordering::Relaxed);
         }
-        self.registered.store(true, Ordering::Relaxed);
+        let old = registered.wakers.insert(self.key.load(Ordering::Relaxed), waker);
+        drop(registered);
+        drop(old);
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if *self.registered.get_mut() {
-            let mut wakers = self.shared.wakers();
-            let ours = wakers.iter().position(|r| r.id == self.id).map(|i| wakers.remove(i));
-            // A waker's drop is foreign code: it runs after the lock is released.
-            drop(wakers);
+        let key = *self.key.get_mut();
+        if key != NOT_REGISTERED {
+            let ours = self.shared.registered().wakers.remove(&key);
+            // Foreign code, after the lock is released.
             drop(ours);
         }
     }
@@ -195,19 +196,24 @@ impl fmt::Debug for Listener {
 #[derive(Default)]
 struct Shared {
     generation: AtomicU64,
-    next_id: AtomicU64,
-    wakers: Mutex<Vec<Registered>>,
+    registered: Mutex<Registered>,
 }
 
+#[derive(Default)]
 struct Registered {
-    id: u64,
-    waker: Waker,
+    /// By a number that grows, so that they are woken in the order in which they registered, and one of
+    /// many is found without looking at the others.
+    wakers: BTreeMap<u64, Waker>,
+    next_key: u64,
 }
+
+/// The key of a listener without a waker.
+const NOT_REGISTERED: u64 = 0;
 
 impl Shared {
-    fn wakers(&self) -> MutexGuard<'_, Vec<Registered>> {
+    fn registered(&self) -> MutexGuard<'_, Registered> {
         // No foreign code runs under this lock, so a poisoned one is still in order.
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -276,6 +282,44 @@ mod tests {
         assert_eq!(Arc::strong_count(&dropped), 2, "the signal holds no clone of its waker");
         signal.notify();
         assert_eq!((dropped.0.load(Ordering::Relaxed), kept.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    /// Notes its name.
+    struct Name(u32, Arc<Mutex<Vec<u32>>>);
+
+    impl Wake for Name {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().push(self.0);
+        }
+    }
+
+    #[test]
+    fn listeners_are_woken_in_the_order_in_which_they_registered() {
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let signal = Signal::new();
+        let listeners: Vec<_> = (0..100).map(|_| signal.listen()).collect();
+        for (i, listener) in (0..).zip(listeners.iter().rev()) {
+            listener.register(&Waker::from(Arc::new(Name(i, Arc::clone(&woken)))));
+        }
+        // Again, which changes no place.
+        listeners[99].register(&Waker::from(Arc::new(Name(0, Arc::clone(&woken)))));
+        signal.notify();
+        assert_eq!(*woken.lock().unwrap(), (0..100).collect::<Vec<_>>());
+    }
+
+    /// In a hundred thousand steps each, and not for each listener.
+    #[test]
+    fn many_listeners_come_and_go_in_no_time() {
+        let signal = Signal::new();
+        let mut listeners: Vec<_> = (0..200_000).map(|_| signal.listen()).collect();
+        for listener in &listeners {
+            listener.register(Waker::noop());
+        }
+        // The last one first is the best case of a list that is searched, the first one first the worst.
+        listeners.reverse();
+        while listeners.pop().is_some() {
+            assert_eq!(signal.shared.registered().wakers.len(), listeners.len());
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::task::{self, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use testbench_clock::{
-    Clock, Context, EnterGuard, FutureExt, Guard, Lifetime, Lookup, MockClock, MonoTime, Scope,
-    Stuck, WithContext, current, install, install_for, instant_now, is_mocked, now, sleep,
+    Clock, Context, EnterGuard, FutureExt, Guard, Lifetime, Lookup, MockClock, MonoTime, Role,
+    Scope, Stuck, WithContext, current, install, install_for, instant_now, is_mocked, now, sleep,
     try_sleep,
 };
 
@@ -367,4 +367,39 @@ fn entering_a_context_elsewhere_is_taking_part_until_it_is_left() {
     sleep(Duration::from_secs(3));
     assert_eq!(clock.mono(), MonoTime::from_nanos(3_000_000_000));
     other.join().unwrap();
+}
+
+#[test]
+fn time_does_not_wait_for_a_closure_that_is_called_later() {
+    let _clock = MockClock::builder().build().install();
+    let later = Context::capture().wrap(|| instant_now().nanos());
+    sleep(Duration::from_nanos(5));
+    // Even on a thread that has not waited, beside the one that has the turn.
+    assert_eq!(thread::spawn(later).join().unwrap(), 5);
+}
+
+#[test]
+fn jobs_with_clocks_of_their_own_run_in_the_order_in_which_those_were_made() {
+    let _clock = MockClock::builder().build().install();
+    for _ in 0..50 {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let jobs: Vec<_> = (0..4)
+            .map(|i| {
+                let clock = current().join(&format!("job {i}"), Role::Host);
+                let order = Arc::clone(&order);
+                move || {
+                    let _installed = testbench_clock::install_participant(Arc::clone(&clock));
+                    clock.begin().unwrap();
+                    order.lock().unwrap().push(i);
+                    clock.leave();
+                }
+            })
+            .collect();
+        // A pool of somebody else's, which starts them in another order.
+        let pool: Vec<_> = jobs.into_iter().rev().map(thread::spawn).collect();
+        testbench_clock::external("the pool", || {
+            pool.into_iter().for_each(|job| job.join().unwrap());
+        });
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3]);
+    }
 }

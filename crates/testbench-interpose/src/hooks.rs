@@ -16,13 +16,15 @@ use testbench_clock::audit::interpose::{FRAMES_MAX, count, enable, is_wanted};
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
     match clock {
-        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => {
-            note(Source::SystemTimeNow);
-        }
+        libc::CLOCK_REALTIME
+        | libc::CLOCK_REALTIME_COARSE
+        | libc::CLOCK_REALTIME_ALARM
+        | libc::CLOCK_TAI => note(Source::SystemTimeNow),
         libc::CLOCK_MONOTONIC
         | libc::CLOCK_MONOTONIC_RAW
         | libc::CLOCK_MONOTONIC_COARSE
-        | libc::CLOCK_BOOTTIME => note(Source::InstantNow),
+        | libc::CLOCK_BOOTTIME
+        | libc::CLOCK_BOOTTIME_ALARM => note(Source::InstantNow),
         PROBE => return 0,
         // CPU time and the clocks of devices: no mock stands for them.
         _ => {}
@@ -50,6 +52,26 @@ pub(crate) unsafe extern "C" fn time(time: *mut time_t) -> time_t {
     // SAFETY: the caller promises what the C function asks for.
     unsafe { next::time(time) }
 }
+
+/// # Safety
+///
+/// As the C library's function.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn timespec_get(time: *mut timespec, base: c_int) -> c_int {
+    match base {
+        TIME_UTC => note(Source::SystemTimeNow),
+        TIME_MONOTONIC => note(Source::InstantNow),
+        // CPU time, or what the C library does not know.
+        _ => {}
+    }
+    // SAFETY: the caller promises what the C function asks for.
+    unsafe { next::timespec_get(time, base) }
+}
+
+/// The base that every C library has (C11).
+const TIME_UTC: c_int = 1;
+/// Newer ones have this, too (C23); the value is that of the GNU C library.
+const TIME_MONOTONIC: c_int = 2;
 
 /// # Safety
 ///
@@ -94,6 +116,16 @@ pub(crate) unsafe extern "C" fn sleep(secs: c_uint) -> c_uint {
     note(Source::ThreadSleep);
     // SAFETY: the caller promises what the C function asks for.
     unsafe { next::sleep(secs) }
+}
+
+/// # Safety
+///
+/// As the C library's function.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int {
+    note(Source::ThreadSleep);
+    // SAFETY: the caller promises what the C function asks for.
+    unsafe { next::thrd_sleep(time, left) }
 }
 
 /// No clock of any system; a call with it asks whether it arrives here.

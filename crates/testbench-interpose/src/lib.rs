@@ -30,10 +30,15 @@
 //!
 //! # What it sees
 //!
-//! `clock_gettime`, `gettimeofday` and `time`, by which std and others read the wall and the
-//! monotonic clocks; `nanosleep`, `clock_nanosleep`, `usleep` and `sleep`. Not: clocks of CPU time,
-//! which no mock stands for; waits with a limit (`recv_timeout`, `poll`), of which it sees only the
-//! reading of the clock that std makes for them; the time stamp counter; system calls made directly.
+//! `clock_gettime`, `timespec_get`, `gettimeofday` and `time`, by which std and others read the wall and
+//! the monotonic clocks; `nanosleep`, `clock_nanosleep`, `thrd_sleep`, `usleep` and `sleep`. Not: clocks of
+//! CPU time, which no mock stands for; `times`, `ftime` and `clock`; waits with a limit (`recv_timeout`,
+//! `select`, `poll`, `epoll_wait`, `pthread_cond_timedwait`), of which it sees only the reading of the clock
+//! that std makes for them; timers that signal (`alarm`, `timer_create`, `timerfd_create`); the time stamp
+//! counter; system calls made directly.
+//!
+//! The place is that of the caller on the stack. In an optimised build a function whose last act is the
+//! call may leave the stack before it (a tail call); the place is then that of its own caller.
 //!
 //! # How it works
 //!

@@ -35,14 +35,17 @@ impl Next {
 static CLOCK_GETTIME: Next = Next::new(c"clock_gettime");
 static GETTIMEOFDAY: Next = Next::new(c"gettimeofday");
 static TIME: Next = Next::new(c"time");
+static TIMESPEC_GET: Next = Next::new(c"timespec_get");
+static THRD_SLEEP: Next = Next::new(c"thrd_sleep");
 static NANOSLEEP: Next = Next::new(c"nanosleep");
 static CLOCK_NANOSLEEP: Next = Next::new(c"clock_nanosleep");
 static USLEEP: Next = Next::new(c"usleep");
 static SLEEP: Next = Next::new(c"sleep");
 
 pub(crate) fn find_all() {
-    let all = [&CLOCK_GETTIME, &GETTIMEOFDAY, &TIME, &NANOSLEEP, &CLOCK_NANOSLEEP, &USLEEP, &SLEEP];
-    all.into_iter().for_each(Next::find);
+    let readings = [&CLOCK_GETTIME, &GETTIMEOFDAY, &TIME, &TIMESPEC_GET];
+    let sleeps = [&NANOSLEEP, &CLOCK_NANOSLEEP, &USLEEP, &SLEEP, &THRD_SLEEP];
+    readings.into_iter().chain(sleeps).for_each(Next::find);
 }
 
 /// Calls the function that was found, or says that there is none.
@@ -100,6 +103,29 @@ pub(crate) unsafe fn time(time: *mut time_t) -> time_t {
         }
         now.tv_sec
     })
+}
+
+/// # Safety
+///
+/// As the C function.
+pub(crate) unsafe fn timespec_get(time: *mut timespec, base: c_int) -> c_int {
+    call!(TIMESPEC_GET, fn(time: *mut timespec, base: c_int) -> c_int).unwrap_or_else(|| {
+        // The one base that a C library must have; zero says that it is another.
+        const TIME_UTC: c_int = 1;
+        // SAFETY: the caller vouches for `time`.
+        let known = base == TIME_UTC && unsafe { clock_gettime(libc::CLOCK_REALTIME, time) } == 0;
+        if known { base } else { 0 }
+    })
+}
+
+/// # Safety
+///
+/// As the C function.
+pub(crate) unsafe fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int {
+    // It gives -1 if a signal comes, as the other does, and any negative value for errors.
+    call!(THRD_SLEEP, fn(time: *const timespec, left: *mut timespec) -> c_int)
+        // SAFETY: the functions take the same arguments, which the caller vouches for.
+        .unwrap_or_else(|| unsafe { nanosleep(time, left) })
 }
 
 /// # Safety
@@ -185,7 +211,7 @@ mod tests {
         find_all();
         let (mut by_clock, mut by_day) =
             (timespec { tv_sec: 0, tv_nsec: 0 }, timeval { tv_sec: 0, tv_usec: 0 });
-        let mut by_time = 0;
+        let (mut by_time, mut by_base) = (0, timespec { tv_sec: 0, tv_nsec: 0 });
         // SAFETY: each pointer is to a value that is there to be written, or null where allowed.
         unsafe {
             assert_eq!(clock_gettime(libc::CLOCK_REALTIME, &raw mut by_clock), 0);
@@ -195,6 +221,9 @@ mod tests {
             assert_eq!(nanosleep(&nothing, ptr::null_mut()), 0);
             assert_eq!(clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &nothing, ptr::null_mut()), 0);
             assert_eq!((usleep(1), sleep(0)), (0, 0));
+            assert_eq!(thrd_sleep(&nothing, ptr::null_mut()), 0);
+            assert_eq!(timespec_get(&raw mut by_base, 1), 1);
+            assert_eq!(timespec_get(&raw mut by_base, -1), 0, "an unknown base");
             assert_eq!(clock_gettime(-1, &raw mut by_clock), -1, "errors are passed on");
             let backwards = timespec { tv_sec: -1, tv_nsec: 0 };
             let error = clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &backwards, ptr::null_mut());
@@ -202,5 +231,6 @@ mod tests {
         }
         assert!((0..=2).contains(&(by_time - by_clock.tv_sec)), "{by_time} {by_clock:?}");
         assert!((0..=2).contains(&(by_time - by_day.tv_sec)));
+        assert!((0..=2).contains(&(by_base.tv_sec - by_time)));
     }
 }

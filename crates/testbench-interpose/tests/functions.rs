@@ -8,6 +8,12 @@ use testbench_interpose as _;
 
 const MOMENT: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1000 };
 
+// The libc crate does not have these.
+unsafe extern "C" {
+    fn timespec_get(time: *mut libc::timespec, base: libc::c_int) -> libc::c_int;
+    fn thrd_sleep(time: *const libc::timespec, left: *mut libc::timespec) -> libc::c_int;
+}
+
 /// What `f` used, and how often.
 fn used(f: impl FnOnce()) -> Vec<(Source, u64)> {
     let session = Lifetime::new("c");
@@ -29,19 +35,25 @@ fn readings_are_counted_and_right() {
     let mut seen = Vec::new();
     let used = used(|| {
         let mut day = libc::timeval { tv_sec: 0, tv_usec: 0 };
-        // SAFETY: `day` is there to be written; null is accepted for the others.
+        let mut utc = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `day` and `utc` are there to be written; null is accepted for the others.
         unsafe {
+            assert_eq!(timespec_get(&raw mut utc, 1), 1);
             assert_eq!(libc::gettimeofday(&raw mut day, ptr::null_mut()), 0);
             seen.push(libc::time(ptr::null_mut()));
         }
-        seen.push(day.tv_sec);
+        seen.extend([day.tv_sec, utc.tv_sec]);
         seen.push(read(libc::CLOCK_REALTIME));
         read(libc::CLOCK_MONOTONIC);
+        for clock in [libc::CLOCK_REALTIME_ALARM, libc::CLOCK_BOOTTIME_ALARM] {
+            // SAFETY: `utc` is there to be written. A machine that cannot be woken by a clock gives an error.
+            unsafe { libc::clock_gettime(clock, &raw mut utc) };
+        }
     });
     assert!(seen.iter().max().unwrap() - seen.iter().min().unwrap() <= 1, "{seen:?}");
     assert!(seen[0] > 1_700_000_000, "this century: {seen:?}");
     let total = |source| used.iter().filter(|u| u.0 == source).map(|u| u.1).sum::<u64>();
-    assert_eq!((total(Source::SystemTimeNow), total(Source::InstantNow)), (3, 1), "{used:?}");
+    assert_eq!((total(Source::SystemTimeNow), total(Source::InstantNow)), (5, 2), "{used:?}");
 }
 
 #[test]
@@ -63,10 +75,11 @@ fn sleeps_are_counted() {
             assert_eq!(libc::clock_nanosleep(clock, 0, &MOMENT, ptr::null_mut()), 0);
             assert_eq!(libc::usleep(1), 0);
             assert_eq!(libc::sleep(0), 0);
+            assert_eq!(thrd_sleep(&MOMENT, ptr::null_mut()), 0);
         }
     });
     assert!(used.iter().all(|(source, _)| *source == Source::ThreadSleep), "{used:?}");
-    assert_eq!(used.iter().map(|(_, count)| count).sum::<u64>(), 4, "{used:?}");
+    assert_eq!(used.iter().map(|(_, count)| count).sum::<u64>(), 5, "{used:?}");
 }
 
 #[test]
