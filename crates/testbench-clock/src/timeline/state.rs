@@ -173,7 +173,8 @@ impl State {
     /// Who moves time by hand goes last in the instant, but not behind those who give way again and
     /// again: what they look for may be what it does next.
     pub(super) fn give_way(&mut self, id: SeatId) -> bool {
-        let Some(seat) = self.seats.get_mut(id) else { return false };
+        let running = self.seats.get_mut(id).filter(|seat| seat.status == Status::Running);
+        let Some(seat) = running else { return false };
         seat.yields = if self.ready_last.is_empty() { 0 } else { seat.yields + 1 };
         let goes_last = seat.yields > YIELDS_MAX;
         if self.ready.is_empty() && !goes_last {
@@ -224,20 +225,23 @@ impl State {
         self.removed.push(seat);
     }
 
-    /// From running to waiting.
+    /// From running, or from ready to run, to waiting.
     pub(super) fn start_wait(&mut self, id: SeatId, waited: Waited) {
         self.waits += 1;
         let wait = self.waits;
         let Some(seat) = self.seats.get_mut(id) else { return };
-        debug_assert_eq!(seat.status, Status::Running);
-        seat.status = Status::Waiting;
+        debug_assert!(matches!(seat.status, Status::Running | Status::Ready));
+        let before = std::mem::replace(&mut seat.status, Status::Waiting);
         seat.wait = wait;
         seat.yields = 0;
         seat.end = None;
         let Waited { deadline_ns, what, view, who, hears, last } = waited;
         (seat.deadline_ns, seat.view, seat.hears, seat.last) = (deadline_ns, view, hears, last);
         (seat.what, seat.who) = (what, who);
-        self.running -= 1;
+        match before {
+            Status::Running => self.running -= 1,
+            _ => self.leave_queues(id),
+        }
         if let Some(at_ns) = deadline_ns {
             self.sweep();
             self.timers.push(Reverse(Timer { at_ns, last, seat: id, wait }));

@@ -294,14 +294,16 @@ impl View {
         self.check()
     }
 
+    /// Never blocks: it is called where an executor is about to. What keeps it from waiting is told by
+    /// [`View::unpark`].
     pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
         // Foreign code, so before the lock is taken.
         let (what, own_waker) = (wait.what.to_string(), waker.clone());
         for listener in wait.on {
             listener.register(self.seat.waker());
         }
-        let Ok(Some(mut state)) = self.turn(&self.seat, &what) else { return waker.wake_by_ref() };
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
+        let mut state = self.timeline.lock();
         let takes_no_time = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
         if takes_no_time {
             self.dial.count();
@@ -309,10 +311,8 @@ impl View {
             self.dial.reset();
         }
         let due = takes_no_time && !last;
-        // What roused it before it was parked must not be waited for.
-        let seat = state.seats.get_mut(self.seat.id);
-        let roused = seat.is_some_and(|seat| std::mem::take(&mut seat.roused));
-        if due || roused || notified(wait).is_some() || self.check().is_err() {
+        let waits = self.can_park(&mut state) && !due && notified(wait).is_none();
+        if !waits || self.check().is_err() {
             if due && state.give_way(self.seat.id) {
                 state.dispatch();
             }
@@ -330,6 +330,15 @@ impl View {
         state.dispatch();
         self.timeline.monitor(&mut state);
         drop(self.timeline.settled(state));
+    }
+
+    /// Whether this seat can begin to wait, with or without a turn, and was not roused before.
+    fn can_park(&self, state: &mut State) -> bool {
+        let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
+        seat.calls += 1;
+        let is_here = matches!(seat.status, Status::Running | Status::Ready) && !seat.blocked;
+        // What roused it before it was parked must not be waited for.
+        is_here && !std::mem::take(&mut seat.roused) && !seat.sessions.are_over()
     }
 
     /// Has `waker` be woken if this participant is given up on or its session ends while it runs.

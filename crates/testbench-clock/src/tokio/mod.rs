@@ -33,7 +33,7 @@
 //! their queue from outside), and those that have are ready, in the order in which they joined.
 //!
 //! tokio looks for all kinds of work after that hook since 1.50 (its changes 7834 and 7835), which
-//! is the lowest version that this needs.
+//! is the lowest version that this needs; `tests/lowest_tokio.sh` runs the tests with it.
 //!
 //! # What it does not see
 //!

@@ -348,6 +348,36 @@ fn who_is_roused_on_the_way_into_its_park_comes_out_of_it_at_once() {
 }
 
 #[test]
+fn parking_never_blocks() {
+    let clock = MockClock::builder().build();
+    let woken = Arc::new(Woken::default());
+    let park = |who: &dyn Clock| {
+        let wait = Wait { deadline: Some(mono(5)), on: &[], what: &"a test" };
+        who.park(wait, &Arc::clone(&woken).into());
+    };
+    // One that has no turn yet, while this thread has it.
+    let other = clock.join("other", Role::Host);
+    park(&*other);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 0, "it waits, although this thread has the turn");
+    let is_woken = Arc::clone(&woken);
+    let executor = std::thread::spawn(move || {
+        while is_woken.0.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        (other.unpark(), other.mono(), other.leave())
+    });
+    until(&*clock, mono(9)).unwrap();
+    let (unparked, at, ()) = executor.join().unwrap();
+    assert_eq!((unparked.unwrap(), at), ((), mono(5)));
+    let outside = clock.external(&"something real");
+    // One that is outside gets on, and is told by `unpark`.
+    park(&*clock);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+    assert!(matches!(clock.unpark(), Err(Stuck::Outside { .. })));
+    drop(outside);
+}
+
+#[test]
 fn a_thread_whose_first_call_is_external_leaves_the_timeline() {
     let _installed = MockClock::builder().build().install();
     let (begun, has_begun) = std::sync::mpsc::channel();

@@ -149,6 +149,22 @@ fn a_slew_moves_the_wall_evenly_and_exactly() {
 }
 
 #[test]
+fn a_drift_of_a_running_clock_begins_at_its_instant_and_ends_with_another() {
+    let start = WallTime::UNIX_EPOCH;
+    let clock = MockClock::builder().start(start).build();
+    clock.advance(secs(10)).unwrap();
+    // A clock that loses ten percent.
+    clock.inject(Injection::Drift { parts_per_billion: -100_000_000 }).unwrap();
+    assert_eq!(clock.wall(), start + secs(10), "it does not jump");
+    clock.advance(secs(100)).unwrap();
+    assert_eq!(clock.wall(), start + secs(100));
+    assert_eq!(clock.mono().since_origin(), secs(110), "which has no drift");
+    clock.inject_at(When::Mono(clock.mono()), Injection::Drift { parts_per_billion: 0 }).unwrap();
+    clock.advance(secs(100)).unwrap();
+    assert_eq!(clock.wall(), start + secs(200));
+}
+
+#[test]
 fn drift_and_slew_together_never_turn_the_wall_back() {
     let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
     clock.inject(Injection::Drift { parts_per_billion: -400_000_000 }).unwrap();
