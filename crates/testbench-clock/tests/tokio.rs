@@ -506,6 +506,20 @@ fn a_sleep_goes_by_the_timeline_of_its_driver_in_a_context_of_another() {
 }
 
 #[test]
+fn an_advance_moves_the_timeline_of_its_driver_in_a_context_of_another() {
+    let other = {
+        let _installed = MockClock::builder().build().install();
+        Context::capture()
+    };
+    let clock = MockClock::builder().build();
+    let _installed = clock.install();
+    clock.advance(ns(100)).unwrap();
+    let advances = async { advance_async(ns(7)).await };
+    runtime().unwrap().block_on(advances.with_context(other)).unwrap().unwrap();
+    assert_eq!(now_ns(), 107);
+}
+
+#[test]
 fn an_advance_may_move_to_another_executor() {
     let _installed = MockClock::builder().build().install();
     let mut advance = Box::pin(advance_async(ns(5)));

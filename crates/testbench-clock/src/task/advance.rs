@@ -2,7 +2,7 @@
 
 use super::driver::{Driver, Key};
 use crate::MonoTime;
-use crate::ambient::{ClockError, current};
+use crate::ambient::ClockError;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,14 +32,14 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// The future gives [`ClockError`] if this thread's clock is real, and past the range of
+/// The future gives [`ClockError`] if the clock of this thread's driver is real, and past the range of
 /// [`MonoTime`].
 ///
 /// # Panics
 ///
 /// When it is polled on a thread without a driver.
 pub fn advance_async(d: Duration) -> Advance {
-    let clock = current();
+    let clock = Driver::clock_here();
     let plan = || {
         clock.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?;
         let from = clock.mono_exact();
