@@ -32,8 +32,9 @@
 //! runtimes are asked whether they have work (their main future was woken, or a task was put into
 //! their queue from outside), and those that have are ready, in the order in which they joined.
 //!
-//! tokio looks for all kinds of work after that hook since 1.50 (its changes 7834 and 7835), which
-//! is the lowest version that this needs; `tests/lowest_tokio.sh` runs the tests with it.
+//! tokio looks for all kinds of work after that hook since 1.50 (its changes 7834 and 7835). The lowest
+//! version with which all tests pass is 1.54: with 1.50 and 1.52, runtimes beside threads do not run in the
+//! same order every time. `tests/lowest_tokio.sh` runs the tests with the lowest.
 //!
 //! # What it does not see
 //!
