@@ -370,7 +370,7 @@ impl Verifier<'_> {
             for entry in one.entries() {
                 if known.get(entry.path()) != Some(&entry) {
                     paths.insert(entry.path().to_vec());
-                    paths.extend(entry.from().map(<[u8]>::to_vec));
+                    paths.extend(entry.moved_from().map(<[u8]>::to_vec));
                 }
             }
         }

@@ -216,7 +216,7 @@ fn record(entry: &Entry) -> Record {
     Record {
         path: named(&entry.path),
         op: entry.op,
-        from: entry.from().map(named),
+        from: entry.moved_from().map(named),
         to: entry.link_to().map(named),
         kind: entry.kind(),
         old,

@@ -45,7 +45,7 @@ pub struct Diff {
 /// let diff = Diff::from_changes([Change::renamed("a", "b", side(), side())]);
 /// let [entry] = diff.entries() else { panic!("{diff}") };
 /// assert_eq!((entry.op(), entry.kind()), (Op::Rename, FileKind::File));
-/// assert_eq!((entry.path(), entry.from(), entry.link_to()), (&b"b"[..], Some(&b"a"[..]), None));
+/// assert_eq!((entry.path(), entry.moved_from(), entry.link_to()), (&b"b"[..], Some(&b"a"[..]), None));
 /// assert_eq!(entry.before().map(|side| side.mode), entry.after().map(|side| side.mode));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -372,10 +372,10 @@ impl Entry {
     /// fs::rename(dir.path().join("a"), dir.path().join("b"))?;
     /// let diff = overlay.diff()?;
     /// let entry = &diff.entries()[0];
-    /// assert_eq!((entry.from(), entry.path()), (Some(&b"a"[..]), &b"b"[..]));
+    /// assert_eq!((entry.moved_from(), entry.path()), (Some(&b"a"[..]), &b"b"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn from(&self) -> Option<&[u8]> {
+    pub fn moved_from(&self) -> Option<&[u8]> {
         self.other.as_deref().filter(|_| self.op != Op::Link)
     }
 
@@ -436,7 +436,7 @@ impl Entry {
 
     /// Where the old side was.
     pub(super) fn old_path(&self) -> &[u8] {
-        self.from().unwrap_or(&self.path)
+        self.moved_from().unwrap_or(&self.path)
     }
 
     /// The order of entries. The paths alone decide for trees as they are; after redactions several

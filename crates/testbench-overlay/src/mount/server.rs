@@ -10,7 +10,9 @@ use super::attr;
 use super::table::{Extra, Open, Special, Table};
 use crate::ops::Access;
 use crate::pipeline::{Quota, Usage};
-use crate::{Create, Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, Renaming, SetTimes};
+use crate::{
+    Create, Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, Renaming, SetTime, SetTimes, Stat,
+};
 
 /// The set-group-id bit: of a directory, what is made in it belongs to its group.
 const SET_GID: u32 = 0o2000;
@@ -127,9 +129,8 @@ impl Server {
             }
         }
         if changes.uid.is_some() || changes.gid.is_some() {
-            let stat = held.stat()?;
             // The time of the change, before the change that the overlay knows nothing of.
-            held.set_times(SetTimes::default())?;
+            let stat = touch(&*held)?;
             let mut table = self.table();
             let old = table.extra(&stat);
             let (uid, gid) = (changes.uid.unwrap_or(old.uid), changes.gid.unwrap_or(old.gid));
@@ -140,8 +141,10 @@ impl Server {
         }
         let Changes { mode, uid, gid, size, times } = changes;
         let nothing = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
-        if nothing || times != SetTimes::default() {
+        if times != SetTimes::default() {
             held.set_times(times)?;
+        } else if nothing {
+            touch(&*held)?;
         }
         self.attr(number)
     }
@@ -464,6 +467,13 @@ fn zero(file: &dyn File, offset: u64, end: u64) -> Result<(), Errno> {
         at += file.write_at(&zeros[..len], at)? as u64;
     }
     Ok(())
+}
+
+/// Moves the time of the change and nothing else, answering what was there.
+fn touch(file: &dyn File) -> Result<Stat, Errno> {
+    let stat = file.stat()?;
+    file.set_times(SetTimes { atime: Some(SetTime::At(stat.atime)), ..SetTimes::default() })?;
+    Ok(stat)
 }
 
 fn path(name: &OsStr) -> GuestPath<'_> {

@@ -64,7 +64,7 @@ fn contents_that_are_equal_are_dropped() {
     let unread = Side::unread_file(0o644);
     assert_eq!(read, Diff::from_changes([Change::renamed("a", "b", unread.clone(), unread)]));
     let entry = &read.entries()[0];
-    assert_eq!((entry.from(), entry.kind()), (Some(&b"a"[..]), FileKind::File));
+    assert_eq!((entry.moved_from(), entry.kind()), (Some(&b"a"[..]), FileKind::File));
     assert_eq!(entry.before().unwrap().content, Content::Unread);
 }
 

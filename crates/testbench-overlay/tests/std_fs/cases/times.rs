@@ -1,5 +1,6 @@
 //! Times of files.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
 use super::Sandbox;
@@ -72,6 +73,16 @@ pub(crate) fn files_and_directories_take_a_time(at: &Sandbox) {
     file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_nanos(1)).unwrap();
     let before_1970 = file.metadata().unwrap().modified().unwrap();
     assert_eq!(before_1970, SystemTime::UNIX_EPOCH - Duration::from_nanos(1));
+
+    // Nothing to set is nothing done: not even the time of the change moves.
+    let changed = |file: &File| {
+        let metadata = file.metadata().unwrap();
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    let before = changed(&file);
+    std::thread::sleep(Duration::from_millis(20));
+    file.set_times(FileTimes::new()).unwrap();
+    assert_eq!(changed(&file), before);
 }
 
 pub(crate) fn a_time_goes_through_a_link(at: &Sandbox) {
