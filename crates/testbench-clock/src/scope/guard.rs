@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// Keeps an entry installed on its thread; see [`Scope::install`].
+/// Keeps an entry installed on its thread; see [`Scope::install`](super::Scope::install).
 ///
 /// Dropping it, in any order among others and while unwinding, hides its own entry on its own
 /// thread and never another's.

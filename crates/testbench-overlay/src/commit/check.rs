@@ -39,16 +39,41 @@ pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Was> {
     seen
 }
 
-/// Every observation that does not hold any more, by path.
-pub(super) fn conflicts<G: Gate>(
+/// What a check has found.
+pub(super) struct Checked {
+    /// Every observation that does not hold any more, by path.
+    pub(super) conflicts: Vec<Conflict>,
+    /// What is at each path of which something was seen. The commit goes by this, and not by a later
+    /// look, so that whatever changes after the check is found to have changed.
+    pub(super) now: BTreeMap<RelPath, Option<Stat>>,
+}
+
+impl Checked {
+    /// Whether a later check has found the same. What comes and goes in a directory is checked by
+    /// name.
+    pub(super) fn is_same(&self, later: &Checked) -> bool {
+        let stands = |(now, later): (&Option<Stat>, &Option<Stat>)| match (now, later) {
+            (Some(now), Some(later)) => Stamp::of(now).matches(&Stamp::of(later)),
+            (now, later) => now.is_none() && later.is_none(),
+        };
+        self.conflicts == later.conflicts
+            && self.now.keys().eq(later.now.keys())
+            && self.now.values().zip(later.now.values()).all(stands)
+    }
+}
+
+/// Compares all that was seen with what is there.
+pub(super) fn check<G: Gate>(
     core: &Core,
     disk: &Disk<'_, G>,
     survey: &Survey<'_>,
     seen: &BTreeMap<RelPath, Was>,
-) -> Result<Vec<Conflict>, (RelPath, Errno)> {
+) -> Result<Checked, (RelPath, Errno)> {
     let mut found = BTreeMap::new();
+    let mut now = BTreeMap::new();
     for (path, was) in seen {
         let stat = disk.look(At::Tree(path)).map_err(|errno| (path.clone(), errno))?;
+        now.insert(path.clone(), stat);
         let theirs = match (was, stat) {
             (Was::Absent, None) => None,
             (Was::Absent, Some(_)) => Some(TheirChange::Appeared),
@@ -96,7 +121,7 @@ pub(super) fn conflicts<G: Gate>(
             theirs,
         })
     };
-    Ok(found.into_iter().filter_map(conflict).collect())
+    Ok(Checked { conflicts: found.into_iter().filter_map(conflict).collect(), now })
 }
 
 /// How a file differs from what it was, if it does.

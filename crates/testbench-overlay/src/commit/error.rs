@@ -57,10 +57,11 @@ pub enum CommitError {
         /// Why not.
         why: &'static str,
     },
-    /// The overlay was changed while a resolver was asked.
+    /// The overlay, or the directory beneath, was changed while a resolver was asked.
     #[error(
-        "nothing was committed, since the overlay was changed while the resolver was asked about \
-         its conflicts; let the resolver only read, and nobody else write, and begin again"
+        "nothing was committed, since the overlay or the directory beneath was changed while the \
+         resolver was asked about the conflicts; let the resolver only read, and nobody else \
+         write, and begin again"
     )]
     Changed,
     /// Another commit is under way in the directory, or was interrupted.

@@ -181,13 +181,14 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The resolver may read through the overlay. If the overlay is changed before it has answered
-    /// everything, by the resolver or by somebody else, nothing is committed.
+    /// The resolver may read, through the overlay and beneath. If the overlay or the directory is
+    /// changed before it has answered everything, by the resolver or by somebody else, nothing is
+    /// committed: what it was asked about is not so any more.
     ///
     /// # Errors
     ///
     /// As [`Overlay::commit`]. [`CommitError::Resolution`] if an answer cannot be carried out;
-    /// [`CommitError::Changed`] if the overlay is not the one any more that it was given about.
+    /// [`CommitError::Changed`] if what it was asked about has changed meanwhile.
     pub fn commit_with(
         &self,
         mut resolver: impl FnMut(&Conflict, &Versions) -> Resolution,
@@ -238,28 +239,30 @@ impl<G: Gate> Commit<'_, G> {
             Ok(()) | Err(Errno::Stale) => {}
             Err(errno) => return Err(self.at(&RelPath::TOP, errno)),
         }
-        rebase::take_up_orphans(&mut tx);
         let state = tx.live.state.clone();
         let survey = Survey::new(&state).map_err(|errno| self.at(&RelPath::TOP, errno))?;
         let seen = check::seen(&state);
-        let conflicts = check::conflicts(core, &self.disk, &survey, &seen)
-            .map_err(|(path, errno)| self.at(&path, errno))?;
+        let check = || {
+            let checked = check::check(core, &self.disk, &survey, &seen);
+            checked.map_err(|(path, errno)| self.at(&path, errno))
+        };
+        let checked = check()?;
         let resolved = match resolver {
-            _ if conflicts.is_empty() => Resolved::default(),
-            None => return Err(CommitError::Conflicts { conflicts }),
+            _ if checked.conflicts.is_empty() => Resolved::default(),
+            None => return Err(CommitError::Conflicts { conflicts: checked.conflicts }),
             Some(resolver) => {
                 // What it does is not ours to know: it may well look at the overlay.
                 drop(tx);
                 let asked = (core, &self.disk, &survey, &seen);
-                let resolved = resolve::resolve(asked, conflicts, resolver)?;
+                let resolved = resolve::resolve(asked, &checked.conflicts, resolver)?;
                 tx = core.tx_as_root();
-                if tx.live.state.version() != state.version() {
+                if !survey::same_changes(&state, &tx.live.state) || !checked.is_same(&check()?) {
                     return Err(CommitError::Changed);
                 }
                 resolved
             }
         };
-        let mut plan = Planner::plan(&self.disk, &survey, &resolved)
+        let mut plan = Planner::plan(&self.disk, &survey, &resolved, checked.now)
             .map_err(|unplannable| self.unplannable(unplannable, &resolved))?;
         let mut committed = Committed::default();
         let mut cleared = Ok(());
@@ -268,6 +271,7 @@ impl<G: Gate> Commit<'_, G> {
                 Errno::Exist | Errno::Busy => CommitError::Unfinished { path: self.root.clone() },
                 errno => self.disk_error("create the journal in", b"", errno),
             })?;
+            rebase::take_up_orphans(&mut tx);
             let done = self.stage(&tx, &state, &mut plan).and_then(|written| {
                 cleared = self.apply(&survey, &seen, &plan)?;
                 Ok(written)

@@ -121,6 +121,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
         disk: &'p Disk<'g, G>,
         survey: &'p Survey<'s>,
         resolved: &'p Resolved,
+        now: BTreeMap<RelPath, Option<Stat>>,
     ) -> Result<Plan> {
         let root = disk.look(At::Tree(&RelPath::TOP));
         let root = root.map_err(|errno| Unplannable::At(RelPath::TOP, errno))?;
@@ -130,7 +131,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
             survey,
             resolved,
             device,
-            now: BTreeMap::new(),
+            now,
             spots: Vec::new(),
             dropped: BTreeSet::new(),
             marks: BTreeMap::new(),

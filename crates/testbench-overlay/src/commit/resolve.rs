@@ -26,11 +26,11 @@ type Asked<'a, 's, 'g, G> = (&'a Core, &'a Disk<'g, G>, &'a Survey<'s>, &'a BTre
 /// What is to be done about each conflict.
 pub(super) fn resolve<G: Gate>(
     (core, disk, survey, seen): Asked<'_, '_, '_, G>,
-    conflicts: Vec<Conflict>,
+    conflicts: &[Conflict],
     resolver: Resolver<'_>,
 ) -> Result<Resolved, CommitError> {
     let mut resolved = Resolved::default();
-    for conflict in &conflicts {
+    for conflict in conflicts {
         let path = RelPath::from_bytes(&conflict.path);
         let versions = versions(core, disk, survey, seen, &path);
         let cannot = |why| CommitError::Resolution { conflict: Box::new(conflict.clone()), why };
@@ -55,10 +55,12 @@ pub(super) fn resolve<G: Gate>(
                 }
                 resolved.content.insert(path, bytes.into());
             }
-            Resolution::Abort => return Err(CommitError::Conflicts { conflicts }),
+            Resolution::Abort => {
+                return Err(CommitError::Conflicts { conflicts: conflicts.to_vec() });
+            }
         }
     }
-    resolved.conflicts = conflicts;
+    resolved.conflicts = conflicts.to_vec();
     Ok(resolved)
 }
 

@@ -5,6 +5,7 @@
 //! directory came from, which is another place if the directory has moved.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::conflict::OurChange;
 use crate::inode::{Entry, Ino, Inode, Node, State};
@@ -38,6 +39,22 @@ pub(super) struct Survey<'s> {
     pub(super) spots: Vec<Spot>,
     /// What we change, by the path before.
     pub(super) ours: BTreeMap<RelPath, OurChange>,
+}
+
+/// Whether two states of an overlay hold the same changes. What was only looked at in between, and
+/// what was open without a name and was closed, is none.
+pub(super) fn same_changes(one: &State, other: &State) -> bool {
+    let is_change = |inode: &Inode| match &inode.node {
+        Node::Dir(dir) => inode.is_changed() || !dir.entries.is_empty(),
+        _ => inode.is_changed(),
+    };
+    let changes = |state: &State| -> BTreeMap<Ino, *const Inode> {
+        let named = state.inodes.iter().filter(|(ino, _)| !state.orphans.contains_key(ino));
+        let changed = named.filter(|(_, inode)| is_change(inode));
+        // Both states live, so what lies at the same place is the same value.
+        changed.map(|(ino, inode)| (*ino, Arc::as_ptr(inode))).collect()
+    };
+    changes(one) == changes(other)
 }
 
 impl<'s> Survey<'s> {

@@ -482,3 +482,64 @@ fn thousands_of_removals_in_a_few_directories_do_not_sync_the_whole_file_system(
     assert_eq!(syncs.0.into_inner(), 0);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+/// Does something before the nth call.
+struct Meddling<F> {
+    calls: AtomicU64,
+    at: u64,
+    meddle: F,
+}
+
+impl<F: Fn()> Gate for Meddling<F> {
+    fn pass<T>(&self, _: Call, run: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) == self.at {
+            (self.meddle)();
+        }
+        run()
+    }
+}
+
+/// What it wrote is there afterwards, whether the commit noticed it in time or was past it.
+#[test]
+fn what_somebody_else_writes_at_any_moment_of_a_commit_is_not_overwritten() {
+    const THEIRS: &str = "theirs, from the middle of it";
+    for victim in ["changed", "removed", "made", "moved", "there"] {
+        for at in 0.. {
+            let dir = tempdir();
+            let path = |name: &str| dir.path().join(name);
+            for name in ["changed", "removed", "moved", "other"] {
+                fs::write(path(name), "before").unwrap();
+            }
+            let overlay = Overlay::new(dir.path()).unwrap();
+            let installed = install(overlay.clone());
+            under::write(path("changed"), "ours").unwrap();
+            under::write(path("other"), "ours").unwrap();
+            under::write(path("made"), "ours").unwrap();
+            under::remove_file(path("removed")).unwrap();
+            under::rename(path("moved"), path("there")).unwrap();
+            drop(installed);
+
+            let meddle = || fs::write(path(victim), THEIRS).unwrap();
+            let gate = Meddling { calls: AtomicU64::new(0), at, meddle };
+            let done = overlay.commit_through(&gate, None);
+            if gate.calls.into_inner() <= at {
+                assert!(at > 20, "it was there at each call");
+                break;
+            }
+            let what = format!("{victim} at call {at}: {done:?}");
+            // What is moved after it was written to is found at either end.
+            let found = [victim, "there"].map(|name| fs::read_to_string(path(name)).ok());
+            let is_there = |found: &Option<String>| found.as_deref() == Some(THEIRS);
+            let moves = victim == "moved";
+            assert!(is_there(&found[0]) || (moves && is_there(&found[1])), "{what}");
+            let other = fs::read_to_string(path("other")).unwrap();
+            match done {
+                Ok(_) => assert_eq!(other, "ours", "{what}"),
+                Err(CommitError::Conflicts { .. }) => assert_eq!(other, "before", "{what}"),
+                // What was written stands where the way back leads.
+                Err(CommitError::Interrupted { .. }) => {}
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+    }
+}

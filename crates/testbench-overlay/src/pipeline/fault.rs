@@ -237,7 +237,7 @@ impl Fault {
         self
     }
 
-    /// Happens at one in `n` on average, drawn from the plan's [seed](FaultPlan::seed). Whether one
+    /// Happens at one in `n` on average, drawn from the plan's [seed](crate::pipeline::FaultPlan::seed). Whether one
     /// operation is hit depends on the seed, the path, and how often this operation was asked of
     /// that path; so a seed gives the same faults however the threads of a program interleave.
     ///

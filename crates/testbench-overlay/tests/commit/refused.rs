@@ -108,3 +108,18 @@ fn errors_say_what_to_do() {
     refused.unwrap();
     assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "x");
 }
+
+#[test]
+fn a_commit_that_finds_conflicts_takes_nothing_up() {
+    let dir = lower();
+    let overlay = Overlay::new(dir.path()).unwrap();
+    let _installed = install(overlay.clone());
+    let open = fs::File::open(dir.path().join("d/b")).unwrap();
+    fs::remove_file(dir.path().join("d/b")).unwrap();
+    fs::write(dir.path().join("a"), "ours").unwrap();
+    disk::write(dir.path().join("a"), "theirs").unwrap();
+    let before = overlay.usage();
+    assert_eq!(overlay.commit().unwrap_err().conflicts().len(), 1);
+    assert_eq!(overlay.usage(), before);
+    drop(open);
+}

@@ -7,6 +7,7 @@ use testbench_overlay::{
     CommitError, LowerPolicy, OurChange, Overlay, Resolution, TheirChange, fs, install,
 };
 
+use crate::common::{Host, tree};
 use crate::{lower, overlay};
 
 /// A conflict about `a`, for a resolver.
@@ -47,6 +48,55 @@ fn nothing_is_committed_that_a_resolver_changes_meanwhile() {
     });
     assert!(matches!(refused, Err(CommitError::Changed)), "{refused:?}");
     assert!(dir.path().join("new").exists(), "by the inner commit");
+}
+
+#[test]
+fn what_somebody_else_does_beneath_while_a_resolver_is_asked_is_not_lost() {
+    type Act = fn(&dyn Fn(&str) -> std::path::PathBuf);
+    let removes: Act = |at| disk::remove_file(at("d/b")).unwrap();
+    let writes: Act = |at| disk::write(at("d/b"), "late").unwrap();
+    let makes: Act = |at| disk::write(at("new"), "late").unwrap();
+    let writes_again: Act = |at| disk::write(at("a"), "late").unwrap();
+    let makes_in_removed: Act = |at| disk::write(at("e/late"), "late").unwrap();
+    for act in [removes, writes, makes, writes_again, makes_in_removed] {
+        let (dir, overlay) = with_conflict();
+        let at = |name: &str| dir.path().join(name);
+        let _installed = install(overlay.clone());
+        fs::write(at("d/b"), "ours").unwrap();
+        fs::write(at("new"), "ours").unwrap();
+        fs::remove_dir_all(at("e")).unwrap();
+        let mut before = None;
+        let refused = overlay.commit_with(|_, _| {
+            act(&at);
+            before = Some(tree::<Host>(dir.path()));
+            Resolution::Ours
+        });
+        assert!(matches!(refused, Err(CommitError::Changed)), "{refused:?}");
+        assert_eq!(before, Some(tree::<Host>(dir.path())), "nothing was written");
+        assert_eq!(fs::read_to_string(at("a")).unwrap(), "ours", "and nothing given up");
+    }
+}
+
+#[test]
+fn a_resolver_may_see_a_file_for_the_first_time() {
+    let dir = lower();
+    let at = |name: &str| dir.path().join(name);
+    disk::hard_link(at("d/b"), at("linked")).unwrap();
+    let overlay = overlay(dir.path());
+    let _installed = install(overlay.clone());
+    fs::read(at("d/b")).unwrap();
+    fs::write(at("a"), "ours").unwrap();
+    fs::write(at("unlinked"), "").unwrap();
+    let unlinked = fs::File::open(at("unlinked")).unwrap();
+    fs::remove_file(at("unlinked")).unwrap();
+    disk::write(at("a"), "theirs, longer").unwrap();
+    let mut unlinked = Some(unlinked);
+    let committed = overlay.commit_with(|_, _| {
+        assert_eq!(fs::read(at("linked")).unwrap(), b"b before");
+        unlinked.take();
+        Resolution::Ours
+    });
+    assert_eq!(committed.unwrap().files_written, 1);
 }
 
 #[test]
