@@ -96,6 +96,10 @@ impl Fault {
     /// A fault by which the operation takes this long in virtual time, then happens. Other
     /// participants of the timeline go on meanwhile.
     ///
+    /// It belongs to the overlay that is used, not to one that lies beneath it: what asks beneath
+    /// holds the upper one, so a second participant that uses that one would wait outside of the
+    /// timeline, and both would get the [stall report](testbench_clock::Stuck::Stalled).
+    ///
     /// ```
     /// use std::time::Duration;
     /// use testbench_clock::MockClock;
