@@ -1,5 +1,6 @@
 //! What a wait listens to besides time.
 
+use crate::timeline::Panics;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,7 +69,9 @@ impl Signal {
         // registers from here on sees it.
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
         let waiting = std::mem::take(&mut self.shared.registered().wakers);
-        waiting.into_values().for_each(Waker::wake);
+        let mut panics = Panics::default();
+        waiting.into_values().for_each(|waker| panics.keep(|| waker.wake()));
+        panics.go_on();
     }
 
     /// Listens for notifications from now on.
@@ -235,6 +238,26 @@ mod tests {
     fn counter() -> (Arc<Count>, Waker) {
         let count = Arc::new(Count::default());
         (Arc::clone(&count), Waker::from(count))
+    }
+
+    struct Panicking;
+
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose")
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_does_not_keep_the_next_from_being_woken() {
+        let signal = Signal::new();
+        let (first, second) = (signal.listen(), signal.listen());
+        first.register(&Waker::from(Arc::new(Panicking)));
+        let count = Arc::new(Count::default());
+        second.register(&Waker::from(count.clone()));
+        let notified = std::panic::catch_unwind(|| signal.notify());
+        assert_eq!(notified.unwrap_err().downcast_ref(), Some(&"on purpose"));
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use testbench_clock::task::{
 };
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
-    Clock, Context, FutureExt, MockClock, MonoTime, Schedule, Seed, Signal, Stuck, SystemClock,
-    Wait, instant_now, sleep, thread,
+    Clock, Context, FutureExt, MockClock, MonoTime, Reading, Schedule, Seed, Signal, Stuck,
+    SystemClock, Wait, instant_now, sleep, thread,
 };
 
 const fn ns(n: u64) -> Duration {
@@ -295,6 +295,20 @@ fn a_paused_runtime_leads_and_the_timeline_follows_by_the_millisecond() {
     });
     assert_eq!(seen.unwrap(), ((2_000, 2_000_000_000), 2_003_000_000));
     assert_eq!(other.join().unwrap(), 1_500_000_000);
+}
+
+#[test]
+fn a_paused_runtime_goes_on_from_where_the_timeline_is() {
+    let secs = Duration::from_secs;
+    let clock = MockClock::builder().resolution(Reading::Mono, secs(1)).build();
+    let _installed = clock.install();
+    clock.advance(Duration::from_millis(1_500)).unwrap();
+    let runtime = testbench_clock::tokio::paused_runtime().unwrap();
+    runtime.block_on(async { tokio::time::sleep(secs(2)).await }).unwrap();
+    assert_eq!(clock.mono_exact().nanos(), 3_500_000_000, "not from where the readings are");
+    sleep(secs(10));
+    runtime.block_on(async { tokio::time::sleep(secs(2)).await }).unwrap();
+    assert_eq!(clock.mono_exact().nanos(), 15_500_000_000, "what was in between is its own");
 }
 
 /// tokio has no timer to jump to, so it sleeps in earnest, and the other one waits for it.

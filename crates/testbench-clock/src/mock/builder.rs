@@ -364,3 +364,15 @@ impl MockClockBuilder {
 fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_that_are_documented_are_the_defaults() {
+        let settings = MockClock::builder().settings;
+        assert_eq!(settings.spin_max, 33_554_432);
+        assert_eq!(settings.stall_after, Duration::from_secs(2));
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck};
-use crate::timeline::AT_ONCE_MAX;
+use crate::timeline::{AT_ONCE_MAX, Panics};
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -212,7 +212,9 @@ fn wake_due(now: MonoTime, mut timers: Timers<'_>) -> usize {
     };
     drop(timers);
     let count = due.len();
-    due.into_values().for_each(Waker::wake);
+    let mut panics = Panics::default();
+    due.into_values().for_each(|waker| panics.keep(|| waker.wake()));
+    panics.go_on();
     count
 }
 

@@ -251,12 +251,12 @@ impl Timeline {
 /// Panics of code that is not ours, kept until all of it has run: one of them must not keep the others
 /// from hearing what has happened, nor time from moving.
 #[derive(Default)]
-struct Panics {
+pub(crate) struct Panics {
     first: Option<Box<dyn Any + Send>>,
 }
 
 impl Panics {
-    fn keep(&mut self, foreign: impl FnOnce()) {
+    pub(crate) fn keep(&mut self, foreign: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
             match &self.first {
                 None => self.first = Some(payload),
@@ -271,7 +271,7 @@ impl Panics {
     }
 
     /// Panics with the first of them, unless this thread is unwinding already.
-    fn go_on(self) {
+    pub(crate) fn go_on(self) {
         match self.first {
             Some(payload) if std::thread::panicking() => std::mem::forget(payload),
             Some(payload) => resume_unwind(payload),

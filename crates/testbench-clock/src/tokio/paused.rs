@@ -8,7 +8,7 @@ use crate::task::Driver;
 use ::tokio::time::{Instant, Sleep, sleep_until};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use std::time::Duration;
 /// tokio moves its clock by itself when all of its tasks wait; the timeline is moved to the same
 /// instant before any of them runs on, stopping at every deadline of others on the way. The other
 /// direction does not exist: a blocking [`sleep`](crate::sleep) inside of a task moves the timeline
-/// and not tokio's clock.
+/// and not tokio's clock. What has moved the timeline between two [`Runtime::block_on`] takes nothing
+/// off the waits of the second.
 ///
 /// When tokio has no timer, it sleeps in earnest, and the timeline does not see that as a wait. So
 /// [`notified`](crate::task::notified) hears what tasks of this runtime notify, but not what others on the
@@ -64,8 +65,9 @@ pub fn paused_runtime() -> io::Result<Runtime> {
 /// How the timeline follows tokio's clock.
 #[derive(Default)]
 pub(super) struct Follow {
-    /// Instants of both clocks that are the same.
-    origin: OnceLock<(Instant, MonoTime)>,
+    /// Instants of both clocks that are the same, from the last beginning on: between two, the
+    /// timeline may have gone on alone.
+    origin: Mutex<Option<(Instant, MonoTime)>>,
     /// A timer of tokio's for the earliest of our own.
     next: Mutex<Option<Pin<Box<Sleep>>>>,
 }
@@ -73,13 +75,18 @@ pub(super) struct Follow {
 impl Follow {
     /// Takes the present instants of both clocks as the same.
     pub(super) fn start(&self, clock: &dyn Clock) {
-        self.origin.get_or_init(|| (Instant::now(), clock.mono()));
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), clock.mono_exact()));
+    }
+
+    fn origin(&self) -> Option<(Instant, MonoTime)> {
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has tokio wake the future of `block_on` when the earliest of our own timers is due.
     pub(super) fn poll_next(&self, driver: &Driver, task: &mut Context<'_>) {
-        let Some((instant, mono)) = self.origin.get() else { return };
-        let deadline = driver.next().map(|(at, _)| *instant + at.duration_since(*mono));
+        let Some((instant, mono)) = self.origin() else { return };
+        let deadline = driver.next().map(|(at, _)| instant + at.duration_since(mono));
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         match (deadline, &mut *next) {
             (None, _) => *next = None,
@@ -102,8 +109,8 @@ impl Follow {
         let planned = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = planned.as_ref().map(|sleep| sleep.deadline());
         let wanted = driver.next();
-        let Some((instant, mono)) = self.origin.get() else { return true };
-        planned == wanted.map(|(at, _)| *instant + at.duration_since(*mono))
+        let Some((instant, mono)) = self.origin() else { return true };
+        planned == wanted.map(|(at, _)| instant + at.duration_since(mono))
     }
 }
 
@@ -133,12 +140,12 @@ impl Shared {
 
     /// When tokio's clock may have moved: moves the timeline to the same instant.
     pub(super) fn catch_up(&self) -> Result<(), Stuck> {
-        let Some((instant, mono)) = self.follow.as_ref().and_then(|f| f.origin.get()) else {
+        let Some((instant, mono)) = self.follow.as_ref().and_then(Follow::origin) else {
             return Ok(());
         };
-        let passed: Duration = Instant::now().saturating_duration_since(*instant);
+        let passed: Duration = Instant::now().saturating_duration_since(instant);
         let deadline = mono.saturating_add(passed);
-        if self.clock.mono() < deadline {
+        if self.clock.mono_exact() < deadline {
             let what = format_args!("following tokio's paused clock");
             self.clock.wait(Wait { deadline: Some(deadline), on: &[], what: &what })?;
         }
