@@ -37,7 +37,7 @@ impl ReadAhead {
     ///
     /// # Errors
     ///
-    /// Those of `read`.
+    /// Those of `read`, for the bytes asked for alone or because the file has changed.
     pub(crate) fn read(
         &self,
         buf: &mut [u8],
@@ -59,8 +59,12 @@ impl ReadAhead {
         if !goes_on {
             return read(rest, offset);
         }
-        taken.take(offset, size, rest.len(), &mut read)?;
-        taken.copy(rest, offset);
+        match taken.take(offset, size, rest.len(), &mut read) {
+            Ok(()) => taken.copy(rest, offset),
+            Err(Errno::Stale) => return Err(Errno::Stale),
+            // It may be for the bytes behind, which nobody has asked for.
+            Err(_) => return read(rest, offset),
+        };
         taken.drop_if_read_to(size);
         Ok(())
     }
@@ -169,6 +173,24 @@ mod tests {
         assert_eq!(failed, Err(Errno::Stale));
         assert_eq!(read(&ahead, 20, 10), [(20, 65536)]);
         assert_eq!(read(&ahead, 10, 10), [(10, 10)]);
+    }
+
+    #[test]
+    fn a_broken_place_behind_the_bytes_asked_for_does_not_fail_their_read() {
+        const BROKEN: u64 = 25;
+        let ahead = ReadAhead::default();
+        let read = |offset: u64| {
+            let mut buf = [0xff; 10];
+            ahead.read(&mut buf, offset, SIZE, |buf, at| {
+                buf.iter_mut().zip(at..).for_each(|(to, at)| *to = byte(at));
+                if at + buf.len() as u64 > BROKEN { Err(Errno::Io) } else { Ok(()) }
+            })?;
+            Ok(buf.iter().zip(offset..).all(|(is, at)| *is == byte(at)))
+        };
+        assert_eq!(read(0), Ok(true));
+        assert_eq!(read(10), Ok(true));
+        assert_eq!(read(20), Err(Errno::Io));
+        assert_eq!(read(5), Ok(true));
     }
 
     #[test]
