@@ -5,7 +5,7 @@
 //! file slower than reading a real one. So whole chunks go into [`Arena`]s, each of which one large
 //! page can hold. Where the system has no such pages, they are memory like any other.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use memmap2::MmapMut;
@@ -22,10 +22,13 @@ const ALL_SLOTS: u32 = u32::MAX;
 
 const _: () = assert!(ARENA_BYTES / SLOT_BYTES == ALL_SLOTS.count_ones() as usize);
 
-/// The arenas of one store. They grow with what is held at the same time, and go with the store.
+/// The arenas of one store. They grow with what is held at the same time. Those that nobody uses are
+/// kept for what comes next, as far as [`Arenas::keep_unused`] lets them.
 #[derive(Debug, Default)]
 pub(crate) struct Arenas {
     arenas: Mutex<Vec<Arc<Arena>>>,
+    /// How many of them nobody has a slot of.
+    unused: Arc<AtomicI64>,
 }
 
 /// Some memory, in slots of one chunk each.
@@ -37,6 +40,8 @@ struct Arena {
     start: usize,
     /// A bit for each slot that nobody has.
     free: AtomicU32,
+    /// That of the [`Arenas`].
+    unused: Arc<AtomicI64>,
 }
 
 /// The place of one whole chunk, which is free again when this drops.
@@ -55,20 +60,55 @@ impl Arenas {
         Some(slot)
     }
 
+    /// How many bytes are mapped, in use or not.
+    #[cfg(test)]
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        (self.arenas.lock().unwrap().len() * ARENA_BYTES) as u64
+    }
+
+    /// Gives back arenas of which nobody has a slot, until those that are left take `bytes_max`
+    /// at most.
+    pub(crate) fn keep_unused(&self, bytes_max: u64) {
+        if self.unused_bytes() <= bytes_max {
+            return;
+        }
+        let mut given_back = Vec::new();
+        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        arenas.retain(|arena| {
+            // Who has a slot could give it back meanwhile, but nobody can take one.
+            if self.unused_bytes() <= bytes_max || !arena.is_unused() {
+                return true;
+            }
+            self.unused.fetch_sub(1, Ordering::Relaxed);
+            given_back.push(arena.clone());
+            false
+        });
+        drop(arenas);
+        // Without the lock: unmapping takes its time.
+        drop(given_back);
+    }
+
+    /// How many bytes are in arenas of which nobody has a slot.
+    fn unused_bytes(&self) -> u64 {
+        // An arena may be taken before it has been counted.
+        self.unused.load(Ordering::Relaxed).max(0) as u64 * ARENA_BYTES as u64
+    }
+
     fn take(&self) -> Option<Slot> {
         let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
         // What was freed last is where the processor has been last.
         if let Some(slot) = arenas.iter().rev().find_map(Arena::take) {
             return Some(slot);
         }
-        let arena = Arena::map()?;
+        let arena = Arena::map(&self.unused)?;
+        self.unused.fetch_add(1, Ordering::Relaxed);
         arenas.push(arena.clone());
         Arena::take(&arena)
     }
 }
 
 impl Arena {
-    fn map() -> Option<Arc<Arena>> {
+    fn map(unused: &Arc<AtomicI64>) -> Option<Arc<Arena>> {
         // Twice as much, of which only what is used takes memory: somewhere in it a page starts.
         let memory = MmapMut::map_anon(2 * ARENA_BYTES).ok()?;
         #[cfg(target_os = "linux")]
@@ -76,7 +116,8 @@ impl Arena {
         let _ = memory.advise(memmap2::Advice::HugePage);
         let start = memory.as_ptr().align_offset(ARENA_BYTES).min(ARENA_BYTES);
         let free = AtomicU32::new(ALL_SLOTS);
-        Some(Arc::new(Arena { memory: RwLock::new(memory), start, free }))
+        let (memory, unused) = (RwLock::new(memory), unused.clone());
+        Some(Arc::new(Arena { memory, start, free, unused }))
     }
 
     fn take(arena: &Arc<Arena>) -> Option<Slot> {
@@ -85,8 +126,14 @@ impl Arena {
         if index == ALL_SLOTS.count_ones() {
             return None;
         }
-        arena.free.fetch_and(!(1 << index), Ordering::Relaxed);
+        if arena.free.fetch_and(!(1 << index), Ordering::Relaxed) == ALL_SLOTS {
+            arena.unused.fetch_sub(1, Ordering::Relaxed);
+        }
         Some(Slot { arena: arena.clone(), index: index as usize })
+    }
+
+    fn is_unused(&self) -> bool {
+        self.free.load(Ordering::Acquire) == ALL_SLOTS
     }
 }
 
@@ -116,7 +163,10 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.arena.free.fetch_or(1 << self.index, Ordering::Release);
+        let bit = 1 << self.index;
+        if self.arena.free.fetch_or(bit, Ordering::Release) | bit == ALL_SLOTS {
+            self.arena.unused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -144,6 +194,32 @@ mod tests {
         slots.extend((100..160).map(|n| filled(&arenas, n)));
         assert_eq!(arenas.arenas.lock().unwrap().len(), 100_usize.div_ceil(32));
         assert_eq!(slots[39].to_vec(), [39; SLOT_BYTES]);
+    }
+
+    #[test]
+    fn memory_that_nobody_uses_goes_back_as_far_as_it_must() {
+        let arenas = Arenas::default();
+        let mut slots: Vec<Slot> = (0..5 * 32).map(|n| filled(&arenas, n)).collect();
+        slots.drain(..4 * 32);
+        slots.truncate(1);
+        let unused = 4 * ARENA_BYTES as u64;
+        arenas.keep_unused(unused);
+        assert_eq!(arenas.mapped_bytes(), 5 * ARENA_BYTES as u64);
+        arenas.keep_unused(unused - 1);
+        assert_eq!(arenas.mapped_bytes(), 4 * ARENA_BYTES as u64);
+        arenas.keep_unused(0);
+        assert_eq!(arenas.mapped_bytes(), ARENA_BYTES as u64);
+        assert_eq!(slots[0].to_vec(), [4 * 32; SLOT_BYTES]);
+
+        let gone = Arc::downgrade(&slots[0].arena);
+        slots.clear();
+        assert_eq!(arenas.unused_bytes(), ARENA_BYTES as u64);
+        slots.push(filled(&arenas, 1));
+        assert_eq!(arenas.unused_bytes(), 0);
+        slots.clear();
+        arenas.keep_unused(0);
+        assert_eq!((arenas.unused_bytes(), gone.strong_count()), (0, 0));
+        filled(&arenas, 2);
     }
 
     #[test]

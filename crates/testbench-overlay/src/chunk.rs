@@ -347,8 +347,16 @@ impl Store {
         queue.push_back(Arc::downgrade(chunk));
     }
 
-    /// Moves chunks out of memory until `bytes` more fit.
+    /// Sees to it that `bytes` more fit into the budget, in which unused arenas count, too.
     fn make_room(&self, bytes: u64) -> Result<(), Errno> {
+        self.move_chunks_out(bytes)?;
+        let held = self.held_bytes().saturating_add(bytes);
+        self.arenas.keep_unused(self.memory_max.saturating_sub(held));
+        Ok(())
+    }
+
+    /// Moves chunks out of memory until `bytes` more fit.
+    fn move_chunks_out(&self, bytes: u64) -> Result<(), Errno> {
         // Twice around: the first time only takes off the marks.
         let mut turns = None;
         while self.held_bytes().saturating_add(bytes) > self.memory_max {
@@ -482,6 +490,20 @@ mod tests {
         assert_eq!(chunk.extent(), (0, 8));
         drop((before, chunks));
         assert_eq!(store.held_bytes(), 8);
+    }
+
+    #[test]
+    fn whole_chunks_that_are_cut_do_not_take_twice_the_budget() {
+        let arena = ARENA_BYTES as u64;
+        let store = Store::new(4 * arena, None);
+        let mut chunks = chunks(&store, 4 * 32);
+        assert!(store.arenas.mapped_bytes() >= 3 * arena);
+        for (i, chunk) in chunks.iter_mut().enumerate() {
+            chunk.truncate(60 * 1024).unwrap();
+            assert_eq!(first(chunk), i as u8);
+        }
+        let taken = store.arenas.mapped_bytes() + store.held_bytes();
+        assert!(taken <= 5 * arena, "{taken}, with at most one arena that is in use in part");
     }
 
     #[test]
