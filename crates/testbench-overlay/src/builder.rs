@@ -15,6 +15,7 @@ use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
 use crate::name::RelPath;
 use crate::observe::Seen;
+use crate::passthrough::Passthrough;
 use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Quota, Settings};
 use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
 
@@ -457,7 +458,7 @@ impl OverlayBuilder {
         let config = Config {
             host_root,
             mounted_at: self.mounted_at,
-            passthrough: self.passthrough,
+            passthrough: self.passthrough.into_iter().map(Passthrough::new).collect(),
             as_root: self.as_root,
             on_lower_change: self.on_lower_change,
             quota: self.quota,

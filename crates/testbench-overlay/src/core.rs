@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use testbench_clock::{Clock, SystemClock};
 
+use crate::Errno;
 use crate::checkpoint::Family;
 use crate::chunk::Store;
 use crate::inode::{Ino, State};
@@ -13,8 +14,8 @@ use crate::lookup::{Stride, Tx};
 use crate::lower::{Lower, View};
 use crate::name::RelPath;
 use crate::observe::{LowerChange, LowerChangeKind};
+use crate::passthrough::Passthrough;
 use crate::pipeline::{Pipeline, Quota};
-use crate::{Errno, HostDir};
 
 /// What an overlay and its handles share.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(crate) struct Config {
     /// Where guests see the top.
     pub(crate) mounted_at: Option<Vec<u8>>,
     /// Real directories that [`crate::fs`] reaches beside the overlay.
-    pub(crate) passthrough: Vec<HostDir>,
+    pub(crate) passthrough: Vec<Passthrough>,
     pub(crate) as_root: bool,
     pub(crate) on_lower_change: LowerPolicy,
     pub(crate) quota: Quota,

@@ -112,6 +112,7 @@ mod name;
 mod observe;
 mod ops;
 mod overlay;
+mod passthrough;
 mod path;
 pub mod pipeline;
 mod read_ahead;

@@ -245,6 +245,28 @@ fn a_directory_that_is_passed_through_is_reached_as_far_as_it_allows() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn an_open_file_in_a_directory_that_is_passed_through_takes_one_descriptor() {
+    const FILES: usize = 20;
+    let arena = Arena::new();
+    let outside = arena.dir.path().join("outside").canonicalize().unwrap();
+    let through = HostDir::open(&outside).unwrap().read_only();
+    let overlay = Overlay::builder(arena.root()).passthrough(through).build().unwrap();
+    let _installed = install(overlay);
+    // Other tests have files of their own open at the same time, but not of this directory.
+    let open_beneath = || {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+        let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        targets.filter(|target| target.starts_with(&outside)).count()
+    };
+    let opened = |_| fs::File::open(outside.join("secret")).unwrap();
+    let _first = opened(0);
+    let before = open_beneath();
+    let _files: Vec<_> = (0..FILES).map(opened).collect();
+    assert_eq!(open_beneath() - before, FILES);
+}
+
+#[test]
 fn special_files_are_listed_and_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();

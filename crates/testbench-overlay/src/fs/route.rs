@@ -8,7 +8,7 @@ use std::sync::Arc;
 use testbench_clock::Lookup;
 
 use crate::resolve::{PATH_BYTES_MAX, strip_root};
-use crate::{Errno, File, Fs, GuestPath, HostDir, LowerChange, Overlay, install};
+use crate::{Errno, File, Fs, GuestPath, LowerChange, Overlay, install};
 
 /// Decided once, at the edge of each public call.
 pub(super) enum Route<'p> {
@@ -30,7 +30,6 @@ pub(super) struct Place<'p> {
 struct Through {
     /// Which of them.
     index: usize,
-    fs: HostDir,
     top: Arc<dyn File>,
 }
 
@@ -118,10 +117,10 @@ fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place<'_>> {
     if let Some(path) = inside {
         return Ok(Place { path: or_dot(path), overlay, through: None });
     }
-    for (index, fs) in overlay.core.config.passthrough.iter().enumerate() {
-        let own = fs.path().as_os_str().as_encoded_bytes();
+    for (index, dir) in overlay.core.config.passthrough.iter().enumerate() {
+        let own = dir.fs.path().as_os_str().as_encoded_bytes();
         if let Some(rest) = strip_root(bytes, own) {
-            let through = Some(Through { index, fs: fs.clone(), top: fs.root()? });
+            let through = Some(Through { index, top: dir.top()? });
             return Ok(Place { path: or_dot(Cow::Borrowed(rest)), overlay, through });
         }
     }
@@ -177,7 +176,7 @@ pub(super) fn os_str(bytes: &[u8]) -> std::ffi::OsString {
 impl Place<'_> {
     pub(super) fn fs(&self) -> &dyn Fs {
         match &self.through {
-            Some(through) => &through.fs,
+            Some(through) => &self.overlay.core.config.passthrough[through.index].fs,
             None => &*self.overlay,
         }
     }
