@@ -55,6 +55,11 @@ impl Handle {
         }
     }
 
+    /// Whether a rollback went back to where what a handle of `core` is open on is not.
+    pub(crate) fn is_undone(file: &dyn File, core: &Arc<Core>) -> bool {
+        Handle::ino_in(file, core).is_ok_and(|ino| core.tx().live.state.inode(ino).is_err())
+    }
+
     /// Makes `target` share the blocks of the lower file, if this one is still what that was and the
     /// file system can do it; else does nothing.
     pub(crate) fn clone_unchanged(&self, target: &dyn File) -> bool {

@@ -409,6 +409,29 @@ fn an_open_file_that_a_rollback_undid_says_so() {
 }
 
 #[test]
+fn a_rollback_is_not_taken_for_an_earlier_change_beneath() {
+    let b = bench(LowerPolicy::Verify);
+    let opened = fs::File::open(b.at("a")).unwrap();
+    fs::read(b.at("d/x")).unwrap();
+    for path in ["a", "d/x"] {
+        std::fs::write(b.at(path), "second, and longer").unwrap();
+    }
+    assert_eq!(fs::read(b.at("d/x")).unwrap_err().kind(), STALE);
+    let start = b.overlay.checkpoint();
+    let made = fs::File::create(b.at("made")).unwrap();
+    b.overlay.rollback(&start).unwrap();
+    let error = made.set_len(1).unwrap_err();
+    assert_eq!(error.kind(), STALE);
+    assert!(error.to_string().contains("`made` was opened"), "{error}");
+    assert!(error.to_string().contains("a rollback"), "{error}");
+    // What is still there has failed because of the disk.
+    let error = std::io::read_to_string(opened).unwrap_err();
+    assert_eq!(error.kind(), STALE);
+    assert!(!error.to_string().contains("a rollback"), "{error}");
+    assert!(error.to_string().contains("\"a\""), "{error}");
+}
+
+#[test]
 fn small_reads_in_a_row_give_what_was_first_seen_or_an_error_and_live_ones_what_is_there() {
     use std::io::Read as _;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use testbench_clock::Lookup;
 
+use crate::handle::Handle;
 use crate::resolve::{PATH_BYTES_MAX, strip_root};
 use crate::{Errno, File, Fs, GuestPath, LowerChange, Overlay, install};
 
@@ -83,8 +84,9 @@ pub(super) fn error(place: &Place<'_>, errno: Errno) -> io::Error {
 }
 
 /// The error of an operation on a file that was opened at a place.
-pub(super) fn error_of_open(place: &Place<'_>, errno: Errno) -> io::Error {
-    if errno == Errno::Stale && place.is_overlay() && change_at(place).is_none() {
+pub(super) fn error_of_open(place: &Place<'_>, file: &dyn File, errno: Errno) -> io::Error {
+    let is_undone = || Handle::is_undone(file, &place.overlay.core) || change_at(place).is_none();
+    if errno == Errno::Stale && place.is_overlay() && is_undone() {
         let refused = Refused::RolledBack { path: PathBuf::from(os_str(&place.path)) };
         return io::Error::new(io::Error::from(errno).kind(), refused);
     }

@@ -54,7 +54,7 @@ impl TreeFile {
     }
 
     fn result<T>(&self, result: Result<T, Errno>) -> io::Result<T> {
-        result.map_err(|errno| error_of_open(&self.description.place, errno))
+        result.map_err(|errno| error_of_open(&self.description.place, &*self.file, errno))
     }
 
     pub(super) fn lock(&self, kind: lock::Kind) -> io::Result<()> {
