@@ -116,6 +116,55 @@ fn a_link_costs_the_same_however_many_names_the_file_has() {
     assert!(many < few * 6, "{few:?} at first, {many:?} with thousands of names");
 }
 
+#[test]
+fn renaming_a_lower_directory_takes_the_same_calls_however_much_is_in_it() {
+    let calls_beneath = |entries: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        for n in 0..entries {
+            std::fs::write(dir.path().join(format!("d/{n}")), "content").unwrap();
+        }
+        let counting = Arc::new(Counting::new(HostDir::open(dir.path()).unwrap().read_only()));
+        let listed = counting.count_lists();
+        let overlay = Overlay::over(counting.clone()).mounted_at("/").build().unwrap();
+        let _installed = install(overlay);
+        fs::rename("/d", "/moved").unwrap();
+        assert_eq!(fs::read("/moved/0").unwrap(), b"content");
+        assert_eq!(listed.load(Ordering::Relaxed), 0, "of {entries}");
+        // They can be listed, so that it would have been counted.
+        assert_eq!(fs::read_dir("/moved").unwrap().count(), entries);
+        let calls = counting.calls.load(Ordering::Relaxed);
+        assert_eq!(listed.load(Ordering::Relaxed), 1);
+        calls
+    };
+    assert_eq!(calls_beneath(1), calls_beneath(5_000));
+}
+
+/// A figure of time: two hundred times as many files would make it two hundred times as slow.
+#[test]
+fn a_rollback_costs_the_same_however_many_files_have_changed() {
+    let best = |files: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = Overlay::new(dir.path()).unwrap();
+        let _installed = install(overlay.clone());
+        for n in 0..files {
+            fs::write(dir.path().join(format!("{n}")), "changed").unwrap();
+        }
+        let start = overlay.checkpoint();
+        let rollback = |_| {
+            fs::write(dir.path().join("0"), "once more").unwrap();
+            let began = Instant::now();
+            overlay.rollback(&start).unwrap();
+            began.elapsed()
+        };
+        let best = (0..50).map(rollback).min().unwrap();
+        assert_eq!(fs::read(dir.path().join("0")).unwrap(), b"changed");
+        best
+    };
+    let (few, many) = (best(100), best(20_000));
+    assert!(many < few * 20, "{few:?} with a hundred, {many:?} with thousands of changed files");
+}
+
 /// The whole way from nothing to the bytes of one file, in a large tree and in a small one.
 #[test]
 fn opening_an_overlay_and_reading_a_file_takes_the_same_calls_in_any_tree() {
@@ -242,6 +291,16 @@ impl Counting {
     fn new(inner: HostDir) -> Counting {
         let (calls, bytes, on_list) = Default::default();
         Counting { inner, calls, bytes, on_list }
+    }
+
+    /// Counts listings from now on.
+    fn count_lists(&self) -> Arc<AtomicU64> {
+        let listed = Arc::new(AtomicU64::new(0));
+        let count = listed.clone();
+        *self.on_list.lock().unwrap() = Some(Box::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        listed
     }
 
     fn file(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
