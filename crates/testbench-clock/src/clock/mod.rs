@@ -288,7 +288,9 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// would look like a deadlock.
     ///
     /// A wait of this participant for nothing but time, without a listener, cannot end before the guard is
-    /// dropped elsewhere; if that does not happen for long, it is [`Stuck::Stalled`].
+    /// dropped elsewhere; if that does not happen for long, it is [`Stuck::Stalled`]. A task that
+    /// sleeps with the guard in its hands, and who joins a thread that sleeps, listen to somebody, as
+    /// far as the clock can see: they wait for ever.
     ///
     /// ```
     /// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
