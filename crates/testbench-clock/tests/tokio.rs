@@ -311,6 +311,23 @@ fn a_paused_runtime_goes_on_from_where_the_timeline_is() {
     assert_eq!(clock.mono_exact().nanos(), 15_500_000_000, "what was in between is its own");
 }
 
+#[test]
+fn a_runtime_moves_no_time_past_someone_who_was_given_up_on() {
+    let clock = MockClock::builder().stall_after(Duration::from_millis(150)).build();
+    let _installed = clock.install();
+    let context = Context::capture();
+    // Without `external`, so this thread is the one who is given up on.
+    let ends = std::thread::spawn(move || {
+        let _entered = context.enter();
+        let runtime = runtime().unwrap();
+        [(); 2].map(|()| runtime.block_on(async { sleep_async(Duration::from_secs(1)).await }))
+    });
+    for end in ends.join().unwrap() {
+        assert!(matches!(end, Err(Stuck::Stalled(_))), "{end:?}");
+    }
+    assert_eq!(clock.mono(), MonoTime::ORIGIN);
+}
+
 /// tokio has no timer to jump to, so it sleeps in earnest, and the other one waits for it.
 #[test]
 fn a_paused_runtime_that_waits_for_someone_on_the_timeline_is_told_that_it_stalls() {

@@ -312,7 +312,14 @@ impl View {
         }
         let due = takes_no_time && !last;
         let waits = self.can_park(&mut state) && !due && notified(wait).is_none();
-        if !waits || self.check().is_err() {
+        let lost = state.lost().filter(|_| waits).cloned();
+        if let Some(report) = &lost
+            && let Some(seat) = state.seats.get_mut(self.seat.id)
+        {
+            // As in any other wait, as long as somebody is given up on.
+            seat.end = Some(End::Stuck(Stuck::Stalled(Arc::clone(report))));
+        }
+        if !waits || lost.is_some() || self.check().is_err() {
             if due && state.give_way(self.seat.id) {
                 state.dispatch();
             }
