@@ -23,8 +23,9 @@
 //! # How it works
 //!
 //! tokio calls a hook before its thread parks. In that hook the participant is marked as waiting,
-//! which moves time if everyone else waits too, and the tasks that are due are woken. tokio then
-//! finds that there is work and does not block; the hook after parking takes the turn back.
+//! which moves time if everyone else waits too, and the main future is woken when its turn has come.
+//! tokio then finds that there is work and does not block; the hook after parking takes the turn
+//! back and wakes the tasks that are due.
 //!
 //! Another participant may give the runtime something to do by any of tokio's means: a channel, a
 //! notification, an abort. Its thread is then on the way, but the timeline does not wait for the
