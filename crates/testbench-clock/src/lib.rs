@@ -58,6 +58,7 @@ mod convert;
 mod lifetime;
 pub mod log;
 mod mock;
+mod panics;
 mod random;
 mod readings;
 mod rfc3339;

@@ -1,6 +1,6 @@
 //! What a wait listens to besides time.
 
-use crate::timeline::Panics;
+use crate::panics::Panics;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

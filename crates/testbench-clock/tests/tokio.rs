@@ -522,8 +522,9 @@ fn cancelling_the_real_clock_ends_a_runtime_that_is_parked_or_will_be() {
     }
 }
 
-#[test]
-fn a_sleep_goes_by_the_timeline_of_its_driver_in_a_context_of_another() {
+/// Runs a future in the context of another clock, on a runtime whose own clock is at 100; tells
+/// where that one is then.
+fn now_after_in_a_context_of_another<T>(waits: impl Future<Output = T>) -> (T, u64) {
     let other = {
         let _installed = MockClock::builder().build().install();
         Context::capture()
@@ -531,23 +532,22 @@ fn a_sleep_goes_by_the_timeline_of_its_driver_in_a_context_of_another() {
     let clock = MockClock::builder().build();
     let _installed = clock.install();
     clock.advance(ns(100)).unwrap();
-    let sleeps = async { sleep_async(ns(7)).await };
-    runtime().unwrap().block_on(sleeps.with_context(other)).unwrap();
-    assert_eq!(now_ns(), 107);
+    let waited = runtime().unwrap().block_on(waits.with_context(other)).unwrap();
+    (waited, now_ns())
+}
+
+#[test]
+fn a_sleep_goes_by_the_timeline_of_its_driver_in_a_context_of_another() {
+    let (_, now_ns) = now_after_in_a_context_of_another(async { sleep_async(ns(7)).await });
+    assert_eq!(now_ns, 107);
 }
 
 #[test]
 fn an_advance_moves_the_timeline_of_its_driver_in_a_context_of_another() {
-    let other = {
-        let _installed = MockClock::builder().build().install();
-        Context::capture()
-    };
-    let clock = MockClock::builder().build();
-    let _installed = clock.install();
-    clock.advance(ns(100)).unwrap();
-    let advances = async { advance_async(ns(7)).await };
-    runtime().unwrap().block_on(advances.with_context(other)).unwrap().unwrap();
-    assert_eq!(now_ns(), 107);
+    let (advanced, now_ns) =
+        now_after_in_a_context_of_another(async { advance_async(ns(7)).await });
+    advanced.unwrap();
+    assert_eq!(now_ns, 107);
 }
 
 #[test]

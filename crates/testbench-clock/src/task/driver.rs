@@ -2,7 +2,8 @@
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck};
-use crate::timeline::{AT_ONCE_MAX, Panics};
+use crate::panics::Panics;
+use crate::timeline::AT_ONCE_MAX;
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -27,12 +27,12 @@ pub(crate) use state::WaitNote;
 pub(crate) use view::View;
 
 use crate::log::{Kind, Log};
+use crate::panics::Panics;
 use crate::{Armed, Role, Seed, Signal, WallTime, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
 use state::{Start, State};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -245,37 +245,5 @@ impl Timeline {
             state.come_out(id);
         }
         drop(self.settled(state));
-    }
-}
-
-/// Panics of code that is not ours, kept until all of it has run: one of them must not keep the others
-/// from hearing what has happened, nor time from moving.
-#[derive(Default)]
-pub(crate) struct Panics {
-    first: Option<Box<dyn Any + Send>>,
-}
-
-impl Panics {
-    pub(crate) fn keep(&mut self, foreign: impl FnOnce()) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
-            match &self.first {
-                None => self.first = Some(payload),
-                // The hook has reported it. Dropping it could panic once more.
-                Some(_) => std::mem::forget(payload),
-            }
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.first.is_some()
-    }
-
-    /// Panics with the first of them, unless this thread is unwinding already.
-    pub(crate) fn go_on(self) {
-        match self.first {
-            Some(payload) if std::thread::panicking() => std::mem::forget(payload),
-            Some(payload) => resume_unwind(payload),
-            None => {}
-        }
     }
 }
