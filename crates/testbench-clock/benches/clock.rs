@@ -5,7 +5,7 @@ use divan::{Bencher, black_box, counter::ItemsCount};
 use std::sync::Arc;
 use std::time::Duration;
 use testbench_clock::{
-    Clock, Context, Lifetime, MockClock, Role, Scope, Signal, Watchdog, sleep, thread,
+    Clock, Context, Event, Lifetime, MockClock, Role, Scope, Watchdog, sleep, thread,
 };
 
 fn main() {
@@ -63,10 +63,10 @@ fn lend(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn listen_and_notify(bencher: Bencher<'_, '_>) {
-    let signal = Signal::new();
+    let event = Event::new();
     bencher.bench_local(|| {
-        let listener = signal.listen();
-        signal.notify();
+        let listener = event.listen();
+        event.notify();
         listener.is_notified()
     });
 }

@@ -1,7 +1,7 @@
 //! The clock of a session that has ended, as a detached thread still sees it.
 
 use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
-use crate::{Ended, Lifetime, Listener, MockClock, MonoTime, Signal, WallTime};
+use crate::{Ended, Event, Lifetime, Listener, MockClock, MonoTime, WallTime};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -43,7 +43,7 @@ impl Clock for ClosedClock {
     }
 
     fn wall_set(&self) -> Listener {
-        Signal::new().listen()
+        Event::new().listen()
     }
 
     fn check(&self) -> Result<(), Stuck> {

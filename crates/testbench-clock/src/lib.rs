@@ -18,7 +18,7 @@
 //! # How it works
 //!
 //! Everyone who runs on a timeline is a *participant*: a value, not a thread. Whatever blocks is one
-//! call, [`Clock::wait`], for an instant, for [`Signal`]s, or for both. **Time moves only when every
+//! call, [`Clock::wait`], for an instant, for [`Event`]s, or for both. **Time moves only when every
 //! participant waits, and then exactly to the earliest deadline.** With one participant this means
 //! that a sleep returns at once and the clock has moved. With several, one runs at a time
 //! ([`Schedule::Serial`]) in an order that does not depend on the machine, so that a whole run can
@@ -55,6 +55,7 @@ mod closed;
 mod context;
 #[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
 mod convert;
+mod event;
 mod lifetime;
 pub mod log;
 mod mock;
@@ -63,7 +64,6 @@ mod random;
 mod readings;
 mod rfc3339;
 mod scope;
-mod signal;
 mod system;
 pub mod task;
 pub mod thread;
@@ -82,12 +82,12 @@ pub use clock::{Clock, External, Reading, Role, Stuck, StuckReport, Wait, Waitin
 pub use context::{Context, EnterGuard, FutureExt, WithContext};
 #[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
 pub use convert::OutOfRangeError;
+pub use event::{Event, Listener};
 pub use lifetime::{Ended, Lifetime};
 pub use mock::{MockClock, MockClockBuilder, Schedule};
 pub use random::{RandomStream, Seed};
 pub use rfc3339::ParseWallTimeError;
 pub use scope::{Guard, Lookup, Scope};
-pub use signal::{Listener, Signal};
 pub use system::SystemClock;
 pub use time::{MonoTime, WallTime};
 pub use wall::{Injection, InjectionError, Shift, When};

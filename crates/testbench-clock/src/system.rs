@@ -1,7 +1,7 @@
 //! The only reader of real time.
 
 use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
-use crate::{Armed, Listener, MockClock, MonoTime, Signal, WallTime, Watchdog, readings};
+use crate::{Armed, Event, Listener, MockClock, MonoTime, WallTime, Watchdog, readings};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
@@ -41,7 +41,7 @@ impl SystemClock {
             participant: Arc::new(Participant {
                 name: name.into(),
                 cancelled: OnceLock::new(),
-                cancel: Signal::new(),
+                cancel: Event::new(),
                 parked: Mutex::default(),
             }),
         }
@@ -68,7 +68,7 @@ impl Clock for SystemClock {
 
     /// The operating system does not tell when its wall clock is set, so this one hears nothing.
     fn wall_set(&self) -> Listener {
-        Signal::new().listen()
+        Event::new().listen()
     }
 
     fn check(&self) -> Result<(), Stuck> {
@@ -197,7 +197,7 @@ pub(crate) fn mono_now() -> MonoTime {
 struct Participant {
     name: Arc<str>,
     cancelled: OnceLock<Arc<str>>,
-    cancel: Signal,
+    cancel: Event,
     parked: Mutex<Option<Parked>>,
 }
 

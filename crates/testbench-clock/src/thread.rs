@@ -21,7 +21,7 @@
 
 use crate::ambient::{current, install_participant};
 use crate::clock::{Clock, Role, Stuck, Wait};
-use crate::{Context, MockClock, Signal, SystemClock};
+use crate::{Context, Event, MockClock, SystemClock};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl<T> JoinHandle<T> {
     /// [`JoinHandle::join`], with an error where that panics. The thread is then detached.
     ///
     /// ```
-    /// use testbench_clock::{Clock, MockClock, Signal, Stuck, Wait, current, thread};
+    /// use testbench_clock::{Clock, MockClock, Event, Stuck, Wait, current, thread};
     ///
     /// let _installed = MockClock::builder().build().install();
     /// let worker = thread::spawn(|| {
@@ -299,12 +299,12 @@ impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
 #[derive(Clone)]
 struct Running {
     left: Arc<AtomicUsize>,
-    ended: Signal,
+    ended: Event,
 }
 
 impl Running {
     fn none() -> Self {
-        Running { left: Arc::default(), ended: Signal::new() }
+        Running { left: Arc::default(), ended: Event::new() }
     }
 
     /// One thread, and the seat for it, which is taken now so that the order of threads is that of

@@ -36,7 +36,7 @@ impl Watchdog {
     /// value is dropped before.
     ///
     /// All actions of the process share one thread: do little in them, such as setting a flag and
-    /// notifying a signal. A panic in an action is reported by the panic hook and goes no further.
+    /// notifying an event. A panic in an action is reported by the panic hook and goes no further.
     ///
     /// ```
     /// use std::sync::mpsc;

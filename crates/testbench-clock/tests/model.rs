@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testbench_clock::{
-    Clock, Listener, MockClock, MonoTime, RandomStream, Reading, Seed, Shift, Signal, Wait,
+    Clock, Event, Listener, MockClock, MonoTime, RandomStream, Reading, Seed, Shift, Wait,
     WallTime, Woke, current, thread,
 };
 
@@ -25,7 +25,7 @@ enum Op {
     StepWall(i64),
     AwaitWall(i64),
     Notify(usize),
-    Await { signal: usize, at_most: Option<u64> },
+    Await { event: usize, at_most: Option<u64> },
     Cancel(usize),
 }
 
@@ -39,8 +39,8 @@ impl Op {
             Op::StepWall(_) => "step the wall",
             Op::AwaitWall(_) => "await the wall",
             Op::Notify(_) => "notify",
-            Op::Await { at_most: None, .. } => "await a signal",
-            Op::Await { .. } => "await a signal or a time",
+            Op::Await { at_most: None, .. } => "await an event",
+            Op::Await { .. } => "await an event or a time",
             Op::Cancel(_) => "cancel",
         }
     }
@@ -49,8 +49,8 @@ impl Op {
 /// How the operations of ten thousand programs ended. It changes when the programs do.
 const TABLE: &str = "
 advance: cancelled 1116, deadline 8920
-await a signal: cancelled 732, deadlock 3718, notified 651
-await a signal or a time: cancelled 1186, deadline 8345, notified 514
+await an event: cancelled 732, deadlock 3718, notified 651
+await an event or a time: cancelled 1186, deadline 8345, notified 514
 await the wall: cancelled 632, ok 4380
 cancel: ok 4996
 notify: ok 10004
@@ -71,7 +71,7 @@ enum Flaw {
     AdvanceIsASleep,
     /// Yielding keeps the turn.
     YieldKeepsTheTurn,
-    /// A signal forgets who listened before it was notified for the second time.
+    /// An event forgets who listened before it was notified for the second time.
     ForgetsNotifications,
     /// A wait that was notified at its deadline says that it was the deadline.
     DeadlineBeforeListener,
@@ -104,9 +104,9 @@ const FLAWS: [Flaw; 12] = [
     Flaw::RoundedReadings,
 ];
 
-const SIGNALS: usize = 2;
-/// Stands for the wall's own signal in the model.
-const WALL: usize = SIGNALS;
+const EVENTS: usize = 2;
+/// Stands for the wall's own event in the model.
+const WALL: usize = EVENTS;
 
 fn program(random: &mut RandomStream) -> Vec<Vec<Op>> {
     let participants = 1 + random.below(4);
@@ -119,9 +119,9 @@ fn program(random: &mut RandomStream) -> Vec<Vec<Op>> {
             10 | 11 => Op::Yield,
             12 => Op::StepWall(n(random, 21) as i64 - 10),
             13 => Op::AwaitWall(n(random, 40) as i64),
-            14 | 15 => Op::Notify(random.below(SIGNALS)),
-            16 => Op::Await { signal: random.below(SIGNALS), at_most: None },
-            17 | 18 => Op::Await { signal: random.below(SIGNALS), at_most: Some(n(random, 8)) },
+            14 | 15 => Op::Notify(random.below(EVENTS)),
+            16 => Op::Await { event: random.below(EVENTS), at_most: None },
+            17 | 18 => Op::Await { event: random.below(EVENTS), at_most: Some(n(random, 8)) },
             _ => Op::Cancel(random.below(participants)),
         }
     };
@@ -146,17 +146,17 @@ fn on_the_timeline(program: &[Vec<Op>], flaw: Option<Flaw>) -> String {
     let clock = clock.build();
     let _installed = clock.install();
     let story = Mutex::new(String::new());
-    let signals: [Signal; SIGNALS] = std::array::from_fn(|_| Signal::new());
+    let events: [Event; EVENTS] = std::array::from_fn(|_| Event::new());
     let clocks: Mutex<Vec<Option<Arc<dyn Clock>>>> = Mutex::new(vec![None; program.len()]);
     // Everyone's handle is known before anyone runs on: the first thing each does is to yield.
     thread::scope(|scope| {
         for (who, ops) in program.iter().enumerate() {
-            let (story, signals, clocks) = (&story, &signals, &clocks);
+            let (story, events, clocks) = (&story, &events, &clocks);
             scope.spawn(move || {
                 let clock = current();
                 clocks.lock().unwrap()[who] = Some(Arc::clone(&clock));
                 let _ = clock.yield_now();
-                let mut real = Real { clock: &*clock, signals, clocks, flaw, was_cancelled: false };
+                let mut real = Real { clock: &*clock, events, clocks, flaw, was_cancelled: false };
                 for (at, op) in ops.iter().enumerate() {
                     let how = real.op(*op);
                     let (mono, wall) = (clock.mono().nanos(), clock.wall().unix_nanos());
@@ -171,7 +171,7 @@ fn on_the_timeline(program: &[Vec<Op>], flaw: Option<Flaw>) -> String {
 /// One participant of a program, and what is wrong with it.
 struct Real<'a> {
     clock: &'a dyn Clock,
-    signals: &'a [Signal; SIGNALS],
+    events: &'a [Event; EVENTS],
     clocks: &'a Mutex<Vec<Option<Arc<dyn Clock>>>>,
     flaw: Option<Flaw>,
     was_cancelled: bool,
@@ -201,14 +201,14 @@ impl Real<'_> {
                 "ok"
             }
             Op::AwaitWall(wall) => self.await_wall(WallTime::from_unix_nanos(wall.into())),
-            Op::Notify(signal) => {
-                self.signals[signal].notify();
+            Op::Notify(event) => {
+                self.events[event].notify();
                 "ok"
             }
-            Op::Await { signal, at_most } => {
+            Op::Await { event, at_most } => {
                 let listener = match self.flaw {
-                    Some(Flaw::ForgetsNotifications) => Signal::new().listen(),
-                    _ => self.signals[signal].listen(),
+                    Some(Flaw::ForgetsNotifications) => Event::new().listen(),
+                    _ => self.events[event].listen(),
                 };
                 self.wait(at_most.and_then(|d| self.after(d)), &[listener])
             }
@@ -327,8 +327,8 @@ struct Model {
     participants: Vec<Participant>,
     ready: VecDeque<usize>,
     ready_last: VecDeque<usize>,
-    generations: [u64; SIGNALS + 1],
-    /// Who waits for which signal, in the order in which they began to.
+    generations: [u64; EVENTS + 1],
+    /// Who waits for which event, in the order in which they began to.
     listening: Vec<(usize, usize)>,
     story: String,
 }
@@ -347,7 +347,7 @@ fn on_the_model(program: &[Vec<Op>]) -> String {
         participants: participants.collect(),
         ready: (0..program.len()).collect(),
         ready_last: VecDeque::new(),
-        generations: [0; SIGNALS + 1],
+        generations: [0; EVENTS + 1],
         listening: Vec::new(),
         story: String::new(),
     };
@@ -414,8 +414,8 @@ impl Model {
             Op::Sleep(d) => self.wait(who, Some(self.now + d), false, None),
             Op::SleepUntil(t) => self.wait(who, Some(t), false, None),
             Op::Advance(d) => self.wait(who, Some(self.now + d), true, None),
-            Op::Await { signal, at_most } => {
-                self.wait(who, at_most.map(|d| self.now + d), false, Some(signal))
+            Op::Await { event, at_most } => {
+                self.wait(who, at_most.map(|d| self.now + d), false, Some(event))
             }
             Op::AwaitWall(wall) => loop {
                 // Woken, it looks again; there are no other operations in between.
@@ -449,8 +449,8 @@ impl Model {
                 self.notify(WALL);
                 Some("ok")
             }
-            Op::Notify(signal) => {
-                self.notify(signal);
+            Op::Notify(event) => {
+                self.notify(event);
                 Some("ok")
             }
             Op::Cancel(peer) => {
@@ -481,16 +481,16 @@ impl Model {
         if !last && deadline.is_some_and(|at| at <= self.now) {
             return Some("deadline");
         }
-        let generation = on.map_or(0, |signal| self.generations[signal]);
+        let generation = on.map_or(0, |event| self.generations[event]);
         p.waited = Some(Waited { on, generation, end: "" });
         p.state = State::Waiting { deadline, last, on };
-        self.listening.extend(on.map(|signal| (who, signal)));
+        self.listening.extend(on.map(|event| (who, event)));
         None
     }
 
-    fn notify(&mut self, signal: usize) {
-        self.generations[signal] += 1;
-        let (woken, rest) = self.listening.iter().partition(|(_, s)| *s == signal);
+    fn notify(&mut self, event: usize) {
+        self.generations[event] += 1;
+        let (woken, rest) = self.listening.iter().partition(|(_, s)| *s == event);
         self.listening = rest;
         let woken: Vec<(usize, usize)> = woken;
         woken.into_iter().for_each(|(who, _)| self.end_wait(who, "notified"));

@@ -3,7 +3,7 @@
 //! Each test names the ones of Go 1.25 (`src/internal/synctest/synctest_test.go`, and where it says
 //! so `src/testing/synctest`) whose behaviour it states, in words and code of our own. Go's bubble is
 //! our session, its goroutine our thread, its `Wait` our `settle`, its blocked channel a wait on a
-//! `Signal`.
+//! `Event`.
 //!
 //! | Go | here |
 //! | --- | --- |
@@ -19,7 +19,7 @@
 //! | `TestTimerFromOutsideBubble`, `TestWaitGroupOutOfBubble` | `what_is_awaited_outside_holds_time_still` |
 //! | `TestTimerNondeterminism`, `TestSleepNondeterminism` | `seeds_draw_both_orders_of_a_tie` |
 //! | `TestAfterFuncRunsImmediately` | `yields_let_a_thread_that_is_due_run` |
-//! | `TestChannelFromOutsideBubble` (its five cases: one or two signals, before or during the wait) | `signals_from_outside_end_waits_under_an_inhibitor` |
+//! | `TestChannelFromOutsideBubble` (its five cases: one or two events, before or during the wait) | `signals_from_outside_end_waits_under_an_inhibitor` |
 //! | `TestTimerFromInsideBubble` (its three cases) | `a_sleep_that_was_taken_out_of_its_executor_is_refused` |
 //! | `TestDeadlockRoot` | `a_lone_wait_for_nothing_is_a_deadlock` |
 //! | `TestDeadlockChild` | `a_scope_whose_thread_waits_for_nothing_is_a_deadlock` |
@@ -34,7 +34,7 @@
 //! | `TestHTTPTransport100Continue` (testing/synctest) | `a_peer_that_waits_for_leave_sends_nothing_before` |
 //! | `TestFatal`, `TestError`, `TestSkip`, `TestVerbose…`, `TestHelper` | left out: what Go's test runner prints. How a failing test fails here is in `attribute.rs` |
 //! | `TestDeadline`, `TestParallel`, `TestRun` | left out: calls of Go's `testing.T` that it refuses inside; there are none here |
-//! | `TestChannelMovedOutOfBubble` | left out: Go refuses its own channels outside of their bubble; a `Signal` may be notified from anywhere, as `signals_from_outside_…` shows |
+//! | `TestChannelMovedOutOfBubble` | left out: Go refuses its own channels outside of their bubble; a `Event` may be notified from anywhere, as `signals_from_outside_…` shows |
 //! | `TestWaitGroupMovedIntoBubble`, `…OutOfBubble`, `…WithNonZeroCount` | left out: a `WaitGroup` has no counterpart that can be moved; scopes of threads borrow |
 //! | `TestReflectFuncOf`, `TestWeak` | left out: Go's reflection and garbage collector |
 
@@ -49,7 +49,7 @@ use std::time::Duration;
 use testbench_clock::audit::real;
 use testbench_clock::task::{block_on, sleep_async, timeout};
 use testbench_clock::{
-    Clock, MockClock, Seed, Signal, Stuck, Wait, current, external, instant_now, is_mocked, now,
+    Clock, Event, MockClock, Seed, Stuck, Wait, current, external, instant_now, is_mocked, now,
     settle, sleep, sleep_until, thread, try_sleep,
 };
 
@@ -60,8 +60,8 @@ fn passed() -> Duration {
     instant_now().since_origin()
 }
 
-fn wait_for(signal: &Signal) -> Result<(), Stuck> {
-    let wait = Wait { deadline: None, on: &[signal.listen()], what: &"a signal" };
+fn wait_for(event: &Event) -> Result<(), Stuck> {
+    let wait = Wait { deadline: None, on: &[event.listen()], what: &"an event" };
     current().wait(wait).map(|_| ())
 }
 
@@ -158,16 +158,16 @@ fn seeds_draw_both_orders_of_a_tie() {
 
 #[testbench_clock::test]
 fn a_lone_wait_for_nothing_is_a_deadlock() {
-    let stuck = wait_for(&Signal::new()).unwrap_err();
+    let stuck = wait_for(&Event::new()).unwrap_err();
     assert!(matches!(stuck, Stuck::Deadlock(_)), "{stuck}");
 }
 
 #[testbench_clock::test]
 fn a_scope_whose_thread_waits_for_nothing_is_a_deadlock() {
     let report = thread::scope(|scope| {
-        let child = scope.spawn(|| wait_for(&Signal::new()).unwrap_err().to_string());
+        let child = scope.spawn(|| wait_for(&Event::new()).unwrap_err().to_string());
         // The join ends with the same report, and the thread goes on with its own.
-        assert!(wait_for(&Signal::new()).is_err());
+        assert!(wait_for(&Event::new()).is_err());
         child.join().unwrap()
     });
     assert!(report.starts_with("deadlock:"), "{report}");
@@ -176,19 +176,19 @@ fn a_scope_whose_thread_waits_for_nothing_is_a_deadlock() {
 
 #[testbench_clock::test]
 fn a_signal_wakes_one_and_then_both_at_their_instants() {
-    let signal = Signal::new();
-    let theirs = signal.clone();
+    let event = Event::new();
+    let theirs = event.clone();
     thread::spawn(move || {
         for _ in 0..2 {
             sleep(SECOND);
             theirs.notify();
         }
     });
-    wait_for(&signal).unwrap();
+    wait_for(&event).unwrap();
     assert_eq!(passed(), SECOND);
-    let theirs = signal.clone();
+    let theirs = event.clone();
     let second = thread::spawn(move || wait_for(&theirs).map(|()| passed()));
-    wait_for(&signal).unwrap();
+    wait_for(&event).unwrap();
     assert_eq!((passed(), second.join().unwrap().unwrap()), (2 * SECOND, 2 * SECOND));
 }
 
@@ -228,7 +228,7 @@ fn times_of_the_real_clock_can_be_waited_for_exactly() {
 #[testbench_clock::test]
 fn settling_orders_what_threads_did() {
     let steps = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
-    let both = |theirs: fn(&AtomicU32, &Signal), go: &Signal| {
+    let both = |theirs: fn(&AtomicU32, &Event), go: &Event| {
         for i in 0..2 {
             let (steps, go) = (Arc::clone(&steps), go.clone());
             thread::spawn(move || theirs(&steps[i], &go));
@@ -245,11 +245,11 @@ fn settling_orders_what_threads_did() {
             assert_eq!(count.load(Ordering::Relaxed), expected);
         }
     };
-    let go = Signal::new();
+    let go = Event::new();
     ours(1);
     both(|count, _| step(count), &go); // They end.
     ours(3);
-    let blocked = |count: &AtomicU32, go: &Signal| {
+    let blocked = |count: &AtomicU32, go: &Event| {
         step(count);
         wait_for(go).unwrap();
         step(count);
@@ -324,19 +324,19 @@ fn yields_let_a_thread_that_is_due_run() {
 #[testbench_clock::test]
 fn signals_from_outside_end_waits_under_an_inhibitor() {
     for (notified_first, others) in [(true, 0), (false, 0), (false, 1)] {
-        let (signal, never) = (Signal::new(), Signal::new());
-        let on: Vec<_> = (0..others).map(|_| never.listen()).chain([signal.listen()]).collect();
+        let (event, never) = (Event::new(), Event::new());
+        let on: Vec<_> = (0..others).map(|_| never.listen()).chain([event.listen()]).collect();
         let held = current().inhibit(&"something outside");
         let outside = std::thread::spawn(move || {
             if !notified_first {
                 real::sleep(Duration::from_millis(2), "so that the other waits");
             }
-            signal.notify();
+            event.notify();
         });
         if notified_first {
             external("join", || outside.join()).unwrap();
         }
-        current().wait(Wait { deadline: None, on: &on, what: &"a signal" }).unwrap();
+        current().wait(Wait { deadline: None, on: &on, what: &"an event" }).unwrap();
         drop(held);
     }
     assert_eq!(passed(), Duration::ZERO);
@@ -389,7 +389,7 @@ fn an_iterator_that_sleeps_gives_its_items_at_their_instants() {
     let pushed = thread::spawn(move || items().take(3).collect::<Vec<_>>());
     // Pulled by one participant from another.
     let (send, receive) = std::sync::mpsc::channel();
-    let wanted = Signal::new();
+    let wanted = Event::new();
     let theirs = wanted.clone();
     let pulled = thread::spawn(move || {
         for item in items().take(3) {
@@ -416,15 +416,15 @@ fn an_iterator_that_sleeps_gives_its_items_at_their_instants() {
 
 #[test]
 fn a_signal_serves_one_session_after_another() {
-    let signal = Signal::new();
+    let event = Event::new();
     for _ in 0..2 {
         let _installed = MockClock::builder().build().install();
-        let theirs = signal.clone();
+        let theirs = event.clone();
         thread::spawn(move || {
             sleep(SECOND);
             theirs.notify();
         });
-        wait_for(&signal).unwrap();
+        wait_for(&event).unwrap();
         assert_eq!(passed(), SECOND);
     }
 }
@@ -432,7 +432,7 @@ fn a_signal_serves_one_session_after_another() {
 #[test]
 fn what_a_test_drops_at_its_end_is_still_on_its_clock() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
-    struct CleansUp(Signal);
+    struct CleansUp(Event);
     impl Drop for CleansUp {
         fn drop(&mut self) {
             assert!(is_mocked());
@@ -443,7 +443,7 @@ fn what_a_test_drops_at_its_end_is_still_on_its_clock() {
     }
     fn inner() {
         let _installed = MockClock::builder().build().install();
-        let done = Signal::new();
+        let done = Event::new();
         let theirs = done.clone();
         thread::spawn(move || {
             wait_for(&theirs).unwrap();
@@ -463,7 +463,7 @@ fn a_cancelled_thread_is_told_and_has_run_when_settled() {
     thread::spawn(move || {
         *its_handle.lock().unwrap() = Some(current());
         *theirs.lock().unwrap() = "waits";
-        let stuck = wait_for(&Signal::new()).unwrap_err();
+        let stuck = wait_for(&Event::new()).unwrap_err();
         assert_eq!(stuck.to_string(), "cancelled: enough");
         *theirs.lock().unwrap() = "done";
     });
@@ -479,7 +479,7 @@ fn a_cancelled_thread_is_told_and_has_run_when_settled() {
 #[testbench_clock::test]
 fn a_peer_that_waits_for_leave_sends_nothing_before() {
     for leave in [true, false] {
-        let (sent, go) = (Arc::new(Mutex::new(Vec::new())), Signal::new());
+        let (sent, go) = (Arc::new(Mutex::new(Vec::new())), Event::new());
         let (theirs, on) = (Arc::clone(&sent), [go.listen()]);
         let began = instant_now();
         let client = thread::spawn(move || {

@@ -11,7 +11,7 @@ use testbench_clock::task::{
 };
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
-    Clock, Context, FutureExt, MockClock, MonoTime, Reading, Schedule, Seed, Signal, Stuck,
+    Clock, Context, Event, FutureExt, MockClock, MonoTime, Reading, Schedule, Seed, Stuck,
     SystemClock, Wait, instant_now, sleep, thread,
 };
 
@@ -186,7 +186,7 @@ fn a_runtime_that_nothing_can_wake_is_a_deadlock() {
 fn a_runtime_and_threads_share_one_timeline() {
     let clock = MockClock::builder().build();
     let _installed = clock.install();
-    let heard = Signal::new();
+    let heard = Event::new();
     let (listener, notifier) = (heard.listen(), heard.clone());
     let other = thread::spawn(move || {
         sleep(ns(30));
@@ -333,9 +333,9 @@ fn a_runtime_moves_no_time_past_someone_who_was_given_up_on() {
 fn a_paused_runtime_that_waits_for_someone_on_the_timeline_is_told_that_it_stalls() {
     let clock = MockClock::builder().stall_after(Duration::from_millis(150)).build();
     let _installed = clock.install();
-    let signal = Signal::new();
-    let listener = signal.listen();
-    let other = thread::spawn(move || signal.notify());
+    let event = Event::new();
+    let listener = event.listen();
+    let other = thread::spawn(move || event.notify());
     let runtime = testbench_clock::tokio::paused_runtime().unwrap();
     let stuck = runtime.block_on(notified(listener)).unwrap_err();
     assert!(matches!(stuck, Stuck::Stalled(_)), "{stuck}");
@@ -351,12 +351,12 @@ fn a_paused_runtime_that_waits_for_someone_on_the_timeline_is_told_that_it_stall
 fn a_paused_runtime_hears_the_signals_of_its_own_tasks() {
     let _installed = MockClock::builder().build().install();
     let runtime = testbench_clock::tokio::paused_runtime().unwrap();
-    let signal = Signal::new();
-    let listener = signal.listen();
+    let event = Event::new();
+    let listener = event.listen();
     let heard = runtime.block_on(async {
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(7)).await;
-            signal.notify();
+            event.notify();
         });
         notified(listener).await;
         now_ns()
@@ -372,7 +372,7 @@ fn a_paused_runtime_ends_with_its_session() {
     let (send, told) = std::sync::mpsc::channel();
     let (begun, began) = std::sync::mpsc::channel();
     drop(thread::spawn(move || {
-        let never = Signal::new();
+        let never = Event::new();
         let runtime = testbench_clock::tokio::paused_runtime().unwrap();
         let ended = runtime.block_on(async {
             begun.send(()).unwrap();
@@ -389,16 +389,16 @@ fn a_paused_runtime_ends_with_its_session() {
 /// What three runtimes and two threads on one timeline do, in order.
 fn crowd(builder: testbench_clock::MockClockBuilder) -> Vec<(u64, String)> {
     let _installed = builder.build().install();
-    let (seen, signal) = (Mutex::new(Vec::new()), Signal::new());
+    let (seen, event) = (Mutex::new(Vec::new()), Event::new());
     let see = |who: String| seen.lock().unwrap().push((now_ns(), who));
     thread::scope(|scope| {
         for k in 0..3 {
-            let (signal, see) = (&signal, &see);
+            let (event, see) = (&event, &see);
             scope.spawn(move || {
                 let waits = async {
                     for i in 0..6 {
                         let spawned = tokio::spawn(sleep_async(ns(4)));
-                        let _: Result<(), _> = timeout(ns(6), notified(signal.listen())).await;
+                        let _: Result<(), _> = timeout(ns(6), notified(event.listen())).await;
                         see(format!("runtime {k}: {i}"));
                         spawned.await.unwrap();
                         sleep_async(ns(2)).await;
@@ -409,13 +409,13 @@ fn crowd(builder: testbench_clock::MockClockBuilder) -> Vec<(u64, String)> {
             });
         }
         for k in 0..2 {
-            let (signal, see) = (&signal, &see);
+            let (event, see) = (&event, &see);
             scope.spawn(move || {
                 for i in 0..12 {
                     sleep(ns(4));
                     see(format!("thread {k}: {i}"));
                     if i % 3 == k {
-                        signal.notify();
+                        event.notify();
                     }
                 }
             });

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use testbench_clock::{
-    Clock, Ended as SessionEnded, Lifetime, Lookup, RandomStream, Scope, Seed, Signal,
+    Clock, Ended as SessionEnded, Lifetime, Lookup, RandomStream, Scope, Seed, Event,
 };
 use testbench_wasi::{Cancel, Limits};
 
@@ -52,7 +52,7 @@ pub(crate) struct Bench {
     /// Ends every guest of the session.
     pub(crate) cancel: Cancel,
     /// Tells that the session is about to end.
-    pub(crate) ending: Signal,
+    pub(crate) ending: Event,
     state: Mutex<State>,
     idle: Condvar,
 }
@@ -114,7 +114,7 @@ impl Bench {
             strict_threads,
             lifetime,
             cancel: Cancel::new(),
-            ending: Signal::new(),
+            ending: Event::new(),
             state: Mutex::default(),
             idle: Condvar::new(),
         }

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use testbench_clock::{Clock, Listener, Signal, Wait};
+use testbench_clock::{Clock, Listener, Event, Wait};
 use testbench_wasi::Exit;
 
 use crate::SpawnError;
@@ -36,7 +36,7 @@ pub(crate) struct Process {
     pub(crate) id: u32,
     pub(crate) name: String,
     ended: OnceLock<Ended>,
-    announced: Signal,
+    announced: Event,
     /// Ends it from outside; set as soon as there is something to end.
     kill: OnceLock<Kill>,
 }
@@ -49,7 +49,7 @@ impl Process {
             id,
             name,
             ended: OnceLock::new(),
-            announced: Signal::new(),
+            announced: Event::new(),
             kill: OnceLock::new(),
         })
     }

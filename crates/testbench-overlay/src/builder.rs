@@ -7,16 +7,16 @@ use std::sync::atomic::Ordering;
 use smallvec::smallvec;
 use testbench_clock::Clock;
 
-use crate::chunk::{MEMORY_MAX, Store};
 use crate::commit::{STAGE, WASTE};
-use crate::core::{Config, Core, LowerPolicy};
-use crate::inode::{Dir, Inode, Node, Origin, State};
+use crate::fs::passthrough::Passthrough;
+use crate::lower::observe::Seen;
 use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
-use crate::name::RelPath;
-use crate::observe::Seen;
-use crate::passthrough::Passthrough;
+use crate::ops::core::{Config, Core, LowerPolicy};
 use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Quota, Settings};
+use crate::upper::chunk::{MEMORY_MAX, Store};
+use crate::upper::inode::{Dir, Inode, Node, Origin, State};
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
 
 /// What an overlay is to be like. Made by [`Overlay::builder`] and [`Overlay::over`].

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::{Core, Live};
-use crate::inode::State;
+use crate::ops::core::{Core, Live};
+use crate::upper::inode::State;
 use crate::{Overlay, OverlayError};
 
 /// The state of an overlay at one moment.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::core::Core;
-use crate::observe::LowerChange;
+use crate::lower::observe::LowerChange;
+use crate::ops::core::Core;
 use crate::pipeline::{FaultError, PatternError};
 use crate::{Errno, GuestPath};
 

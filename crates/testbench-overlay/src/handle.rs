@@ -5,12 +5,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::Base;
-use crate::content::{Content, ReadBase};
-use crate::core::Core;
-use crate::inode::{Ino, Inode, Node, Origin};
-use crate::lookup::Tx;
+use crate::lower::base::Base;
+use crate::ops::core::Core;
+use crate::ops::lookup::Tx;
 use crate::pipeline::{Room, StagedFile};
+use crate::upper::content::{Content, ReadBase};
+use crate::upper::inode::{Ino, Inode, Node, Origin};
 use crate::{DirEntry, Errno, File, SetTime, SetTimes, Stat};
 
 /// An open file or directory of one overlay.

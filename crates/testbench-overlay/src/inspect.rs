@@ -6,9 +6,9 @@
 
 use crate::diff::Side;
 use crate::handle::{Handle, whole};
-use crate::inode::{Ino, Inode, Node, State};
-use crate::lookup::{Tx, path_of};
+use crate::ops::lookup::{Tx, path_of};
 use crate::resolve::{End, Last, Step};
+use crate::upper::inode::{Ino, Inode, Node, State};
 use crate::{Errno, File, FileKind, Follow, GuestPath, Overlay};
 
 use testbench_clock::WallTime;

@@ -74,57 +74,34 @@
 //!
 //! # Where to begin reading
 //!
-//! `vfs/mod.rs` (the seam), `inode.rs` (the state), `resolve.rs` (paths), `lookup.rs` and `ops.rs` (what
-//! operations do), `changes.rs` (how a diff comes about), `commit/mod.rs` (how it gets to the disk).
+//! `vfs/mod.rs` (the seam), `upper/inode.rs` (the state), `resolve.rs` (paths), `ops/` (what
+//! operations do), `diff/changes.rs` (how a diff comes about), `commit/mod.rs` (how it gets to the disk).
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
-mod apply;
-mod arena;
-mod base;
 mod builder;
-mod by_path;
-mod changes;
 mod checkpoint;
-mod chunk;
 mod commit;
-mod content;
-mod core;
 pub mod diff;
-mod errno;
 mod error;
 pub mod fs;
 mod handle;
-mod host_dir;
-mod inode;
 mod inspect;
 #[cfg(feature = "insta")]
 pub mod insta;
-mod install;
-mod links;
-mod lookup;
 mod lower;
 mod materialize;
-mod memory_dir;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 pub mod mount;
-mod name;
-mod observe;
 mod ops;
 mod overlay;
-mod passthrough;
-mod path;
 pub mod pipeline;
-mod read_ahead;
-mod read_only;
-mod refusal;
 mod resolve;
 mod sys;
-mod table;
+mod trees;
+mod upper;
 mod vfs;
 
-pub use crate::core::LowerPolicy;
-pub use apply::{ApplyError, Put};
 pub use builder::OverlayBuilder;
 pub use checkpoint::Checkpoint;
 pub use commit::{
@@ -132,20 +109,22 @@ pub use commit::{
     UnfinishedCommit, Versions,
 };
 pub use diff::Diff;
-pub use errno::Errno;
 pub use error::OverlayError;
-pub use host_dir::HostDir;
+pub use fs::install::{active, install, install_nothing, install_with};
 pub use inspect::PathState;
-pub use install::{active, install, install_nothing, install_with};
+pub use lower::observe::{LowerChange, LowerChangeKind};
 pub use lower::{LowerModes, LowerTimes};
+pub use materialize::apply::{ApplyError, Put};
 pub use materialize::{Materialized, capture};
-pub use memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
-pub use observe::{LowerChange, LowerChangeKind};
 pub use ops::Renaming;
+pub use ops::core::LowerPolicy;
 pub use overlay::Overlay;
-pub use path::GuestPath;
 pub use pipeline::OutwardLinks;
-pub use read_only::ReadOnly;
+pub use trees::host_dir::HostDir;
+pub use trees::memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
+pub use trees::read_only::ReadOnly;
+pub use vfs::errno::Errno;
+pub use vfs::path::GuestPath;
 pub use vfs::{
     Create, DirEntry, File, FileKind, Follow, Fs, OpenHow, Result, SetTime, SetTimes, Stat,
 };

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::builder::Below;
-use crate::core::Core;
 use crate::diff::DiffOptions;
 use crate::handle::Handle;
-use crate::inode::Ino;
-use crate::lookup::{Tx, path_of};
-use crate::observe::LowerChange;
+use crate::lower::observe::LowerChange;
+use crate::ops::core::Core;
+use crate::ops::lookup::{Tx, path_of};
 use crate::pipeline::{FaultCount, Pipeline, Staged, StagedFile};
 use crate::resolve::{End, Last, Step};
+use crate::upper::inode::Ino;
 use crate::{
     Diff, Errno, File, Follow, Fs, GuestPath, OpenHow, OverlayBuilder, OverlayError, Renaming,
     SetTimes, Stat,
@@ -219,7 +219,7 @@ impl Overlay {
     ///
     /// As [`Overlay::diff`].
     pub fn diff_with(&self, options: &DiffOptions) -> Result<Diff, OverlayError> {
-        crate::changes::changes(&self.core, *options).map(Diff::from_changes)
+        crate::diff::changes::changes(&self.core, *options).map(Diff::from_changes)
     }
 
     /// What was found to have changed in the lower tree since it was first seen, in the order in

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::name::NAME_BYTES_MAX;
+use crate::vfs::name::NAME_BYTES_MAX;
 use crate::{Errno, GuestPath};
 
 /// Linux's `MAXSYMLINKS`: enough for any real tree, and an end for loops.

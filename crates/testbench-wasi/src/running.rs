@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Clock, Listener, Signal, Stuck, Wait};
+use testbench_clock::{Clock, Listener, Event, Stuck, Wait};
 
 use crate::exit::Finished;
 use crate::kernel::Stop;
@@ -99,7 +99,7 @@ pub(crate) struct Outcome {
 
 struct Shared {
     state: Mutex<State>,
-    ended: Signal,
+    ended: Event,
 }
 
 enum State {
@@ -110,7 +110,7 @@ enum State {
 
 impl Outcome {
     pub(crate) fn new() -> Self {
-        let shared = Shared { state: Mutex::new(State::Runs), ended: Signal::new() };
+        let shared = Shared { state: Mutex::new(State::Runs), ended: Event::new() };
         Outcome { shared: Arc::new(shared) }
     }
 

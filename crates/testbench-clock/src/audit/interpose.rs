@@ -60,7 +60,7 @@ pub fn enable(name: NameSite) {
     ENABLED.store(true, Ordering::Release);
 }
 
-/// Whether a use of real time on this thread would be counted. Costs a few loads; safe in a signal
+/// Whether a use of real time on this thread would be counted. Costs a few loads; safe in an event
 /// handler.
 ///
 /// ```

@@ -168,11 +168,11 @@ pub trait Clock: fmt::Debug + Send + Sync {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke, thread};
+    /// use testbench_clock::{Clock, MockClock, Event, Wait, Woke, thread};
     ///
     /// let clock = MockClock::builder().build();
     /// let _installed = clock.install();
-    /// let done = Signal::new();
+    /// let done = Event::new();
     /// let on = [done.listen()];
     /// let worker = thread::spawn(move || {
     ///     testbench_clock::sleep(Duration::from_secs(2));
@@ -284,7 +284,7 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn external(&self, why: &dyn fmt::Display) -> External;
 
     /// Holds the timeline still until the returned guard drops, while this participant goes on:
-    /// for something outside that will notify a [`Signal`](crate::Signal), which without this
+    /// for something outside that will notify a [`Event`](crate::Event), which without this
     /// would look like a deadlock.
     ///
     /// A wait of this participant for nothing but time, without a listener, cannot end before the guard is
@@ -293,10 +293,10 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// far as the clock can see: they wait for ever.
     ///
     /// ```
-    /// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
+    /// use testbench_clock::{Clock, MockClock, Event, Wait, Woke};
     ///
     /// let clock = MockClock::builder().build();
-    /// let arrived = Signal::new();
+    /// let arrived = Event::new();
     /// let on = [arrived.listen()];
     /// let awaited = clock.inhibit(&"a message from outside");
     /// std::thread::spawn(move || arrived.notify());

@@ -69,7 +69,7 @@ impl From<Stuck> for std::io::Error {
 /// Who waits for what, in the order in which the participants joined.
 ///
 /// ```
-/// use testbench_clock::{MockClock, Signal, Stuck, Clock, Wait, thread};
+/// use testbench_clock::{MockClock, Event, Stuck, Clock, Wait, thread};
 ///
 /// let clock = MockClock::builder().build();
 /// let _installed = clock.install();

@@ -7,9 +7,9 @@ use std::fmt;
 ///
 /// ```
 /// use std::time::Duration;
-/// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
+/// use testbench_clock::{Clock, MockClock, Event, Wait, Woke};
 ///
-/// let (clock, bytes) = (MockClock::builder().build(), Signal::new());
+/// let (clock, bytes) = (MockClock::builder().build(), Event::new());
 /// let on = [bytes.listen()]; // listen,
 /// let has_bytes = false; // look,
 /// let deadline = clock.mono().checked_add(Duration::from_millis(100));
@@ -44,9 +44,9 @@ impl fmt::Debug for Wait<'_> {
 /// Why a wait ended.
 ///
 /// ```
-/// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke};
+/// use testbench_clock::{Clock, MockClock, Event, Wait, Woke};
 ///
-/// let (clock, [a, b]) = (MockClock::builder().build(), [Signal::new(), Signal::new()]);
+/// let (clock, [a, b]) = (MockClock::builder().build(), [Event::new(), Event::new()]);
 /// let on = [a.listen(), b.listen()];
 /// b.notify();
 /// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"either" })?;

@@ -40,7 +40,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    events: Vec<Event>,
+    events: Vec<LogLine>,
 }
 
 /// One line of a [`Log`].
@@ -56,7 +56,7 @@ pub struct Log {
 /// assert_eq!((&*left.who, left.mono, left.until), ("guest", MonoTime::ORIGIN, None));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct LogLine {
     /// When, on the monotonic clock.
     pub mono: MonoTime,
     /// When, on the wall clock.
@@ -71,7 +71,7 @@ pub struct Event {
     pub until: Option<MonoTime>,
 }
 
-/// What sort of thing an [`Event`] is.
+/// What sort of thing an [`LogLine`] is.
 ///
 /// ```
 /// use std::time::Duration;
@@ -118,7 +118,7 @@ impl Log {
     /// clock.wall();
     /// assert_eq!(clock.log().unwrap().events().len(), before + 2);
     /// ```
-    pub fn events(&self) -> &[Event] {
+    pub fn events(&self) -> &[LogLine] {
         &self.events
     }
 
@@ -162,7 +162,7 @@ impl Log {
         kind: Kind,
         text: &str,
     ) {
-        self.events.push(Event {
+        self.events.push(LogLine {
             mono: MonoTime::from_nanos(mono_ns),
             wall: wall.load().wall_at(mono_ns),
             who: who.into(),

@@ -1,6 +1,6 @@
 //! A timeline as a picture: one lane for each participant, virtual time from left to right.
 
-use super::{Event, Kind, Log};
+use super::{Kind, Log, LogLine};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -74,8 +74,8 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    fn draw_events(&self, svg: &mut String, events: &[Event]) {
-        let mut waits: BTreeMap<&str, &Event> = BTreeMap::new();
+    fn draw_events(&self, svg: &mut String, events: &[LogLine]) {
+        let mut waits: BTreeMap<&str, &LogLine> = BTreeMap::new();
         for event in events {
             match event.kind {
                 Kind::Wait | Kind::Outside => {
@@ -93,7 +93,7 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    fn draw_bar(&self, svg: &mut String, began: &Event, ended: &Event) {
+    fn draw_bar(&self, svg: &mut String, began: &LogLine, ended: &LogLine) {
         let (x, end) = (self.x(began), self.x(ended));
         let (y, width) = (self.y(began) + 6, (end - x).max(1));
         let fill = if began.kind == Kind::Outside { "#ee9944" } else { "#77aadd" };
@@ -105,7 +105,7 @@ impl<'a> Lanes<'a> {
         );
     }
 
-    fn draw_dot(&self, svg: &mut String, event: &Event, fill: &str) {
+    fn draw_dot(&self, svg: &mut String, event: &LogLine, fill: &str) {
         let (x, y) = (self.x(event), self.y(event) + 14);
         let (at, text) = (event.mono.nanos(), escaped(&event.text));
         let _ = writeln!(
@@ -115,14 +115,14 @@ impl<'a> Lanes<'a> {
         );
     }
 
-    fn x(&self, event: &Event) -> usize {
+    fn x(&self, event: &LogLine) -> usize {
         let span = u128::from(self.last_ns - self.first_ns).max(1);
         let at = u128::from(event.mono.nanos() - self.first_ns);
         // At most `TIME_PX`, so it fits.
         NAMES_PX + usize::try_from(at * TIME_PX as u128 / span).unwrap_or(TIME_PX)
     }
 
-    fn y(&self, event: &Event) -> usize {
+    fn y(&self, event: &LogLine) -> usize {
         let lane = self.names.iter().position(|name| *name == &*event.who).unwrap_or(0);
         AXIS_PX + lane * LANE_PX
     }

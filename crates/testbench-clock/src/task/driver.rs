@@ -20,7 +20,7 @@ pub(crate) struct Driver {
     roused: AtomicBool,
     next_id: AtomicU64,
     at_once: AtOnce,
-    /// Its thread, when idle, waits on the timeline for signals, too.
+    /// Its thread, when idle, waits on the timeline for events, too.
     pub(super) hears_signals: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Waiting in async code: sleeps, timeouts, intervals and signals, exact to the nanosecond.
+//! Waiting in async code: sleeps, timeouts, intervals and events, exact to the nanosecond.
 //!
 //! Futures of this module need a **driver** on the thread that polls them, which turns "all tasks
 //! are idle" into a wait on the timeline. There are two: [`block_on`] here, for futures that need
@@ -30,7 +30,7 @@ pub use sleep::{Elapsed, Sleep, Timeout, sleep_async, sleep_until_async, timeout
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait, Woke};
-use crate::{Listener, Signal};
+use crate::{Event, Listener};
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
     let what = format_args!("block_on at {}:{}", here.file(), here.line());
     let driver = Driver::new(Arc::clone(&clock), true);
     let _driving = driver.install();
-    let woken = Signal::new();
+    let woken = Event::new();
     let waker = Waker::from(Arc::new(Notify(woken.clone())));
     let mut task = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -87,7 +87,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
     }
 }
 
-/// Waits until the signal of `listener` is notified.
+/// Waits until the event of `listener` is notified.
 ///
 /// On the timeline this is exact even when another participant notifies: time does not move
 /// between the notification and this task running.
@@ -97,10 +97,10 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
 /// ```
 /// use std::time::Duration;
 /// use testbench_clock::task::{block_on, notified};
-/// use testbench_clock::{MockClock, Signal, instant_now, sleep, thread};
+/// use testbench_clock::{MockClock, Event, instant_now, sleep, thread};
 ///
 /// let _installed = MockClock::builder().build().install();
-/// let written = Signal::new();
+/// let written = Event::new();
 /// let listener = written.listen();
 /// let writer = thread::spawn(move || {
 ///     sleep(Duration::from_secs(3));
@@ -123,7 +123,7 @@ pub fn notified(listener: Listener) -> Notified {
 /// driver waits on that timeline whenever it is idle. A real clock moves whoever waits and however.
 ///
 /// False without a driver, with one of another timeline, and on a runtime that follows tokio's
-/// paused clock: that one jumps to the next timer of tokio's, and does not know of signals that
+/// paused clock: that one jumps to the next timer of tokio's, and does not know of events that
 /// would come before.
 ///
 /// ```
@@ -148,11 +148,11 @@ pub fn hears_signals(clock: &dyn Clock) -> bool {
 /// ```
 /// use std::time::Duration;
 /// use testbench_clock::task::{Notified, block_on, notified, timeout};
-/// use testbench_clock::{MockClock, Signal};
+/// use testbench_clock::{MockClock, Event};
 ///
 /// let _installed = MockClock::builder().build().install();
-/// let (silent, loud) = (Signal::new(), Signal::new());
-/// let [never, soon]: [Notified; 2] = [&silent, &loud].map(|signal| notified(signal.listen()));
+/// let (silent, loud) = (Event::new(), Event::new());
+/// let [never, soon]: [Notified; 2] = [&silent, &loud].map(|event| notified(event.listen()));
 /// loud.notify();
 /// block_on(soon)?;
 /// assert!(block_on(timeout(Duration::from_secs(1), never))?.is_err());
@@ -178,7 +178,7 @@ impl Future for Notified {
     }
 }
 
-struct Notify(Signal);
+struct Notify(Event);
 
 impl Wake for Notify {
     fn wake(self: Arc<Self>) {

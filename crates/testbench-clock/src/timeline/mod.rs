@@ -28,7 +28,7 @@ pub(crate) use view::View;
 
 use crate::log::{Kind, Log};
 use crate::panics::Panics;
-use crate::{Armed, Role, Seed, Signal, WallTime, Watchdog};
+use crate::{Armed, Event, Role, Seed, WallTime, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
 use state::{Start, State};
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
 pub(crate) struct Timeline {
     face: Arc<Face>,
     state: Mutex<State>,
-    wall_set: Signal,
+    wall_set: Event,
     settings: Settings,
     next_view: AtomicU64,
 }
@@ -72,7 +72,7 @@ impl Timeline {
         Arc::new(Timeline {
             face: state.face(),
             state: Mutex::new(state),
-            wall_set: Signal::new(),
+            wall_set: Event::new(),
             settings,
             next_view: AtomicU64::new(0),
         })
@@ -82,7 +82,7 @@ impl Timeline {
         &self.settings
     }
 
-    pub(crate) fn wall_set(&self) -> &Signal {
+    pub(crate) fn wall_set(&self) -> &Event {
         &self.wall_set
     }
 

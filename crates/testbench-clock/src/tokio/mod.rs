@@ -263,7 +263,7 @@ struct Shared {
 impl Shared {
     fn new(clock: Arc<dyn Clock>, follow: Option<paused::Follow>) -> Arc<Self> {
         Arc::new(Shared {
-            // tokio jumps to its own next timer, and does not know of signals before that.
+            // tokio jumps to its own next timer, and does not know of events before that.
             driver: Driver::new(Arc::clone(&clock), follow.is_none()),
             clock,
             main: Mutex::new(None),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use testbench_clock::{Armed, Clock, MonoTime, Role, Signal, SystemClock, Wait, Watchdog};
+use testbench_clock::{Armed, Clock, MonoTime, Role, Event, SystemClock, Wait, Watchdog};
 use testbench_wasi::{Exit, Limit};
 
 use super::copy::Copy;
@@ -388,7 +388,7 @@ impl Life {
 /// lost: it passes with the other one's, which has run beside this one.
 fn let_time_pass(bench: &Bench, hold: &Arc<Hold>, clock: &dyn Clock, took: Duration, what: &str) {
     let Some(deadline) = clock.mono().checked_add(took) else { return };
-    let nudge = Signal::new();
+    let nudge = Event::new();
     loop {
         // A session that ends stands still, so its end is listened for before it is looked for.
         let on = [bench.ending.listen(), nudge.listen()];

@@ -11,7 +11,7 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::journal::{self, MOVED, UNDO};
 use super::step::{In, Layout, Mark, Meta, Out, Placed, Slot, Steps};
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Stat};
 
 /// The owner's bits without which a directory cannot be worked in.

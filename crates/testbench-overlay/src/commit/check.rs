@@ -6,10 +6,10 @@ use super::conflict::{Conflict, OurChange, TheirChange};
 use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::survey::Survey;
-use crate::core::Core;
-use crate::inode::State;
-use crate::name::RelPath;
-use crate::observe::{Listing, Observation, Seen, Stamp};
+use crate::lower::observe::{Listing, Observation, Seen, Stamp};
+use crate::ops::core::Core;
+use crate::upper::inode::State;
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, LowerPolicy, Stat};
 
 /// What was seen at a path of the lower directory.

@@ -11,8 +11,8 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrF
 
 use super::gate::{Call, Gate};
 use super::step::Times;
-use crate::name::RelPath;
 use crate::sys::{self, Access};
+use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, FileKind, GuestPath, SetTime, SetTimes, Stat};
 
 /// The directory at the top of the root in which a commit keeps its journal, what it is about to

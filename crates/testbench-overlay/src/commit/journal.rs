@@ -163,7 +163,7 @@ pub(super) fn unmark<G: Gate>(disk: &Disk<'_, G>, name: &str) -> Result<(), Errn
 mod tests {
     use super::super::step::In;
     use super::*;
-    use crate::name::RelPath;
+    use crate::vfs::name::RelPath;
 
     fn steps() -> Steps {
         let path = RelPath::TOP.child(b"a\xff");

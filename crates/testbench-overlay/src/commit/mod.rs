@@ -85,11 +85,11 @@ use self::resolve::Resolver;
 use self::stage::{Unstaged, Written};
 use self::step::{In, Layout, Slot};
 use self::survey::Survey;
-use crate::core::Core;
-use crate::inode::{Entry, Ino};
-use crate::lookup::Tx;
-use crate::name::RelPath;
-use crate::observe::Stamp;
+use crate::lower::observe::Stamp;
+use crate::ops::core::Core;
+use crate::ops::lookup::Tx;
+use crate::upper::inode::{Entry, Ino};
+use crate::vfs::name::RelPath;
 use crate::{Errno, Overlay};
 
 /// What a commit has done, in numbers.
@@ -318,7 +318,7 @@ impl<G: Gate> Commit<'_, G> {
     fn stage(
         &mut self,
         tx: &Tx<'_>,
-        state: &crate::inode::State,
+        state: &crate::upper::inode::State,
         plan: &mut Plan,
     ) -> Result<Written, CommitError> {
         let mut staged = || {

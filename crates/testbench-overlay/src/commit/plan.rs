@@ -17,9 +17,9 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::step::{Mark, Slot, Steps, Times};
 use super::survey::{NameOf, Spot, Survey};
-use crate::inode::{Ino, Inode};
-use crate::name::RelPath;
-use crate::observe::Stamp;
+use crate::lower::observe::Stamp;
+use crate::upper::inode::{Ino, Inode};
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Stat};
 
 /// What a resolver has decided, by the path before.

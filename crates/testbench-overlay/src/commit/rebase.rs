@@ -12,14 +12,14 @@ use std::sync::Arc;
 use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::survey::NameOf;
-use crate::base::Base;
-use crate::content::Content;
-use crate::core::Core;
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
-use crate::lookup::{Tx, path_of};
-use crate::name::RelPath;
-use crate::observe::{Observation, Seen, Stamp};
+use crate::lower::base::Base;
+use crate::lower::observe::{Observation, Seen, Stamp};
+use crate::ops::core::Core;
+use crate::ops::lookup::{Tx, path_of};
 use crate::pipeline::Room;
+use crate::upper::content::Content;
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
+use crate::vfs::name::RelPath;
 use crate::{Errno, LowerPolicy, Stat};
 
 /// How much is taken up at a time.

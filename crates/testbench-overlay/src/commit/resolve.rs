@@ -9,12 +9,12 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::plan::Resolved;
 use super::survey::Survey;
-use crate::core::Core;
 use crate::diff::{Content, Side};
 use crate::handle::whole;
-use crate::inode::{Inode, Node};
-use crate::name::RelPath;
-use crate::observe::Seen;
+use crate::lower::observe::Seen;
+use crate::ops::core::Core;
+use crate::upper::inode::{Inode, Node};
+use crate::vfs::name::RelPath;
 use crate::{FileKind, Stat};
 
 /// Decides on one conflict.

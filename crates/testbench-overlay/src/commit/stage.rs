@@ -7,10 +7,10 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::plan::{Plan, Staged};
 use super::step::{Mark, Slot};
-use crate::base::Base;
-use crate::core::Core;
-use crate::inode::{Inode, Node, State};
-use crate::name::RelPath;
+use crate::lower::base::Base;
+use crate::ops::core::Core;
+use crate::upper::inode::{Inode, Node, State};
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind};
 
 /// How much is copied at a time.

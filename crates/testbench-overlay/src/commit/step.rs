@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 use crate::{FileKind, Stat};
 
 /// Which tree a path is meant in.
@@ -281,7 +281,7 @@ mod path {
     use serde::ser::Serializer;
 
     use crate::diff::name;
-    use crate::name::{NAME_BYTES_MAX, RelPath};
+    use crate::vfs::name::{NAME_BYTES_MAX, RelPath};
 
     pub(super) fn serialize<S: Serializer>(path: &RelPath, to: S) -> Result<S::Ok, S::Error> {
         name::serialize(path.as_bytes(), to)

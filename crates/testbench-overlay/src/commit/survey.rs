@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::conflict::OurChange;
-use crate::inode::{Entry, Ino, Inode, Node, State};
-use crate::lookup::path_of;
-use crate::name::RelPath;
+use crate::ops::lookup::path_of;
+use crate::upper::inode::{Entry, Ino, Inode, Node, State};
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind};
 
 /// An entry of the upper layer.
@@ -90,7 +90,7 @@ impl<'s> Survey<'s> {
 
     /// The names of an inode; those that do not lead to the top any more are left out.
     pub(super) fn names(&self, inode: &Inode) -> Vec<NameOf> {
-        let name = |(dir, name): &(Ino, crate::name::Name)| {
+        let name = |(dir, name): &(Ino, crate::vfs::name::Name)| {
             let after = path_of(self.state, *dir)?.child(name.as_bytes());
             let lower = self.state.dir(*dir).ok()?.lower.as_ref();
             Some(NameOf { after, before: lower.map(|lower| lower.child(name.as_bytes())) })

@@ -23,7 +23,8 @@ use testbench_clock::{MockClock, WallTime};
 use super::gate::{Call, Gate, Open};
 use super::recover::Recovery;
 use super::{CommitError, Recovered};
-use crate::{Errno, LowerTimes, Overlay, fs as under, install};
+use crate::install;
+use crate::{Errno, LowerTimes, Overlay, fs as under};
 
 /// Counts the calls, and makes one of them the last.
 struct Limited {

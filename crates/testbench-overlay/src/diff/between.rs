@@ -7,7 +7,7 @@ use std::path::Path;
 use super::change::{Change, Content, Origin, Side};
 use super::model::Diff;
 use crate::materialize::RealTree;
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Stat};
 
 impl Diff {

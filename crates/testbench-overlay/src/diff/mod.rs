@@ -42,6 +42,8 @@
 //! decides which of git's file blocks and `# ` lines an entry becomes; `patch.rs` and `review.rs`
 //! write them. `text.rs` compares lines, `git.rs` holds git's encodings, `quote.rs` git's quoting.
 
+pub(crate) mod changes;
+
 mod between;
 mod blocks;
 mod change;

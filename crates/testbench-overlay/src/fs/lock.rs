@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Signal, Stuck, Wait};
+use testbench_clock::{Event, Stuck, Wait};
 
 use super::route::Place;
 use crate::Overlay;
@@ -42,7 +42,7 @@ type FileId = (usize, u64);
 #[derive(Debug, Default)]
 struct Holders {
     owners: BTreeMap<u64, Kind>,
-    released: Signal,
+    released: Event,
 }
 
 static LOCKS: Mutex<BTreeMap<FileId, Holders>> = Mutex::new(BTreeMap::new());

@@ -57,7 +57,11 @@
 //! assert_eq!(std::fs::read_to_string(dir.path().join("app.log.1"))?, "started\n");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
 #![allow(clippy::disallowed_methods, reason = "without an overlay this is `std::fs`")]
+
+pub(crate) mod install;
+pub(crate) mod passthrough;
 
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;

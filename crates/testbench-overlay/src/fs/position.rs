@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use testbench_clock::{Signal, Wait};
+use testbench_clock::{Event, Wait};
 
 /// A position of which one read or write at a time has the use, as in the kernel.
 ///
@@ -15,7 +15,7 @@ pub(super) struct Position {
     at: AtomicU64,
     /// How many may be waiting for it.
     waiting: AtomicUsize,
-    free: Signal,
+    free: Event,
 }
 
 /// No file is so long that a position needs this bit.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use testbench_clock::Lookup;
 
+use crate::fs::install;
 use crate::handle::Handle;
 use crate::resolve::{PATH_BYTES_MAX, strip_root};
-use crate::{Errno, File, Fs, GuestPath, LowerChange, Overlay, install};
+use crate::{Errno, File, Fs, GuestPath, LowerChange, Overlay};
 
 /// Decided once, at the edge of each public call.
 pub(super) enum Route<'p> {

@@ -8,10 +8,10 @@ use testbench_clock::WallTime;
 
 use super::{COPY_BYTES, Materialized, RealTree, about};
 use crate::handle::Handle;
-use crate::inode::{Ino, Node};
-use crate::lookup::Tx;
-use crate::name::RelPath;
+use crate::ops::lookup::Tx;
 use crate::resolve::End;
+use crate::upper::inode::{Ino, Node};
+use crate::vfs::name::RelPath;
 use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, SetTime, SetTimes, Stat};
 
 /// What tells whether something was changed in the directory.

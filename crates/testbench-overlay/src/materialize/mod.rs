@@ -4,7 +4,10 @@
 //! Both ways go through handles, one name at a time ([`RealTree`]): whoever swaps names in the
 //! directory meanwhile, as a process that a native tool has left behind, can neither make us write
 //! beside it nor read something else. `absorb.rs` is the way back.
+
 #![allow(clippy::disallowed_methods, reason = "makes the directory that it writes to")]
+
+pub(crate) mod apply;
 
 mod absorb;
 mod real;
@@ -16,11 +19,11 @@ use std::sync::Arc;
 
 use testbench_clock::WallTime;
 
-use crate::core::Core;
 use crate::diff::Diff;
 use crate::handle::Handle;
-use crate::inode::{Ino, Node};
-use crate::name::RelPath;
+use crate::ops::core::Core;
+use crate::upper::inode::{Ino, Node};
+use crate::vfs::name::RelPath;
 use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
 use absorb::Stamp;
 pub(crate) use real::{RealTree, os_str};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::about;
 use crate::lower::Lower;
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 use crate::{
     Create, DirEntry, Errno, File, Follow, Fs as _, GuestPath, HostDir, OpenHow, SetTimes, Stat,
     sys,

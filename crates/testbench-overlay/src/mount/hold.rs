@@ -8,12 +8,12 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::Core;
 use crate::handle::Handle;
-use crate::inode::{Ino, Node};
 use crate::ops::Access;
+use crate::ops::core::Core;
 use crate::pipeline::StagedFile;
 use crate::resolve::End;
+use crate::upper::inode::{Ino, Node};
 use crate::{Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, SetTimes, Stat};
 
 impl Overlay {

@@ -17,8 +17,8 @@ use rustix::fs::OFlags;
 
 use super::attr::{self, errno};
 use super::server::{Caller, Changes, Creation, Listed, Seek, Server};
-use crate::name::NAME_BYTES_MAX;
 use crate::ops::Access;
+use crate::vfs::name::NAME_BYTES_MAX;
 use crate::{Errno, Renaming, SetTimes};
 
 /// No number ever stands for a second file.

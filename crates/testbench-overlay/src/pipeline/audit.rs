@@ -43,7 +43,7 @@ pub struct Audit {
 
 #[derive(Debug)]
 struct Log {
-    events: VecDeque<Event>,
+    events: VecDeque<AuditLine>,
     events_max: usize,
     dropped: u64,
 }
@@ -66,7 +66,7 @@ struct Log {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Event {
+pub struct AuditLine {
     /// What was done.
     pub operation: Operation,
     /// To what, from the top, in raw bytes; without symlinks unless the way there failed. Bytes are
@@ -139,7 +139,7 @@ impl Audit {
     /// assert_eq!(audit.events().last().unwrap().to.as_deref(), Some(&b"b"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<AuditLine> {
         self.log().events.iter().cloned().collect()
     }
 
@@ -157,7 +157,7 @@ impl Audit {
     /// assert_eq!(audit.take().len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn take(&self) -> Vec<Event> {
+    pub fn take(&self) -> Vec<AuditLine> {
         let mut log = self.log();
         log.dropped = 0;
         std::mem::take(&mut log.events).into()
@@ -252,7 +252,7 @@ impl Audit {
     /// assert!(audit.paths(|event| event.operation == Operation::Write).is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn paths(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Vec<u8>> {
+    pub fn paths(&self, wanted: impl Fn(&AuditLine) -> bool) -> Vec<Vec<u8>> {
         let log = self.log();
         let wanted = log.events.iter().filter(|event| wanted(event));
         let paths: BTreeSet<&[u8]> = wanted.map(|event| &*event.path).collect();
@@ -260,7 +260,7 @@ impl Audit {
     }
 
     pub(super) fn note(&self, request: &Request, at: WallTime, result: Result<u64, Errno>) {
-        let event = Event {
+        let event = AuditLine {
             operation: request.operation,
             path: request.path.as_bytes().into(),
             to: request.to.as_ref().map(|to| to.as_bytes().into()),
@@ -280,7 +280,7 @@ impl Audit {
     }
 }
 
-/// One line for each event, without times, as [`Event`] prints it.
+/// One line for each event, without times, as [`AuditLine`] prints it.
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for event in &self.log().events {
@@ -291,7 +291,7 @@ impl fmt::Display for Audit {
 }
 
 /// `read a: 5 bytes`, `rename a -> b`, or `open a: ENOENT`. The top is `.`.
-impl fmt::Display for Event {
+impl fmt::Display for AuditLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn path(path: &[u8]) -> GuestPath<'_> {
             GuestPath::new(if path.is_empty() { &b"."[..] } else { path })

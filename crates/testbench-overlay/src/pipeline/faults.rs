@@ -8,7 +8,7 @@ use super::fault::{Effect, Fault, FaultError, When};
 use super::operation::{Operation, Request};
 use super::pattern::Pattern;
 use crate::Errno;
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 
 /// Several [`Fault`]s, and the seed of those that are drawn.
 ///

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::mounts::{Spot, on_device};
 use super::operation::{Operation, Request};
 use super::staged::Staged;
-use crate::core::Core;
 use crate::handle::Handle;
-use crate::name::RelPath;
+use crate::ops::core::Core;
+use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, File, FileKind, SetTimes, Stat};
 
 /// A handle, of the overlay's own tree or of a mounted one, behind the stages of the overlay through
@@ -45,7 +45,7 @@ impl StagedFile {
 
     /// The top directory of an overlay.
     pub(crate) fn top(core: &Arc<Core>, inner: Arc<dyn File>) -> Arc<dyn File> {
-        let spot = Some(Spot::Own(crate::inode::Ino::ROOT));
+        let spot = Some(Spot::Own(crate::upper::inode::Ino::ROOT));
         Arc::new(StagedFile::new(core, inner, RelPath::TOP, spot, None))
     }
 

@@ -80,7 +80,7 @@ mod walk;
 
 use std::sync::Arc;
 
-pub use audit::{Audit, Event};
+pub use audit::{Audit, AuditLine};
 pub use fault::{Fault, FaultError};
 pub use faults::{FaultCount, FaultPlan};
 pub use operation::Operation;
@@ -92,8 +92,8 @@ pub(crate) use file::StagedFile;
 pub(crate) use quota::Room;
 pub(crate) use staged::Staged;
 
-use crate::core::Core;
-use crate::name::RelPath;
+use crate::ops::core::Core;
+use crate::vfs::name::RelPath;
 use crate::{Errno, Fs, OverlayError};
 use faults::Faults;
 use mounts::Mounts;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::outside::Outside;
 use super::policy::{is_in, plain_path};
-use crate::core::Core;
-use crate::inode::{DEVICE, Ino};
-use crate::lookup::path_of;
-use crate::name::RelPath;
+use crate::ops::core::Core;
+use crate::ops::lookup::path_of;
 use crate::resolve::End;
+use crate::upper::inode::{DEVICE, Ino};
+use crate::vfs::name::RelPath;
 use crate::{Errno, File, FileKind, Fs, GuestPath, OverlayError, Stat};
 
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 
 macro_rules! operations {
     ($($variant:ident $name:literal $text:literal;)*) => {

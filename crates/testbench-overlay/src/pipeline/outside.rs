@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::mounts::{Inside, Spot};
-use crate::core::Core;
-use crate::name::RelPath;
+use crate::ops::core::Core;
+use crate::vfs::name::RelPath;
 use crate::{Errno, File, Fs, HostDir, OverlayError};
 
 /// What is to be done about a symlink that leads out of the root, with an absolute target or by

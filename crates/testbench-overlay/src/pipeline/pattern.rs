@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use globset::{Candidate, GlobBuilder, GlobMatcher};
 
 use crate::GuestPath;
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 
 /// A pattern that cannot be used.
 ///

@@ -1,7 +1,7 @@
 //! Policy: what may not be changed, and what may not be seen.
 
 use super::pattern::Pattern;
-use crate::name::RelPath;
+use crate::vfs::name::RelPath;
 use crate::{Errno, GuestPath, OverlayError};
 
 /// The rules of one overlay, by path.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::chunk::Store;
+use crate::upper::chunk::Store;
 use crate::{Errno, Overlay};
 
 /// 16 GiB: more than a test has any use for, less than a disk has.
@@ -238,7 +238,7 @@ impl Usage {
     pub(crate) fn room(&self, quota: &Quota, store: &Arc<Store>) -> Room {
         Room {
             bytes: quota.bytes_max.saturating_sub(self.bytes),
-            len_max: quota.file_len_max.min(crate::content::LEN_MAX),
+            len_max: quota.file_len_max.min(crate::upper::content::LEN_MAX),
             store: store.clone(),
         }
     }
@@ -247,7 +247,7 @@ impl Usage {
 impl Room {
     /// For content that has been within its quota before.
     pub(crate) fn unlimited(store: &Arc<Store>) -> Room {
-        Room { bytes: u64::MAX / 2, len_max: crate::content::LEN_MAX, store: store.clone() }
+        Room { bytes: u64::MAX / 2, len_max: crate::upper::content::LEN_MAX, store: store.clone() }
     }
 }
 
@@ -267,8 +267,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::fs;
+    use crate::install;
     use crate::pipeline::{Fault, FaultPlan, Operation};
-    use crate::{fs, install};
 
     /// Numbers that come again with the same seed (Knuth's MMIX).
     struct Random(u64);

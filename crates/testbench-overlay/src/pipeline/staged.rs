@@ -13,12 +13,12 @@ use super::file::StagedFile;
 use super::mounts::{Inside, Spot, on_device};
 use super::operation::{Operation, Request};
 use super::walk::Found;
-use crate::by_path::end;
-use crate::core::Core;
-use crate::inode::Ino;
-use crate::name::RelPath;
 use crate::ops::Renaming;
+use crate::ops::by_path::end;
+use crate::ops::core::Core;
 use crate::resolve::{End, Last, Step};
+use crate::upper::inode::Ino;
+use crate::vfs::name::RelPath;
 use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
 
 /// An overlay's core behind its stages.

@@ -2,8 +2,8 @@
 
 use super::mounts::{Inside, Spot};
 use super::staged::Staged;
-use crate::name::RelPath;
 use crate::resolve::{self, End, Last, Leaving, Place, Step, Trail, Walk};
+use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Follow, GuestPath, OpenHow};
 
 /// For a directory that has been removed, and so is nowhere.
@@ -115,7 +115,7 @@ impl Walk for StagedWalk<'_, '_> {
     }
 
     fn top(&mut self) -> Spot {
-        Spot::Own(crate::inode::Ino::ROOT)
+        Spot::Own(crate::upper::inode::Ino::ROOT)
     }
 
     fn same(&self, a: &Spot, b: &Spot) -> bool {
@@ -175,7 +175,7 @@ impl StagedWalk<'_, '_> {
                 let dir = fs.open_at(&**dir, guest, &how)?;
                 match self.staged.pipe.mounts.outside() {
                     Some((outside, n)) if n == *mount && outside.is_root(&*dir)? => {
-                        return Ok(Step::Dir(Spot::Own(crate::inode::Ino::ROOT)));
+                        return Ok(Step::Dir(Spot::Own(crate::upper::inode::Ino::ROOT)));
                     }
                     _ => {}
                 }

@@ -6,6 +6,10 @@
 //!
 //! A handle ([`File`]) has no position; whoever offers `read` and `seek` keeps one.
 
+pub(crate) mod errno;
+pub(crate) mod name;
+pub(crate) mod path;
+
 mod file;
 mod open;
 mod stat;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Clock, Listener, Signal, Wait};
+use testbench_clock::{Clock, Listener, Event, Wait};
 use testbench_overlay::Errno;
 
 /// Writes of up to this many bytes are not split, as POSIX promises (`PIPE_BUF` of Linux).
@@ -34,8 +34,8 @@ pub(crate) const CAPACITY_BYTES: usize = 65_536;
 pub fn pipe() -> (PipeReader, PipeWriter) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State { bytes: VecDeque::new(), readers: 1, writers: 1 }),
-        readable: Signal::new(),
-        writable: Signal::new(),
+        readable: Event::new(),
+        writable: Event::new(),
     });
     (PipeReader { shared: Arc::clone(&shared) }, PipeWriter { shared })
 }
@@ -229,8 +229,8 @@ impl fmt::Debug for PipeWriter {
 
 struct Shared {
     state: Mutex<State>,
-    readable: Signal,
-    writable: Signal,
+    readable: Event,
+    writable: Event,
 }
 
 struct State {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Listener, Signal};
+use testbench_clock::{Listener, Event};
 use testbench_overlay::Errno;
 
 /// How much one read asks for: what a pipe or a terminal line holds at most.
@@ -61,13 +61,13 @@ pub(super) fn look() -> Option<(u64, bool)> {
 
 /// Hears of what was asked for.
 pub(super) fn listen() -> Listener {
-    INPUT.signal.listen()
+    INPUT.event.listen()
 }
 
 #[derive(Default)]
 struct Input {
     state: Mutex<State>,
-    signal: Signal,
+    event: Event,
 }
 
 #[derive(Default)]
@@ -120,5 +120,5 @@ fn pump() {
             Err(e) => Next::Failed(Errno::from(e)),
         };
     }
-    INPUT.signal.notify();
+    INPUT.event.notify();
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use testbench_clock::{Listener, Signal, Stuck, StuckReport};
+use testbench_clock::{Listener, Event, Stuck, StuckReport};
 use testbench_overlay::Errno;
 
 use crate::limits::Limit;
@@ -93,7 +93,7 @@ pub(crate) struct Stopper {
 struct Shared {
     stopped: AtomicBool,
     stop: OnceLock<Stop>,
-    signal: Signal,
+    event: Event,
 }
 
 impl Stopper {
@@ -103,7 +103,7 @@ impl Stopper {
             // Sequentially consistent, as is the look: of a call that begins and somebody who ends
             // the guest meanwhile, one sees the other.
             self.shared.stopped.store(true, Ordering::SeqCst);
-            self.shared.signal.notify();
+            self.shared.event.notify();
         }
     }
 
@@ -118,7 +118,7 @@ impl Stopper {
 
     /// Hears of [`Stopper::stop`].
     pub(super) fn listen(&self) -> Listener {
-        self.shared.signal.listen()
+        self.shared.event.listen()
     }
 }
 

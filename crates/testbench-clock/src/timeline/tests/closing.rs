@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{mono, secs, until};
 use crate::task::{block_on, sleep_async};
-use crate::{Clock, Guard, MockClock, Role, Schedule, Signal, Stuck, Wait, thread};
+use crate::{Clock, Event, Guard, MockClock, Role, Schedule, Stuck, Wait, thread};
 
 /// So long that a stall would be told after it: whoever hears earlier was told by the end.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -43,7 +43,7 @@ impl LeftBehind {
 }
 
 fn wait_for_nothing() -> Result<(), Stuck> {
-    let on = [Signal::new().listen()];
+    let on = [Event::new().listen()];
     // Another one's deadline keeps this from being a deadlock.
     crate::current().wait(Wait { deadline: None, on: &on, what: &"read on a pipe" }).map(drop)
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{mono, really_block, secs, until};
-use crate::{Clock, MockClock, MonoTime, Role, Schedule, Signal, Stuck, Wait, Woke, thread};
+use crate::{Clock, Event, MockClock, MonoTime, Role, Schedule, Stuck, Wait, Woke, thread};
 
 #[test]
 fn a_lone_wait_without_a_deadline_is_a_deadlock() {
     let clock = MockClock::builder().name("alone").build();
-    let wait = Wait { deadline: None, on: &[Signal::new().listen()], what: &"read on a pipe" };
+    let wait = Wait { deadline: None, on: &[Event::new().listen()], what: &"read on a pipe" };
     let stuck = clock.wait(wait).unwrap_err();
     assert_eq!(stuck.to_string(), "deadlock: nothing can end this wait\n  `alone`: read on a pipe");
     let error = std::io::Error::from(stuck);
@@ -28,13 +28,13 @@ fn everyone_in_a_deadlock_gets_the_same_report() {
         std::thread::spawn(move || {
             clock.begin().unwrap();
             let stuck =
-                clock.wait(Wait { deadline: None, on: &[Signal::new().listen()], what: &what });
+                clock.wait(Wait { deadline: None, on: &[Event::new().listen()], what: &what });
             clock.leave();
             stuck.unwrap_err()
         })
     };
     let threads = [stuck_on(a, "read from b"), stuck_on(b, "read from a")];
-    let wait = Wait { deadline: None, on: &[Signal::new().listen()], what: &"both" };
+    let wait = Wait { deadline: None, on: &[Event::new().listen()], what: &"both" };
     let Err(Stuck::Deadlock(ours)) = clock.wait(wait) else { panic!("not a deadlock") };
     assert_eq!(ours.to_string(), "  `main`: both\n  `a`: read from b\n  `b`: read from a");
     // Both ends run now, one after the other, when this one gives up its turn.
@@ -48,12 +48,12 @@ fn everyone_in_a_deadlock_gets_the_same_report() {
 #[test]
 fn an_inhibitor_holds_time_still_and_prevents_a_deadlock() {
     let clock = MockClock::builder().build();
-    let signal = Signal::new();
-    let heard = signal.listen();
+    let event = Event::new();
+    let heard = event.listen();
     let held = clock.inhibit(&"something outside");
     let outside = std::thread::spawn(move || {
         really_block(30);
-        signal.notify();
+        event.notify();
         held
     });
     let wait = Wait { deadline: Some(mono(5)), on: &[heard], what: &"outside" };
@@ -173,7 +173,7 @@ fn who_waits_for_time_that_it_holds_still_is_named() {
     until(&*clock, mono(1)).unwrap();
     elsewhere.join().unwrap();
     let held = clock.inhibit(&"a download");
-    let arrived = Signal::new();
+    let arrived = Event::new();
     let on = [arrived.listen()];
     let elsewhere = std::thread::spawn(move || {
         really_block(500);
@@ -315,7 +315,7 @@ fn cancelling_a_handle_ends_the_waits_of_all_its_threads() {
         guest.cancel("killed");
     });
     let ends = on_two_threads(move |_| {
-        let on = [Signal::new().listen()];
+        let on = [Event::new().listen()];
         waiter.wait(Wait { deadline: None, on: &on, what: &"never" }).unwrap_err().to_string()
     });
     assert_eq!(ends, ["cancelled: killed", "cancelled: killed"]);

@@ -119,10 +119,10 @@ fn a_loop_of_waits_that_take_no_time_is_found_out() {
     );
     // So is one of waits for what has happened already, and one that only settles.
     until(&*clock, mono(1)).unwrap();
-    let signal = crate::Signal::new();
-    let on = [signal.listen()];
-    signal.notify();
-    let heard = || clock.wait(crate::Wait { deadline: None, on: &on, what: &"a signal" });
+    let event = crate::Event::new();
+    let on = [event.listen()];
+    event.notify();
+    let heard = || clock.wait(crate::Wait { deadline: None, on: &on, what: &"an event" });
     assert!((0..1_000).any(|_| matches!(heard(), Err(Stuck::Spinning { .. }))));
     until(&*clock, mono(2)).unwrap();
     let spins = |error| matches!(error, Err(crate::ClockError::Stuck(Stuck::Spinning { .. })));

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{mono, secs};
-use crate::{Clock, MockClock, Signal, Stuck, Wait, WallTime, thread};
+use crate::{Clock, Event, MockClock, Stuck, Wait, WallTime, thread};
 
 #[test]
 fn a_pipe_between_two_guests_lets_both_run() {
-    // A bounded buffer over signals: what the guest kernel's pipes do.
+    // A bounded buffer over events: what the guest kernel's pipes do.
     let clock = MockClock::builder().build();
     let _installed = clock.install();
     let buffer = Arc::new(Mutex::new(Vec::new()));
-    let (filled, emptied) = (Signal::new(), Signal::new());
+    let (filled, emptied) = (Event::new(), Event::new());
     let (theirs, their_filled, their_emptied) =
         (Arc::clone(&buffer), filled.clone(), emptied.clone());
     let producer = thread::spawn(move || {
@@ -83,7 +83,7 @@ fn a_scope_ends_even_when_its_threads_are_stuck() {
             let ends = &ends;
             scope.spawn(move || {
                 let clock = crate::current();
-                let never = Signal::new().listen();
+                let never = Event::new().listen();
                 let stuck = clock.wait(Wait { deadline: None, on: &[never], what: &"never" });
                 assert!(matches!(stuck, Err(Stuck::Deadlock(_))), "{stuck:?}");
                 crate::sleep(Duration::from_nanos(10 - i));
@@ -114,7 +114,7 @@ fn a_panicking_thread_is_joined_with_its_panic() {
 /// Three stages with a buffer of one between them: each stage blocks on both of its sides.
 #[test]
 fn a_pipeline_with_back_pressure_takes_the_time_of_its_slowest_stage() {
-    type Slot = Arc<(Mutex<Option<u32>>, Signal)>;
+    type Slot = Arc<(Mutex<Option<u32>>, Event)>;
     fn put(slot: &Slot, value: u32) {
         let clock = crate::current();
         loop {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Trace, mono, secs, until, wake_order};
-use crate::{Clock, ClockError, MockClock, MonoTime, Schedule, Seed, Signal, Wait, Woke, thread};
+use crate::{Clock, ClockError, Event, MockClock, MonoTime, Schedule, Seed, Wait, Woke, thread};
 
 #[test]
 fn sleeps_overlap_and_wake_by_deadline_then_by_registration() {
@@ -69,15 +69,15 @@ fn advance_past_the_range_is_an_error_and_moves_nothing() {
 fn a_notification_wakes_without_moving_time() {
     let clock = MockClock::builder().build();
     let _installed = clock.install();
-    let signal = Signal::new();
-    let heard = signal.listen();
+    let event = Event::new();
+    let heard = event.listen();
     let waiter = thread::spawn(move || {
         let clock = crate::current();
         let wait = Wait { deadline: Some(mono(1000)), on: &[heard], what: &"news" };
         (clock.wait(wait), clock.mono())
     });
     crate::sleep(Duration::from_nanos(10));
-    signal.notify();
+    event.notify();
     let (woke, at) = waiter.join().unwrap();
     assert_eq!(woke.unwrap(), Woke::Notified(0));
     assert_eq!(at, mono(10));
@@ -87,7 +87,7 @@ fn a_notification_wakes_without_moving_time() {
 #[test]
 fn listeners_are_looked_at_before_the_deadline_and_in_order() {
     let clock = MockClock::builder().build();
-    let (quiet, loud) = (Signal::new(), Signal::new());
+    let (quiet, loud) = (Event::new(), Event::new());
     let on = [quiet.listen(), loud.listen(), loud.listen()];
     loud.notify();
     let wait = Wait { deadline: Some(MonoTime::ORIGIN), on: &on, what: &"either" };

@@ -8,8 +8,8 @@ use super::super::gate::Gate;
 use super::super::step::{Meta, Placed, Times};
 use super::super::survey::{Spot, meta_changed};
 use super::{DirAt, Planner, Result};
-use crate::inode::{Ino, Inode};
-use crate::name::RelPath;
+use crate::upper::inode::{Ino, Inode};
+use crate::vfs::name::RelPath;
 use crate::{FileKind, Stat};
 
 impl<G: Gate> Planner<'_, '_, '_, G> {

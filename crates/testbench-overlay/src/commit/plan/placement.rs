@@ -8,9 +8,9 @@ use super::super::step::{In, Mark, Meta, Out, Placed, Slot, Times};
 use super::super::survey::{NameOf, content_changed, meta_changed};
 use super::meta::{mode_after, times, times_after};
 use super::{DirAt, Planner, Result, Staged, Unplannable};
-use crate::inode::{Ino, Inode, Node};
-use crate::name::RelPath;
-use crate::observe::Stamp;
+use crate::lower::observe::Stamp;
+use crate::upper::inode::{Ino, Inode, Node};
+use crate::vfs::name::RelPath;
 use crate::{FileKind, Stat};
 
 /// Where an inode is put.

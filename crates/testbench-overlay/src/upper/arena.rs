@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use memmap2::MmapMut;
 
-use crate::chunk::CHUNK_BYTES;
+use crate::upper::chunk::CHUNK_BYTES;
 
 /// A large page of the machines that are in use.
 pub(crate) const ARENA_BYTES: usize = 2 << 20;

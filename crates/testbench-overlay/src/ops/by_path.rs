@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::core::Core;
 use crate::handle::Handle;
-use crate::inode::{Ino, Node};
 use crate::ops::Renaming;
+use crate::ops::core::Core;
 use crate::resolve::End;
+use crate::upper::inode::{Ino, Node};
 use crate::{Errno, File, Follow, GuestPath, OpenHow, SetTimes, Stat};
 
 impl Core {

@@ -5,10 +5,10 @@ use std::io;
 
 use crate::diff::{Content, Side};
 use crate::handle::Handle;
-use crate::inode::Ino;
-use crate::lookup::Tx;
 use crate::ops::Renaming;
+use crate::ops::lookup::Tx;
 use crate::resolve::End;
+use crate::upper::inode::Ino;
 use crate::{
     Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, Overlay, SetTime, SetTimes,
 };
@@ -182,7 +182,7 @@ impl Overlay {
     }
 
     fn is_same_link(&self, tx: &mut Tx<'_>, ino: Ino, put: &Put) -> Result<bool, Errno> {
-        let crate::inode::Node::Symlink(target) = &tx.live.state.inode(ino)?.node else {
+        let crate::upper::inode::Node::Symlink(target) = &tx.live.state.inode(ino)?.node else {
             return Ok(false);
         };
         let wanted = put.side.as_ref().filter(|side| side.kind == FileKind::Symlink);

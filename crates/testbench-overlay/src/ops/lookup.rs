@@ -6,14 +6,14 @@ use std::sync::{Arc, MutexGuard};
 use smallvec::smallvec;
 use testbench_clock::WallTime;
 
-use crate::content::Content;
-use crate::core::{Core, Live};
-use crate::inode::{Dir, Entry, Ino, Inode, Node, Origin, State, Version};
+use crate::lower::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
 use crate::lower::{self, OpenDir};
-use crate::name::{Name, RelPath};
-use crate::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
+use crate::ops::core::{Core, Live};
 use crate::pipeline::Usage;
 use crate::resolve::{self, End, Place, Step, Trail, Walk};
+use crate::upper::content::Content;
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State, Version};
+use crate::vfs::name::{Name, RelPath};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, LowerPolicy, Stat};
 
 /// One operation, from its beginning to its end, on the locked state.

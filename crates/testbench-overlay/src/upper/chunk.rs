@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use crate::Errno;
-use crate::arena::{ARENA_BYTES, Arenas, Slot};
+use crate::upper::arena::{ARENA_BYTES, Arenas, Slot};
 
 /// The unit of copying. Large enough that bookkeeping is small beside the bytes, small enough that
 /// a write of one byte stays cheap.

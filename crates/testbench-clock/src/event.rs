@@ -9,54 +9,54 @@ use std::task::Waker;
 
 /// Announces that some condition may have changed, such as "the pipe has bytes".
 ///
-/// A signal counts its notifications and holds no value: whoever is woken looks at the condition
-/// again. Clones are the same signal.
+/// An event counts its notifications and holds no value: whoever is woken looks at the condition
+/// again. Clones are the same event.
 ///
 /// The order that loses nothing is **listen, look, wait**:
 ///
 /// ```
-/// use testbench_clock::Signal;
+/// use testbench_clock::Event;
 ///
-/// let signal = Signal::new();
-/// let listener = signal.listen();
+/// let event = Event::new();
+/// let listener = event.listen();
 /// // Here the condition is looked at; assume that it does not hold yet.
 /// assert!(!listener.is_notified());
-/// signal.notify(); // from any thread, after the condition was changed
+/// event.notify(); // from any thread, after the condition was changed
 /// assert!(listener.is_notified());
-/// assert!(!signal.listen().is_notified());
+/// assert!(!event.listen().is_notified());
 /// ```
 #[derive(Clone, Default)]
-pub struct Signal {
+pub struct Event {
     shared: Arc<Shared>,
 }
 
-impl Signal {
-    /// A signal that was never notified.
+impl Event {
+    /// An event that was never notified.
     ///
     /// ```
-    /// use testbench_clock::Signal;
+    /// use testbench_clock::Event;
     ///
-    /// let signal = Signal::new();
-    /// let clone = signal.clone();
-    /// let listener = signal.listen();
+    /// let event = Event::new();
+    /// let clone = event.clone();
+    /// let listener = event.listen();
     /// clone.notify();
-    /// assert!(listener.is_notified(), "clones are the same signal");
+    /// assert!(listener.is_notified(), "clones are the same event");
     /// ```
     pub fn new() -> Self {
-        Signal::default()
+        Event::default()
     }
 
     /// Wakes everyone who listens, in the order in which they registered.
     ///
     /// May be called from any thread; never blocks on a participant. The wakers run on this
-    /// thread, with no lock of the signal held.
+    /// thread, with no lock of the event held.
     ///
     /// ```
-    /// use testbench_clock::{Clock, MockClock, Signal, Wait, Woke, thread};
+    /// use testbench_clock::{Clock, MockClock, Event, Wait, Woke, thread};
     ///
     /// let clock = MockClock::builder().build();
     /// let _installed = clock.install();
-    /// let ready = Signal::new();
+    /// let ready = Event::new();
     /// let on = [ready.listen()];
     /// let worker = thread::spawn(move || ready.notify());
     /// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"the worker" })?;
@@ -77,10 +77,10 @@ impl Signal {
     /// Listens for notifications from now on.
     ///
     /// ```
-    /// use testbench_clock::Signal;
+    /// use testbench_clock::Event;
     ///
-    /// let signal = Signal::new();
-    /// let (early, late) = (signal.listen(), { signal.notify(); signal.listen() });
+    /// let event = Event::new();
+    /// let (early, late) = (event.listen(), { event.notify(); event.listen() });
     /// assert!(early.is_notified() && !late.is_notified());
     /// ```
     pub fn listen(&self) -> Listener {
@@ -92,22 +92,22 @@ impl Signal {
     }
 }
 
-impl fmt::Debug for Signal {
+impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generation = self.shared.generation.load(Ordering::Relaxed);
-        f.debug_struct("Signal").field("generation", &generation).finish_non_exhaustive()
+        f.debug_struct("Event").field("generation", &generation).finish_non_exhaustive()
     }
 }
 
-/// Remembers the state of a [`Signal`] at [`Signal::listen`], and tells whether it was notified
+/// Remembers the state of a [`Event`] at [`Event::listen`], and tells whether it was notified
 /// since.
 ///
 /// ```
-/// use testbench_clock::{Listener, Signal};
+/// use testbench_clock::{Listener, Event};
 ///
-/// let signal = Signal::new();
-/// let listeners: Vec<Listener> = (0..3).map(|_| signal.listen()).collect();
-/// signal.notify();
+/// let event = Event::new();
+/// let listeners: Vec<Listener> = (0..3).map(|_| event.listen()).collect();
+/// event.notify();
 /// assert!(listeners.iter().all(Listener::is_notified));
 /// ```
 pub struct Listener {
@@ -118,15 +118,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether the signal was notified since [`Signal::listen`]. Stays true once it is.
+    /// Whether the event was notified since [`Event::listen`]. Stays true once it is.
     ///
     /// ```
-    /// use testbench_clock::Signal;
+    /// use testbench_clock::Event;
     ///
-    /// let signal = Signal::new();
-    /// let listener = signal.listen();
+    /// let event = Event::new();
+    /// let listener = event.listen();
     /// assert!(!listener.is_notified());
-    /// signal.notify();
+    /// event.notify();
     /// assert!(listener.is_notified() && listener.is_notified(), "looking takes nothing away");
     /// ```
     pub fn is_notified(&self) -> bool {
@@ -142,7 +142,7 @@ impl Listener {
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicUsize, Ordering};
     /// use std::task::{Wake, Waker};
-    /// use testbench_clock::Signal;
+    /// use testbench_clock::Event;
     ///
     /// #[derive(Default)]
     /// struct Count(AtomicUsize);
@@ -153,11 +153,11 @@ impl Listener {
     ///     }
     /// }
     ///
-    /// let (count, signal) = (Arc::new(Count::default()), Signal::new());
-    /// let listener = signal.listen();
+    /// let (count, event) = (Arc::new(Count::default()), Event::new());
+    /// let listener = event.listen();
     /// listener.register(&Waker::from(count.clone()));
-    /// signal.notify();
-    /// signal.notify();
+    /// event.notify();
+    /// event.notify();
     /// assert_eq!(count.0.load(Ordering::Relaxed), 1);
     /// ```
     pub fn register(&self, waker: &Waker) {
@@ -250,12 +250,12 @@ mod tests {
 
     #[test]
     fn a_waker_that_panics_does_not_keep_the_next_from_being_woken() {
-        let signal = Signal::new();
-        let (first, second) = (signal.listen(), signal.listen());
+        let event = Event::new();
+        let (first, second) = (event.listen(), event.listen());
         first.register(&Waker::from(Arc::new(Panicking)));
         let count = Arc::new(Count::default());
         second.register(&Waker::from(count.clone()));
-        let notified = std::panic::catch_unwind(|| signal.notify());
+        let notified = std::panic::catch_unwind(|| event.notify());
         assert_eq!(notified.unwrap_err().downcast_ref(), Some(&"on purpose"));
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn a_notification_between_listen_and_register_is_not_lost() {
         let (count, waker) = counter();
-        let signal = Signal::new();
-        let listener = signal.listen();
-        signal.notify();
+        let event = Event::new();
+        let listener = event.listen();
+        event.notify();
         listener.register(&waker);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
@@ -273,12 +273,12 @@ mod tests {
     #[test]
     fn a_registered_waker_is_woken_once() {
         let (count, waker) = counter();
-        let signal = Signal::new();
-        let listener = signal.listen();
+        let event = Event::new();
+        let listener = event.listen();
         listener.register(&waker);
         listener.register(&waker);
-        signal.notify();
-        signal.notify();
+        event.notify();
+        event.notify();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert!(listener.is_notified());
     }
@@ -286,24 +286,24 @@ mod tests {
     #[test]
     fn a_second_waker_replaces_the_first() {
         let ((first, a), (second, b)) = (counter(), counter());
-        let signal = Signal::new();
-        let listener = signal.listen();
+        let event = Event::new();
+        let listener = event.listen();
         listener.register(&a);
         listener.register(&b);
-        signal.notify();
+        event.notify();
         assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (0, 1));
     }
 
     #[test]
     fn a_dropped_listener_is_forgotten_and_others_are_not() {
         let ((dropped, a), (kept, b)) = (counter(), counter());
-        let signal = Signal::new();
-        let (first, second) = (signal.listen(), signal.listen());
+        let event = Event::new();
+        let (first, second) = (event.listen(), event.listen());
         first.register(&a);
         second.register(&b);
         drop(first);
-        assert_eq!(Arc::strong_count(&dropped), 2, "the signal holds no clone of its waker");
-        signal.notify();
+        assert_eq!(Arc::strong_count(&dropped), 2, "the event holds no clone of its waker");
+        event.notify();
         assert_eq!((dropped.0.load(Ordering::Relaxed), kept.0.load(Ordering::Relaxed)), (0, 1));
     }
 
@@ -319,35 +319,35 @@ mod tests {
     #[test]
     fn listeners_are_woken_in_the_order_in_which_they_registered() {
         let woken = Arc::new(Mutex::new(Vec::new()));
-        let signal = Signal::new();
-        let listeners: Vec<_> = (0..100).map(|_| signal.listen()).collect();
+        let event = Event::new();
+        let listeners: Vec<_> = (0..100).map(|_| event.listen()).collect();
         for (i, listener) in (0..).zip(listeners.iter().rev()) {
             listener.register(&Waker::from(Arc::new(Name(i, Arc::clone(&woken)))));
         }
         // Again, which changes no place.
         listeners[99].register(&Waker::from(Arc::new(Name(0, Arc::clone(&woken)))));
-        signal.notify();
+        event.notify();
         assert_eq!(*woken.lock().unwrap(), (0..100).collect::<Vec<_>>());
     }
 
     /// In a hundred thousand steps each, and not for each listener.
     #[test]
     fn many_listeners_come_and_go_in_no_time() {
-        let signal = Signal::new();
-        let mut listeners: Vec<_> = (0..200_000).map(|_| signal.listen()).collect();
+        let event = Event::new();
+        let mut listeners: Vec<_> = (0..200_000).map(|_| event.listen()).collect();
         for listener in &listeners {
             listener.register(Waker::noop());
         }
         // The last one first is the best case of a list that is searched, the first one first the worst.
         listeners.reverse();
         while listeners.pop().is_some() {
-            assert_eq!(signal.shared.registered().wakers.len(), listeners.len());
+            assert_eq!(event.shared.registered().wakers.len(), listeners.len());
         }
     }
 
     #[test]
     fn a_waker_may_use_the_signal_that_wakes_it() {
-        struct Again(Signal, AtomicUsize);
+        struct Again(Event, AtomicUsize);
         impl Wake for Again {
             fn wake(self: Arc<Self>) {
                 if self.1.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -355,11 +355,11 @@ mod tests {
                 }
             }
         }
-        let signal = Signal::new();
-        let again = Arc::new(Again(signal.clone(), AtomicUsize::new(0)));
-        let listener = signal.listen();
+        let event = Event::new();
+        let again = Arc::new(Again(event.clone(), AtomicUsize::new(0)));
+        let listener = event.listen();
         listener.register(&Waker::from(Arc::clone(&again)));
-        signal.notify();
+        event.notify();
         assert_eq!(again.1.load(Ordering::Relaxed), 1);
         assert!(listener.is_notified());
     }

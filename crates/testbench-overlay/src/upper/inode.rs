@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use testbench_clock::WallTime;
 
-use crate::content::Content;
-use crate::name::{Name, PathHash, RelPath};
-use crate::observe::{LowerId, Observation, Seen};
+use crate::lower::observe::{LowerId, Observation, Seen};
 use crate::pipeline::Usage;
-use crate::table::Inodes;
+use crate::upper::content::Content;
+use crate::upper::table::Inodes;
+use crate::vfs::name::{Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Errno;
-use crate::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, Run, in_blocks};
-use crate::inode::PMap;
 use crate::pipeline::Room;
+use crate::upper::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, Run, in_blocks};
+use crate::upper::inode::PMap;
 
 /// The largest length of a file: what a signed 64-bit offset can express.
 pub(crate) const LEN_MAX: u64 = i64::MAX as u64;
@@ -246,7 +246,7 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::Store;
+    use crate::upper::chunk::Store;
 
     fn room() -> Room {
         Room { bytes: u64::MAX / 2, len_max: LEN_MAX, store: Store::new(u64::MAX, None) }

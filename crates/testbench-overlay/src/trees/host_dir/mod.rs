@@ -14,13 +14,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::name::NAME_BYTES_MAX;
 use crate::ops::not_to_create;
 use crate::resolve::{self, End, Last, ShortName};
 use crate::sys::{self, Access};
-use crate::{
-    Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, refusal,
-};
+use crate::trees::refusal;
+use crate::vfs::name::NAME_BYTES_MAX;
+use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
 use file::HostFile;
 use walk::{HostWalk, Spot};
 

@@ -10,13 +10,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::OverlayError;
-use crate::core::{Core, LowerPolicy};
 use crate::diff::{Change, DiffOptions, Side};
 use crate::error::{display, read_error};
 use crate::handle::whole;
-use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node, Origin, State};
-use crate::name::RelPath;
-use crate::observe::{Listing, Observation, Seen, Stamp};
+use crate::lower::observe::{Listing, Observation, Seen, Stamp};
+use crate::ops::core::{Core, LowerPolicy};
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Meta, Node, Origin, State};
+use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 
 /// How many bytes of contents the changes hold in all. A diff outlives the trees that it compares,
@@ -215,7 +215,7 @@ impl Changes<'_> {
     }
 
     fn path_of(&self, dir: Ino) -> Option<RelPath> {
-        crate::lookup::path_of(&self.state, dir)
+        crate::ops::lookup::path_of(&self.state, dir)
     }
 
     fn report_moved(
@@ -436,7 +436,7 @@ impl Changes<'_> {
         let mut before = inode.clone();
         before.meta = origin.meta;
         if let Node::File(_) = inode.node {
-            before.node = Node::File(crate::content::Content::base(origin.seen.stamp.size));
+            before.node = Node::File(crate::upper::content::Content::base(origin.seen.stamp.size));
         }
         let before = self.side(&before, path)?;
         let as_seen = before.bytes().is_none_or(|bytes| origin.seen.agrees_with(bytes));

@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::core::Core;
-use crate::inode::Origin;
 use crate::lower;
-use crate::name::RelPath;
-use crate::observe::{Seen, Stamp};
-use crate::read_ahead::ReadAhead;
+use crate::lower::observe::{Seen, Stamp};
+use crate::lower::read_ahead::ReadAhead;
+use crate::ops::core::Core;
+use crate::upper::inode::Origin;
+use crate::vfs::name::RelPath;
 use crate::{Errno, File, HostDir, LowerChangeKind, LowerPolicy, Stat};
 
 /// Reads the lower file behind one inode, which it keeps open between reads.

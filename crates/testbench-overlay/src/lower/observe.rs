@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use testbench_clock::{Clock as _, WallTime};
 
-use crate::core::Core;
-use crate::inode::State;
 use crate::lower;
-use crate::name::RelPath;
+use crate::ops::core::Core;
+use crate::upper::inode::State;
+use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, File, FileKind, LowerPolicy, Overlay, OverlayError, Stat};
 
 /// A file up to this length is hashed at its first read whenever it was written: the read fetches

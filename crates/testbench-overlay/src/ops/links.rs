@@ -10,11 +10,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::core::Core;
-use crate::inode::{Ino, Inode, State};
-use crate::lookup::Tx;
-use crate::name::{Name, RelPath};
-use crate::observe::{LowerId, Stamp};
+use crate::lower::observe::{LowerId, Stamp};
+use crate::ops::core::Core;
+use crate::ops::lookup::Tx;
+use crate::upper::inode::{Ino, Inode, State};
+use crate::vfs::name::{Name, RelPath};
 use crate::{Errno, FileKind, Overlay, Stat};
 
 impl Overlay {
@@ -196,7 +196,8 @@ impl Tx<'_> {
         let inode = self.live.state.inode_mut(ino)?;
         if let Some(origin) = &inode.origin {
             let links = origin.paths.len() as u64;
-            inode.origin = Some(Arc::new(crate::inode::Origin { links, ..(**origin).clone() }));
+            inode.origin =
+                Some(Arc::new(crate::upper::inode::Origin { links, ..(**origin).clone() }));
         }
         if inode.names.is_empty() && !self.live.opens.contains_key(&ino) {
             self.live.state.forget(ino);

@@ -5,9 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{
-    DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, refusal, vfs::Result,
-};
+use crate::trees::refusal;
+use crate::{DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result};
 
 /// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath would allow. What
 /// Linux finds before it says so on a read-only mount comes first here, too: a name that is to be

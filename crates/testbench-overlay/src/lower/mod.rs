@@ -1,6 +1,10 @@
 //! The tree beneath, as the overlay looks at it: never written, no symlink ever followed, and
 //! presented by rules that do not depend on the machine.
 
+pub(crate) mod base;
+pub(crate) mod observe;
+pub(crate) mod read_ahead;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use smallvec::SmallVec;
 use testbench_clock::WallTime;
 
-use crate::inode::Meta;
-use crate::name::{Hashed, PathHash, RelPath};
-use crate::observe::LowerId;
+use crate::lower::observe::LowerId;
 use crate::sys;
+use crate::upper::inode::Meta;
+use crate::vfs::name::{Hashed, PathHash, RelPath};
 use crate::{
     DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Overlay, Stat,
 };

@@ -8,14 +8,14 @@ use testbench_clock::{Clock, SystemClock};
 
 use crate::Errno;
 use crate::checkpoint::Family;
-use crate::chunk::Store;
-use crate::inode::{Ino, State};
-use crate::lookup::{Stride, Tx};
+use crate::fs::passthrough::Passthrough;
+use crate::lower::observe::{LowerChange, LowerChangeKind};
 use crate::lower::{Lower, View};
-use crate::name::RelPath;
-use crate::observe::{LowerChange, LowerChangeKind};
-use crate::passthrough::Passthrough;
+use crate::ops::lookup::{Stride, Tx};
 use crate::pipeline::{Pipeline, Quota};
+use crate::upper::chunk::Store;
+use crate::upper::inode::{Ino, State};
+use crate::vfs::name::RelPath;
 
 /// What an overlay and its handles share.
 #[derive(Debug)]

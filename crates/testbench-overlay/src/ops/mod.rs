@@ -1,15 +1,20 @@
 //! Operations on names: create, remove, link, rename. Each one decides everything, lower look-ups
 //! and errors included, before it changes anything. The order in which errors are found is Linux's.
 
+pub(crate) mod by_path;
+pub(crate) mod core;
+pub(crate) mod links;
+pub(crate) mod lookup;
+
 use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use crate::content::Content;
-use crate::inode::{Dir, Entry, Ino, Inode, Meta, Node};
-use crate::lookup::{Found, Tx};
-use crate::name::Name;
+use crate::ops::lookup::{Found, Tx};
 use crate::resolve::{End, Last, Step};
+use crate::upper::content::Content;
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Meta, Node};
+use crate::vfs::name::Name;
 use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
 
 /// What [`Overlay::rename_with`](crate::Overlay::rename_with) does about the name that something

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::inode::{Ino, Inode};
+use crate::upper::inode::{Ino, Inode};
 
 /// How many bits of a number choose the slot in a branch. With more, branches of a small table are
 /// mostly empty, and a change after a checkpoint copies more.
@@ -154,7 +154,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::inode::{Dir, Meta, Node};
+    use crate::upper::inode::{Dir, Meta, Node};
 
     fn inode(mode: u32) -> Arc<Inode> {
         let meta = Meta::new(mode, testbench_clock::WallTime::from_unix_nanos(0));
