@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use testbench_clock::{
-    Clock, Ended as SessionEnded, Lifetime, Lookup, RandomStream, Scope, Seed, Event,
+    Clock, Ended as SessionEnded, Event, Lifetime, Lookup, RandomStream, Scope, Seed,
 };
 use testbench_wasi::{Cancel, Limits};
 

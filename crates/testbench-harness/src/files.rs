@@ -81,7 +81,7 @@ impl Files {
     /// The place in the overlay of a guest's path; `None` if it is elsewhere.
     pub(crate) fn in_overlay(&self, path: &[u8]) -> Option<Vec<u8>> {
         let mount = self.overlay.as_ref()?;
-        mount.guest_names.iter().find_map(|name| beneath(path, name)).map(<[u8]>::to_vec)
+        mount.guest_names.iter().find_map(|name| sys::beneath(path, name)).map(<[u8]>::to_vec)
     }
 
     /// Every host name of a mounted directory, for redaction.
@@ -152,7 +152,7 @@ impl Files {
         let mut best: Option<(Arc<dyn Fs>, &[u8], usize)> = None;
         for (fs, names) in self.trees() {
             for name in names {
-                if let Some(rest) = beneath(path, &name)
+                if let Some(rest) = sys::beneath(path, &name)
                     && best.as_ref().is_none_or(|(_, _, len)| name.len() > *len)
                 {
                     best = Some((fs.clone(), rest, name.len()));
@@ -218,18 +218,4 @@ fn join(dir: &[u8], rest: &[u8]) -> Vec<u8> {
         path.extend_from_slice(rest);
     }
     path
-}
-
-/// What follows `dir` in `path`, if `path` starts with its components.
-pub(crate) fn beneath<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
-    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
-    match path.strip_prefix(dir)? {
-        [] => Some(&[]),
-        // More slashes may follow, and the rest must not look absolute.
-        [b'/', rest @ ..] => {
-            let start = rest.iter().position(|b| *b != b'/').unwrap_or(rest.len());
-            Some(&rest[start..])
-        }
-        _ => None,
-    }
 }

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use testbench_clock::{Clock, Listener, Event, Wait};
+use testbench_clock::{Clock, Event, Listener, Wait};
 use testbench_wasi::Exit;
 
 use crate::SpawnError;

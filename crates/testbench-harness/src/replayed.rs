@@ -11,8 +11,8 @@ use crate::process::{Ended, Process};
 use crate::spawn::Start;
 use crate::streams::{Sink, Source, Streams};
 use crate::sys::{self, Status};
-use crate::tape::{self, Ending, Entry, PlayError, Stream, Way};
-use crate::{Command, Refusal, SpawnError};
+use crate::tape::{self, Entry, PlayError, Stream, TapedStatus, Way};
+use crate::{Command, Refusal, SpawnError, route};
 
 /// Takes the entry for a command from the session's tape, and plays it on a thread of its own.
 pub(crate) fn start(
@@ -21,7 +21,6 @@ pub(crate) fn start(
     streams: Streams,
 ) -> Result<Arc<Process>, SpawnError> {
     let entry = take(&start, command)?;
-    entry.recorded(start.ticket.sequence);
     let program = || command.program.clone();
     if let Some(source) = entry.not_started() {
         return Err(SpawnError::Native { program: program(), source });
@@ -51,12 +50,9 @@ fn take(start: &Start, command: &Command) -> Result<Entry, SpawnError> {
     let no_tape =
         || Refusal::NoTape { program: command.program.clone(), session: start.bench.name.clone() };
     let deck = start.bench.tape.as_ref().ok_or_else(no_tape)?;
-    let taken = deck.take(&start.bench, command);
-    // Somebody else may have taken it since this was decided.
-    taken.map_err(|miss| {
-        deck.missed((*miss).clone());
-        Refusal::NotOnTape(miss).into()
-    })
+    // Another spawn may have taken it since this was decided.
+    deck.take(&route::call(&start.bench, command), start.ticket.sequence)
+        .map_err(|miss| Refusal::NotOnTape(miss).into())
 }
 
 /// All that is needed to play a child and to end it.
@@ -109,7 +105,7 @@ impl Life {
         let overlay = self.start.bench.files.overlay().map(|overlay| &**overlay);
         self.entry.play(&*clock, &mut self.streams, overlay)?;
         let exit = match (record.route, &record.status) {
-            (Way::Guest, Ending::Code(code)) => Some(Exit::Code(*code)),
+            (Way::Guest, TapedStatus::Code(code)) => Some(Exit::Code(*code)),
             _ => None,
         };
         let killed = || sys::exit_status(Status::Killed);

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use crate::bench::Bench;
 use crate::refusal::{Refusal, Unmatched};
-use crate::tape::{OnMiss, Record};
+use crate::tape::{Call, OnMiss, Record};
 use crate::{Command, Tool, sys};
 
 /// What to do about a program that the toolchain does not have.
@@ -193,7 +193,7 @@ fn act(bench: &Bench, command: &Command, policy: Policy, by: String) -> Route {
         }
         (Policy::Replay(_), Some(deck)) if deck.is_recording() => native(bench, program),
         (Policy::Replay(on_miss), Some(deck)) => {
-            match (deck.look(&deck.call_of(bench, command)), on_miss) {
+            match (deck.look(&call(bench, command)), on_miss) {
                 (Ok(record), _) => Route::Replay(Box::new(record.clone())),
                 (Err(miss), OnMiss::Error) => Route::Refuse(Refusal::NotOnTape(miss)),
                 (Err(_), OnMiss::Record | OnMiss::Native) => native(bench, program),
@@ -202,6 +202,30 @@ fn act(bench: &Bench, command: &Command, policy: Policy, by: String) -> Route {
         (Policy::Deny | Policy::NotFound, _) => {
             Route::Refuse(Refusal::Denied { program: name, by, session })
         }
+    }
+}
+
+/// The call that a command makes in a session.
+pub(crate) fn call(bench: &Bench, command: &Command) -> Call {
+    #[expect(clippy::disallowed_methods, reason = "a spawn starts in it, as in std")]
+    let process_dir = std::env::current_dir().ok();
+    let (said, process_dir) = (command.current_dir.as_deref(), process_dir.as_deref());
+    let cwd = match bench.files.cwd(said, process_dir) {
+        Ok(Some(cwd)) => cwd,
+        // One that cannot be entered makes the start fail; without files it is the host's.
+        Ok(None) | Err(_) => {
+            let base = process_dir.unwrap_or(Path::new("."));
+            sys::guest_path(&said.map_or(base.to_owned(), |said| base.join(said)))
+        }
+    };
+    let argv = [command.get_arg0()].into_iter().chain(command.get_args());
+    Call {
+        program: command.program.clone(),
+        argv: argv.map(OsStr::to_owned).collect(),
+        env: command.env.clone(),
+        env_clear: command.env_clear,
+        cwd_in_overlay: bench.files.in_overlay(&cwd),
+        cwd,
     }
 }
 

@@ -145,7 +145,7 @@ impl Session {
         let Some(deck) = &self.bench.tape else { return Ok((None, Vec::new())) };
         let session = self.bench.name.clone();
         match deck.finish() {
-            Ok(ended) => Ok((Some(ended.tape), ended.unused)),
+            Ok((tape, unused)) => Ok((Some(tape), unused)),
             Err(DeckError::Mismatch(source)) => Err(FinishError::Tape { session, source }),
             Err(DeckError::File(source)) => Err(FinishError::TapeFile { session, source }),
         }

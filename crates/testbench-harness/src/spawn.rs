@@ -19,7 +19,7 @@ use crate::process::{Ended, Process};
 use crate::stdio::Stdio;
 use crate::streams::{self, Streams};
 use crate::sys::{self, Status};
-use crate::tape::{Ending, Recording, Stream, Tap};
+use crate::tape::{Recording, Stream, Tap, Way};
 use crate::{Command, Refusal, Route, SpawnError, Tool, native, replayed, route};
 
 /// Runs a command in a session to its end.
@@ -64,7 +64,7 @@ fn run_decided(
         }
         route @ (Route::Native | Route::Replay(_)) => {
             let process = match route {
-                Route::Native => start.native(command, streams)?,
+                Route::Native => native::start(start, command, streams)?,
                 _ => replayed::start(start, command, streams)?,
             };
             let ended = process.wait(&**clock);
@@ -91,7 +91,7 @@ pub(crate) fn spawn(
     let (streams, ends): (Streams, Ends) = start.streams(command, Collect::Spawn)?;
     let process = match start.route.clone() {
         Route::Guest(tool) => start.guest_beside(command, &tool, streams)?,
-        Route::Native => start.native(command, streams)?,
+        Route::Native => native::start(start, command, streams)?,
         Route::Replay(_) => replayed::start(start, command, streams)?,
         Route::Refuse(refusal) => return Err(refusal.into()),
     };
@@ -134,8 +134,7 @@ impl Start {
             Route::Refuse(_) => None,
         };
         let ticket = bench.begin(command, &route);
-        let deck = bench.tape.as_ref();
-        let recording = deck.and_then(|deck| deck.begin(bench, command, &route, ticket.sequence));
+        let recording = begin_recording(bench, command, &route, ticket.sequence);
         let (bench, clock) = (bench.clone(), clock.clone());
         Ok(Start { bench, clock, route, ticket, recording, _running: running })
     }
@@ -161,8 +160,8 @@ impl Start {
     /// Writes down how the child ended.
     fn record(&mut self, ended: &Ended) {
         if let Some(recording) = self.recording.take() {
-            let ending = Ending::of(ended.status, ended.exit.as_ref(), &recording);
-            recording.finish(ending, ended.virtual_time, self.clock.wall());
+            let (exit, now) = (ended.exit.as_ref(), self.clock.wall());
+            recording.finish(ended.status, exit, ended.virtual_time, now);
         }
         self.bench.end(&self.ticket, ended);
     }
@@ -189,15 +188,6 @@ impl Start {
         let running = running.map_err(|e| start_error(command, e))?;
         process.killed_by(move |why| running.kill(why));
         Ok(process)
-    }
-
-    fn native(self, command: &Command, streams: Streams) -> Result<Arc<Process>, SpawnError> {
-        let recording = self.recording.as_ref().map(Recording::if_not_started);
-        let started = native::start(self, command, streams);
-        if let (Err(SpawnError::Native { source, .. }), Some(recording)) = (&started, recording) {
-            recording.not_started(source);
-        }
-        started
     }
 
     /// What a guest is made of.
@@ -265,6 +255,28 @@ impl Start {
     /// What hears a stream of the child, if it is recorded.
     pub(crate) fn tap(&self, stream: Stream) -> Option<Tap> {
         self.recording.as_ref().map(|recording| recording.tap(stream))
+    }
+}
+
+/// Begins to record a spawn that goes this way, if the session has a tape and it belongs there.
+fn begin_recording(
+    bench: &Bench,
+    command: &Command,
+    route: &Route,
+    sequence: u32,
+) -> Option<Recording> {
+    let deck = bench.tape.as_ref()?;
+    let begin =
+        |way, is_kept| Some(deck.begin(&route::call(bench, command), way, sequence, is_kept));
+    match route {
+        Route::Guest(_) => begin(Way::Guest, false),
+        Route::Native => begin(Way::Native, route::is_recorded(bench, command)),
+        Route::Refuse(Refusal::NotOnTape(miss)) => {
+            deck.missed(miss);
+            None
+        }
+        // A replay is recorded when it takes its entry.
+        Route::Replay(_) | Route::Refuse(_) => None,
     }
 }
 

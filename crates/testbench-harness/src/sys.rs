@@ -134,6 +134,20 @@ mod imp {
     }
 }
 
+/// What follows `dir` in `path`, if `path` starts with its components.
+pub(crate) fn beneath<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
+    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+    match path.strip_prefix(dir)? {
+        [] => Some(&[]),
+        // More slashes may follow, and the rest must not look absolute.
+        [b'/', rest @ ..] => {
+            let start = rest.iter().position(|b| *b != b'/').unwrap_or(rest.len());
+            Some(&rest[start..])
+        }
+        _ => None,
+    }
+}
+
 /// The number by which the kernel knows this thread; 0 where that is of no use.
 pub(crate) fn thread_id() -> u32 {
     #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Clock, Listener, Event, Stuck, Wait};
+use testbench_clock::{Clock, Event, Listener, Stuck, Wait};
 
 use crate::exit::Finished;
 use crate::kernel::Stop;

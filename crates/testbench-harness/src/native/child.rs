@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use testbench_clock::{Armed, Clock, MonoTime, Role, Event, SystemClock, Wait, Watchdog};
+use testbench_clock::{Armed, Clock, Event, MonoTime, Role, SystemClock, Wait, Watchdog};
 use testbench_wasi::{Exit, Limit};
 
 use super::copy::Copy;
@@ -42,8 +42,15 @@ pub(crate) fn start(
     let real = SystemClock::new("native");
     let (began, virtual_began) = (real.mono(), start.clock.mono());
     let taps = start.recording.as_ref().map(Taps::of);
-    let (child, collectors) =
-        start_copying(native, streams, taps.as_ref(), &hold).map_err(failed)?;
+    let (child, collectors) = match start_copying(native, streams, taps.as_ref(), &hold) {
+        Ok(started) => started,
+        Err(error) => {
+            if let Some(recording) = start.recording {
+                recording.not_started(&error);
+            }
+            return Err(failed(error));
+        }
+    };
 
     let process = Process::new(start.ticket.id, name);
     let child = Arc::new(NativeChild {

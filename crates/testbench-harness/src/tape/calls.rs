@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Taped;
-use super::format::{Call, Record};
+use super::format::{Record, TapedCall};
 
 /// Which entry of a tape a call takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,11 @@ impl Entries {
     }
 
     /// The index of the entry that `call` would take; else that of the one to show beside it.
-    pub(crate) fn find(&self, records: &[Record], call: &Call) -> Result<usize, Option<usize>> {
+    pub(crate) fn find(
+        &self,
+        records: &[Record],
+        call: &TapedCall,
+    ) -> Result<usize, Option<usize>> {
         let fits = |at: &usize| records[*at].call == *call;
         let mut unused = (0..records.len()).filter(|at| self.uses[*at] == 0);
         let next = match self.matching {
@@ -69,20 +73,16 @@ impl Entries {
     pub(crate) fn is_used(&self, at: usize) -> bool {
         self.uses[at] > 0
     }
-
-    pub(crate) fn matching(&self) -> Matching {
-        self.matching
-    }
 }
 
 /// The record whose call is most like this one; of several the first.
-fn nearest(records: &[Record], call: &Call) -> Option<usize> {
+fn nearest(records: &[Record], call: &TapedCall) -> Option<usize> {
     let likeness = |at: &usize| (likeness(&records[*at].call, call), std::cmp::Reverse(*at));
     (0..records.len()).max_by_key(likeness)
 }
 
 /// How much two calls have in common; more is more.
-fn likeness(a: &Call, b: &Call) -> usize {
+fn likeness(a: &TapedCall, b: &TapedCall) -> usize {
     let same_args = a.argv.iter().zip(&b.argv).filter(|(a, b)| a == b).count();
     let same_length = usize::from(a.argv.len() == b.argv.len());
     let same_place = usize::from(a.cwd == b.cwd) + usize::from(a.env == b.env);
@@ -98,9 +98,9 @@ pub struct Miss {
     /// How entries are matched.
     pub matching: Matching,
     /// The call that was made.
-    pub call: Call,
+    pub call: TapedCall,
     /// The entry that was next, or is most like the call, with its number; none on an empty tape.
-    pub nearest: Option<(u32, Call)>,
+    pub nearest: Option<(u32, TapedCall)>,
     /// The entry fits, but has been used already.
     pub used: bool,
 }
@@ -149,7 +149,7 @@ const ADVICE: &str = "\nRecord the tape again with `TapeMode::Record`, or let ca
 
 /// The command line of a call, and below it a mark under each argument that another call does not
 /// have in that place.
-fn line(call: &Call, other: &Call) -> (String, String) {
+fn line(call: &TapedCall, other: &TapedCall) -> (String, String) {
     let (mut line, mut marks) = (String::new(), String::new());
     for (at, arg) in call.argv.iter().enumerate() {
         if at > 0 {
@@ -172,15 +172,15 @@ pub(crate) fn quoted(arg: &Taped) -> String {
 }
 
 /// The command line of a call.
-pub(crate) fn command_line(call: &Call) -> String {
+pub(crate) fn command_line(call: &TapedCall) -> String {
     call.argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 type Value<'c> = Option<&'c Option<Taped>>;
 
 /// The variables that are not the same, in order.
-fn different_env<'c>(a: &'c Call, b: &'c Call) -> Vec<(&'c Taped, Value<'c>, Value<'c>)> {
-    fn get<'c>(call: &'c Call, name: &Taped) -> Value<'c> {
+fn different_env<'c>(a: &'c TapedCall, b: &'c TapedCall) -> Vec<(&'c Taped, Value<'c>, Value<'c>)> {
+    fn get<'c>(call: &'c TapedCall, name: &Taped) -> Value<'c> {
         call.env.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
     let names: std::collections::BTreeSet<&Taped> =

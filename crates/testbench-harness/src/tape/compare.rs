@@ -7,7 +7,7 @@ use serde::Serialize;
 use testbench_overlay::FileKind;
 
 use super::calls::command_line;
-use super::format::{Call, FileChange, FileOp, Record};
+use super::format::{FileChange, FileOp, Record, TapedCall};
 use super::{Tape, Taped};
 
 /// What two tapes must have in common to count as equal.
@@ -266,7 +266,7 @@ fn fields(a: &Record, b: &Record, mode: CompareMode, found: &mut Vec<Divergence>
     }
 }
 
-fn described(call: &Call) -> String {
+fn described(call: &TapedCall) -> String {
     let mut text = format!("{} (in {})", command_line(call), call.cwd);
     for (name, value) in &call.env {
         match value {

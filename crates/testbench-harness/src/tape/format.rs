@@ -11,9 +11,7 @@ use testbench_clock::WallTime;
 use testbench_overlay::FileKind;
 use testbench_overlay::diff::Side;
 
-use testbench_wasi::Exit;
-
-use super::{Recording, Taped};
+use super::Taped;
 use crate::sys::{self, Status};
 
 /// What stands in `format`.
@@ -86,7 +84,7 @@ pub struct Record {
     /// record.
     pub sequence: u32,
     /// What was called.
-    pub call: Call,
+    pub call: TapedCall,
     /// What it read.
     #[serde(default, skip_serializing_if = "Input::is_empty")]
     pub stdin: Input,
@@ -96,7 +94,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
     /// How it ended.
-    pub status: Ending,
+    pub status: TapedStatus,
     /// What it wrote to standard output.
     #[serde(default, skip_serializing_if = "Taped::is_empty")]
     pub stdout: Taped,
@@ -114,7 +112,7 @@ pub struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Call {
+pub struct TapedCall {
     /// The program, as it was called.
     pub program: Taped,
     /// The arguments, the name that it sees as its own first.
@@ -196,7 +194,7 @@ impl fmt::Display for Way {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum Ending {
+pub enum TapedStatus {
     /// By itself, with this code: the whole of it, of which a parent sees eight bits.
     Code(u32),
     /// By this signal.
@@ -216,46 +214,34 @@ pub enum Ending {
     },
 }
 
-impl Ending {
-    /// How a child ended that gave this status, and as a guest this exit.
-    pub(crate) fn of(status: ExitStatus, exit: Option<&Exit>, recording: &Recording) -> Ending {
-        match exit {
-            Some(Exit::Code(code)) => Ending::Code(*code),
-            // The first line: what follows is the backtrace, which a change of the tool changes.
-            Some(other) => {
-                let text = other.to_string();
-                let why = Some(recording.tape(text.lines().next().unwrap_or_default()));
-                Ending::Signal { number: sys::signal_of(status).unwrap_or(0), why }
-            }
-            None => Ending::of_status(status),
-        }
-    }
-
-    /// What a status says.
-    pub(crate) fn of_status(status: ExitStatus) -> Ending {
+impl TapedStatus {
+    /// The end that a status tells, `why` being what a guest did to be ended.
+    pub(crate) fn of(status: ExitStatus, why: Option<Taped>) -> TapedStatus {
         match (sys::signal_of(status), status.code()) {
-            (Some(number), _) => Ending::Signal { number, why: None },
-            (None, code) => Ending::Code(code.unwrap_or_default().cast_unsigned()),
+            (Some(number), _) => TapedStatus::Signal { number, why },
+            (None, code) => TapedStatus::Code(code.unwrap_or_default().cast_unsigned()),
         }
     }
 
     /// The status that a parent gets; `None` if there was no child.
     pub(crate) fn status(&self) -> Option<ExitStatus> {
         match self {
-            Ending::Code(code) => Some(sys::exit_status(Status::Code(*code))),
-            Ending::Signal { number, .. } => Some(sys::exit_status(Status::Signal(*number))),
-            Ending::NotStarted { .. } => None,
+            TapedStatus::Code(code) => Some(sys::exit_status(Status::Code(*code))),
+            TapedStatus::Signal { number, .. } => Some(sys::exit_status(Status::Signal(*number))),
+            TapedStatus::NotStarted { .. } => None,
         }
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for TapedStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ending::Code(code) => write!(f, "exit {code}"),
-            Ending::Signal { number, why: None } => write!(f, "signal {number}"),
-            Ending::Signal { number, why: Some(why) } => write!(f, "signal {number} ({why})"),
-            Ending::NotStarted { kind, message } => write!(f, "not started: {kind} ({message})"),
+            TapedStatus::Code(code) => write!(f, "exit {code}"),
+            TapedStatus::Signal { number, why: None } => write!(f, "signal {number}"),
+            TapedStatus::Signal { number, why: Some(why) } => write!(f, "signal {number} ({why})"),
+            TapedStatus::NotStarted { kind, message } => {
+                write!(f, "not started: {kind} ({message})")
+            }
         }
     }
 }
@@ -270,7 +256,7 @@ pub struct FileChange {
     /// What happened there.
     pub op: FileOp,
     /// What is there now, or was if it is gone.
-    #[serde(with = "kind")]
+    #[serde(with = "Kind")]
     pub kind: FileKind,
     /// Permission bits.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "mode")]
@@ -384,50 +370,32 @@ impl Record {
     }
 }
 
-impl Ending {
+impl TapedStatus {
     fn text(&self) -> Option<&Taped> {
         match self {
-            Ending::Code(_) => None,
-            Ending::Signal { why, .. } => why.as_ref(),
-            Ending::NotStarted { message, .. } => Some(message),
+            TapedStatus::Code(_) => None,
+            TapedStatus::Signal { why, .. } => why.as_ref(),
+            TapedStatus::NotStarted { message, .. } => Some(message),
         }
     }
 
     fn text_mut(&mut self) -> Option<&mut Taped> {
         match self {
-            Ending::Code(_) => None,
-            Ending::Signal { why, .. } => why.as_mut(),
-            Ending::NotStarted { message, .. } => Some(message),
+            TapedStatus::Code(_) => None,
+            TapedStatus::Signal { why, .. } => why.as_mut(),
+            TapedStatus::NotStarted { message, .. } => Some(message),
         }
     }
 }
 
 /// `file`, `dir`, `symlink` or `special`.
-mod kind {
-    use serde::{Deserializer, Serializer};
-    use testbench_overlay::FileKind;
-
-    #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(remote = "FileKind", rename_all = "lowercase")]
-    enum Kind {
-        File,
-        Dir,
-        Symlink,
-        Special,
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        kind: &FileKind,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        Kind::serialize(kind, serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<FileKind, D::Error> {
-        Kind::deserialize(deserializer)
-    }
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FileKind", rename_all = "lowercase")]
+enum Kind {
+    File,
+    Dir,
+    Symlink,
+    Special,
 }
 
 /// Four octal digits in a string, as in the JSON of a diff.

@@ -33,6 +33,7 @@
 //! [`compare`] says in what two tapes differ, [`verify`] runs on WebAssembly what was recorded
 //! natively. Neither starts anything natively.
 
+mod call;
 mod calls;
 mod compare;
 mod deck;
@@ -53,7 +54,9 @@ pub use calls::{Matching, Miss};
 pub use compare::{CompareMode, Divergence, Side, compare};
 pub use deck::TapeMismatch;
 pub use error::{LineProblem, SpawnProblem, TapeError};
-pub use format::{Call, Ending, FileChange, FileOp, Header, Input, ModuleUsed, Record, Way};
+pub use format::{
+    FileChange, FileOp, Header, Input, ModuleUsed, Record, TapedCall, TapedStatus, Way,
+};
 pub use options::{OnMiss, TapeMode, TapeOptions};
 pub use replay::PlayError;
 pub use scrub::looks_secret;
@@ -63,6 +66,7 @@ pub use verify::{
     Difference, Drift, Skipped, ToolReport, VerifyError, VerifyOptions, VerifyReport, verify,
 };
 
+pub(crate) use call::Call;
 pub(crate) use deck::{Deck, DeckError, DeckSpec};
 pub(crate) use record::{Recording, Stream, Tap, Tapped};
 pub(crate) use replay::{Entry, Streams};

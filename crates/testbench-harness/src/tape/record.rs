@@ -1,23 +1,24 @@
-//! One spawn that is being recorded.
+//! Recording: a [`Recorder`] for a session, and a [`Recording`] for each spawn.
 //!
-//! The spawn layer tells a [`Recording`] what passes by, wherever it passes, and what the end was.
-//! Nothing of it is kept before it has gone through the scrubber.
+//! The spawn layer tells a [`Recording`] which bytes pass, and how the child ended. Everything goes
+//! through the scrubber before it is kept.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use testbench_clock::WallTime;
 use testbench_overlay::{Fs, Overlay};
-use testbench_wasi::{ContentHash, Observer};
+use testbench_wasi::{ContentHash, Exit, Observer};
 
-use super::Taped;
-use super::deck::Deck;
 use super::error::{SpawnProblem, TapeError};
 use super::files;
-use super::format::{Call, Ending, Input, Record, Way};
+use super::format::{Header, Input, Record, TapedCall, TapedStatus, Way};
 use super::scrub::Scrubber;
+use super::{Tape, Taped};
 use crate::traced::Traced;
 
 /// The most that is kept of one stream: far more than a test's tool writes, and few enough bytes
@@ -138,69 +139,89 @@ impl<S: Write> Write for Tapped<S> {
     }
 }
 
-/// See [`Recording::if_not_started`].
-pub(crate) struct IfNotStarted {
-    deck: Arc<Deck>,
-    sequence: u32,
-    call: Call,
-    scrubber: Scrubber,
+/// The records of a session, until its tape is written.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    header: Header,
+    start: WallTime,
+    keeps_inputs: bool,
+    state: Mutex<Recorded>,
 }
 
-impl IfNotStarted {
-    /// Puts onto the tape that it did not start.
-    pub(crate) fn not_started(self, error: &io::Error) {
-        let message = self.scrubber.tape(error.to_string().as_bytes());
-        self.deck.recorded(Ok(Record {
-            sequence: self.sequence,
-            call: self.call,
-            stdin: Input::default(),
-            route: Way::Native,
-            module: None,
-            status: Ending::NotStarted { kind: format!("{:?}", error.kind()), message },
-            stdout: Taped::default(),
-            stderr: Taped::default(),
-            duration_ns: 0,
-            files: Vec::new(),
-        }));
+#[derive(Debug, Default)]
+struct Recorded {
+    /// By the number of the spawn.
+    records: BTreeMap<u32, Record>,
+    /// Why a spawn could not be recorded, the first reason.
+    failed: Option<TapeError>,
+}
+
+impl Recorder {
+    /// `start` is the wall time at which the session's clock starts.
+    pub(crate) fn new(header: Header, start: WallTime, keeps_inputs: bool) -> Arc<Recorder> {
+        Arc::new(Recorder { header, start, keeps_inputs, state: Mutex::default() })
+    }
+
+    pub(crate) fn start(&self) -> WallTime {
+        self.start
+    }
+
+    pub(crate) fn add(&self, recorded: Result<Record, TapeError>) {
+        let mut state = self.lock();
+        match recorded {
+            Ok(record) => _ = state.records.insert(record.sequence, record),
+            Err(error) => _ = state.failed.get_or_insert(error),
+        }
+    }
+
+    /// The tape so far.
+    pub(crate) fn tape(&self) -> Tape {
+        Tape::new(self.header.clone(), self.lock().records.values().cloned().collect())
+    }
+
+    /// The whole tape.
+    ///
+    /// # Errors
+    ///
+    /// When a spawn could not be recorded.
+    pub(crate) fn finish(&self) -> Result<Tape, TapeError> {
+        let Recorded { records, failed } = std::mem::take(&mut *self.lock());
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Tape::new(self.header.clone(), records.into_values().collect())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        // A map and an error, whole after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A spawn between its start and its end. Dropped without [`finish`](Recording::finish), it leaves
-/// no record.
+/// A spawn between its start and its end. Dropped before its end, it leaves no record.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    deck: Arc<Deck>,
+    recorder: Arc<Recorder>,
     sequence: u32,
-    call: Call,
+    call: TapedCall,
     way: Way,
     module: OnceLock<String>,
     scrubber: Scrubber,
     traced: Mutex<Option<Arc<Traced>>>,
-    stdin: Tap,
-    stdout: Tap,
-    stderr: Tap,
+    /// Of each [`Stream`].
+    taps: [Tap; 3],
 }
 
 impl Recording {
     pub(crate) fn new(
-        deck: Arc<Deck>,
+        recorder: Arc<Recorder>,
         sequence: u32,
-        call: Call,
+        call: TapedCall,
         way: Way,
         scrubber: Scrubber,
     ) -> Recording {
-        Recording {
-            deck,
-            sequence,
-            call,
-            way,
-            module: OnceLock::new(),
-            scrubber,
-            traced: Mutex::default(),
-            stdin: Tap::default(),
-            stdout: Tap::default(),
-            stderr: Tap::default(),
-        }
+        let (module, traced, taps) = Default::default();
+        Recording { recorder, sequence, call, way, module, scrubber, traced, taps }
     }
 
     /// It runs as a guest of this module.
@@ -209,23 +230,9 @@ impl Recording {
         let _ = self.module.set(module.to_string());
     }
 
-    /// What is left of this if the host does not start the program.
-    pub(crate) fn if_not_started(&self) -> IfNotStarted {
-        IfNotStarted {
-            deck: self.deck.clone(),
-            sequence: self.sequence,
-            call: self.call.clone(),
-            scrubber: self.scrubber.clone(),
-        }
-    }
-
-    /// What hears a stream.
+    /// The tap on a stream of the child.
     pub(crate) fn tap(&self, stream: Stream) -> Tap {
-        match stream {
-            Stream::Stdin => self.stdin.clone(),
-            Stream::Stdout => self.stdout.clone(),
-            Stream::Stderr => self.stderr.clone(),
-        }
+        self.taps[stream as usize].clone()
     }
 
     /// The tree that the child gets instead of the overlay, always the same one.
@@ -244,40 +251,61 @@ impl Recording {
         self.scrubber.add_roots([root.to_owned()]);
     }
 
-    /// The child has ended, at `ended` of the session's clock.
-    pub(crate) fn finish(self, status: Ending, duration: Duration, ended: WallTime) {
-        let deck = self.deck.clone();
-        deck.recorded(self.record(status, duration, ended));
-    }
-
-    /// Text of the spawn layer, such as the reason of a kill.
-    pub(crate) fn tape(&self, text: &str) -> Taped {
-        self.scrubber.tape(text.as_bytes())
-    }
-
-    fn record(
+    /// Records that the child has ended, at `ended` of the session's clock. `exit` is how exactly,
+    /// if it was a guest.
+    pub(crate) fn finish(
         self,
-        status: Ending,
+        status: ExitStatus,
+        exit: Option<&Exit>,
         duration: Duration,
         ended: WallTime,
-    ) -> Result<Record, TapeError> {
-        let fails = |why| TapeError::Spawn {
-            sequence: self.sequence,
-            program: self.call.program.to_string(),
-            why,
-        };
-        let stdout = self.output(Stream::Stdout).map_err(fails)?;
-        let stderr = self.output(Stream::Stderr).map_err(fails)?;
-        let stdin = self.input().map_err(fails)?;
-        let traced = self.traced.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let files = match traced {
-            None => Vec::new(),
-            Some(traced) => {
-                let times = (self.deck.start(), ended);
-                files::changes(traced.overlay(), &traced.take(), &self.scrubber, times)
-                    .map_err(|(path, errno)| fails(SpawnProblem::File { path, errno }))?
+    ) {
+        let status = match exit {
+            None => TapedStatus::of(status, None),
+            Some(Exit::Code(code)) => TapedStatus::Code(*code),
+            // The first line: the backtrace after it changes with every change of the tool.
+            Some(other) => {
+                let why = other.to_string();
+                let why = why.lines().next().unwrap_or_default();
+                TapedStatus::of(status, Some(self.scrubber.tape(why.as_bytes())))
             }
         };
+        self.record(status, duration, ended);
+    }
+
+    /// Records that the program did not start.
+    pub(crate) fn not_started(self, error: &io::Error) {
+        let message = self.scrubber.tape(error.to_string().as_bytes());
+        let status = TapedStatus::NotStarted { kind: format!("{:?}", error.kind()), message };
+        // There was no child, so there was nothing to hear.
+        self.taps[Stream::Stdin as usize].ended();
+        let start = self.recorder.start();
+        self.record(status, Duration::ZERO, start);
+    }
+
+    fn record(self, status: TapedStatus, duration: Duration, ended: WallTime) {
+        let recorder = self.recorder.clone();
+        let sequence = self.sequence;
+        let program = self.call.program.to_string();
+        let record = self.complete(status, duration, ended);
+        recorder.add(record.map_err(|why| TapeError::Spawn { sequence, program, why }));
+    }
+
+    fn complete(
+        self,
+        status: TapedStatus,
+        duration: Duration,
+        ended: WallTime,
+    ) -> Result<Record, SpawnProblem> {
+        let stdout = self.output(Stream::Stdout)?;
+        let stderr = self.output(Stream::Stderr)?;
+        let stdin = self.input()?;
+        let traced = self.traced.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let files = traced.map_or(Ok(Vec::new()), |traced| {
+            let times = (self.recorder.start(), ended);
+            files::changes(traced.overlay(), &traced.take(), &self.scrubber, times)
+                .map_err(|(path, errno)| SpawnProblem::File { path, errno })
+        })?;
         Ok(Record {
             sequence: self.sequence,
             call: self.call,
@@ -309,13 +337,13 @@ impl Recording {
         };
         if !content.is_empty() {
             input.blake3 = Some(Input::digest(&content));
-            input.content = Some(content).filter(|_| self.deck.keeps_inputs());
+            input.content = Some(content).filter(|_| self.recorder.keeps_inputs);
         }
         Ok(input)
     }
 
     fn heard(&self, stream: Stream) -> Result<Heard, SpawnProblem> {
-        let heard = std::mem::take(&mut *self.tap(stream).lock());
+        let heard = std::mem::take(&mut *self.taps[stream as usize].lock());
         if heard.is_too_long {
             let stream = stream.name();
             return Err(SpawnProblem::TooLong { stream, bytes_max: STREAM_BYTES_MAX });

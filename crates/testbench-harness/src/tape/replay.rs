@@ -1,18 +1,14 @@
 //! One spawn that is played: what the child of the tape did, done again in the same order.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use testbench_clock::{Clock, Stuck, Wait};
+use testbench_clock::{Clock, Stuck, Wait, WallTime};
 use testbench_overlay::{ApplyError, Overlay, Put};
 
-use super::deck::Deck;
-use super::format::{Ending, Input, Record};
+use super::format::{Input, Record, TapedStatus};
 use super::record::Stream;
-use super::scrub::Scrubber;
+use super::scrub::{Marks, Scrubber};
 use super::{Taped, files};
 
 /// How much is read or written at a time, as much as a pipe holds.
@@ -21,10 +17,10 @@ const STEP_BYTES: usize = 64 * 1024;
 /// An entry of the tape that was taken to be played.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    deck: Arc<Deck>,
     record: Record,
-    /// What the command that takes it brings along, for the marks.
-    secrets: BTreeMap<OsString, Vec<u8>>,
+    /// The start of the session's clock.
+    start: WallTime,
+    marks: Marks,
     scrubber: Scrubber,
 }
 
@@ -91,13 +87,8 @@ impl PlayError {
 }
 
 impl Entry {
-    pub(crate) fn new(
-        deck: Arc<Deck>,
-        record: Record,
-        secrets: BTreeMap<OsString, Vec<u8>>,
-        scrubber: Scrubber,
-    ) -> Entry {
-        Entry { deck, record, secrets, scrubber }
+    pub(crate) fn new(record: Record, start: WallTime, marks: Marks, scrubber: Scrubber) -> Entry {
+        Entry { record, start, marks, scrubber }
     }
 
     /// What is on the tape.
@@ -112,13 +103,8 @@ impl Entry {
 
     /// Why there is no child to play.
     pub(crate) fn not_started(&self) -> Option<io::Error> {
-        let Ending::NotStarted { kind, message } = &self.record.status else { return None };
+        let TapedStatus::NotStarted { kind, message } = &self.record.status else { return None };
         Some(io::Error::new(kind_of(kind), message.to_string()))
-    }
-
-    /// Puts the entry onto the next tape, as the spawn of this number.
-    pub(crate) fn recorded(&self, sequence: u32) {
-        self.deck.recorded(Ok(Record { sequence, ..self.record.clone() }));
     }
 
     /// Does what the child did: reads its input, waits until as much time has passed as then,
@@ -134,8 +120,8 @@ impl Entry {
         overlay: Option<&Overlay>,
     ) -> Result<(), PlayError> {
         let began = clock.mono();
-        let expand = |taped: &Taped| self.deck.expand(taped, &self.secrets);
-        self.read_input(streams, &expand)?;
+        let expand = |taped: &Taped| self.marks.expand(taped);
+        self.read_input(streams)?;
         streams.close_stdin();
         let deadline = began.saturating_add(self.duration());
         if clock.is_mocked() {
@@ -143,9 +129,8 @@ impl Entry {
             clock.wait(Wait { deadline: Some(deadline), on: &[], what: &what })?;
         }
         if let Some(overlay) = overlay {
-            let start = self.deck.start();
             let puts: Vec<Put> =
-                self.record.files.iter().map(|file| files::put(file, start, expand)).collect();
+                self.record.files.iter().map(|file| files::put(file, self.start, expand)).collect();
             let sequence = self.record.sequence;
             overlay.apply(&puts).map_err(|source| PlayError::Files { sequence, source })?;
         }
@@ -157,11 +142,7 @@ impl Entry {
         Ok(())
     }
 
-    fn read_input(
-        &self,
-        streams: &mut dyn Streams,
-        expand: &dyn Fn(&Taped) -> Vec<u8>,
-    ) -> Result<(), PlayError> {
+    fn read_input(&self, streams: &mut dyn Streams) -> Result<(), PlayError> {
         let taped = &self.record.stdin;
         if taped.unseen {
             return Ok(());
@@ -169,7 +150,7 @@ impl Entry {
         // What it did not read stays with whoever writes it.
         let bytes_max = match (taped.cut, &taped.content) {
             (false, _) => usize::MAX,
-            (true, Some(content)) => expand(content).len(),
+            (true, Some(content)) => self.marks.expand(content).len(),
             (true, None) => usize::try_from(taped.size_bytes).unwrap_or(usize::MAX),
         };
         let mut read = Vec::new();

@@ -4,7 +4,8 @@
 //! output, whole files. A secret outranks the root, of secrets that overlap all goes, and a value
 //! found inside of a longer one is part of it.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,13 +77,13 @@ pub(crate) struct Scrubber {
     secrets: Vec<(Vec<u8>, Arc<str>)>,
     patterns: Arc<[(Arc<str>, Regex)]>,
     /// Variables whose values are secrets, however they look.
-    named: Arc<[std::ffi::OsString]>,
+    named: Arc<[OsString]>,
 }
 
 impl Scrubber {
     pub(crate) fn new(
         patterns: &[(String, String)],
-        named: &[std::ffi::OsString],
+        named: &[OsString],
     ) -> Result<Scrubber, TapeError> {
         let compile = |(name, pattern): &(String, String)| {
             let regex = Regex::new(pattern)
@@ -219,6 +220,42 @@ impl Scrubber {
             }
         }
         all
+    }
+}
+
+/// What stands for marks when a tape is played: the way back from [`Taped`] to bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    root: Option<Vec<u8>>,
+    secrets: BTreeMap<OsString, OsString>,
+}
+
+impl Marks {
+    /// `root` is the path of the root here, `secrets` are the variables that may be one.
+    pub(crate) fn new(root: Option<Vec<u8>>, secrets: BTreeMap<OsString, OsString>) -> Marks {
+        Marks { root, secrets }
+    }
+
+    /// The same with other secrets, which come first.
+    pub(crate) fn with(&self, secrets: BTreeMap<OsString, OsString>) -> Marks {
+        let mut marks = self.clone();
+        marks.secrets.extend(secrets);
+        marks
+    }
+
+    /// The value of a mark; `None` for a secret that is not known here.
+    pub(crate) fn value(&self, mark: &Mark) -> Option<Vec<u8>> {
+        match mark {
+            Mark::Root => self.root.clone(),
+            Mark::Secret(name) => {
+                self.secrets.get(OsStr::new(name)).map(|value| sys::guest_bytes(value))
+            }
+        }
+    }
+
+    /// The bytes with a value in the place of each mark, or its text where there is none.
+    pub(crate) fn expand(&self, taped: &Taped) -> Vec<u8> {
+        taped.expand(|mark| self.value(mark).unwrap_or_else(|| mark.to_string().into_bytes()))
     }
 }
 

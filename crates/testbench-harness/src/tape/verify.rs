@@ -17,7 +17,7 @@ use testbench_overlay::diff::{Change, Diff, Side};
 use testbench_overlay::{ApplyError, Overlay, OverlayError, PathState};
 
 use super::calls::command_line;
-use super::format::{Ending, FileChange, Record, Way};
+use super::format::{FileChange, Record, TapedStatus, Way};
 use super::{Mark, Tape, Taped, files};
 use crate::{BuildError, Command, Refusal, Route, Session, Stdio, Testbench, ToolchainSource, sys};
 
@@ -278,7 +278,7 @@ impl Verifier<'_> {
 
     /// The result of the call on WebAssembly, or why it is not made.
     fn run(&self, record: &Record) -> Result<io::Result<Output>, String> {
-        if let Ending::NotStarted { .. } = record.status {
+        if let TapedStatus::NotStarted { .. } = record.status {
             return Err("it did not start when it was recorded".to_owned());
         }
         let input = &record.stdin;
@@ -325,7 +325,7 @@ impl Verifier<'_> {
         let mut add = |what: &str, shown: String| {
             found.push(Difference { what: what.to_owned(), shown });
         };
-        let actual = status_of(&Ending::of_status(output.status));
+        let actual = status_of(&TapedStatus::of(output.status, None));
         let taped = status_of(&record.status);
         if taped != actual {
             add("status", format!("- {taped}\n+ {actual}"));
@@ -430,10 +430,10 @@ fn matches_around(pieces: &[Vec<u8>], bytes: &[u8]) -> bool {
 }
 
 /// As a parent sees it.
-fn status_of(ending: &Ending) -> String {
+fn status_of(ending: &TapedStatus) -> String {
     match ending {
-        Ending::Code(code) => format!("exit {}", code & 0xff),
-        Ending::Signal { number, .. } => format!("signal {number}"),
+        TapedStatus::Code(code) => format!("exit {}", code & 0xff),
+        TapedStatus::Signal { number, .. } => format!("signal {number}"),
         other => other.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Clock, Listener, Event, Wait};
+use testbench_clock::{Clock, Event, Listener, Wait};
 use testbench_overlay::Errno;
 
 /// Writes of up to this many bytes are not split, as POSIX promises (`PIPE_BUF` of Linux).

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Listener, Event};
+use testbench_clock::{Event, Listener};
 use testbench_overlay::Errno;
 
 /// How much one read asks for: what a pipe or a terminal line holds at most.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use testbench_clock::{Listener, Event, Stuck, StuckReport};
+use testbench_clock::{Event, Listener, Stuck, StuckReport};
 use testbench_overlay::Errno;
 
 use crate::limits::Limit;
