@@ -12,7 +12,7 @@ use crate::fs::passthrough::Passthrough;
 use crate::lower::observe::Seen;
 use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
-use crate::ops::core::{Config, Core, LowerPolicy};
+use crate::ops::core::{Config, Core};
 use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Quota, Settings};
 use crate::upper::chunk::{MEMORY_MAX, Store};
 use crate::upper::inode::{Dir, Inode, Node, Origin, State};
@@ -27,7 +27,6 @@ use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat
 /// | [`mounted_at`](OverlayBuilder::mounted_at) | the host's path of the lower directory |
 /// | [`lower_times`](OverlayBuilder::lower_times) | [`LowerTimes::Start`] |
 /// | [`lower_modes`](OverlayBuilder::lower_modes) | [`LowerModes::Owner`] |
-/// | [`on_lower_change`](OverlayBuilder::on_lower_change) | [`LowerPolicy::Verify`] |
 /// | [`as_root`](OverlayBuilder::as_root) | off: permission bits bind, whoever runs the process |
 /// | [`passthrough`](OverlayBuilder::passthrough) | no other directory is reached |
 /// | [`quota`](OverlayBuilder::quota) | 16 GiB, 4,194,304 new files, 16 GiB a file |
@@ -42,13 +41,12 @@ use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat
 /// ```
 /// use testbench_clock::MockClock;
 /// use testbench_overlay::pipeline::Quota;
-/// use testbench_overlay::{LowerPolicy, Overlay};
+/// use testbench_overlay::Overlay;
 ///
 /// let dir = tempfile::tempdir()?;
 /// let overlay = Overlay::builder(dir.path())
 ///     .clock(MockClock::builder().build())
 ///     .mounted_at("/work")
-///     .on_lower_change(LowerPolicy::Capture)
 ///     .quota(Quota::new().bytes(64 << 20))
 ///     .memory(8 << 20)
 ///     .spill_in(std::env::temp_dir())
@@ -64,7 +62,6 @@ pub struct OverlayBuilder {
     mounted_at: Option<Vec<u8>>,
     lower_times: LowerTimes,
     lower_modes: LowerModes,
-    on_lower_change: LowerPolicy,
     passthrough: Vec<HostDir>,
     as_root: bool,
     quota: Quota,
@@ -87,7 +84,6 @@ impl OverlayBuilder {
             mounted_at: None,
             lower_times: LowerTimes::default(),
             lower_modes: LowerModes::default(),
-            on_lower_change: LowerPolicy::default(),
             passthrough: Vec::new(),
             as_root: false,
             quota: Quota::default(),
@@ -176,26 +172,6 @@ impl OverlayBuilder {
     /// ```
     pub fn lower_modes(mut self, modes: LowerModes) -> Self {
         self.lower_modes = modes;
-        self
-    }
-
-    /// What happens when the lower tree changes while it is in use; see [`LowerPolicy`].
-    ///
-    /// ```
-    /// use testbench_overlay::{LowerPolicy, Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let log = dir.path().join("log");
-    /// std::fs::write(&log, "one\n")?;
-    /// let overlay = Overlay::builder(dir.path()).on_lower_change(LowerPolicy::Live).build()?;
-    /// let _installed = install(overlay);
-    /// assert_eq!(fs::read_to_string(&log)?, "one\n");
-    /// std::fs::write(&log, "one\ntwo\n")?; // by a server that goes on writing
-    /// assert_eq!(fs::read_to_string(&log)?, "one\ntwo\n");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn on_lower_change(mut self, policy: LowerPolicy) -> Self {
-        self.on_lower_change = policy;
         self
     }
 
@@ -460,7 +436,6 @@ impl OverlayBuilder {
             mounted_at: self.mounted_at,
             passthrough: self.passthrough.into_iter().map(Passthrough::new).collect(),
             as_root: self.as_root,
-            on_lower_change: self.on_lower_change,
             quota: self.quota,
         };
         let refused = |errno: Errno| OverlayError::Root {

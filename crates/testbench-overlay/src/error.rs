@@ -86,11 +86,7 @@ pub enum OverlayError {
     )]
     Checkpoint,
     /// The lower tree is not what it was.
-    #[error(
-        "{}; run again while nothing else writes there, or choose another \
-         `on_lower_change` policy for the overlay",
-        change
-    )]
+    #[error("{change}; run again while nothing else writes there")]
     LowerChanged {
         /// What was found.
         change: LowerChange,

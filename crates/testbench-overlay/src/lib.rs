@@ -117,7 +117,6 @@ pub use lower::{LowerModes, LowerTimes};
 pub use materialize::apply::{ApplyError, Put};
 pub use materialize::{Materialized, capture};
 pub use ops::Renaming;
-pub use ops::core::LowerPolicy;
 pub use overlay::Overlay;
 pub use pipeline::OutwardLinks;
 pub use trees::host_dir::HostDir;

@@ -90,7 +90,7 @@ impl Overlay {
     /// An overlay of any other tree, be it another overlay.
     ///
     /// The upper layer takes what it sees beneath as fixed: what is written to `lower` afterwards
-    /// counts as a [change underneath](crate::LowerPolicy).
+    /// counts as a change underneath, and an operation that meets it fails with [`Errno::Stale`].
     ///
     /// ```
     /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir, Overlay};

@@ -7,10 +7,9 @@ use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::survey::Survey;
 use crate::lower::observe::{Listing, Observation, Seen, Stamp};
-use crate::ops::core::Core;
 use crate::upper::inode::State;
 use crate::vfs::name::RelPath;
-use crate::{Errno, FileKind, LowerPolicy, Stat};
+use crate::{Errno, FileKind, Stat};
 
 /// What was seen at a path of the lower directory.
 #[derive(Clone, Debug)]
@@ -64,7 +63,6 @@ impl Checked {
 
 /// Compares all that was seen with what is there.
 pub(super) fn check<G: Gate>(
-    core: &Core,
     disk: &Disk<'_, G>,
     survey: &Survey<'_>,
     seen: &BTreeMap<RelPath, Was>,
@@ -104,7 +102,6 @@ pub(super) fn check<G: Gate>(
     }
     check_deleted(disk, survey, seen, &mut found)?;
     check_listings(disk, survey, &mut found)?;
-    let verify = core.config.on_lower_change == LowerPolicy::Verify;
     let conflict = |(path, theirs): (RelPath, TheirChange)| {
         let existed = matches!(seen.get(&path), Some(Was::There(_)));
         let ours = match seen.contains_key(&path) {
@@ -115,13 +112,9 @@ pub(super) fn check<G: Gate>(
                 ours => ours,
             },
         };
-        (verify || ours != OurChange::Looked).then(|| Conflict {
-            path: path.as_bytes().into(),
-            ours,
-            theirs,
-        })
+        Conflict { path: path.as_bytes().into(), ours, theirs }
     };
-    Ok(Checked { conflicts: found.into_iter().filter_map(conflict).collect(), now })
+    Ok(Checked { conflicts: found.into_iter().map(conflict).collect(), now })
 }
 
 /// How a file differs from what it was, if it does.
@@ -214,7 +207,7 @@ fn check_listings<G: Gate>(
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => continue,
             Err(errno) => return Err((path.clone(), errno)),
         };
-        if !Listing::of(&listing, false).same(before) {
+        if !Listing::of(&listing).same(before) {
             found.entry(path.clone()).or_insert(TheirChange::Listing);
         }
     }

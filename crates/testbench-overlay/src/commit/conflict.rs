@@ -117,8 +117,7 @@ impl fmt::Display for Conflict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OurChange {
-    /// Nothing: it has only been looked at. A conflict under
-    /// [`LowerPolicy::Verify`](crate::LowerPolicy::Verify) alone.
+    /// Nothing: it has only been looked at.
     Looked,
     /// Nothing to the directory itself, but something in it has changed.
     Inside,

@@ -243,7 +243,7 @@ impl<G: Gate> Commit<'_, G> {
         let survey = Survey::new(&state).map_err(|errno| self.at(&RelPath::TOP, errno))?;
         let seen = check::seen(&state);
         let check = || {
-            let checked = check::check(core, &self.disk, &survey, &seen);
+            let checked = check::check(&self.disk, &survey, &seen);
             checked.map_err(|(path, errno)| self.at(&path, errno))
         };
         let checked = check()?;

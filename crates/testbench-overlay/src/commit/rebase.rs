@@ -20,7 +20,7 @@ use crate::pipeline::Room;
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
 use crate::vfs::name::RelPath;
-use crate::{Errno, LowerPolicy, Stat};
+use crate::{Errno, Stat};
 
 /// How much is taken up at a time.
 const COPY_BYTES: usize = 1 << 20;
@@ -112,7 +112,7 @@ pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>, keeps: bool) 
         Err(_) => return,
     };
     if let Ok(Some(stat)) = disk.look(At::Tree(&RelPath::TOP)) {
-        settle(tx.core, &mut root, vec![RelPath::TOP], &stat);
+        settle(&mut root, vec![RelPath::TOP], &stat);
     }
     let mut state = State::new(root);
     state.created = old.created;
@@ -120,7 +120,7 @@ pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>, keeps: bool) 
         tx.live.opens.keys().copied().filter(|ino| *ino != Ino::ROOT).collect();
     for ino in open {
         let Ok(inode) = old.inode(ino) else { continue };
-        if keep(tx.core, &old, &mut state, disk, ino, inode).is_none() {
+        if keep(&old, &mut state, disk, ino, inode).is_none() {
             let inode = match inode.origin {
                 None => Ok((**inode).clone()),
                 Some(_) => taken_up(tx.core, inode),
@@ -137,7 +137,7 @@ pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>, keeps: bool) 
     }
     if keeps {
         for (ino, inode) in old.inodes.iter().filter(|(ino, _)| **ino != Ino::ROOT) {
-            keep(tx.core, &old, &mut state, disk, *ino, inode);
+            keep(&old, &mut state, disk, *ino, inode);
         }
     }
     state.count_usage();
@@ -156,7 +156,6 @@ pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
 
 /// Takes an inode over into the new state, under the names at which it is on the disk.
 fn keep<G: Gate>(
-    core: &Core,
     old: &State,
     state: &mut State,
     disk: &Disk<'_, G>,
@@ -177,7 +176,7 @@ fn keep<G: Gate>(
             continue;
         }
         let parents = NameOf { after: path_of(old, *dir)?, before: None };
-        if !keep_dirs(core, old, state, disk, *dir, &parents.after) {
+        if !keep_dirs(old, state, disk, *dir, &parents.after) {
             continue;
         }
         stat = Some(is);
@@ -191,7 +190,7 @@ fn keep<G: Gate>(
     {
         *target = now.into();
     }
-    settle(core, &mut inode, paths, &stat);
+    settle(&mut inode, paths, &stat);
     if stat.nlink > 1 && !matches!(inode.node, Node::Dir(_)) {
         state.lower_ids.insert_mut(Stamp::of(&stat).id, ino);
     }
@@ -205,7 +204,6 @@ fn keep<G: Gate>(
 
 /// Takes over a directory and those above it.
 fn keep_dirs<G: Gate>(
-    core: &Core,
     old: &State,
     state: &mut State,
     disk: &Disk<'_, G>,
@@ -234,7 +232,7 @@ fn keep_dirs<G: Gate>(
         }
         let mut inode = (**inode).clone();
         let (parent, name) = inode.names[0].clone();
-        settle(core, &mut inode, vec![path], &stat);
+        settle(&mut inode, vec![path], &stat);
         state.inodes.insert_mut(ino, Arc::new(inode));
         match state.dir_mut(parent) {
             Ok(dir) => dir.entries.insert_mut(name, Entry::Present(ino)),
@@ -245,7 +243,7 @@ fn keep_dirs<G: Gate>(
 }
 
 /// Makes an inode one that comes from the lower directory and was not changed.
-fn settle(core: &Core, inode: &mut Inode, paths: Vec<RelPath>, stat: &Stat) {
+fn settle(inode: &mut Inode, paths: Vec<RelPath>, stat: &Stat) {
     let mut seen = Seen::new(stat);
     let links = match &mut inode.node {
         Node::Dir(dir) => {
@@ -253,11 +251,6 @@ fn settle(core: &Core, inode: &mut Inode, paths: Vec<RelPath>, stat: &Stat) {
             1
         }
         Node::File(content) => {
-            if core.config.on_lower_change == LowerPolicy::Capture
-                && let Ok(bytes) = core.read_lower(&paths[0], stat)
-            {
-                seen = Seen::with_content(stat, &bytes);
-            }
             *content = Content::base(stat.size);
             stat.nlink
         }

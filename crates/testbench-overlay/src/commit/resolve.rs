@@ -96,8 +96,7 @@ fn versions<G: Gate>(
 }
 
 fn base_side(seen: &Seen) -> Side {
-    let content = seen.captured.clone().map_or(Content::Unread, Content::Bytes);
-    side(seen.stamp.kind, seen.stamp.mode, content)
+    side(seen.stamp.kind, seen.stamp.mode, Content::Unread)
 }
 
 fn our_side(core: &Core, inode: &Inode) -> Side {

@@ -14,7 +14,7 @@ use crate::diff::{Change, DiffOptions, Side};
 use crate::error::{display, read_error};
 use crate::handle::whole;
 use crate::lower::observe::{Listing, Observation, Seen, Stamp};
-use crate::ops::core::{Core, LowerPolicy};
+use crate::ops::core::Core;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Meta, Node, Origin, State};
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
@@ -305,15 +305,10 @@ impl Changes<'_> {
 
     /// What a lower directory held when it was first listed; what it holds now if it never was.
     fn list(&self, dir: &RelPath) -> Result<Vec<DirEntry>, At> {
-        let policy = self.core.config.on_lower_change;
         let before = self.state.reads.get(dir).and_then(Observation::listing);
-        if let Some(kept) = before.and_then(|before| before.kept.as_ref()) {
-            return Ok(kept.entries().to_vec());
-        }
         let entries = self.core.lower.list(dir).map_err(at(dir))?;
         if let Some(before) = before
-            && policy == LowerPolicy::Verify
-            && !before.same(&Listing::of(&entries, false))
+            && !before.same(&Listing::of(&entries))
         {
             return Err(self.changed(dir, LowerChangeKind::Listing));
         }
@@ -359,9 +354,7 @@ impl Changes<'_> {
             return Ok(None);
         }
         let Some(stat) = self.core.lower.stat(path).map_err(at(path))? else { return Ok(None) };
-        if self.has_appeared(path)? {
-            return Ok(None);
-        }
+        self.check_absent(path)?;
         self.handled.insert(path.clone());
         self.lower_side(path, &stat).map(Some)
     }
@@ -375,9 +368,7 @@ impl Changes<'_> {
         let Some(stat) = self.core.lower.stat(lower).map_err(at(lower))? else {
             return self.vanished(lower);
         };
-        if self.has_appeared(lower)? {
-            return Ok(());
-        }
+        self.check_absent(lower)?;
         self.descend(lower, stat.kind, &mut |this, below| {
             let path = lower.join(below);
             if this.sources.contains(&path) {
@@ -394,23 +385,18 @@ impl Changes<'_> {
         })
     }
 
-    /// Whether something that is there was not when it was looked for first, and is not to be seen.
-    fn has_appeared(&self, lower: &RelPath) -> Result<bool, At> {
-        match (self.state.was_absent(lower), self.core.config.on_lower_change) {
-            (false, _) | (true, LowerPolicy::Live) => Ok(false),
-            (true, LowerPolicy::Capture) => Ok(true),
-            (true, LowerPolicy::Verify) => Err(self.changed(lower, LowerChangeKind::Appeared)),
+    /// Fails if something that is there was not when it was looked for first.
+    fn check_absent(&self, lower: &RelPath) -> Result<(), At> {
+        match self.state.was_absent(lower) {
+            false => Ok(()),
+            true => Err(self.changed(lower, LowerChangeKind::Appeared)),
         }
     }
 
     /// A removed lower file that is not there any more was removed twice.
     fn vanished(&self, lower: &RelPath) -> Result<(), At> {
         match self.state.reads.get(lower) {
-            Some(Observation::Removed(..))
-                if self.core.config.on_lower_change == LowerPolicy::Verify =>
-            {
-                Err(self.changed(lower, LowerChangeKind::Removed))
-            }
+            Some(Observation::Removed(..)) => Err(self.changed(lower, LowerChangeKind::Removed)),
             _ => Ok(()),
         }
     }
@@ -440,7 +426,7 @@ impl Changes<'_> {
         }
         let before = self.side(&before, path)?;
         let as_seen = before.bytes().is_none_or(|bytes| origin.seen.agrees_with(bytes));
-        if !as_seen && self.core.config.on_lower_change == LowerPolicy::Verify {
+        if !as_seen {
             let kind = LowerChangeKind::Modified;
             let errno = self.core.note_lower_change(origin.path(), kind);
             return Err(At { path: path.clone(), errno });
@@ -499,9 +485,6 @@ impl Changes<'_> {
         };
         let meta = self.core.view.meta(stat);
         let mode = meta.mode;
-        if let Some(captured) = seen.and_then(|seen| seen.captured.clone()) {
-            return Ok(self.timed(Side::file(mode, captured), &meta));
-        }
         let side = match stat.kind {
             FileKind::Dir => Side::dir(mode),
             FileKind::Special => Side::special(mode),
@@ -511,7 +494,7 @@ impl Changes<'_> {
                 Side::file(mode, self.core.read_lower(path, stat).map_err(at(path))?)
             }
         };
-        match seen.and_then(|seen| self.change_since(seen, stat, &side)) {
+        match seen.and_then(|seen| change_since(seen, stat, &side)) {
             Some(kind) => {
                 let errno = self.core.note_lower_change(path, kind);
                 Err(At { path: path.clone(), errno })
@@ -519,14 +502,11 @@ impl Changes<'_> {
             None => Ok(self.timed(side, &meta)),
         }
     }
+}
 
-    /// Whether something removed here has changed beneath since it was seen, where that counts.
-    fn change_since(&self, seen: &Seen, stat: &Stat, side: &Side) -> Option<LowerChangeKind> {
-        if self.core.config.on_lower_change != LowerPolicy::Verify {
-            return None;
-        }
-        let as_seen = side.bytes().is_none_or(|bytes| seen.agrees_with(bytes));
-        let modified = (!as_seen).then_some(LowerChangeKind::Modified);
-        seen.stamp.change_to(&Stamp::of(stat)).or(modified)
-    }
+/// How something that was removed here has changed beneath since it was seen.
+fn change_since(seen: &Seen, stat: &Stat, side: &Side) -> Option<LowerChangeKind> {
+    let as_seen = side.bytes().is_none_or(|bytes| seen.agrees_with(bytes));
+    let modified = (!as_seen).then_some(LowerChangeKind::Modified);
+    seen.stamp.change_to(&Stamp::of(stat)).or(modified)
 }

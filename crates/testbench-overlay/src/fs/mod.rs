@@ -13,7 +13,7 @@
 //!   overlay's root. It never falls through to the disk, except into directories given to
 //!   [`OverlayBuilder::passthrough`](crate::OverlayBuilder::passthrough).
 //! - [`io::ErrorKind::StaleNetworkFileHandle`]: a file beneath has changed since it was first seen;
-//!   see [`LowerPolicy`](crate::LowerPolicy).
+//!   [`Overlay::lower_changes`](crate::Overlay::lower_changes) lists it.
 //! - On a thread that carries the [context](testbench_clock::Context) of a session that has ended,
 //!   everything fails with "session NAME ended at FILE:LINE".
 //!

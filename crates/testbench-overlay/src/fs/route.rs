@@ -46,10 +46,7 @@ enum Refused {
         root.display()
     )]
     Outside { path: PathBuf, root: PathBuf },
-    #[error(
-        "{change}; run again while nothing else writes there, or choose another \
-         `on_lower_change` policy for the overlay"
-    )]
+    #[error("{change}; run again while nothing else writes there")]
     LowerChanged { change: LowerChange },
     #[error(
         "`{}` was opened and is no more: a rollback went back to before it was made, or before it \

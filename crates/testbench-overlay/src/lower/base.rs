@@ -9,7 +9,7 @@ use crate::lower::read_ahead::ReadAhead;
 use crate::ops::core::Core;
 use crate::upper::inode::Origin;
 use crate::vfs::name::RelPath;
-use crate::{Errno, File, HostDir, LowerChangeKind, LowerPolicy, Stat};
+use crate::{Errno, File, HostDir, LowerChangeKind, Stat};
 
 /// Reads the lower file behind one inode, which it keeps open between reads.
 #[derive(Debug, Default)]
@@ -33,8 +33,7 @@ impl Base {
         Base { by_path: true, ..Base::default() }
     }
 
-    /// Fills `buf` with what was at `offset` when the file was first seen, or under
-    /// [`LowerPolicy::Live`] with what is there now.
+    /// Fills `buf` with the bytes at `offset` of the file as it was first seen.
     pub(crate) fn read(
         &self,
         core: &Core,
@@ -44,9 +43,6 @@ impl Base {
     ) -> Result<(), Errno> {
         let origin = origin.ok_or(Errno::Io)?;
         let seen = &origin.seen;
-        if let Some(captured) = &seen.captured {
-            return copy_from(captured, buf, offset);
-        }
         // With the file at hand and not with a share in it: a small read costs little else.
         let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = &*opened
@@ -62,9 +58,6 @@ impl Base {
     /// reading it; else answers false, and `target` is as empty as it was.
     pub(crate) fn clone_into(&self, core: &Core, origin: &Origin, target: &dyn File) -> bool {
         let seen = &origin.seen;
-        if core.config.on_lower_change != LowerPolicy::Verify || seen.captured.is_some() {
-            return false;
-        }
         if !core.stamp_suffices(seen) {
             return false;
         }
@@ -88,10 +81,6 @@ impl Base {
         offset: u64,
     ) -> Result<Option<Range<u64>>, Errno> {
         let origin = origin.ok_or(Errno::Io)?;
-        let all = Some(offset..origin.seen.stamp.size);
-        if origin.seen.captured.is_some() || core.config.on_lower_change == LowerPolicy::Live {
-            return Ok(all);
-        }
         self.open(core, origin)?.next_data(offset)
     }
 
@@ -122,11 +111,7 @@ impl Opened {
     fn read(&self, core: &Core, origin: &Origin, buf: &mut [u8], offset: u64) -> Result<(), Errno> {
         let size = self.seen.stamp.size;
         let read = |buf: &mut [u8], at: u64| read_watched(core, origin, &*self.file, buf, at);
-        match core.config.on_lower_change {
-            // What is there now is to be seen now.
-            LowerPolicy::Live => read(buf, offset),
-            LowerPolicy::Verify | LowerPolicy::Capture => self.ahead.read(buf, offset, size, read),
-        }
+        self.ahead.read(buf, offset, size, read)
     }
 }
 
@@ -155,10 +140,6 @@ fn read_watched(
     offset: u64,
 ) -> Result<(), Errno> {
     let seen = &origin.seen;
-    if core.config.on_lower_change == LowerPolicy::Live {
-        // What a shortened file lacks reads as zeros, not as what the buffer held before.
-        buf.fill(0);
-    }
     let read = match core.first_read(seen, file) {
         Ok(Some(whole)) => copy_from(&whole, buf, offset),
         Ok(None) => lower::read_exact(file, buf, offset),
@@ -166,14 +147,10 @@ fn read_watched(
     };
     // Looked at after reading: what was read before the file changed is what was first seen.
     let unchanged = seen.stamp == Stamp::of(&file.stat()?);
-    match core.config.on_lower_change {
-        LowerPolicy::Live => match read {
-            Err(Errno::Stale) => Ok(()),
-            read => read,
-        },
-        _ if unchanged && read != Err(Errno::Stale) => read,
-        _ => Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified)),
+    if !unchanged || read == Err(Errno::Stale) {
+        return Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified));
     }
+    read
 }
 
 fn copy_from(whole: &[u8], buf: &mut [u8], offset: u64) -> Result<(), Errno> {

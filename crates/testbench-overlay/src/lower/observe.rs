@@ -9,8 +9,8 @@
 //! the commit. Of files over 16 MiB the stamp is all that is compared.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use testbench_clock::{Clock as _, WallTime};
@@ -19,7 +19,7 @@ use crate::lower;
 use crate::ops::core::Core;
 use crate::upper::inode::State;
 use crate::vfs::name::RelPath;
-use crate::{DirEntry, Errno, File, FileKind, LowerPolicy, Overlay, OverlayError, Stat};
+use crate::{DirEntry, Errno, File, FileKind, Overlay, OverlayError, Stat};
 
 /// A file up to this length is hashed at its first read whenever it was written: the read fetches
 /// about as much anyway.
@@ -149,16 +149,16 @@ impl fmt::Display for LowerChange {
 
 impl Overlay {
     /// Compares everything that this overlay has seen of the lower tree with what is there now, and
-    /// says what differs, ordered by path. Whatever the [`LowerPolicy`], nothing else happens.
+    /// returns the differences, ordered by path. Nothing else happens.
     ///
     /// It costs a system call or two for each file seen, and reads those again whose content was
     /// hashed when it was first read: short files, and files that were changed shortly before.
     ///
     /// ```
-    /// use testbench_overlay::{LowerPolicy, Overlay, fs, install};
+    /// use testbench_overlay::{Overlay, fs, install};
     ///
     /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::builder(dir.path()).on_lower_change(LowerPolicy::Live).build()?;
+    /// let overlay = Overlay::new(dir.path())?;
     /// let _installed = install(overlay.clone());
     /// assert!(!fs::exists(dir.path().join("a"))?);
     /// std::fs::write(dir.path().join("a"), "")?;
@@ -238,20 +238,16 @@ pub(crate) struct Seen {
     /// Which value this is or was copied from.
     id: u64,
     content: OnceLock<blake3::Hash>,
-    /// The bytes, under [`LowerPolicy::Capture`].
-    pub(crate) captured: Option<Arc<[u8]>>,
 }
 
 impl Seen {
     pub(crate) fn new(stat: &Stat) -> Seen {
-        Seen { stamp: Stamp::of(stat), id: next_id(), content: OnceLock::new(), captured: None }
+        Seen { stamp: Stamp::of(stat), id: next_id(), content: OnceLock::new() }
     }
 
-    /// A file or symlink with these bytes; those of a file are kept.
-    pub(crate) fn with_content(stat: &Stat, bytes: &Arc<[u8]>) -> Seen {
-        let content = OnceLock::from(blake3::hash(bytes));
-        let captured = (stat.kind == FileKind::File).then(|| bytes.clone());
-        Seen { stamp: Stamp::of(stat), id: next_id(), content, captured }
+    /// A symlink with this target.
+    pub(crate) fn with_content(stat: &Stat, target: &[u8]) -> Seen {
+        Seen { content: OnceLock::from(blake3::hash(target)), ..Seen::new(stat) }
     }
 
     /// The same content, now in another state.
@@ -307,33 +303,17 @@ impl Observation {
 pub(crate) struct Listing {
     /// Over names and kinds.
     hash: blake3::Hash,
-    /// The entries themselves, under [`LowerPolicy::Capture`].
-    pub(crate) kept: Option<Kept>,
-}
-
-/// The entries of a directory, by raw bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept(Arc<[DirEntry]>);
-
-impl Kept {
-    pub(crate) fn entries(&self) -> &[DirEntry] {
-        &self.0
-    }
-
-    pub(crate) fn has(&self, name: &[u8]) -> bool {
-        self.0.binary_search_by(|entry| entry.name[..].cmp(name)).is_ok()
-    }
 }
 
 impl Listing {
-    pub(crate) fn of(entries: &[DirEntry], keep: bool) -> Listing {
+    pub(crate) fn of(entries: &[DirEntry]) -> Listing {
         let mut hasher = blake3::Hasher::new();
         for entry in entries {
             hasher.update(&(entry.name.len() as u64).to_le_bytes());
             hasher.update(&entry.name);
             hasher.update(&[entry.kind as u8]);
         }
-        Listing { hash: hasher.finalize(), kept: keep.then(|| Kept(entries.into())) }
+        Listing { hash: hasher.finalize() }
     }
 
     pub(crate) fn same(&self, other: &Listing) -> bool {
@@ -386,7 +366,7 @@ impl Core {
 
     /// Whether a directory still lists what it did; `None` if so.
     fn relist(&self, dir: &RelPath, was: &Listing) -> Result<Option<LowerChangeKind>, Errno> {
-        let same = was.same(&Listing::of(&self.lower.list(dir)?, false));
+        let same = was.same(&Listing::of(&self.lower.list(dir)?));
         Ok((!same).then_some(LowerChangeKind::Listing))
     }
 
@@ -400,8 +380,7 @@ impl Core {
         seen: &Seen,
         file: &dyn File,
     ) -> Result<Option<Vec<u8>>, Errno> {
-        let follows = self.config.on_lower_change == LowerPolicy::Live;
-        if follows || seen.content.get().is_some() {
+        if seen.content.get().is_some() {
             return Ok(None);
         }
         let size = seen.stamp.size;

@@ -44,7 +44,6 @@ pub(crate) struct Config {
     /// Real directories that [`crate::fs`] reaches beside the overlay.
     pub(crate) passthrough: Vec<Passthrough>,
     pub(crate) as_root: bool,
-    pub(crate) on_lower_change: LowerPolicy,
     pub(crate) quota: Quota,
 }
 
@@ -73,42 +72,6 @@ impl Live {
     fn new(state: State, family: Arc<Family>) -> Live {
         Live { state, family, opens: BTreeMap::new(), last_stride: None }
     }
-}
-
-/// What happens when the lower tree turns out not to be what it was when first seen.
-///
-/// ```
-/// use testbench_overlay::{LowerPolicy, Overlay, fs, install};
-///
-/// let dir = tempfile::tempdir()?;
-/// let file = dir.path().join("a");
-/// for (policy, wanted) in [
-///     (LowerPolicy::Verify, None),
-///     (LowerPolicy::Capture, Some("first")),
-///     (LowerPolicy::Live, Some("second")),
-/// ] {
-///     std::fs::write(&file, "first")?;
-///     let _installed = install(Overlay::builder(dir.path()).on_lower_change(policy).build()?);
-///     fs::read(&file)?;
-///     std::fs::write(&file, "second")?; // by somebody else
-///     assert_eq!(fs::read_to_string(&file).ok().as_deref(), wanted);
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LowerPolicy {
-    /// The operation fails with [`Errno::Stale`], and [`Overlay::lower_changes`] says what changed.
-    /// What is handed out is what was first seen. Of a file that is read by small steps up to 64 KiB
-    /// are read ahead, so that it is the next larger step that fails.
-    ///
-    /// [`Overlay::lower_changes`]: crate::Overlay::lower_changes
-    #[default]
-    Verify,
-    /// What was first seen is kept: content is read into memory when a file is first looked at.
-    Capture,
-    /// The overlay shows what is there now.
-    Live,
 }
 
 impl Core {

@@ -95,8 +95,7 @@ impl Tx<'_> {
             return Ok(None);
         };
         if let Some(change) = origin.seen.stamp.change_to(stamp) {
-            self.changed_beneath(path, change)?;
-            return Ok(None);
+            return Err(self.core.note_lower_change(path, change));
         }
         if !origin.paths.contains(path) {
             let name = Name::new(name)?;

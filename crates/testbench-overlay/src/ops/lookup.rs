@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use smallvec::smallvec;
 use testbench_clock::WallTime;
 
-use crate::lower::observe::{Kept, Listing, LowerId, Observation, Seen, Stamp};
+use crate::lower::observe::{Listing, LowerId, Observation, Seen, Stamp};
 use crate::lower::{self, OpenDir};
 use crate::ops::core::{Core, Live};
 use crate::pipeline::Usage;
@@ -14,7 +14,7 @@ use crate::resolve::{self, End, Place, Step, Trail, Walk};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State, Version};
 use crate::vfs::name::{Name, RelPath};
-use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, LowerPolicy, Stat};
+use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, Stat};
 
 /// One operation, from its beginning to its end, on the locked state.
 pub(crate) struct Tx<'c> {
@@ -132,27 +132,29 @@ impl Tx<'_> {
         let (ino, inode) = self.lower_number(lower_dir, name);
         let known = inode.map(|inode| (ino, inode.clone()));
         if let Some((_, inode)) = &known
-            && self.is_settled(inode, through)
+            && is_settled(inode, through)
         {
             return Ok(known);
         }
-        if known.is_none() && self.kept_listing(lower_dir).is_some_and(|kept| !kept.has(name)) {
-            return Ok(None);
-        }
         let opened = self.open_lower(dir_inode, lower_dir, Wants::Name)?;
-        let stat = match &opened {
-            Some(opened) => self.stat_lower(opened, lower_dir, name, through && known.is_none())?,
-            None => None,
-        };
+        let stat = self.stat_lower(&opened, lower_dir, name, through && known.is_none())?;
         if let (Some((_, inode)), Some(stat)) = (&known, &stat)
             && is_as_seen(inode, stat)
         {
             return Ok(known);
         }
-        let known = known.map(|(ino, _)| ino);
-        match stat {
-            Some(stat) => self.saw(dir, lower_dir, name, ino, known.is_some(), &stat),
-            None => self.saw_nothing(dir, lower_dir, name, known).map(|()| None),
+        match (stat, known) {
+            (Some(stat), Some((_, inode))) => {
+                let change =
+                    inode.origin.as_ref().and_then(|o| o.seen.stamp.change_to(&Stamp::of(&stat)));
+                let change = change.unwrap_or(LowerChangeKind::Modified);
+                Err(self.core.note_lower_change(&lower_dir.child(name), change))
+            }
+            (None, Some(_)) => {
+                Err(self.core.note_lower_change(&lower_dir.child(name), LowerChangeKind::Removed))
+            }
+            (Some(stat), None) => self.saw(dir, lower_dir, name, ino, &stat).map(Some),
+            (None, None) => self.saw_nothing(dir, lower_dir, name).map(|()| None),
         }
     }
 
@@ -169,41 +171,20 @@ impl Tx<'_> {
         entered.map_or_else(|| lower.stat_in(dir, name), |stat| Ok(Some(stat)))
     }
 
-    /// Whether an inode need not be compared with the lower tree again. A directory through which
-    /// a walk leads is kept open beneath, and is the one that was first seen; that its path has
-    /// been given to another is found out when something in it is read or missed.
-    fn is_settled(&self, inode: &Inode, through: bool) -> bool {
-        match self.core.config.on_lower_change {
-            LowerPolicy::Capture => true,
-            LowerPolicy::Verify => through && inode.kind() == FileKind::Dir,
-            LowerPolicy::Live => false,
-        }
-    }
-
-    /// The lower directory of an upper one, if there still is one.
-    fn open_lower(
-        &self,
-        dir: &Inode,
-        lower: &RelPath,
-        wants: Wants,
-    ) -> Result<Option<OpenDir>, Errno> {
+    /// The lower directory of an upper one, if it is still the one that was first seen.
+    fn open_lower(&self, dir: &Inode, lower: &RelPath, wants: Wants) -> Result<OpenDir, Errno> {
         let id = dir.origin.as_ref().map(|origin| origin.seen.stamp.id);
-        let opened = match (self.core.config.on_lower_change, wants) {
-            (LowerPolicy::Live, _) | (LowerPolicy::Verify, Wants::Itself) => {
-                self.core.lower.dir_now(lower)?
-            }
-            (LowerPolicy::Capture, _) | (LowerPolicy::Verify, Wants::Name) => {
-                lower::present(self.core.lower.dir(lower, id))?
-            }
+        let opened = match wants {
+            Wants::Itself => self.core.lower.dir_now(lower)?,
+            Wants::Name => lower::present(self.core.lower.dir(lower, id))?,
         };
-        match (&opened, id) {
-            (None, _) => self.changed_beneath(lower, LowerChangeKind::Removed)?,
+        match (opened, id) {
+            (None, _) => Err(self.core.note_lower_change(lower, LowerChangeKind::Removed)),
             (Some(opened), Some(id)) if opened.id != id => {
-                self.changed_beneath(lower, LowerChangeKind::Modified)?;
+                Err(self.core.note_lower_change(lower, LowerChangeKind::Modified))
             }
-            _ => {}
+            (Some(opened), _) => Ok(opened),
         }
-        Ok(opened)
     }
 
     /// The inode already made for a lower path.
@@ -243,7 +224,7 @@ impl Tx<'_> {
             (Some(Entry::Present(ino)), _) => (*ino, self.live.state.inode(*ino).ok()?),
             (None, Some(lower)) => {
                 let (ino, inode) = self.lower_number(lower, name);
-                (ino, inode.filter(|inode| self.is_settled(inode, true))?)
+                (ino, inode.filter(|inode| is_settled(inode, true))?)
             }
             (Some(Entry::Whiteout), _) | (None, None) => return None,
         };
@@ -268,21 +249,8 @@ impl Tx<'_> {
         (ino, None)
     }
 
-    fn saw_nothing(
-        &mut self,
-        dir: Ino,
-        lower_dir: &RelPath,
-        name: &[u8],
-        known: Option<Ino>,
-    ) -> Result<(), Errno> {
+    fn saw_nothing(&mut self, dir: Ino, lower_dir: &RelPath, name: &[u8]) -> Result<(), Errno> {
         let path = lower_dir.child(name);
-        if let Some(ino) = known {
-            self.changed_beneath(&path, LowerChangeKind::Removed)?;
-            self.live.state.remove(ino);
-        } else if self.kept_listing(lower_dir).is_some_and(|kept| kept.has(name)) {
-            // Listed and never looked at: there is nothing left that could be shown.
-            return Err(self.core.note_lower_change(&path, LowerChangeKind::Removed));
-        }
         if self.live.state.was_absent(&path) {
             return Ok(());
         }
@@ -302,48 +270,36 @@ impl Tx<'_> {
 
     /// Makes sure that a directory in which something is missing is the one at its path still.
     fn check_place(&self, dir: Ino, lower_dir: &RelPath) -> Result<(), Errno> {
-        if self.core.config.on_lower_change != LowerPolicy::Verify || lower_dir.is_top() {
+        if lower_dir.is_top() {
             return Ok(());
         }
         self.open_lower(self.live.state.inode(dir)?, lower_dir, Wants::Itself).map(drop)
     }
 
-    /// Makes an inode with the number `ino`, which is that of the path; for what is known it is made
-    /// anew.
+    /// Makes an inode with the number `ino`, which is that of the path.
     fn saw(
         &mut self,
         dir: Ino,
         lower_dir: &RelPath,
         name: &[u8],
         ino: Ino,
-        is_known: bool,
         stat: &Stat,
-    ) -> Result<Option<Child>, Errno> {
+    ) -> Result<Child, Errno> {
         let path = lower_dir.child(name);
         if self.live.state.was_absent(&path) {
-            if self.core.config.on_lower_change == LowerPolicy::Capture {
-                return Ok(None);
-            }
-            self.changed_beneath(&path, LowerChangeKind::Appeared)?;
-            self.live.state.reads.remove_mut(&path);
+            return Err(self.core.note_lower_change(&path, LowerChangeKind::Appeared));
         }
         let stamp = Stamp::of(stat);
-        if is_known {
-            let origin = self.live.state.inode(ino)?.origin.as_ref();
-            let change = origin.and_then(|origin| origin.seen.stamp.change_to(&stamp));
-            self.changed_beneath(&path, change.unwrap_or(LowerChangeKind::Modified))?;
-            self.live.state.remove(ino);
-        }
         let linked = stat.kind != FileKind::Dir && stat.nlink > 1;
         if linked && let Some(ino) = self.other_name(dir, name, &path, &stamp)? {
-            return Ok(Some((ino, self.live.state.inode(ino)?.clone())));
+            return Ok((ino, self.live.state.inode(ino)?.clone()));
         }
         let inode = Arc::new(self.inode_for(dir, name, path, stat)?);
         if linked {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
         }
         self.live.state.inodes.insert_mut(ino, inode.clone());
-        Ok(Some((ino, inode)))
+        Ok((ino, inode))
     }
 
     fn inode_for(
@@ -359,12 +315,8 @@ impl Tx<'_> {
             FileKind::Symlink => Node::Symlink(self.core.lower.read_link(&path)?.into()),
             FileKind::Special => Node::Special,
         };
-        let captures = self.core.config.on_lower_change == LowerPolicy::Capture;
         let seen = match &node {
             Node::Symlink(target) => Seen::with_content(stat, target),
-            Node::File(_) if captures => {
-                Seen::with_content(stat, &self.core.read_lower(&path, stat)?)
-            }
             _ => Seen::new(stat),
         };
         let meta = self.core.view.meta(stat);
@@ -399,26 +351,13 @@ impl Tx<'_> {
     fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>, Errno> {
         // Where no entry says what it is, it was looked at when it was opened.
         let wants = if self.is_pinned(dir) { Wants::Itself } else { Wants::Name };
-        let mut listing = match self.kept_listing(lower) {
-            Some(kept) => kept.entries().to_vec(),
-            None => match self.open_lower(self.live.state.inode(dir)?, lower, wants)? {
-                Some(opened) => self.core.lower.list_in(&opened)?,
-                None => Vec::new(),
-            },
-        };
-        self.saw_listing(lower, &mut listing)?;
+        let opened = self.open_lower(self.live.state.inode(dir)?, lower, wants)?;
+        let mut listing = self.core.lower.list_in(&opened)?;
+        self.saw_listing(lower, &listing)?;
         for entry in &mut listing {
             entry.ino = self.listed_number(dir, lower, entry).0;
         }
         Ok(listing)
-    }
-
-    /// What a directory listed, if that is to be kept.
-    fn kept_listing(&self, dir: &RelPath) -> Option<Kept> {
-        if self.core.config.on_lower_change != LowerPolicy::Capture {
-            return None;
-        }
-        self.live.state.reads.get(dir)?.listing()?.kept.clone()
     }
 
     /// The number of a lower entry that may not have been looked up yet.
@@ -435,21 +374,17 @@ impl Tx<'_> {
         self.lower_number(lower, &entry.name).0
     }
 
-    fn saw_listing(&mut self, lower: &RelPath, entries: &mut Vec<DirEntry>) -> Result<(), Errno> {
-        let captures = self.core.config.on_lower_change == LowerPolicy::Capture;
-        if captures {
-            let state = &self.live.state;
-            entries.retain(|entry| !state.was_absent(&lower.child(&entry.name)));
-        }
-        let listing = Listing::of(entries, captures);
+    fn saw_listing(&mut self, lower: &RelPath, entries: &[DirEntry]) -> Result<(), Errno> {
+        let listing = Listing::of(entries);
         match self.live.state.reads.get(lower) {
-            Some(Observation::Listing(before)) if before.same(&listing) => return Ok(()),
+            Some(Observation::Listing(before)) if before.same(&listing) => Ok(()),
             Some(Observation::Listing(_)) => {
-                self.changed_beneath(lower, LowerChangeKind::Listing)?;
+                Err(self.core.note_lower_change(lower, LowerChangeKind::Listing))
             }
-            Some(Observation::Absent | Observation::Removed(..)) | None => {}
+            Some(Observation::Absent | Observation::Removed(..)) | None => {
+                self.note(lower.clone(), Observation::Listing(listing))
+            }
         }
-        self.note(lower.clone(), Observation::Listing(listing))
     }
 
     /// Whether the merged directory shows nothing. Stops at the first thing it shows.
@@ -463,19 +398,13 @@ impl Tx<'_> {
         }
         Ok(self.list(dir)?.is_empty())
     }
+}
 
-    /// Something beneath is not what it was. Under [`LowerPolicy::Verify`] that is the end of the
-    /// operation; otherwise it goes on with what is there now.
-    pub(crate) fn changed_beneath(
-        &self,
-        path: &RelPath,
-        kind: LowerChangeKind,
-    ) -> Result<(), Errno> {
-        match self.core.config.on_lower_change {
-            LowerPolicy::Verify => Err(self.core.note_lower_change(path, kind)),
-            LowerPolicy::Live | LowerPolicy::Capture => Ok(()),
-        }
-    }
+/// Whether an inode need not be compared with the lower tree again. A directory through which a walk
+/// leads is kept open beneath, and is the one that was first seen; a read or a miss in it finds out
+/// that its path belongs to another by now.
+fn is_settled(inode: &Inode, through: bool) -> bool {
+    through && inode.kind() == FileKind::Dir
 }
 
 /// Whether this is still what an inode was made of.

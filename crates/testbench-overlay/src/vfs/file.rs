@@ -62,7 +62,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// [`Errno::Isdir`] for a directory, [`Errno::Badf`] if not opened for reading,
-    /// [`Errno::Stale`] if a file of the lower tree is no longer [what it was](crate::LowerPolicy).
+    /// [`Errno::Stale`] if a file of the lower tree is no longer what it was.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         let _ = (buf, offset);
         Err(Errno::Isdir)

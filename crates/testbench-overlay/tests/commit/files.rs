@@ -4,7 +4,7 @@ use std::fs as disk;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use testbench_overlay::{LowerPolicy, Overlay, Resolution, fs, install};
+use testbench_overlay::{Overlay, Resolution, fs, install};
 
 use crate::common;
 use crate::common::{Host, tree};
@@ -87,7 +87,7 @@ fn all_names_of_a_changed_file_are_changed_seen_or_not() {
 #[test]
 fn a_directory_swapped_for_a_symlink_is_not_followed() {
     let (dir, outside) = (lower(), lower());
-    let overlay = Overlay::builder(dir.path()).on_lower_change(LowerPolicy::Live).build().unwrap();
+    let overlay = Overlay::new(dir.path()).unwrap();
     let _installed = install(overlay.clone());
     fs::write(dir.path().join("d/new"), "ours").unwrap();
     fs::write(dir.path().join("d/b"), "ours").unwrap();

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use testbench_overlay::pipeline::Audit;
-use testbench_overlay::{
-    Create, File, Fs, GuestPath, HostDir, LowerPolicy, OpenHow, Overlay, ReadOnly,
-};
+use testbench_overlay::{Create, File, Fs, GuestPath, HostDir, OpenHow, Overlay, ReadOnly};
 
 /// The name of what must never be read.
 pub(crate) const SECRET: &str = "secret";
@@ -159,12 +157,9 @@ fn below(dir: &Path) -> Vec<PathBuf> {
 /// Every tree that can be made of a real directory, each with a directory of it to start from.
 pub(crate) fn trees(root: &Path) -> Vec<(&'static str, Arc<dyn Fs>, Arc<dyn File>)> {
     let host = || HostDir::open(root).unwrap();
-    let policy = |policy| Overlay::builder(root).on_lower_change(policy).build().unwrap();
     let staged = Overlay::builder(root).audit(&Audit::new()).build().unwrap();
-    let trees: [(&str, Arc<dyn Fs>); 8] = [
+    let trees: [(&str, Arc<dyn Fs>); 6] = [
         ("overlay", Overlay::new(root).unwrap()),
-        ("overlay that captures", policy(LowerPolicy::Capture)),
-        ("overlay that follows", policy(LowerPolicy::Live)),
         ("overlay with stages", staged),
         ("stacked overlay", Overlay::over(Overlay::new(root).unwrap()).build().unwrap()),
         ("host directory", Arc::new(host())),

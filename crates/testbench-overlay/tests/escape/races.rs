@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use testbench_overlay::{
-    Diff, Errno, File, Follow, Fs, GuestPath, HostDir, LowerPolicy, OpenHow, Overlay, SetTime,
-    SetTimes, capture, fs, install,
+    Diff, Errno, File, Follow, Fs, GuestPath, HostDir, OpenHow, Overlay, SetTime, SetTimes,
+    capture, fs, install,
 };
 
 use crate::arena::{Arena, HIDDEN, NEW, OPEN, SECRET, WRITE};
@@ -152,81 +152,73 @@ fn changing_a_host_directory() {
 /// A new overlay each time, since an overlay that has seen a name keeps to what it saw.
 #[test]
 fn reading_overlays() {
-    for policy in [LowerPolicy::Verify, LowerPolicy::Capture, LowerPolicy::Live] {
-        let arena = arena();
-        race(&arena.root(), SWAP, ROUNDS / 2, |_| {
-            let Ok(overlay) = Overlay::builder(arena.root()).on_lower_change(policy).build() else {
-                return false;
-            };
-            let top = overlay.root().unwrap();
-            let mut got = false;
-            for path in ["swap/secret", "swap/dir/secret", "swap/link", "swap"] {
-                let opened = overlay.open_at(&*top, GuestPath::new(path), &OpenHow::READ);
-                let Ok(file) = opened else { continue };
-                got = true;
-                match path {
-                    "swap" => drop(file.read_dir()),
-                    _ => text(&*file),
-                }
+    let arena = arena();
+    race(&arena.root(), SWAP, ROUNDS / 2, |_| {
+        let Ok(overlay) = Overlay::new(arena.root()) else {
+            return false;
+        };
+        let top = overlay.root().unwrap();
+        let mut got = false;
+        for path in ["swap/secret", "swap/dir/secret", "swap/link", "swap"] {
+            let opened = overlay.open_at(&*top, GuestPath::new(path), &OpenHow::READ);
+            let Ok(file) = opened else { continue };
+            got = true;
+            match path {
+                "swap" => drop(file.read_dir()),
+                _ => text(&*file),
             }
-            got
-        });
-        arena.check();
-    }
+        }
+        got
+    });
+    arena.check();
 }
 
 /// One overlay all the time, which copies up, writes and diffs over what moves beneath it.
 #[test]
 fn working_in_one_overlay() {
-    for policy in [LowerPolicy::Verify, LowerPolicy::Capture, LowerPolicy::Live] {
-        let arena = arena();
-        let root = arena.root();
-        let overlay = Overlay::builder(&root).on_lower_change(policy).build().unwrap();
-        let start = overlay.checkpoint();
-        let _installed = install(overlay.clone());
-        let (mut done, mut failed) = (0, 0);
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let swap = root.join("swap");
-                while !stop.load(Ordering::Relaxed) {
-                    for from in SWAP.map(|name| root.join(name)) {
-                        std::fs::rename(&from, &swap).unwrap();
-                        std::fs::rename(&swap, &from).unwrap();
-                    }
-                }
-            });
-            let _stop = StopOnDrop(&stop);
-            // The other policies may stay with what they saw at first, whatever that was.
-            let is_race = policy == LowerPolicy::Live;
-            let mut round = 0;
-            while round < ROUNDS / 4
-                || (is_race && (done == 0 || failed == 0) && round < ROUNDS_MAX)
-            {
-                round += 1;
-                let at = |path: &str| root.join(path);
-                let results = [
-                    fs::write(at("swap/secret"), OPEN),
-                    fs::rename(at("swap/tool"), at("tool")),
-                    fs::set_permissions(at("swap/dir"), fs::Permissions::from_mode(0o700)),
-                    fs::create_dir_all(at("swap/new/deep")),
-                    fs::read(at("swap/dir/secret")).map(|bytes| assert_eq!(bytes, OPEN.as_bytes())),
-                    fs::remove_dir_all(at("swap/dir")),
-                ];
-                done += results.iter().filter(|result| result.is_ok()).count();
-                failed += results.iter().filter(|result| result.is_err()).count();
-                if let Ok(diff) = overlay.diff() {
-                    assert!(!diff.to_string().contains(HIDDEN), "{diff}");
-                }
-                if round % 10 == 0 {
-                    overlay.rollback(&start).unwrap();
+    let arena = arena();
+    let root = arena.root();
+    let overlay = Overlay::new(&root).unwrap();
+    let start = overlay.checkpoint();
+    let _installed = install(overlay.clone());
+    let (mut done, mut failed) = (0, 0);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let swap = root.join("swap");
+            while !stop.load(Ordering::Relaxed) {
+                for from in SWAP.map(|name| root.join(name)) {
+                    std::fs::rename(&from, &swap).unwrap();
+                    std::fs::rename(&swap, &from).unwrap();
                 }
             }
         });
-        let both = done > 0 && failed > 0;
-        assert!(both || policy != LowerPolicy::Live, "{done} done, {failed} failed: no race");
-        arena.check();
-    }
+        let _stop = StopOnDrop(&stop);
+        let mut round = 0;
+        while round < ROUNDS / 4 || ((done == 0 || failed == 0) && round < ROUNDS_MAX) {
+            round += 1;
+            let at = |path: &str| root.join(path);
+            let results = [
+                fs::write(at("swap/secret"), OPEN),
+                fs::rename(at("swap/tool"), at("tool")),
+                fs::set_permissions(at("swap/dir"), fs::Permissions::from_mode(0o700)),
+                fs::create_dir_all(at("swap/new/deep")),
+                fs::read(at("swap/dir/secret")).map(|bytes| assert_eq!(bytes, OPEN.as_bytes())),
+                fs::remove_dir_all(at("swap/dir")),
+            ];
+            done += results.iter().filter(|result| result.is_ok()).count();
+            failed += results.iter().filter(|result| result.is_err()).count();
+            if let Ok(diff) = overlay.diff() {
+                assert!(!diff.to_string().contains(HIDDEN), "{diff}");
+            }
+            if round % 10 == 0 {
+                overlay.rollback(&start).unwrap();
+            }
+        }
+    });
+    let both = done > 0 && failed > 0;
+    assert!(both, "{done} done, {failed} failed: no race");
+    arena.check();
 }
 
 #[test]
@@ -234,8 +226,7 @@ fn committing() {
     let arena = arena();
     let root = arena.root();
     race(&root, SWAP, 200, |round| {
-        let Ok(overlay) = Overlay::builder(&root).on_lower_change(LowerPolicy::Verify).build()
-        else {
+        let Ok(overlay) = Overlay::new(&root) else {
             return false;
         };
         let _installed = install(overlay.clone());

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 
 use testbench_overlay::pipeline::Quota;
-use testbench_overlay::{LowerPolicy, Overlay, fs, install};
+use testbench_overlay::{Overlay, fs, install};
 
 #[test]
 fn a_file_that_changes_underneath_is_an_error_that_names_it() {
@@ -59,25 +59,6 @@ fn a_changed_file_that_was_changed_here_too_cannot_be_compared() {
     std::fs::write(dir.path().join("b"), "theirs").unwrap();
     let error = overlay.diff().unwrap_err().to_string();
     assert!(error.contains("lower file \"b\" was changed"), "{error}");
-}
-
-#[test]
-fn captured_is_what_was_first_seen_and_live_is_what_is_there() {
-    for (policy, wanted) in [(LowerPolicy::Capture, "first"), (LowerPolicy::Live, "second!")] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        std::fs::write(&path, "first").unwrap();
-        let overlay = Overlay::builder(dir.path()).on_lower_change(policy).build().unwrap();
-        let _installed = install(overlay.clone());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
-        assert!(!fs::exists(dir.path().join("late")).unwrap());
-        std::fs::write(&path, "second!").unwrap();
-        std::fs::write(dir.path().join("late"), "").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), wanted, "{policy:?}");
-        let late = fs::exists(dir.path().join("late")).unwrap();
-        assert_eq!(late, policy == LowerPolicy::Live);
-        assert!(overlay.diff().unwrap().is_empty(), "{policy:?}");
-    }
 }
 
 /// Each name that is missing is remembered, so that a commit can tell whether it is missing still.
