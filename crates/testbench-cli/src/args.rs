@@ -1,4 +1,4 @@
-//! What the command line says, as values.
+//! The arguments of the command line, as values.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use testbench_clock::WallTime;
 use testbench_harness::tape::CompareMode;
-use testbench_harness::{OnMiss, Policy};
+use testbench_harness::{OnMiss, Policy, Toolchain, ToolchainSource};
 
 /// Runs tools as WebAssembly: under a mock clock, on an overlay of a real directory.
 #[derive(Debug, Parser)]
@@ -22,20 +22,20 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run one WASI module
     Run(Box<RunArgs>),
-    /// See it work: tools of our own run a small build that takes an hour of virtual time
+    /// See it work: built-in tools run a small build that takes an hour of virtual time
     Demo(DemoArgs),
-    /// Look at tapes, which tell what programs were started and what they did
+    /// Look at tapes: records of the programs that a session started
     #[command(subcommand)]
     Tape(TapeCommand),
-    /// Tell what a spawn of a program would run in a session, and why; starts nothing. The exit
-    /// status is 127 if it would not be found, 126 if it would be refused
+    /// Tell which module or program a spawn would run in a session, and why; starts nothing. The
+    /// exit status is 127 if it would not be found, 126 if it would be refused
     Which(Box<WhichArgs>),
     /// Compile the modules of a directory ahead of time, into the cache that all runs share
     Compile(CompileArgs),
     /// Make and look at toolchains: directories of `<program>.wasm` files
     #[command(subcommand)]
     Toolchain(ToolchainCommand),
-    /// Print a script that completes our arguments in a shell
+    /// Print a script with which a shell completes the arguments of this program
     Completions(CompletionsArgs),
 }
 
@@ -53,16 +53,16 @@ pub(crate) struct RunArgs {
     #[arg(long = "overlay", value_name = "HOST[::GUEST]", value_parser = parse_overlay)]
     pub(crate) overlays: Vec<Mapping>,
 
-    /// Write what changed in the overlay to FILE when the guest has ended: as JSON if it ends in
+    /// Write the diff of the overlay to FILE when the guest has ended: as JSON if it ends in
     /// `.json`, as a git patch if in `.patch`, else as text; `-` is stderr
     #[arg(long, value_name = "FILE", requires = "overlays")]
     pub(crate) diff_out: Option<PathBuf>,
 
-    /// Set an environment variable of the guest; with a NAME alone, pass on our own
+    /// Set an environment variable of the guest; with a NAME alone, pass on this process's own
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<OsString>,
 
-    /// What the guest sees as its own name, `argv[0]`, instead of the module's file name
+    /// Name that the guest sees as its own, `argv[0]`, instead of the module's file name
     #[arg(long, value_name = "NAME")]
     pub(crate) argv0: Option<OsString>,
 
@@ -71,7 +71,7 @@ pub(crate) struct RunArgs {
     pub(crate) clock: ClockChoice,
 
     /// Move the paused clock by this much (such as `1ms`) at each reading, so that a program that
-    /// waits by looking at the clock again and again comes to an end
+    /// polls the clock in a loop comes to an end
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) tick: Option<Duration>,
 
@@ -79,11 +79,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) seed: u64,
 
-    /// End the guest after this many units of work (about one a wasm instruction)
+    /// End the guest after this many units of work (about one per wasm instruction)
     #[arg(long, value_name = "UNITS")]
     pub(crate) fuel: Option<u64>,
 
-    /// Tell the exit, the virtual and the real time in a last line on stderr
+    /// Print status, virtual and real time in a last line on stderr
     #[arg(long)]
     pub(crate) summary: bool,
 
@@ -100,7 +100,14 @@ pub(crate) struct RunArgs {
 /// Arguments of `testbench demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Print one JSON object on stdout instead of text
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// The form in which a subcommand prints its result.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Format {
+    /// Print one JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -110,10 +117,10 @@ pub(crate) struct DemoArgs {
 pub(crate) enum TapeCommand {
     /// Print what is on a tape
     Show(TapeShowArgs),
-    /// Tell in what two tapes differ; exit status 1 if they do
+    /// List the differences between two tapes; exit status 1 if there are any
     Diff(TapeDiffArgs),
-    /// Check that a tape is sound, or run what it recorded natively on WebAssembly; exit status 1
-    /// if that gives something else
+    /// Check that a tape is sound, or run its native programs as WebAssembly; exit status 1 if
+    /// these give other results
     Verify(TapeVerifyArgs),
     /// Take spawns off a tape, and remove payload files that no spawn needs
     Prune(TapePruneArgs),
@@ -126,9 +133,8 @@ pub(crate) struct TapeShowArgs {
     #[arg(value_name = "FILE")]
     pub(crate) tape: PathBuf,
 
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 /// Arguments of `testbench tape diff`.
@@ -142,16 +148,15 @@ pub(crate) struct TapeDiffArgs {
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
 
-    /// What counts: everything; all but sequence numbers and durations; or how files and spawns end
+    /// Compare everything; all but sequence numbers and durations; or how files and spawns end
     #[arg(long, value_enum, default_value_t)]
     pub(crate) mode: TapeDiffMode,
 
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
-/// What `testbench tape diff` looks at.
+/// The differences that `testbench tape diff` shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TapeDiffMode {
     ByteIdentical,
@@ -177,8 +182,8 @@ pub(crate) struct TapeVerifyArgs {
     #[arg(value_name = "FILE")]
     pub(crate) tape: PathBuf,
 
-    /// Run what was recorded natively with the `.wasm` files of DIR, or without `=DIR` with the
-    /// tools that come with testbench, and show what differs
+    /// Run the recorded native programs from the `.wasm` files of DIR, or without `=DIR` from the
+    /// built-in tools, and show the differences
     #[arg(
         long,
         value_name = "DIR",
@@ -187,9 +192,9 @@ pub(crate) struct TapeVerifyArgs {
         default_missing_value = "",
         value_parser = parse_toolchain
     )]
-    pub(crate) against_toolchain: Option<ToolchainChoice>,
+    pub(crate) against_toolchain: Option<ToolchainSource>,
 
-    /// The directory that the tape was recorded over; it is not written to. Without it an empty one
+    /// Directory that the tape was recorded over (by default an empty one); it is not written to
     #[arg(long, value_name = "DIR", requires = "against_toolchain")]
     pub(crate) overlay: Option<PathBuf>,
 
@@ -197,138 +202,8 @@ pub(crate) struct TapeVerifyArgs {
     #[arg(long, requires = "against_toolchain")]
     pub(crate) ignore_stderr: bool,
 
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Arguments of `testbench which`: the settings of a session.
-#[derive(Debug, Args)]
-pub(crate) struct WhichArgs {
-    /// The program, as it would be called
-    #[arg(value_name = "NAME")]
-    pub(crate) program: OsString,
-
-    /// The arguments of the call, which a tape distinguishes
-    #[arg(value_name = "ARGS", last = true)]
-    pub(crate) args: Vec<OsString>,
-
-    /// Print every step of the decision
-    #[arg(long)]
-    pub(crate) explain: bool,
-
-    /// Look for programs in the `.wasm` files of DIR, or without `=DIR` in the tools that come with
-    /// testbench; given again, where the earlier ones do not have the program
-    #[arg(
-        long = "toolchain",
-        value_name = "DIR",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "",
-        value_parser = parse_toolchain
-    )]
-    pub(crate) toolchains: Vec<ToolchainChoice>,
-
-    /// The session has an overlay over DIR
-    #[arg(long, value_name = "DIR")]
-    pub(crate) overlay: Option<PathBuf>,
-
-    /// Native programs get a copy of the overlay
-    #[arg(long)]
-    pub(crate) copy_files: bool,
-
-    /// The session replays this tape
-    #[arg(long, value_name = "FILE")]
-    pub(crate) tape: Option<PathBuf>,
-
-    /// What happens to one program: `not-found`, `deny`, `native`, `record`, `replay` (an error if
-    /// the tape does not have it), `replay-or-record` or `replay-or-native`
-    #[arg(long = "policy", value_name = "NAME=POLICY", value_parser = parse_program_policy)]
-    pub(crate) policies: Vec<(String, Policy)>,
-
-    /// What happens to programs that the toolchain does not have, as for `--policy`
-    #[arg(long, value_name = "POLICY", default_value = "not-found", value_parser = parse_policy)]
-    pub(crate) unmatched: Policy,
-
-    /// What the call itself says, as for `--policy`
-    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
-    pub(crate) via: Option<Policy>,
-
-    /// The PATH of the call
-    #[arg(long, value_name = "PATH")]
-    pub(crate) path: Option<OsString>,
-
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Arguments of `testbench compile`.
-#[derive(Debug, Args)]
-pub(crate) struct CompileArgs {
-    /// The toolchain: every `.wasm` file directly in it is compiled
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-
-    /// How many modules to compile at once; each takes all processors that are free
-    #[arg(short = 'j', long, value_name = "N", default_value = "2")]
-    pub(crate) jobs: NonZeroUsize,
-
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Subcommands of `testbench toolchain`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ToolchainCommand {
-    /// Write the tools that come with testbench into a directory, which is made if it is not there
-    Init(ToolchainInitArgs),
-    /// Print what a toolchain has
-    List(ToolchainListArgs),
-}
-
-/// Arguments of `testbench toolchain init`.
-#[derive(Debug, Args)]
-pub(crate) struct ToolchainInitArgs {
-    /// Where to write them
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-
-    /// Replace files of the same names that hold something else
-    #[arg(long)]
-    pub(crate) force: bool,
-
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Arguments of `testbench toolchain list`.
-#[derive(Debug, Args)]
-pub(crate) struct ToolchainListArgs {
-    /// The toolchain; without it the tools that come with testbench
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Arguments of `testbench completions`.
-#[derive(Debug, Args)]
-pub(crate) struct CompletionsArgs {
-    /// For which shell
-    #[arg(value_name = "SHELL")]
-    pub(crate) shell: clap_complete::Shell,
-}
-
-/// Where programs come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ToolchainChoice {
-    Builtin,
-    Dir(PathBuf),
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 /// Arguments of `testbench tape prune`.
@@ -346,13 +221,130 @@ pub(crate) struct TapePruneArgs {
     #[arg(long = "program", value_name = "NAME")]
     pub(crate) programs: Vec<String>,
 
-    /// Only tell what would be removed
+    /// List what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print one JSON object instead of text
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Arguments of `testbench which`: the settings of a session.
+#[derive(Debug, Args)]
+pub(crate) struct WhichArgs {
+    /// The program, as it would be called
+    #[arg(value_name = "NAME")]
+    pub(crate) program: OsString,
+
+    /// The arguments of the call, which a tape distinguishes
+    #[arg(value_name = "ARGS", last = true)]
+    pub(crate) args: Vec<OsString>,
+
+    /// Print every step of the decision
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) explain: bool,
+
+    /// Look for programs in the `.wasm` files of DIR, or without `=DIR` in the built-in tools; a
+    /// further one is asked for programs that the earlier ones do not have
+    #[arg(
+        long = "toolchain",
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_parser = parse_toolchain
+    )]
+    pub(crate) toolchains: Vec<ToolchainSource>,
+
+    /// The session has an overlay over DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) overlay: Option<PathBuf>,
+
+    /// Native programs get a copy of the overlay
+    #[arg(long)]
+    pub(crate) copy_files: bool,
+
+    /// The session replays this tape
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tape: Option<PathBuf>,
+
+    /// Policy for one program: `not-found`, `deny`, `native`, `record`, `replay` (an error if
+    /// the tape does not have it), `replay-or-record` or `replay-or-native`
+    #[arg(long = "policy", value_name = "NAME=POLICY", value_parser = parse_program_policy)]
+    pub(crate) policies: Vec<(String, Policy)>,
+
+    /// Policy for programs that the toolchain does not have, as for `--policy`
+    #[arg(long, value_name = "POLICY", default_value = "not-found", value_parser = parse_policy)]
+    pub(crate) unmatched: Policy,
+
+    /// Policy of the call itself, as for `--policy`
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    pub(crate) via: Option<Policy>,
+
+    /// The PATH of the call
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<OsString>,
+
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Arguments of `testbench compile`.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// The toolchain: every `.wasm` file directly in it is compiled
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// How many modules to compile at once; each takes all processors that are free
+    #[arg(short = 'j', long, value_name = "N", default_value = "2")]
+    pub(crate) jobs: NonZeroUsize,
+
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Subcommands of `testbench toolchain`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolchainCommand {
+    /// Write the built-in tools into a directory, which is created if needed
+    Init(ToolchainInitArgs),
+    /// List the programs of a toolchain
+    List(ToolchainListArgs),
+}
+
+/// Arguments of `testbench toolchain init`.
+#[derive(Debug, Args)]
+pub(crate) struct ToolchainInitArgs {
+    /// Directory to write to
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// Replace files of the same names that hold something else
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Arguments of `testbench toolchain list`.
+#[derive(Debug, Args)]
+pub(crate) struct ToolchainListArgs {
+    /// The toolchain; by default the built-in tools
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Arguments of `testbench completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Shell to complete in
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// A directory of the host and the name by which the guest knows it.
@@ -363,7 +355,7 @@ pub(crate) struct Mapping {
     pub(crate) read_only: bool,
 }
 
-/// Which clock a guest gets.
+/// The clock of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClockChoice {
     Real,
@@ -422,8 +414,8 @@ fn parse_program_policy(text: &str) -> Result<(String, Policy), String> {
     Ok((program.to_owned(), parse_policy(policy)?))
 }
 
-fn parse_toolchain(text: &str) -> Result<ToolchainChoice, std::convert::Infallible> {
-    Ok(if text.is_empty() { ToolchainChoice::Builtin } else { ToolchainChoice::Dir(text.into()) })
+fn parse_toolchain(text: &str) -> Result<ToolchainSource, std::convert::Infallible> {
+    Ok(if text.is_empty() { Toolchain::builtin().into() } else { text.into() })
 }
 
 fn parse_clock(text: &str) -> Result<ClockChoice, String> {

@@ -1,4 +1,4 @@
-//! `testbench compile`: fills the cache of compiled modules, so that no test has to wait for it.
+//! `testbench compile`: fills the cache of compiled modules before the tests run.
 #![allow(clippy::disallowed_methods, reason = "toolchains are directories of the real disk")]
 
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use crate::args::CompileArgs;
 use crate::failure::{Failure, REFUSED};
 use crate::toolchain::size;
 
-/// Compiles all of it; the exit status is 126 if any module cannot be.
+/// Compiles every module. The exit status is 126 if one cannot be compiled.
 pub(crate) fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
     let attempt = format!("compile {}", args.dir.display());
     let toolchain = Toolchain::open(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
@@ -26,30 +26,23 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
     let real = SystemClock::new("testbench compile");
     let began = real.mono();
     let mut modules = compile_all(&args.dir, names, args.jobs.get());
-    // As they are named, not as they were done.
+    // In the order of names, not in that of completion.
     modules.sort_by(|a, b| a.name.cmp(&b.name));
     let took = real.mono().duration_since(began);
     let failed = modules.iter().filter(|module| module.error.is_some()).count();
     let cache = CompilationCache::shared();
     let compiled = Compiled {
-        schema: "testbench-compile/1",
         cache: cache.dir().map(|dir| dir.to_string_lossy().into_owned()),
         compiled: cache.compilations(),
         modules,
     };
-    if args.json {
-        let json = serde_json::to_string_pretty(&compiled).map_err(|e| Failure::own(attempt, e))?;
-        print(&(json + "\n"))?;
-    } else {
-        print(&text(&compiled, took))?;
-    }
+    args.format.print("compile", "testbench-compile/1", &compiled, || text(&compiled, took))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 #[derive(Serialize)]
 struct Compiled {
-    schema: &'static str,
-    /// Where compiled code is kept; nothing if it is in memory only.
+    /// The directory of compiled code; `None` if it is in memory only.
     cache: Option<String>,
     /// How many were compiled; the others were in the cache.
     compiled: u64,
@@ -63,7 +56,7 @@ struct Done {
     error: Option<String>,
 }
 
-/// Takes names off a list with several threads.
+/// Compiles the modules of a list on several threads.
 fn compile_all(dir: &Path, names: Vec<OsString>, jobs: usize) -> Vec<Done> {
     let (all, progress) = (names.len(), io::stderr().is_terminal());
     let (todo, done) = (Mutex::new(names.into_iter()), Mutex::new(Vec::with_capacity(all)));
@@ -76,7 +69,7 @@ fn compile_all(dir: &Path, names: Vec<OsString>, jobs: usize) -> Vec<Done> {
                     if progress {
                         let size = module.bytes.map_or(String::new(), size);
                         let n = done.len() + 1;
-                        // Over the line before; that nobody reads it is no failure.
+                        // Replaces the line before. Failing to print it is no failure.
                         let _ = write!(io::stderr(), "\r\x1b[K[{n}/{all}] {} {size}", module.name);
                     }
                     done.push(module);
@@ -114,12 +107,4 @@ fn text(compiled: &Compiled, took: Duration) -> String {
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A list and a cursor: whole after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, such as `head`, is no failure.
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("compile", e)),
-        _ => Ok(()),
-    }
 }

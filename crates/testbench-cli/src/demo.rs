@@ -1,13 +1,13 @@
-//! `testbench demo`: a small build by tools of our own, on an overlay, under a paused clock.
+//! `testbench demo`: a small build by built-in tools, on an overlay, under a paused clock.
 //!
 //! The project that is built, and each command line, are data: [`FILES`] and [`STEPS`]. `--json`
-//! gives both with what came of them, so that anyone can run the steps one by one and compare.
+//! prints both with their results, so that the steps can be run one by one and compared.
 #![allow(clippy::disallowed_methods, reason = "the demo makes a project on the disk")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ use testbench_wasi::{ContentHash, ModuleError};
 use crate::args::DemoArgs;
 use crate::failure::Failure;
 
-/// What is in the directory before the build. The sources have changed since the last one.
+/// The files before the build. The sources have changed since the last one.
 const FILES: &[(&str, &str)] = &[
     ("notes.txt", "milk\napples\nbread\napples\n"),
     ("out/app", "app: linked before\n"),
@@ -42,27 +42,18 @@ const STEPS: &[&[&str]] = &[
     &["rm", "notes.txt"],
 ];
 
-/// Runs the build and shows what happened.
+/// Runs the build and prints its steps, its times and its diff.
 pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let shown = run().map_err(|e| Failure::own("demo", &*e))?;
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&shown).map_err(|e| Failure::own("demo", e))? + "\n",
-        false => as_text(&shown),
-    };
-    // A reader that has seen enough, such as `head`, is no failure.
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("demo", e)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    args.format.print("demo", "testbench-demo/1", &shown, || as_text(&shown))
 }
 
-/// What `--json` prints.
+/// The object that `--json` prints.
 #[derive(Serialize)]
 struct Demo {
-    schema: &'static str,
     /// How far the clock of the build moved, in nanoseconds.
     virtual_ns: u64,
-    /// How long all of it really took, in nanoseconds.
+    /// The real time of the whole build, in nanoseconds.
     wall_ns: u64,
     guests: Vec<Guest>,
     files: Vec<File>,
@@ -82,14 +73,14 @@ struct Guest {
     blake3: String,
 }
 
-/// A file that was there before.
+/// A file of the directory.
 #[derive(Serialize, PartialEq)]
 struct File {
     path: String,
     content: String,
 }
 
-/// One command line and what came of it.
+/// One command line and its result.
 #[derive(Serialize)]
 struct Step {
     program: String,
@@ -117,7 +108,6 @@ fn run() -> Result<Demo, Box<dyn Error>> {
     let report = session.finish()?;
 
     Ok(Demo {
-        schema: "testbench-demo/1",
         virtual_ns: nanos(report.virtual_time),
         wall_ns: nanos(real.mono().duration_since(begin)),
         guests: guests(&report.spawns)?,
@@ -175,7 +165,7 @@ fn write_files(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is in the real directory now, in the order of paths.
+/// The files of the real directory now, in the order of paths.
 fn read_files(dir: &Path) -> Result<Vec<File>, Box<dyn Error>> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {

@@ -1,11 +1,11 @@
-//! How this program fails by itself, as opposed to a guest that fails.
+//! [`Failure`]: a failure of this program, as opposed to one of a guest.
 
 use std::error::Error;
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Exit status: something went wrong here, such as a wrong flag or a full disk.
+/// Exit status: this program failed, for instance by a wrong flag or a full disk.
 pub(crate) const OWN: u8 = 125;
 /// Exit status: the module was found but cannot be run.
 pub(crate) const REFUSED: u8 = 126;
@@ -16,7 +16,7 @@ pub(crate) const ABORTED: u8 = 134;
 /// Exit status of a guest that was ended, by a limit or otherwise, as a shell shows `SIGKILL`.
 pub(crate) const KILLED: u8 = 137;
 
-/// A sentence for a person, and the exit status.
+/// A message for people, and the exit status.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: u8,
@@ -28,12 +28,12 @@ impl Failure {
         Failure { status, message: message.to_string() }
     }
 
-    /// A failure of ours while doing what `attempt` says.
+    /// A failure of this program during `attempt`.
     pub(crate) fn own(attempt: impl fmt::Display, error: impl Error) -> Failure {
         Failure::new(OWN, format_args!("{attempt}: {}", Chain(&error)))
     }
 
-    /// Tells it on stderr, if anybody reads that.
+    /// Prints the message to stderr. Returns the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "testbench: {}", self.message);
         ExitCode::from(self.status)

@@ -1,8 +1,9 @@
 //! The program `testbench`: runs tools as WebAssembly, under a mock clock, on an overlay of a real
 //! directory.
 //!
-//! `args.rs` says what can be asked, and one file per subcommand does it. Results go to stdout,
-//! text for people to stderr. The exit status is the guest's; [`failure`] lists our own.
+//! `args.rs` has the arguments, and one file per subcommand runs it. Results go to stdout
+//! (`output.rs`), other text for people to stderr. The exit status is the guest's; [`failure`] lists
+//! those of this program.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ mod compile;
 mod completions;
 mod demo;
 mod failure;
+mod output;
 mod run;
 mod tape;
 mod toolchain;
@@ -23,7 +25,7 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse_from_env().command {
+    let result = match Cli::parse_from_env().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Tape(command) => tape::tape(&command),
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
         Command::Toolchain(command) => toolchain::toolchain(&command),
         Command::Completions(args) => completions::completions(&args),
     };
-    outcome.unwrap_or_else(|failure| failure.report())
+    result.unwrap_or_else(|failure| failure.report())
 }
 
 impl Cli {

@@ -1,4 +1,4 @@
-//! `testbench run`: one module, with the directories, environment and clock that it is given.
+//! `testbench run`: runs one module with the given directories, environment and clock.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,12 +16,12 @@ use testbench_wasi::{
 use crate::args::{ClockChoice, Mapping, RunArgs};
 use crate::failure::{ABORTED, Failure, KILLED, NOT_FOUND, OWN, REFUSED};
 
-/// Runs the module to its end and answers its exit status.
+/// Runs the module to its end. Returns its exit status.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let Some((module, guest_args)) = args.module_and_args.split_first() else {
         return Err(Failure::new(OWN, "no module is given"));
     };
-    // The arguments behind the module may start with a dash, so the parser lets the module, too.
+    // Arguments after the module may start with a dash, so the parser accepts such a module too.
     if module.as_encoded_bytes().starts_with(b"-") {
         let flag = module.display();
         return Err(Failure::new(
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(status_of(&finished.exit)))
 }
 
-/// What a shell would show of the same end of a process.
+/// The status that a shell shows for the same end of a process.
 fn status_of(exit: &Exit) -> u8 {
     match exit {
         Exit::Code(code) => (code & 0xff) as u8,
@@ -137,7 +137,7 @@ fn overlays(mappings: &[Mapping], clock: &Arc<dyn Clock>) -> Result<Vec<Arc<Over
     mappings.iter().map(open).collect()
 }
 
-/// `NAME=VALUE` as it is; `NAME` with our own value, nothing if we have none.
+/// `NAME=VALUE` as it is; `NAME` with the value in this process, `None` if it has none.
 fn variable_of(text: &OsString) -> Option<(Vec<u8>, Vec<u8>)> {
     let bytes = into_bytes(text);
     if let Some(at) = bytes.iter().position(|b| *b == b'=') {
@@ -185,7 +185,7 @@ impl std::fmt::Display for Summary<'_> {
     }
 }
 
-/// Text for people. That nobody reads it any more is no failure.
+/// Prints text for people. Failing to print it is no failure.
 fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

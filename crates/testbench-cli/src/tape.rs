@@ -1,8 +1,6 @@
-//! `testbench tape`: looks at tapes, compares them, checks them, and cleans up behind them.
+//! `testbench tape`: shows, compares, checks and prunes tapes.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,17 +9,14 @@ use testbench_harness::tape::{
     CompareMode, Divergence, Header, Record, Tape, VerifyOptions, VerifyReport, compare,
     stale_payloads, verify,
 };
-use testbench_harness::{Toolchain, ToolchainSource};
 
-use crate::args::{
-    TapeCommand, TapeDiffArgs, TapePruneArgs, TapeShowArgs, TapeVerifyArgs, ToolchainChoice,
-};
-use crate::failure::Failure;
+use crate::args::{TapeCommand, TapeDiffArgs, TapePruneArgs, TapeShowArgs, TapeVerifyArgs};
+use crate::failure::{Failure, OWN};
 
 /// Exit status: there is a difference.
 const DIFFERS: u8 = 1;
 
-/// Does what the subcommand says.
+/// Runs the subcommand.
 pub(crate) fn tape(command: &TapeCommand) -> Result<ExitCode, Failure> {
     match command {
         TapeCommand::Show(args) => show(args),
@@ -33,32 +28,24 @@ pub(crate) fn tape(command: &TapeCommand) -> Result<ExitCode, Failure> {
 
 #[derive(Serialize)]
 struct Shown<'t> {
-    schema: &'static str,
     header: &'t Header,
     spawns: &'t [Record],
 }
 
 fn show(args: &TapeShowArgs) -> Result<ExitCode, Failure> {
     let tape = load("tape show", &args.tape)?;
-    if args.json {
-        let (header, spawns) = (tape.header(), tape.records());
-        return print_json(&Shown { schema: "testbench-tape-show/1", header, spawns });
-    }
-    let header = tape.header();
-    let reproducible = if header.reproducible { "" } else { ", with native programs" };
-    let count = header.spawns;
-    let plural = if count == 1 { "" } else { "s" };
-    print(format_args!(
-        "{count} spawn{plural} by {}, seed {}, from {}{reproducible}\n\n{tape}\n",
-        header.engine,
-        header.seed,
-        header.start(),
-    ))
+    let shown = Shown { header: tape.header(), spawns: tape.records() };
+    args.format.print("tape", "testbench-tape-show/1", &shown, || {
+        let Header { engine, seed, spawns: count, reproducible, .. } = tape.header();
+        let plural = if *count == 1 { "" } else { "s" };
+        let natives = if *reproducible { "" } else { ", with native programs" };
+        let start = tape.header().start();
+        format!("{count} spawn{plural} by {engine}, seed {seed}, from {start}{natives}\n\n{tape}\n")
+    })
 }
 
 #[derive(Serialize)]
 struct Compared {
-    schema: &'static str,
     mode: CompareMode,
     equal: bool,
     divergences: Vec<Divergence>,
@@ -68,59 +55,45 @@ fn diff(args: &TapeDiffArgs) -> Result<ExitCode, Failure> {
     let (a, b) = (load("tape diff", &args.a)?, load("tape diff", &args.b)?);
     let mode = args.mode.into();
     let divergences = compare(&a, &b, mode);
-    let equal = divergences.is_empty();
-    if args.json {
-        print_json(&Compared { schema: "testbench-tape-diff/1", mode, equal, divergences })?;
-    } else {
-        let lines: String =
-            divergences.iter().map(|divergence| format!("{divergence}\n")).collect();
-        print(lines)?;
-    }
-    Ok(status(equal))
+    let compared = Compared { mode, equal: divergences.is_empty(), divergences };
+    args.format.print("tape", "testbench-tape-diff/1", &compared, || {
+        compared.divergences.iter().map(|divergence| format!("{divergence}\n")).collect()
+    })?;
+    Ok(status(compared.equal))
 }
 
 #[derive(Serialize)]
-struct Verified<'r> {
-    schema: &'static str,
+struct Verified {
     agrees: bool,
     spawns: usize,
     #[serde(flatten)]
-    report: Option<&'r VerifyReport>,
+    report: Option<VerifyReport>,
 }
 
 fn check(args: &TapeVerifyArgs) -> Result<ExitCode, Failure> {
-    let schema = "testbench-tape-verify/1";
-    // Reading it checks every line and every payload.
+    // Reading the tape checks every line and every payload.
     let tape = load("tape verify", &args.tape)?;
-    let spawns = tape.records().len();
-    let Some(toolchain) = &args.against_toolchain else {
-        if args.json {
-            return print_json(&Verified { schema, agrees: true, spawns, report: None });
+    let report = match &args.against_toolchain {
+        None => None,
+        Some(toolchain) => {
+            let options = VerifyOptions::against(toolchain.clone()).stderr(!args.ignore_stderr);
+            let options = args.overlay.iter().fold(options, VerifyOptions::overlay);
+            Some(verify(&tape, options).map_err(|e| Failure::own("tape verify", e))?)
         }
-        let payloads = tape.payloads().len();
-        return print(format_args!("sound: spawns {spawns}, payloads {payloads}\n"));
     };
-    let toolchain = match toolchain {
-        ToolchainChoice::Builtin => ToolchainSource::from(Toolchain::builtin()),
-        ToolchainChoice::Dir(dir) => dir.into(),
-    };
-    let mut options = VerifyOptions::against(toolchain).stderr(!args.ignore_stderr);
-    if let Some(dir) = &args.overlay {
-        options = options.overlay(dir);
-    }
-    let report = verify(&tape, options).map_err(|e| Failure::own("tape verify", e))?;
-    let agrees = report.agrees();
-    if args.json {
-        print_json(&Verified { schema, agrees, spawns, report: Some(&report) })?;
-    } else {
-        print(&report)?;
-    }
+    let agrees = report.as_ref().is_none_or(VerifyReport::agrees);
+    let verified = Verified { agrees, spawns: tape.records().len(), report };
+    args.format.print("tape", "testbench-tape-verify/1", &verified, || match &verified.report {
+        Some(report) => report.to_string(),
+        None => {
+            format!("sound: spawns {}, payloads {}\n", verified.spawns, tape.payloads().len())
+        }
+    })?;
     Ok(status(agrees))
 }
 
 #[derive(Serialize)]
 struct Pruned {
-    schema: &'static str,
     dry_run: bool,
     /// The numbers of the spawns that were taken off.
     spawns: Vec<u32>,
@@ -137,7 +110,7 @@ fn prune(args: &TapePruneArgs) -> Result<ExitCode, Failure> {
         tape.records().iter().filter(|record| goes(record)).map(|record| record.sequence).collect();
     if let Some(none) = args.spawns.iter().find(|number| !spawns.contains(number)) {
         return Err(Failure::new(
-            crate::failure::OWN,
+            OWN,
             format_args!("tape prune: the tape has no spawn {none} (`tape show` lists them)"),
         ));
     }
@@ -148,20 +121,13 @@ fn prune(args: &TapePruneArgs) -> Result<ExitCode, Failure> {
     if !args.dry_run {
         kept.save(&args.tape).map_err(|e| Failure::own("tape prune", e))?;
     }
-    let pruned =
-        Pruned { schema: "testbench-tape-prune/1", dry_run: args.dry_run, spawns, payloads };
-    if args.json {
-        return print_json(&pruned);
-    }
-    let verb = if args.dry_run { "would remove" } else { "removed" };
-    let mut lines = String::new();
-    for number in &pruned.spawns {
-        lines += &format!("{verb} spawn {number}\n");
-    }
-    for file in &pruned.payloads {
-        lines += &format!("{verb} {}\n", file.display());
-    }
-    print(lines)
+    let pruned = Pruned { dry_run: args.dry_run, spawns, payloads };
+    args.format.print("tape", "testbench-tape-prune/1", &pruned, || {
+        let verb = if args.dry_run { "would remove" } else { "removed" };
+        let spawns = pruned.spawns.iter().map(|number| format!("{verb} spawn {number}\n"));
+        let files = pruned.payloads.iter().map(|file| format!("{verb} {}\n", file.display()));
+        spawns.chain(files).collect()
+    })
 }
 
 fn load(attempt: &str, path: &Path) -> Result<Tape, Failure> {
@@ -170,17 +136,4 @@ fn load(attempt: &str, path: &Path) -> Result<Tape, Failure> {
 
 fn status(equal: bool) -> ExitCode {
     if equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) }
-}
-
-fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
-    let json = serde_json::to_string_pretty(value).map_err(|e| Failure::own("tape", e))?;
-    print(json + "\n")
-}
-
-fn print(text: impl Display) -> Result<ExitCode, Failure> {
-    match write!(io::stdout(), "{text}") {
-        // A reader that has seen enough, such as `head`, is no failure.
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("tape", e)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

@@ -1,4 +1,4 @@
-//! `testbench toolchain`: writes out the tools that come with testbench, and lists what there is.
+//! `testbench toolchain`: writes out the built-in tools, and lists the programs of a toolchain.
 #![allow(clippy::disallowed_methods, reason = "toolchains are directories of the real disk")]
 
 use std::fs;
@@ -12,7 +12,7 @@ use testbench_harness::{Match, Toolchain};
 use crate::args::{ToolchainCommand, ToolchainInitArgs, ToolchainListArgs};
 use crate::failure::{Failure, OWN};
 
-/// Does what the subcommand says.
+/// Runs the subcommand.
 pub(crate) fn toolchain(command: &ToolchainCommand) -> Result<ExitCode, Failure> {
     match command {
         ToolchainCommand::Init(args) => init(args),
@@ -22,11 +22,10 @@ pub(crate) fn toolchain(command: &ToolchainCommand) -> Result<ExitCode, Failure>
 
 #[derive(Serialize)]
 struct Made {
-    schema: &'static str,
     dir: PathBuf,
     /// The programs whose files were written.
     written: Vec<&'static str>,
-    /// Those whose files were there, with the same content.
+    /// Those whose files were already there, with the same content.
     unchanged: Vec<&'static str>,
 }
 
@@ -35,7 +34,7 @@ fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
     let file = |name: &str| args.dir.join(format!("{name}.wasm"));
     let (mut written, mut unchanged) = (Vec::new(), Vec::new());
-    // All of it is looked at before anything is written.
+    // Every file is looked at before any is written.
     for (name, module) in Toolchain::builtin_modules() {
         match fs::read(file(name)) {
             Ok(found) if found == module => unchanged.push(name),
@@ -61,19 +60,17 @@ fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
         write(&file(name), module)
             .map_err(|e| Failure::own(format_args!("{attempt}: {name}.wasm"), e))?;
     }
-    if args.json {
-        let schema = "testbench-toolchain-init/1";
-        let dir = args.dir.clone();
-        return print_json(&Made { schema, dir, written, unchanged });
-    }
-    let there = match unchanged.len() {
-        0 => String::new(),
-        n => format!(", {n} were there already"),
-    };
-    print(&format!("wrote {} programs to {}{there}\n", written.len(), args.dir.display()))
+    let made = Made { dir: args.dir.clone(), written, unchanged };
+    args.format.print("toolchain", "testbench-toolchain-init/1", &made, || {
+        let there = match made.unchanged.len() {
+            0 => String::new(),
+            n => format!(", {n} were there already"),
+        };
+        format!("wrote {} programs to {}{there}\n", made.written.len(), args.dir.display())
+    })
 }
 
-/// The whole file or nothing of it.
+/// Writes the whole file or nothing.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".testbench-").tempfile_in(dir)?;
@@ -81,7 +78,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // As others may use the toolchain; a temporary file is for its owner alone.
+        // Others may use the toolchain, while a temporary file is for its owner alone.
         file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     }
     file.persist(path)?;
@@ -90,14 +87,13 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[derive(Serialize)]
 struct Listed {
-    schema: &'static str,
     programs: Vec<Program>,
 }
 
 #[derive(Serialize)]
 struct Program {
     name: String,
-    /// The name of its module, which another name may run, too.
+    /// The name of its module, which other names may run too.
     module: String,
     #[serde(rename = "match")]
     matched: &'static str,
@@ -129,13 +125,15 @@ fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
         };
         Some(Program { name: name.to_string_lossy().into_owned(), module, matched, bytes })
     });
-    let programs: Vec<Program> = programs.collect();
-    if args.json {
-        return print_json(&Listed { schema: "testbench-toolchain-list/1", programs });
-    }
+    let listed = Listed { programs: programs.collect() };
+    args.format
+        .print("toolchain", "testbench-toolchain-list/1", &listed, || as_text(&listed.programs))
+}
+
+fn as_text(programs: &[Program]) -> String {
     let width = programs.iter().map(|program| program.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for Program { name, module, matched, bytes } in &programs {
+    for Program { name, module, matched, bytes } in programs {
         let size = bytes.map_or("gone".to_owned(), size);
         let also = match *matched {
             "exact" => String::new(),
@@ -143,7 +141,7 @@ fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
         };
         text += &format!("{name:width$}  {size:>10}{also}\n");
     }
-    print(&text)
+    text
 }
 
 /// A size for people.
@@ -152,18 +150,5 @@ pub(crate) fn size(bytes: u64) -> String {
         0..10_240 => format!("{bytes} B"),
         10_240..10_485_760 => format!("{:.1} KiB", bytes as f64 / 1024.0),
         _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
-}
-
-fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
-    let json = serde_json::to_string_pretty(value).map_err(|e| Failure::own("toolchain", e))?;
-    print(&(json + "\n"))
-}
-
-fn print(text: &str) -> Result<ExitCode, Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, such as `head`, is no failure.
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("toolchain", e)),
-        _ => Ok(ExitCode::SUCCESS),
     }
 }

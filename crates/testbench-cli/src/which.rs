@@ -1,20 +1,18 @@
-//! `testbench which`: what a spawn of a program would run, and why. Starts nothing.
+//! `testbench which`: the module or program that a spawn would run, and why. Starts nothing.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
 use testbench_harness::tape::{TapeMode, TapeOptions};
 use testbench_harness::{
     Command, Explanation, NativeFiles, Refusal, Route, SpawnError, Testbench, TestbenchBuilder,
-    Toolchain,
 };
 
-use crate::args::{ToolchainChoice, WhichArgs};
+use crate::args::WhichArgs;
 use crate::failure::{Failure, OWN};
 
-/// Says which way the program would go; the exit status is that of a shell: 127 when it would not
-/// be found, 126 when it would be refused.
+/// Prints which way the program would go. The exit status is that of a shell: 127 for a program
+/// that would not be found, 126 for one that would be refused.
 pub(crate) fn which(args: &WhichArgs) -> Result<ExitCode, Failure> {
     let _session = builder(args).build().map_err(|e| Failure::own("which", e))?.enter();
     let mut command = Command::new(&args.program);
@@ -27,14 +25,16 @@ pub(crate) fn which(args: &WhichArgs) -> Result<ExitCode, Failure> {
     }
     let explanation = command.explain();
     let status = status_of(&explanation.route);
-    if args.json {
-        print(&(json(&explanation, status)? + "\n"))?;
-    } else if args.explain {
-        print(&format!("{explanation}\n"))?;
-    } else if let Route::Refuse(refusal) = &explanation.route {
-        return Err(Failure::new(status, refusal));
-    } else {
-        print(&format!("{}\n", explanation.route))?;
+    match &explanation.route {
+        Route::Refuse(refusal) if !args.format.json && !args.explain => {
+            return Err(Failure::new(status, refusal));
+        }
+        route => {
+            let explained = explained(&explanation, status)?;
+            args.format.print("which", "testbench-which/1", &explained, || {
+                if args.explain { format!("{explanation}\n") } else { format!("{route}\n") }
+            })?;
+        }
     }
     Ok(ExitCode::from(status))
 }
@@ -42,10 +42,7 @@ pub(crate) fn which(args: &WhichArgs) -> Result<ExitCode, Failure> {
 fn builder(args: &WhichArgs) -> TestbenchBuilder {
     let mut builder = Testbench::builder().name("which").unmatched(args.unmatched);
     for toolchain in &args.toolchains {
-        builder = match toolchain {
-            ToolchainChoice::Builtin => builder.toolchain(Toolchain::builtin()),
-            ToolchainChoice::Dir(dir) => builder.toolchain(dir),
-        };
+        builder = builder.toolchain(toolchain.clone());
     }
     if let Some(dir) = &args.overlay {
         builder = builder.overlay(dir);
@@ -63,7 +60,7 @@ fn builder(args: &WhichArgs) -> TestbenchBuilder {
     builder
 }
 
-/// As a shell reports what comes of a start that goes this way.
+/// The status with which a shell reports a start that goes this way.
 fn status_of(route: &Route) -> u8 {
     match route {
         Route::Refuse(refusal) => {
@@ -76,7 +73,6 @@ fn status_of(route: &Route) -> u8 {
 
 #[derive(Serialize)]
 struct Explained<'e> {
-    schema: &'static str,
     program: String,
     route: Decided<'e>,
     /// The exit status of this program.
@@ -114,7 +110,7 @@ enum Decided<'e> {
     },
 }
 
-fn json(explanation: &Explanation, status: u8) -> Result<String, Failure> {
+fn explained(explanation: &Explanation, status: u8) -> Result<Explained<'_>, Failure> {
     let route = match &explanation.route {
         Route::Guest(tool) => Decided::Guest {
             module: tool.name().to_string_lossy().into_owned(),
@@ -132,18 +128,13 @@ fn json(explanation: &Explanation, status: u8) -> Result<String, Failure> {
             return Err(Failure::new(OWN, format_args!("which: cannot be told as JSON: {other}")));
         }
     };
-    let explained = Explained {
-        schema: "testbench-which/1",
+    let steps = explanation.steps.iter().map(|step| Step { what: &step.what, found: &step.found });
+    Ok(Explained {
         program: explanation.program.to_string_lossy().into_owned(),
         route,
         status,
-        steps: explanation
-            .steps
-            .iter()
-            .map(|step| Step { what: &step.what, found: &step.found })
-            .collect(),
-    };
-    serde_json::to_string_pretty(&explained).map_err(|e| Failure::own("which", e))
+        steps: steps.collect(),
+    })
 }
 
 fn reason(refusal: &Refusal) -> &'static str {
@@ -154,13 +145,5 @@ fn reason(refusal: &Refusal) -> &'static str {
         Refusal::NoTape { .. } => "no-tape",
         Refusal::NotOnTape(_) => "not-on-tape",
         _ => "other",
-    }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, such as `head`, is no failure.
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::own("which", e)),
-        _ => Ok(()),
     }
 }
