@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::process::{Child as StdChild, Command as StdCommand, ExitStatus, Stdio as StdStdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -13,7 +12,7 @@ use testbench_clock::{Armed, Clock, Event, MonoTime, Role, SystemClock, Wait, Wa
 use testbench_wasi::{Exit, Limit};
 
 use super::copy::Copy;
-use super::hold::{Hold, Pump};
+use super::hold::Hold;
 use super::idle::{self, Look};
 use super::pump::{self, Collector};
 use crate::bench::Bench;
@@ -41,8 +40,8 @@ pub(crate) fn start(
     let hold = Hold::new(&start.clock, format!("the native program `{name}`"));
     let real = SystemClock::new("native");
     let (began, virtual_began) = (real.mono(), start.clock.mono());
-    let taps = start.recording.as_ref().map(Taps::of);
-    let (child, collectors) = match start_copying(native, streams, taps.as_ref(), &hold) {
+    let (child, collectors) = match start_copying(native, streams, start.recording.as_ref(), &hold)
+    {
         Ok(started) => started,
         Err(error) => {
             if let Some(recording) = start.recording {
@@ -85,8 +84,8 @@ pub(crate) fn start(
     Ok(process)
 }
 
-/// The standard library's command for a child of a session: the environment of this process with
-/// the session's variables in it, below what the command itself says, and the session's files.
+/// The standard library's command for a child of a session: the environment of this process, then
+/// the session's variables, then the command's own, and the session's files.
 fn command_in(
     bench: &Bench,
     command: &Command,
@@ -96,104 +95,67 @@ fn command_in(
         Some(copy) => copy.translate(text),
         None => text.to_owned(),
     };
-    let mut native = StdCommand::new(translate(&command.program));
-    native.args(command.args.iter().map(|arg| translate(arg)));
-    #[cfg(unix)]
-    if let Some(arg0) = &command.arg0 {
-        std::os::unix::process::CommandExt::arg0(&mut native, arg0);
-    }
-    if command.env_clear {
-        native.env_clear();
-    } else {
-        native.envs(bench.env.iter().map(|(key, value)| (key, translate(value))));
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    if !command.env_clear {
+        env.extend(bench.env.iter().map(|(key, value)| (key.clone(), translate(value))));
     }
     let cwd = match copy {
         Some(copy) => Some(copy.current_dir(bench, command)?),
         None => command.current_dir.clone(),
     };
-    if copy.is_some() {
+    if let (Some(_), Some(cwd)) = (copy, &cwd) {
         // As guests have it. The process's own names a real directory.
-        native.env("PWD", cwd.as_deref().unwrap_or(Path::new("/")));
+        env.push(("PWD".into(), cwd.into()));
     }
-    if let Some(cwd) = cwd {
-        native.current_dir(cwd);
-    }
-    for (key, value) in &command.env {
-        match value {
-            Some(value) => native.env(key, translate(value)),
-            None => native.env_remove(key),
-        };
-    }
-    Ok(native)
+    Ok(super::command_with(command, env, cwd.as_deref(), translate))
 }
 
-/// What hears the streams of a child that is recorded.
-struct Taps {
-    stdin: Tap,
-    stdout: Tap,
-    stderr: Tap,
-}
-
-impl Taps {
-    fn of(recording: &Recording) -> Taps {
-        let tap = |stream| recording.tap(stream);
-        Taps { stdin: tap(Stream::Stdin), stdout: tap(Stream::Stdout), stderr: tap(Stream::Stderr) }
-    }
-}
-
-/// What is to be copied out of a pipe of the system's, and where to.
+/// A pipe of the system's, and the place to which it is copied.
 type Drain = (Sink, Tapped<File>);
+
+/// The collectors of stdout and stderr. The child has ended for its parent when they have.
+type Collectors = [Option<Collector>; 2];
 
 /// Starts the program and the threads that copy for it.
 fn start_copying(
     mut native: StdCommand,
     streams: Streams,
-    taps: Option<&Taps>,
+    recording: Option<&Recording>,
     hold: &Arc<Hold>,
 ) -> io::Result<(StdChild, Collectors)> {
-    let mut feed = None;
-    native.stdin(match streams.stdin {
-        Source::Empty => {
-            // There is nothing to be heard, whether the child looks or not.
-            taps.inspect(|taps| taps.stdin.ended());
-            StdStdio::null()
-        }
-        Source::Inherit => StdStdio::inherit(),
-        Source::Real(file) => file.into(),
-        source => {
-            let (reader, writer) = io::pipe()?;
-            let tap = taps.map(|taps| taps.stdin.clone());
-            feed = Some((source, Tapped::new(sys::file_of(writer), tap)));
-            reader.into()
-        }
-    });
-    let [out_tap, err_tap] =
-        [taps.map(|taps| taps.stdout.clone()), taps.map(|taps| taps.stderr.clone())];
-    let (out, drain_out, drain_err);
-    let err = match (streams.stdout, streams.stderr) {
-        // What goes into one pipe must keep its order.
+    let tap = |stream| recording.map(|recording| recording.tap(stream));
+    let (stdin, feed) = input(streams.stdin, tap(Stream::Stdin))?;
+    native.stdin(stdin);
+    let (drain_out, drain_err);
+    match (streams.stdout, streams.stderr) {
+        // Bytes that share a pipe must keep their order.
         (Sink::Pipe(to), Sink::Pipe(same)) if to.is_same_pipe(&same) => {
             let (reader, writer) = io::pipe()?;
-            let reader = Tapped::new(sys::file_of(reader), out_tap);
+            let reader = Tapped::new(sys::file_of(reader), tap(Stream::Stdout));
             (drain_out, drain_err) = (Some((Sink::Pipe(to), reader)), None);
-            out = StdStdio::from(writer.try_clone()?);
-            writer.into()
+            native.stdout(writer.try_clone()?).stderr(writer);
         }
         (stdout, stderr) => {
-            let err;
-            (out, drain_out) = output(stdout, out_tap)?;
-            (err, drain_err) = output(stderr, err_tap)?;
-            err
+            let (out, err);
+            (out, drain_out) = output(stdout, tap(Stream::Stdout))?;
+            (err, drain_err) = output(stderr, tap(Stream::Stderr))?;
+            native.stdout(out).stderr(err);
         }
     };
-    native.stdout(out).stderr(err);
     let mut child = spawn_when_not_busy(&mut native)?;
     // It holds the child's ends of the pipes.
     drop(native);
-    match copy(hold, feed, drain_out, drain_err) {
+    let drain = |stream, drain: Option<Drain>| {
+        drain.map_or(Ok(None), |(to, from)| pump::drain(hold, stream, from, to))
+    };
+    let copy = || {
+        feed.map_or(Ok(()), |(from, to)| pump::feed(hold, from, to))?;
+        Ok([drain(Stream::Stdout, drain_out)?, drain(Stream::Stderr, drain_err)?])
+    };
+    match copy() {
         Ok(collectors) => Ok((child, collectors)),
         Err(error) => {
-            // Without its streams it cannot do what was asked for.
+            // Without its streams the child cannot do its work.
             let _ = child.kill();
             let _ = child.wait();
             Err(error)
@@ -201,10 +163,42 @@ fn start_copying(
     }
 }
 
+fn input(
+    source: Source,
+    tap: Option<Tap>,
+) -> io::Result<(StdStdio, Option<(Source, Tapped<File>)>)> {
+    Ok(match source {
+        Source::Empty => {
+            // There is nothing to be heard, whether the child looks or not.
+            tap.inspect(Tap::ended);
+            (StdStdio::null(), None)
+        }
+        Source::Inherit => (StdStdio::inherit(), None),
+        Source::Real(file) => (file.into(), None),
+        source => {
+            let (reader, writer) = io::pipe()?;
+            (reader.into(), Some((source, Tapped::new(sys::file_of(writer), tap))))
+        }
+    })
+}
+
+fn output(sink: Sink, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Drain>)> {
+    Ok(match (sink, &tap) {
+        // Recorded bytes must pass by here.
+        (Sink::Null, None) => (StdStdio::null(), None),
+        (Sink::Inherit, None) => (StdStdio::inherit(), None),
+        (Sink::Real(file), None) => (file.into(), None),
+        (sink, _) => {
+            let (reader, writer) = io::pipe()?;
+            (writer.into(), Some((sink, Tapped::new(sys::file_of(reader), tap))))
+        }
+    })
+}
+
 /// Starts a program that may just have been written.
 ///
-/// A program that anybody has open for writing cannot be started, and a process that another
-/// thread of ours forks has all that we have open until it starts its own program.
+/// A program that is open for writing cannot be started. A process that another thread forks has
+/// all open files of this process until it starts its own program.
 fn spawn_when_not_busy(native: &mut StdCommand) -> io::Result<StdChild> {
     // About as many milliseconds: far more than it takes, even on a busy machine.
     const TRIES: u32 = 300;
@@ -217,67 +211,12 @@ fn spawn_when_not_busy(native: &mut StdCommand) -> io::Result<StdChild> {
     native.spawn()
 }
 
-/// A moment of real time.
+/// Blocks for a moment of real time.
 fn pause() {
     let real = SystemClock::new("native");
     let deadline = real.mono().checked_add(POLL_PAUSE);
-    // Nobody else has this clock, so nothing can cancel it.
+    // This clock is not shared, so nothing can cancel it.
     let _ = real.wait(Wait { deadline, on: &[], what: &"a native program" });
-}
-
-fn output(sink: Sink, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Drain>)> {
-    Ok(match (sink, &tap) {
-        // What is heard must pass by here.
-        (Sink::Null, None) => (StdStdio::null(), None),
-        (Sink::Inherit, None) => (StdStdio::inherit(), None),
-        (Sink::Real(file), None) => (file.into(), None),
-        (sink, _) => {
-            let (reader, writer) = io::pipe()?;
-            (writer.into(), Some((sink, Tapped::new(sys::file_of(reader), tap))))
-        }
-    })
-}
-
-fn copy(
-    hold: &Arc<Hold>,
-    feed: Option<(Source, Tapped<File>)>,
-    stdout: Option<Drain>,
-    stderr: Option<Drain>,
-) -> io::Result<Collectors> {
-    match feed {
-        Some((Source::Pipe(from), to)) => pump::feed_from_pipe(hold, from, to)?,
-        Some((Source::File(from), to)) => pump::feed(hold, from, to)?,
-        Some((Source::Bytes(bytes), to)) => pump::feed(hold, io::Cursor::new(bytes), to)?,
-        _ => {}
-    }
-    Ok(Collectors {
-        stdout: collect(hold, Pump::Stdout, stdout)?,
-        stderr: collect(hold, Pump::Stderr, stderr)?,
-    })
-}
-
-fn collect(hold: &Arc<Hold>, pump: Pump, drain: Option<Drain>) -> io::Result<Option<Collector>> {
-    Ok(match drain {
-        Some((Sink::Pipe(to), from)) => {
-            pump::drain_into_pipe(hold, pump, from, to)?;
-            None
-        }
-        Some((Sink::File(to), from)) => Some(Collector::into(hold, pump, from, to)?),
-        Some((Sink::Real(to), from)) => Some(Collector::into(hold, pump, from, to)?),
-        Some((Sink::Null, from)) => Some(Collector::into(hold, pump, from, io::sink())?),
-        Some((Sink::Inherit, from)) if pump == Pump::Stdout => {
-            Some(Collector::into(hold, pump, from, io::stdout())?)
-        }
-        Some((Sink::Inherit, from)) => Some(Collector::into(hold, pump, from, io::stderr())?),
-        Some((_, from)) => Some(Collector::keeping(hold, pump, from)?),
-        None => None,
-    })
-}
-
-/// What has to be waited for before the child has ended for its parent.
-struct Collectors {
-    stdout: Option<Collector>,
-    stderr: Option<Collector>,
 }
 
 /// The operating system's side of a child.
@@ -291,7 +230,7 @@ struct NativeChild {
 }
 
 impl NativeChild {
-    /// Ends it by force. Its id is not given to another process before [`NativeChild::wait`] has
+    /// Ends it by force. Its id belongs to no other process before [`NativeChild::wait`] has
     /// reaped it, which takes the same lock.
     fn kill(&self, why: Exit) {
         // The first reason stays.
@@ -313,7 +252,7 @@ impl NativeChild {
         }
     }
 
-    /// Arms what ends it after so much real time.
+    /// Arms the watchdogs that end it after so much real time.
     fn arm(
         self: &Arc<Self>,
         timeout: Option<Duration>,
@@ -333,7 +272,7 @@ impl NativeChild {
     }
 }
 
-/// All that is to be done when a child ends.
+/// A running child, and all that its end needs.
 struct Life {
     program: OsString,
     start: Start,
@@ -347,15 +286,14 @@ struct Life {
 }
 
 impl Life {
-    /// Waits for the end, and lets as much virtual time pass as it took.
+    /// Waits for the end, then lets the child's real time pass on the clock.
     fn run(mut self, took: impl FnOnce() -> Duration) {
-        // It fails for a child that somebody else has reaped; its status is lost.
+        // It fails for a child that other code has reaped; its status is lost.
         let status = self.child.wait().unwrap_or_else(|_| sys::exit_status(Status::Killed));
         let took = whole_millis(took());
         self.hold.reaped();
         self.armed.clear();
-        let Collectors { stdout, stderr } = self.collectors;
-        let [stdout, stderr] = [stdout, stderr].map(|c| c.map_or(Vec::new(), Collector::finish));
+        let [stdout, stderr] = self.collectors.map(|c| c.map_or(Vec::new(), Collector::finish));
 
         // A participant from here on, so that time does not move before it waits.
         let clock = self.start.clock.join(&self.process.name, Role::Guest);
@@ -371,7 +309,7 @@ impl Life {
             let program = self.program.clone();
             Arc::new(SpawnError::AbsorbFiles { program, source })
         });
-        // What has not passed on the clock yet passes with other children's.
+        // Time that has not passed on the clock yet passes with that of other children.
         let passed = clock.mono().duration_since(self.began);
         // If it ended by itself before it could be ended, no reason counts.
         let by_force = sys::is_killed(status);
@@ -390,25 +328,26 @@ impl Life {
     }
 }
 
-/// Lets the time pass that a child took. While another native child works, the clock stands still,
-/// perhaps for long; then nobody has to wait for that to hear of this one's end. The time is not
-/// lost: it passes with the other one's, which has run beside this one.
+/// Lets the time pass that a child took.
+///
+/// While another native child works, the clock stands still, perhaps for long. Then the end of this
+/// child does not wait: its time passes with that of the other one, which has run beside it.
 fn let_time_pass(bench: &Bench, hold: &Arc<Hold>, clock: &dyn Clock, took: Duration, what: &str) {
     let Some(deadline) = clock.mono().checked_add(took) else { return };
     let nudge = Event::new();
     loop {
-        // A session that ends stands still, so its end is listened for before it is looked for.
+        // The clock of an ended session stands still, so listen before looking for the end.
         let on = [bench.ending.listen(), nudge.listen()];
         if bench.lifetime.ended().is_some() {
             return;
         }
         let notify = nudge.clone();
-        // It fails where no thread can be had, and then there is no hurry.
+        // It fails if no thread can be started, and then there is no hurry.
         let _armed = Watchdog::arm(OTHERS_GRACE, move || notify.notify());
         let waited = clock.wait(Wait { deadline: Some(deadline), on: &on, what: &what });
         // If it cannot pass, the session is over.
         let over = waited.is_err() || on[0].is_notified() || clock.mono() >= deadline;
-        // Its output goes onto the tape when this returns, so all of it must have been heard.
+        // Its output goes onto the tape when this returns, so all of it must have passed.
         if over || (hold.is_over() && bench.is_held_by_others(hold)) {
             return;
         }
@@ -416,16 +355,16 @@ fn let_time_pass(bench: &Bench, hold: &Arc<Hold>, clock: &dyn Clock, took: Durat
 }
 
 /// How long the end of a child is kept back for its time to pass while others hold the clock, in
-/// real time. Nobody needs so long who goes on at once.
+/// real time: far more than a participant needs that goes on at once.
 const OTHERS_GRACE: Duration = Duration::from_millis(20);
 
-/// How often is looked whether a child has ended or can be started, where there is no other way.
+/// The pause between two looks whether a child has ended or can be started, where nothing tells.
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 
-/// How often is looked whether a child is idle, at first; a look takes some 100 microseconds.
+/// The first pause between two looks whether a child is idle; a look takes some 100 microseconds.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
-/// Where the system does not tell: nothing has moved for so long.
+/// Where the system does not tell: a child is idle if nothing has moved for so long.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Lets the timeline go while the child waits for it.

@@ -1,10 +1,10 @@
-//! The session's files for a native child, which cannot see what is in memory only.
+//! [`Copy`]: the session's files for a native child, which cannot see an overlay in memory.
 //!
-//! The overlay is written out into a temporary directory, the child runs in that, and what it
-//! changed there is taken over into the overlay when it has ended. Host and child must still name
-//! a file alike, so wherever the overlay's root stands in the child's command line and environment
-//! (as a whole path, or before a `/`), the copy's path takes its place: `--out=/proj/x` writes to
-//! the copy, as a guest would write to the overlay. What the child prints has the copy's paths.
+//! The overlay is written out into a temporary directory, the child runs there, and its changes are
+//! absorbed into the overlay when it has ended. Host and child must still name a file alike: in the
+//! child's command line and environment, the copy's path takes the place of the overlay's root,
+//! wherever that stands as a whole path or before a `/`. So `--out=/proj/x` writes to the copy, as a
+//! guest would write to the overlay. The child's output has the copy's paths.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -24,9 +24,9 @@ use crate::tape::Recording;
 pub(crate) struct Copy {
     overlay: Arc<Overlay>,
     written: Materialized,
-    /// What the child's command line and environment call the root, longest first, and what is
-    /// put in its place.
+    /// The root's names in command lines and environments, longest first.
     names: Vec<Vec<u8>>,
+    /// The directory of the copy, which takes their place.
     dir: PathBuf,
     _temp: TempDir,
 }
@@ -42,7 +42,7 @@ impl Copy {
 
     fn write(bench: &Bench, overlay: &Arc<Overlay>) -> io::Result<Copy> {
         let temp = tempfile::Builder::new().prefix("testbench-native-").tempdir()?;
-        // The real path, which is what the child is told by `getcwd`.
+        // The real path, as `getcwd` returns it to the child.
         let base = temp.path().canonicalize()?;
         let name = bench.files.overlay_root().and_then(Path::file_name);
         let dir = base.join(name.unwrap_or(OsStr::new("root")));
@@ -95,12 +95,11 @@ impl Copy {
         sys::os_string(translated)
     }
 
-    /// Where it is.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Takes over into the overlay what has changed.
+    /// Absorbs the changes into the overlay.
     pub(crate) fn absorb(mut self, recording: Option<&Recording>) -> io::Result<()> {
         let Some(recording) = recording else { return self.written.absorb().map(drop) };
         let before = self.overlay.fork();

@@ -1,16 +1,16 @@
-//! Whether a native child waits for its parent, and for nothing else.
+//! [`look`]: whether a native child waits for its parent, and for nothing else.
 //!
-//! On Linux this is seen: each thread of the child, of its descendants, and of ours that copies
-//! for it must be blocked in a call that only somebody else can end, such as a read from a pipe,
-//! and must not have run between two looks. So there was an instant at which all were blocked, and
-//! from then on nothing can happen that does not begin on the timeline. A sleep, a socket, a
-//! terminal or a poll with a timeout is not such a call: it ends by itself.
+//! On Linux this is seen. Each thread of the child, of its descendants, and each copying thread
+//! must be blocked in a call that only another process can end, such as a read from a pipe, and
+//! must not have run between two looks. So there was an instant at which all were blocked, and
+//! nothing can happen after it that does not begin on the timeline. A sleep, a socket, a terminal
+//! or a poll with a timeout is not such a call: it ends by itself.
 //!
 //! Elsewhere, and where the kernel does not tell, it is a guess: nothing has moved for a while.
 
 use super::hold::Sight;
 
-/// What a look shows.
+/// The result of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// Everything waits for the timeline.
@@ -21,14 +21,14 @@ pub(crate) enum Look {
     Unknown,
 }
 
-/// Looks at the child `pid` and at our own threads.
+/// Looks at the child `pid` and at the copying threads.
 pub(crate) fn look(pid: u32, sight: &Sight) -> Look {
     imp::look(pid, sight)
 }
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod imp {
-    #![allow(clippy::disallowed_methods, reason = "what the kernel tells of processes is in files")]
+    #![allow(clippy::disallowed_methods, reason = "the kernel tells of processes in files")]
 
     use std::fs;
     use std::io;
@@ -60,7 +60,7 @@ mod imp {
             }
         }
         if !sight.reaped && is_dead(pid)? {
-            // It has ended, and whoever waits for it is about to say so.
+            // It has ended, and its waiting parent is about to say so.
             return Ok(None);
         }
         let mut left = if sight.reaped { Vec::new() } else { vec![pid] };
@@ -101,7 +101,7 @@ mod imp {
         field(status, "State:").is_some_and(|state| state.starts_with('Z'))
     }
 
-    /// A thread that only somebody else can wake; `None` if it is not so.
+    /// A thread that only another process can wake; `None` for any other.
     fn thread_blocked(pid: u32, thread: u32) -> io::Result<Option<Blocked>> {
         let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status"))?;
         if is_zombie(&status) {
@@ -123,7 +123,7 @@ mod imp {
 
     /// The system call in which a thread is blocked.
     struct Call {
-        number: u64,
+        number: libc::c_long,
         args: [u64; 6],
     }
 
@@ -139,22 +139,30 @@ mod imp {
             Some(Call { number, args })
         }
 
+        /// Whether only another process can end it.
         fn is_for_good(&self, pid: u32) -> bool {
-            use numbers::*;
             let args = &self.args;
+            let polls_forever = |without_timeout| without_timeout && has_pipes_alone(pid);
             match self.number {
-                n if READS_AND_WRITES.contains(&n) => is_pipe(pid, args[0]),
-                SPLICE => is_pipe(pid, args[0]) && is_pipe(pid, args[2]),
-                WAIT4 | WAITID | RT_SIGSUSPEND => true,
-                // Without a timeout.
-                FUTEX => args[3] == 0,
-                PPOLL => args[2] == 0 && has_pipes_alone(pid),
-                PSELECT6 => args[4] == 0 && has_pipes_alone(pid),
-                EPOLL_PWAIT => args[3] as u32 == u32::MAX && has_pipes_alone(pid),
-                n if Some(n) == POLL => args[2] as u32 == u32::MAX && has_pipes_alone(pid),
-                n if Some(n) == EPOLL_WAIT => args[3] as u32 == u32::MAX && has_pipes_alone(pid),
-                n if Some(n) == SELECT => args[4] == 0 && has_pipes_alone(pid),
-                n => Some(n) == PAUSE,
+                libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev => {
+                    is_pipe(pid, args[0])
+                }
+                libc::SYS_splice => is_pipe(pid, args[0]) && is_pipe(pid, args[2]),
+                libc::SYS_wait4 | libc::SYS_waitid | libc::SYS_rt_sigsuspend => true,
+                libc::SYS_futex => args[3] == 0,
+                libc::SYS_ppoll => polls_forever(args[2] == 0),
+                libc::SYS_pselect6 => polls_forever(args[4] == 0),
+                libc::SYS_epoll_pwait => polls_forever(args[3] as u32 == u32::MAX),
+                // The older forms, which aarch64 does not have.
+                #[cfg(target_arch = "x86_64")]
+                libc::SYS_poll => polls_forever(args[2] as u32 == u32::MAX),
+                #[cfg(target_arch = "x86_64")]
+                libc::SYS_epoll_wait => polls_forever(args[3] as u32 == u32::MAX),
+                #[cfg(target_arch = "x86_64")]
+                libc::SYS_select => polls_forever(args[4] == 0),
+                #[cfg(target_arch = "x86_64")]
+                libc::SYS_pause => true,
+                _ => false,
             }
         }
     }
@@ -180,43 +188,6 @@ mod imp {
             let target = target.as_os_str().as_encoded_bytes();
             harmless.contains(&target) || !wakes_by_itself.iter().any(|t| target.starts_with(t))
         })
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    mod numbers {
-        /// read, write, readv, writev.
-        pub(super) const READS_AND_WRITES: [u64; 4] = [0, 1, 19, 20];
-        pub(super) const SPLICE: u64 = 275;
-        pub(super) const WAIT4: u64 = 61;
-        pub(super) const WAITID: u64 = 247;
-        pub(super) const FUTEX: u64 = 202;
-        pub(super) const RT_SIGSUSPEND: u64 = 130;
-        pub(super) const PPOLL: u64 = 271;
-        pub(super) const PSELECT6: u64 = 270;
-        pub(super) const EPOLL_PWAIT: u64 = 281;
-        pub(super) const POLL: Option<u64> = Some(7);
-        pub(super) const EPOLL_WAIT: Option<u64> = Some(232);
-        pub(super) const SELECT: Option<u64> = Some(23);
-        pub(super) const PAUSE: Option<u64> = Some(34);
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    mod numbers {
-        /// read, write, readv, writev.
-        pub(super) const READS_AND_WRITES: [u64; 4] = [63, 64, 65, 66];
-        pub(super) const SPLICE: u64 = 76;
-        pub(super) const WAIT4: u64 = 260;
-        pub(super) const WAITID: u64 = 95;
-        pub(super) const FUTEX: u64 = 98;
-        pub(super) const RT_SIGSUSPEND: u64 = 133;
-        pub(super) const PPOLL: u64 = 73;
-        pub(super) const PSELECT6: u64 = 72;
-        pub(super) const EPOLL_PWAIT: u64 = 22;
-        // Not there: programs use the newer forms.
-        pub(super) const POLL: Option<u64> = None;
-        pub(super) const EPOLL_WAIT: Option<u64> = None;
-        pub(super) const SELECT: Option<u64> = None;
-        pub(super) const PAUSE: Option<u64> = None;
     }
 }
 

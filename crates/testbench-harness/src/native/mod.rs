@@ -1,12 +1,12 @@
-//! The only caller of [`std::process`]: commands without a session, and programs that a policy
-//! lets run natively.
+//! Native programs: the only caller of [`std::process`].
 //!
 //! Without a session a command is the standard library's and nothing else ([`spawn`], [`run`]).
-//! In a session ([`start`]) a native child is one more process of the session: its pipes are the
-//! session's, with threads that copy between them and the system's ([`pump`]); time stands still
-//! while it works ([`hold`], which asks [`idle`] whether it does); it sees the session's files as
-//! a copy on the real disk ([`copy`]); and when it has ended, the time that it took passes on the
-//! session's clock ([`child`]).
+//! In a session ([`start`]) a native child is one more process of the session (`child.rs`):
+//!
+//! - its pipes are the session's, with threads that copy between them and the system's (`pump.rs`);
+//! - virtual time stands still while it works (`hold.rs`, which asks `idle.rs` whether it does);
+//! - it sees the session's files as a copy on the real disk (`copy.rs`);
+//! - when it has ended, the time that it took passes on the session's clock.
 #![allow(clippy::disallowed_methods, reason = "native programs are of the real world")]
 
 mod child;
@@ -15,8 +15,10 @@ mod hold;
 mod idle;
 mod pump;
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::process::{Child as StdChild, Output, Stdio as StdStdio};
+use std::path::Path;
+use std::process::{Child as StdChild, Command as StdCommand, Output, Stdio as StdStdio};
 use std::thread;
 use std::time::Duration;
 
@@ -54,9 +56,19 @@ pub(crate) fn run(command: &Command, collect: Collect) -> io::Result<Run> {
 }
 
 /// The standard library's command of the same meaning, with its standard streams not set.
-pub(crate) fn std_command(command: &Command) -> std::process::Command {
-    let mut native = std::process::Command::new(&command.program);
-    native.args(&command.args);
+pub(crate) fn std_command(command: &Command) -> StdCommand {
+    command_with(command, Vec::new(), command.current_dir.as_deref(), OsStr::to_owned)
+}
+
+/// `command` in this directory, with `env` below its own variables, every text translated.
+fn command_with(
+    command: &Command,
+    env: Vec<(OsString, OsString)>,
+    dir: Option<&Path>,
+    translate: impl Fn(&OsStr) -> OsString,
+) -> StdCommand {
+    let mut native = StdCommand::new(translate(&command.program));
+    native.args(command.args.iter().map(|arg| translate(arg)));
     #[cfg(unix)]
     if let Some(arg0) = &command.arg0 {
         std::os::unix::process::CommandExt::arg0(&mut native, arg0);
@@ -64,13 +76,14 @@ pub(crate) fn std_command(command: &Command) -> std::process::Command {
     if command.env_clear {
         native.env_clear();
     }
+    native.envs(env);
     for (key, value) in &command.env {
         match value {
-            Some(value) => native.env(key, value),
+            Some(value) => native.env(key, translate(value)),
             None => native.env_remove(key),
         };
     }
-    if let Some(dir) = &command.current_dir {
+    if let Some(dir) = dir {
         native.current_dir(dir);
     }
     native
@@ -78,7 +91,7 @@ pub(crate) fn std_command(command: &Command) -> std::process::Command {
 
 type Input = std::sync::Arc<[u8]>;
 
-/// Starts the child, and gives the bytes that its stdin is still to be fed.
+/// Starts the child. Returns the bytes that its stdin is still to be fed too.
 fn start_std(command: &Command, collect: Collect) -> io::Result<(StdChild, Option<Input>)> {
     spawn::check(command)?;
     let mut native = std_command(command);
@@ -125,10 +138,10 @@ fn foreign(stream: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, InputError::ForeignPipe { stream })
 }
 
-/// Writes its input to a child while collecting what it writes.
+/// Writes the input of a child while collecting its output.
 fn feed(mut child: StdChild, input: &[u8]) -> io::Result<Output> {
     let stdin = child.stdin.take();
-    // Side by side, since a child that echoes stops reading when its output is not taken.
+    // Side by side, since a child that echoes stops reading while its output is not read.
     thread::scope(|scope| {
         let writer = scope.spawn(move || stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input)));
         let output = child.wait_with_output()?;

@@ -1,11 +1,11 @@
-//! Threads that copy between a session's pipes and a native child's.
+//! Threads that copy between a session's streams and the system's pipes of a native child.
 //!
-//! They are no participants: what they wait for on the timeline they hear of by a waker, which
-//! takes [`Hold`] of the timeline before anything else can happen.
+//! They are no participants. A waker tells them that a wait on the timeline is over, and takes
+//! [`Hold`] of the timeline before anything else can happen.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
@@ -14,40 +14,104 @@ use testbench_clock::Listener;
 use testbench_overlay::Errno;
 use testbench_wasi::{PipeReader, PipeWriter};
 
-use super::hold::{Activity, Hold, Pump, Seizer};
+use super::hold::{Activity, Hold, Seizer};
+use crate::streams::{Sink, Source};
 use crate::sys;
-use crate::tape::Tapped;
+use crate::tape::{Stream, Tapped};
 
-/// How much is copied at a time: what a pipe holds.
+/// How much is copied at a time: the capacity of a pipe.
 const COPY_BYTES: usize = 65_536;
 
 /// How long the end of a child's output is kept back in case that it is the child's own end, so
 /// that both come at the same virtual time. In real time; the two are microseconds apart.
 const EXIT_GRACE: Duration = Duration::from_millis(50);
 
-/// Copies what comes out of a session's pipe to a native child.
-pub(crate) fn feed_from_pipe(
+/// Copies `from` to the stdin of a native child.
+pub(crate) fn feed(hold: &Arc<Hold>, from: Source, to: Tapped<File>) -> io::Result<()> {
+    match from {
+        Source::Pipe(from) => feed_from_pipe(hold, from, to),
+        Source::File(from) => feed_at_once(hold, from, to),
+        Source::Bytes(bytes) => feed_at_once(hold, io::Cursor::new(bytes), to),
+        Source::Empty | Source::Inherit | Source::Real(_) => Ok(()),
+    }
+}
+
+/// Copies a native child's output `from` to where it belongs. Output that does not go into a pipe
+/// of the session has a [`Collector`].
+pub(crate) fn drain(
     hold: &Arc<Hold>,
-    from: PipeReader,
-    mut to: Tapped<File>,
-) -> io::Result<()> {
+    pump: Stream,
+    from: Tapped<File>,
+    to: Sink,
+) -> io::Result<Option<Collector>> {
+    let to: Option<Box<dyn Write + Send>> = match to {
+        Sink::Pipe(to) => return drain_into_pipe(hold, pump, from, to).map(|()| None),
+        Sink::Capture => None,
+        Sink::Null => Some(Box::new(io::sink())),
+        Sink::File(to) => Some(Box::new(to)),
+        Sink::Real(to) => Some(Box::new(to)),
+        Sink::Inherit if pump == Stream::Stdout => Some(Box::new(io::stdout())),
+        Sink::Inherit => Some(Box::new(io::stderr())),
+    };
+    Collector::start(hold, pump, from, to).map(Some)
+}
+
+/// A thread that copies a native child's output to something that never waits for the timeline.
+pub(crate) struct Collector {
+    thread: thread::JoinHandle<Vec<u8>>,
+}
+
+impl Collector {
+    /// Writes into `to`, or keeps the bytes if that is `None`.
+    fn start(
+        hold: &Arc<Hold>,
+        pump: Stream,
+        mut from: Tapped<File>,
+        to: Option<Box<dyn Write + Send>>,
+    ) -> io::Result<Collector> {
+        let hold = hold.clone();
+        hold.set(pump, Activity::Moving);
+        let thread = start("output", move || {
+            hold.set(pump, Activity::Native { thread: sys::thread_id() });
+            let mut kept = Vec::new();
+            // The bytes before an error count.
+            let _ = match to {
+                Some(mut to) => io::copy(&mut from, &mut to),
+                None => io::copy(&mut from, &mut kept),
+            };
+            drop(from);
+            hold.set(pump, Activity::None);
+            kept
+        })?;
+        Ok(Collector { thread })
+    }
+
+    /// Returns the kept bytes once every writing end of the child's output is closed.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        // The thread does not panic.
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// Copies a pipe of the session to a native child.
+fn feed_from_pipe(hold: &Arc<Hold>, from: PipeReader, mut to: Tapped<File>) -> io::Result<()> {
     let hold = hold.clone();
-    hold.set(Pump::Stdin, Activity::Moving);
+    hold.set(Stream::Stdin, Activity::Moving);
     start("stdin", move || {
         hold.unpark_at_exit();
-        let waker = waker(&hold, Pump::Stdin);
+        let waker = waker(&hold, Stream::Stdin);
         let mut buf = vec![0; COPY_BYTES];
         loop {
             let heard = from.listen();
             match from.try_read(&mut buf) {
                 Err(Errno::Again) => {
                     // A child that has ended reads nothing any more.
-                    if !wait(&hold, Pump::Stdin, &heard, &waker, || hold.is_exited()) {
+                    if !wait(&hold, Stream::Stdin, &heard, &waker, || hold.is_exited()) {
                         break;
                     }
                 }
                 Ok(n) if n > 0 => {
-                    hold.set(Pump::Stdin, Activity::Native { thread: sys::thread_id() });
+                    hold.set(Stream::Stdin, Activity::Native { thread: sys::thread_id() });
                     if to.write_all(&buf[..n]).is_err() {
                         break;
                     }
@@ -60,35 +124,37 @@ pub(crate) fn feed_from_pipe(
                 Err(_) => break,
             }
         }
-        hold.set(Pump::Stdin, Activity::Moving);
+        hold.set(Stream::Stdin, Activity::Moving);
         drop((from, to));
-        hold.set(Pump::Stdin, Activity::None);
+        hold.set(Stream::Stdin, Activity::None);
     })
+    .map(drop)
 }
 
-/// Copies what `from` gives to a native child; it never waits for the timeline.
-pub(crate) fn feed(
+/// Copies `from`, which never waits for the timeline, to a native child.
+fn feed_at_once(
     hold: &Arc<Hold>,
     mut from: impl Read + Send + 'static,
     mut to: Tapped<File>,
 ) -> io::Result<()> {
     let hold = hold.clone();
-    hold.set(Pump::Stdin, Activity::Moving);
+    hold.set(Stream::Stdin, Activity::Moving);
     start("stdin", move || {
-        hold.set(Pump::Stdin, Activity::Native { thread: sys::thread_id() });
+        hold.set(Stream::Stdin, Activity::Native { thread: sys::thread_id() });
         // A child need not read all of it, so an error means nothing.
         if io::copy(&mut from, &mut to).is_ok() {
             to.ended();
         }
         drop((from, to));
-        hold.set(Pump::Stdin, Activity::None);
+        hold.set(Stream::Stdin, Activity::None);
     })
+    .map(drop)
 }
 
-/// Copies what a native child writes into a session's pipe.
-pub(crate) fn drain_into_pipe(
+/// Copies a native child's output into a pipe of the session.
+fn drain_into_pipe(
     hold: &Arc<Hold>,
-    pump: Pump,
+    pump: Stream,
     mut from: Tapped<File>,
     to: PipeWriter,
 ) -> io::Result<()> {
@@ -106,17 +172,24 @@ pub(crate) fn drain_into_pipe(
             };
             hold.set(pump, Activity::Moving);
             if !pass_on(&hold, pump, &waker, &to, &buf[..n]) {
-                // Nobody reads any more, and the child hears of that by its next write.
+                // The reading ends are gone; the child finds out at its next write.
                 break;
             }
         }
         drop(from);
         hold.pass_on_the_end(pump, to, EXIT_GRACE);
     })
+    .map(drop)
 }
 
-/// Writes all of it into the pipe; false if nobody can read it any more.
-fn pass_on(hold: &Arc<Hold>, pump: Pump, waker: &Waker, to: &PipeWriter, mut bytes: &[u8]) -> bool {
+/// Writes all of it into the pipe. Returns false if its reading ends are gone.
+fn pass_on(
+    hold: &Arc<Hold>,
+    pump: Stream,
+    waker: &Waker,
+    to: &PipeWriter,
+    mut bytes: &[u8],
+) -> bool {
     while !bytes.is_empty() {
         let heard = to.listen();
         match to.try_write(bytes) {
@@ -130,76 +203,22 @@ fn pass_on(hold: &Arc<Hold>, pump: Pump, waker: &Waker, to: &PipeWriter, mut byt
     true
 }
 
-/// What copies a native child's output to somewhere that never waits for the timeline.
-pub(crate) struct Collector {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    thread: thread::JoinHandle<()>,
+fn start<R: Send + 'static>(
+    stream: &str,
+    f: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<thread::JoinHandle<R>> {
+    thread::Builder::new().name(format!("native {stream}")).spawn(f)
 }
 
-impl Collector {
-    /// Keeps all of it.
-    pub(crate) fn keeping(
-        hold: &Arc<Hold>,
-        pump: Pump,
-        from: Tapped<File>,
-    ) -> io::Result<Collector> {
-        Collector::start(hold, pump, from, Vec::new, |bytes| bytes)
-    }
-
-    /// Writes it into `to`.
-    pub(crate) fn into(
-        hold: &Arc<Hold>,
-        pump: Pump,
-        from: Tapped<File>,
-        to: impl Write + Send + 'static,
-    ) -> io::Result<Collector> {
-        Collector::start(hold, pump, from, move || to, |_| Vec::new())
-    }
-
-    fn start<W: Write>(
-        hold: &Arc<Hold>,
-        pump: Pump,
-        mut from: Tapped<File>,
-        to: impl FnOnce() -> W + Send + 'static,
-        kept: impl FnOnce(W) -> Vec<u8> + Send + 'static,
-    ) -> io::Result<Collector> {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let (collected, hold) = (bytes.clone(), hold.clone());
-        hold.set(pump, Activity::Moving);
-        let builder = thread::Builder::new().name("native output".to_owned());
-        let thread = builder.spawn(move || {
-            hold.set(pump, Activity::Native { thread: sys::thread_id() });
-            let mut to = to();
-            // What was read before an error counts.
-            let _ = io::copy(&mut from, &mut to);
-            drop(from);
-            *collected.lock().unwrap_or_else(PoisonError::into_inner) = kept(to);
-            hold.set(pump, Activity::None);
-        })?;
-        Ok(Collector { bytes, thread })
-    }
-
-    /// What was kept, when the last who could write has closed his end.
-    pub(crate) fn finish(self) -> Vec<u8> {
-        // It does not panic; if it did, what was collected is still there.
-        let _ = self.thread.join();
-        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-fn start(stream: &str, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(format!("native {stream}")).spawn(f).map(drop)
-}
-
-fn waker(hold: &Arc<Hold>, pump: Pump) -> Waker {
+fn waker(hold: &Arc<Hold>, pump: Stream) -> Waker {
     Waker::from(Arc::new(Seizer { hold: hold.clone(), pump, thread: thread::current() }))
 }
 
-/// Blocks this thread until it hears; false if it is told to `give_up` first. The timeline is held
-/// again when this returns.
+/// Blocks this thread until `heard` is notified. Returns false if `give_up` says so first. The
+/// timeline is held again when this returns.
 fn wait(
     hold: &Hold,
-    pump: Pump,
+    pump: Stream,
     heard: &Listener,
     waker: &Waker,
     give_up: impl Fn() -> bool,
