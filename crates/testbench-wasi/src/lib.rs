@@ -38,15 +38,12 @@
 //! Begin reading at [`run`].
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+mod backtrace;
 mod cache;
-mod compiled;
 mod custom_clock;
-mod diagnose;
 mod engine;
 mod error;
 mod exit;
-mod installed;
-mod instance;
 mod kernel;
 mod limits;
 mod memory;
@@ -54,28 +51,26 @@ mod module;
 mod p1;
 mod plugin;
 mod run;
-mod running;
-mod sniff;
 mod spec;
 mod stopping;
 mod sys;
 mod threads;
 mod toolchain;
 
-pub use cache::CompilationCache;
+pub use backtrace::{BACKTRACE_FRAMES_MAX, Frame};
+pub use cache::{CompilationCache, ContentHash};
 pub use custom_clock::CustomClock;
 pub use engine::{CoreFeatures, Engine, EngineConfig, EngineError};
 pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
-pub use exit::{BACKTRACE_FRAMES_MAX, Exit, Finished, Frame, TrapKind, TrapReport};
-pub use kernel::{Observer, OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe};
-pub use limits::{Limit, Limits};
-pub use module::{Bytes, ContentHash, CustomSection, Module};
-pub use plugin::{
-    AfterEnd, Export, Plugin, PluginError, PluginOutput, PluginSpec, Signature, Values,
+pub use exit::{Exit, Finished, TrapKind, TrapReport};
+pub use kernel::{
+    Captured, Mount, Observer, OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe,
 };
-pub use run::{run, start, start_with};
-pub use running::Running;
-pub use spec::{GuestSpec, Mount};
+pub use limits::{Limit, Limits};
+pub use module::{Bytes, CustomSection, Module};
+pub use plugin::{AfterEnd, Export, Plugin, PluginError, PluginSpec, Signature, Values};
+pub use run::{Running, run, start, start_with};
+pub use spec::GuestSpec;
 pub use stopping::Cancel;
 pub use toolchain::{
     Toolchain, ToolchainError, active_toolchain, install_toolchain, install_toolchain_for,

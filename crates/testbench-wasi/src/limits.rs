@@ -1,17 +1,15 @@
 //! Every bound on a guest, its default, and what the guest gets when it reaches it.
 //!
-//! There are two sorts. What a program may cope with is refused with an errno or -1, and the guest
-//! goes on ([`Limit::is_fatal`] is false). What it cannot cope with ends it ([`Exit::Limit`]).
-//! Either way the limit is named: [`Finished::limits_hit`] lists each one that was reached, in the
-//! order in which that happened.
+//! There are two sorts. Most programs can handle an errno or -1, and the guest goes on
+//! ([`Limit::is_fatal`] is false). The other limits end the guest ([`Exit::Limit`]). Either way
+//! [`Finished::limits_hit`] names each limit that was reached, in the order in which that happened.
 //!
 //! [`Exit::Limit`]: crate::Exit::Limit
 //! [`Finished::limits_hit`]: crate::Finished::limits_hit
 
-use std::fmt;
 use std::time::Duration;
 
-/// The bounds within which a guest runs. See each field for its default and its answer.
+/// The bounds within which a guest runs. Each field says its default and what happens beyond it.
 ///
 /// ```
 /// use testbench_wasi::Limits;
@@ -21,13 +19,13 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The size, in bytes, to which one linear memory may grow: `memory.grow` beyond it answers
+    /// The size, in bytes, to which one linear memory may grow: `memory.grow` beyond it returns
     /// -1. A module that asks for more from the start does not run, and one whose garbage-collected
     /// heap would need more ends ([`Limit::Memory`]).
     ///
     /// By default [`Limits::MEMORY_BYTES_MAX`].
     pub memory_bytes_max: u64,
-    /// The number of elements to which one table may grow: `table.grow` beyond it answers -1. A
+    /// The number of elements to which one table may grow: `table.grow` beyond it returns -1. A
     /// module that asks for more from the start does not run ([`Limit::Table`]).
     ///
     /// By default [`Limits::TABLE_ELEMENTS_MAX`].
@@ -72,8 +70,8 @@ pub struct Limits {
     ///
     /// By default `None`: nothing is counted, since counting costs time.
     pub fuel: Option<u64>,
-    /// How long the guest may take in **real** time; more ends it. It is there to end what hangs,
-    /// so it says nothing about the guest's own clock.
+    /// How long the guest may take in **real** time; more ends it. It ends a guest that hangs, and says
+    /// nothing about the guest's own clock.
     ///
     /// By default [`Limits::WATCHDOG`].
     pub watchdog: Option<Duration>,
@@ -88,8 +86,8 @@ impl Limits {
     /// The size of a page of memory, in bytes: 64 KiB. Limits in pages are written as
     /// `16 * Limits::PAGE_BYTES`.
     pub const PAGE_BYTES: u64 = 65_536;
-    /// 1 GiB: four times what language runtimes are seen to use, and what a small machine can
-    /// give to one program.
+    /// 1 GiB: four times the most that language runtimes were seen to use, and no more than a small
+    /// machine can give to one program.
     pub const MEMORY_BYTES_MAX: u64 = 1 << 30;
     /// Ten times the table of a large interpreter. It is also the size of a table in the pool, so
     /// that growth is refused at the same point wherever the guest runs.
@@ -100,12 +98,11 @@ impl Limits {
     pub const TABLES_MAX: u32 = 16;
     /// A command is one instance.
     pub const INSTANCES_MAX: u32 = 16;
-    /// What Linux gives a process by default (`ulimit -n`).
+    /// The default of Linux for a process (`ulimit -n`).
     pub const OPEN_FILES_MAX: u32 = 1024;
     /// `PATH_MAX` of Linux.
     pub const PATH_BYTES_MAX: u32 = 4096;
-    /// 64 MiB in each stream: output is kept in memory until somebody looks at it, and who
-    /// expects more gives a file or a closure instead.
+    /// 64 MiB in each stream: captured output is kept in memory. For more, give a file or a closure.
     pub const OUTPUT_BYTES_MAX: u64 = 64 << 20;
     /// 16 MiB; larger than any buffer that a program fills with randomness in one call.
     pub const RANDOM_BYTES_MAX: u32 = 16 << 20;
@@ -136,144 +133,74 @@ impl Default for Limits {
 }
 
 /// A limit that a guest reached, with the bound that was in force.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Its text names the limit, its bound, and the field of [`Limits`] that sets it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "each variant's field is the bound in force")]
 pub enum Limit {
     /// [`Limits::memory_bytes_max`].
-    Memory {
-        /// The bound.
-        bytes_max: u64,
-    },
+    #[error("a memory larger than {bytes_max} bytes (limit `memory_bytes_max`)")]
+    Memory { bytes_max: u64 },
     /// [`Limits::table_elements_max`].
-    Table {
-        /// The bound.
-        elements_max: u64,
-    },
+    #[error("a table of more than {elements_max} elements (limit `table_elements_max`)")]
+    Table { elements_max: u64 },
     /// [`Limits::memories_max`].
-    Memories {
-        /// The bound.
-        max: u32,
-    },
+    #[error("more than {max} memories (limit `memories_max`)")]
+    Memories { max: u32 },
     /// [`Limits::tables_max`].
-    Tables {
-        /// The bound.
-        max: u32,
-    },
+    #[error("more than {max} tables (limit `tables_max`)")]
+    Tables { max: u32 },
     /// [`Limits::instances_max`].
-    Instances {
-        /// The bound.
-        max: u32,
-    },
+    #[error("more than {max} instances (limit `instances_max`)")]
+    Instances { max: u32 },
     /// [`Limits::open_files_max`].
-    OpenFiles {
-        /// The bound.
-        max: u32,
-    },
+    #[error("more than {max} open files (limit `open_files_max`)")]
+    OpenFiles { max: u32 },
     /// [`Limits::path_bytes_max`].
-    Path {
-        /// The bound.
-        bytes_max: u32,
-    },
+    #[error("a path longer than {bytes_max} bytes (limit `path_bytes_max`)")]
+    Path { bytes_max: u32 },
     /// A bound of the tree of files that was written to: `ENOSPC`, `EFBIG` or `EDQUOT`. It is set on the
     /// tree ([`Quota`](testbench_overlay::pipeline::Quota) of an overlay), not here; a real disk that
-    /// is full answers alike.
+    /// is full fails alike.
+    #[error("more files or bytes than its filesystem has room for")]
     Quota,
     /// [`Limits::output_bytes_max`].
-    Output {
-        /// The bound.
-        bytes_max: u64,
-    },
+    #[error("more than {bytes_max} bytes of captured output (limit `output_bytes_max`)")]
+    Output { bytes_max: u64 },
     /// [`Limits::random_bytes_max`].
-    Random {
-        /// The bound.
-        bytes_max: u32,
-    },
+    #[error("more than {bytes_max} random bytes at once (limit `random_bytes_max`)")]
+    Random { bytes_max: u32 },
     /// [`Limits::fuel`].
-    Fuel {
-        /// The bound.
-        units: u64,
-    },
+    #[error("more than {units} units of work (limit `fuel`)")]
+    Fuel { units: u64 },
     /// The call stack: 512 KiB for the guest's own frames, which no setting changes. The guest
     /// ends with [`TrapKind::StackOverflow`](crate::TrapKind::StackOverflow).
+    #[error("a call stack larger than 512 KiB")]
     Stack,
-    /// [`Limits::watchdog`].
-    Watchdog {
-        /// The bound, in real time.
-        after: Duration,
-    },
-    /// [`Limits::virtual_deadline`].
-    VirtualDeadline {
-        /// The bound, in the time of the guest's clock.
-        after: Duration,
-    },
+    /// [`Limits::watchdog`], in real time.
+    #[error("more than {after:?} of real time (limit `watchdog`)")]
+    Watchdog { after: Duration },
+    /// [`Limits::virtual_deadline`], in the time of the guest's clock.
+    #[error("more than {after:?} of virtual time (limit `virtual_deadline`)")]
+    VirtualDeadline { after: Duration },
 }
 
 impl Limit {
     /// Whether reaching it ends the guest. If not, the guest was told by an errno or by -1.
     ///
-    /// Memories and tables are refused politely when they grow, and fatally when the module
-    /// cannot be instantiated within the limit; this answers for the former.
+    /// A memory or table that grows beyond its limit is refused and the guest goes on: for these this
+    /// returns false. A module that cannot even be instantiated within the limit ends.
     pub fn is_fatal(&self) -> bool {
-        match self {
+        !matches!(
+            self,
             Limit::Memory { .. }
-            | Limit::Table { .. }
-            | Limit::OpenFiles { .. }
-            | Limit::Path { .. }
-            | Limit::Quota
-            | Limit::Random { .. } => false,
-            Limit::Memories { .. }
-            | Limit::Tables { .. }
-            | Limit::Instances { .. }
-            | Limit::Output { .. }
-            | Limit::Fuel { .. }
-            | Limit::Stack
-            | Limit::Watchdog { .. }
-            | Limit::VirtualDeadline { .. } => true,
-        }
-    }
-}
-
-/// Names the limit, its bound, and the field of [`Limits`] that sets it.
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Limit::Memory { bytes_max } => {
-                write!(f, "a memory larger than {bytes_max} bytes (limit `memory_bytes_max`)")
-            }
-            Limit::Table { elements_max } => {
-                write!(
-                    f,
-                    "a table of more than {elements_max} elements (limit `table_elements_max`)"
-                )
-            }
-            Limit::Memories { max } => write!(f, "more than {max} memories (limit `memories_max`)"),
-            Limit::Tables { max } => write!(f, "more than {max} tables (limit `tables_max`)"),
-            Limit::Instances { max } => {
-                write!(f, "more than {max} instances (limit `instances_max`)")
-            }
-            Limit::OpenFiles { max } => {
-                write!(f, "more than {max} open files (limit `open_files_max`)")
-            }
-            Limit::Path { bytes_max } => {
-                write!(f, "a path longer than {bytes_max} bytes (limit `path_bytes_max`)")
-            }
-            Limit::Quota => f.write_str("more files or bytes than its filesystem has room for"),
-            Limit::Output { bytes_max } => write!(
-                f,
-                "more than {bytes_max} bytes of captured output (limit `output_bytes_max`)"
-            ),
-            Limit::Random { bytes_max } => {
-                write!(f, "more than {bytes_max} random bytes at once (limit `random_bytes_max`)")
-            }
-            Limit::Fuel { units } => write!(f, "more than {units} units of work (limit `fuel`)"),
-            Limit::Stack => f.write_str("a call stack larger than 512 KiB"),
-            Limit::Watchdog { after } => {
-                write!(f, "more than {after:?} of real time (limit `watchdog`)")
-            }
-            Limit::VirtualDeadline { after } => {
-                write!(f, "more than {after:?} of virtual time (limit `virtual_deadline`)")
-            }
-        }
+                | Limit::Table { .. }
+                | Limit::OpenFiles { .. }
+                | Limit::Path { .. }
+                | Limit::Quota
+                | Limit::Random { .. }
+        )
     }
 }
 

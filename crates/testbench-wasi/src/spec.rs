@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use testbench_clock::{Clock, MockClock, Seed};
-use testbench_overlay::{File, Fs, ReadOnly};
+use testbench_clock::{Clock, Lookup};
 
 use crate::error::StartError;
-use crate::kernel::{Random, Stdin, Stdout};
+use crate::kernel::{Mount, ProcessSpec, Random, Stdin, Stdout};
 use crate::limits::Limits;
 use crate::module::Module;
 use crate::stopping::Cancel;
@@ -60,52 +59,6 @@ pub struct GuestSpec {
     pub(crate) process: ProcessSpec,
 }
 
-/// The part of a [`GuestSpec`] that the kernel needs, already checked when it gets there.
-#[derive(Clone)]
-pub(crate) struct ProcessSpec {
-    /// Names the guest in reports.
-    pub(crate) name: String,
-    /// `argv[0]` first.
-    pub(crate) args: Vec<Vec<u8>>,
-    /// In the order given; each key once.
-    pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Absolute; `None` is `/`, of which the guest is told nothing.
-    pub(crate) cwd: Option<Vec<u8>>,
-    pub(crate) stdin: Stdin,
-    pub(crate) stdout: Stdout,
-    pub(crate) stderr: Stdout,
-    pub(crate) mounts: Vec<Mount>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Random,
-    pub(crate) limits: Limits,
-}
-
-/// A directory that a guest finds open when it starts (a preopen).
-#[derive(Clone)]
-pub struct Mount {
-    /// The files.
-    pub fs: Arc<dyn Fs>,
-    /// The directory of `fs` that is mounted; `None` is its root.
-    pub dir: Option<Arc<dyn File>>,
-    /// Where the guest sees it, usually an absolute path.
-    pub guest_path: Vec<u8>,
-}
-
-impl Mount {
-    /// Mounts the root of `fs` at `guest_path`: an [`Overlay`](testbench_overlay::Overlay), a
-    /// [`HostDir`](testbench_overlay::HostDir), a [`MemoryDir`](testbench_overlay::MemoryDir), or a
-    /// tree of one's own.
-    pub fn new(fs: Arc<dyn Fs>, guest_path: impl Into<Vec<u8>>) -> Self {
-        Mount { fs, dir: None, guest_path: guest_path.into() }
-    }
-
-    /// Mounts the root of `fs` so that the guest can only read it. Whoever else has the tree can still
-    /// change it.
-    pub fn read_only(fs: Arc<dyn Fs>, guest_path: impl Into<Vec<u8>>) -> Self {
-        Mount::new(Arc::new(ReadOnly::over(fs)), guest_path)
-    }
-}
-
 impl GuestSpec {
     /// A guest that runs `module`, with the hermetic defaults above.
     pub fn new(module: Module) -> Self {
@@ -115,6 +68,46 @@ impl GuestSpec {
             id: None,
             process: ProcessSpec::hermetic(module.name()),
             module,
+        }
+    }
+
+    /// A guest on the clock and the overlay that are installed on this thread, else with the
+    /// defaults of [`GuestSpec::new`]. Without an installed clock that is the real one, as for any
+    /// other code on the thread.
+    ///
+    /// The overlay is mounted where its files are on the host, so that guest and host name a file
+    /// alike.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::SessionEnded`] if the overlay belongs to a session that has ended.
+    ///
+    /// ```
+    /// use testbench_clock::MockClock;
+    /// use testbench_wasi::{GuestSpec, Module, run};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let dir = tempfile::tempdir()?;
+    /// let _clock = testbench_clock::install(MockClock::builder().build());
+    /// let _files = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
+    ///
+    /// let wasm = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
+    /// let spec = GuestSpec::from_installed(Module::from_bytes("tool", wasm)?)?;
+    /// assert!(run(spec)?.exit.success());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_installed(module: Module) -> Result<Self, StartError> {
+        let spec = GuestSpec::new(module).clock(testbench_clock::current());
+        match testbench_overlay::active() {
+            Lookup::Absent => Ok(spec),
+            Lookup::Open(overlay) => {
+                let guest_path = overlay.guest_root().to_vec();
+                Ok(spec.mount(Mount::new(overlay, guest_path)))
+            }
+            Lookup::Closed(_, ended) => {
+                Err(StartError::SessionEnded { guest: spec.process.name, ended })
+            }
         }
     }
 
@@ -260,61 +253,5 @@ impl fmt::Debug for GuestSpec {
             .field("cwd", &self.process.cwd.as_ref().map(lossy))
             .field("limits", &self.process.limits)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mount")
-            .field("guest_path", &String::from_utf8_lossy(&self.guest_path))
-            .finish_non_exhaustive()
-    }
-}
-
-impl ProcessSpec {
-    /// With the defaults of [`GuestSpec`].
-    pub(crate) fn hermetic(name: &str) -> Self {
-        ProcessSpec {
-            name: name.to_owned(),
-            args: vec![name.as_bytes().to_vec()],
-            env: Vec::new(),
-            cwd: None,
-            stdin: Stdin::Empty,
-            stdout: Stdout::Capture,
-            stderr: Stdout::Capture,
-            mounts: Vec::new(),
-            clock: MockClock::builder().build(),
-            random: Seed::new(0).stream("guest").into(),
-            limits: Limits::default(),
-        }
-    }
-
-    /// Whether the guest could read everything back as it was given.
-    pub(crate) fn check(&self) -> Result<(), StartError> {
-        let guest = || self.name.clone();
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if let Some(index) = self.args.iter().position(|arg| arg.contains(&0)) {
-            return Err(StartError::NulInArgument { guest: guest(), index });
-        }
-        for (key, value) in &self.env {
-            let why = if key.is_empty() {
-                "has an empty name"
-            } else if key.contains(&b'=') {
-                "has a `=` in its name"
-            } else if key.contains(&0) {
-                "has a NUL byte in its name"
-            } else if value.contains(&0) {
-                "has a NUL byte in its value"
-            } else {
-                continue;
-            };
-            return Err(StartError::Environment { guest: guest(), key: lossy(key), why });
-        }
-        if let Some(cwd) = &self.cwd
-            && cwd.first() != Some(&b'/')
-        {
-            return Err(StartError::RelativeCwd { guest: guest(), cwd: lossy(cwd) });
-        }
-        Ok(())
     }
 }

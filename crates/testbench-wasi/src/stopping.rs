@@ -1,9 +1,9 @@
 //! Ending a guest from outside, wherever it is.
 //!
-//! A guest is in one of two places. In a call to the host it waits for a signal that is part of
+//! A guest is in one of two places. In a call to the host it waits for an event that is part of
 //! every wait; the kernel's [`Stopper`] notifies it. In its own code it passes checks that compare
 //! a counter of the engine with a deadline; advancing the counter makes every guest of the engine
-//! look at its own stop flag, and all but the one that is meant go on.
+//! look at its own stop flag, and all but the stopped guest go on.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,8 @@ use std::time::Duration;
 use testbench_clock::{Armed, Clock, Watchdog};
 
 use crate::engine::Engines;
-use crate::kernel::{Stop, Stopper};
+use crate::exit::Exit;
+use crate::kernel::{Process, Stopper};
 
 /// Ends guests from another thread.
 ///
@@ -22,7 +23,7 @@ use crate::kernel::{Stop, Stopper};
 /// already ends at once.
 ///
 /// ```
-/// use testbench_wasi::{Cancel, Exit, GuestSpec, Module, run};
+/// use testbench_wasi::{Cancel, GuestSpec, Module, run};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let wasm = wat::parse_str(r#"(module (func (export "_start") (loop $again (br $again))))"#)?;
@@ -40,11 +41,11 @@ use crate::kernel::{Stop, Stopper};
 /// ```
 #[derive(Clone, Default)]
 pub struct Cancel {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<CancelState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct CancelState {
     why: Option<Arc<str>>,
     targets: Vec<Interrupter>,
 }
@@ -63,7 +64,7 @@ impl Cancel {
             (why, std::mem::take(&mut state.targets))
         };
         for target in targets {
-            target.interrupt(Stop::Killed(why.clone()));
+            target.interrupt(Exit::Killed(why.clone()));
         }
     }
 
@@ -73,7 +74,7 @@ impl Cancel {
     }
 
     /// Makes this handle end a guest too; at once, if it was used already.
-    pub(crate) fn attach(&self, target: &Interrupter) {
+    fn attach(&self, target: &Interrupter) {
         let why = {
             let mut state = self.lock();
             if state.why.is_none() {
@@ -82,16 +83,16 @@ impl Cancel {
             state.why.clone()
         };
         if let Some(why) = why {
-            target.interrupt(Stop::Killed(why));
+            target.interrupt(Exit::Killed(why));
         }
     }
 
     /// Forgets a guest that has ended.
-    pub(crate) fn detach(&self, target: &Interrupter) {
+    fn detach(&self, target: &Interrupter) {
         self.lock().targets.retain(|other| !Arc::ptr_eq(&other.bell, &target.bell));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CancelState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,13 +103,41 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Reaches one guest wherever it is.
+/// Ends one guest, wherever it is.
 #[derive(Clone)]
 pub(crate) struct Interrupter {
     stopper: Stopper,
     /// The guest's own participant.
     clock: Arc<dyn Clock>,
     bell: Arc<Bell>,
+}
+
+impl Interrupter {
+    /// Ends the guest of `process`, whose code may be running whenever `is_running` returns true. When
+    /// it is not running, it looks at its flag before it runs again.
+    pub(crate) fn new(
+        process: &Process,
+        engines: &Arc<Engines>,
+        is_running: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let bell = Bell {
+            engines: Arc::clone(engines),
+            is_running: Box::new(is_running),
+            guest_ended: AtomicBool::new(false),
+            again: Mutex::default(),
+        };
+        let (stopper, clock) = (process.stopper.clone(), Arc::clone(&process.clock));
+        Interrupter { stopper, clock, bell: Arc::new(bell) }
+    }
+
+    /// Ends the guest as soon as it can be reached. The first reason stays.
+    pub(crate) fn interrupt(&self, exit: Exit) {
+        let why = exit.to_string();
+        self.stopper.stop(exit);
+        // It may also wait for its turn to begin, where no event reaches it.
+        self.clock.cancel(&why);
+        self.bell.clone().ring(FIRST_PAUSE);
+    }
 }
 
 /// Advances the counter until the guest has ended.
@@ -118,7 +147,6 @@ pub(crate) struct Interrupter {
 /// is over within nanoseconds, so the second time reaches it.
 struct Bell {
     engines: Arc<Engines>,
-    /// Whether its code may be running now. If not, it looks at its flag before it runs again.
     is_running: Box<dyn Fn() -> bool + Send + Sync>,
     guest_ended: AtomicBool,
     again: Mutex<Option<Armed>>,
@@ -129,35 +157,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest such pause: a guest may be in one long instruction, such as a `memory.fill` of all
 /// its memory.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
-impl Interrupter {
-    pub(crate) fn new(
-        stopper: Stopper,
-        clock: Arc<dyn Clock>,
-        engines: Arc<Engines>,
-        is_running: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
-        let is_running = Box::new(is_running);
-        let guest_ended = AtomicBool::new(false);
-        let bell = Bell { engines, is_running, guest_ended, again: Mutex::default() };
-        Interrupter { stopper, clock, bell: Arc::new(bell) }
-    }
-
-    /// Ends the guest as soon as it can be reached. The first reason stays.
-    pub(crate) fn interrupt(&self, stop: Stop) {
-        let why = stop.to_string();
-        self.stopper.stop(stop);
-        // It may also wait for its turn to begin, where no signal reaches it.
-        self.clock.cancel(&why);
-        self.bell.clone().ring(FIRST_PAUSE);
-    }
-
-    /// To be called when the guest has ended.
-    pub(crate) fn guest_ended(&self) {
-        self.bell.guest_ended.store(true, Ordering::Release);
-        drop(self.bell.lock().take());
-    }
-}
 
 impl Bell {
     fn ring(self: Arc<Self>, pause: Duration) {
@@ -173,5 +172,32 @@ impl Bell {
 
     fn lock(&self) -> MutexGuard<'_, Option<Armed>> {
         self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything that a running guest holds outside of its store: released when this drops, also while
+/// a host function's panic unwinds.
+pub(crate) struct Held {
+    process: Arc<Process>,
+    interrupter: Interrupter,
+    cancel: Cancel,
+}
+
+impl Held {
+    /// From now on `cancel` ends the guest.
+    pub(crate) fn new(process: &Arc<Process>, interrupter: &Interrupter, cancel: &Cancel) -> Self {
+        cancel.attach(interrupter);
+        let (process, interrupter) = (Arc::clone(process), interrupter.clone());
+        Held { process, interrupter, cancel: cancel.clone() }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let bell = &self.interrupter.bell;
+        bell.guest_ended.store(true, Ordering::Release);
+        drop(bell.lock().take());
+        self.cancel.detach(&self.interrupter);
+        self.process.close();
     }
 }

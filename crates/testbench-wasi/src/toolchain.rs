@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use testbench_clock::{Guard, Lifetime, Lookup, Scope};
 
-use crate::diagnose::edit_distance;
 use crate::engine::Engine;
 use crate::error::ModuleError;
 use crate::module::{Bytes, Module};
@@ -170,7 +169,7 @@ impl Toolchain {
         let wanted = program.as_ref().to_string_lossy();
         let names = self.names().ok()?;
         let near = names.into_iter().map(|name| {
-            let distance = edit_distance(&wanted, &name.to_string_lossy());
+            let distance = strsim::levenshtein(&wanted, &name.to_string_lossy());
             (distance, name)
         });
         let (distance, name) = near.min()?;

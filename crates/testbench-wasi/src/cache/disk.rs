@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::compiled::Artifact;
+use super::compiled::Artifact;
 use crate::sys::{Entry, PrivateDir};
 
 /// What the directory may hold. Compiled interpreters have 60 MB, so that a few dozen of them fit.
@@ -150,7 +150,8 @@ fn publish(dir: &PrivateDir, name: &str, content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::time::{Duration, SystemTime};
 

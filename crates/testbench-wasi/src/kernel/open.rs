@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use testbench_clock::Listener;
 use testbench_overlay::{Errno, File, FileKind, Fs};
 
+use super::fail::Result;
 use super::process::Process;
 use super::rights::{FdFlags, Rights};
 use super::stdio::Stream;
-use super::stop::Result;
 
 /// A file with a position, for a guest's standard streams. Clones share the position, as
 /// duplicated descriptors do.

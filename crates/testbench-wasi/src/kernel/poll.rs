@@ -6,9 +6,10 @@ use std::sync::Arc;
 use testbench_clock::{MonoTime, WallTime, Woke};
 use testbench_overlay::Errno;
 
+use super::fail::Result;
 use super::open::Open;
 use super::process::Process;
-use super::stop::{Result, Stop};
+use crate::exit::Exit;
 
 /// One thing to wait for.
 pub(crate) enum Interest {
@@ -50,8 +51,8 @@ pub(crate) fn poll(
     process: &Process,
     call: &'static str,
     interests: &[Interest],
-) -> Result<Vec<(usize, Happened)>, Stop> {
-    let mut now = process.clock().mono();
+) -> Result<Vec<(usize, Happened)>, Exit> {
+    let mut now = process.clock.mono();
     let mut yielded = false;
     loop {
         // Listeners first, then the look, so that no change falls between them.
@@ -59,7 +60,7 @@ pub(crate) fn poll(
         // What other participants do decides these, and not only time.
         let on_others = !on.is_empty();
         if interests.iter().any(|i| matches!(i, Interest::Until(When::Wall(_)))) {
-            on.push(process.clock().wall_set());
+            on.push(process.clock.wall_set());
         }
         let deadlines: Vec<Option<MonoTime>> =
             interests.iter().map(|i| i.deadline(process)).collect();
@@ -77,19 +78,19 @@ pub(crate) fn poll(
             // A look that takes no time: let the others run first, or a loop of such looks would
             // keep them from ever making ready what is looked for.
             yielded = true;
-            process.clock().yield_now()?;
+            process.clock.yield_now()?;
             continue;
         }
         yielded = true;
         let what = Waiting { call, interests };
         if interests.iter().any(Interest::is_outside) {
             process.wait_outside(earliest, on, &what)?;
-            now = now.max(process.clock().mono());
+            now = now.max(process.clock.mono());
         } else if process.wait(earliest, &on, &what)? == Woke::Deadline {
             // A clock with a coarse reading may show less than the instant that has come.
-            now = process.clock().mono().max(earliest.unwrap_or(now));
+            now = process.clock.mono().max(earliest.unwrap_or(now));
         } else {
-            now = now.max(process.clock().mono());
+            now = now.max(process.clock.mono());
         }
     }
 }
@@ -97,11 +98,11 @@ pub(crate) fn poll(
 /// Waits for an instant and nothing else, as [`poll`] does for one interest; programs do little else
 /// as often.
 #[inline]
-pub(crate) fn sleep(process: &Process, now: MonoTime, until: MonoTime) -> Result<(), Stop> {
+pub(crate) fn sleep(process: &Process, now: MonoTime, until: MonoTime) -> Result<(), Exit> {
     if until <= now {
         // Counts as a reading, as every look that takes no time: a loop of them is found out.
-        process.clock().mono();
-        return Ok(process.clock().yield_now()?);
+        process.clock.mono();
+        return Ok(process.clock.yield_now()?);
     }
     process.wait(Some(until), &[], &"sleep").map(drop)
 }
@@ -125,7 +126,7 @@ impl Interest {
     fn deadline(&self, process: &Process) -> Option<MonoTime> {
         match self {
             Interest::Until(When::Mono(instant)) => Some(*instant),
-            Interest::Until(When::Wall(instant)) => process.clock().mono_at(*instant),
+            Interest::Until(When::Wall(instant)) => process.clock.mono_at(*instant),
             _ => None,
         }
     }

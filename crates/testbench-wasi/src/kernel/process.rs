@@ -1,4 +1,4 @@
-//! A process: everything that its threads share. And a thread: what a store carries.
+//! A process: everything that its threads share.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,48 +8,49 @@ use std::thread;
 
 use testbench_clock::{Clock, Listener, MonoTime, Wait, Woke};
 use testbench_overlay::{Create, Errno, File, Follow, GuestPath, OpenHow};
-use wasmtime::{Caller, Memory, ResourceLimiter};
 
+use super::fail::{Result, Stopper};
 use super::fd::{Entry, FdTable};
 use super::open::{Kind, Open};
 use super::random::Random;
 use super::rights::Rights;
+use super::spec::{Mount, ProcessSpec};
 use super::stdio::{Output, Stream};
-use super::stop::{Result, Stop, Stopper};
 use crate::error::StartError;
+use crate::exit::Exit;
 use crate::limits::{Limit, Limits};
-use crate::memory::GuestMemory;
-use crate::spec::{Mount, ProcessSpec};
 
-/// What the threads of one guest share.
+/// The state that the threads of one guest share.
 pub(crate) struct Process {
-    name: String,
-    args: Vec<Vec<u8>>,
-    env: Vec<(Vec<u8>, Vec<u8>)>,
-    clock: Arc<dyn Clock>,
-    limits: Limits,
-    started: MonoTime,
+    pub(crate) name: String,
+    pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    /// The monotonic reading at which the process was made.
+    pub(crate) started: MonoTime,
     /// From when the virtual deadline counts, in nanoseconds: the start, or that of a call.
     deadline_from_ns: AtomicU64,
-    stopper: Stopper,
-    state: Mutex<State>,
+    pub(crate) stopper: Stopper,
+    state: Mutex<ProcessState>,
     random: Mutex<Random>,
-    limits_hit: Mutex<Vec<Limit>>,
 }
 
-#[derive(Default)]
-struct State {
+struct ProcessState {
     fds: FdTable,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    captured: Captured,
 }
 
-/// What is left of a process.
-#[derive(Debug, Default)]
-pub(crate) struct Captured {
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    pub(crate) limits_hit: Vec<Limit>,
+/// The captured output of a guest and the limits that it has reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Captured {
+    /// The bytes written to stdout, if that is [`Stdout::Capture`](crate::Stdout::Capture).
+    pub stdout: Vec<u8>,
+    /// The bytes written to stderr, if that is [`Stdout::Capture`](crate::Stdout::Capture).
+    pub stderr: Vec<u8>,
+    /// Every limit that it reached, in order, each once; also those that it survived.
+    pub limits_hit: Vec<Limit>,
 }
 
 /// Where a write goes.
@@ -61,18 +62,18 @@ pub(crate) enum Sink<'a> {
 }
 
 pub(crate) struct CapturedSink<'a> {
-    state: MutexGuard<'a, State>,
+    state: MutexGuard<'a, ProcessState>,
     output: Output,
     bytes_max: u64,
 }
 
 impl CapturedSink<'_> {
-    /// Keeps `bytes`. Beyond the limit, what fits is kept and the guest ends.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        let State { stdout, stderr, .. } = &mut *self.state;
+    /// Keeps `bytes`. Beyond the limit it keeps as many as fit, and fails: the guest ends.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Exit> {
+        let captured = &mut self.state.captured;
         let kept = match self.output {
-            Output::Stdout => stdout,
-            Output::Stderr => stderr,
+            Output::Stdout => &mut captured.stdout,
+            Output::Stderr => &mut captured.stderr,
         };
         let room = self.bytes_max.saturating_sub(kept.len() as u64);
         if bytes.len() as u64 <= room {
@@ -80,7 +81,7 @@ impl CapturedSink<'_> {
             return Ok(());
         }
         kept.extend_from_slice(&bytes[..room as usize]);
-        Err(Stop::Limit(Limit::Output { bytes_max: self.bytes_max }))
+        Err(Exit::Limit(Limit::Output { bytes_max: self.bytes_max }))
     }
 }
 
@@ -115,6 +116,7 @@ impl Process {
             }
         }
         let started = clock.mono();
+        let state = ProcessState { fds: FdTable::new(entries), captured: Captured::default() };
         Ok(Arc::new(Process {
             name,
             args,
@@ -124,19 +126,17 @@ impl Process {
             clock,
             limits,
             stopper: Stopper::default(),
-            state: Mutex::new(State { fds: FdTable::new(entries), ..State::default() }),
+            state: Mutex::new(state),
             random: Mutex::new(random),
-            limits_hit: Mutex::default(),
         }))
     }
 
-    /// A process in place of this one, which has ended: of the same kind, with these descriptors,
-    /// on this clock. What was captured, and what is left of the randomness, is moved to it.
+    /// A process that replaces this one, which has ended: of the same kind, with these descriptors,
+    /// on this clock. The captured output and the rest of the randomness move to it.
     pub(crate) fn successor(&self, clock: Arc<dyn Clock>, entries: Vec<Entry>) -> Arc<Process> {
-        let captured = self.finish();
         let started = clock.mono();
         let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fds = FdTable::new(entries);
+        let (fds, captured) = (FdTable::new(entries), self.take_captured());
         Arc::new(Process {
             name: self.name.clone(),
             args: self.args.clone(),
@@ -146,9 +146,8 @@ impl Process {
             started,
             deadline_from_ns: AtomicU64::new(started.nanos()),
             stopper: Stopper::default(),
-            state: Mutex::new(State { fds, stdout: captured.stdout, stderr: captured.stderr }),
+            state: Mutex::new(ProcessState { fds, captured }),
             random: Mutex::new(random),
-            limits_hit: Mutex::new(captured.limits_hit),
         })
     }
 
@@ -159,38 +158,9 @@ impl Process {
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn args(&self) -> &[Vec<u8>] {
-        &self.args
-    }
-
-    pub(crate) fn env(&self) -> &[(Vec<u8>, Vec<u8>)] {
-        &self.env
-    }
-
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// The monotonic reading at which the process was made.
-    pub(crate) fn started(&self) -> MonoTime {
-        self.started
-    }
-
-    pub(crate) fn stopper(&self) -> Stopper {
-        self.stopper.clone()
-    }
-
     /// Notes that a limit was reached, once each.
     pub(crate) fn limit_hit(&self, limit: Limit) {
-        let mut hit = self.limits_hit.lock().unwrap_or_else(PoisonError::into_inner);
+        let hit = &mut self.lock().captured.limits_hit;
         if !hit.contains(&limit) {
             hit.push(limit);
         }
@@ -202,15 +172,9 @@ impl Process {
         drop(closed);
     }
 
-    /// Takes what was captured and noted.
-    pub(crate) fn finish(&self) -> Captured {
-        let mut state = self.lock();
-        let mut hit = self.limits_hit.lock().unwrap_or_else(PoisonError::into_inner);
-        Captured {
-            stdout: std::mem::take(&mut state.stdout),
-            stderr: std::mem::take(&mut state.stderr),
-            limits_hit: std::mem::take(&mut hit),
-        }
+    /// Takes the captured output and the limits that were hit.
+    pub(crate) fn take_captured(&self) -> Captured {
+        std::mem::take(&mut self.lock().captured)
     }
 
     /// Fills `buf` from the process's source of randomness.
@@ -223,12 +187,12 @@ impl Process {
         f(&mut self.lock().fds)
     }
 
-    /// What `fd` refers to.
+    /// The table's entry for `fd`.
     pub(crate) fn entry(&self, fd: u32) -> Result<Entry, Errno> {
         self.lock().fds.get(fd).cloned()
     }
 
-    /// What `fd` refers to, if `check` passes and then all of `rights` is allowed.
+    /// The open file that `fd` refers to, if `check` passes and then all of `rights` is allowed.
     pub(crate) fn open_file(
         &self,
         fd: u32,
@@ -283,15 +247,15 @@ impl Process {
 
     /// Blocks until `deadline`, or until one of `on` is notified.
     ///
-    /// This is where a guest can be ended from outside (which cancels its clock's waits), by a
-    /// deadlock, or by its virtual deadline.
+    /// Here a guest can be ended from outside (which cancels its clock's waits), by a deadlock, or by
+    /// its virtual deadline.
     pub(crate) fn wait(
         &self,
         deadline: Option<MonoTime>,
         on: &[Listener],
         what: &dyn fmt::Display,
-    ) -> Result<Woke, Stop> {
-        self.check_stopped()?;
+    ) -> Result<Woke, Exit> {
+        self.stopper.check()?;
         let limit = self.limits.virtual_deadline;
         let from = MonoTime::from_nanos(self.deadline_from_ns.load(Ordering::Relaxed));
         let end = limit.map(|after| from.saturating_add(after));
@@ -300,30 +264,30 @@ impl Process {
             (deadline, end) => deadline.or(end),
         };
         let woke = self.clock.wait(Wait { deadline: until, on, what });
-        self.check_stopped()?;
+        self.stopper.check()?;
         let woke = woke?;
         if woke == Woke::Deadline
             && until != deadline
             && let Some(after) = limit
         {
-            return Err(Stop::Limit(Limit::VirtualDeadline { after }));
+            return Err(Exit::Limit(Limit::VirtualDeadline { after }));
         }
         Ok(woke)
     }
 
-    /// As [`Process::wait`], for something that is not on the timeline. On a mock clock, time
-    /// stands still meanwhile, so the deadline does not come.
+    /// As [`Process::wait`], for an event that is not on the timeline. On a mock clock, time stands
+    /// still meanwhile, so the deadline does not come.
     pub(crate) fn wait_outside(
         &self,
         deadline: Option<MonoTime>,
         mut on: Vec<Listener>,
         what: &dyn fmt::Display,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Exit> {
         if !self.clock.is_mocked() {
             return self.wait(deadline, &on, what).map(drop);
         }
         on.push(self.stopper.listen());
-        self.check_stopped()?;
+        self.stopper.check()?;
         let outside = self.clock.external(what);
         let unpark = Waker::from(Arc::new(Unpark(thread::current())));
         for listener in &on {
@@ -333,15 +297,10 @@ impl Process {
             thread::park();
         }
         drop(outside);
-        self.check_stopped()
+        self.stopper.check()
     }
 
-    #[inline]
-    fn check_stopped(&self) -> Result<(), Stop> {
-        self.stopper.stopped().map_or(Ok(()), Err)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProcessState> {
         // The operations under this lock leave the state whole, so a poisoned one is in order.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -389,92 +348,4 @@ fn open_cwd(mounts: &[Mount], cwd: &[u8]) -> Result<Open, Errno> {
     };
     let file = mount.fs.open_at(&*root, GuestPath::new(&rest), &how)?;
     Ok(Open::dir(Arc::clone(&mount.fs), file))
-}
-
-/// What a store carries: one thread of a process.
-pub(crate) struct Thread {
-    process: Arc<Process>,
-    memory: GuestMemory,
-}
-
-impl Thread {
-    /// The first thread of `process`.
-    pub(crate) fn new(process: Arc<Process>) -> Thread {
-        Thread { process, memory: GuestMemory::Unknown }
-    }
-
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
-    }
-
-    /// The memory that the thread's calls are about.
-    pub(crate) fn memory(&self) -> &GuestMemory {
-        &self.memory
-    }
-
-    /// Says which memory the thread's calls are about, so that they need not look for it.
-    pub(crate) fn set_memory(&mut self, memory: Option<Memory>) {
-        self.memory = memory.map_or(GuestMemory::None, GuestMemory::Plain);
-    }
-
-    /// The memory that the thread's calls are about, if it is known to be an ordinary one.
-    #[inline]
-    pub(crate) fn plain_memory(&self) -> Option<Memory> {
-        match &self.memory {
-            GuestMemory::Plain(memory) => Some(*memory),
-            _ => None,
-        }
-    }
-
-    /// The memory that the calling thread's calls are about.
-    pub(crate) fn memory_of(caller: &mut Caller<'_, Thread>) -> GuestMemory {
-        if let GuestMemory::Unknown = caller.data().memory {
-            let found = GuestMemory::find(caller);
-            caller.data_mut().memory = found;
-        }
-        caller.data().memory.clone()
-    }
-}
-
-/// Growth beyond the limits is refused, and noted.
-impl ResourceLimiter for Thread {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let bytes_max = self.process.limits.memory_bytes_max;
-        let allowed = desired as u64 <= bytes_max;
-        if !allowed {
-            self.process.limit_hit(Limit::Memory { bytes_max });
-        }
-        Ok(allowed)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let elements_max = self.process.limits.table_elements_max;
-        let allowed = desired as u64 <= elements_max;
-        if !allowed {
-            self.process.limit_hit(Limit::Table { elements_max });
-        }
-        Ok(allowed)
-    }
-
-    fn instances(&self) -> usize {
-        self.process.limits.instances_max as usize
-    }
-
-    fn tables(&self) -> usize {
-        self.process.limits.tables_max as usize
-    }
-
-    fn memories(&self) -> usize {
-        self.process.limits.memories_max as usize
-    }
 }

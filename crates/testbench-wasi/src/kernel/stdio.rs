@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use testbench_clock::Listener;
 use testbench_overlay::Errno;
 
+use super::fail::{Fail, Result};
 use super::open::{CallOn, Kind, Open, OpenFile};
 use super::pipe::{Look, PipeReader, PipeWriter};
 use super::process::Process;
 use super::real_stdin;
 use super::rights::FdFlags;
-use super::stop::{Fail, Result};
 
 /// Where a guest's standard input comes from. Clones are the same source: what one guest has read
 /// from a file, a pipe or a reader, another one does not get.
@@ -260,7 +260,7 @@ impl Stream {
                 Ok(n)
             }
             Stream::Reader(reader) => {
-                let _outside = process.clock().external(&by.which_is("a closure"));
+                let _outside = process.clock.external(&by.which_is("a closure"));
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                 retry(|| reader.read(buf)).map(|n| n.min(buf.len()))
             }
@@ -302,7 +302,7 @@ impl Stream {
                 retry(|| write_through(&mut std::io::stderr().lock(), buf))
             }
             Stream::Writer(writer) => {
-                let _outside = process.clock().external(&by.which_is("a closure"));
+                let _outside = process.clock.external(&by.which_is("a closure"));
                 let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
             }
@@ -409,7 +409,7 @@ fn write_pipe(
 /// from ever doing what is hoped for.
 fn yield_once(process: &Process, let_others_run: &mut bool) -> Result<()> {
     *let_others_run = false;
-    Ok(process.clock().yield_now()?)
+    Ok(process.clock.yield_now()?)
 }
 
 fn write_through(writer: &mut dyn Write, buf: &[u8]) -> std::io::Result<usize> {

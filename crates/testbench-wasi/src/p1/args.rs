@@ -8,20 +8,20 @@ use crate::kernel::Result;
 
 pub(super) fn args_get(cx: &mut Call<'_>, argv: Ptr, buf: Ptr) -> Result<()> {
     let process = cx.process;
-    write_list(cx, argv, buf, process.args().iter().map(|arg| [&arg[..], b"", b""]))
+    write_list(cx, argv, buf, process.args.iter().map(|arg| [&arg[..], b"", b""]))
 }
 
 pub(super) fn args_sizes_get(cx: &mut Call<'_>) -> Result<(u32, u32)> {
-    sizes(cx.process.args().iter().map(|arg| arg.len() + 1))
+    sizes(cx.process.args.iter().map(|arg| arg.len() + 1))
 }
 
 pub(super) fn environ_get(cx: &mut Call<'_>, environ: Ptr, buf: Ptr) -> Result<()> {
     let process = cx.process;
-    write_list(cx, environ, buf, process.env().iter().map(|(key, value)| [&key[..], b"=", value]))
+    write_list(cx, environ, buf, process.env.iter().map(|(key, value)| [&key[..], b"=", value]))
 }
 
 pub(super) fn environ_sizes_get(cx: &mut Call<'_>) -> Result<(u32, u32)> {
-    sizes(cx.process.env().iter().map(|(key, value)| key.len() + value.len() + 2))
+    sizes(cx.process.env.iter().map(|(key, value)| key.len() + value.len() + 2))
 }
 
 /// Writes strings, each of several parts and a NUL, one behind the other, and their addresses.

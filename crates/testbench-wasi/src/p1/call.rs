@@ -2,7 +2,7 @@
 //!
 //! The trampoline decodes the arguments, calls the function, stores its results in the guest's
 //! memory and encodes what went wrong: an errno is the call's result, an address outside of memory
-//! is a trap, and a [`Stop`](crate::kernel::Stop) ends the guest.
+//! is a trap, and a [`Exit`](crate::kernel::Exit) ends the guest.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use tracing::Level;
 use wasmtime::{Caller, Trap};
 
 use super::errno;
-use crate::exit::stop_error;
+use crate::exit::exit_error;
 use crate::kernel::{Fail, Process, Result, Thread};
 use crate::limits::Limit;
-use crate::memory::{Bytes, Fault};
+use crate::memory::{Bytes, Fault, GuestMemory};
 
 /// Which of the two versions of the interface a module was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +91,13 @@ pub(super) fn run(
     body: impl FnOnce(&mut Call<'_>) -> Result<()>,
 ) -> wasmtime::Result<u32> {
     // The common case by hand: it must not cost more than the call it serves.
-    let outcome = match caller.data().plain_memory() {
-        Some(memory) => {
-            let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
-            body(&mut Call { mem: Bytes::Plain(bytes), process: thread.process(), abi })
-        }
-        None => Thread::memory_of(caller).with(&mut *caller, |mem, thread| {
+    let outcome = if let &GuestMemory::Plain(memory) = caller.data().memory() {
+        let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
+        body(&mut Call { mem: Bytes::Plain(bytes), process: thread.process(), abi })
+    } else {
+        Thread::memory_of(caller).with(&mut *caller, |mem, thread| {
             body(&mut Call { mem, process: thread.process(), abi })
-        }),
+        })
     };
     match outcome {
         Ok(()) => Ok(0),
@@ -124,9 +123,9 @@ pub(super) fn end_of(process: &Process, name: &'static str, end: Fail) -> wasmti
     match end {
         Fail::Fault(fault) => wasmtime::Error::from(Trap::MemoryOutOfBounds)
             .context(format!("bad address in a call of {name}: {fault}")),
-        Fail::Stop(stop) => {
-            process.stopper().stop(stop.clone());
-            stop_error(stop)
+        Fail::Exit(exit) => {
+            process.stopper.stop(exit.clone());
+            exit_error(exit)
         }
         Fail::Errno(errno) => wasmtime::Error::from(errno),
     }
@@ -152,8 +151,8 @@ pub(super) fn trace<R: Results>(
         Ok(results) => results.show(),
         Err(Fail::Errno(errno)) => errno.name().to_owned(),
         Err(Fail::Fault(fault)) => format!("trap: {fault}"),
-        Err(Fail::Stop(stop)) => format!("? ({stop})"),
+        Err(Fail::Exit(exit)) => format!("? ({exit})"),
     };
-    let guest = process.name();
+    let guest = &process.name;
     tracing::trace!(target: "testbench_wasi::guest", guest, "{name}({args}) = {result}");
 }

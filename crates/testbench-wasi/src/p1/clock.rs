@@ -16,7 +16,7 @@ pub(super) fn res_get(cx: &mut Call<'_>, id: ClockId) -> Result<u64> {
         ClockId::Realtime => Reading::Wall,
         ClockId::Monotonic | ClockId::ProcessCputime | ClockId::ThreadCputime => Reading::Mono,
     };
-    let resolution = cx.process.clock().resolution(reading);
+    let resolution = cx.process.clock.resolution(reading);
     Ok(u64::try_from(resolution.as_nanos()).unwrap_or(u64::MAX))
 }
 
@@ -30,14 +30,14 @@ pub(super) fn res_get(cx: &mut Call<'_>, id: ClockId) -> Result<u64> {
 /// for it.
 #[inline]
 pub(super) fn time_get(cx: &mut Call<'_>, id: ClockId, _precision: u64) -> Result<u64> {
-    let clock = cx.process.clock();
+    let clock = &cx.process.clock;
     let shown = match id {
         ClockId::Realtime => {
             u64::try_from(clock.wall().unix_nanos()).map_err(|_| Errno::Overflow)?
         }
         ClockId::Monotonic => clock.mono().nanos().saturating_add(MONOTONIC_ORIGIN_NS),
         ClockId::ProcessCputime | ClockId::ThreadCputime => {
-            let since = clock.mono().duration_since(cx.process.started());
+            let since = clock.mono().duration_since(cx.process.started);
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         }
     };

@@ -114,7 +114,7 @@ pub(super) fn write(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
             let mut written = 0_u32;
             for i in 0..iovs.count() {
                 let buf = iovs.get(cx, i)?;
-                let len = buf.len.min(process.limits().io_bytes_max - written);
+                let len = buf.len.min(process.limits.io_bytes_max - written);
                 cx.mem.lend(buf.at, len, |bytes| sink.push(bytes))??;
                 written += len;
             }
@@ -156,7 +156,7 @@ fn scatter(
     iovs: Iovs,
     mut read: impl FnMut(&mut [u8], u32) -> Result<usize>,
 ) -> Result<u32> {
-    let max = cx.process.limits().io_bytes_max;
+    let max = cx.process.limits.io_bytes_max;
     let mut done = 0_u32;
     for i in 0..iovs.count() {
         let buf = iovs.get(cx, i)?;
@@ -183,7 +183,7 @@ fn gather(
     iovs: Iovs,
     mut write: impl FnMut(&[u8], u32) -> Result<usize>,
 ) -> Result<u32> {
-    let max = cx.process.limits().io_bytes_max;
+    let max = cx.process.limits.io_bytes_max;
     if iovs.count() == 1 {
         let buf = iovs.get(cx, 0)?;
         let n = cx.mem.lend(buf.at, buf.len.min(max), |bytes| write(bytes, 0))??;

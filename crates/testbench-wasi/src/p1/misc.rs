@@ -4,12 +4,13 @@ use testbench_overlay::Errno;
 
 use super::call::Call;
 use super::types::{Buf, Iovs, RiFlags, SdFlags};
-use crate::kernel::{Fail, FdFlags, Result, Stop};
+use crate::exit::Exit;
+use crate::kernel::{Fail, FdFlags, Result};
 use crate::limits::Limit;
 
 /// Ends the process; the whole code is kept.
 pub(super) fn proc_exit(code: u32) -> Result<()> {
-    Err(Fail::Stop(Stop::Exit(code)))
+    Err(Fail::Exit(Exit::Code(code)))
 }
 
 /// The names of `signal`, from number 1.
@@ -27,17 +28,17 @@ pub(super) fn proc_raise(_: &mut Call<'_>, signal: u32) -> Result<()> {
     match *name {
         "CHLD" | "CONT" | "URG" | "WINCH" => Ok(()),
         "STOP" | "TSTP" | "TTIN" | "TTOU" => Err(Errno::Notsup.into()),
-        fatal => Err(Fail::Stop(Stop::Killed(format!("raised SIG{fatal}").into()))),
+        fatal => Err(Fail::Exit(Exit::Killed(format!("raised SIG{fatal}").into()))),
     }
 }
 
 pub(super) fn sched_yield(cx: &mut Call<'_>) -> Result<()> {
-    Ok(cx.process.clock().yield_now()?)
+    Ok(cx.process.clock.yield_now()?)
 }
 
 pub(super) fn random_get(cx: &mut Call<'_>, buf: Buf) -> Result<()> {
     let process = cx.process;
-    let bytes_max = process.limits().random_bytes_max;
+    let bytes_max = process.limits.random_bytes_max;
     if buf.len > bytes_max {
         process.limit_hit(Limit::Random { bytes_max });
         return Err(Errno::Inval.into());

@@ -62,7 +62,7 @@ pub(super) fn poll_oneoff(
     let layout = cx.abi.subscription();
     cx.mem.check(subscriptions.0, count, layout.bytes)?;
     cx.mem.check(events.0, count, EVENT_BYTES)?;
-    let now = cx.process.clock().mono_exact();
+    let now = cx.process.clock.mono_exact();
     if count == 1
         && let Some(until) = lone_sleep(cx, subscriptions.0, now)?
     {

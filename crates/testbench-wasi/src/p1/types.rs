@@ -169,7 +169,7 @@ impl Path {
 impl Decode<(u32, u32)> for Path {
     fn decode(cx: &Call<'_>, (at, len): (u32, u32)) -> Result<Self> {
         cx.mem.check(at, len, 1)?;
-        let bytes_max = cx.process.limits().path_bytes_max;
+        let bytes_max = cx.process.limits.path_bytes_max;
         if len > bytes_max {
             cx.process.limit_hit(Limit::Path { bytes_max });
             return Err(Errno::Nametoolong.into());

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::Signature;
+use crate::backtrace::Frame;
 use crate::error::{ModuleError, NameList, StartError};
-use crate::exit::{Exit, Frame};
+use crate::exit::Exit;
 
 /// Why a plugin was not made, or a call of it gave no value.
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 use wasmtime::ExternType;
 
 use super::Signature;
-use crate::diagnose::show;
+use crate::module::show;
 
 /// One export of a plugin's module.
 ///

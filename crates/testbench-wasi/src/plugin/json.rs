@@ -120,7 +120,7 @@ impl Convention {
         let invoke = exported(life, &names.invoke)?;
         let memory = life.live.store.data().memory().clone();
         if matches!(memory, GuestMemory::None | GuestMemory::Unknown) {
-            return Err(PluginError::NoMemory { plugin: life.process().name().to_owned() });
+            return Err(PluginError::NoMemory { plugin: life.process().name.clone() });
         }
         let convention = Convention {
             alloc: Named { function: life.function(&alloc)?, name: alloc },
@@ -137,7 +137,7 @@ fn exported(life: &Life, names: &Candidates) -> Result<String, PluginError> {
     let module = life.live.instance.module(&life.live.store);
     let found = names.0.iter().find(|name| module.get_export(name).is_some());
     found.cloned().ok_or_else(|| {
-        let plugin = life.process().name().to_owned();
+        let plugin = life.process().name.clone();
         no_export(plugin, names.label(), module)
     })
 }
@@ -190,7 +190,7 @@ impl Exchange<'_> {
         let packed = packed.map_err(|error| ended(&invoke.name, error))?;
         // The halves of the number: neither can be lost.
         let answer = Buffer { at: (packed >> 32) as u32, len: packed as u32 };
-        let bytes_max = self.life.process().limits().output_bytes_max;
+        let bytes_max = self.life.process().limits.output_bytes_max;
         let taken = if u64::from(answer.len) > bytes_max {
             // Where it is not in memory, that is what is wrong with it.
             self.within(&invoke.name, answer, |_| Ok(()))?;
@@ -270,7 +270,7 @@ impl Exchange<'_> {
     }
 
     fn plugin(&self) -> String {
-        self.life.process().name().to_owned()
+        self.life.process().name.clone()
     }
 }
 

@@ -2,22 +2,21 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use wasmtime::{ExternType, Store, TypedFunc};
+use wasmtime::{ExternType, TypedFunc};
 
 use super::json::Convention;
 use super::{PluginError, Signature, Values};
-use crate::diagnose::{edit_distance, show};
 use crate::error::NameList;
-use crate::instance::Live;
-use crate::kernel::{Process, Thread};
-use crate::stopping::{Cancel, Interrupter};
+use crate::kernel::Process;
+use crate::module::show;
+use crate::run::Live;
+use crate::stopping::Held;
 
 /// An instance that has not ended.
 pub(super) struct Life {
     pub(super) live: Live,
-    /// What was called by name, to be found again without asking wasmtime for its type.
+    /// The functions called so far, to be found again without asking wasmtime for their types.
     known: HashMap<Box<str>, Known>,
     pub(super) convention: Option<Convention>,
     _held: Held,
@@ -41,29 +40,6 @@ pub(super) enum Trouble {
 impl From<PluginError> for Trouble {
     fn from(error: PluginError) -> Self {
         Trouble::Answer(Box::new(error))
-    }
-}
-
-/// What the instance holds outside of its store; let go of when it ends.
-pub(super) struct Held {
-    process: Arc<Process>,
-    interrupter: Interrupter,
-    cancel: Cancel,
-}
-
-impl Held {
-    /// From now on `cancel` ends the instance.
-    pub(super) fn new(process: &Arc<Process>, interrupter: Interrupter, cancel: &Cancel) -> Self {
-        cancel.attach(&interrupter);
-        Held { process: Arc::clone(process), interrupter, cancel: cancel.clone() }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.interrupter.guest_ended();
-        self.cancel.detach(&self.interrupter);
-        self.process.close();
     }
 }
 
@@ -102,26 +78,24 @@ impl Life {
         &mut self,
         name: &str,
     ) -> Result<TypedFunc<P, R>, PluginError> {
+        let (plugin, wanted) = (self.process().name.clone(), name.to_owned());
         let Live { store, instance } = &mut self.live;
-        let plugin = || store_name(store);
         let module = instance.module(&*store);
-        let Some(export) = module.get_export(name) else {
-            return Err(no_export(plugin(), name, module));
-        };
-        let ExternType::Func(ty) = export else {
-            let found = show(&export);
-            return Err(PluginError::NotAFunction {
-                plugin: plugin(),
-                name: name.to_owned(),
-                found,
-            });
-        };
-        instance.get_typed_func::<P, R>(&mut *store, name).map_err(|_| PluginError::Signature {
-            plugin: store_name(store),
-            name: name.to_owned(),
-            wanted: Signature::of::<P, R>(),
-            found: Signature::from_wasm(&ty),
-        })
+        match module.get_export(name) {
+            None => Err(no_export(plugin, name, module)),
+            Some(ExternType::Func(ty)) => {
+                let found = instance.get_typed_func::<P, R>(&mut *store, name);
+                found.map_err(|_| PluginError::Signature {
+                    plugin,
+                    name: wanted,
+                    wanted: Signature::of::<P, R>(),
+                    found: Signature::from_wasm(&ty),
+                })
+            }
+            Some(other) => {
+                Err(PluginError::NotAFunction { plugin, name: wanted, found: show(&other) })
+            }
+        }
     }
 }
 
@@ -129,17 +103,13 @@ pub(super) fn ended(function: &str, error: impl Into<wasmtime::Error>) -> Troubl
     Trouble::Ended { function: function.to_owned(), error: error.into() }
 }
 
-fn store_name(store: &Store<Thread>) -> String {
-    store.data().process().name().to_owned()
-}
-
-/// Names what is missing, what is there, and what may have been meant.
+/// Names the missing export, all exports, and the most similar function.
 pub(super) fn no_export(plugin: String, name: &str, module: &wasmtime::Module) -> PluginError {
-    /// A name that differs in more than a third of its letters was not meant.
+    /// A name of which more than a third of the letters differ is another name.
     const PARTS: usize = 3;
     let functions = module.exports().filter(|export| export.ty().func().is_some());
     let nearest = functions
-        .map(|export| (edit_distance(name, export.name()), export.name()))
+        .map(|export| (strsim::levenshtein(name, export.name()), export.name()))
         .filter(|&(distance, _)| distance <= name.len().div_ceil(PARTS))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, nearest)| nearest.to_owned());

@@ -34,17 +34,17 @@ pub use self::spec::{AfterEnd, PluginSpec};
 pub use self::value::{Signature, Values};
 
 use self::clock::CallClock;
-use self::life::{Held, Life, Trouble};
+use self::life::{Life, Trouble};
 use self::spec::Names;
 use self::watch::Watch;
-use crate::compiled::Compiled;
+use crate::cache::Compiled;
 use crate::exit::{Exit, exit_of};
-use crate::instance::{NoInstance, instantiate};
-use crate::kernel::{Entry, Process, Stop};
+use crate::kernel::{Captured, Entry, Process};
 use crate::limits::Limit;
 use crate::module::{Bytes, Module};
+use crate::run::instantiate;
 use crate::spec::GuestSpec;
-use crate::stopping::Interrupter;
+use crate::stopping::{Held, Interrupter};
 use crate::threads;
 
 /// A module that is a library, and an instance of it that is called.
@@ -88,18 +88,6 @@ pub struct Plugin {
     restarts: u64,
 }
 
-/// What a plugin has written since it was last asked, and the limits that it has reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PluginOutput {
-    /// What it wrote to stdout, if that is [`Stdout::Capture`](crate::Stdout::Capture).
-    pub stdout: Vec<u8>,
-    /// What it wrote to stderr, if that is [`Stdout::Capture`](crate::Stdout::Capture).
-    pub stderr: Vec<u8>,
-    /// Every limit that it reached, in order, each once; also those that it survived.
-    pub limits_hit: Vec<Limit>,
-}
-
 impl Plugin {
     /// The plugin in the file at `path`, named after the file without its `.wasm`, on the clock and
     /// the overlay that are installed on this thread
@@ -137,18 +125,18 @@ impl Plugin {
     /// one of these functions or its start section.
     pub fn new(spec: impl Into<PluginSpec>) -> Result<Self, PluginError> {
         let spec = spec.into();
-        let GuestSpec { module, start_functions, process: mut parts, .. } = spec.guest.clone();
-        parts.check()?;
+        let GuestSpec { module, start_functions, mut process, .. } = spec.guest.clone();
+        process.check()?;
         let starts = match start_functions {
             None => module.starters(&["_initialize".to_owned()])?,
             Some(names) => module.starters(&names)?,
         };
-        let compiled = module.compiled(parts.limits.fuel.is_some())?;
+        let compiled = module.compiled(process.limits.fuel.is_some())?;
         let exports = Export::all(compiled.any());
-        let watch = Watch::new(parts.limits.watchdog);
-        let clock = CallClock::new(Arc::clone(&parts.clock), &parts.name);
-        parts.clock = clock.clone();
-        let process = Process::new(parts)?;
+        let watch = Watch::new(process.limits.watchdog);
+        let clock = CallClock::new(Arc::clone(&process.clock), &process.name);
+        process.clock = clock.clone();
+        let process = Process::new(process)?;
         let given = process.with_fds(|fds| fds.entries());
         let mut plugin = Plugin {
             module,
@@ -170,7 +158,7 @@ impl Plugin {
 
     /// The name by which errors and reports know it.
     pub fn name(&self) -> &str {
-        self.process.name()
+        &self.process.name
     }
 
     /// The module that it is an instance of.
@@ -200,14 +188,10 @@ impl Plugin {
         self.during(name, |life| life.call(name, params))
     }
 
-    /// Takes what the plugin has written and which limits it has reached since this was last called.
-    pub fn take_output(&mut self) -> PluginOutput {
-        let captured = self.process.finish();
-        PluginOutput {
-            stdout: captured.stdout,
-            stderr: captured.stderr,
-            limits_hit: captured.limits_hit,
-        }
+    /// Takes the output that the plugin has written, and the limits that it has reached, since the
+    /// last call of this.
+    pub fn take_output(&mut self) -> Captured {
+        self.process.take_captured()
     }
 
     /// The size of its memory in pages of 64 KiB; 0 if it has none, or has ended.
@@ -261,7 +245,7 @@ impl Plugin {
             (None, ..) => self.replace()?,
         };
         let called = self.watched(function, || {
-            if let Some(units) = self.process.limits().fuel {
+            if let Some(units) = self.process.limits.fuel {
                 let refuelled = life.live.store.set_fuel(units);
                 refuelled.map_err(|error| life::ended(function, error))?;
             }
@@ -295,7 +279,7 @@ impl Plugin {
         self.process.begin_call();
         let counted = Counted { plugin: self };
         // After it was counted in: whoever ends it from now on sees that it runs.
-        if let Some(stop) = self.process.stopper().stopped() {
+        if let Some(stop) = self.process.stopper.stopped() {
             // It was told between two calls.
             drop(counted);
             return Err(life::ended(function, stop));
@@ -305,14 +289,14 @@ impl Plugin {
         match (done.map_err(no_thread)?, in_time) {
             (Err(Trouble::Ended { function, error }), _) => Err(Trouble::Ended { function, error }),
             // It returned in the moment in which it was told to end.
-            (_, Err(limit)) => Err(life::ended(function, Stop::Limit(limit))),
+            (_, Err(limit)) => Err(life::ended(function, Exit::Limit(limit))),
             (done, Ok(())) => done,
         }
     }
 
     /// A new instance in place of the one that has ended.
     fn replace(&mut self) -> Result<Box<Life>, PluginError> {
-        self.clock = CallClock::new(Arc::clone(self.clock.caller()), self.process.name());
+        self.clock = CallClock::new(Arc::clone(self.clock.caller()), &self.process.name);
         self.process = self.process.successor(self.clock.clone(), self.given.clone());
         self.restarts += 1;
         let life = self.instantiate()?;
@@ -322,23 +306,16 @@ impl Plugin {
 
     /// An instance whose start functions have returned.
     fn instantiate(&mut self) -> Result<Box<Life>, PluginError> {
-        let clock = Arc::clone(&self.clock);
-        let engines = Arc::clone(self.compiled.engines());
         let calls = Arc::downgrade(&self.watch);
-        let stopper = self.process.stopper();
         let in_a_call = move || calls.upgrade().is_some_and(|calls| calls.is_on());
-        let interrupter = Interrupter::new(stopper, clock.clone(), engines, in_a_call);
-        self.watch.aim(interrupter.clone(), clock);
-        let held = Held::new(&self.process, interrupter, &self.spec.guest.cancel);
+        let interrupter = Interrupter::new(&self.process, self.compiled.engines(), in_a_call);
+        self.watch.aim(interrupter.clone(), Arc::clone(&self.clock));
+        let held = Held::new(&self.process, &interrupter, &self.spec.guest.cancel);
         let made = self.watched("start", || {
-            let mut live =
-                instantiate(&self.compiled, &self.process).map_err(|error| match error {
-                    NoInstance::Limit(limit) => life::ended("start", Stop::Limit(limit)),
-                    NoInstance::Error(error) => life::ended("start", error),
-                })?;
+            let made = instantiate(&self.compiled, &self.process);
+            let mut live = made.map_err(|error| life::ended("start", error))?;
             for name in &self.starts {
-                let started = live.start(std::slice::from_ref(name));
-                started.map_err(|error| life::ended(name, error))?;
+                live.start(name).map_err(|error| life::ended(name, error))?;
             }
             Ok(live)
         });
@@ -355,11 +332,11 @@ impl Plugin {
     /// Notes how an instance ended.
     fn end(&mut self, function: String, error: &wasmtime::Error) -> PluginError {
         let process = &self.process;
-        let (exit, backtrace) = exit_of(error, process.stopper().stopped(), process.limits());
+        let (exit, backtrace) = exit_of(error, process.stopper.stopped(), &process.limits);
         if let Some(limit) = exit.limit() {
             process.limit_hit(limit);
         }
-        let plugin = process.name().to_owned();
+        let plugin = process.name.clone();
         tracing::debug!(plugin, function, %exit, "ended");
         self.ended = Some(exit.clone());
         PluginError::Ended { plugin, function, exit, backtrace }

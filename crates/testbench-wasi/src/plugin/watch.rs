@@ -12,7 +12,7 @@ use std::time::Duration;
 use testbench_clock::{Armed, Watchdog};
 
 use super::clock::CallClock;
-use crate::kernel::Stop;
+use crate::exit::Exit;
 use crate::limits::Limit;
 use crate::stopping::Interrupter;
 
@@ -165,7 +165,7 @@ impl Watch {
                 Ordering::SeqCst,
             );
             if told.is_ok() {
-                target.interrupter.interrupt(Stop::Limit(Limit::Watchdog { after }));
+                target.interrupter.interrupt(Exit::Limit(Limit::Watchdog { after }));
             }
         }
     }

@@ -36,7 +36,7 @@ use wasmtime::{
 
 pub use self::config::{Engine, EngineConfig, EngineError};
 pub use self::features::CoreFeatures;
-use crate::exit::BACKTRACE_FRAMES_MAX;
+use crate::backtrace::BACKTRACE_FRAMES_MAX;
 use crate::kernel::Thread;
 use crate::limits::Limits;
 use crate::p1;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use wasmtime::{Instance, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
-use crate::compiled::Compiled;
+use crate::cache::Compiled;
 use crate::engine::Place;
+use crate::exit::Exit;
 use crate::kernel::{Process, Thread};
 use crate::limits::{Limit, Limits};
 
@@ -15,41 +16,35 @@ pub(crate) struct Live {
     pub(crate) instance: Instance,
 }
 
-/// Why there is no instance.
-pub(crate) enum NoInstance {
-    /// The module wants more from the start than its limits allow; nothing of it has run.
-    Limit(Limit),
-    /// Its start section has ended it, or it could not be set up.
-    Error(wasmtime::Error),
+impl Live {
+    /// Calls an export that is known to be a function `() -> ()`.
+    pub(crate) fn start(&mut self, function: &str) -> wasmtime::Result<()> {
+        let function = self.instance.get_typed_func::<(), ()>(&mut self.store, function)?;
+        function.call(&mut self.store, ())
+    }
 }
 
 /// Instantiates a module, which runs its start section, as the first thread of `process`.
-pub(crate) fn instantiate(compiled: &Compiled, process: &Arc<Process>) -> Result<Live, NoInstance> {
-    if let Some(limit) = exceeded_from_the_start(compiled, process.limits()) {
-        return Err(NoInstance::Limit(limit));
+///
+/// # Errors
+///
+/// An [`Exit`] if the module needs more from the start than its limits allow, or was stopped; else
+/// wasmtime's error, from the start section or from setting the instance up.
+pub(crate) fn instantiate(compiled: &Compiled, process: &Arc<Process>) -> wasmtime::Result<Live> {
+    let limits = &process.limits;
+    if let Some(limit) = exceeded_from_the_start(compiled, limits) {
+        return Err(Exit::Limit(limit).into());
     }
-    let place = match outgrows_the_pool(process.limits()) {
+    let place = match outgrows_the_pool(limits) {
         true => Place::OnDemand,
         false => compiled.best_place(),
     };
-    let made = match instantiate_at(compiled, process, place) {
+    match instantiate_at(compiled, process, place) {
         // There is no free slot, and nothing of the guest has run.
         Err(error) if error.is::<PoolConcurrencyLimitError>() => {
             instantiate_at(compiled, process, Place::OnDemand)
         }
         made => made,
-    };
-    made.map_err(NoInstance::Error)
-}
-
-impl Live {
-    /// Calls these functions, each of which is known to be exported as `() -> ()`.
-    pub(crate) fn start(&mut self, functions: &[String]) -> wasmtime::Result<()> {
-        for name in functions {
-            let function = self.instance.get_typed_func::<(), ()>(&mut self.store, name)?;
-            function.call(&mut self.store, ())?;
-        }
-        Ok(())
     }
 }
 
@@ -61,21 +56,17 @@ fn instantiate_at(
     let linked = compiled.linked(place)?;
     let mut store = Store::new(linked.module().engine(), Thread::new(Arc::clone(process)));
     store.limiter(|thread| thread);
-    if let Some(units) = process.limits().fuel {
+    if let Some(units) = process.limits.fuel {
         store.set_fuel(units)?;
     }
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
-        match store.data().process().stopper().stopped() {
-            // With a backtrace, which tells where it was when it was ended.
-            Some(stop) => Err(wasmtime::Error::from(stop)),
-            None => Ok(UpdateDeadline::Continue(1)),
-        }
+        // With a backtrace, which tells where it was when it was ended.
+        store.data().process().stopper.check()?;
+        Ok(UpdateDeadline::Continue(1))
     });
     // After the deadline was set: a stop before it was not noticed by the check.
-    if let Some(stop) = process.stopper().stopped() {
-        return Err(stop.into());
-    }
+    process.stopper.check()?;
     let instance = linked.instantiate(&mut store)?;
     let memory = instance.get_memory(&mut store, "memory");
     store.data_mut().set_memory(memory);
@@ -84,17 +75,17 @@ fn instantiate_at(
 
 /// The limit, if any, that the module exceeds before it has run.
 fn exceeded_from_the_start(compiled: &Compiled, limits: &Limits) -> Option<Limit> {
-    let wants = compiled.any().resources_required();
-    let memory_pages = wants.max_initial_memory_size.unwrap_or(0);
+    let needs = compiled.any().resources_required();
+    let memory_pages = needs.max_initial_memory_size.unwrap_or(0);
     let memory_bytes = memory_pages.saturating_mul(Limits::PAGE_BYTES);
-    let table_elements = wants.max_initial_table_size.unwrap_or(0);
+    let table_elements = needs.max_initial_table_size.unwrap_or(0);
     if memory_bytes > limits.memory_bytes_max {
         Some(Limit::Memory { bytes_max: limits.memory_bytes_max })
     } else if table_elements > limits.table_elements_max {
         Some(Limit::Table { elements_max: limits.table_elements_max })
-    } else if wants.num_memories > limits.memories_max {
+    } else if needs.num_memories > limits.memories_max {
         Some(Limit::Memories { max: limits.memories_max })
-    } else if wants.num_tables > limits.tables_max {
+    } else if needs.num_tables > limits.tables_max {
         Some(Limit::Tables { max: limits.tables_max })
     } else if limits.instances_max == 0 {
         Some(Limit::Instances { max: 0 })

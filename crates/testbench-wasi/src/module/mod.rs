@@ -1,5 +1,9 @@
 //! A module: found, recognised, compiled, and checked against what guests may import.
 
+mod bytes;
+mod imports;
+mod sniff;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,11 +13,14 @@ use std::sync::Arc;
 use testbench_clock::{Clock, SystemClock};
 use wasmtime::ExternType;
 
-use crate::compiled::Compiled;
-use crate::diagnose::{explain_imports, show};
+pub use self::bytes::Bytes;
+pub(crate) use self::imports::show;
+
+use self::imports::explain_imports;
+use self::sniff::{Sniffed, sniff};
+use crate::cache::{Compiled, ContentHash};
 use crate::engine::{self, Engine, Flavour};
 use crate::error::{ModuleError, NameList};
-use crate::sniff::{Sniffed, sniff};
 use crate::sys::Identity;
 
 /// A WebAssembly module that has been compiled. Cloning is cheap.
@@ -318,83 +325,6 @@ impl fmt::Debug for Module {
             .field("path", &self.path())
             .field("hash", &self.inner.hash)
             .finish_non_exhaustive()
-    }
-}
-
-/// A module's content: owned, shared, or part of the program.
-#[derive(Clone)]
-pub struct Bytes(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Shared(Arc<[u8]>),
-    Static(&'static [u8]),
-}
-
-impl AsRef<[u8]> for Bytes {
-    fn as_ref(&self) -> &[u8] {
-        match &self.0 {
-            Repr::Shared(bytes) => bytes,
-            Repr::Static(bytes) => bytes,
-        }
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Bytes(Repr::Shared(bytes.into()))
-    }
-}
-
-impl From<Arc<[u8]>> for Bytes {
-    fn from(bytes: Arc<[u8]>) -> Self {
-        Bytes(Repr::Shared(bytes))
-    }
-}
-
-impl From<&'static [u8]> for Bytes {
-    fn from(bytes: &'static [u8]) -> Self {
-        Bytes(Repr::Static(bytes))
-    }
-}
-
-impl<const N: usize> From<&'static [u8; N]> for Bytes {
-    fn from(bytes: &'static [u8; N]) -> Self {
-        Bytes(Repr::Static(bytes))
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bytes({})", self.as_ref().len())
-    }
-}
-
-/// The BLAKE3 hash of a module's content, shown in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContentHash([u8; 32]);
-
-impl ContentHash {
-    /// The hash of `content`.
-    pub fn of(content: &[u8]) -> Self {
-        ContentHash(*blake3::hash(content).as_bytes())
-    }
-
-    /// The 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
-    }
-}
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -9,19 +9,24 @@
 //! is compiled again and replaced. A directory that cannot be used is no error, only slow: modules
 //! are then kept in memory, and one warning says so.
 
+mod compiled;
+mod diagnose;
 mod disk;
+mod hash;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use self::compiled::Compiled;
+pub use self::hash::ContentHash;
+
+use self::compiled::Artifact;
+use self::diagnose::{diagnose, has_shared_memory};
 use self::disk::Disk;
-use crate::compiled::{Artifact, Compiled};
-use crate::diagnose::{diagnose, has_shared_memory};
 use crate::engine::{self, Engines, Flavour};
 use crate::error::ModuleError;
-use crate::module::ContentHash;
 use crate::sys::Identity;
 use crate::threads::with_enough_stack;
 

@@ -1,0 +1,109 @@
+//! Why a kernel operation fails, and how a guest is ended from outside.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use testbench_clock::{Event, Listener, Stuck};
+use testbench_overlay::Errno;
+
+use crate::exit::Exit;
+use crate::memory::Fault;
+
+/// The result of every kernel operation.
+pub(crate) type Result<T, E = Fail> = std::result::Result<T, E>;
+
+/// Why an operation gave no value.
+#[derive(Clone, Debug)]
+pub(crate) enum Fail {
+    /// The guest is told, and goes on.
+    Errno(Errno),
+    /// The guest passed an address outside of its memory; it traps.
+    Fault(Fault),
+    /// The guest ends.
+    Exit(Exit),
+}
+
+impl From<Errno> for Fail {
+    fn from(errno: Errno) -> Self {
+        Fail::Errno(errno)
+    }
+}
+
+impl From<Fault> for Fail {
+    fn from(fault: Fault) -> Self {
+        Fail::Fault(fault)
+    }
+}
+
+impl From<Exit> for Fail {
+    fn from(exit: Exit) -> Self {
+        Fail::Exit(exit)
+    }
+}
+
+impl From<Stuck> for Fail {
+    fn from(stuck: Stuck) -> Self {
+        Fail::Exit(stuck.into())
+    }
+}
+
+/// Ends a guest from outside. Clones end the same guest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stopper {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_stopped: AtomicBool,
+    exit: OnceLock<Exit>,
+    event: Event,
+}
+
+impl Stopper {
+    /// Ends the guest at its next check or wait. The first reason is kept.
+    pub(crate) fn stop(&self, exit: Exit) {
+        if self.shared.exit.set(exit).is_ok() {
+            // Sequentially consistent, as is the look: when a call begins while another thread ends
+            // the guest, one of the two sees the other.
+            self.shared.is_stopped.store(true, Ordering::SeqCst);
+            self.shared.event.notify();
+        }
+    }
+
+    /// Why the guest must end, if it must.
+    #[inline]
+    pub(crate) fn stopped(&self) -> Option<Exit> {
+        if !self.shared.is_stopped.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.shared.exit.get().cloned()
+    }
+
+    /// Fails once the guest must end.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Exit> {
+        self.stopped().map_or(Ok(()), Err)
+    }
+
+    /// Listens for [`Stopper::stop`].
+    pub(super) fn listen(&self) -> Listener {
+        self.shared.event.listen()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_is_kept_and_announced() {
+        let stopper = Stopper::default();
+        let listener = stopper.listen();
+        assert!(stopper.stopped().is_none());
+        stopper.clone().stop(Exit::Code(3));
+        stopper.stop(Exit::Code(4));
+        assert!(listener.is_notified());
+        assert!(matches!(stopper.stopped(), Some(Exit::Code(3))));
+    }
+}

@@ -1,0 +1,89 @@
+//! A thread of a process: what a wasmtime store carries.
+
+use std::sync::Arc;
+
+use wasmtime::{Caller, Memory, ResourceLimiter};
+
+use super::process::Process;
+use crate::limits::Limit;
+use crate::memory::GuestMemory;
+
+/// One thread of a process.
+pub(crate) struct Thread {
+    process: Arc<Process>,
+    memory: GuestMemory,
+}
+
+impl Thread {
+    /// The first thread of `process`.
+    pub(crate) fn new(process: Arc<Process>) -> Thread {
+        Thread { process, memory: GuestMemory::Unknown }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The memory that the thread's calls are about.
+    pub(crate) fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// Sets the memory that the thread's calls are about, so that they need not look for it.
+    pub(crate) fn set_memory(&mut self, memory: Option<Memory>) {
+        self.memory = memory.map_or(GuestMemory::None, GuestMemory::Plain);
+    }
+
+    /// The memory that the calling thread's calls are about.
+    pub(crate) fn memory_of(caller: &mut Caller<'_, Thread>) -> GuestMemory {
+        if let GuestMemory::Unknown = caller.data().memory {
+            let found = GuestMemory::find(caller);
+            caller.data_mut().memory = found;
+        }
+        caller.data().memory.clone()
+    }
+
+    /// Whether growth to `desired` is within `max`; notes the limit if it is not.
+    fn may_grow(&self, desired: usize, max: u64, limit: Limit) -> wasmtime::Result<bool> {
+        let may_grow = desired as u64 <= max;
+        if !may_grow {
+            self.process.limit_hit(limit);
+        }
+        Ok(may_grow)
+    }
+}
+
+/// Growth beyond the limits is refused, and noted.
+impl ResourceLimiter for Thread {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes_max = self.process.limits.memory_bytes_max;
+        self.may_grow(desired, bytes_max, Limit::Memory { bytes_max })
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements_max = self.process.limits.table_elements_max;
+        self.may_grow(desired, elements_max, Limit::Table { elements_max })
+    }
+
+    fn instances(&self) -> usize {
+        self.process.limits.instances_max as usize
+    }
+
+    fn tables(&self) -> usize {
+        self.process.limits.tables_max as usize
+    }
+
+    fn memories(&self) -> usize {
+        self.process.limits.memories_max as usize
+    }
+}
