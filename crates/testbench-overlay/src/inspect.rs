@@ -125,7 +125,7 @@ impl Overlay {
     ///
     /// What reading it gives.
     pub fn look(&self, path: &[u8]) -> Result<Option<PathState>, Errno> {
-        let Some((ino, inode, names)) = self.inode_at(path)? else { return Ok(None) };
+        let Some((ino, inode, names)) = self.found_at(path)? else { return Ok(None) };
         let mode = inode.meta.mode;
         let side = match &inode.node {
             Node::Dir(_) => Side::dir(mode),
@@ -156,7 +156,7 @@ impl Overlay {
         let mut dirs = vec![path.to_vec()];
         // Directories wait here and not on the call stack: how deep they nest is not ours to say.
         while let Some(dir) = dirs.pop() {
-            let Some((ino, inode, _)) = self.inode_at(&dir)? else { continue };
+            let Some((ino, inode, _)) = self.found_at(&dir)? else { continue };
             if inode.kind() != FileKind::Dir {
                 continue;
             }
@@ -195,7 +195,7 @@ impl Overlay {
         Ok(Some(tx.live.state.inode(ino)?.kind()))
     }
 
-    fn inode_at(&self, path: &[u8]) -> Result<Option<Found>, Errno> {
+    fn found_at(&self, path: &[u8]) -> Result<Option<Found>, Errno> {
         let mut tx = self.core.tx_as_root();
         let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
         let state = &tx.live.state;

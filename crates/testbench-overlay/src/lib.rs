@@ -44,7 +44,7 @@
 //!   implement them, and anyone else may.
 //!
 //! Programs that know of neither can use an overlay as a directory of the real tree: written out
-//! ([`Overlay::materialize`]), or mounted (`mount_fuse`, on Linux with the feature `fuse`).
+//! ([`Overlay::materialize`]), or mounted in the kernel's tree (the crate testbench-mount, on Linux).
 //!
 //! # Determinism
 //!
@@ -91,8 +91,6 @@ mod inspect;
 pub mod insta;
 mod lower;
 mod materialize;
-#[cfg(all(feature = "fuse", target_os = "linux"))]
-pub mod mount;
 mod ops;
 mod overlay;
 pub mod pipeline;
@@ -118,7 +116,7 @@ pub use materialize::apply::{ApplyError, Put};
 pub use materialize::{Materialized, capture};
 pub use ops::Renaming;
 pub use overlay::Overlay;
-pub use pipeline::OutwardLinks;
+pub use pipeline::{InodeHandle, OutwardLinks};
 pub use trees::host_dir::HostDir;
 pub use trees::memory_dir::{MemoryDir, MemoryDirBuilder, MemoryDirError};
 pub use trees::read_only::ReadOnly;

@@ -148,9 +148,9 @@ impl Overlay {
         }
     }
 
-    /// The real directory beneath this and all overlays below it, if `path` lies in that or it lies in
-    /// `path`. Both are canonical.
-    pub(crate) fn root_that_meets(&self, path: &Path) -> Option<&Path> {
+    /// Returns the real directory beneath this and all overlays below it, if `path` lies in that
+    /// directory or above it. Both paths are canonical.
+    pub fn root_that_meets(&self, path: &Path) -> Option<&Path> {
         let mut bottom = self;
         while let Some(below) = bottom.core.lower.overlay() {
             bottom = below;

@@ -46,14 +46,14 @@ pub enum Renaming {
 }
 
 /// What a file is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
+#[derive(Clone, Copy)]
+struct Access {
+    read: bool,
+    write: bool,
 }
 
 impl Access {
-    pub(crate) fn of(how: &OpenHow) -> Access {
+    fn of(how: &OpenHow) -> Access {
         Access { read: how.read, write: how.write || how.truncate }
     }
 }
@@ -91,24 +91,31 @@ impl Tx<'_> {
             Step::Missing if !creates => Err(Errno::Noent),
             Step::Missing => self.create(&place, Node::File(Content::empty()), how.mode),
             _ if how.create == Create::New => Err(Errno::Exist),
-            Step::Dir(_) if creates || Access::of(how).write => Err(Errno::Isdir),
-            Step::Dir(ino) => self.allow_open(ino, Access::of(how)).map(|()| ino),
-            _ if how.directory || place.slash => Err(Errno::Notdir),
-            Step::Link(..) => Err(Errno::Loop),
-            Step::Leaf(ino) => {
-                if self.live.state.inode(ino)?.kind() == FileKind::Special {
-                    return Err(Errno::Nxio);
-                }
-                self.allow_open(ino, Access::of(how))?;
-                if how.truncate {
-                    self.set_len(ino, 0)?;
-                }
-                Ok(ino)
+            Step::Dir(_) if creates => Err(Errno::Isdir),
+            Step::Link(..) | Step::Leaf(_) if place.slash => Err(Errno::Notdir),
+            Step::Dir(ino) | Step::Link(_, ino) | Step::Leaf(ino) => {
+                self.open_inode(ino, how).map(|()| ino)
             }
         }
     }
 
-    pub(crate) fn allow_open(&self, ino: Ino, access: Access) -> Result<(), Errno> {
+    /// Opens an inode that is there already.
+    pub(crate) fn open_inode(&mut self, ino: Ino, how: &OpenHow) -> Result<(), Errno> {
+        let access = Access::of(how);
+        match self.live.state.inode(ino)?.kind() {
+            FileKind::Dir if access.write => Err(Errno::Isdir),
+            FileKind::Dir => self.allow_open(ino, access),
+            _ if how.directory => Err(Errno::Notdir),
+            FileKind::Symlink => Err(Errno::Loop),
+            FileKind::Special => Err(Errno::Nxio),
+            FileKind::File => {
+                self.allow_open(ino, access)?;
+                if how.truncate { self.set_len(ino, 0) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn allow_open(&self, ino: Ino, access: Access) -> Result<(), Errno> {
         let inode = self.live.state.inode(ino)?;
         if access.read {
             self.may(inode, READ)?;
@@ -147,18 +154,6 @@ impl Tx<'_> {
         }
         let place = self.walk(start, path, End::Name)?;
         self.create_new(&place, false, Node::Symlink(target.into()), 0o777)
-    }
-
-    /// A device, socket or FIFO, which one only its maker knows.
-    #[cfg(all(feature = "fuse", target_os = "linux"))]
-    pub(crate) fn make_special(
-        &mut self,
-        start: Ino,
-        path: GuestPath<'_>,
-        mode: u32,
-    ) -> Result<(), Errno> {
-        let place = self.walk(start, path, End::Name)?;
-        self.create_new(&place, false, Node::Special, mode)
     }
 
     fn create_new(

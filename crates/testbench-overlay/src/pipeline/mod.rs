@@ -67,8 +67,7 @@ mod audit;
 mod fault;
 mod faults;
 mod file;
-#[cfg(all(feature = "fuse", target_os = "linux"))]
-mod hold;
+mod inode_handle;
 mod mounts;
 mod operation;
 mod outside;
@@ -83,6 +82,7 @@ use std::sync::Arc;
 pub use audit::{Audit, AuditLine};
 pub use fault::{Fault, FaultError};
 pub use faults::{FaultCount, FaultPlan};
+pub use inode_handle::InodeHandle;
 pub use operation::Operation;
 pub use outside::OutwardLinks;
 pub use pattern::PatternError;

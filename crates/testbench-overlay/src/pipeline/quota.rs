@@ -166,13 +166,14 @@ impl Quota {
     }
 }
 
-#[cfg(all(feature = "fuse", target_os = "linux"))]
 impl Quota {
-    pub(crate) const fn bytes_max(&self) -> u64 {
+    /// Returns how many bytes of content may be held.
+    pub const fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
 
-    pub(crate) const fn inodes_max(&self) -> u64 {
+    /// Returns how many new files, directories and symlinks may be held.
+    pub const fn inodes_max(&self) -> u64 {
         self.inodes_max
     }
 }
@@ -220,6 +221,11 @@ impl Overlay {
     pub fn usage(&self) -> Usage {
         let state = &self.core.tx().live.state;
         Usage { observations: state.reads.size() as u64, ..state.usage }
+    }
+
+    /// Returns the quota that was set, or the defaults.
+    pub fn quota(&self) -> Quota {
+        self.core.config.quota
     }
 }
 

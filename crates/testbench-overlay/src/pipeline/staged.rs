@@ -474,17 +474,11 @@ impl<'c> Staged<'c> {
     }
 
     pub(super) fn wrap(&self, file: Arc<dyn File>, place: &Found, path: &RelPath) -> Arc<dyn File> {
-        let spot = match (&place.found, &place.dir) {
-            (Step::Dir(Spot::In(inside)), _) => {
-                Some(Spot::In(Inside { dir: file.clone(), ..inside.clone() }))
-            }
-            (Step::Dir(spot), _) => Some(spot.clone()),
+        let spot = match &place.found {
+            Step::Dir(spot) => Some(spot.clone()),
             _ => None,
         };
-        let mount = match (&spot, &place.dir) {
-            (Some(Spot::In(inside)), _) | (None, Spot::In(inside)) => Some(inside.mount),
-            _ => None,
-        };
+        let mount = tree_of(spot.as_ref().unwrap_or(&place.dir));
         Arc::new(StagedFile::new(self.core, file, path.clone(), spot, mount))
     }
 

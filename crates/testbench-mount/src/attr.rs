@@ -5,19 +5,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use testbench_clock::WallTime;
+use testbench_overlay::{Errno, FileKind, SetTime, Stat};
 
-use super::table::Extra;
-use crate::{Errno, FileKind, SetTime, Stat};
+use crate::table::Extra;
 
-/// What reading and writing are best done by.
-pub(super) const BLOCK_BYTES: u32 = 4096;
+/// The size in which reading and writing are best done.
+pub(crate) const BLOCK_BYTES: u32 = 4096;
 
 const NANOS_PER_SEC: i128 = 1_000_000_000;
 
 /// The unit of `st_blocks`.
 const SECTOR_BYTES: u64 = 512;
 
-pub(super) fn attr(number: u64, stat: &Stat, extra: &Extra) -> FileAttr {
+pub(crate) fn attr(number: u64, stat: &Stat, extra: &Extra) -> FileAttr {
     let ctime = system_time(stat.ctime);
     FileAttr {
         ino: INodeNo(number),
@@ -27,7 +27,7 @@ pub(super) fn attr(number: u64, stat: &Stat, extra: &Extra) -> FileAttr {
         mtime: system_time(stat.mtime),
         ctime,
         crtime: ctime,
-        kind: extra.special.map_or(file_type(stat.kind), |special| special.kind),
+        kind: extra.kind(stat.kind),
         perm: (stat.mode & 0o7777) as u16,
         nlink: u32::try_from(stat.nlink).unwrap_or(u32::MAX),
         uid: extra.uid,
@@ -38,8 +38,8 @@ pub(super) fn attr(number: u64, stat: &Stat, extra: &Extra) -> FileAttr {
     }
 }
 
-/// What cannot be opened shows as what the kernel never opens.
-pub(super) fn file_type(kind: FileKind) -> FileType {
+/// Special files of the lower tree show as sockets, which the kernel never opens.
+pub(crate) fn file_type(kind: FileKind) -> FileType {
     match kind {
         FileKind::File => FileType::RegularFile,
         FileKind::Dir => FileType::Directory,
@@ -48,8 +48,8 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
     }
 }
 
-/// The kind that the format bits of a mode stand for, if it is one of the special ones.
-pub(super) fn special_type(mode: u32) -> Option<FileType> {
+/// Returns the kind that the format bits of a mode stand for, if it is special.
+pub(crate) fn special_type(mode: u32) -> Option<FileType> {
     match rustix::fs::FileType::from_raw_mode(mode) {
         rustix::fs::FileType::Fifo => Some(FileType::NamedPipe),
         rustix::fs::FileType::Socket => Some(FileType::Socket),
@@ -59,22 +59,22 @@ pub(super) fn special_type(mode: u32) -> Option<FileType> {
     }
 }
 
-pub(super) fn errno(errno: Errno) -> fuser::Errno {
-    // What has no number of its own is a path that leads out, and none does here.
+pub(crate) fn errno(errno: Errno) -> fuser::Errno {
+    // The one error without a number is a path that leads out, and no name does.
     let number = io::Error::from(errno).raw_os_error();
     number.map_or(fuser::Errno::EACCES, fuser::Errno::from_i32)
 }
 
-pub(super) fn set_time(time: TimeOrNow) -> SetTime {
+pub(crate) fn set_time(time: TimeOrNow) -> SetTime {
     match time {
         TimeOrNow::Now => SetTime::Now,
-        TimeOrNow::SpecificTime(at) => SetTime::At(asked(at)),
+        TimeOrNow::SpecificTime(at) => SetTime::At(wall_time(at)),
     }
 }
 
-/// The time that was asked for. Before 1970 the kernel says it as so many seconds before and some
-/// nanoseconds after that, which fuser 0.18 takes for as many nanoseconds before.
-fn asked(time: SystemTime) -> WallTime {
+/// Converts a time that the kernel sent. It gives a time before 1970 as seconds before 1970 and
+/// nanoseconds after that; fuser 0.18 takes these for nanoseconds before.
+fn wall_time(time: SystemTime) -> WallTime {
     let Err(before) = time.duration_since(UNIX_EPOCH) else { return WallTime::from(time) };
     let before = before.duration();
     let (secs, nanos) = (i128::from(before.as_secs()), i128::from(before.subsec_nanos()));

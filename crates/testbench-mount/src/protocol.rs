@@ -1,4 +1,4 @@
-//! The requests of FUSE, each put to the [`Server`] and answered.
+//! [`Protocol`]: decodes the requests of FUSE for the [`Server`], and encodes the replies.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,17 +12,17 @@ use fuser::{
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-
 use rustix::fs::OFlags;
+use testbench_overlay::{Create, Errno, OpenHow, Renaming, SetTimes};
 
-use super::attr::{self, errno};
-use super::server::{Caller, Changes, Creation, Listed, Seek, Server};
-use crate::ops::Access;
-use crate::vfs::name::NAME_BYTES_MAX;
-use crate::{Errno, Renaming, SetTimes};
+use crate::attr::{self, errno};
+use crate::server::{Caller, Listed, Server, SetAttr};
 
-/// No number ever stands for a second file.
+/// The same for all, since no number ever stands for a second file.
 const GENERATION: Generation = Generation(0);
+
+/// The longest name that an overlay takes, as Linux has it.
+const NAME_BYTES_MAX: u32 = 255;
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux.
 const SEEK_DATA: i32 = 3;
@@ -34,14 +34,14 @@ const EXCLUSIVE: i32 = OFlags::EXCL.bits() as i32;
 const TRUNCATE: i32 = OFlags::TRUNC.bits() as i32;
 
 #[derive(Debug)]
-pub(super) struct Protocol {
+pub(crate) struct Protocol {
     server: Server,
-    /// How long the kernel may go on with an answer.
+    /// How long the kernel may keep a reply.
     cache: Duration,
 }
 
 impl Protocol {
-    pub(super) fn new(server: Server, cache: Duration) -> Protocol {
+    pub(crate) fn new(server: Server, cache: Duration) -> Protocol {
         Protocol { server, cache }
     }
 
@@ -62,11 +62,10 @@ impl Protocol {
 
 impl Filesystem for Protocol {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Nanoseconds, as fine as times come.
         let _ = config.set_time_granularity(Duration::from_nanos(1));
         let mut wanted = InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_PARALLEL_DIROPS;
         if !self.cache.is_zero() {
-            // Metadata along with names would be asked for again at once, were it not kept.
+            // Without a cache the kernel would ask for the metadata again at once.
             wanted |= InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO;
         }
         for flag in wanted.iter() {
@@ -107,7 +106,7 @@ impl Filesystem for Protocol {
         reply: ReplyAttr,
     ) {
         let (atime, mtime) = (atime.map(attr::set_time), mtime.map(attr::set_time));
-        let changes = Changes { mode, uid, gid, size, times: SetTimes { atime, mtime } };
+        let changes = SetAttr { mode, uid, gid, size, times: SetTimes { atime, mtime } };
         let handle = handle.map(|handle| handle.0);
         self.attr(reply, self.server.set_attr(number.0, handle, changes));
     }
@@ -129,8 +128,7 @@ impl Filesystem for Protocol {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.server.make_node(caller(request), parent.0, name, mode, rdev);
-        self.entry(reply, made);
+        self.entry(reply, self.server.make_node(caller(request), parent.0, name, mode, rdev));
     }
 
     fn mkdir(
@@ -189,7 +187,7 @@ impl Filesystem for Protocol {
     }
 
     fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        opened(reply, self.server.open_as(number.0, access(flags)));
+        opened(reply, self.server.open_as(number.0, &how(flags.0)));
     }
 
     fn read(
@@ -221,13 +219,13 @@ impl Filesystem for Protocol {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        // What comes out of a mapping has its place.
+        // The kernel gives bytes from a mapping their place.
         let append = flags.0 & APPEND != 0 && !how.contains(WriteFlags::FUSE_WRITE_CACHE);
         written(reply, self.server.write(handle.0, offset, bytes, append));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Nothing is kept back.
+        // Every write is done already.
         reply.ok();
     }
 
@@ -294,13 +292,13 @@ impl Filesystem for Protocol {
         };
         for (Listed { name, number: listed, .. }, next) in listed.zip(offset + 1..) {
             let name = OsStr::from_bytes(&name);
-            // The kernel does not count these two among what it is told of.
+            // The kernel does not count these two as look-ups.
             let is_dot = name == "." || name == "..";
             let attr = match is_dot {
                 true => self.server.attr(listed),
                 false => self.server.lookup(number.0, name),
             };
-            // What has gone in the meantime is left out.
+            // An entry that was removed meanwhile is left out.
             let Ok(attr) = attr else { continue };
             if reply.add(attr.ino, next, name, &self.cache, &attr, GENERATION) {
                 if !is_dot {
@@ -340,14 +338,13 @@ impl Filesystem for Protocol {
         let block = u64::from(attr::BLOCK_BYTES);
         let (blocks, used) = (quota.bytes_max() / block, usage.bytes / block);
         let free = blocks.saturating_sub(used);
-        let (files, free_files) =
-            (quota.inodes_max(), quota.inodes_max().saturating_sub(usage.inodes));
-        let name_max = NAME_BYTES_MAX as u32;
+        let files = quota.inodes_max();
+        let free_files = files.saturating_sub(usage.inodes);
         let size = attr::BLOCK_BYTES;
-        reply.statfs(blocks, free, free, files, free_files, size, name_max, size);
+        reply.statfs(blocks, free, free, files, free_files, size, NAME_BYTES_MAX, size);
     }
 
-    // The kernel asks for attributes of its own accord, and no longer once it has this answer.
+    // After this reply the kernel no longer asks for extended attributes.
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
         reply.error(errno(Errno::Nosys));
     }
@@ -366,10 +363,10 @@ impl Filesystem for Protocol {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let has = |flag| flags & flag != 0;
-        let access = access(OpenFlags(flags));
-        let how = Creation { access, exclusive: has(EXCLUSIVE), truncate: has(TRUNCATE) };
-        match self.server.create(caller(request), parent.0, name, mode, how) {
+        let create = if flags & EXCLUSIVE != 0 { Create::New } else { Create::IfMissing };
+        let truncate = flags & TRUNCATE != 0;
+        let how = OpenHow { create, truncate, mode: mode & 0o7777, ..how(flags) };
+        match self.server.create(caller(request), parent.0, name, &how) {
             Ok((attr, handle)) => {
                 let handle = FileHandle(handle);
                 reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());
@@ -400,13 +397,13 @@ impl Filesystem for Protocol {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let what = match whence {
-            SEEK_DATA => Ok(Seek::Data),
-            SEEK_HOLE => Ok(Seek::Hole),
+        let found = match (whence, u64::try_from(offset)) {
+            (SEEK_DATA, Ok(offset)) => self.server.next_data(handle.0, offset),
+            (SEEK_HOLE, Ok(offset)) => self.server.next_hole(handle.0, offset),
+            (SEEK_DATA | SEEK_HOLE, Err(_)) => Err(Errno::Nxio),
             _ => Err(Errno::Inval),
         };
-        let offset = u64::try_from(offset).map_err(|_| Errno::Nxio);
-        match what.and_then(|what| self.server.seek(handle.0, offset?, what)) {
+        match found {
             Ok(at) => reply.offset(at as i64),
             Err(error) => reply.error(errno(error)),
         }
@@ -433,9 +430,10 @@ fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid() }
 }
 
-fn access(flags: OpenFlags) -> Access {
-    let mode = flags.acc_mode();
-    Access { read: mode != OpenAccMode::O_WRONLY, write: mode != OpenAccMode::O_RDONLY }
+fn how(flags: i32) -> OpenHow {
+    let mode = OpenFlags(flags).acc_mode();
+    let (read, write) = (mode != OpenAccMode::O_WRONLY, mode != OpenAccMode::O_RDONLY);
+    OpenHow { read, write, ..OpenHow::READ }
 }
 
 fn done(reply: ReplyEmpty, result: Result<(), Errno>) {

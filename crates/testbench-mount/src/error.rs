@@ -1,4 +1,4 @@
-//! Why an overlay could not be mounted or unmounted.
+//! [`MountError`]: why an overlay could not be mounted or unmounted.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,15 +6,13 @@ use std::path::PathBuf;
 /// Why an overlay could not be mounted or unmounted.
 ///
 /// ```
+/// use testbench_mount::{FuseMount, MountError};
 /// use testbench_overlay::Overlay;
-/// use testbench_overlay::mount::MountError;
 ///
 /// let dir = tempfile::tempdir()?;
 /// let overlay = Overlay::new(dir.path())?;
-/// let over_itself = overlay.mount_fuse(dir.path());
+/// let over_itself = FuseMount::new(&overlay, dir.path());
 /// assert!(matches!(over_itself, Err(MountError::OverLower { .. })));
-/// let nowhere = overlay.mount_fuse("/no/such/directory").unwrap_err();
-/// assert_eq!(std::io::Error::from(nowhere).kind(), std::io::ErrorKind::NotFound);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +24,7 @@ pub enum MountError {
          module, or give the container the device"
     )]
     NoFuse {
-        /// What opening the device answered.
+        /// Why the device could not be opened.
         source: io::Error,
     },
     /// This process may not mount.
@@ -36,23 +34,23 @@ pub enum MountError {
         at.display()
     )]
     Denied {
-        /// What access was denied to: the mount point or the device.
+        /// The mount point or the device.
         at: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
     /// The mount point is not a directory that can be used.
     #[error("cannot mount an overlay at {}: {source}; give it an existing directory", at.display())]
     Unusable {
-        /// As it was given.
+        /// As given.
         at: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The mount point lies in the lower directory, or the other way round.
     #[error(
         "cannot mount an overlay at {}: neither it nor its lower directory {} may lie in the other, \
-         because the overlay would look into itself; choose a directory elsewhere",
+         because the overlay would read itself; choose a directory elsewhere",
         at.display(), root.display()
     )]
     OverLower {
@@ -61,9 +59,9 @@ pub enum MountError {
         /// The lower directory.
         root: PathBuf,
     },
-    /// Something is mounted there already.
+    /// Another file system is mounted there already.
     #[error(
-        "cannot mount an overlay at {}: something is mounted there already; unmount it, or choose \
+        "cannot mount an overlay at {}: another file system is mounted there already; unmount it, or choose \
          another directory",
         at.display()
     )]
@@ -76,10 +74,10 @@ pub enum MountError {
     Mount {
         /// Canonical.
         at: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
-    /// It cannot be unmounted while it is used.
+    /// The mount is in use.
     #[error(
         "cannot unmount the overlay at {}: a file in it is open, or a process works in it; wait \
          for it to end",
@@ -89,19 +87,20 @@ pub enum MountError {
         /// Canonical.
         at: PathBuf,
     },
-    /// The kernel refused to unmount, or answering it failed.
+    /// The kernel refused to unmount, or serving it failed.
     #[error("the mount of the overlay at {} did not end well: {source}", at.display())]
     Unmount {
         /// Canonical.
         at: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 /// The kind is that of the cause, or [`io::ErrorKind::Unsupported`] without FUSE,
-/// [`io::ErrorKind::PermissionDenied`] for who may not mount, [`io::ErrorKind::ResourceBusy`] for
-/// what is in use, and [`io::ErrorKind::InvalidInput`] for a mount over the lower directory.
+/// [`io::ErrorKind::PermissionDenied`] without the right to mount, [`io::ErrorKind::ResourceBusy`] for
+/// a mount point or mount that is in use, and [`io::ErrorKind::InvalidInput`] for a mount over the
+/// lower directory.
 impl From<MountError> for io::Error {
     fn from(error: MountError) -> io::Error {
         let kind = match &error {

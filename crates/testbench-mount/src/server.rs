@@ -1,4 +1,4 @@
-//! What a kernel asks of a file system, done on an overlay.
+//! [`Server`]: the requests of the kernel, done on an overlay.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{FileAttr, FileType};
 
-use super::attr;
-use super::table::{Extra, Open, Special, Table};
-use crate::ops::Access;
-use crate::pipeline::{Quota, Usage};
-use crate::{
-    Create, Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, Renaming, SetTime, SetTimes, Stat,
+use testbench_overlay::pipeline::{Quota, Usage};
+use testbench_overlay::{
+    Create, Errno, File, Fs, GuestPath, InodeHandle, OpenHow, Overlay, Renaming, SetTime, SetTimes,
+    Stat,
 };
 
-/// The set-group-id bit: of a directory, what is made in it belongs to its group.
+use crate::attr;
+use crate::table::{Extra, Opened, SpecialFile, Table, id_of};
+
+/// The set-group-id bit. New files in a directory that has it belong to the directory's group.
 const SET_GID: u32 = 0o2000;
 
-/// How much is copied in one step, so that nobody waits long for a large copy to end.
+/// The most that one request copies, so that no other waits long for a large copy.
 const COPY_BYTES: usize = 1 << 20;
 
 /// Flags of `fallocate(2)`.
@@ -26,141 +27,123 @@ const PUNCH_HOLE: i32 = 0x02;
 const ZERO_RANGE: i32 = 0x10;
 
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     overlay: Arc<Overlay>,
     table: Mutex<Table>,
 }
 
-/// On whose behalf something is done.
+/// The user on whose behalf a request is done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
-/// What is to be changed of a file's metadata.
+/// The metadata of an inode that is to be changed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Changes {
-    pub(super) mode: Option<u32>,
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
-    pub(super) size: Option<u64>,
-    pub(super) times: SetTimes,
-}
-
-/// How a file is created.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Creation {
-    pub(super) access: Access,
-    pub(super) exclusive: bool,
-    pub(super) truncate: bool,
-}
-
-/// Which end of a run of data `lseek(2)` is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seek {
-    Data,
-    Hole,
+pub(crate) struct SetAttr {
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) size: Option<u64>,
+    pub(crate) times: SetTimes,
 }
 
 /// One entry of a listing.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
-    pub(super) name: Vec<u8>,
-    pub(super) number: u64,
-    pub(super) kind: FileType,
+pub(crate) struct Listed {
+    pub(crate) name: Vec<u8>,
+    pub(crate) number: u64,
+    pub(crate) kind: FileType,
 }
 
 impl Server {
-    pub(super) fn new(overlay: Arc<Overlay>) -> Result<Server, Errno> {
+    pub(crate) fn new(overlay: Arc<Overlay>) -> Result<Server, Errno> {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        let table = Table::new(overlay.root()?, uid.as_raw(), gid.as_raw())?;
+        let top = overlay.inode_at(&*overlay.root()?, GuestPath::new("."))?;
+        let table = Table::new(top, uid.as_raw(), gid.as_raw())?;
         Ok(Server { overlay, table: Mutex::new(table) })
     }
 
-    /// Never held while the overlay is asked for something.
+    /// The lock is never held during an operation of the overlay.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self, number: u64) -> Result<Arc<dyn File>, Errno> {
-        self.table().held(number)
+    fn inode(&self, number: u64) -> Result<InodeHandle, Errno> {
+        self.table().inode(number)
     }
 
-    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {
-        let held = self.overlay.hold(&*self.held(parent)?, path(name))?;
-        let stat = held.stat()?;
+    pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {
+        let inode = self.overlay.inode_at(&*self.inode(parent)?, path(name))?;
+        let stat = inode.stat()?;
         let mut table = self.table();
-        let number = table.tell(held, &stat, parent);
-        Ok(attr::attr(number, &stat, &table.extra(&stat)))
+        let number = table.tell(inode, &stat, parent);
+        Ok(attr::attr(number, &stat, &table.extra(id_of(&stat))))
     }
 
-    pub(super) fn forget(&self, number: u64, times: u64) {
+    pub(crate) fn forget(&self, number: u64, times: u64) {
         let forgotten = self.table().forget(number, times);
-        if let Some(held) = forgotten {
-            let last = held.stat();
-            if let Ok(stat) = last
-                && stat.nlink == 0
-            {
-                self.table().drop_extra(&stat);
-            }
+        if let Some(inode) = forgotten
+            && let Ok(stat) = inode.stat()
+            && stat.nlink == 0
+        {
+            self.table().drop_extra(id_of(&stat));
         }
     }
 
-    pub(super) fn attr(&self, number: u64) -> Result<FileAttr, Errno> {
-        let stat = self.held(number)?.stat()?;
-        Ok(attr::attr(number, &stat, &self.table().extra(&stat)))
+    pub(crate) fn attr(&self, number: u64) -> Result<FileAttr, Errno> {
+        let stat = self.inode(number)?.stat()?;
+        Ok(attr::attr(number, &stat, &self.table().extra(id_of(&stat))))
     }
 
-    pub(super) fn set_attr(
+    pub(crate) fn set_attr(
         &self,
         number: u64,
         handle: Option<u64>,
-        changes: Changes,
+        changes: SetAttr,
     ) -> Result<FileAttr, Errno> {
-        let held = self.held(number)?;
+        let inode = self.inode(number)?;
         if let Some(size) = changes.size {
-            match handle.map(|handle| self.file(handle)).transpose()? {
-                Some(file) => file.set_len(size)?,
-                None => {
-                    let access = Access { read: false, write: true };
-                    self.overlay.open_held(&*held, access)?.set_len(size)?;
-                }
-            }
+            let file = match handle {
+                Some(handle) => self.file(handle)?,
+                None => inode.open(&OpenHow { read: false, write: true, ..OpenHow::READ })?,
+            };
+            file.set_len(size)?;
         }
         if changes.uid.is_some() || changes.gid.is_some() {
-            // The time of the change, before the change that the overlay knows nothing of.
-            let stat = touch(&*held)?;
+            // Only the time of the change is the overlay's; the owner is ours.
+            let id = id_of(&touch(&*inode)?);
             let mut table = self.table();
-            let old = table.extra(&stat);
+            let old = table.extra(id);
             let (uid, gid) = (changes.uid.unwrap_or(old.uid), changes.gid.unwrap_or(old.gid));
-            table.set_extra(&stat, Extra { uid, gid, ..old });
+            table.set_extra(id, Extra { uid, gid, ..old });
         }
         if let Some(mode) = changes.mode {
-            held.set_mode(mode & 0o7777)?;
+            inode.set_mode(mode & 0o7777)?;
         }
-        let Changes { mode, uid, gid, size, times } = changes;
+        let SetAttr { mode, uid, gid, size, times } = changes;
         let nothing = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
         if times != SetTimes::default() {
-            held.set_times(times)?;
+            inode.set_times(times)?;
         } else if nothing {
-            touch(&*held)?;
+            touch(&*inode)?;
         }
         self.attr(number)
     }
 
-    pub(super) fn read_link(&self, number: u64) -> Result<Vec<u8>, Errno> {
-        self.overlay.read_held_link(&*self.held(number)?)
+    pub(crate) fn read_link(&self, number: u64) -> Result<Vec<u8>, Errno> {
+        self.inode(number)?.read_link()
     }
 
-    pub(super) fn make_dir(
+    pub(crate) fn make_dir(
         &self,
         caller: Caller,
         parent: u64,
         name: &OsStr,
         mode: u32,
     ) -> Result<FileAttr, Errno> {
-        let dir = self.held(parent)?;
+        let dir = self.inode(parent)?;
         self.overlay.create_dir_at(&*dir, path(name), mode)?;
         let made = self.own(caller, &*dir, name, None)?;
         if dir.stat()?.mode & SET_GID != 0 {
@@ -169,8 +152,9 @@ impl Server {
         self.lookup(parent, name)
     }
 
-    /// Makes a file that is not opened.
-    pub(super) fn make_node(
+    /// Makes a file without opening it. A special file is an empty one in the overlay; its kind is
+    /// the mount's.
+    pub(crate) fn make_node(
         &self,
         caller: Caller,
         parent: u64,
@@ -178,105 +162,94 @@ impl Server {
         mode: u32,
         rdev: u32,
     ) -> Result<FileAttr, Errno> {
-        let dir = self.held(parent)?;
-        let special = attr::special_type(mode).map(|kind| Special { kind, rdev });
-        match special {
-            Some(_) => self.overlay.make_special(&*dir, path(name), mode & 0o7777)?,
-            None => {
-                let unread = new_file(mode, Access { read: false, write: true });
-                drop(self.overlay.open_at(&*dir, path(name), &unread)?);
-            }
-        }
+        let dir = self.inode(parent)?;
+        let special = attr::special_type(mode).map(|kind| SpecialFile { kind, rdev });
+        let how =
+            OpenHow { write: true, create: Create::New, mode: mode & 0o7777, ..OpenHow::READ };
+        drop(self.overlay.open_at(&*dir, path(name), &how)?);
         self.own(caller, &*dir, name, special)?;
         self.lookup(parent, name)
     }
 
-    pub(super) fn symlink(
+    pub(crate) fn symlink(
         &self,
         caller: Caller,
         parent: u64,
         name: &OsStr,
         target: &[u8],
     ) -> Result<FileAttr, Errno> {
-        let dir = self.held(parent)?;
+        let dir = self.inode(parent)?;
         self.overlay.symlink_at(target, &*dir, path(name))?;
         self.own(caller, &*dir, name, None)?;
         self.lookup(parent, name)
     }
 
-    /// Makes a file and opens it; answers a handle with it. Whoever makes a file has the access that is
-    /// asked for, whatever the mode forbids from then on. The kernel has looked and seen nothing; if
-    /// somebody else has made one meanwhile, that is opened as it would have been.
-    pub(super) fn create(
+    /// Makes a file and opens it; returns a handle too. The maker gets the access that `how` asks for, whatever
+    /// mode the file has. The kernel has found no such name before; a file that was made by
+    /// other ways meanwhile is opened, unless `how` wants a new one.
+    pub(crate) fn create(
         &self,
         caller: Caller,
         parent: u64,
         name: &OsStr,
-        mode: u32,
-        how: Creation,
+        how: &OpenHow,
     ) -> Result<(FileAttr, u64), Errno> {
-        let dir = self.held(parent)?;
-        let made = match self.overlay.open_at(&*dir, path(name), &new_file(mode, how.access)) {
+        let dir = self.inode(parent)?;
+        let new = OpenHow { create: Create::New, truncate: false, ..how.clone() };
+        let made = match self.overlay.open_at(&*dir, path(name), &new) {
             Ok(made) => {
                 self.own(caller, &*dir, name, None)?;
                 Some(made)
             }
-            Err(Errno::Exist) if !how.exclusive => None,
+            Err(Errno::Exist) if how.create != Create::New => None,
             Err(errno) => return Err(errno),
         };
         let attr = self.lookup(parent, name)?;
         let number = attr.ino.0;
-        let open_existing = || {
-            let handle = self.open_as(number, how.access)?;
-            if how.truncate {
-                self.file(handle)?.set_len(0)?;
-            }
-            Ok(handle)
-        };
         let handle = match made {
-            Some(made) => Ok(self.table().open(Open::File(made))),
-            None => open_existing(),
+            Some(made) => Ok(self.table().open(Opened::File(made))),
+            None => self.open_as(number, how),
         };
         let opened = handle.and_then(|handle| Ok((self.attr(number)?, handle)));
         opened.inspect_err(|_| self.forget(number, 1))
     }
 
-    /// Notes to whom something belongs that was just made in a directory.
+    /// Sets the owner of an inode that was just made in `dir`.
     fn own(
         &self,
         caller: Caller,
         dir: &dyn File,
         name: &OsStr,
-        special: Option<Special>,
-    ) -> Result<Arc<dyn File>, Errno> {
+        special: Option<SpecialFile>,
+    ) -> Result<InodeHandle, Errno> {
         let above = dir.stat()?;
-        let made = self.overlay.hold(dir, path(name))?;
-        let stat = made.stat()?;
+        let made = self.overlay.inode_at(dir, path(name))?;
+        let id = id_of(&made.stat()?);
         let mut table = self.table();
         let gid = match above.mode & SET_GID != 0 {
-            true => table.extra(&above).gid,
+            true => table.extra(id_of(&above)).gid,
             false => caller.gid,
         };
-        table.set_extra(&stat, Extra { uid: caller.uid, gid, special });
+        table.set_extra(id, Extra { uid: caller.uid, gid, special });
         drop(table);
         Ok(made)
     }
 
-    pub(super) fn link(&self, number: u64, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {
-        let (held, dir) = (self.held(number)?, self.held(parent)?);
-        self.overlay.link_held(&*held, &*dir, path(name))?;
+    pub(crate) fn link(&self, number: u64, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {
+        let (inode, dir) = (self.inode(number)?, self.inode(parent)?);
+        inode.link(&*dir, path(name))?;
         self.lookup(parent, name)
     }
 
-    pub(super) fn remove_file(&self, parent: u64, name: &OsStr) -> Result<(), Errno> {
-        self.overlay.remove_file_at(&*self.held(parent)?, path(name))
+    pub(crate) fn remove_file(&self, parent: u64, name: &OsStr) -> Result<(), Errno> {
+        self.overlay.remove_file_at(&*self.inode(parent)?, path(name))
     }
 
-    pub(super) fn remove_dir(&self, parent: u64, name: &OsStr) -> Result<(), Errno> {
-        self.overlay.remove_dir_at(&*self.held(parent)?, path(name))
+    pub(crate) fn remove_dir(&self, parent: u64, name: &OsStr) -> Result<(), Errno> {
+        self.overlay.remove_dir_at(&*self.inode(parent)?, path(name))
     }
 
-    pub(super) fn rename(
+    pub(crate) fn rename(
         &self,
         parent: u64,
         name: &OsStr,
@@ -284,39 +257,37 @@ impl Server {
         new_name: &OsStr,
         how: Renaming,
     ) -> Result<(), Errno> {
-        let (from, to) = (self.held(parent)?, self.held(new_parent)?);
+        let (from, to) = (self.inode(parent)?, self.inode(new_parent)?);
         self.overlay.rename_with(&*from, path(name), &*to, path(new_name), how)
     }
 
-    pub(super) fn open_as(&self, number: u64, access: Access) -> Result<u64, Errno> {
-        let held = self.held(number)?;
-        let file = self.overlay.open_held(&*held, access)?;
-        Ok(self.table().open(Open::File(file)))
+    pub(crate) fn open_as(&self, number: u64, how: &OpenHow) -> Result<u64, Errno> {
+        let file = self.inode(number)?.open(how)?;
+        Ok(self.table().open(Opened::File(file)))
     }
 
-    /// Opens a directory. What is in it is read when it is first listed.
-    pub(super) fn open_dir(&self, number: u64) -> Result<u64, Errno> {
-        let held = self.held(number)?;
-        let dir = self.overlay.open_held(&*held, Access { read: true, write: false })?;
-        Ok(self.table().open(Open::Dir(dir, None)))
+    /// Opens a directory. Its entries are read when it is first listed.
+    pub(crate) fn open_dir(&self, number: u64) -> Result<u64, Errno> {
+        let dir = self.inode(number)?.open(&OpenHow::READ)?;
+        Ok(self.table().open(Opened::Dir(dir, None)))
     }
 
-    /// What is in a directory from one position on, as it was when it was last listed from its
-    /// beginning. The kernel asks for a large directory in many pieces, so each entry is made when
-    /// it is taken.
-    pub(super) fn list(
+    /// Lists a directory from one position on, as it was when it was last listed from its beginning.
+    /// The kernel asks for a large directory in many pieces, so each entry is made when it is
+    /// taken.
+    pub(crate) fn list(
         &self,
         number: u64,
         handle: u64,
         from: u64,
     ) -> Result<impl Iterator<Item = Listed> + '_, Errno> {
         let opened = self.table().opened(handle)?;
-        let Open::Dir(dir, kept) = &*opened else { return Err(Errno::Notdir) };
+        let Opened::Dir(dir, kept) = &*opened else { return Err(Errno::Notdir) };
         let entries = match kept {
             Some(entries) if from > 0 => entries.clone(),
             _ => {
                 let entries = Arc::new(dir.read_dir()?);
-                self.table().reopen(handle, Open::Dir(dir.clone(), Some(entries.clone())));
+                self.table().reopen(handle, Opened::Dir(dir.clone(), Some(entries.clone())));
                 entries
             }
         };
@@ -330,21 +301,22 @@ impl Server {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         let behind_dots = from.saturating_sub(dots.len());
         let listed = (behind_dots..entries.len()).map(move |at| {
-            let entry = &entries[at];
+            let (entry, table) = (&entries[at], self.table());
+            let id = (dev, entry.ino);
             Listed {
                 name: entry.name.to_vec(),
-                number: self.table().number((dev, entry.ino)),
-                kind: attr::file_type(entry.kind),
+                number: table.number(id),
+                kind: table.extra(id).kind(entry.kind),
             }
         });
         Ok(dots.into_iter().skip(from).chain(listed))
     }
 
-    pub(super) fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Vec<u8>, Errno> {
         let file = self.file(handle)?;
         let mut bytes = vec![0; len];
         let mut done = 0;
-        // The kernel takes less than it wants for the end of the file.
+        // The kernel takes a short read for the end of the file.
         while done < len {
             match file.read_at(&mut bytes[done..], offset + done as u64) {
                 Ok(0) => break,
@@ -357,7 +329,7 @@ impl Server {
         Ok(bytes)
     }
 
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         handle: u64,
         offset: u64,
@@ -371,19 +343,19 @@ impl Server {
         }
     }
 
-    pub(super) fn sync(&self, handle: u64, data_only: bool) -> Result<(), Errno> {
+    pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<(), Errno> {
         match &*self.table().opened(handle)? {
-            Open::File(file) | Open::Dir(file, _) => file.sync(data_only),
+            Opened::File(file) | Opened::Dir(file, _) => file.sync(data_only),
         }
     }
 
-    pub(super) fn close(&self, handle: u64) {
+    pub(crate) fn close(&self, handle: u64) {
         let closed = self.table().close(handle);
         drop(closed);
     }
 
     /// `fallocate(2)`. A hole that is punched is filled with zeros.
-    pub(super) fn allocate(
+    pub(crate) fn allocate(
         &self,
         handle: u64,
         offset: u64,
@@ -406,15 +378,18 @@ impl Server {
         }
     }
 
-    pub(super) fn seek(&self, handle: u64, offset: u64, what: Seek) -> Result<u64, Errno> {
+    /// Returns where the next data at or after `offset` begins.
+    pub(crate) fn next_data(&self, handle: u64, offset: u64) -> Result<u64, Errno> {
+        let data = self.file(handle)?.next_data(offset)?.ok_or(Errno::Nxio)?;
+        Ok(data.start.max(offset))
+    }
+
+    /// Returns where the next hole at or after `offset` begins; the end of the file counts as one.
+    pub(crate) fn next_hole(&self, handle: u64, offset: u64) -> Result<u64, Errno> {
         let file = self.file(handle)?;
         let size = file.stat()?.size;
         if offset >= size {
             return Err(Errno::Nxio);
-        }
-        if what == Seek::Data {
-            let data = file.next_data(offset)?.ok_or(Errno::Nxio)?;
-            return Ok(data.start.max(offset));
         }
         let mut at = offset;
         while let Some(data) = file.next_data(at)?
@@ -425,8 +400,8 @@ impl Server {
         Ok(at.min(size))
     }
 
-    /// Copies at most `len` bytes, and answers how many.
-    pub(super) fn copy(
+    /// Copies at most `len` bytes, and returns how many.
+    pub(crate) fn copy(
         &self,
         (from, from_offset): (u64, u64),
         (to, to_offset): (u64, u64),
@@ -440,19 +415,19 @@ impl Server {
         }
     }
 
-    pub(super) fn usage(&self) -> (Quota, Usage) {
-        (self.overlay.core.config.quota, self.overlay.usage())
+    pub(crate) fn usage(&self) -> (Quota, Usage) {
+        (self.overlay.quota(), self.overlay.usage())
     }
 
     fn file(&self, handle: u64) -> Result<Arc<dyn File>, Errno> {
         match &*self.table().opened(handle)? {
-            Open::File(file) => Ok(file.clone()),
-            Open::Dir(..) => Err(Errno::Isdir),
+            Opened::File(file) => Ok(file.clone()),
+            Opened::Dir(..) => Err(Errno::Isdir),
         }
     }
 }
 
-/// Writes zeros between two offsets, as far as the file goes and where there is anything else.
+/// Overwrites the data between two offsets with zeros, up to the end of the file.
 fn zero(file: &dyn File, offset: u64, end: u64) -> Result<(), Errno> {
     let end = end.min(file.stat()?.size);
     let zeros = vec![0; COPY_BYTES];
@@ -469,7 +444,7 @@ fn zero(file: &dyn File, offset: u64, end: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Moves the time of the change and nothing else, answering what was there.
+/// Sets the time of the change to now and nothing else, and returns the metadata before.
 fn touch(file: &dyn File) -> Result<Stat, Errno> {
     let stat = file.stat()?;
     file.set_times(SetTimes { atime: Some(SetTime::At(stat.atime)), ..SetTimes::default() })?;
@@ -480,23 +455,12 @@ fn path(name: &OsStr) -> GuestPath<'_> {
     GuestPath::new(name.as_bytes())
 }
 
-fn new_file(mode: u32, access: Access) -> OpenHow {
-    OpenHow {
-        read: access.read,
-        write: access.write,
-        create: Create::New,
-        follow: Follow::No,
-        mode: mode & 0o7777,
-        ..OpenHow::READ
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::table::TOP;
     use super::*;
+    use crate::table::TOP;
 
     #[test]
     fn a_directory_that_is_listed_in_pieces_costs_about_as_much_as_in_one() {

@@ -2,9 +2,9 @@
 //! real disk passes there, except for what `unlike_a_disk.txt` lists with its reason. That list can
 //! only shrink: a test in it that passes fails the run, as one that fails and is not in it.
 //!
-//! `PJDFSTEST=<executable> cargo test -p testbench-overlay --features fuse --test pjdfstest`, as root;
+//! `PJDFSTEST=<executable> cargo test -p testbench-mount --test pjdfstest`, as root;
 //! `cargo install pjdfstest` installs the executable.
-#![cfg(all(feature = "fuse", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_methods, reason = "the real disk is the control")]
 #![allow(
     clippy::print_stdout,
@@ -18,8 +18,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use testbench_mount::{FuseOptions, MountError};
 use testbench_overlay::Overlay;
-use testbench_overlay::mount::{FuseOptions, MountError};
 use testbench_overlay::pipeline::Audit;
 
 /// `<test>  <reason>`, by line.
@@ -59,7 +59,7 @@ fn what_passes_on_the_disk_passes_on_the_mount() {
     for (name, builder) in [("plain", plain), ("staged", staged)] {
         let at = open_dir();
         let options = FuseOptions::new().allow_others(true);
-        let mount = match builder.build().unwrap().mount_fuse_with(at.path(), &options) {
+        let mount = match options.mount(&builder.build().unwrap(), at.path()) {
             Err(error @ (MountError::NoFuse { .. } | MountError::Denied { .. })) => {
                 return eprintln!("SKIPPED: {error}");
             }

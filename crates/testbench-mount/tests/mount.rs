@@ -1,6 +1,6 @@
 //! A mounted overlay, used by the kernel. Where the machine has no FUSE, or does not permit mounting,
 //! each test says that it was skipped.
-#![cfg(all(feature = "fuse", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_methods, reason = "the mount is used as any program would")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what is skipped is said")]
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, RenameFlags, Timespec, Timestamps};
-use testbench_overlay::mount::{FuseMount, FuseOptions, MountError};
+use testbench_mount::{FuseMount, FuseOptions, MountError};
 use testbench_overlay::pipeline::{Audit, Fault, FaultPlan, Operation, Quota};
 use testbench_overlay::{Errno, MemoryDir, Overlay, OverlayBuilder, install};
 
@@ -53,7 +53,7 @@ fn mounted_with(
     fs::write(lower.path().join("note"), "lower\n").unwrap();
     let overlay = build(Overlay::builder(lower.path()).as_root(true)).build().unwrap();
     let at = tempfile::tempdir().unwrap();
-    match overlay.mount_fuse_with(at.path(), options) {
+    match options.mount(&overlay, at.path()) {
         Ok(mount) => Some(Mounted { overlay, lower, mount, _at: at }),
         Err(error @ (MountError::NoFuse { .. } | MountError::Denied { .. })) => {
             eprintln!("SKIPPED: {error}");
@@ -315,6 +315,9 @@ fn pipes_and_sockets_work_while_the_mount_lasts() {
     let pipe = m.path("pipe");
     rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    let listed = fs::read_dir(m.mount.path()).unwrap().map(|entry| entry.unwrap());
+    let listed: Vec<_> = listed.filter(|entry| entry.file_type().unwrap().is_fifo()).collect();
+    assert_eq!(listed[0].path(), pipe);
     let writer = std::thread::spawn({
         let pipe = pipe.clone();
         move || fs::write(pipe, "through the pipe").unwrap()
@@ -329,7 +332,8 @@ fn pipes_and_sockets_work_while_the_mount_lasts() {
     let mut text = String::new();
     listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
     assert_eq!(text, "hello");
-    assert_eq!(m.summary(), "A pipe (special, mode 0600)\nA socket (special, mode 0755)\n");
+    // Their kinds are the mount's; the overlay has empty files.
+    assert_eq!(m.summary(), "A pipe (empty, mode 0600)\nA socket (empty, mode 0755)\n");
     fs::remove_file(&pipe).unwrap();
     fs::remove_file(&socket).unwrap();
     assert_eq!(m.summary(), "");
@@ -389,7 +393,7 @@ fn it_is_unmounted_when_nobody_uses_it_or_the_guard_drops() {
     assert!(matches!(error, MountError::InUse { .. }), "{error:?}");
     assert!(error.to_string().contains(&at.path().display().to_string()), "{error}");
     assert_eq!(io::Error::from(error).kind(), ErrorKind::ResourceBusy);
-    let error = overlay.mount_fuse(at.path()).unwrap_err();
+    let error = FuseMount::new(&overlay, at.path()).unwrap_err();
     assert!(matches!(error, MountError::Taken { .. }), "{error:?}");
     drop(mount);
     // Out of the tree at once, and served to the end.
@@ -400,7 +404,7 @@ fn it_is_unmounted_when_nobody_uses_it_or_the_guard_drops() {
     assert_eq!(text, "lower\n");
     drop(file);
     for _ in 0..3 {
-        let mut mount = overlay.mount_fuse(at.path()).unwrap();
+        let mut mount = FuseMount::new(&overlay, at.path()).unwrap();
         assert!(mount.path().join("note").exists());
         mount.try_unmount().unwrap();
         mount.try_unmount().unwrap();
@@ -408,7 +412,7 @@ fn it_is_unmounted_when_nobody_uses_it_or_the_guard_drops() {
     }
     assert!(!at.path().join("note").exists());
     // With the mount, its threads have ended and given the overlay back.
-    let _mount = overlay.mount_fuse(at.path()).unwrap();
+    let _mount = FuseMount::new(&overlay, at.path()).unwrap();
     drop(_mount);
     let given_back = soon(|| Arc::strong_count(&overlay) == 1);
     assert!(given_back, "{} hold the overlay", Arc::strong_count(&overlay));
@@ -419,7 +423,7 @@ fn a_directory_that_will_not_do_is_refused_with_the_reason() {
     let (lower, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
     fs::create_dir_all(lower.path().join("project/inside")).unwrap();
     let overlay = Overlay::new(lower.path().join("project")).unwrap();
-    let refused = |at: &Path| overlay.mount_fuse(at).unwrap_err();
+    let refused = |at: &Path| FuseMount::new(&overlay, at).unwrap_err();
     for at in
         [lower.path().join("project/inside"), lower.path().join("project"), lower.path().into()]
     {
@@ -467,7 +471,7 @@ fn prints_why_it_cannot_mount() {
     let tree = MemoryDir::builder().build().unwrap();
     let overlay = Overlay::over(Arc::new(tree)).build().unwrap();
     // Any directory that is there for everyone.
-    let error = overlay.mount_fuse("/usr").unwrap_err();
+    let error = FuseMount::new(&overlay, "/usr").unwrap_err();
     println!("ANSWER: {error:?}: {error}");
 }
 
