@@ -117,7 +117,7 @@ fn explained(explanation: &Explanation, status: u8) -> Result<Explained<'_>, Fai
             matched: format!("{:?}", tool.matched()).to_lowercase(),
             path: tool.path().map(|path| path.to_string_lossy().into_owned()),
         },
-        Route::Native => Decided::Native,
+        Route::Native { .. } => Decided::Native,
         Route::Replay(record) => {
             Decided::Replay { spawn: record.sequence, recorded: record.route.to_string() }
         }

@@ -79,10 +79,10 @@ fn verify_tells_which_tools_of_a_native_tape_agree() {
     let bench = Testbench::builder().tape(&file, TapeMode::Record).unmatched(Policy::Record);
     let session = bench.build().unwrap().enter();
     let lines: String = (1..=12).map(|n| format!("line {n}\n")).collect();
-    Spawn::new("cat").stdin("short\n").output().unwrap();
-    Spawn::new("cat").stdin(lines).output().unwrap();
-    Spawn::new("sort").stdin("pear\napple\n").output().unwrap();
-    Spawn::new("sort").arg("-r").stdin("apple\npear\n").output().unwrap();
+    Spawn::new("cat").stdin_bytes("short\n").output().unwrap();
+    Spawn::new("cat").stdin_bytes(lines).output().unwrap();
+    Spawn::new("sort").stdin_bytes("pear\napple\n").output().unwrap();
+    Spawn::new("sort").arg("-r").stdin_bytes("apple\npear\n").output().unwrap();
     session.finish().unwrap();
 
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbench-harness/guests");

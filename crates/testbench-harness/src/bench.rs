@@ -1,27 +1,25 @@
-//! What a session is made of, as one value that every thread of the session shares.
+//! [`Bench`]: a session while it runs, as one value that all of its threads share.
 //!
-//! [`Session`](crate::Session) is the guard that installs it; this is what is installed. All that
-//! lies below the edge of a public call gets it as an argument.
+//! [`Session`](crate::Session) is the guard that installs it. Everything below the edge of a public
+//! call gets it as an argument.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use testbench_clock::{
-    Clock, Ended as SessionEnded, Event, Lifetime, Lookup, RandomStream, Scope, Seed,
-};
-use testbench_wasi::{Cancel, Limits};
+use testbench_clock::{Clock, Ended, Event, Lifetime, Lookup, RandomStream, Scope};
+use testbench_wasi::{Cancel, Finished};
 
-use crate::files::Files;
+use crate::config::SessionConfig;
 use crate::native::Hold;
-use crate::process::{Ended, Process};
+use crate::process::Process;
 use crate::report::SpawnRecord;
-use crate::tape::Deck;
-use crate::toolchain::Toolchain;
-use crate::{Command, Policy, Route};
+use crate::route::Route;
+use crate::spec::SpawnSpec;
 
 /// The key under which the session of a thread is found.
 pub(crate) static SESSION: Scope<Bench> = Scope::new("session");
@@ -31,27 +29,13 @@ pub(crate) fn current() -> Lookup<Bench> {
     SESSION.get()
 }
 
-/// Everything a spawn needs to know.
+/// Everything a spawn needs to know, and what the session's spawns left so far.
 pub(crate) struct Bench {
-    pub(crate) name: String,
-    pub(crate) seed: Seed,
-    pub(crate) toolchain: Toolchain,
-    pub(crate) files: Files,
-    pub(crate) policies: BTreeMap<OsString, Policy>,
-    pub(crate) unmatched: Policy,
-    /// What every guest finds in its environment, ordered by key.
-    pub(crate) env: BTreeMap<OsString, OsString>,
-    pub(crate) limits: Limits,
-    /// Native children see a copy of the overlay; else there are none over one.
-    pub(crate) copies_files_for_natives: bool,
-    /// What is recorded and replayed.
-    pub(crate) tape: Option<Arc<Deck>>,
-    /// Nothing is started on threads without a session.
-    pub(crate) strict_threads: bool,
+    config: SessionConfig,
     pub(crate) lifetime: Lifetime,
     /// Ends every guest of the session.
     pub(crate) cancel: Cancel,
-    /// Tells that the session is about to end.
+    /// Announces that the session is about to end.
     pub(crate) ending: Event,
     state: Mutex<State>,
     idle: Condvar,
@@ -87,32 +71,10 @@ pub(crate) struct Ticket {
 const NATIVE_PID_MAX: u32 = 4_194_304;
 
 impl Bench {
-    #[expect(clippy::too_many_arguments, reason = "all of it is plain configuration")]
-    pub(crate) fn new(
-        name: String,
-        seed: Seed,
-        toolchain: Toolchain,
-        files: Files,
-        (policies, unmatched): (BTreeMap<OsString, Policy>, Policy),
-        env: BTreeMap<OsString, OsString>,
-        limits: Limits,
-        (copies_files_for_natives, strict_threads): (bool, bool),
-        tape: Option<Arc<Deck>>,
-        lifetime: Lifetime,
-    ) -> Bench {
+    pub(crate) fn new(config: SessionConfig) -> Bench {
         Bench {
-            name,
-            seed,
-            toolchain,
-            files,
-            policies,
-            unmatched,
-            env,
-            limits,
-            copies_files_for_natives,
-            tape,
-            strict_threads,
-            lifetime,
+            lifetime: Lifetime::new(config.name()),
+            config,
             cancel: Cancel::new(),
             ending: Event::new(),
             state: Mutex::default(),
@@ -121,17 +83,17 @@ impl Bench {
     }
 
     /// Counts a spawn and writes it down as begun.
-    pub(crate) fn begin(&self, command: &Command, route: &Route) -> Ticket {
+    pub(crate) fn begin(&self, spec: &SpawnSpec, route: &Route) -> Ticket {
         let mut state = self.state();
         state.started += 1;
         let sequence = state.started;
-        let starts = state.starts.entry(command.program.clone()).or_default();
+        let starts = state.starts.entry(spec.program.clone()).or_default();
         *starts += 1;
         let occurrence = *starts;
         state.spawns.push(SpawnRecord {
             sequence,
-            program: command.program.clone(),
-            args: command.args.clone(),
+            program: spec.program.clone(),
+            args: spec.args.clone(),
             route: route.clone(),
             status: None,
             exit: None,
@@ -142,14 +104,14 @@ impl Bench {
     }
 
     /// Writes down how a spawn ended.
-    pub(crate) fn end(&self, ticket: &Ticket, ended: &Ended) {
+    pub(crate) fn end(&self, ticket: &Ticket, ended: &Finished, real_time: Option<Duration>) {
         let mut state = self.state();
         let found = state.spawns.binary_search_by_key(&ticket.sequence, |spawn| spawn.sequence);
         if let Some(record) = found.ok().and_then(|at| state.spawns.get_mut(at)) {
-            record.status = Some(ended.status);
-            record.exit = ended.exit.clone();
+            record.status = Some(ended.exit.status());
+            record.exit = Some(ended.exit.clone());
             record.virtual_time = ended.virtual_time;
-            record.real_time = ended.real_time;
+            record.real_time = real_time;
         }
     }
 
@@ -159,7 +121,7 @@ impl Bench {
         // Those that have ended are forgotten when there are twice as many as were left last time.
         if state.processes.len() >= state.processes_swept_at.max(16) {
             state.processes.retain(|process| {
-                process.upgrade().is_some_and(|process| process.ended().is_none())
+                process.upgrade().is_some_and(|process| process.finished().is_none())
             });
             state.processes_swept_at = 2 * state.processes.len();
         }
@@ -181,7 +143,7 @@ impl Bench {
     }
 
     /// The random stream of a spawn. It is named by the program and by how often that was started
-    /// before, so that a spawn of something else in between changes nobody's bytes.
+    /// before, so that a spawn of another program in between changes no bytes.
     pub(crate) fn random(&self, program: &OsStr, ticket: &Ticket) -> RandomStream {
         let program = program.as_encoded_bytes().escape_ascii();
         self.seed.stream(&format!("{program}#{}", ticket.occurrence))
@@ -208,10 +170,10 @@ impl Bench {
     /// # Errors
     ///
     /// When the session has ended already.
-    pub(crate) fn run(self: &Arc<Self>) -> Result<Running, SessionEnded> {
+    pub(crate) fn run(self: &Arc<Self>) -> Result<Running, Ended> {
         let mut state = self.state();
-        // Looked at under the lock: whoever ends the lifetime takes the lock afterwards, and so
-        // either sees this spawn or is seen here.
+        // Read under the lock: the end of the lifetime takes the lock afterwards, so that either it
+        // sees this spawn, or this sees the end.
         if let Some(ended) = self.lifetime.ended() {
             return Err(ended);
         }
@@ -222,8 +184,8 @@ impl Bench {
     /// Ends every guest that runs on other threads, and waits until they, and native children, are
     /// gone. Call it after the lifetime has ended.
     pub(crate) fn stop_running(&self, clock: &dyn Clock) {
-        let why = format!("its session `{}` has ended", self.name);
-        // Also the plugins, which nobody counts.
+        let why = format!("its session `{}` has ended", self.name());
+        // Also the plugins, which are not counted.
         self.cancel.cancel(why.clone());
         if self.state().running == 0 {
             return;
@@ -246,16 +208,24 @@ impl Bench {
         self.state().spawns.clone()
     }
 
-    /// The state is a log and some counters: whole after every statement, so whatever panicked
-    /// while holding the lock left it usable.
+    /// The state is a log and some counters, whole after every statement: a panic while the lock is
+    /// held leaves it usable.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Deref for Bench {
+    type Target = SessionConfig;
+
+    fn deref(&self) -> &SessionConfig {
+        &self.config
+    }
+}
+
 impl fmt::Debug for Bench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bench").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Bench").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,8 @@ use testbench_wasi::Exit;
 
 use crate::pipe::{End, PipeReader, PipeWriter, Waiter};
 use crate::process::Process;
+use crate::stdio::Stdio;
+use crate::streams::Ends;
 
 /// A program that was started by [`Command::spawn`](crate::Command::spawn); see
 /// [`std::process::Child`].
@@ -104,7 +106,7 @@ impl Child {
         match &mut self.inner {
             Inner::Std(child) => child.wait(),
             Inner::Session { process, waiter } => {
-                waiter.wait(|clock| process.wait(clock).map(|ended| ended.status))
+                waiter.wait(|clock| process.wait(clock).map(|ended| ended.exit.status()))
             }
         }
     }
@@ -118,10 +120,10 @@ impl Child {
         match &mut self.inner {
             Inner::Std(child) => child.try_wait(),
             Inner::Session { process, waiter } => {
-                if process.ended().is_none() {
+                if process.finished().is_none() {
                     waiter.wait(|clock| Ok(clock.yield_now()?))?;
                 }
-                Ok(process.ended().map(|ended| ended.status))
+                Ok(process.finished().map(|ended| ended.exit.status()))
             }
         }
     }
@@ -143,12 +145,12 @@ impl Child {
         Ok(Output { status: self.wait()?, stdout, stderr })
     }
 
-    /// How exactly it ended, if it is a guest and has: with the whole exit code, the reason of a
-    /// trap, or the limit that it reached.
+    /// Why it ended, if it is a session's child and has ended: the whole exit code, the reason of a
+    /// trap, the limit that it reached, or a signal.
     pub fn exit(&self) -> Option<&Exit> {
         match &self.inner {
             Inner::Std(_) => None,
-            Inner::Session { process, .. } => process.ended()?.exit.as_ref(),
+            Inner::Session { process, .. } => process.finished().map(|ended| &ended.exit),
         }
     }
 
@@ -156,7 +158,7 @@ impl Child {
     pub fn virtual_time(&self) -> Option<Duration> {
         match &self.inner {
             Inner::Std(_) => None,
-            Inner::Session { process, .. } => process.ended().map(|ended| ended.virtual_time),
+            Inner::Session { process, .. } => process.finished().map(|ended| ended.virtual_time),
         }
     }
 
@@ -179,53 +181,45 @@ impl fmt::Debug for Child {
     }
 }
 
-/// This process's ends of a child's pipes.
-#[derive(Default)]
-pub(crate) struct Ends {
-    pub(crate) stdin: Option<testbench_wasi::PipeWriter>,
-    pub(crate) stdout: Option<testbench_wasi::PipeReader>,
-    pub(crate) stderr: Option<testbench_wasi::PipeReader>,
-}
-
-/// What a child reads as its stdin; dropping it is the end of that. See
+/// The parent's end of a child's stdin; dropping it is the end of the child's input. See
 /// [`std::process::ChildStdin`].
 #[derive(Debug)]
 pub struct ChildStdin {
     pipe: PipeWriter,
 }
 
-/// What a child writes to its stdout; see [`std::process::ChildStdout`].
+/// The parent's end of a child's stdout; see [`std::process::ChildStdout`].
 #[derive(Debug)]
 pub struct ChildStdout {
     pipe: PipeReader,
 }
 
-/// What a child writes to its stderr; see [`std::process::ChildStderr`].
+/// The parent's end of a child's stderr; see [`std::process::ChildStderr`].
 #[derive(Debug)]
 pub struct ChildStderr {
     pipe: PipeReader,
 }
 
-impl ChildStdin {
-    /// The pipe behind it.
-    pub fn into_pipe(self) -> PipeWriter {
-        self.pipe
-    }
+/// What the ends have in common: the pipe behind them, which can be another child's stream.
+macro_rules! ends {
+    ($($end:ident is $pipe:ident)*) => {$(
+        impl $end {
+            /// Returns the pipe behind it.
+            pub fn into_pipe(self) -> $pipe {
+                self.pipe
+            }
+        }
+
+        /// Connects another child to this one.
+        impl From<$end> for Stdio {
+            fn from(end: $end) -> Stdio {
+                end.pipe.into()
+            }
+        }
+    )*};
 }
 
-impl ChildStdout {
-    /// The pipe behind it.
-    pub fn into_pipe(self) -> PipeReader {
-        self.pipe
-    }
-}
-
-impl ChildStderr {
-    /// The pipe behind it.
-    pub fn into_pipe(self) -> PipeReader {
-        self.pipe
-    }
-}
+ends! { ChildStdin is PipeWriter ChildStdout is PipeReader ChildStderr is PipeReader }
 
 impl Write for ChildStdin {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -301,5 +295,5 @@ fn read_both_on(
     Ok((out, err))
 }
 
-/// What a pipe holds at most.
+/// The capacity of a pipe.
 const READ_BYTES: usize = 65_536;

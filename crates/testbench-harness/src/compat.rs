@@ -36,7 +36,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,15 +46,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use testbench_clock::{Clock, Guard, Lifetime, Lookup, Scope, Seed};
 use testbench_overlay::Overlay;
-use testbench_wasi::Limits;
 
 use crate::bench::{self, Bench};
-use crate::command::Collect;
+use crate::command::Command;
+use crate::config::SessionConfig;
+use crate::error::SpawnError;
 use crate::files::{self, Files};
-use crate::{
-    Command, Policy, Refusal, Route, SpawnError, Tool, Toolchain, ToolchainError, route, spawn,
-    strict, sys,
-};
+use crate::names::tool_name;
+use crate::refusal::Refusal;
+use crate::route::{self, Route};
+use crate::streams::Collect;
+use crate::toolchain::{Tool, Toolchain};
+use crate::{spawn, strict, sys};
 
 /// The reading of this thread's wall clock in milliseconds since 1970; as
 /// [`testbench_clock::now_ms`].
@@ -73,7 +76,7 @@ pub use testbench_clock::advance;
 #[doc(inline)]
 pub use testbench_clock::is_mocked;
 
-/// Has spawns of `<program>` run `<dir>/<program>.wasm`, on this thread, until the guard drops.
+/// Makes spawns of `<program>` run `<dir>/<program>.wasm`, on this thread, until the guard drops.
 ///
 /// It counts for [`intercept_spawn`], [`wasi_module_for`] and [`active_wasi_toolchain`] where there
 /// is no session, and for [`testbench_wasi::active_toolchain`]. A session has the toolchain of its
@@ -82,30 +85,15 @@ pub use testbench_clock::is_mocked;
 /// # Panics
 ///
 /// If `dir` is not a directory that can be listed, or its `testbench.toml` is wrong: without its
-/// tools a test would start the host's programs. [`try_install_wasi_toolchain`] gives the error.
+/// tools a test would start the host's programs.
 #[track_caller]
 pub fn install_wasi_toolchain(dir: impl AsRef<Path>) -> WasiToolchainGuard {
-    match try_install_wasi_toolchain(dir) {
-        Ok(guard) => guard,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// As [`install_wasi_toolchain`].
-///
-/// # Errors
-///
-/// If `dir` is not a directory that can be listed, or its `testbench.toml` is wrong.
-#[track_caller]
-pub fn try_install_wasi_toolchain(
-    dir: impl AsRef<Path>,
-) -> Result<WasiToolchainGuard, ToolchainError> {
-    let toolchain = Toolchain::open(dir)?;
+    let toolchain = Toolchain::open(dir).unwrap_or_else(|error| panic!("{error}"));
     let lifetime = Lifetime::new("toolchain");
     let below = testbench_wasi::install_toolchain_for(toolchain.first(), &lifetime);
     let flat = Arc::new(Flat { toolchain, spawns: AtomicU64::new(0) });
     let guard = FLAT.install(flat, &lifetime).owning(lifetime);
-    Ok(WasiToolchainGuard { _guards: [guard, below] })
+    WasiToolchainGuard { _guards: [guard, below] }
 }
 
 /// Keeps a toolchain installed on its thread; see [`install_wasi_toolchain`].
@@ -145,7 +133,7 @@ pub fn active_wasi_toolchain() -> Option<Toolchain> {
 /// ```
 pub fn wasi_module_for(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let toolchain = active_wasi_toolchain()?;
-    let name = route::tool_name(program.as_ref(), |dir| toolchain.claims(dir))?;
+    let name = tool_name(program.as_ref(), |dir| toolchain.claims(dir))?;
     toolchain.find(name)?.path()
 }
 
@@ -200,15 +188,16 @@ where
     let path = path.as_ref();
     let mut command = Command::new(path.file_stem().unwrap_or(path.as_os_str()));
     command.args(args).env_clear().envs(env);
-    let bench = bench_here(&command.program)?;
-    let tool = Tool::of_file(path);
+    let bench = bench_here(&command.spec.program)?;
+    command.spec.check()?;
+    let route = Route::Guest(Tool::of_file(path));
     let clock = testbench_clock::current();
-    let run = spawn::run_tool(&bench, &clock, &mut command, tool, Collect::Output)?;
-    let ms = run.virtual_time.as_millis();
+    let finished = spawn::run_by(&bench, &clock, &mut command.spec, route, Collect::Output)?;
+    let ms = finished.virtual_time.as_millis();
     Ok(WasiOutput {
-        exit_code: sys::shell_status(run.output.status),
-        stdout: run.output.stdout,
-        stderr: run.output.stderr,
+        exit_code: sys::shell_status(finished.exit.status()),
+        stdout: finished.stdout,
+        stderr: finished.stderr,
         virtual_duration_ms: u64::try_from(ms).unwrap_or(u64::MAX),
     })
 }
@@ -220,8 +209,8 @@ pub fn install_overlay(overlay: Arc<Overlay>) -> Guard {
     testbench_overlay::install(overlay)
 }
 
-/// The overlay of this thread, be it one whose session has ended: nobody is to take that for the
-/// real disk.
+/// The overlay of this thread. It is also returned when its session has ended, so that a caller never
+/// takes that for the real disk.
 pub fn active_overlay() -> Option<Arc<Overlay>> {
     match testbench_overlay::active() {
         Lookup::Open(overlay) | Lookup::Closed(overlay, _) => Some(overlay),
@@ -277,7 +266,7 @@ where
         return run_flat(&mut command);
     }
     match command.route() {
-        Route::Native => None,
+        Route::Native { .. } => None,
         Route::Guest(_) | Route::Replay(_) | Route::Refuse(_) => Some(command.output()),
     }
 }
@@ -302,14 +291,17 @@ fn run_flat(command: &mut Command) -> Option<io::Result<Output>> {
     if matches!(FLAT.get(), Lookup::Absent) {
         return None;
     }
-    let bench = match bench_here(&command.program) {
+    let bench = match bench_here(&command.spec.program) {
         Ok(bench) => bench,
         Err(error) => return Some(Err(error.into())),
     };
-    let Route::Guest(tool) = route::resolve(&bench, command) else { return None };
+    let route @ Route::Guest(_) = route::resolve(&bench, &command.spec) else { return None };
     let clock = testbench_clock::current();
-    let run = spawn::run_tool(&bench, &clock, command, tool, Collect::Output);
-    Some(run.map(|run| run.output).map_err(io::Error::from))
+    let run = || {
+        command.spec.check()?;
+        spawn::run_by(&bench, &clock, &mut command.spec, route, Collect::Output)
+    };
+    Some(run().map(Output::from).map_err(io::Error::from))
 }
 
 /// The session of this thread; without one, what a session of the installed things would be.
@@ -327,20 +319,14 @@ fn bench_here(program: &OsStr) -> Result<Arc<Bench>, SpawnError> {
         Lookup::Open(flat) => (flat.toolchain.clone(), flat.spawns.fetch_add(1, Ordering::Relaxed)),
         Lookup::Closed(_, ended) => return Err(Refusal::Ended(ended).into()),
     };
-    let name = "no session";
-    let bench = Bench::new(
-        name.to_owned(),
-        Seed::new(seed),
+    Ok(Arc::new(Bench::new(SessionConfig {
+        name: Some("no session".to_owned()),
+        seed: Seed::new(seed),
         toolchain,
-        files_here()?,
-        (BTreeMap::new(), Policy::NotFound),
-        BTreeMap::from([(OsString::from("TZ"), OsString::from("UTC"))]),
-        Limits::default(),
-        (false, false),
-        None,
-        Lifetime::new(name),
-    );
-    Ok(Arc::new(bench))
+        files: files_here()?,
+        env: BTreeMap::from([("TZ".into(), "UTC".into())]),
+        ..SessionConfig::default()
+    })))
 }
 
 fn files_here() -> Result<Files, SpawnError> {

@@ -5,10 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use testbench_overlay::Errno;
 use testbench_wasi::{ModuleError, StartError};
 
-use crate::Refusal;
+use crate::files::CurrentDirError;
+use crate::refusal::Refusal;
 use crate::tape::PlayError;
 
 /// Why a spawn in a session did not start.
@@ -128,42 +128,6 @@ pub enum SpawnError {
     },
 }
 
-/// Why a working directory cannot be entered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CurrentDirError {
-    /// It lies outside of everything the session shows.
-    #[error(
-        "its current_dir `{}` is outside of the overlay's root `{}`; a path outside is never \
-         looked up on the disk (show a directory read-only with `.passthrough(dir)`)",
-        dir.display(), root.display()
-    )]
-    Outside {
-        /// As it was given.
-        dir: PathBuf,
-        /// The overlay's root on the host.
-        root: PathBuf,
-    },
-    /// The session shows no files at all.
-    #[error(
-        "its current_dir is `{}`, but the session has no files; \
-         give it a directory with `.overlay(dir)`",
-        dir.display()
-    )]
-    NoFiles {
-        /// As it was given.
-        dir: PathBuf,
-    },
-    /// It is inside, but cannot be entered: missing, a file, or a link that leads outside.
-    #[error("its current_dir `{}` cannot be entered: {errno}", dir.display())]
-    Enter {
-        /// As it was given.
-        dir: PathBuf,
-        /// The overlay's answer.
-        errno: Errno,
-    },
-}
-
 /// What cannot be passed to a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -201,11 +165,14 @@ pub enum InputError {
         /// `stdin`, `stdout` or `stderr`.
         stream: &'static str,
     },
-    /// `stdout` or `stderr` set to bytes.
-    #[error("its {stream} is set to bytes, which only stdin can be")]
-    BytesAsOutput {
-        /// `stdout` or `stderr`.
-        stream: &'static str,
+    /// A setting of the command that only a session understands, on a thread without one.
+    #[error(
+        "its `.{method}(…)` needs a session, and this thread has none: enter a `Testbench`, or the \
+         session's `Context`, on this thread"
+    )]
+    NeedsSession {
+        /// `limits`, `timeout` or `via`.
+        method: &'static str,
     },
 }
 

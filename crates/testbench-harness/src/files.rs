@@ -9,10 +9,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use testbench_overlay::{FileKind, Follow, Fs, GuestPath, HostDir, Overlay};
+use testbench_overlay::{Errno, FileKind, Follow, Fs, GuestPath, HostDir, Overlay};
 use testbench_wasi::Mount;
 
-use crate::error::CurrentDirError;
 use crate::sys;
 
 /// The mounts of a session.
@@ -169,7 +168,7 @@ impl Files {
         let stat = fs.root().and_then(|root| fs.stat_at(&*root, GuestPath::new(rest), Follow::Yes));
         match stat {
             Ok(stat) if stat.kind == FileKind::Dir => Ok(()),
-            Ok(_) => Err(CurrentDirError::Enter { dir, errno: testbench_overlay::Errno::Notdir }),
+            Ok(_) => Err(CurrentDirError::Enter { dir, errno: Errno::Notdir }),
             Err(errno) => Err(CurrentDirError::Enter { dir, errno }),
         }
     }
@@ -194,6 +193,42 @@ impl OverlayMount {
         let rest = self.host_names.iter().find_map(|name| host.strip_prefix(name).ok())?;
         Some(join(&self.guest_names[0], &sys::guest_path(rest)))
     }
+}
+
+/// Why a working directory cannot be entered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CurrentDirError {
+    /// It lies outside of everything the session shows.
+    #[error(
+        "its current_dir `{}` is outside of the overlay's root `{}`; a path outside is never \
+         looked up on the disk (show a directory read-only with `.passthrough(dir)`)",
+        dir.display(), root.display()
+    )]
+    Outside {
+        /// As it was given.
+        dir: PathBuf,
+        /// The overlay's root on the host.
+        root: PathBuf,
+    },
+    /// The session shows no files at all.
+    #[error(
+        "its current_dir is `{}`, but the session has no files; \
+         give it a directory with `.overlay(dir)`",
+        dir.display()
+    )]
+    NoFiles {
+        /// As it was given.
+        dir: PathBuf,
+    },
+    /// It is inside, but cannot be entered: missing, a file, or a link that leads outside.
+    #[error("its current_dir `{}` cannot be entered: {errno}", dir.display())]
+    Enter {
+        /// As it was given.
+        dir: PathBuf,
+        /// The overlay's answer.
+        errno: Errno,
+    },
 }
 
 /// The absolute names of a directory: as it was given, and the canonical one if that differs.

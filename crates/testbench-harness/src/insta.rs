@@ -30,8 +30,12 @@ use testbench_clock::Lookup;
 use testbench_overlay::Diff;
 pub use testbench_overlay::insta::{HiddenPaths, OverlayChanges, overlay};
 
+use testbench_wasi::Finished;
+
+use crate::bench;
+use crate::report::Report;
+use crate::session::Session;
 use crate::tape::Tape;
-use crate::{Report, Run, Session, bench};
 
 /// Runs a `Command` and asserts how it ended and what it printed.
 ///
@@ -39,7 +43,7 @@ use crate::{Report, Run, Session, bench};
 /// use testbench_harness::{Command, Testbench, Toolchain, assert_run_snapshot};
 ///
 /// let _session = Testbench::builder().toolchain(Toolchain::builtin()).build()?.enter();
-/// assert_run_snapshot!(Command::new("sort").stdin("b\na\n"), @r"
+/// assert_run_snapshot!(Command::new("sort").stdin_bytes("b\na\n"), @r"
 /// exit: 0
 /// ----- stdout -----
 /// a
@@ -156,7 +160,7 @@ impl OverlayChanges for Report {
 }
 
 /// The text of [`assert_run_snapshot!`].
-pub fn run(result: io::Result<Run>) -> String {
+pub fn run(result: io::Result<Finished>) -> String {
     let roots = match bench::current() {
         Lookup::Absent => Vec::new(),
         Lookup::Open(bench) | Lookup::Closed(bench, _) => {
@@ -165,23 +169,20 @@ pub fn run(result: io::Result<Run>) -> String {
     };
     let text = match result {
         Err(error) => format!("not started ({:?}): {error}", error.kind()),
-        Ok(run) => run_text(&run),
+        Ok(finished) => finished_text(&finished),
     };
     HiddenPaths::new(roots).hide(&text)
 }
 
-fn run_text(run: &Run) -> String {
-    let mut text = match &run.exit {
-        Some(exit) => match exit.code() {
-            Some(code) => format!("exit: {code}"),
-            None => format!("exit: {exit}"),
-        },
-        None => run.output.status.to_string(),
+fn finished_text(finished: &Finished) -> String {
+    let mut text = match finished.exit.code() {
+        Some(code) => format!("exit: {code}"),
+        None => format!("exit: {}", finished.exit),
     };
-    if !run.virtual_time.is_zero() {
-        let _ = write!(text, "\nvirtual time: {:?}", run.virtual_time);
+    if !finished.virtual_time.is_zero() {
+        let _ = write!(text, "\nvirtual time: {:?}", finished.virtual_time);
     }
-    for (name, bytes) in [("stdout", &run.output.stdout), ("stderr", &run.output.stderr)] {
+    for (name, bytes) in [("stdout", &finished.stdout), ("stderr", &finished.stderr)] {
         if bytes.is_empty() {
             continue;
         }

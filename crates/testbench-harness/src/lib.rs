@@ -87,6 +87,7 @@ mod builtin;
 mod child;
 mod command;
 pub mod compat;
+mod config;
 mod error;
 mod files;
 #[cfg(feature = "insta")]
@@ -97,6 +98,7 @@ mod names;
 mod native;
 mod pipe;
 mod plugin;
+mod policy;
 mod process;
 mod refusal;
 mod replayed;
@@ -104,6 +106,7 @@ mod report;
 mod route;
 mod session;
 mod spawn;
+mod spec;
 mod stdio;
 mod streams;
 mod strict;
@@ -118,24 +121,28 @@ pub mod traced;
 pub mod vm;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
-pub use command::{Command, Run};
+pub use command::Command;
 pub use compat::intercept_spawn;
-pub use error::{CurrentDirError, InputError, SpawnError};
+pub use config::NativeFiles;
+pub use error::{InputError, SpawnError};
+pub use files::CurrentDirError;
 pub use manifest::ManifestError;
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use policy::{OnMiss, Policy};
 pub use refusal::{Refusal, Unmatched};
 pub use report::{Leaks, Report, SpawnRecord};
-pub use route::{Explanation, Policy, Route, Step};
+pub use route::{Explanation, Route, Step};
 pub use session::{FinishError, Session};
 pub use stdio::Stdio;
-pub use tape::OnMiss;
-pub use testbench::{BuildError, NativeFiles, SessionClock, Testbench, TestbenchBuilder};
+pub use testbench::{BuildError, SessionClock, Testbench, TestbenchBuilder};
 pub use toolchain::{Match, Tool, Toolchain, ToolchainError, ToolchainSource};
 
-// What the signatures above are made of, so that a test needs no other crate of ours.
+// Types of the signatures above and of the guides, so that a test needs no other crate of ours.
+pub use testbench_clock::{Clock, Context, MockClock, MonoTime, SystemClock, WallTime};
+pub use testbench_overlay::{Diff, Errno, Fs, Overlay, OverlayBuilder, OverlayError};
 pub use testbench_wasi::{
-    CompilationCache, Engine, EngineConfig, Exit, GuestSpec, Limit, Limits, Module, ModuleError,
-    Plugin, PluginError,
+    CompilationCache, Engine, EngineConfig, Exit, Finished, GuestSpec, Limit, Limits, Module,
+    ModuleError, Plugin, PluginError,
 };
 
 /// A `clippy.toml` to copy into a workspace whose code runs in a test bench: `disallowed-methods`

@@ -29,8 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::Policy;
-use crate::tape::OnMiss;
+use crate::policy::{OnMiss, Policy};
 
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "testbench.toml";

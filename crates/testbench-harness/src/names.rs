@@ -1,7 +1,10 @@
-//! What the name of a program says: a version, or one of the core utilities.
+//! Names of programs: the tool that a path names, versions, and the core utilities.
 
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::sys;
 
 /// Of `all` names, the one that is the highest version of `name`: `python` and `python3` are both
 /// `python-3.12`, and `python3.1` is `python-3.1.4`, but not `python-3.12`. Without a version in
@@ -53,122 +56,38 @@ fn number(a: &str, b: &str) -> Ordering {
 /// The multicall module that has the program of this name, if it is one of the core utilities.
 pub(crate) fn core_utility(name: &OsStr) -> Option<&'static OsStr> {
     let name = name.to_str()?;
-    CORE_UTILITIES.binary_search(&name).is_ok().then_some(OsStr::new("coreutils"))
+    let is_one = CORE_UTILITIES.split(' ').any(|utility| utility == name);
+    is_one.then_some(OsStr::new("coreutils"))
 }
 
-/// The programs of the GNU core utilities, sorted: what a module named `coreutils` is called for,
+/// The programs of the GNU core utilities: the names under which a module `coreutils` is called,
 /// unless a manifest says otherwise.
-const CORE_UTILITIES: [&str; 105] = [
-    "[",
-    "arch",
-    "b2sum",
-    "base32",
-    "base64",
-    "basename",
-    "basenc",
-    "cat",
-    "chcon",
-    "chgrp",
-    "chmod",
-    "chown",
-    "chroot",
-    "cksum",
-    "comm",
-    "cp",
-    "csplit",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "dir",
-    "dircolors",
-    "dirname",
-    "du",
-    "echo",
-    "env",
-    "expand",
-    "expr",
-    "factor",
-    "false",
-    "fmt",
-    "fold",
-    "groups",
-    "head",
-    "hostid",
-    "hostname",
-    "id",
-    "install",
-    "join",
-    "kill",
-    "link",
-    "ln",
-    "logname",
-    "ls",
-    "md5sum",
-    "mkdir",
-    "mkfifo",
-    "mknod",
-    "mktemp",
-    "more",
-    "mv",
-    "nice",
-    "nl",
-    "nohup",
-    "nproc",
-    "numfmt",
-    "od",
-    "paste",
-    "pathchk",
-    "pinky",
-    "pr",
-    "printenv",
-    "printf",
-    "ptx",
-    "pwd",
-    "readlink",
-    "realpath",
-    "rm",
-    "rmdir",
-    "runcon",
-    "seq",
-    "sha1sum",
-    "sha224sum",
-    "sha256sum",
-    "sha384sum",
-    "sha512sum",
-    "shred",
-    "shuf",
-    "sleep",
-    "sort",
-    "split",
-    "stat",
-    "stdbuf",
-    "stty",
-    "sum",
-    "sync",
-    "tac",
-    "tail",
-    "tee",
-    "test",
-    "timeout",
-    "touch",
-    "tr",
-    "true",
-    "truncate",
-    "tsort",
-    "tty",
-    "uname",
-    "unexpand",
-    "uniq",
-    "unlink",
-    "vdir",
-    "wc",
-    "yes",
-];
+const CORE_UTILITIES: &str = "\
+    [ arch b2sum base32 base64 basename basenc cat chcon chgrp chmod chown chroot cksum comm \
+    cp csplit cut date dd df dir dircolors dirname du echo env expand expr factor false fmt \
+    fold groups head hostid hostname id install join kill link ln logname ls md5sum mkdir \
+    mkfifo mknod mktemp more mv nice nl nohup nproc numfmt od paste pathchk pinky pr printenv \
+    printf ptx pwd readlink realpath rm rmdir runcon seq sha1sum sha224sum sha256sum sha384sum \
+    sha512sum shred shuf sleep sort split stat stdbuf stty sum sync tac tail tee test timeout \
+    touch tr true truncate tsort tty uname unexpand uniq unlink vdir wc yes";
+
+/// The name under which a toolchain may know `program`: a bare name itself, or the last component
+/// of an absolute path directly under a directory for which the toolchain stands in.
+pub(crate) fn tool_name(program: &OsStr, claims: impl Fn(&Path) -> bool) -> Option<&OsStr> {
+    if !sys::has_separator(program) {
+        return (!program.is_empty()).then_some(program);
+    }
+    let path = Path::new(program);
+    let claimed = path.parent().is_some_and(claims);
+    // A trailing slash asks for a directory, which no program is.
+    let name = path.file_name().filter(|_| claimed)?;
+    program.as_encoded_bytes().ends_with(name.as_encoded_bytes()).then_some(name)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::CLAIMS;
 
     fn best(name: &str, all: &[&str]) -> Option<String> {
         let all: Vec<OsString> = all.iter().map(OsString::from).collect();
@@ -195,10 +114,38 @@ mod tests {
     }
 
     #[test]
-    fn core_utilities_are_sorted_and_found() {
-        assert!(CORE_UTILITIES.is_sorted());
+    fn core_utilities_are_found() {
+        assert_eq!(CORE_UTILITIES.split(' ').count(), 105);
         assert_eq!(core_utility(OsStr::new("ls")), Some(OsStr::new("coreutils")));
         assert_eq!(core_utility(OsStr::new("[")), Some(OsStr::new("coreutils")));
         assert_eq!(core_utility(OsStr::new("git")), None);
+    }
+
+    fn name_of(program: &str) -> Option<&str> {
+        let claims = |dir: &Path| CLAIMS.iter().any(|claim| dir == Path::new(claim));
+        tool_name(OsStr::new(program), claims).map(|name| name.to_str().unwrap())
+    }
+
+    #[test]
+    fn only_bare_names_and_claimed_directories_name_a_tool() {
+        assert_eq!(name_of("cat"), Some("cat"));
+        assert_eq!(name_of("/bin/cat"), Some("cat"));
+        assert_eq!(name_of("/usr/bin//cat"), Some("cat"));
+        for path in [
+            "",
+            "./cat",
+            "../cat",
+            "bin/cat",
+            "/cat",
+            "/usr/cat",
+            "/usr/bin/x/cat",
+            "/usr/bin/",
+            "/usr/bin/cat/",
+            "/usr/bin/..",
+            "/opt/bin/cat",
+            "/usr/bin/../../etc/passwd",
+        ] {
+            assert_eq!(name_of(path), None, "{path}");
+        }
     }
 }

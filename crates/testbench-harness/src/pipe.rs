@@ -13,6 +13,7 @@ use testbench_clock::{Clock, Lookup, Role};
 use testbench_overlay::Errno;
 
 use crate::bench::{self, Bench};
+use crate::stdio::{Stdio, StdioKind};
 use crate::sys;
 
 /// Makes a pipe, as [`std::io::pipe`] does; in a session, one on the session's timeline.
@@ -90,6 +91,7 @@ impl PipeReader {
         PipeReader { end: End::Timeline { pipe, waiter } }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn into_end(self) -> End<testbench_wasi::PipeReader> {
         self.end
     }
@@ -117,6 +119,7 @@ impl PipeWriter {
         PipeWriter { end: End::Timeline { pipe, waiter } }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn into_end(self) -> End<testbench_wasi::PipeWriter> {
         self.end
     }
@@ -158,6 +161,26 @@ impl Write for PipeWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Input from a pipe.
+impl From<PipeReader> for Stdio {
+    fn from(reader: PipeReader) -> Stdio {
+        match reader.end {
+            End::Real(file) => file.into(),
+            End::Timeline { pipe, .. } => StdioKind::Reader(pipe).into(),
+        }
+    }
+}
+
+/// Output into a pipe.
+impl From<PipeWriter> for Stdio {
+    fn from(writer: PipeWriter) -> Stdio {
+        match writer.end {
+            End::Real(file) => file.into(),
+            End::Timeline { pipe, .. } => StdioKind::Writer(pipe).into(),
+        }
     }
 }
 
@@ -217,7 +240,7 @@ impl Waiter {
     /// The session's name.
     #[cfg(feature = "tokio")]
     pub(crate) fn session(&self) -> &str {
-        &self.bench.name
+        self.bench.name()
     }
 
     /// Waits, as a participant of the session's timeline.

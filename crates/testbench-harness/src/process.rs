@@ -2,43 +2,28 @@
 
 use std::fmt;
 use std::io;
-use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use testbench_clock::{Clock, Event, Listener, Wait};
-use testbench_wasi::Exit;
+use testbench_wasi::Finished;
 
 use crate::SpawnError;
 
-/// How a child ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    /// How exactly a guest ended; `None` for a native child that was not ended by force.
-    pub(crate) exit: Option<Exit>,
-    /// How far the clock moved from its start to its end.
-    pub(crate) virtual_time: Duration,
-    /// How long a native child took, in milliseconds begun; `None` for a guest.
-    pub(crate) real_time: Option<Duration>,
-    /// What was captured.
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    /// Something of it could not be kept, such as the files that it wrote; whoever waits for it is
-    /// told.
-    pub(crate) lost: Option<Arc<SpawnError>>,
-}
-
 /// A child that runs beside its parent: a guest, a native program, or one that is replayed.
 ///
-/// Whoever runs it calls [`Process::finish`] once; everyone else looks, waits and kills.
+/// Its own thread calls [`Process::finish`] once; all others look, wait and kill.
 pub(crate) struct Process {
     pub(crate) id: u32,
     pub(crate) name: String,
-    ended: OnceLock<Ended>,
+    end: OnceLock<End>,
     announced: Event,
     /// Ends it from outside; set as soon as there is something to end.
     kill: OnceLock<Kill>,
+}
+
+struct End {
+    finished: Finished,
+    lost: Option<Arc<SpawnError>>,
 }
 
 type Kill = Box<dyn Fn(&str) + Send + Sync>;
@@ -48,7 +33,7 @@ impl Process {
         Arc::new(Process {
             id,
             name,
-            ended: OnceLock::new(),
+            end: OnceLock::new(),
             announced: Event::new(),
             kill: OnceLock::new(),
         })
@@ -56,25 +41,27 @@ impl Process {
 
     /// Says how it can be ended, for a reason.
     pub(crate) fn killed_by(&self, kill: impl Fn(&str) + Send + Sync + 'static) {
-        // Set by whoever starts it, once.
+        // Set once, at the start.
         let _ = self.kill.set(Box::new(kill));
     }
 
-    /// It has ended; the first end stays.
-    pub(crate) fn finish(&self, ended: Ended) {
-        let _ = self.ended.set(ended);
+    /// Announces its end; the first end stays. `lost` says what of it could not be kept, such as
+    /// the files that it wrote: the error of every wait for it.
+    pub(crate) fn finish(&self, finished: Finished, lost: Option<SpawnError>) {
+        let _ = self.end.set(End { finished, lost: lost.map(Arc::new) });
         self.announced.notify();
     }
 
-    pub(crate) fn ended(&self) -> Option<&Ended> {
-        self.ended.get()
+    /// Its result, if it has ended.
+    pub(crate) fn finished(&self) -> Option<&Finished> {
+        self.end.get().map(|end| &end.finished)
     }
 
-    /// What a wait for it answers, if it has ended.
-    pub(crate) fn result(&self) -> Option<io::Result<&Ended>> {
-        let ended = self.ended()?;
-        Some(match &ended.lost {
-            None => Ok(ended),
+    /// What a wait for it returns, if it has ended.
+    pub(crate) fn result(&self) -> Option<io::Result<&Finished>> {
+        let End { finished, lost } = self.end.get()?;
+        Some(match lost {
+            None => Ok(finished),
             Some(lost) => Err(io::Error::new(lost.kind(), lost.clone())),
         })
     }
@@ -86,7 +73,7 @@ impl Process {
 
     /// Ends it soon, if it runs.
     pub(crate) fn kill(&self, why: &str) {
-        if self.ended().is_none()
+        if self.finished().is_none()
             && let Some(kill) = self.kill.get()
         {
             kill(why);
@@ -94,7 +81,7 @@ impl Process {
     }
 
     /// Waits, as the participant `clock`, until it has ended.
-    pub(crate) fn wait(&self, clock: &dyn Clock) -> io::Result<&Ended> {
+    pub(crate) fn wait(&self, clock: &dyn Clock) -> io::Result<&Finished> {
         let what = format_args!("wait for `{}` to end", self.name).to_string();
         loop {
             let ended = self.listen();
@@ -111,7 +98,7 @@ impl fmt::Debug for Process {
         f.debug_struct("Process")
             .field("id", &self.id)
             .field("name", &self.name)
-            .field("ended", &self.ended.get().map(|ended| ended.status))
+            .field("exit", &self.finished().map(|finished| &finished.exit))
             .finish_non_exhaustive()
     }
 }

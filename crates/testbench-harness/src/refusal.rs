@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use testbench_clock::Ended;
 
-use crate::route::tool_name;
+use crate::names::tool_name;
 use crate::tape::Miss;
 
 /// Why nothing is started.

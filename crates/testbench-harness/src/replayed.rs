@@ -5,23 +5,27 @@ use std::sync::Arc;
 use std::thread;
 
 use testbench_clock::{Clock, Role, Stuck, Wait};
-use testbench_wasi::{Exit, Limit};
+use testbench_wasi::{Exit, Finished, Limit};
 
-use crate::process::{Ended, Process};
+use crate::error::SpawnError;
+use crate::process::Process;
+use crate::refusal::Refusal;
+use crate::route;
 use crate::spawn::Start;
-use crate::streams::{Sink, Source, Streams};
-use crate::sys::{self, Status};
-use crate::tape::{self, Entry, PlayError, Stream, TapedStatus, Way};
-use crate::{Command, Refusal, SpawnError, route};
+use crate::spec::SpawnSpec;
+use crate::stdio::StdioKind;
+use crate::streams::Streams;
+use crate::sys;
+use crate::tape::{self, Entry, PlayError, Stream};
 
 /// Takes the entry for a command from the session's tape, and plays it on a thread of its own.
 pub(crate) fn start(
     start: Start,
-    command: &Command,
+    spec: &SpawnSpec,
     streams: Streams,
 ) -> Result<Arc<Process>, SpawnError> {
-    let entry = take(&start, command)?;
-    let program = || command.program.clone();
+    let entry = take(&start, spec)?;
+    let program = || spec.program.clone();
     if let Some(source) = entry.not_started() {
         return Err(SpawnError::Native { program: program(), source });
     }
@@ -34,7 +38,7 @@ pub(crate) fn start(
     start.bench.add(&process);
     let life = Life {
         program: program(),
-        timeout: command.timeout,
+        timeout: spec.timeout,
         streams: Playing { clock, streams, stdin_read: 0, stdout: Vec::new(), stderr: Vec::new() },
         process: process.clone(),
         start,
@@ -46,12 +50,14 @@ pub(crate) fn start(
     Ok(process)
 }
 
-fn take(start: &Start, command: &Command) -> Result<Entry, SpawnError> {
-    let no_tape =
-        || Refusal::NoTape { program: command.program.clone(), session: start.bench.name.clone() };
+fn take(start: &Start, spec: &SpawnSpec) -> Result<Entry, SpawnError> {
+    let no_tape = || Refusal::NoTape {
+        program: spec.program.clone(),
+        session: start.bench.name().to_owned(),
+    };
     let deck = start.bench.tape.as_ref().ok_or_else(no_tape)?;
     // Another spawn may have taken it since this was decided.
-    deck.take(&route::call(&start.bench, command), start.ticket.sequence)
+    deck.take(&route::call(&start.bench, spec), start.ticket.sequence)
         .map_err(|miss| Refusal::NotOnTape(miss).into())
 }
 
@@ -74,42 +80,35 @@ impl Life {
             Err(stuck) => Err(PlayError::Stuck(stuck)),
         };
         let Playing { streams, stdout, stderr, .. } = self.streams;
-        // Whoever reads them finds their end before the child is seen to have ended.
+        // Their readers find end-of-file before the child is seen to have ended.
         drop(streams);
-        let (status, exit, lost) = match played {
-            Ok((status, exit)) => (status, exit, None),
-            Err(PlayError::Stuck(Stuck::Cancelled(why))) => {
-                (sys::exit_status(Status::Killed), Some(Exit::Killed(why)), None)
-            }
-            Err(source) => {
-                let lost = SpawnError::Replay { program: self.program, source };
-                (sys::exit_status(Status::Killed), None, Some(Arc::new(lost)))
-            }
+        let (exit, lost) = match played {
+            Ok(exit) => (exit, None),
+            Err(PlayError::Stuck(Stuck::Cancelled(why))) => (Exit::Killed(why), None),
+            Err(source) => (
+                Exit::Signal(sys::SIGKILL),
+                Some(SpawnError::Replay { program: self.program, source }),
+            ),
         };
-        let virtual_time = clock.mono().duration_since(began);
-        let ended = Ended { status, exit, virtual_time, real_time: None, stdout, stderr, lost };
-        self.start.end(ended, &self.process);
+        let mut finished = Finished::new(exit);
+        finished.virtual_time = clock.mono().duration_since(began);
+        (finished.stdout, finished.stderr) = (stdout, stderr);
+        self.start.end(&self.process, finished, None, lost);
         clock.leave();
     }
 
-    fn play(&mut self) -> Result<(std::process::ExitStatus, Option<Exit>), PlayError> {
+    fn play(&mut self) -> Result<Exit, PlayError> {
         let record = self.entry.record();
         if let Some(after) = self.timeout.filter(|after| *after < self.entry.duration()) {
             let clock = &self.streams.clock;
             let deadline = clock.mono().checked_add(after);
             clock.wait(Wait { deadline, on: &[], what: &"the timeout of a replayed child" })?;
-            let exit = Exit::Limit(Limit::VirtualDeadline { after });
-            return Ok((sys::exit_status(Status::Killed), Some(exit)));
+            return Ok(Exit::Limit(Limit::VirtualDeadline { after }));
         }
         let clock = self.streams.clock.clone();
         let overlay = self.start.bench.files.overlay().map(|overlay| &**overlay);
         self.entry.play(&*clock, &mut self.streams, overlay)?;
-        let exit = match (record.route, &record.status) {
-            (Way::Guest, TapedStatus::Code(code)) => Some(Exit::Code(*code)),
-            _ => None,
-        };
-        let killed = || sys::exit_status(Status::Killed);
-        Ok((record.status.status().unwrap_or_else(killed), exit))
+        Ok(record.status.exit().unwrap_or(Exit::Signal(sys::SIGKILL)))
     }
 }
 
@@ -127,29 +126,29 @@ impl tape::Streams for Playing {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let outside = || self.clock.external(&"a replayed child reads from outside");
         match &mut self.streams.stdin {
-            Source::Empty => Ok(0),
-            Source::Bytes(bytes) => {
+            StdioKind::Bytes(bytes) => {
                 let rest = &bytes[self.stdin_read..];
                 let n = rest.len().min(buf.len());
                 buf[..n].copy_from_slice(&rest[..n]);
                 self.stdin_read += n;
                 Ok(n)
             }
-            Source::Inherit => {
+            StdioKind::Inherit => {
                 let _outside = outside();
                 io::stdin().read(buf)
             }
-            Source::Real(file) => {
+            StdioKind::Real(file) => {
                 let _outside = outside();
                 file.read(buf)
             }
-            Source::File(file) => file.read(buf),
-            Source::Pipe(pipe) => pipe.read(&*self.clock, buf),
+            StdioKind::File(file) => file.read(buf),
+            StdioKind::Reader(pipe) => pipe.read(&*self.clock, buf),
+            StdioKind::Null | StdioKind::Piped | StdioKind::Writer(_) => Ok(0),
         }
     }
 
     fn close_stdin(&mut self) {
-        self.streams.stdin = Source::Empty;
+        self.streams.stdin = StdioKind::Null;
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
@@ -159,24 +158,24 @@ impl tape::Streams for Playing {
         };
         let outside = || self.clock.external(&"a replayed child writes to outside");
         match sink {
-            Sink::Null => Ok(()),
-            Sink::Inherit => {
+            StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => Ok(()),
+            StdioKind::Inherit => {
                 let _outside = outside();
                 match stream {
                     Stream::Stderr => io::stderr().write_all(bytes),
                     _ => io::stdout().write_all(bytes),
                 }
             }
-            Sink::Capture => {
+            StdioKind::Piped => {
                 captured.extend_from_slice(bytes);
                 Ok(())
             }
-            Sink::Real(file) => {
+            StdioKind::Real(file) => {
                 let _outside = outside();
                 file.write_all(bytes)
             }
-            Sink::File(file) => file.write_all(bytes),
-            Sink::Pipe(pipe) => pipe.write_all(&*self.clock, bytes),
+            StdioKind::File(file) => file.write_all(bytes),
+            StdioKind::Writer(pipe) => pipe.write_all(&*self.clock, bytes),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Report {
     /// Whether another run with the same seed and inputs gives the same bytes: no program ran
     /// natively, and the clock was virtual.
     pub fn is_reproducible(&self) -> bool {
-        self.mocked && self.spawns.iter().all(|spawn| !matches!(spawn.route, Route::Native))
+        self.mocked && self.spawns.iter().all(|spawn| !matches!(spawn.route, Route::Native { .. }))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Which way a spawn goes: decided here, purely, and acted upon in `spawn.rs`.
+//! The [`Route`] of a spawn: decided here, purely, and acted upon in `spawn.rs`.
 //!
-//! The order, from what was said about this very command to what was said about all:
+//! The order, from what the command says to what holds for all programs:
 //!
-//! 1. [`Command::via`] with anything but `NotFound`;
+//! 1. [`Command::via`](crate::Command::via) with anything but `NotFound`;
 //! 2. a policy for the program that is `Deny`: the session's, else that of the toolchain's
 //!    manifest;
 //! 3. the toolchain, if the child's `PATH` leads to it: a bare name is looked up if `PATH` holds a
@@ -17,29 +17,14 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-use crate::bench::Bench;
+use crate::config::{NativeFiles, SessionConfig};
+use crate::names::tool_name;
+use crate::policy::{OnMiss, Policy};
 use crate::refusal::{Refusal, Unmatched};
-use crate::tape::{Call, OnMiss, Record};
-use crate::{Command, Tool, sys};
-
-/// What to do about a program that the toolchain does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Policy {
-    /// It does not exist, whatever the host's `PATH` holds: [`std::io::ErrorKind::NotFound`].
-    #[default]
-    NotFound,
-    /// It may not be started: [`std::io::ErrorKind::PermissionDenied`], even if the toolchain has
-    /// it.
-    Deny,
-    /// The host's own program runs, on the real clock.
-    Native,
-    /// The host's own program runs, and what it did is put onto the session's tape.
-    Record,
-    /// What the tape says happens, and no program runs. In a session that records its tape this is
-    /// `Record`.
-    Replay(OnMiss),
-}
+use crate::spec::SpawnSpec;
+use crate::sys;
+use crate::tape::{Call, Record};
+use crate::toolchain::Tool;
 
 /// The way that one spawn goes.
 #[derive(Clone, Debug)]
@@ -48,8 +33,11 @@ pub enum Route {
     /// This module runs as a guest.
     Guest(Tool),
     /// The standard library starts the host's own program.
-    Native,
-    /// What this entry of the session's tape says is done again.
+    Native {
+        /// The session's tape gets a record of it, also one that is played back.
+        record: bool,
+    },
+    /// This record of the session's tape is played.
     Replay(Box<Record>),
     /// Nothing is started, and this is why.
     Refuse(Refusal),
@@ -59,7 +47,8 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Route::Guest(tool) => write!(f, "guest {tool}"),
-            Route::Native => f.write_str("native"),
+            Route::Native { record: false } => f.write_str("native"),
+            Route::Native { record: true } => f.write_str("native, recorded"),
             Route::Replay(record) => {
                 write!(f, "replay of spawn {} of the tape ({})", record.sequence, record.route)
             }
@@ -103,114 +92,137 @@ impl fmt::Display for Explanation {
 }
 
 /// Decides, and starts nothing.
-pub(crate) fn resolve(bench: &Bench, command: &Command) -> Route {
-    decide(bench, command, &mut None)
+pub(crate) fn resolve(session: &SessionConfig, spec: &SpawnSpec) -> Route {
+    Decision { session, spec, steps: None }.route()
 }
 
 /// Decides as [`resolve`] does, and says why.
-pub(crate) fn explain(bench: &Bench, command: &Command) -> Explanation {
-    let mut steps = Some(Vec::new());
-    let route = decide(bench, command, &mut steps);
-    let (program, steps) = (command.program.clone(), steps.unwrap_or_default());
-    Explanation { program, steps, route }
+pub(crate) fn explain(session: &SessionConfig, spec: &SpawnSpec) -> Explanation {
+    let mut decision = Decision { session, spec, steps: Some(Vec::new()) };
+    let route = decision.route();
+    let steps = decision.steps.unwrap_or_default();
+    Explanation { program: spec.program.clone(), steps, route }
 }
 
-/// The steps so far; `None` where nobody asks for them.
-type Steps = Option<Vec<Step>>;
-
-fn note(steps: &mut Steps, what: impl FnOnce() -> String, found: impl FnOnce() -> String) {
-    if let Some(steps) = steps {
-        steps.push(Step { what: what(), found: found() });
-    }
+/// A decision that is being made.
+struct Decision<'a> {
+    session: &'a SessionConfig,
+    spec: &'a SpawnSpec,
+    /// The steps so far; `None` where no explanation is asked for.
+    steps: Option<Vec<Step>>,
 }
 
-fn decide(bench: &Bench, command: &Command, steps: &mut Steps) -> Route {
-    let program = command.program.as_os_str();
-    let name = tool_name(program, |dir| bench.toolchain.claims(dir));
-    let key = name.unwrap_or(program);
-    let shown = |policy: Option<Policy>| policy.map_or("not set".to_owned(), |p| format!("{p:?}"));
-    note(steps, || "via".into(), || shown(command.via));
-    match command.via {
-        Some(Policy::NotFound) | None => {}
-        Some(policy) => return act(bench, command, policy, "`.via(Policy::Deny)`".into()),
+impl<'a> Decision<'a> {
+    fn note(&mut self, what: impl FnOnce() -> String, found: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step { what: what(), found: found() });
+        }
     }
 
-    let session = bench.policies.get(key).copied();
-    note(steps, || format!("policy of the session for `{}`", key.display()), || shown(session));
-    let manifest =
-        bench.toolchain.entry(key).and_then(|(entry, path)| Some((entry.policy()?, path)));
-    note(
-        steps,
-        || "policy of the toolchain's manifest".into(),
-        || shown(manifest.map(|(policy, _)| policy)),
-    );
-    let (said, by) = match (session, manifest) {
-        (Some(policy), _) => {
-            (Some(policy), format!("`.policy({:?}, Policy::Deny)`", Path::new(key)))
+    fn route(&mut self) -> Route {
+        let (session, spec) = (self.session, self.spec);
+        let program = spec.program.as_os_str();
+        let name = tool_name(program, |dir| session.toolchain.claims(dir));
+        let key = name.unwrap_or(program);
+        self.note(|| "via".into(), || shown(spec.via));
+        match spec.via {
+            Some(Policy::NotFound) | None => {}
+            Some(policy) => return self.act(policy, || "`.via(Policy::Deny)`".into()),
         }
-        (None, Some((policy, path))) => {
-            (Some(policy), format!("`policy = \"deny\"` in `{}`", path.display()))
+        let (said, by) = self.policy_for(key);
+        if said == Some(Policy::Deny) {
+            return self.act(Policy::Deny, by);
         }
-        (None, None) => (None, "`.unmatched(Policy::Deny)`".to_owned()),
-    };
-    if said == Some(Policy::Deny) {
-        return act(bench, command, Policy::Deny, by);
-    }
 
-    let unclaimed = unclaimed_path(bench, command, name.is_some());
-    if !sys::has_separator(program) {
-        note(steps, || "PATH of the child".into(), || path_found(bench, command, &unclaimed));
-    } else if name.is_none() {
-        note(steps, || "toolchain".into(), || "not asked, since this is a path".into());
-    }
-    if let Some(name) = name.filter(|_| unclaimed.is_none()) {
-        let why = |place: String, found| note(steps, || place, || found);
-        if let Some(tool) = bench.toolchain.look_up(name, why) {
-            return Route::Guest(tool);
+        let unclaimed = unclaimed_path(session, spec, name.is_some());
+        if !sys::has_separator(program) {
+            self.note(|| "PATH of the child".into(), || path_found(session, spec, &unclaimed));
+        } else if name.is_none() {
+            self.note(|| "toolchain".into(), || "not asked, since this is a path".into());
         }
-    }
-    if said.is_none() {
-        let unmatched = bench.unmatched;
-        note(steps, || "policy for all that is not matched".into(), || format!("{unmatched:?}"));
-    }
-    match command.via.or(said).unwrap_or(bench.unmatched) {
-        Policy::NotFound => {
-            let unmatched = unmatched(bench, program, name, unclaimed);
-            Route::Refuse(Refusal::NotFound(Box::new(unmatched)))
-        }
-        policy => act(bench, command, policy, by),
-    }
-}
-
-/// Does what a policy says about a program that is not looked up.
-fn act(bench: &Bench, command: &Command, policy: Policy, by: String) -> Route {
-    let program = command.program.as_os_str();
-    let (name, session) = (program.to_owned(), bench.name.clone());
-    match (policy, &bench.tape) {
-        (Policy::Native, _) | (Policy::Record, Some(_)) => native(bench, program),
-        (Policy::Record | Policy::Replay(_), None) => {
-            Route::Refuse(Refusal::NoTape { program: name, session })
-        }
-        (Policy::Replay(_), Some(deck)) if deck.is_recording() => native(bench, program),
-        (Policy::Replay(on_miss), Some(deck)) => {
-            match (deck.look(&call(bench, command)), on_miss) {
-                (Ok(record), _) => Route::Replay(Box::new(record.clone())),
-                (Err(miss), OnMiss::Error) => Route::Refuse(Refusal::NotOnTape(miss)),
-                (Err(_), OnMiss::Record | OnMiss::Native) => native(bench, program),
+        if let Some(name) = name.filter(|_| unclaimed.is_none()) {
+            let why = |place: String, found| self.note(|| place, || found);
+            if let Some(tool) = session.toolchain.look_up(name, why) {
+                return Route::Guest(tool);
             }
         }
-        (Policy::Deny | Policy::NotFound, _) => {
-            Route::Refuse(Refusal::Denied { program: name, by, session })
+        if said.is_none() {
+            let found = || format!("{:?}", session.unmatched);
+            self.note(|| "policy for all that is not matched".into(), found);
+        }
+        match spec.via.or(said).unwrap_or(session.unmatched) {
+            Policy::NotFound => {
+                let unmatched = unmatched(session, program, name, unclaimed);
+                Route::Refuse(Refusal::NotFound(Box::new(unmatched)))
+            }
+            policy => self.act(policy, by),
+        }
+    }
+
+    /// The policy for the program: the session's, else that of the toolchain's manifest; and how it
+    /// was written.
+    fn policy_for(
+        &mut self,
+        key: &'a OsStr,
+    ) -> (Option<Policy>, impl FnOnce() -> String + use<'a>) {
+        let session = self.session;
+        let own = session.policies.get(key).copied();
+        self.note(|| format!("policy of the session for `{}`", key.display()), || shown(own));
+        let entry = session.toolchain.entry(key);
+        let manifest = entry.and_then(|(entry, path)| Some((entry.policy()?, path)));
+        let found = || shown(manifest.map(|(policy, _)| policy));
+        self.note(|| "policy of the toolchain's manifest".into(), found);
+        let by = move || match (own, manifest) {
+            (Some(_), _) => format!("`.policy({:?}, Policy::Deny)`", Path::new(key)),
+            (None, Some((_, path))) => format!("`policy = \"deny\"` in `{}`", path.display()),
+            (None, None) => "`.unmatched(Policy::Deny)`".to_owned(),
+        };
+        (own.or(manifest.map(|(policy, _)| policy)), by)
+    }
+
+    /// Applies a policy to a program that is not looked up; `by` is how a `Deny` was written.
+    fn act(&self, policy: Policy, by: impl FnOnce() -> String) -> Route {
+        let program = || self.spec.program.clone();
+        let session = || self.session.name().to_owned();
+        let no_tape = || Refusal::NoTape { program: program(), session: session() };
+        match (policy, &self.session.tape) {
+            (Policy::Deny | Policy::NotFound, _) => {
+                Route::Refuse(Refusal::Denied { program: program(), by: by(), session: session() })
+            }
+            (Policy::Record | Policy::Replay(_), None) => Route::Refuse(no_tape()),
+            (Policy::Native, tape) => {
+                self.native(tape.as_ref().is_some_and(|deck| deck.is_recording()))
+            }
+            (Policy::Record, Some(_)) => self.native(true),
+            (Policy::Replay(_), Some(deck)) if deck.is_recording() => self.native(true),
+            (Policy::Replay(on_miss), Some(deck)) => {
+                match (deck.look(&call(self.session, self.spec)), on_miss) {
+                    (Ok(record), _) => Route::Replay(Box::new(record.clone())),
+                    (Err(miss), OnMiss::Error) => Route::Refuse(Refusal::NotOnTape(miss)),
+                    (Err(_), OnMiss::Record) => self.native(true),
+                    (Err(_), OnMiss::Native) => self.native(false),
+                }
+            }
+        }
+    }
+
+    fn native(&self, record: bool) -> Route {
+        match self.session.files.overlay_root() {
+            Some(root) if self.session.native_files == NativeFiles::Refuse => {
+                let (program, root) = (self.spec.program.clone(), root.to_owned());
+                Route::Refuse(Refusal::NativeOverOverlay { program, root })
+            }
+            _ => Route::Native { record },
         }
     }
 }
 
-/// The call that a command makes in a session.
-pub(crate) fn call(bench: &Bench, command: &Command) -> Call {
+/// The call that a spawn makes in a session, as the tape knows it.
+pub(crate) fn call(session: &SessionConfig, spec: &SpawnSpec) -> Call {
     #[expect(clippy::disallowed_methods, reason = "a spawn starts in it, as in std")]
     let process_dir = std::env::current_dir().ok();
-    let (said, process_dir) = (command.current_dir.as_deref(), process_dir.as_deref());
-    let cwd = match bench.files.cwd(said, process_dir) {
+    let (said, process_dir) = (spec.current_dir.as_deref(), process_dir.as_deref());
+    let cwd = match session.files.cwd(said, process_dir) {
         Ok(Some(cwd)) => cwd,
         // One that cannot be entered makes the start fail; without files it is the host's.
         Ok(None) | Err(_) => {
@@ -218,60 +230,44 @@ pub(crate) fn call(bench: &Bench, command: &Command) -> Call {
             sys::guest_path(&said.map_or(base.to_owned(), |said| base.join(said)))
         }
     };
-    let argv = [command.get_arg0()].into_iter().chain(command.get_args());
+    let argv = [spec.arg0()].into_iter().chain(spec.args.iter().map(OsString::as_os_str));
     Call {
-        program: command.program.clone(),
+        program: spec.program.clone(),
         argv: argv.map(OsStr::to_owned).collect(),
-        env: command.env.clone(),
-        env_clear: command.env_clear,
-        cwd_in_overlay: bench.files.in_overlay(&cwd),
+        env: spec.env.clone(),
+        env_clear: spec.env_clear,
+        cwd_in_overlay: session.files.in_overlay(&cwd),
         cwd,
     }
 }
 
-/// Whether a program that runs natively is to be put onto the tape that is played.
-pub(crate) fn is_recorded(bench: &Bench, command: &Command) -> bool {
-    let name = tool_name(&command.program, |dir| bench.toolchain.claims(dir));
-    let key = name.unwrap_or(&command.program);
-    let manifest = || bench.toolchain.entry(key).and_then(|(entry, _)| entry.policy());
-    let via = command.via.filter(|policy| *policy != Policy::NotFound);
-    let said = via.or_else(|| bench.policies.get(key).copied()).or_else(manifest);
-    matches!(said.unwrap_or(bench.unmatched), Policy::Record | Policy::Replay(OnMiss::Record))
-}
-
-fn native(bench: &Bench, program: &OsStr) -> Route {
-    match bench.files.overlay_root() {
-        Some(root) if !bench.copies_files_for_natives => {
-            let (program, root) = (program.to_owned(), root.to_owned());
-            Route::Refuse(Refusal::NativeOverOverlay { program, root })
-        }
-        _ => Route::Native,
-    }
+fn shown(policy: Option<Policy>) -> String {
+    policy.map_or("not set".to_owned(), |policy| format!("{policy:?}"))
 }
 
 /// The child's `PATH`, if the program is a bare name and `PATH` does not lead to the toolchain.
-fn unclaimed_path(bench: &Bench, command: &Command, is_name: bool) -> Option<OsString> {
-    if !is_name || sys::has_separator(&command.program) {
+fn unclaimed_path(session: &SessionConfig, spec: &SpawnSpec, is_name: bool) -> Option<OsString> {
+    if !is_name || sys::has_separator(&spec.program) {
         return None;
     }
-    let path = child_path(bench, command)?;
-    let leads = std::env::split_paths(path).any(|dir| bench.toolchain.claims(&dir));
+    let path = child_path(session, spec)?;
+    let leads = std::env::split_paths(path).any(|dir| session.toolchain.claims(&dir));
     (!leads).then(|| path.to_owned())
 }
 
 /// The `PATH` of the child, which decides as it does for a native one; without it, the system's
 /// default is `/bin:/usr/bin`.
-fn child_path<'a>(bench: &'a Bench, command: &'a Command) -> Option<&'a OsStr> {
+fn child_path<'a>(session: &'a SessionConfig, spec: &'a SpawnSpec) -> Option<&'a OsStr> {
     let path = OsStr::new("PATH");
-    match command.env.get(path) {
+    match spec.env.get(path) {
         Some(said) => said.as_deref(),
-        None if command.env_clear => None,
-        None => bench.env.get(path).map(OsString::as_os_str),
+        None if spec.env_clear => None,
+        None => session.env.get(path).map(OsString::as_os_str),
     }
 }
 
-fn path_found(bench: &Bench, command: &Command, unclaimed: &Option<OsString>) -> String {
-    match (child_path(bench, command), unclaimed) {
+fn path_found(session: &SessionConfig, spec: &SpawnSpec, unclaimed: &Option<OsString>) -> String {
+    match (child_path(session, spec), unclaimed) {
         (None, _) => "not set, so the toolchain is asked".to_owned(),
         (Some(path), None) => format!("`{}`, so the toolchain is asked", path.display()),
         (Some(path), Some(_)) => {
@@ -281,65 +277,18 @@ fn path_found(bench: &Bench, command: &Command, unclaimed: &Option<OsString>) ->
 }
 
 fn unmatched(
-    bench: &Bench,
+    session: &SessionConfig,
     program: &OsStr,
     name: Option<&OsStr>,
     path: Option<OsString>,
 ) -> Unmatched {
     Unmatched {
         program: program.to_owned(),
-        toolchain: bench.toolchain.describe(),
-        has: bench.toolchain.names(),
-        nearest: name.and_then(|name| bench.toolchain.nearest(name)),
-        alias: name.and_then(|name| bench.toolchain.entry(name)?.0.alias.clone()),
-        claims: bench.toolchain.claimed(),
+        toolchain: session.toolchain.describe(),
+        has: session.toolchain.names(),
+        nearest: name.and_then(|name| session.toolchain.nearest(name)),
+        alias: name.and_then(|name| session.toolchain.entry(name)?.0.alias.clone()),
+        claims: session.toolchain.claimed(),
         path,
-    }
-}
-
-/// The name under which a toolchain may know `program`: a bare name itself, or the last component
-/// of an absolute path directly under a directory for which the toolchain stands in.
-pub(crate) fn tool_name(program: &OsStr, claims: impl Fn(&Path) -> bool) -> Option<&OsStr> {
-    if !sys::has_separator(program) {
-        return (!program.is_empty()).then_some(program);
-    }
-    let path = Path::new(program);
-    let claimed = path.parent().is_some_and(claims);
-    // A trailing slash asks for a directory, which no program is.
-    let name = path.file_name().filter(|_| claimed)?;
-    program.as_encoded_bytes().ends_with(name.as_encoded_bytes()).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::CLAIMS;
-
-    fn name_of(program: &str) -> Option<&str> {
-        let claims = |dir: &Path| CLAIMS.iter().any(|claim| dir == Path::new(claim));
-        tool_name(OsStr::new(program), claims).map(|name| name.to_str().unwrap())
-    }
-
-    #[test]
-    fn only_bare_names_and_claimed_directories_name_a_tool() {
-        assert_eq!(name_of("cat"), Some("cat"));
-        assert_eq!(name_of("/bin/cat"), Some("cat"));
-        assert_eq!(name_of("/usr/bin//cat"), Some("cat"));
-        for path in [
-            "",
-            "./cat",
-            "../cat",
-            "bin/cat",
-            "/cat",
-            "/usr/cat",
-            "/usr/bin/x/cat",
-            "/usr/bin/",
-            "/usr/bin/cat/",
-            "/usr/bin/..",
-            "/opt/bin/cat",
-            "/usr/bin/../../etc/passwd",
-        ] {
-            assert_eq!(name_of(path), None, "{path}");
-        }
     }
 }

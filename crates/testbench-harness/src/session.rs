@@ -55,14 +55,14 @@ impl Session {
         guards.push(testbench_wasi::install_toolchain_for(toolchain, &lifetime));
         guards.push(bench::SESSION.install(bench.clone(), &lifetime).owning(lifetime));
         let began = clock.mono();
-        let strict = bench.strict_threads.then(|| strict::Strict::begin(&bench.name));
+        let strict = bench.strict_threads.then(|| strict::Strict::begin(bench.name()));
         let unattributed_before = bench::unattributed();
         Session { bench, clock, began, unattributed_before, strict, guards }
     }
 
     /// The session's name, by default that of the thread, which in a test is the test's.
     pub fn name(&self) -> &str {
-        &self.bench.name
+        self.bench.name()
     }
 
     /// The session's clock.
@@ -101,7 +101,7 @@ impl Session {
 
     /// What a start of `command` in this session would run. Starts nothing.
     pub fn resolve(&self, command: &Command) -> Route {
-        route::resolve(&self.bench, command)
+        route::resolve(&self.bench, &command.spec)
     }
 
     /// Ends the session and says what it did.
@@ -113,7 +113,7 @@ impl Session {
     pub fn finish(mut self) -> Result<Report, FinishError> {
         self.bench.lifetime.end();
         self.close();
-        let name = self.bench.name.clone();
+        let name = self.bench.name().to_owned();
         // A tape is written whatever else is wrong.
         let tape = self.finish_tape();
         self.check()?;
@@ -143,7 +143,7 @@ impl Session {
 
     fn finish_tape(&self) -> Result<(Option<Tape>, Vec<Record>), FinishError> {
         let Some(deck) = &self.bench.tape else { return Ok((None, Vec::new())) };
-        let session = self.bench.name.clone();
+        let session = self.bench.name().to_owned();
         match deck.finish() {
             Ok((tape, unused)) => Ok((Some(tape), unused)),
             Err(DeckError::Mismatch(source)) => Err(FinishError::Tape { session, source }),
@@ -158,7 +158,7 @@ impl Session {
             return Ok(());
         }
         let programs = refused.iter().map(|program| program.display().to_string()).collect();
-        Err(FinishError::UnboundThreads { session: self.bench.name.clone(), programs })
+        Err(FinishError::UnboundThreads { session: self.bench.name().to_owned(), programs })
     }
 
     /// Ends the children and uncovers what was installed before.
@@ -199,7 +199,7 @@ impl Drop for Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("name", &self.bench.name)
+            .field("name", &self.bench.name())
             .field("root", &self.root())
             .finish_non_exhaustive()
     }

@@ -4,14 +4,15 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use testbench_wasi::{PipeReader, PipeWriter};
+
 use crate::error::InputError;
-use crate::pipe::{End, PipeReader, PipeWriter};
 use crate::sys;
 
 /// Where a standard stream comes from or goes to; see [`std::process::Stdio`].
 ///
-/// Made by the functions below, or from a file, from bytes, from another child's output, or from
-/// an end of a [`pipe`](crate::pipe()).
+/// Made by the functions below, or from a file, from another child's output, or from an end of a
+/// [`pipe`](crate::pipe()). For bytes there is [`Command::stdin_bytes`](crate::Command::stdin_bytes).
 ///
 /// ```
 /// use testbench_harness::{Command, Stdio, Testbench, Toolchain};
@@ -24,217 +25,131 @@ use crate::sys;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Stdio {
-    pub(crate) kind: Kind,
+    /// `None` once a start has taken an end of a session's pipe.
+    stream: Option<StdioKind>,
 }
 
-pub(crate) enum Kind {
-    Inherit,
+/// One standard stream, from the command to the guest, the native child or the replay.
+pub(crate) enum StdioKind {
     Null,
+    Inherit,
+    /// A new pipe to the parent; after the start, what [`Command::output`](crate::Command::output)
+    /// captures.
     Piped,
+    /// Only for stdin.
     Bytes(Arc<[u8]>),
     /// A descriptor of this process: a real file, pipe, socket or terminal.
     Real(std::fs::File),
     /// A file of the overlay, or a real one.
     File(testbench_overlay::fs::File),
-    /// An end of a session's pipe, until a start takes it.
-    Read(Option<testbench_wasi::PipeReader>),
-    /// The same for what goes out.
-    Write(Option<testbench_wasi::PipeWriter>),
+    /// The end of a session's pipe that is read from.
+    Reader(PipeReader),
+    /// The end of a session's pipe that is written to.
+    Writer(PipeWriter),
 }
 
 impl Stdio {
-    fn new(kind: Kind) -> Stdio {
-        Stdio { kind }
-    }
-
     /// The stream of this process.
     pub fn inherit() -> Stdio {
-        Stdio::new(Kind::Inherit)
+        StdioKind::Inherit.into()
     }
 
-    /// Nothing comes in; what goes out is thrown away.
+    /// No input; output is thrown away.
     pub fn null() -> Stdio {
-        Stdio::new(Kind::Null)
+        StdioKind::Null.into()
     }
 
     /// A new pipe, whose other end is in the [`Child`](crate::Child).
-    /// [`Command::output`](crate::Command::output) collects what comes out of it; as its input it
-    /// is empty, since that call does not return before the child has ended.
+    /// [`Command::output`](crate::Command::output) collects the output; a piped input is empty
+    /// there, since that call does not return before the child has ended.
     pub fn piped() -> Stdio {
-        Stdio::new(Kind::Piped)
+        StdioKind::Piped.into()
     }
 
-    /// These bytes, then end-of-file. Only for stdin: a stream that goes out and is given bytes is
-    /// [`io::ErrorKind::InvalidInput`] at the start.
-    pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Stdio {
-        Stdio::new(Kind::Bytes(bytes.into()))
+    /// The stream; `None` for an end of a pipe that a start has taken.
+    pub(crate) fn stream(&self) -> Option<&StdioKind> {
+        self.stream.as_ref()
     }
 
-    /// This stream once more, for a command that is started again. Ends of a session's pipes are
-    /// taken by the first start: as long as a command keeps one, its readers find no end of file.
-    pub(crate) fn take(&mut self, stream: &'static str) -> io::Result<Stdio> {
-        let used_up = || io::Error::new(io::ErrorKind::InvalidInput, InputError::UsedUp { stream });
-        Ok(Stdio::new(match &mut self.kind {
-            Kind::Inherit => Kind::Inherit,
-            Kind::Null => Kind::Null,
-            Kind::Piped => Kind::Piped,
-            Kind::Bytes(bytes) => Kind::Bytes(Arc::clone(bytes)),
-            Kind::Real(file) => Kind::Real(file.try_clone()?),
-            Kind::File(file) => Kind::File(file.try_clone()?),
-            Kind::Read(end) => Kind::Read(Some(end.take().ok_or_else(used_up)?)),
-            Kind::Write(end) => Kind::Write(Some(end.take().ok_or_else(used_up)?)),
-        }))
-    }
-
-    pub(crate) fn is_bytes(&self) -> bool {
-        matches!(self.kind, Kind::Bytes(_))
+    /// The stream for one start. The ends of a session's pipes go with the first start: as long as
+    /// a command keeps one, its readers find no end-of-file.
+    pub(crate) fn take(&mut self, name: &'static str) -> io::Result<StdioKind> {
+        Ok(match &self.stream {
+            Some(StdioKind::Inherit) => StdioKind::Inherit,
+            Some(StdioKind::Null) => StdioKind::Null,
+            Some(StdioKind::Piped) => StdioKind::Piped,
+            Some(StdioKind::Bytes(bytes)) => StdioKind::Bytes(Arc::clone(bytes)),
+            Some(StdioKind::Real(file)) => StdioKind::Real(file.try_clone()?),
+            Some(StdioKind::File(file)) => StdioKind::File(file.try_clone()?),
+            Some(StdioKind::Reader(_) | StdioKind::Writer(_)) | None => {
+                let used_up = InputError::UsedUp { stream: name };
+                let taken = self.stream.take();
+                taken.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, used_up))?
+            }
+        })
     }
 }
 
 impl fmt::Debug for Stdio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Inherit => f.write_str("Stdio(inherit)"),
-            Kind::Null => f.write_str("Stdio(null)"),
-            Kind::Piped => f.write_str("Stdio(piped)"),
-            Kind::Bytes(bytes) => write!(f, "Stdio({} bytes)", bytes.len()),
-            Kind::Real(_) | Kind::File(_) => f.write_str("Stdio(file)"),
-            Kind::Read(_) | Kind::Write(_) => f.write_str("Stdio(pipe)"),
+        match &self.stream {
+            Some(StdioKind::Inherit) => f.write_str("Stdio(inherit)"),
+            Some(StdioKind::Null) => f.write_str("Stdio(null)"),
+            Some(StdioKind::Piped) => f.write_str("Stdio(piped)"),
+            Some(StdioKind::Bytes(bytes)) => write!(f, "Stdio({} bytes)", bytes.len()),
+            Some(StdioKind::Real(_) | StdioKind::File(_)) => f.write_str("Stdio(file)"),
+            Some(StdioKind::Reader(_) | StdioKind::Writer(_)) => f.write_str("Stdio(pipe)"),
+            None => f.write_str("Stdio(taken)"),
         }
     }
 }
 
-impl From<&str> for Stdio {
-    fn from(text: &str) -> Stdio {
-        Stdio::bytes(text.as_bytes())
-    }
-}
-
-impl From<String> for Stdio {
-    fn from(text: String) -> Stdio {
-        Stdio::bytes(text.into_bytes())
-    }
-}
-
-impl From<&[u8]> for Stdio {
-    fn from(bytes: &[u8]) -> Stdio {
-        Stdio::bytes(bytes)
-    }
-}
-
-impl<const N: usize> From<&[u8; N]> for Stdio {
-    fn from(bytes: &[u8; N]) -> Stdio {
-        Stdio::bytes(bytes.as_slice())
-    }
-}
-
-impl From<Vec<u8>> for Stdio {
-    fn from(bytes: Vec<u8>) -> Stdio {
-        Stdio::bytes(bytes)
+impl From<StdioKind> for Stdio {
+    fn from(stream: StdioKind) -> Stdio {
+        Stdio { stream: Some(stream) }
     }
 }
 
 /// A real file. A guest reads and writes it as a stream, which holds virtual time still meanwhile.
 impl From<std::fs::File> for Stdio {
     fn from(file: std::fs::File) -> Stdio {
-        Stdio::new(Kind::Real(file))
+        StdioKind::Real(file).into()
     }
 }
 
 /// A file of the session's overlay, from its position on.
 impl From<testbench_overlay::fs::File> for Stdio {
     fn from(file: testbench_overlay::fs::File) -> Stdio {
-        Stdio::new(Kind::File(file))
+        StdioKind::File(file).into()
     }
 }
 
-/// Input from a pipe.
-impl From<PipeReader> for Stdio {
-    fn from(reader: PipeReader) -> Stdio {
-        Stdio::new(match reader.into_end() {
-            End::Real(file) => Kind::Real(file),
-            End::Timeline { pipe, .. } => Kind::Read(Some(pipe)),
-        })
-    }
+/// Defines `From` for ends of the system's pipes, which [`std::process::Stdio`] takes as well.
+macro_rules! from_descriptors {
+    ($($(#[$attribute:meta])* $descriptor:ty),* $(,)?) => {$(
+        /// As [`std::process::Stdio`] does.
+        $(#[$attribute])*
+        impl From<$descriptor> for Stdio {
+            fn from(descriptor: $descriptor) -> Stdio {
+                sys::file_of(descriptor).into()
+            }
+        }
+    )*};
 }
 
-/// Output into a pipe.
-impl From<PipeWriter> for Stdio {
-    fn from(writer: PipeWriter) -> Stdio {
-        Stdio::new(match writer.into_end() {
-            End::Real(file) => Kind::Real(file),
-            End::Timeline { pipe, .. } => Kind::Write(Some(pipe)),
-        })
-    }
-}
-
-/// Input from what another child writes to its stdout.
-impl From<crate::ChildStdout> for Stdio {
-    fn from(output: crate::ChildStdout) -> Stdio {
-        output.into_pipe().into()
-    }
-}
-
-/// Input from what another child writes to its stderr.
-impl From<crate::ChildStderr> for Stdio {
-    fn from(output: crate::ChildStderr) -> Stdio {
-        output.into_pipe().into()
-    }
-}
-
-/// Output into what another child reads as its stdin.
-impl From<crate::ChildStdin> for Stdio {
-    fn from(input: crate::ChildStdin) -> Stdio {
-        input.into_pipe().into()
-    }
-}
-
-/// As by [`std::process::Stdio::from`].
-impl From<std::process::ChildStdout> for Stdio {
-    fn from(output: std::process::ChildStdout) -> Stdio {
-        sys::file_of(output).into()
-    }
-}
-
-/// As by [`std::process::Stdio::from`].
-impl From<std::process::ChildStderr> for Stdio {
-    fn from(output: std::process::ChildStderr) -> Stdio {
-        sys::file_of(output).into()
-    }
-}
-
-/// As by [`std::process::Stdio::from`].
-impl From<std::process::ChildStdin> for Stdio {
-    fn from(input: std::process::ChildStdin) -> Stdio {
-        sys::file_of(input).into()
-    }
-}
-
-/// As by [`std::process::Stdio::from`].
-impl From<io::PipeReader> for Stdio {
-    fn from(reader: io::PipeReader) -> Stdio {
-        sys::file_of(reader).into()
-    }
-}
-
-/// As by [`std::process::Stdio::from`].
-impl From<io::PipeWriter> for Stdio {
-    fn from(writer: io::PipeWriter) -> Stdio {
-        sys::file_of(writer).into()
-    }
-}
-
-/// As by [`std::process::Stdio::from`].
-#[cfg(unix)]
-impl From<std::os::fd::OwnedFd> for Stdio {
-    fn from(fd: std::os::fd::OwnedFd) -> Stdio {
-        sys::file_of(fd).into()
-    }
+from_descriptors! {
+    std::process::ChildStdin,
+    std::process::ChildStdout,
+    std::process::ChildStderr,
+    io::PipeReader,
+    io::PipeWriter,
+    #[cfg(unix)]
+    std::os::fd::OwnedFd,
 }
 
 /// This process's own stdout.
 impl From<io::Stdout> for Stdio {
     fn from(_: io::Stdout) -> Stdio {
-        Stdio::new(Kind::Inherit)
+        Stdio::inherit()
     }
 }

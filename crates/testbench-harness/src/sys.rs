@@ -11,42 +11,21 @@ pub(crate) type OwnedPipe = std::os::fd::OwnedFd;
 #[cfg(not(unix))]
 pub(crate) type OwnedPipe = std::os::windows::io::OwnedHandle;
 
-/// It as a file, which std can read, write and duplicate.
+/// Converts the handle to a `File`, which std can read, write and duplicate.
 pub(crate) fn file_of(pipe: impl Into<OwnedPipe>) -> std::fs::File {
     std::fs::File::from(pipe.into())
 }
 
-/// How a child ended, in the platform's encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// With this code; a parent sees its low eight bits.
-    Code(u32),
-    /// By `abort`.
-    Aborted,
-    /// By force.
-    Killed,
-    /// By this signal of Linux.
-    Signal(i32),
-}
+/// By force.
+pub(crate) const SIGKILL: i32 = 9;
+/// By `abort`.
+pub(crate) const SIGABRT: i32 = 6;
 
 #[cfg(unix)]
 mod imp {
     use super::*;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::process::ExitStatusExt;
-
-    const SIGABRT: i32 = 6;
-    const SIGKILL: i32 = 9;
-
-    pub(crate) fn exit_status(status: Status) -> ExitStatus {
-        // The layout of a wait status: a signal in the low seven bits, else the code above them.
-        ExitStatus::from_raw(match status {
-            Status::Code(code) => ((code & 0xff) as i32) << 8,
-            Status::Aborted => SIGABRT,
-            Status::Killed => SIGKILL,
-            Status::Signal(number) => number & 0x7f,
-        })
-    }
 
     /// The status with which a POSIX shell reports how a child ended.
     pub(crate) fn shell_status(status: ExitStatus) -> i32 {
@@ -72,11 +51,6 @@ mod imp {
         std::os::unix::ffi::OsStringExt::from_vec(bytes.into())
     }
 
-    /// The signal that ended it, if one did.
-    pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
-        status.signal()
-    }
-
     /// Whether this is the end by force.
     pub(crate) fn is_killed(status: ExitStatus) -> bool {
         status.signal() == Some(SIGKILL)
@@ -87,16 +61,6 @@ mod imp {
 mod imp {
     use super::*;
     use std::os::windows::process::ExitStatusExt;
-
-    pub(crate) fn exit_status(status: Status) -> ExitStatus {
-        // There are no signals; these are the codes with which a POSIX shell reports them.
-        ExitStatus::from_raw(match status {
-            Status::Code(code) => code & 0xff,
-            Status::Aborted => 128 + 6,
-            Status::Killed => 128 + 9,
-            Status::Signal(number) => 128 + (number.cast_unsigned() & 0x7f),
-        })
-    }
 
     /// The status with which a POSIX shell reports how a child ended.
     pub(crate) fn shell_status(status: ExitStatus) -> i32 {
@@ -121,11 +85,6 @@ mod imp {
     /// The inverse of [`guest_bytes`].
     pub(crate) fn os_string(bytes: impl Into<Vec<u8>>) -> OsString {
         String::from_utf8_lossy(&bytes.into()).into_owned().into()
-    }
-
-    /// There are no signals.
-    pub(crate) fn signal_of(_: ExitStatus) -> Option<i32> {
-        None
     }
 
     /// Whether this is the end by force, which a child cannot be told from by its status.
@@ -170,7 +129,4 @@ pub(crate) fn wait_for_end(pid: u32) {
     let _ = pid;
 }
 
-pub(crate) use imp::{
-    exit_status, guest_bytes, guest_path, has_separator, is_killed, os_string, shell_status,
-    signal_of,
-};
+pub(crate) use imp::{guest_bytes, guest_path, has_separator, is_killed, os_string, shell_status};

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use testbench_clock::{Clock, Lifetime, MockClock, Seed, SystemClock, WallTime};
+use testbench_clock::{Clock, MockClock, Seed, SystemClock, WallTime};
 use testbench_overlay::{HostDir, Overlay, OverlayBuilder, OverlayError};
 use testbench_wasi::Limits;
 
 use crate::bench::Bench;
+use crate::config::{NativeFiles, SessionConfig};
 use crate::files::{self, Files};
+use crate::policy::Policy;
+use crate::session::Session;
 use crate::tape::{Deck, DeckSpec, TapeError, TapeOptions};
-use crate::toolchain::{Toolchain, ToolchainError, ToolchainSource};
-use crate::{Policy, Session};
+use crate::toolchain::{ToolchainError, ToolchainSource};
 
 /// A clock, files, a toolchain and policies that fit together, ready to be installed.
 ///
@@ -33,18 +35,8 @@ use crate::{Policy, Session};
 #[derive(Debug)]
 #[must_use = "nothing is installed before `enter`"]
 pub struct Testbench {
-    name: Option<String>,
     clock: Arc<dyn Clock>,
-    seed: Seed,
-    toolchain: Toolchain,
-    files: Files,
-    policies: BTreeMap<OsString, Policy>,
-    unmatched: Policy,
-    env: BTreeMap<OsString, OsString>,
-    limits: Limits,
-    native_files: NativeFiles,
-    tape: Option<Arc<Deck>>,
-    strict_threads: bool,
+    config: SessionConfig,
 }
 
 impl Testbench {
@@ -55,23 +47,10 @@ impl Testbench {
 
     /// Installs it on this thread until the session ends.
     #[track_caller]
-    pub fn enter(self) -> Session {
+    pub fn enter(mut self) -> Session {
         let thread = std::thread::current();
-        let name = self.name.or_else(|| thread.name().map(str::to_owned));
-        let name = name.unwrap_or_else(|| "unnamed".to_owned());
-        let bench = Bench::new(
-            name.clone(),
-            self.seed,
-            self.toolchain,
-            self.files,
-            (self.policies, self.unmatched),
-            self.env,
-            self.limits,
-            (self.native_files == NativeFiles::Copy, self.strict_threads),
-            self.tape,
-            Lifetime::new(name),
-        );
-        Session::enter(bench, self.clock)
+        self.config.name = self.config.name.or_else(|| thread.name().map(str::to_owned));
+        Session::enter(Bench::new(self.config), self.clock)
     }
 }
 
@@ -79,21 +58,14 @@ impl Testbench {
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing before `build`"]
 pub struct TestbenchBuilder {
-    name: Option<String>,
     clock: SessionClock,
-    seed: u64,
+    config: SessionConfig,
     overlays: Vec<(PathBuf, Option<Vec<u8>>)>,
     set_up_overlay: SetUpOverlay,
     passthrough: Vec<PathBuf>,
     toolchain: Vec<ToolchainSource>,
-    policies: BTreeMap<OsString, Policy>,
-    unmatched: Policy,
     pass_env: Vec<OsString>,
-    env: BTreeMap<OsString, OsString>,
-    limits: Limits,
-    native_files: NativeFiles,
     tape: Option<(PathBuf, TapeOptions)>,
-    strict_threads: bool,
 }
 
 /// What [`TestbenchBuilder::set_up_overlay`] was given.
@@ -111,7 +83,7 @@ impl TestbenchBuilder {
     /// The name in reports and errors. By default that of the thread that enters, which under
     /// `cargo test` is the test's.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.config.name = Some(name.into());
         self
     }
 
@@ -130,7 +102,7 @@ impl TestbenchBuilder {
 
     /// Decides all randomness that guests get. By default 0.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.config.seed = Seed::new(seed);
         self
     }
 
@@ -195,14 +167,14 @@ impl TestbenchBuilder {
     /// A path under `/bin` or `/usr/bin` is known by its last component, any other path as it
     /// stands.
     pub fn policy(mut self, program: impl AsRef<OsStr>, policy: Policy) -> Self {
-        self.policies.insert(program.as_ref().to_owned(), policy);
+        self.config.policies.insert(program.as_ref().to_owned(), policy);
         self
     }
 
     /// What to do about programs that the toolchain does not have. By default
     /// [`Policy::NotFound`].
     pub fn unmatched(mut self, policy: Policy) -> Self {
-        self.unmatched = policy;
+        self.config.unmatched = policy;
         self
     }
 
@@ -220,20 +192,20 @@ impl TestbenchBuilder {
     /// A variable that guests get; it outranks [`pass_env`](Self::pass_env). By default `TZ=UTC`
     /// alone.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
+        self.config.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
     /// The bounds of every guest. By default [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.config.limits = limits;
         self
     }
 
     /// Which files native programs see in a session with an overlay. By default
     /// [`NativeFiles::Refuse`].
     pub fn native_files(mut self, files: NativeFiles) -> Self {
-        self.native_files = files;
+        self.config.native_files = files;
         self
     }
 
@@ -271,14 +243,14 @@ impl TestbenchBuilder {
     ///
     /// [`Refusal::UnboundThread`]: crate::Refusal::UnboundThread
     pub fn strict_threads(mut self, on: bool) -> Self {
-        self.strict_threads = on;
+        self.config.strict_threads = on;
         self
     }
 
     /// How long a child may take in real time before it is killed; it sets
     /// [`Limits::watchdog`]. By default a minute.
     pub fn watchdog(mut self, after: Duration) -> Self {
-        self.limits.watchdog = Some(after);
+        self.config.limits.watchdog = Some(after);
         self
     }
 
@@ -289,43 +261,30 @@ impl TestbenchBuilder {
     /// [`BuildError`] when a directory or toolchain cannot be used.
     #[allow(clippy::disallowed_methods, reason = "`pass_env` asks for the environment by name")]
     pub fn build(self) -> Result<Testbench, BuildError> {
-        let clock = self.clock.start();
-        let files = open_files(self.overlays, self.set_up_overlay, self.passthrough, &clock)?;
-        let mut toolchain = Toolchain::default();
+        let (clock, mut config) = (self.clock.start(), self.config);
+        config.files = open_files(self.overlays, self.set_up_overlay, self.passthrough, &clock)?;
         for source in self.toolchain {
-            toolchain = toolchain.or(source.open().map_err(BuildError::Toolchain)?);
+            let toolchain = source.open().map_err(BuildError::Toolchain)?;
+            config.toolchain = config.toolchain.or(toolchain);
         }
         let mut env = BTreeMap::from([(OsString::from("TZ"), OsString::from("UTC"))]);
         env.extend(self.pass_env.into_iter().filter_map(|key| {
             let value = std::env::var_os(&key)?;
             Some((key, value))
         }));
-        env.extend(self.env);
-        let seed = Seed::new(self.seed);
-        let tape = self.tape.map(|(path, options)| {
-            let mut roots: Vec<PathBuf> = files.host_names().map(Path::to_owned).collect();
+        env.append(&mut config.env);
+        config.env = env;
+        if let Some((path, options)) = self.tape {
+            let mut roots: Vec<PathBuf> = config.files.host_names().map(Path::to_owned).collect();
             if roots.is_empty() {
                 // Where nothing else is shown, paths are told relative to this directory.
                 roots.extend(std::env::current_dir());
             }
-            let start = clock.wall();
-            Deck::open(DeckSpec { path, options, roots, env: &env, seed, start }).map(Arc::new)
-        });
-        let tape = tape.transpose().map_err(BuildError::Tape)?;
-        Ok(Testbench {
-            name: self.name,
-            clock,
-            seed,
-            toolchain,
-            files,
-            policies: self.policies,
-            unmatched: self.unmatched,
-            env,
-            limits: self.limits,
-            native_files: self.native_files,
-            tape,
-            strict_threads: self.strict_threads,
-        })
+            let (env, seed, start) = (&config.env, config.seed, clock.wall());
+            let deck = Deck::open(DeckSpec { path, options, roots, env, seed, start });
+            config.tape = Some(Arc::new(deck.map_err(BuildError::Tape)?));
+        }
+        Ok(Testbench { clock, config })
     }
 }
 
@@ -373,23 +332,6 @@ impl From<Arc<MockClock>> for SessionClock {
     fn from(clock: Arc<MockClock>) -> Self {
         SessionClock(ClockKind::Given(clock))
     }
-}
-
-/// Which files a native program sees in a session with an overlay, which is in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NativeFiles {
-    /// None: it is not started, and the error says what can be done.
-    #[default]
-    Refuse,
-    /// A copy. The overlay is written out into a temporary directory, the program runs there, and
-    /// what it has changed is taken over into the overlay at its end.
-    ///
-    /// Its working directory, and every path in its arguments and environment that begins with the
-    /// overlay's root, is that of the copy. What other children change while it runs it does not
-    /// see, and what it changes they see at its end. It is a program of the host and can write
-    /// elsewhere, too: nothing keeps it from that.
-    Copy,
 }
 
 /// Why a [`Testbench`] cannot be built.

@@ -164,5 +164,5 @@ fn sessions_nest_and_unwind() {
     assert_eq!(name(), "inner\n");
     assert_eq!(inner.finish().unwrap().spawns.len(), 3);
     assert!(!testbench_clock::is_mocked());
-    assert!(matches!(Command::new("cat").route(), testbench_harness::Route::Native));
+    assert!(matches!(Command::new("cat").route(), testbench_harness::Route::Native { .. }));
 }

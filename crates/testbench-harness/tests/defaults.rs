@@ -92,7 +92,7 @@ fn stdin_is_empty_for_output_and_status_alike() {
     assert_eq!(stdout(Command::new("wc").args(["-c", "got"])).trim(), "0 got");
     assert_eq!(stdout(Command::new("cat").stdin(testbench_harness::Stdio::piped())), "");
     assert_eq!(
-        stdout(Command::new("cat").stdin(b"\xffbytes".map(|b| b & 0x7f).to_vec())),
+        stdout(Command::new("cat").stdin_bytes(b"\xffbytes".map(|b| b & 0x7f).to_vec())),
         "\u{7f}bytes"
     );
 }
@@ -179,8 +179,8 @@ fn the_watchdog_is_a_minute_and_can_be_set() {
     let bench = Testbench::builder().toolchain(tools.path()).watchdog(Duration::from_millis(100));
     let session = bench.build().unwrap().enter();
     let run = Command::new("forever").run().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.output.status), Some(9));
-    assert!(run.exit.unwrap().to_string().contains("watchdog"));
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.exit.status()), Some(9));
+    assert!(run.exit.to_string().contains("watchdog"));
     assert_eq!(session.finish().unwrap().virtual_time, Duration::ZERO);
 }
 
@@ -191,15 +191,26 @@ fn the_watchdog_ends_native_programs_too_and_there_is_none_without_a_session() {
     let mut sleep = Command::new("sleep");
     sleep.arg("3600").via(Policy::Native);
     let run = sleep.run().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.output.status), Some(9));
-    assert!(run.exit.unwrap().to_string().contains("watchdog"));
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.exit.status()), Some(9));
+    assert!(run.exit.to_string().contains("watchdog"));
     drop(session);
 
-    // What `Command` adds to std's has no effect there.
-    let limits = Limits { watchdog: Some(Duration::from_millis(10)), ..Limits::default() };
-    let mut sleep = Command::new("sleep");
-    sleep.arg("0.1").limits(limits).timeout(Duration::from_millis(10));
-    assert!(sleep.status().unwrap().success());
+    assert!(Command::new("sleep").arg("0.1").via(Policy::Native).status().unwrap().success());
+}
+
+/// The settings that only a session understands fail the start where there is none.
+#[test]
+fn limits_timeout_and_policies_need_a_session() {
+    let error = |command: &mut Command| {
+        let error = command.status().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(command.spawn().unwrap_err().to_string(), error.to_string());
+        assert_eq!(command.run().unwrap_err().to_string(), error.to_string());
+        error.to_string()
+    };
+    insta::assert_snapshot!(error(Command::new("true").timeout(Duration::from_secs(1))), @"`true` was not started: its `.timeout(…)` needs a session, and this thread has none: enter a `Testbench`, or the session's `Context`, on this thread");
+    assert!(error(Command::new("true").limits(Limits::default())).contains("`.limits(…)`"));
+    assert!(error(Command::new("true").via(Policy::Deny)).contains("`.via(…)`"));
 }
 
 #[test]

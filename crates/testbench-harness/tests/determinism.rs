@@ -37,9 +37,9 @@ fn child() {
         Command::new("trap").arg("divide"),
     ] {
         let run = command.run().unwrap();
-        all.extend(run.output.stdout);
-        all.extend(run.output.stderr);
-        all.extend(format!("{:?} {:?}\n", run.output.status, run.exit).bytes());
+        all.extend(format!("{:?} {:?}\n", run.exit.status(), run.exit).bytes());
+        all.extend(run.stdout);
+        all.extend(run.stderr);
     }
     let report = session.finish().unwrap();
     all.extend(format!("{}\n{:?}\n", report.diff.to_json(), report.virtual_time).bytes());

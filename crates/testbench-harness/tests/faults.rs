@@ -260,7 +260,7 @@ fn latency_is_virtual_time_of_the_guest() {
         session(dir.path(), slow()).toolchain(Toolchain::builtin()).build().unwrap().enter();
     // Inline, while this thread lends its place on the timeline.
     let run = Command::new("cat").arg("in").run().unwrap();
-    assert_eq!(text(&run.output.stdout), "text\n");
+    assert_eq!(text(&run.stdout), "text\n");
     assert_eq!(run.virtual_time, Duration::from_secs(60));
     // Beside this thread, which goes on meanwhile.
     let child = Command::new("cat").arg("in").spawn().unwrap();

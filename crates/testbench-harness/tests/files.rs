@@ -46,8 +46,8 @@ fn check_slow_copy(current_dir: Option<&str>, name: impl Fn(&Path, &str) -> OsSt
         command.current_dir(dir.path().join(sub));
     }
     let run = command.run().unwrap();
-    assert_eq!(text(&run.output.stderr), "");
-    assert!(run.output.status.success());
+    assert_eq!(text(&run.stderr), "");
+    assert!(run.exit.status().success());
     assert_eq!(run.virtual_time.as_nanos(), 5_000_000_000);
     check_only_addition(&session, "out.txt");
     let report = session.finish().unwrap();
@@ -105,7 +105,7 @@ fn a_guest_sees_what_the_test_wrote_and_the_test_what_the_guest_wrote() {
     testbench_overlay::fs::write(dir.path().join("note.txt"), "from the test\n").unwrap();
     let output = Command::new("cat").args(["note.txt", "in.txt"]).output().unwrap();
     assert_eq!(text(&output.stdout), "from the test\nfrom disk\n");
-    Command::new("tee").arg("reply.txt").stdin("from the guest\n").output().unwrap();
+    Command::new("tee").arg("reply.txt").stdin_bytes("from the guest\n").output().unwrap();
     let reply = testbench_overlay::fs::read_to_string(dir.path().join("reply.txt")).unwrap();
     assert_eq!(reply, "from the guest\n");
     assert!(!dir.path().join("note.txt").exists());

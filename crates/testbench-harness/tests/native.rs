@@ -40,7 +40,8 @@ fn its_stdin_is_empty_and_its_status_its_own() {
         Command::new("sh").args(["-c", "read x || exit 5"]).status().unwrap().code(),
         Some(5)
     );
-    let output = Command::new("sh").args(["-c", "cat; exit 9"]).stdin("in\n").output().unwrap();
+    let output =
+        Command::new("sh").args(["-c", "cat; exit 9"]).stdin_bytes("in\n").output().unwrap();
     assert_eq!((text(&output.stdout), output.status.code()), ("in\n", Some(9)));
 }
 
@@ -53,10 +54,10 @@ fn the_time_that_it_took_passes_on_the_sessions_clock_in_whole_milliseconds() {
     assert_eq!(run.virtual_time, took);
     assert!(took >= Duration::from_millis(50), "{took:?}");
     assert_eq!(took.subsec_nanos() % 1_000_000, 0, "{took:?}");
-    assert!(run.exit.is_none());
+    assert!(run.exit.success());
     let report = session.finish().unwrap();
     assert_eq!(report.virtual_time, took);
-    assert_eq!(report.spawns[0].status, Some(run.output.status));
+    assert_eq!(report.spawns[0].status, Some(run.exit.status()));
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn the_end_of_a_native_program_is_heard_while_another_one_works() {
     // As a server does, which waits for nothing of ours.
     let mut server = native("exec sleep 3600").spawn().unwrap();
     let run = native("sleep 0.05; exit 4").run().unwrap();
-    assert_eq!(run.output.status.code(), Some(4));
+    assert_eq!(run.exit.status().code(), Some(4));
     assert!(run.virtual_time >= Duration::from_millis(50), "{:?}", run.virtual_time);
     assert!(server.try_wait().unwrap().is_none());
     server.kill().unwrap();

@@ -38,7 +38,7 @@ fn in_a_session(n: u64) {
         let output = Command::new("date").output().unwrap();
         let now = began + Duration::from_secs(i);
         assert_eq!(text(&output.stdout).get(..19), now.to_string().get(..19));
-        Command::new("tee").arg("made").stdin(format!("{n}")).output().unwrap();
+        Command::new("tee").arg("made").stdin_bytes(format!("{n}")).output().unwrap();
         assert!(Command::new("sh").output().is_err());
     }
     let report = session.finish().unwrap();

@@ -102,8 +102,8 @@ fn a_policy_for_one_program_outranks_the_one_for_all() {
     let tools = tools();
     let bench = builder(tools.path()).unmatched(Policy::Deny).policy("sh", Policy::Native);
     let _session = bench.policy("/opt/x", Policy::NotFound).build().unwrap().enter();
-    assert!(matches!(Command::new("sh").route(), Route::Native));
-    assert!(matches!(Command::new("/bin/sh").route(), Route::Native));
+    assert!(matches!(Command::new("sh").route(), Route::Native { .. }));
+    assert!(matches!(Command::new("/bin/sh").route(), Route::Native { .. }));
     assert!(matches!(Command::new("cat").route(), Route::Guest(_)));
     assert_eq!(Command::new("/opt/x").output().unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(Command::new("git").output().unwrap_err().kind(), ErrorKind::PermissionDenied);
@@ -114,9 +114,9 @@ fn a_policy_for_one_program_outranks_the_one_for_all() {
 fn via_decides_for_one_command() {
     let tools = tools();
     let _session = builder(tools.path()).build().unwrap().enter();
-    assert!(matches!(Command::new("cat").via(Policy::Native).route(), Route::Native));
+    assert!(matches!(Command::new("cat").via(Policy::Native).route(), Route::Native { .. }));
     assert!(matches!(Command::new("cat").via(Policy::NotFound).route(), Route::Guest(_)));
-    assert!(matches!(Command::new("sh").via(Policy::Native).route(), Route::Native));
+    assert!(matches!(Command::new("sh").via(Policy::Native).route(), Route::Native { .. }));
     assert!(matches!(Command::new("sh").route(), Route::Refuse(_)));
 }
 

@@ -18,9 +18,9 @@ fn an_exit_code_is_kept_modulo_256_and_whole_in_the_exit() {
     let _session = session();
     for code in [0_u32, 1, 42, 255, 256, 263] {
         let run = Command::new("exit42").arg(code.to_string()).run().unwrap();
-        assert_eq!(run.output.status.code(), Some((code & 0xff) as i32));
-        assert_eq!(run.output.status.success(), code & 0xff == 0);
-        assert!(matches!(run.exit, Some(Exit::Code(whole)) if whole == code));
+        assert_eq!(run.exit.status().code(), Some((code & 0xff) as i32));
+        assert_eq!(run.exit.status().success(), code & 0xff == 0);
+        assert!(matches!(run.exit, Exit::Code(whole) if whole == code));
     }
     assert_eq!(Command::new("exit42").status().unwrap().code(), Some(42));
 }
@@ -29,9 +29,9 @@ fn an_exit_code_is_kept_modulo_256_and_whole_in_the_exit() {
 fn a_trap_is_sigabrt_with_the_output_before_it_kept() {
     let _session = session();
     let run = Command::new("trap").arg("divide").run().unwrap();
-    assert_eq!((run.output.status.code(), run.output.status.signal()), (None, Some(6)));
-    assert_eq!(text(&run.output.stdout), "trap: about to: divide\n");
-    let Some(Exit::Trap(trap)) = run.exit else { panic!("{:?}", run.exit) };
+    assert_eq!((run.exit.status().code(), run.exit.status().signal()), (None, Some(6)));
+    assert_eq!(text(&run.stdout), "trap: about to: divide\n");
+    let Exit::Trap(trap) = run.exit else { panic!("{:?}", run.exit) };
     assert_eq!(trap.kind, testbench_wasi::TrapKind::DivisionByZero);
     assert!(trap.backtrace.iter().any(|frame| frame.function == "divide_by_zero"), "{trap}");
 }
@@ -41,19 +41,19 @@ fn limits_are_sigkill() {
     let _session = session();
     let fuel = Limits { fuel: Some(10_000), ..Limits::default() };
     let run = Command::new("seq").arg("1000000").limits(fuel).run().unwrap();
-    assert_eq!(run.output.status.signal(), Some(9));
-    assert!(matches!(run.exit, Some(Exit::Limit(Limit::Fuel { units: 10_000 }))), "{:?}", run.exit);
+    assert_eq!(run.exit.status().signal(), Some(9));
+    assert!(matches!(run.exit, Exit::Limit(Limit::Fuel { units: 10_000 })), "{:?}", run.exit);
 
     let deadline = Duration::from_secs(60);
     let late = Limits { virtual_deadline: Some(deadline), ..Limits::default() };
     let run = Command::new("sleep").arg("1h").limits(late).run().unwrap();
-    assert_eq!(run.output.status.signal(), Some(9));
+    assert_eq!(run.exit.status().signal(), Some(9));
     assert_eq!(run.virtual_time, deadline);
 
     let output = Limits { output_bytes_max: 1000, ..Limits::default() };
     let run = Command::new("hog").args(["output", "10"]).limits(output).run().unwrap();
-    assert_eq!(run.output.status.signal(), Some(9));
-    assert_eq!(run.output.stdout.len(), 1000);
+    assert_eq!(run.exit.status().signal(), Some(9));
+    assert_eq!(run.stdout.len(), 1000);
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_memory_limit_is_the_guests_to_handle() {
     let _session = session();
     let small = Limits { memory_bytes_max: 8 << 20, ..Limits::default() };
     let run = Command::new("hog").args(["memory", "100"]).limits(small).run().unwrap();
-    assert_eq!(run.output.status.code(), Some(1));
-    assert!(text(&run.output.stderr).contains("MiB"), "{}", text(&run.output.stderr));
+    assert_eq!(run.exit.status().code(), Some(1));
+    assert!(text(&run.stderr).contains("MiB"), "{}", text(&run.stderr));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn status_inherits_or_discards_the_output() {
 #[test]
 fn a_run_is_shown_with_its_exit_time_and_output() {
     let _session = session();
-    assert_run_snapshot!(Command::new("sort").stdin("b\na\n"), @r"
+    assert_run_snapshot!(Command::new("sort").stdin_bytes("b\na\n"), @r"
     exit: 0
     ----- stdout -----
     a
@@ -95,7 +95,7 @@ fn a_run_is_shown_with_its_exit_time_and_output() {
     ----- stderr -----
     cat: missing: Capabilities insufficient
     ");
-    assert_run_snapshot!(Command::new("cat").stdin(b"\xff\xfe"), @r"
+    assert_run_snapshot!(Command::new("cat").stdin_bytes(b"\xff\xfe"), @r"
     exit: 0
     ----- stdout -----
     (2 bytes, sha256 b3d510ef04275ca8e698e5b3cbb0ece3949ef9252f0cdc839e9ee347409a2209)

@@ -54,7 +54,7 @@ fn by_default_a_spawn_on_a_thread_without_a_session_is_stds_and_counted() {
             exit.args(["-c", "exit 3"]);
             (exit.route(), exit.status(), intercept_spawn("sh", ["-c", "exit 3"], None).is_none())
         });
-        assert!(matches!(route, Route::Native), "{route:?}");
+        assert!(matches!(route, Route::Native { .. }), "{route:?}");
         assert_eq!(status.unwrap().code(), Some(3));
         assert!(intercepted);
         let report = session.finish().unwrap();

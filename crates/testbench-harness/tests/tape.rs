@@ -90,7 +90,7 @@ fn scenario(session: &Session) -> String {
         let mut command = Command::new(program);
         command.args(args.iter().map(|arg| arg.replace("[root]", &root)));
         if !stdin.is_empty() {
-            command.stdin(*stdin);
+            command.stdin_bytes(*stdin);
         }
         tell(&mut said, program, &mut command);
     }
@@ -117,10 +117,9 @@ fn scenario(session: &Session) -> String {
 fn tell(said: &mut String, program: &str, command: &mut Command) {
     match command.run() {
         Ok(run) => {
-            let output = run.output;
-            writeln!(said, "{program}: {} {:?}", output.status, run.virtual_time).unwrap();
-            writeln!(said, "{:?}", output.stdout.escape_ascii().to_string()).unwrap();
-            writeln!(said, "{:?}", output.stderr.escape_ascii().to_string()).unwrap();
+            writeln!(said, "{program}: {} {:?}", run.exit.status(), run.virtual_time).unwrap();
+            writeln!(said, "{:?}", run.stdout.escape_ascii().to_string()).unwrap();
+            writeln!(said, "{:?}", run.stderr.escape_ascii().to_string()).unwrap();
         }
         Err(error) => writeln!(said, "{program}: {:?}", error.kind()).unwrap(),
     }
@@ -428,7 +427,7 @@ fn other_input_fails_the_wait() {
     let root = project();
     let run = |mode, input: &str| {
         let session = bench(root.path(), &tape, mode).build().unwrap().enter();
-        let output = Command::new("sort").stdin(input).output();
+        let output = Command::new("sort").stdin_bytes(input).output();
         drop(session.finish());
         output
     };
@@ -528,10 +527,10 @@ fn a_timeout_and_a_kill_end_a_replayed_child() {
         (status, run)
     };
     let (status, slept) = run(TapeMode::Record);
-    assert!(status.success() && slept.output.status.success());
+    assert!(status.success() && slept.exit.success());
     let (killed, stopped) = run(TapeMode::Replay);
     use std::os::unix::process::ExitStatusExt as _;
-    assert_eq!((killed.signal(), stopped.output.status.signal()), (Some(9), Some(9)));
+    assert_eq!((killed.signal(), stopped.exit.signal()), (Some(9), Some(9)));
     assert_eq!(stopped.virtual_time, Duration::from_millis(10));
 }
 
@@ -562,7 +561,8 @@ fn guests_are_recorded_and_a_hundred_runs_and_replays_give_the_same_bytes() {
             ("rm", &["-r", "old"]),
         ] {
             let run = Command::new(program).args(args).run().unwrap();
-            said.push(format!("{program} {:?} {:?}", run.output, run.virtual_time));
+            let took = run.virtual_time;
+            said.push(format!("{program} {:?} {took:?}", std::process::Output::from(run)));
         }
         let mut slow = Command::new("slowcp").args(["5", "in.txt", "slow"]).spawn().unwrap();
         let mut tee = Command::new("tee")
@@ -573,7 +573,7 @@ fn guests_are_recorded_and_a_hundred_runs_and_replays_give_the_same_bytes() {
             .unwrap();
         std::io::Write::write_all(&mut tee.stdin.take().unwrap(), b"beside it").unwrap();
         said.push(format!("{:?} {:?}", tee.wait().unwrap(), slow.wait().unwrap()));
-        let cat = Command::new("cat").arg("-").stdin(b"\xff\x00\x80").output().unwrap();
+        let cat = Command::new("cat").arg("-").stdin_bytes(b"\xff\x00\x80").output().unwrap();
         assert_eq!(cat.stdout, b"\xff\x00\x80");
         let report = session.finish().unwrap();
         (said, report)

@@ -238,7 +238,7 @@ fn output_and_status_have_tokios_defaults() {
             text(&env.stdout).contains("FROM=session\n") && text(&env.stdout).contains("MORE=x\n")
         );
         assert!(!text(&env.stdout).contains("TZ="));
-        let fed = Command::new("wc").arg("-l").stdin("1\n2\n").output().await.unwrap();
+        let fed = Command::new("wc").arg("-l").stdin_bytes("1\n2\n").output().await.unwrap();
         assert_eq!(text(&fed.stdout).trim(), "2");
         let failed = Command::new("cat").arg("missing").stderr(Stdio::null()).status().await;
         assert_eq!(failed.unwrap().code(), Some(1));
@@ -398,7 +398,7 @@ fn without_a_session_it_is_tokios() {
     let plain = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     plain.block_on(async {
         let output = native("cat; echo $X >&2; pwd; exit 3")
-            .stdin("fed\n")
+            .stdin_bytes("fed\n")
             .env("X", "y")
             .current_dir("/")
             .output()

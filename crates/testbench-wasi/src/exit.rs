@@ -1,6 +1,7 @@
 //! Why a guest ended, and its whole result.
 
 use std::fmt;
+use std::process::{ExitStatus, Output};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -27,6 +28,28 @@ pub struct Finished {
     /// Where it was when a trap, a limit or a kill ended it, innermost call first. Empty after
     /// an exit, and after a kill that came while it waited in a call to the host.
     pub backtrace: Arc<[Frame]>,
+}
+
+impl Finished {
+    /// The result of a program that was no guest, without output.
+    pub fn new(exit: Exit) -> Finished {
+        Finished {
+            exit,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            virtual_time: Duration::ZERO,
+            limits_hit: Vec::new(),
+            backtrace: Arc::default(),
+        }
+    }
+}
+
+/// The result as the standard library has it.
+impl From<Finished> for Output {
+    fn from(finished: Finished) -> Output {
+        let Finished { exit, stdout, stderr, .. } = finished;
+        Output { status: exit.status(), stdout, stderr }
+    }
 }
 
 /// Why it ended, and below that each limit that it had reached and survived:
@@ -59,6 +82,8 @@ pub enum Exit {
     Deadlock(Arc<StuckReport>),
     /// It was ended from outside, for this reason.
     Killed(Arc<str>),
+    /// It was no guest but a program of the host's, and this signal ended it.
+    Signal(i32),
 }
 
 impl Exit {
@@ -84,6 +109,43 @@ impl Exit {
             _ => None,
         }
     }
+
+    /// The number, on Linux, of the signal that ended it, unless it ended by itself: `SIGABRT` for a
+    /// trap, `SIGKILL` for a limit, a deadlock or a kill.
+    pub fn signal(&self) -> Option<i32> {
+        match self {
+            Exit::Code(_) => None,
+            Exit::Signal(number) => Some(*number),
+            Exit::Trap(_) => Some(6),
+            Exit::Limit(_) | Exit::Deadlock(_) | Exit::Killed(_) => Some(9),
+        }
+    }
+
+    /// The status that a parent sees: the low eight bits of the code, or the signal. Windows has no
+    /// signals, so there it is the code with which a POSIX shell reports one.
+    pub fn status(&self) -> ExitStatus {
+        let code = self.code().unwrap_or_default() & 0xff;
+        #[cfg(unix)]
+        {
+            // The layout of a wait status: a signal in the low seven bits, else the code above them.
+            let status = self.signal().map_or((code as i32) << 8, |number| number & 0x7f);
+            std::os::unix::process::ExitStatusExt::from_raw(status)
+        }
+        #[cfg(not(unix))]
+        {
+            let status = self.signal().map_or(code, |number| 128 + (number as u32 & 0x7f));
+            std::os::windows::process::ExitStatusExt::from_raw(status)
+        }
+    }
+
+    /// How a program of the host's ended that left this status.
+    pub fn of_status(status: ExitStatus) -> Exit {
+        #[cfg(unix)]
+        if let Some(number) = std::os::unix::process::ExitStatusExt::signal(&status) {
+            return Exit::Signal(number);
+        }
+        Exit::Code(status.code().unwrap_or_default().cast_unsigned())
+    }
 }
 
 /// One sentence, with a trap's backtrace below it.
@@ -97,6 +159,7 @@ impl fmt::Display for Exit {
                 write!(f, "deadlock: it waits for something that can never come\n{report}")
             }
             Exit::Killed(why) => write!(f, "killed: {why}"),
+            Exit::Signal(number) => write!(f, "ended by signal {number}"),
         }
     }
 }

@@ -9,30 +9,32 @@ use std::thread;
 use std::time::Duration;
 
 use testbench_clock::{Armed, Clock, Event, MonoTime, Role, SystemClock, Wait, Watchdog};
-use testbench_wasi::{Exit, Limit};
+use testbench_wasi::{Exit, Finished, Limit};
 
 use super::copy::Copy;
 use super::hold::Hold;
 use super::idle::{self, Look};
 use super::pump::{self, Collector};
 use crate::bench::Bench;
-use crate::process::{Ended, Process};
+use crate::error::SpawnError;
+use crate::process::Process;
 use crate::spawn::Start;
-use crate::streams::{Sink, Source, Streams};
-use crate::sys::{self, Status};
+use crate::spec::SpawnSpec;
+use crate::stdio::StdioKind;
+use crate::streams::Streams;
+use crate::sys;
 use crate::tape::{Recording, Stream, Tap, Tapped};
-use crate::{Command, SpawnError};
 
 /// Starts a program of the host's as a child of a session.
 pub(crate) fn start(
     mut start: Start,
-    command: &Command,
+    spec: &SpawnSpec,
     streams: Streams,
 ) -> Result<Arc<Process>, SpawnError> {
-    let failed = |source| SpawnError::Native { program: command.program.clone(), source };
-    let name = command.program.display().to_string();
-    let copy = Copy::of(&start.bench, command)?;
-    let native = command_in(&start.bench, command, copy.as_ref())?;
+    let failed = |source| SpawnError::Native { program: spec.program.clone(), source };
+    let name = spec.program.display().to_string();
+    let copy = Copy::of(&start.bench, spec)?;
+    let native = command_in(&start.bench, spec, copy.as_ref())?;
     if let (Some(recording), Some(copy)) = (&mut start.recording, &copy) {
         recording.add_root(copy.dir());
     }
@@ -62,13 +64,13 @@ pub(crate) fn start(
     let killed = child.clone();
     process.killed_by(move |why| killed.kill(Exit::Killed(why.into())));
     start.bench.add(&process);
-    let limits = command.limits.as_ref().unwrap_or(&start.bench.limits);
-    let armed = child.arm(command.timeout, limits.watchdog).map_err(failed)?;
+    let limits = spec.limits.as_ref().unwrap_or(&start.bench.limits);
+    let armed = child.arm(spec.timeout, limits.watchdog).map_err(failed)?;
     if start.clock.is_mocked() {
         watch(&child, &hold).map_err(failed)?;
     }
     let life = Life {
-        program: command.program.clone(),
+        program: spec.program.clone(),
         start,
         process: process.clone(),
         child,
@@ -88,7 +90,7 @@ pub(crate) fn start(
 /// the session's variables, then the command's own, and the session's files.
 fn command_in(
     bench: &Bench,
-    command: &Command,
+    spec: &SpawnSpec,
     copy: Option<&Copy>,
 ) -> Result<StdCommand, SpawnError> {
     let translate = |text: &OsStr| match copy {
@@ -96,22 +98,22 @@ fn command_in(
         None => text.to_owned(),
     };
     let mut env: Vec<(OsString, OsString)> = Vec::new();
-    if !command.env_clear {
+    if !spec.env_clear {
         env.extend(bench.env.iter().map(|(key, value)| (key.clone(), translate(value))));
     }
     let cwd = match copy {
-        Some(copy) => Some(copy.current_dir(bench, command)?),
-        None => command.current_dir.clone(),
+        Some(copy) => Some(copy.current_dir(bench, spec)?),
+        None => spec.current_dir.clone(),
     };
     if let (Some(_), Some(cwd)) = (copy, &cwd) {
         // As guests have it. The process's own names a real directory.
         env.push(("PWD".into(), cwd.into()));
     }
-    Ok(super::command_with(command, env, cwd.as_deref(), translate))
+    Ok(super::command_with(spec, env, cwd.as_deref(), translate))
 }
 
 /// A pipe of the system's, and the place to which it is copied.
-type Drain = (Sink, Tapped<File>);
+type Drain = (StdioKind, Tapped<File>);
 
 /// The collectors of stdout and stderr. The child has ended for its parent when they have.
 type Collectors = [Option<Collector>; 2];
@@ -129,10 +131,10 @@ fn start_copying(
     let (drain_out, drain_err);
     match (streams.stdout, streams.stderr) {
         // Bytes that share a pipe must keep their order.
-        (Sink::Pipe(to), Sink::Pipe(same)) if to.is_same_pipe(&same) => {
+        (StdioKind::Writer(to), StdioKind::Writer(same)) if to.is_same_pipe(&same) => {
             let (reader, writer) = io::pipe()?;
             let reader = Tapped::new(sys::file_of(reader), tap(Stream::Stdout));
-            (drain_out, drain_err) = (Some((Sink::Pipe(to), reader)), None);
+            (drain_out, drain_err) = (Some((StdioKind::Writer(to), reader)), None);
             native.stdout(writer.try_clone()?).stderr(writer);
         }
         (stdout, stderr) => {
@@ -164,17 +166,17 @@ fn start_copying(
 }
 
 fn input(
-    source: Source,
+    source: StdioKind,
     tap: Option<Tap>,
-) -> io::Result<(StdStdio, Option<(Source, Tapped<File>)>)> {
+) -> io::Result<(StdStdio, Option<(StdioKind, Tapped<File>)>)> {
     Ok(match source {
-        Source::Empty => {
+        StdioKind::Null => {
             // There is nothing to be heard, whether the child looks or not.
             tap.inspect(Tap::ended);
             (StdStdio::null(), None)
         }
-        Source::Inherit => (StdStdio::inherit(), None),
-        Source::Real(file) => (file.into(), None),
+        StdioKind::Inherit => (StdStdio::inherit(), None),
+        StdioKind::Real(file) => (file.into(), None),
         source => {
             let (reader, writer) = io::pipe()?;
             (reader.into(), Some((source, Tapped::new(sys::file_of(writer), tap))))
@@ -182,12 +184,12 @@ fn input(
     })
 }
 
-fn output(sink: Sink, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Drain>)> {
+fn output(sink: StdioKind, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Drain>)> {
     Ok(match (sink, &tap) {
         // Recorded bytes must pass by here.
-        (Sink::Null, None) => (StdStdio::null(), None),
-        (Sink::Inherit, None) => (StdStdio::inherit(), None),
-        (Sink::Real(file), None) => (file.into(), None),
+        (StdioKind::Null, None) => (StdStdio::null(), None),
+        (StdioKind::Inherit, None) => (StdStdio::inherit(), None),
+        (StdioKind::Real(file), None) => (file.into(), None),
         (sink, _) => {
             let (reader, writer) = io::pipe()?;
             (writer.into(), Some((sink, Tapped::new(sys::file_of(reader), tap))))
@@ -289,7 +291,7 @@ impl Life {
     /// Waits for the end, then lets the child's real time pass on the clock.
     fn run(mut self, took: impl FnOnce() -> Duration) {
         // It fails for a child that other code has reaped; its status is lost.
-        let status = self.child.wait().unwrap_or_else(|_| sys::exit_status(Status::Killed));
+        let status = self.child.wait().unwrap_or_else(|_| Exit::Signal(sys::SIGKILL).status());
         let took = whole_millis(took());
         self.hold.reaped();
         self.armed.clear();
@@ -307,23 +309,18 @@ impl Life {
         let absorbed = self.copy.take().map_or(Ok(()), |copy| copy.absorb(recording));
         let lost = absorbed.err().map(|source| {
             let program = self.program.clone();
-            Arc::new(SpawnError::AbsorbFiles { program, source })
+            SpawnError::AbsorbFiles { program, source }
         });
         // Time that has not passed on the clock yet passes with that of other children.
         let passed = clock.mono().duration_since(self.began);
         // If it ended by itself before it could be ended, no reason counts.
-        let by_force = sys::is_killed(status);
-        let ended = Ended {
-            status,
-            exit: self.child.ended_by.get().filter(|_| by_force).cloned(),
-            virtual_time: if goes_on && clock.is_mocked() { passed.max(took) } else { passed },
-            real_time: Some(took),
-            stdout,
-            stderr,
-            lost,
-        };
+        let by_force = self.child.ended_by.get().filter(|_| sys::is_killed(status));
+        let mut finished = Finished::new(by_force.cloned().unwrap_or(Exit::of_status(status)));
+        finished.virtual_time =
+            if goes_on && clock.is_mocked() { passed.max(took) } else { passed };
+        (finished.stdout, finished.stderr) = (stdout, stderr);
         drop(self.hold.over());
-        self.start.end(ended, &self.process);
+        self.start.end(&self.process, finished, Some(took), lost);
         clock.leave();
     }
 }

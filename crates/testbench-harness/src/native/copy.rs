@@ -14,9 +14,10 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use testbench_overlay::{Materialized, Overlay};
 
-use crate::Command;
 use crate::bench::Bench;
-use crate::error::{CurrentDirError, SpawnError};
+use crate::error::SpawnError;
+use crate::files::CurrentDirError;
+use crate::spec::SpawnSpec;
 use crate::sys;
 use crate::tape::Recording;
 
@@ -33,10 +34,10 @@ pub(crate) struct Copy {
 
 impl Copy {
     /// Writes out the session's overlay; `None` without one.
-    pub(crate) fn of(bench: &Bench, command: &Command) -> Result<Option<Copy>, SpawnError> {
+    pub(crate) fn of(bench: &Bench, spec: &SpawnSpec) -> Result<Option<Copy>, SpawnError> {
         let Some(overlay) = bench.files.overlay() else { return Ok(None) };
         let copy = Copy::write(bench, overlay);
-        let failed = |source| SpawnError::CopyFiles { program: command.program.clone(), source };
+        let failed = |source| SpawnError::CopyFiles { program: spec.program.clone(), source };
         copy.map(Some).map_err(failed)
     }
 
@@ -58,20 +59,20 @@ impl Copy {
     pub(crate) fn current_dir(
         &self,
         bench: &Bench,
-        command: &Command,
+        spec: &SpawnSpec,
     ) -> Result<PathBuf, SpawnError> {
         let process_dir = std::env::current_dir().ok();
-        let cwd = bench.files.cwd(command.current_dir.as_deref(), process_dir.as_deref());
+        let cwd = bench.files.cwd(spec.current_dir.as_deref(), process_dir.as_deref());
         let inside = cwd.and_then(|cwd| {
             let rest = bench.files.in_overlay(cwd.as_deref().unwrap_or(b"/"));
             rest.ok_or_else(|| CurrentDirError::Outside {
-                dir: command.current_dir.clone().unwrap_or_default(),
+                dir: spec.current_dir.clone().unwrap_or_default(),
                 root: bench.files.overlay_root().unwrap_or(Path::new("/")).to_owned(),
             })
         });
         match inside {
             Ok(rest) => Ok(self.dir.join(sys::os_string(rest))),
-            Err(source) => Err(SpawnError::CurrentDir { program: command.program.clone(), source }),
+            Err(source) => Err(SpawnError::CurrentDir { program: spec.program.clone(), source }),
         }
     }
 

@@ -20,19 +20,19 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child as StdChild, Command as StdCommand, Output, Stdio as StdStdio};
 use std::thread;
-use std::time::Duration;
 
 pub(crate) use child::start;
 pub(crate) use hold::Hold;
 
-use crate::command::{Collect, Run};
+use crate::child::Child;
 use crate::error::InputError;
-use crate::stdio::{Kind, Stdio};
-use crate::{Child, Command, spawn};
+use crate::spec::SpawnSpec;
+use crate::stdio::{Stdio, StdioKind};
+use crate::streams::Collect;
 
 /// Starts a command as the standard library would.
-pub(crate) fn spawn(command: &Command) -> io::Result<Child> {
-    let (mut child, input) = start_std(command, Collect::Spawn)?;
+pub(crate) fn spawn(spec: &SpawnSpec) -> io::Result<Child> {
+    let (mut child, input) = start_std(spec, Collect::Spawn)?;
     if let Some(bytes) = input
         && let Some(mut stdin) = child.stdin.take()
     {
@@ -43,41 +43,40 @@ pub(crate) fn spawn(command: &Command) -> io::Result<Child> {
 }
 
 /// Runs a command as the standard library would.
-pub(crate) fn run(command: &Command, collect: Collect) -> io::Result<Run> {
-    let (mut child, input) = start_std(command, collect)?;
-    let output = match (input, collect) {
-        (Some(bytes), _) => feed(child, &bytes)?,
+pub(crate) fn run(spec: &SpawnSpec, collect: Collect) -> io::Result<Output> {
+    let (mut child, input) = start_std(spec, collect)?;
+    match (input, collect) {
+        (Some(bytes), _) => feed(child, &bytes),
         (None, Collect::Status) => {
-            Output { status: child.wait()?, stdout: Vec::new(), stderr: Vec::new() }
+            Ok(Output { status: child.wait()?, stdout: Vec::new(), stderr: Vec::new() })
         }
-        (None, _) => child.wait_with_output()?,
-    };
-    Ok(Run { output, exit: None, virtual_time: Duration::ZERO })
+        (None, _) => child.wait_with_output(),
+    }
 }
 
 /// The standard library's command of the same meaning, with its standard streams not set.
-pub(crate) fn std_command(command: &Command) -> StdCommand {
-    command_with(command, Vec::new(), command.current_dir.as_deref(), OsStr::to_owned)
+pub(crate) fn std_command(spec: &SpawnSpec) -> StdCommand {
+    command_with(spec, Vec::new(), spec.current_dir.as_deref(), OsStr::to_owned)
 }
 
-/// `command` in this directory, with `env` below its own variables, every text translated.
+/// The command in this directory, with `env` below its own variables, every text translated.
 fn command_with(
-    command: &Command,
+    spec: &SpawnSpec,
     env: Vec<(OsString, OsString)>,
     dir: Option<&Path>,
     translate: impl Fn(&OsStr) -> OsString,
 ) -> StdCommand {
-    let mut native = StdCommand::new(translate(&command.program));
-    native.args(command.args.iter().map(|arg| translate(arg)));
+    let mut native = StdCommand::new(translate(&spec.program));
+    native.args(spec.args.iter().map(|arg| translate(arg)));
     #[cfg(unix)]
-    if let Some(arg0) = &command.arg0 {
+    if let Some(arg0) = &spec.arg0 {
         std::os::unix::process::CommandExt::arg0(&mut native, arg0);
     }
-    if command.env_clear {
+    if spec.env_clear {
         native.env_clear();
     }
     native.envs(env);
-    for (key, value) in &command.env {
+    for (key, value) in &spec.env {
         match value {
             Some(value) => native.env(key, translate(value)),
             None => native.env_remove(key),
@@ -92,13 +91,13 @@ fn command_with(
 type Input = std::sync::Arc<[u8]>;
 
 /// Starts the child. Returns the bytes that its stdin is still to be fed too.
-fn start_std(command: &Command, collect: Collect) -> io::Result<(StdChild, Option<Input>)> {
-    spawn::check(command)?;
-    let mut native = std_command(command);
+fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<(StdChild, Option<Input>)> {
+    spec.check()?;
+    let mut native = std_command(spec);
     let mut input = None;
-    match &command.stdin {
+    match &spec.stdin {
         Some(stdin) => {
-            if let Kind::Bytes(bytes) = &stdin.kind {
+            if let Some(StdioKind::Bytes(bytes)) = stdin.stream() {
                 input = Some(bytes.clone());
             }
             native.stdin(std_stdio(stdin, "stdin")?);
@@ -106,7 +105,7 @@ fn start_std(command: &Command, collect: Collect) -> io::Result<(StdChild, Optio
         None if collect == Collect::Output => _ = native.stdin(StdStdio::null()),
         None => {}
     }
-    for (stream, stdio) in [("stdout", &command.stdout), ("stderr", &command.stderr)] {
+    for (stream, stdio) in [("stdout", &spec.stdout), ("stderr", &spec.stderr)] {
         let stdio = match stdio {
             Some(stdio) => std_stdio(stdio, stream)?,
             None if collect == Collect::Output => StdStdio::piped(),
@@ -121,16 +120,16 @@ fn start_std(command: &Command, collect: Collect) -> io::Result<(StdChild, Optio
 }
 
 pub(crate) fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
-    Ok(match &stdio.kind {
-        Kind::Inherit => StdStdio::inherit(),
-        Kind::Null => StdStdio::null(),
-        Kind::Piped | Kind::Bytes(_) => StdStdio::piped(),
-        Kind::Real(file) => file.try_clone()?.into(),
-        Kind::File(file) => match file.try_clone()?.into_real() {
+    Ok(match stdio.stream() {
+        Some(StdioKind::Inherit) => StdStdio::inherit(),
+        Some(StdioKind::Null) => StdStdio::null(),
+        Some(StdioKind::Piped | StdioKind::Bytes(_)) => StdStdio::piped(),
+        Some(StdioKind::Real(file)) => file.try_clone()?.into(),
+        Some(StdioKind::File(file)) => match file.try_clone()?.into_real() {
             Ok(file) => file.into(),
             Err(_) => return Err(foreign(stream)),
         },
-        Kind::Read(_) | Kind::Write(_) => return Err(foreign(stream)),
+        Some(StdioKind::Reader(_) | StdioKind::Writer(_)) | None => return Err(foreign(stream)),
     })
 }
 

@@ -15,7 +15,7 @@ use testbench_overlay::Errno;
 use testbench_wasi::{PipeReader, PipeWriter};
 
 use super::hold::{Activity, Hold, Seizer};
-use crate::streams::{Sink, Source};
+use crate::stdio::StdioKind;
 use crate::sys;
 use crate::tape::{Stream, Tapped};
 
@@ -27,12 +27,12 @@ const COPY_BYTES: usize = 65_536;
 const EXIT_GRACE: Duration = Duration::from_millis(50);
 
 /// Copies `from` to the stdin of a native child.
-pub(crate) fn feed(hold: &Arc<Hold>, from: Source, to: Tapped<File>) -> io::Result<()> {
+pub(crate) fn feed(hold: &Arc<Hold>, from: StdioKind, to: Tapped<File>) -> io::Result<()> {
     match from {
-        Source::Pipe(from) => feed_from_pipe(hold, from, to),
-        Source::File(from) => feed_at_once(hold, from, to),
-        Source::Bytes(bytes) => feed_at_once(hold, io::Cursor::new(bytes), to),
-        Source::Empty | Source::Inherit | Source::Real(_) => Ok(()),
+        StdioKind::Reader(from) => feed_from_pipe(hold, from, to),
+        StdioKind::File(from) => feed_at_once(hold, from, to),
+        StdioKind::Bytes(bytes) => feed_at_once(hold, io::Cursor::new(bytes), to),
+        _ => Ok(()),
     }
 }
 
@@ -42,16 +42,16 @@ pub(crate) fn drain(
     hold: &Arc<Hold>,
     pump: Stream,
     from: Tapped<File>,
-    to: Sink,
+    to: StdioKind,
 ) -> io::Result<Option<Collector>> {
     let to: Option<Box<dyn Write + Send>> = match to {
-        Sink::Pipe(to) => return drain_into_pipe(hold, pump, from, to).map(|()| None),
-        Sink::Capture => None,
-        Sink::Null => Some(Box::new(io::sink())),
-        Sink::File(to) => Some(Box::new(to)),
-        Sink::Real(to) => Some(Box::new(to)),
-        Sink::Inherit if pump == Stream::Stdout => Some(Box::new(io::stdout())),
-        Sink::Inherit => Some(Box::new(io::stderr())),
+        StdioKind::Writer(to) => return drain_into_pipe(hold, pump, from, to).map(|()| None),
+        StdioKind::Piped => None,
+        StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => Some(Box::new(io::sink())),
+        StdioKind::File(to) => Some(Box::new(to)),
+        StdioKind::Real(to) => Some(Box::new(to)),
+        StdioKind::Inherit if pump == Stream::Stdout => Some(Box::new(io::stdout())),
+        StdioKind::Inherit => Some(Box::new(io::stderr())),
     };
     Collector::start(hold, pump, from, to).map(Some)
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use testbench_overlay::{Errno, GuestPath};
+use testbench_clock::Stuck;
+use testbench_overlay::{ApplyError, Errno, GuestPath};
 
 use super::format::VERSION;
 
@@ -185,5 +186,55 @@ impl LineProblem {
         // serde counts lines within this one.
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
         LineProblem::Json { column: error.column().max(1), message: message.to_owned() }
+    }
+}
+
+/// Why a child could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlayError {
+    /// It was given other input than when it was recorded.
+    #[error(
+        "its standard input is not that of the tape (entry {sequence}): taped {taped_bytes} bytes of \
+         BLAKE3 {taped}, actual {actual_bytes} bytes of BLAKE3 {actual}. Give it the same input, or \
+         record the tape again with `TapeMode::Record`"
+    )]
+    Stdin {
+        /// The entry's number.
+        sequence: u32,
+        /// The digest on the tape.
+        taped: String,
+        /// How many bytes it belongs to.
+        taped_bytes: u64,
+        /// The digest of what came.
+        actual: String,
+        /// How many bytes that were.
+        actual_bytes: u64,
+    },
+    /// What it did to files cannot be done.
+    #[error("its file changes do not fit (entry {sequence}): {source}")]
+    Files {
+        /// The entry's number.
+        sequence: u32,
+        /// The first one that does not.
+        source: ApplyError,
+    },
+    /// A wait was given up.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    /// A stream failed.
+    #[error("a stream of it failed: {0}")]
+    Stream(#[source] io::Error),
+}
+
+impl PlayError {
+    /// The kind of the [`io::Error`] that carries it.
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            PlayError::Stdin { .. } => io::ErrorKind::InvalidData,
+            PlayError::Files { source, .. } => io::Error::from(source.errno).kind(),
+            PlayError::Stuck(_) => io::ErrorKind::Deadlock,
+            PlayError::Stream(source) => source.kind(),
+        }
     }
 }

@@ -4,15 +4,14 @@
 //! `docs/TAPE_FORMAT.md` is the specification. How lines become a file is in `store.rs`.
 
 use std::fmt;
-use std::process::ExitStatus;
 
 use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 use testbench_overlay::FileKind;
 use testbench_overlay::diff::Side;
+use testbench_wasi::Exit;
 
 use super::Taped;
-use crate::sys::{self, Status};
 
 /// What stands in `format`.
 pub(crate) const FORMAT: &str = "testbench-tape";
@@ -215,19 +214,25 @@ pub enum TapedStatus {
 }
 
 impl TapedStatus {
-    /// The end that a status tells, `why` being what a guest did to be ended.
-    pub(crate) fn of(status: ExitStatus, why: Option<Taped>) -> TapedStatus {
-        match (sys::signal_of(status), status.code()) {
-            (Some(number), _) => TapedStatus::Signal { number, why },
-            (None, code) => TapedStatus::Code(code.unwrap_or_default().cast_unsigned()),
+    /// The end of a child that ended like this; `tape` makes text of the reason.
+    pub(crate) fn of(exit: &Exit, tape: impl FnOnce(&str) -> Taped) -> TapedStatus {
+        match exit {
+            Exit::Code(code) => TapedStatus::Code(*code),
+            Exit::Signal(number) => TapedStatus::Signal { number: *number, why: None },
+            // The first line: below it is the backtrace, which a change of the tool changes.
+            other => {
+                let text = other.to_string();
+                let why = Some(tape(text.lines().next().unwrap_or_default()));
+                TapedStatus::Signal { number: other.signal().unwrap_or_default(), why }
+            }
         }
     }
 
-    /// The status that a parent gets; `None` if there was no child.
-    pub(crate) fn status(&self) -> Option<ExitStatus> {
+    /// The end of the child, as far as the tape has it; `None` if there was no child.
+    pub(crate) fn exit(&self) -> Option<Exit> {
         match self {
-            TapedStatus::Code(code) => Some(sys::exit_status(Status::Code(*code))),
-            TapedStatus::Signal { number, .. } => Some(sys::exit_status(Status::Signal(*number))),
+            TapedStatus::Code(code) => Some(Exit::Code(*code)),
+            TapedStatus::Signal { number, .. } => Some(Exit::Signal(*number)),
             TapedStatus::NotStarted { .. } => None,
         }
     }

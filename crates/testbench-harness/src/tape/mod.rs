@@ -53,12 +53,11 @@ use std::fmt;
 pub use calls::{Matching, Miss};
 pub use compare::{CompareMode, Divergence, Side, compare};
 pub use deck::TapeMismatch;
-pub use error::{LineProblem, SpawnProblem, TapeError};
+pub use error::{LineProblem, PlayError, SpawnProblem, TapeError};
 pub use format::{
     FileChange, FileOp, Header, Input, ModuleUsed, Record, TapedCall, TapedStatus, Way,
 };
-pub use options::{OnMiss, TapeMode, TapeOptions};
-pub use replay::PlayError;
+pub use options::{TapeMode, TapeOptions};
 pub use scrub::looks_secret;
 pub use store::{payload_dir, stale_payloads};
 pub use taped::{INLINE_BYTES_MAX, Mark, Taped};
@@ -66,6 +65,7 @@ pub use verify::{
     Difference, Drift, Skipped, ToolReport, VerifyError, VerifyOptions, VerifyReport, verify,
 };
 
+pub use crate::policy::OnMiss;
 pub(crate) use call::Call;
 pub(crate) use deck::{Deck, DeckError, DeckSpec};
 pub(crate) use record::{Recording, Stream, Tap, Tapped};

@@ -28,21 +28,6 @@ impl TapeMode {
     }
 }
 
-/// What happens to a spawn that is to be replayed and is not on the tape; see
-/// [`Policy::Replay`](crate::Policy::Replay).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnMiss {
-    /// It fails, with both calls in the message, and so does
-    /// [`finish`](crate::Session::finish).
-    #[default]
-    Error,
-    /// It runs natively, and is put onto the tape.
-    Record,
-    /// It runs natively, and the tape stays as it is.
-    Native,
-}
-
 /// A [`TapeMode`] with all that can be said beside it.
 ///
 /// ```

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -251,25 +250,9 @@ impl Recording {
         self.scrubber.add_roots([root.to_owned()]);
     }
 
-    /// Records that the child has ended, at `ended` of the session's clock. `exit` is how exactly,
-    /// if it was a guest.
-    pub(crate) fn finish(
-        self,
-        status: ExitStatus,
-        exit: Option<&Exit>,
-        duration: Duration,
-        ended: WallTime,
-    ) {
-        let status = match exit {
-            None => TapedStatus::of(status, None),
-            Some(Exit::Code(code)) => TapedStatus::Code(*code),
-            // The first line: the backtrace after it changes with every change of the tool.
-            Some(other) => {
-                let why = other.to_string();
-                let why = why.lines().next().unwrap_or_default();
-                TapedStatus::of(status, Some(self.scrubber.tape(why.as_bytes())))
-            }
-        };
+    /// Records that the child has ended like this, at `ended` of the session's clock.
+    pub(crate) fn finish(self, exit: &Exit, duration: Duration, ended: WallTime) {
+        let status = TapedStatus::of(exit, |why| self.scrubber.tape(why.as_bytes()));
         self.record(status, duration, ended);
     }
 

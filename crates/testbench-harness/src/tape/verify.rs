@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::Arc;
 
 use serde::Serialize;
 use testbench_overlay::diff::{Change, Diff, Side};
 use testbench_overlay::{ApplyError, Overlay, OverlayError, PathState};
+use testbench_wasi::Finished;
 
 use super::calls::command_line;
 use super::format::{FileChange, Record, TapedStatus, Way};
 use super::{Mark, Tape, Taped, files};
-use crate::{BuildError, Command, Refusal, Route, Session, Stdio, Testbench, ToolchainSource, sys};
+use crate::{BuildError, Command, Refusal, Route, Session, Testbench, ToolchainSource, sys};
 
 /// What [`verify`] runs, and where.
 #[derive(Clone, Debug)]
@@ -277,18 +277,18 @@ impl Verifier<'_> {
     }
 
     /// The result of the call on WebAssembly, or why it is not made.
-    fn run(&self, record: &Record) -> Result<io::Result<Output>, String> {
+    fn run(&self, record: &Record) -> Result<io::Result<Finished>, String> {
         if let TapedStatus::NotStarted { .. } = record.status {
             return Err("it did not start when it was recorded".to_owned());
         }
         let input = &record.stdin;
         let stdin = match &input.content {
             _ if input.unseen => return Err("its input was not seen".to_owned()),
-            Some(content) => Stdio::bytes(self.expand(content)),
+            Some(content) => Some(self.expand(content)),
             None if input.size_bytes > 0 => {
                 return Err("its input is not on the tape (`TapeOptions::inputs`)".to_owned());
             }
-            None => Stdio::null(),
+            None => None,
         };
         let call = &record.call;
         let text = |taped: &Taped| sys::os_string(self.expand(taped));
@@ -304,9 +304,9 @@ impl Verifier<'_> {
                 None => command.env_remove(text(name)),
             };
         }
-        command.stdin(stdin);
+        command.stdin_bytes(stdin.unwrap_or_default());
         match self.session.resolve(&command) {
-            Route::Guest(_) => Ok(command.output()),
+            Route::Guest(_) => Ok(command.run()),
             Route::Refuse(Refusal::NotFound(_)) => {
                 Err(format!("the toolchain has no `{}`", call.program))
             }
@@ -317,7 +317,7 @@ impl Verifier<'_> {
     fn differences(
         &self,
         record: &Record,
-        output: &Output,
+        output: &Finished,
         before: &testbench_overlay::Checkpoint,
         after: &Overlay,
     ) -> Result<Vec<Difference>, VerifyError> {
@@ -325,7 +325,7 @@ impl Verifier<'_> {
         let mut add = |what: &str, shown: String| {
             found.push(Difference { what: what.to_owned(), shown });
         };
-        let actual = status_of(&TapedStatus::of(output.status, None));
+        let actual = status_of(&TapedStatus::of(&output.exit, |why| why.into()));
         let taped = status_of(&record.status);
         if taped != actual {
             add("status", format!("- {taped}\n+ {actual}"));

@@ -184,7 +184,7 @@ impl OfSession {
             loop {
                 let heard = process.listen();
                 if let Some(result) = process.result() {
-                    return Poll::Ready(result.map(|ended| ended.status));
+                    return Poll::Ready(result.map(|ended| ended.exit.status()));
                 }
                 match hearing.poll(waiter, heard, task) {
                     Poll::Ready(Ok(())) => {}

@@ -9,12 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use ::tokio::process as native;
-use testbench_clock::Lookup;
 use testbench_wasi::Limits;
 
 use super::Child;
-use crate::stdio::Kind;
-use crate::{Explanation, Policy, Route, Stdio, bench, spawn};
+use crate::policy::Policy;
+use crate::route::{Explanation, Route};
+use crate::stdio::{Stdio, StdioKind};
 
 /// Starts a program, as `tokio::process::Command` does; in a [`Session`](crate::Session), as a
 /// guest or however the session says. See the [module](super) for where it can be awaited.
@@ -25,7 +25,7 @@ use crate::{Explanation, Policy, Route, Stdio, bench, spawn};
 ///
 /// let _session = Testbench::builder().toolchain(Toolchain::builtin()).build()?.enter();
 /// testbench_clock::tokio::runtime()?.block_on(async {
-///     let output = Command::new("wc").arg("-l").stdin("a\nb\n").output().await?;
+///     let output = Command::new("wc").arg("-l").stdin_bytes("a\nb\n").output().await?;
 ///     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2");
 ///     Ok::<(), std::io::Error>(())
 /// })??;
@@ -34,6 +34,36 @@ use crate::{Explanation, Policy, Route, Stdio, bench, spawn};
 pub struct Command {
     inner: crate::Command,
     kill_on_drop: bool,
+}
+
+/// Forwards setters to the command for code that blocks.
+macro_rules! setters {
+    ($($name:ident($argument:ident: $type:ty $(, $second:ident: $second_type:ty)?);)*) => {
+        impl Command {$(
+            #[doc = concat!("See [`crate::Command::", stringify!($name), "`].")]
+            pub fn $name(&mut self, $argument: $type $(, $second: $second_type)?) -> &mut Command {
+                self.inner.$name($argument $(, $second)?);
+                self
+            }
+        )*}
+    };
+}
+
+setters! {
+    arg(arg: impl AsRef<OsStr>);
+    args(args: impl IntoIterator<Item = impl AsRef<OsStr>>);
+    arg0(name: impl AsRef<OsStr>);
+    env(key: impl AsRef<OsStr>, value: impl AsRef<OsStr>);
+    envs(vars: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>);
+    env_remove(key: impl AsRef<OsStr>);
+    current_dir(dir: impl AsRef<Path>);
+    stdin(from: impl Into<Stdio>);
+    stdin_bytes(bytes: impl AsRef<[u8]>);
+    stdout(to: impl Into<Stdio>);
+    stderr(to: impl Into<Stdio>);
+    limits(limits: Limits);
+    timeout(after: Duration);
+    via(policy: Policy);
 }
 
 impl Command {
@@ -57,82 +87,6 @@ impl Command {
         self.inner
     }
 
-    /// See [`crate::Command::arg`].
-    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Command {
-        self.inner.arg(arg);
-        self
-    }
-
-    /// See [`crate::Command::args`].
-    pub fn args<I>(&mut self, args: I) -> &mut Command
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
-        self.inner.args(args);
-        self
-    }
-
-    /// See [`crate::Command::arg0`].
-    pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
-        self.inner.arg0(name);
-        self
-    }
-
-    /// See [`crate::Command::env`].
-    pub fn env(&mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Command {
-        self.inner.env(key, value);
-        self
-    }
-
-    /// See [`crate::Command::envs`].
-    pub fn envs<I, K, V>(&mut self, vars: I) -> &mut Command
-    where
-        I: IntoIterator<Item = (K, V)>,
-        K: AsRef<OsStr>,
-        V: AsRef<OsStr>,
-    {
-        self.inner.envs(vars);
-        self
-    }
-
-    /// See [`crate::Command::env_remove`].
-    pub fn env_remove(&mut self, key: impl AsRef<OsStr>) -> &mut Command {
-        self.inner.env_remove(key);
-        self
-    }
-
-    /// See [`crate::Command::env_clear`].
-    pub fn env_clear(&mut self) -> &mut Command {
-        self.inner.env_clear();
-        self
-    }
-
-    /// See [`crate::Command::current_dir`].
-    pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Command {
-        self.inner.current_dir(dir);
-        self
-    }
-
-    /// Where the child's standard input comes from. Not set, it is empty in a session, and
-    /// inherited without one.
-    pub fn stdin(&mut self, from: impl Into<Stdio>) -> &mut Command {
-        self.inner.stdin(from);
-        self
-    }
-
-    /// Where the child's standard output goes, other than for [`output`](Command::output).
-    pub fn stdout(&mut self, to: impl Into<Stdio>) -> &mut Command {
-        self.inner.stdout(to);
-        self
-    }
-
-    /// Where the child's standard error goes, other than for [`output`](Command::output).
-    pub fn stderr(&mut self, to: impl Into<Stdio>) -> &mut Command {
-        self.inner.stderr(to);
-        self
-    }
-
     /// Whether a child is ended by force when its [`Child`], or the future of
     /// [`output`](Command::output) or [`status`](Command::status), drops while it runs. By default
     /// it is not.
@@ -146,21 +100,9 @@ impl Command {
         self.kill_on_drop
     }
 
-    /// See [`crate::Command::limits`].
-    pub fn limits(&mut self, limits: Limits) -> &mut Command {
-        self.inner.limits(limits);
-        self
-    }
-
-    /// See [`crate::Command::timeout`].
-    pub fn timeout(&mut self, after: Duration) -> &mut Command {
-        self.inner.timeout(after);
-        self
-    }
-
-    /// See [`crate::Command::via`].
-    pub fn via(&mut self, policy: Policy) -> &mut Command {
-        self.inner.via(policy);
+    /// See [`crate::Command::env_clear`].
+    pub fn env_clear(&mut self) -> &mut Command {
+        self.inner.env_clear();
         self
     }
 
@@ -184,13 +126,10 @@ impl Command {
     ///
     /// Without a session as `tokio::process`: on a thread without a runtime that has I/O enabled.
     pub fn spawn(&mut self) -> io::Result<Child> {
-        match bench::current() {
-            Lookup::Absent => {
-                self.inner.unbound()?;
-                self.spawn_native().map(Child::native)
-            }
-            Lookup::Open(_) | Lookup::Closed(..) => {
-                let child = self.inner.spawn()?;
+        match self.inner.place()? {
+            None => self.spawn_native().map(Child::native),
+            Some((bench, clock)) => {
+                let child = crate::spawn::spawn(&bench, &clock, &mut self.inner.spec)?;
                 Ok(Child::of_session(child, self.kill_on_drop))
             }
         }
@@ -228,18 +167,18 @@ impl Command {
 
     /// tokio's child, on a thread without a session.
     fn spawn_native(&self) -> io::Result<native::Child> {
-        let command = &self.inner;
-        spawn::check(command)?;
+        let command = &self.inner.spec;
+        command.check()?;
         let mut native = native::Command::from(crate::native::std_command(command));
         let mut input = None;
-        match &command.stdin {
-            Some(Stdio { kind: Kind::Bytes(bytes) }) => {
+        if let Some(stdin) = &command.stdin {
+            if let Some(StdioKind::Bytes(bytes)) = stdin.stream() {
                 let (reader, writer) = io::pipe()?;
                 native.stdin(reader);
                 input = Some((bytes.clone(), writer));
+            } else {
+                native.stdin(crate::native::std_stdio(stdin, "stdin")?);
             }
-            Some(stdin) => _ = native.stdin(crate::native::std_stdio(stdin, "stdin")?),
-            None => {}
         }
         if let Some(stdout) = &command.stdout {
             native.stdout(crate::native::std_stdio(stdout, "stdout")?);

@@ -12,66 +12,62 @@ use testbench_overlay::Errno;
 
 use super::Hearing;
 use crate::pipe::{End, PipeReader, PipeWriter, Waiter};
-use crate::stdio::{Kind, Stdio};
+use crate::stdio::{Stdio, StdioKind};
 
-/// What a child reads as its stdin; dropping it is the end of that. See
-/// `tokio::process::ChildStdin`.
-///
-/// As there, `shutdown` does not close it.
-#[derive(Debug)]
-pub struct ChildStdin {
-    end: Async<testbench_wasi::PipeWriter, native::ChildStdin>,
+/// Defines a parent's end of a child's pipe: the session's or tokio's.
+macro_rules! ends {
+    ($($(#[$doc:meta])* $end:ident, $pipe:ident, $kind:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $end {
+            end: Async<testbench_wasi::$pipe, native::$end>,
+        }
+
+        impl $end {
+            pub(super) fn native(end: native::$end) -> $end {
+                $end { end: Async::Native(end) }
+            }
+
+            /// `None` for a pipe of the system's.
+            pub(super) fn of_session(pipe: $pipe) -> Option<$end> {
+                Some($end { end: Async::of(pipe.into_end())? })
+            }
+        }
+
+        /// Connects another child to this one. Fails for a pipe of the system's that cannot be
+        /// taken out of the runtime.
+        impl TryFrom<$end> for Stdio {
+            type Error = io::Error;
+
+            fn try_from(end: $end) -> io::Result<Stdio> {
+                match end.end {
+                    Async::Timeline { pipe, .. } => Ok(StdioKind::$kind(pipe).into()),
+                    #[cfg(unix)]
+                    Async::Native(end) => Ok(crate::sys::file_of(end.into_owned_fd()?).into()),
+                    #[cfg(not(unix))]
+                    Async::Native(end) => Ok(crate::sys::file_of(end.into_owned_handle()?).into()),
+                }
+            }
+        }
+    )*};
 }
 
-/// What a child writes to its stdout; see `tokio::process::ChildStdout`.
-#[derive(Debug)]
-pub struct ChildStdout {
-    end: Async<testbench_wasi::PipeReader, native::ChildStdout>,
-}
-
-/// What a child writes to its stderr; see `tokio::process::ChildStderr`.
-#[derive(Debug)]
-pub struct ChildStderr {
-    end: Async<testbench_wasi::PipeReader, native::ChildStderr>,
+ends! {
+    /// The parent's end of a child's stdin; dropping it is the end of the child's input. See
+    /// `tokio::process::ChildStdin`.
+    ///
+    /// As there, `shutdown` does not close it.
+    ChildStdin, PipeWriter, Writer;
+    /// The parent's end of a child's stdout; see `tokio::process::ChildStdout`.
+    ChildStdout, PipeReader, Reader;
+    /// The parent's end of a child's stderr; see `tokio::process::ChildStderr`.
+    ChildStderr, PipeReader, Reader;
 }
 
 /// One end: a session's, or tokio's.
 enum Async<P, N> {
     Timeline { pipe: P, waiter: Waiter, hearing: Hearing },
     Native(N),
-}
-
-impl ChildStdin {
-    pub(super) fn native(end: native::ChildStdin) -> ChildStdin {
-        ChildStdin { end: Async::Native(end) }
-    }
-
-    /// `None` for a pipe of the system's.
-    pub(super) fn of_session(pipe: PipeWriter) -> Option<ChildStdin> {
-        Some(ChildStdin { end: Async::of(pipe.into_end())? })
-    }
-}
-
-impl ChildStdout {
-    pub(super) fn native(end: native::ChildStdout) -> ChildStdout {
-        ChildStdout { end: Async::Native(end) }
-    }
-
-    /// `None` for a pipe of the system's.
-    pub(super) fn of_session(pipe: PipeReader) -> Option<ChildStdout> {
-        Some(ChildStdout { end: Async::of(pipe.into_end())? })
-    }
-}
-
-impl ChildStderr {
-    pub(super) fn native(end: native::ChildStderr) -> ChildStderr {
-        ChildStderr { end: Async::Native(end) }
-    }
-
-    /// `None` for a pipe of the system's.
-    pub(super) fn of_session(pipe: PipeReader) -> Option<ChildStderr> {
-        Some(ChildStderr { end: Async::of(pipe.into_end())? })
-    }
 }
 
 impl AsyncWrite for ChildStdin {
@@ -180,63 +176,3 @@ impl<P: fmt::Debug, N: fmt::Debug> fmt::Debug for Async<P, N> {
         }
     }
 }
-
-/// Output into what another child reads as its stdin. Fails for a pipe of the system's that cannot
-/// be taken out of the runtime.
-impl TryFrom<ChildStdin> for Stdio {
-    type Error = io::Error;
-
-    fn try_from(stdin: ChildStdin) -> io::Result<Stdio> {
-        stdin.end.into_stdio(|pipe| Kind::Write(Some(pipe)))
-    }
-}
-
-/// Input from what another child writes to its stdout. Fails for a pipe of the system's that cannot
-/// be taken out of the runtime.
-impl TryFrom<ChildStdout> for Stdio {
-    type Error = io::Error;
-
-    fn try_from(stdout: ChildStdout) -> io::Result<Stdio> {
-        stdout.end.into_stdio(|pipe| Kind::Read(Some(pipe)))
-    }
-}
-
-/// Input from what another child writes to its stderr. Fails for a pipe of the system's that cannot
-/// be taken out of the runtime.
-impl TryFrom<ChildStderr> for Stdio {
-    type Error = io::Error;
-
-    fn try_from(stderr: ChildStderr) -> io::Result<Stdio> {
-        stderr.end.into_stdio(|pipe| Kind::Read(Some(pipe)))
-    }
-}
-
-impl<P, N: Owned> Async<P, N> {
-    /// This end as a stream of another child.
-    fn into_stdio(self, kind: impl FnOnce(P) -> Kind) -> io::Result<Stdio> {
-        match self {
-            Async::Timeline { pipe, .. } => Ok(Stdio { kind: kind(pipe) }),
-            Async::Native(end) => Ok(crate::sys::file_of(end.into_owned()?).into()),
-        }
-    }
-}
-
-/// What has a descriptor of the system's.
-trait Owned {
-    fn into_owned(self) -> io::Result<crate::sys::OwnedPipe>;
-}
-
-macro_rules! owned {
-    ($($end:ident)*) => {$(
-        impl Owned for native::$end {
-            fn into_owned(self) -> io::Result<crate::sys::OwnedPipe> {
-                #[cfg(unix)]
-                return self.into_owned_fd();
-                #[cfg(not(unix))]
-                return self.into_owned_handle();
-            }
-        }
-    )*};
-}
-
-owned! { ChildStdin ChildStdout ChildStderr }

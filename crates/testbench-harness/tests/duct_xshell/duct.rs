@@ -149,7 +149,7 @@ pub(crate) fn test_nonblocking_waits(subject: &Subject) {
 }
 
 pub(crate) fn test_input(subject: &Subject) {
-    assert_eq!(read(subject.act(["swap", "xy"]).stdin("xxx")), "yyy");
+    assert_eq!(read(subject.act(["swap", "xy"]).stdin_bytes("xxx")), "yyy");
 }
 
 pub(crate) fn test_stderr(subject: &Subject) {
@@ -205,19 +205,12 @@ pub(crate) fn test_file(subject: &Subject) {
 }
 
 pub(crate) fn test_ergonomics(subject: &Subject) {
-    let inputs: [Stdio; 6] = [
-        "borrowed".into(),
-        "owned string".to_owned().into(),
-        b"bytes".into(),
-        vec![1, 2, 3].into(),
-        (&[4_u8, 5][..]).into(),
-        Stdio::bytes(*b"given"),
-    ];
-    let expected: [&[u8]; 6] =
-        [b"borrowed", b"owned string", b"bytes", &[1, 2, 3], &[4, 5], b"given"];
-    for (input, expected) in inputs.into_iter().zip(expected) {
-        assert_eq!(subject.act(["cat"]).stdin(input).output().unwrap().stdout, expected);
-    }
+    let cat = |command: &mut Command| command.output().unwrap().stdout;
+    assert_eq!(cat(subject.act(["cat"]).stdin_bytes("borrowed")), b"borrowed");
+    assert_eq!(cat(subject.act(["cat"]).stdin_bytes("owned".to_owned())), b"owned");
+    assert_eq!(cat(subject.act(["cat"]).stdin_bytes(b"bytes")), b"bytes");
+    assert_eq!(cat(subject.act(["cat"]).stdin_bytes(vec![1, 2, 3])), [1, 2, 3]);
+    assert_eq!(cat(subject.act(["cat"]).stdin_bytes(&[4_u8, 5][..])), [4, 5]);
     // Arguments of every kind of string, at once.
     let mut command = subject.act(["args"]);
     command.arg("a").arg(String::from("b")).arg(OsStr::new("c")).arg(OsString::from("d"));
@@ -272,7 +265,7 @@ pub(crate) fn test_env_remove_case_sensitivity(subject: &Subject) {
 
 pub(crate) fn test_broken_pipe(subject: &Subject) {
     let mut command = subject.act(["exit", "0"]);
-    assert!(command.stdin(vec![0; 1_000_000]).output().unwrap().status.success());
+    assert!(command.stdin_bytes(vec![0; 1_000_000]).output().unwrap().status.success());
     assert!(command.status().unwrap().success());
 }
 
@@ -285,7 +278,7 @@ pub(crate) fn test_no_argument(subject: &Subject) {
 pub(crate) fn test_reader_try_wait(subject: &Subject) {
     let bytes = vec![42; 1_000_000];
     let mut command = subject.act(["cat"]);
-    let mut child = command.stdin(bytes.clone()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin_bytes(bytes.clone()).stdout(Stdio::piped()).spawn().unwrap();
     // It cannot end before somebody reads.
     assert!(child.try_wait().unwrap().is_none());
     let mut read = Vec::new();
@@ -353,7 +346,7 @@ pub(crate) fn test_pipe_inheritance(subject: &Subject) {
     let cats: Vec<(Child, Child)> = (0..CHILDREN)
         .map(|_| {
             let mut right = subject.act(["cat"]);
-            piped(subject.act(["cat"]).stdin("foo"), right.stdout(Stdio::piped()))
+            piped(subject.act(["cat"]).stdin_bytes("foo"), right.stdout(Stdio::piped()))
         })
         .collect();
     let mut sleepers = sleepers.join().unwrap();

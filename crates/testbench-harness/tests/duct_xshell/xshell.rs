@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use testbench_harness::{Command, Run};
+use testbench_harness::{Command, Finished};
 use testbench_overlay::fs;
 
 use crate::common::text;
@@ -18,29 +18,33 @@ fn read(command: &mut Command) -> String {
 
 /// Runs it with a timeout: of a guest on the session's clock, else of real time. Without a session
 /// there are none.
-fn within(timeout: Duration, command: &mut Command) -> Run {
-    command.timeout(timeout).run().unwrap()
+fn within(subject: &Subject, timeout: Duration, command: &mut Command) -> Finished {
+    if subject.kind() != Kind::Std {
+        command.timeout(timeout);
+    }
+    command.run().unwrap()
 }
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(100);
 
 /// What ends in time is as if there were no timeout.
-fn in_time(subject: &Subject) -> Run {
-    let run = within(LONG, &mut subject.act(["out", "early", "err", "early, too", "exit", "0"]));
-    assert!(run.output.status.success());
+fn in_time(subject: &Subject) -> Finished {
+    let run =
+        within(subject, LONG, &mut subject.act(["out", "early", "err", "early, too", "exit", "0"]));
+    assert!(run.exit.status().success());
     run
 }
 
 /// What does not end in time is ended, and what it has said until then is there.
-fn too_late(subject: &Subject) -> Option<Run> {
+fn too_late(subject: &Subject) -> Option<Finished> {
     if subject.kind() == Kind::Std {
         return None;
     }
     let words = ["out", "before", "err", "before, too", "sleep", "1000", "out", "after"];
-    let run = within(SHORT, &mut subject.act(words));
-    assert_eq!(run.output.status.signal(), Some(9));
-    let exit = run.exit.as_ref().unwrap().to_string();
+    let run = within(subject, SHORT, &mut subject.act(words));
+    assert_eq!(run.exit.status().signal(), Some(9));
+    let exit = run.exit.to_string();
     assert!(exit.contains("50ms"), "{exit}");
     assert!(run.virtual_time >= SHORT, "{:?}", run.virtual_time);
     Some(run)
@@ -99,14 +103,14 @@ pub(crate) fn escape(subject: &Subject) {
 
 pub(crate) fn stdin_redirection(subject: &Subject) {
     let lines = "foo\nbaz\nbar\n";
-    let output = subject.act(["cat"]).stdin(lines).output().unwrap();
+    let output = subject.act(["cat"]).stdin_bytes(lines).output().unwrap();
     assert_eq!(text(&output.stdout), lines);
 }
 
 /// More than all pipes on the way hold, there and back.
 pub(crate) fn no_deadlock(subject: &Subject) {
     let data = "All the work and now paly made Jack a dull boy.\n".repeat(1 << 16);
-    let output = subject.act(["cat"]).stdin(&*data).output().unwrap();
+    let output = subject.act(["cat"]).stdin_bytes(&*data).output().unwrap();
     assert_eq!(text(&output.stdout), data);
 }
 
@@ -154,22 +158,22 @@ pub(crate) fn test_run_timeout_failure(subject: &Subject) {
 }
 
 pub(crate) fn test_read_timeout_success(subject: &Subject) {
-    assert_eq!(text(&in_time(subject).output.stdout), "early\n");
+    assert_eq!(text(&in_time(subject).stdout), "early\n");
 }
 
 pub(crate) fn test_read_timeout_failure(subject: &Subject) {
     if let Some(run) = too_late(subject) {
-        assert_eq!(text(&run.output.stdout), "before\n");
+        assert_eq!(text(&run.stdout), "before\n");
     }
 }
 
 pub(crate) fn test_read_stderr_timeout_success(subject: &Subject) {
-    assert_eq!(text(&in_time(subject).output.stderr), "early, too\n");
+    assert_eq!(text(&in_time(subject).stderr), "early, too\n");
 }
 
 pub(crate) fn test_read_stderr_timeout_failure(subject: &Subject) {
     if let Some(run) = too_late(subject) {
-        assert_eq!(text(&run.output.stderr), "before, too\n");
+        assert_eq!(text(&run.stderr), "before, too\n");
     }
 }
 
@@ -177,8 +181,8 @@ pub(crate) fn test_output_timeout_success(subject: &Subject) {
     // Once more the same command, so that a timeout does not go on from one start to the next.
     let mut command = subject.act(["sleep", "0.03", "out", "slept"]);
     for _ in 0..3 {
-        let run = within(Duration::from_secs(1), &mut command);
-        assert_eq!((run.output.status.code(), text(&run.output.stdout)), (Some(0), "slept\n"));
+        let run = within(subject, Duration::from_secs(1), &mut command);
+        assert_eq!((run.exit.status().code(), text(&run.stdout)), (Some(0), "slept\n"));
     }
 }
 

@@ -7,7 +7,7 @@ use ::rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
 use super::{ScriptResult, bytes_of, script_error, text_or_blob};
 use crate::vm::{CommandLine, Handle};
-use crate::{Command, Run, sys};
+use crate::{Command, sys};
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     let on = handle.clone();
@@ -30,7 +30,7 @@ fn run(program: &str, args: Array, options: Map) -> ScriptResult<Map> {
     for (name, value) in options {
         match name.as_str() {
             "stdin" => {
-                command.stdin(bytes_of(value)?);
+                command.stdin_bytes(bytes_of(value)?);
             }
             "env" => {
                 for (key, value) in map_of(&name, value)? {
@@ -50,8 +50,9 @@ fn run(program: &str, args: Array, options: Map) -> ScriptResult<Map> {
             }
         }
     }
-    let Run { output, virtual_time, .. } = command.run().map_err(script_error)?;
-    Ok(answer(output, virtual_time))
+    let finished = command.run().map_err(script_error)?;
+    let virtual_time = finished.virtual_time;
+    Ok(answer(Output::from(finished), virtual_time))
 }
 
 fn sh(line: &str) -> ScriptResult<Map> {

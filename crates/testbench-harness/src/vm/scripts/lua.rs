@@ -12,7 +12,7 @@ use super::options::Setting;
 use super::{ScriptFailure, snapshot};
 use crate::vm::lua::LuaPlugin;
 use crate::vm::{Handle, VmPlugin};
-use crate::{Command, Run, sys};
+use crate::{Command, sys};
 
 /// The value that `testbench` answers. The list of all of them is kept until the script has ended,
 /// whatever the script does with its own.
@@ -113,7 +113,7 @@ fn spawn(
         let (name, value) = pair?;
         match (name.as_str(), value) {
             ("stdin", Value::String(text)) => {
-                command.stdin(text.as_bytes().to_vec());
+                command.stdin_bytes(text.as_bytes());
             }
             ("env", Value::Table(env)) => {
                 for pair in env.pairs::<String, String>() {
@@ -138,7 +138,9 @@ fn spawn(
             }
         }
     }
-    let Run { output, virtual_time, .. } = command.run().map_err(external)?;
+    let finished = command.run().map_err(external)?;
+    let virtual_time = finished.virtual_time;
+    let output = std::process::Output::from(finished);
     let answer = lua.create_table()?;
     answer.set("status", sys::shell_status(output.status))?;
     answer.set("success", output.status.success())?;

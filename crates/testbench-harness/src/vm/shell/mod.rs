@@ -85,9 +85,9 @@ impl CommandLine {
     /// As [`output`](CommandLine::output).
     pub fn output_with(&self, stdin: Vec<u8>) -> io::Result<Output> {
         let mut sh = Command::new("sh");
-        sh.arg("-c").arg(&self.text).stdin(stdin.clone());
+        sh.arg("-c").arg(&self.text).stdin_bytes(&stdin);
         match bench::current() {
-            Lookup::Open(bench) if !matches!(sh.route(), Route::Native) => {
+            Lookup::Open(bench) if !matches!(sh.route(), Route::Native { .. }) => {
                 run::Shell::new(&bench, stdin).output(&self.list)
             }
             // Also the way to the error of a session that has ended.

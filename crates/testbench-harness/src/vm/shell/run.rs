@@ -89,7 +89,7 @@ impl<'a> Shell<'a> {
     pub(super) fn output(&mut self, list: &SequentialList) -> io::Result<Output> {
         let Outcome { status, stdout, stderr } = self.list(list)?;
         Ok(Output {
-            status: sys::exit_status(sys::Status::Code(status.unsigned_abs())),
+            status: testbench_wasi::Exit::Code(status.unsigned_abs()).status(),
             stdout,
             stderr,
         })
@@ -203,7 +203,7 @@ impl<'a> Shell<'a> {
             return self.builtin(name, args);
         }
         let mut command = self.prepare(name, args, simple)?;
-        command.stdin(stdin.unwrap_or_else(|| std::mem::take(&mut self.stdin)));
+        command.stdin_bytes(stdin.unwrap_or_else(|| std::mem::take(&mut self.stdin)));
         match command.output() {
             Ok(output) => Ok(output.into()),
             Err(error) => not_started(error),
@@ -297,9 +297,10 @@ impl<'a> Shell<'a> {
             return Ok(Stage::ended(self.builtin(name, args)?));
         }
         let mut start = self.prepare(name, args, simple)?;
-        match redirect.as_ref().and_then(Redirection::input) {
-            Some(bytes) => start.stdin(Stdio::bytes(bytes)),
-            None => start.stdin(input.unwrap_or_else(|| std::mem::take(&mut self.stdin).into())),
+        match (redirect.as_ref().and_then(Redirection::input), input) {
+            (Some(bytes), _) => start.stdin_bytes(bytes),
+            (None, Some(input)) => start.stdin(input),
+            (None, None) => start.stdin_bytes(std::mem::take(&mut self.stdin)),
         };
         let joined = feeds == Some(PipeSequenceOperator::StdoutStderr)
             || matches!(redirect, Some(Redirection::ErrorToOutput));
