@@ -484,7 +484,7 @@ fn auto_records_once() {
         (route, output)
     };
     let (route, recorded) = run();
-    assert_eq!(route, "native");
+    assert_eq!(route, "native, recorded");
     assert_eq!(run(), ("replay of spawn 1 of the tape (native)".to_owned(), recorded));
 }
 
