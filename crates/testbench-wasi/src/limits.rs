@@ -65,8 +65,9 @@ pub struct Limits {
     ///
     /// By default [`Limits::IO_BYTES_MAX`].
     pub io_bytes_max: u32,
-    /// How many units of work the guest may do, about one for each instruction; more end it. The
-    /// same program stops at the same instruction in every run.
+    /// How many units of work the guest may do; more end it. An instruction costs about one unit. A call
+    /// to the host costs one more for each entry that it lists, polls or gathers, and for each 16 bytes
+    /// that it moves or draws. The same program stops at the same instruction in every run.
     ///
     /// By default `None`: nothing is counted, since counting costs time.
     pub fuel: Option<u64>,

@@ -8,70 +8,70 @@ use wasmtime::{Config, WasmFeatures};
 /// A set of the features that have been added to WebAssembly since its first version.
 ///
 /// A module that uses one that is not in the set is refused when it is compiled. The default is
-/// [`CoreFeatures::V3`]: everything that wasmtime has on by default, with what the specification
-/// leaves to the machine pinned (relaxed SIMD, NaNs).
+/// [`CoreFeatures::V3`]: every feature that wasmtime has on by default. Results that the specification
+/// leaves to the machine are pinned (relaxed SIMD, NaNs).
 ///
 /// ```
 /// use testbench_wasi::CoreFeatures;
 ///
 /// let older = CoreFeatures::default().without(CoreFeatures::TAIL_CALL);
 /// assert!(older.contains(CoreFeatures::V2));
-/// assert_eq!(CoreFeatures::V1.to_string(), "mutable_globals");
+/// assert_eq!(CoreFeatures::V1.to_string(), "mutable_global");
 /// let both = CoreFeatures::V1 | CoreFeatures::SIMD;
 /// assert!(both.contains(CoreFeatures::SIMD) && !both.contains(CoreFeatures::BULK_MEMORY));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CoreFeatures(u32);
+pub struct CoreFeatures(WasmFeatures);
 
-/// Declares each feature once: its bit, its name, and what wasmtime calls it.
+/// Declares each feature once: its name, and wasmtime's for it.
 macro_rules! features {
-    ($($(#[$doc:meta])* $name:ident = $bit:literal, $text:literal, $theirs:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $theirs:ident;)*) => {
         impl CoreFeatures {
-            $($(#[$doc])* pub const $name: CoreFeatures = CoreFeatures(1 << $bit);)*
+            $($(#[$doc])* pub const $name: CoreFeatures = CoreFeatures(WasmFeatures::$theirs);)*
+            /// Every feature that has a name here.
+            #[cfg(test)]
+            const ALL: &[CoreFeatures] = &[$(CoreFeatures::$name),*];
         }
-
-        const ALL: &[(CoreFeatures, &str, WasmFeatures)] =
-            &[$((CoreFeatures::$name, $text, WasmFeatures::$theirs)),*];
     };
 }
 
 features! {
     /// Globals that change can be imported and exported.
-    MUTABLE_GLOBALS = 0, "mutable_globals", MUTABLE_GLOBAL;
+    MUTABLE_GLOBALS = MUTABLE_GLOBAL;
     /// Conversions of floats to integers that do not trap.
-    SATURATING_FLOAT_TO_INT = 1, "saturating_float_to_int", SATURATING_FLOAT_TO_INT;
+    SATURATING_FLOAT_TO_INT = SATURATING_FLOAT_TO_INT;
     /// Sign extension of integers by an instruction.
-    SIGN_EXTENSION = 2, "sign_extension", SIGN_EXTENSION;
+    SIGN_EXTENSION = SIGN_EXTENSION;
     /// Functions and blocks with several results.
-    MULTI_VALUE = 3, "multi_value", MULTI_VALUE;
+    MULTI_VALUE = MULTI_VALUE;
     /// `memory.copy`, `memory.fill`, passive segments.
-    BULK_MEMORY = 4, "bulk_memory", BULK_MEMORY;
+    BULK_MEMORY = BULK_MEMORY;
     /// `funcref` and `externref` as values, several tables.
-    REFERENCE_TYPES = 5, "reference_types", REFERENCE_TYPES;
+    REFERENCE_TYPES = REFERENCE_TYPES;
     /// 128-bit vectors.
-    SIMD = 6, "simd", SIMD;
+    SIMD = SIMD;
     /// Arithmetic in the initial values of globals and offsets of segments.
-    EXTENDED_CONST = 7, "extended_const", EXTENDED_CONST;
+    EXTENDED_CONST = EXTENDED_CONST;
     /// `return_call`.
-    TAIL_CALL = 8, "tail_call", TAIL_CALL;
+    TAIL_CALL = TAIL_CALL;
     /// Several memories in a module.
-    MULTI_MEMORY = 9, "multi_memory", MULTI_MEMORY;
+    MULTI_MEMORY = MULTI_MEMORY;
     /// Memories and tables with 64-bit addresses.
-    MEMORY64 = 10, "memory64", MEMORY64;
+    MEMORY64 = MEMORY64;
     /// Vector instructions whose results the machine may choose; here they are the deterministic
     /// ones of the specification.
-    RELAXED_SIMD = 11, "relaxed_simd", RELAXED_SIMD;
+    RELAXED_SIMD = RELAXED_SIMD;
     /// Atomic instructions.
-    THREADS = 12, "threads", THREADS;
+    THREADS = THREADS;
     /// Typed references to functions.
-    FUNCTION_REFERENCES = 13, "function_references", FUNCTION_REFERENCES;
+    FUNCTION_REFERENCES = FUNCTION_REFERENCES;
     /// Structures and arrays that are garbage-collected.
-    GC = 14, "gc", GC;
+    GC = GC;
     /// Exceptions, in their final form.
-    EXCEPTIONS = 15, "exceptions", EXCEPTIONS;
+    EXCEPTIONS = EXCEPTIONS;
     /// Addition and multiplication of 128-bit integers. Not in any version of the specification
     /// yet.
-    WIDE_ARITHMETIC = 16, "wide_arithmetic", WIDE_ARITHMETIC;
+    WIDE_ARITHMETIC = WIDE_ARITHMETIC;
 }
 
 impl CoreFeatures {
@@ -99,32 +99,23 @@ impl CoreFeatures {
 
     /// These features and `others`.
     pub const fn with(self, others: CoreFeatures) -> CoreFeatures {
-        CoreFeatures(self.0 | others.0)
+        CoreFeatures(self.0.union(others.0))
     }
 
     /// These features but for `others`.
     pub const fn without(self, others: CoreFeatures) -> CoreFeatures {
-        CoreFeatures(self.0 & !others.0)
+        CoreFeatures(self.0.difference(others.0))
     }
 
     /// Whether all of `others` are among these.
     pub const fn contains(self, others: CoreFeatures) -> bool {
-        self.0 & others.0 == others.0
+        self.0.contains(others.0)
     }
 
-    /// The bits, for fingerprints.
-    pub(super) fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Turns on and off what differs from wasmtime's own defaults.
+    /// Turns on and off the features in which this differs from wasmtime's defaults.
     pub(super) fn apply(self, config: &mut Config) {
-        for &(feature, _, theirs) in ALL {
-            let wanted = self.contains(feature);
-            if wanted != CoreFeatures::V3.contains(feature) {
-                config.wasm_features(theirs, wanted);
-            }
-        }
+        config.wasm_features(self.without(CoreFeatures::V3).0, true);
+        config.wasm_features(CoreFeatures::V3.without(self).0, false);
     }
 }
 
@@ -141,11 +132,11 @@ impl BitOr for CoreFeatures {
     }
 }
 
-/// The names, in the order of their declaration: `mutable_globals, simd`.
+/// The names, in wasmtime's order: `mutable_global, simd`.
 impl fmt::Display for CoreFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ALL.iter().filter(|(feature, ..)| self.contains(*feature));
-        let names: Vec<&str> = names.map(|(_, name, _)| *name).collect();
+        let names: Vec<String> =
+            self.0.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
         if names.is_empty() { f.write_str("no features") } else { f.write_str(&names.join(", ")) }
     }
 }
@@ -167,23 +158,22 @@ mod tests {
     #[test]
     fn the_default_is_wasmtime_s() {
         let untouched = has(&Config::new());
-        for &(feature, name, theirs) in ALL {
-            assert_eq!(
-                untouched.contains(theirs),
-                CoreFeatures::default().contains(feature),
-                "{name}"
-            );
+        for &feature in CoreFeatures::ALL {
+            let is_default = CoreFeatures::default().contains(feature);
+            assert_eq!(untouched.contains(feature.0), is_default, "{feature}");
         }
     }
 
     #[test]
-    fn what_is_applied_is_what_the_engine_has() {
-        for set in [CoreFeatures::V1, CoreFeatures::V2, CoreFeatures(0), CoreFeatures(0x1ffff)] {
+    fn an_engine_has_the_features_that_were_applied() {
+        let none = CoreFeatures(WasmFeatures::empty());
+        let all = CoreFeatures::ALL.iter().fold(none, |all, &feature| all.with(feature));
+        for set in [CoreFeatures::V1, CoreFeatures::V2, none, all] {
             let mut config = Config::new();
             set.apply(&mut config);
             let has = has(&config);
-            for &(feature, name, theirs) in ALL {
-                assert_eq!(has.contains(theirs), set.contains(feature), "{set}: {name}");
+            for &feature in CoreFeatures::ALL {
+                assert_eq!(has.contains(feature.0), set.contains(feature), "{set}: {feature}");
             }
         }
     }

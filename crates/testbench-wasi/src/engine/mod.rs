@@ -154,20 +154,6 @@ impl Flavour {
         self.features.apply(&mut config);
         config
     }
-
-    /// Stands for the flavour in the key of a compiled module: wasmtime accepts artifacts that
-    /// were made with another choice of some of these.
-    pub(crate) fn fingerprint(self) -> [u8; 16] {
-        let switches =
-            [self.fuel, self.native_nans, self.unstoppable, self.no_debug_info].map(u8::from);
-        let features = self.features.bits().to_le_bytes();
-        let reserve_bytes = self.reserve_bytes.unwrap_or(u64::MAX).to_le_bytes();
-        let mut all = [0; 16];
-        all[..4].copy_from_slice(&switches);
-        all[4..8].copy_from_slice(&features);
-        all[8..].copy_from_slice(&reserve_bytes);
-        all
-    }
 }
 
 /// The engines that are in use.
@@ -246,7 +232,8 @@ pub(crate) fn compiler_fingerprint(engine: &wasmtime::Engine, flavour: Flavour) 
     }
     let mut feed = Feed(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut feed);
-    feed.0.update(&flavour.fingerprint());
+    // wasmtime accepts artifacts that were made with another choice of some of these.
+    flavour.hash(&mut feed);
     feed.0.finalize()
 }
 

@@ -23,7 +23,7 @@ impl Entry {
     /// A descriptor with all the rights that `open` can have.
     pub(crate) fn new(open: Arc<Open>) -> Self {
         let base = open.rights();
-        let inheriting = if base == Rights::DIRECTORY { Rights::ALL } else { base };
+        let inheriting = if base == Rights::DIRECTORY { Rights::all() } else { base };
         Entry { open, base, inheriting, preopen: None }
     }
 

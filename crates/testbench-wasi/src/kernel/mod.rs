@@ -37,7 +37,7 @@ pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};
 pub use self::process::Captured;
 pub(crate) use self::process::{Process, Sink};
 pub use self::random::Random;
-pub(crate) use self::rights::{FdFlags, Rights, flags};
+pub(crate) use self::rights::{FdFlags, Rights, names};
 pub use self::spec::Mount;
 pub(crate) use self::spec::ProcessSpec;
 pub use self::stdio::{Observer, Stdin, Stdout};

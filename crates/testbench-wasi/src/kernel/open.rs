@@ -118,7 +118,7 @@ impl Open {
     }
 
     pub(crate) fn flags(&self) -> FdFlags {
-        FdFlags::from_bits(self.flags.load(Ordering::Relaxed)).unwrap_or_default()
+        FdFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_flags(&self, flags: FdFlags) {
@@ -127,17 +127,17 @@ impl Open {
 
     /// What can be done with it.
     pub(crate) fn rights(&self) -> Rights {
-        let of_kind = match &self.kind {
+        let mut rights = match &self.kind {
             Kind::File(_) => Rights::FILE,
             Kind::Dir(_) => return Rights::DIRECTORY,
             Kind::Stream(_) => Rights::STREAM,
         };
-        let unread = if self.reads { Rights::default() } else { Rights::FD_READ };
-        let unwritten = if self.writes { Rights::default() } else { Rights::FD_WRITE };
-        of_kind.without(unread | unwritten)
+        rights.set(Rights::FD_READ, self.reads);
+        rights.set(Rights::FD_WRITE, self.writes);
+        rights
     }
 
-    /// That it can be read like a file.
+    /// Fails unless it can be read like a file, as read(2) does: with [`Errno::Isdir`] for a directory.
     pub(crate) fn check_readable(&self) -> Result<(), Errno> {
         match self.kind {
             Kind::Dir(_) => Err(Errno::Isdir),
@@ -146,13 +146,10 @@ impl Open {
         }
     }
 
-    /// That it can be written like a file.
+    /// Fails unless it can be written like a file, as write(2) does: with [`Errno::Badf`] also for a
+    /// directory, which is never open for writing.
     pub(crate) fn check_writable(&self) -> Result<(), Errno> {
-        match self.kind {
-            Kind::Dir(_) => Err(Errno::Isdir),
-            _ if !self.writes => Err(Errno::Badf),
-            _ => Ok(()),
-        }
+        if self.writes { Ok(()) } else { Err(Errno::Badf) }
     }
 
     /// The file or directory itself; [`Errno::Badf`] for a stream.
@@ -229,7 +226,7 @@ impl Open {
                 self.sync_if_asked(file)?;
                 Ok(n)
             }
-            Kind::Dir(_) => Err(Errno::Isdir.into()),
+            Kind::Dir(_) => Err(Errno::Badf.into()),
             Kind::Stream(stream) => {
                 stream.write(process, by, buf, !self.flags().contains(FdFlags::NONBLOCK))
             }
@@ -299,9 +296,8 @@ impl Open {
     pub(crate) fn look_to_write(&self) -> Result<Option<(u64, bool)>, Errno> {
         self.check_writable()?;
         match &self.kind {
-            Kind::File(_) => Ok(Some((1, false))),
-            Kind::Dir(_) => Err(Errno::Isdir),
             Kind::Stream(stream) => Ok(stream.look()),
+            Kind::File(_) | Kind::Dir(_) => Ok(Some((1, false))),
         }
     }
 

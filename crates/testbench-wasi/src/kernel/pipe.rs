@@ -1,11 +1,12 @@
 //! A pipe: a bounded queue of bytes between a writer and a reader on one timeline.
 //!
-//! Its ends are counted. When the last writer is gone the reader finds the end of the file; when
-//! the last reader is gone a writer gets `EPIPE`. So whoever hands an end on must drop his own.
+//! When the last writer is gone, the reader finds the end of the file; when the last reader is gone, a
+//! writer fails with `EPIPE`. After passing an end on, drop your copy, or the other side never learns
+//! that it is gone.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testbench_clock::{Clock, Event, Listener, Wait};
@@ -14,7 +15,7 @@ use testbench_overlay::Errno;
 /// Writes of up to this many bytes are not split, as POSIX promises (`PIPE_BUF` of Linux).
 const ATOMIC_BYTES_MAX: usize = 4096;
 
-/// The capacity, in bytes, of a pipe on Linux: what programs are tuned for.
+/// The capacity, in bytes, of a pipe on Linux, for which programs are tuned.
 pub(crate) const CAPACITY_BYTES: usize = 65_536;
 
 /// Makes a pipe of 64 KiB, as Linux does.
@@ -32,25 +33,24 @@ pub(crate) const CAPACITY_BYTES: usize = 65_536;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn pipe() -> (PipeReader, PipeWriter) {
-    let shared = Arc::new(Shared {
-        state: Mutex::new(State { bytes: VecDeque::new(), readers: 1, writers: 1 }),
-        readable: Event::new(),
-        writable: Event::new(),
-    });
-    (PipeReader { shared: Arc::clone(&shared) }, PipeWriter { shared })
+    let ring = Arc::new(Ring::default());
+    let reader = ReadEnd { ring: Arc::clone(&ring) };
+    (PipeReader { end: Arc::new(reader) }, PipeWriter { end: Arc::new(WriteEnd { ring }) })
 }
 
-/// The end of a [`pipe`] from which bytes come. Clones are further ends of the same pipe.
+/// The end of a [`pipe`] that is read. Clones are further ends of the same pipe.
+#[derive(Clone)]
 pub struct PipeReader {
-    shared: Arc<Shared>,
+    end: Arc<ReadEnd>,
 }
 
-/// The end of a [`pipe`] into which bytes go. Clones are further ends of the same pipe.
+/// The end of a [`pipe`] that is written. Clones are further ends of the same pipe.
+#[derive(Clone)]
 pub struct PipeWriter {
-    shared: Arc<Shared>,
+    end: Arc<WriteEnd>,
 }
 
-/// What one look at an end of a pipe shows.
+/// The state of one end of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// A call would not wait; so many bytes can be moved, and the other end may be gone.
@@ -60,7 +60,7 @@ pub(crate) enum Look {
 }
 
 impl PipeReader {
-    /// Reads what is there, waiting on `clock` until there is something. 0 is the end of the file.
+    /// Reads the bytes that are there, waiting on `clock` for the first. 0 is the end of the file.
     ///
     /// # Errors
     ///
@@ -77,36 +77,34 @@ impl PipeReader {
         }
     }
 
-    /// Reads what is there: [`Errno::Again`] if that is nothing, 0 at the end of the file.
+    /// Reads the bytes that are there. Fails with [`Errno::Again`] if there are none; returns 0 at the
+    /// end of the file.
     pub fn try_read(&self, buf: &mut [u8]) -> Result<usize, Errno> {
-        let mut state = self.shared.lock();
-        if state.bytes.is_empty() && state.writers > 0 && !buf.is_empty() {
+        let ring = &self.end.ring;
+        let mut state = ring.lock();
+        if state.bytes.is_empty() && !state.writers_gone && !buf.is_empty() {
             return Err(Errno::Again);
         }
-        let n = buf.len().min(state.bytes.len());
-        let (front, back) = state.bytes.as_slices();
-        let from_front = n.min(front.len());
-        buf[..from_front].copy_from_slice(&front[..from_front]);
-        buf[from_front..n].copy_from_slice(&back[..n - from_front]);
-        state.bytes.drain(..n);
+        // Each read ends where the ring wraps around.
+        let first = state.bytes.read(buf)?;
+        let n = first + state.bytes.read(&mut buf[first..])?;
         drop(state);
         if n > 0 {
-            self.shared.writable.notify();
+            ring.writable.notify();
         }
         Ok(n)
     }
 
-    /// Hears of new bytes, and of the last writer's leaving.
+    /// Listens for new bytes, and for the last writer's drop.
     pub fn listen(&self) -> Listener {
-        self.shared.readable.listen()
+        self.end.ring.readable.listen()
     }
 
     pub(crate) fn look(&self) -> Look {
-        let state = self.shared.lock();
-        let hangup = state.writers == 0;
+        let state = self.end.ring.lock();
         match state.bytes.len() {
-            0 if !hangup => Look::Waiting,
-            bytes => Look::Ready { bytes, hangup },
+            0 if !state.writers_gone => Look::Waiting,
+            bytes => Look::Ready { bytes, hangup: state.writers_gone },
         }
     }
 }
@@ -122,22 +120,22 @@ impl PipeWriter {
         while !buf.is_empty() {
             let heard = self.listen();
             match self.try_write(buf) {
-                Err(Errno::Again) => {}
-                done => {
-                    buf = &buf[done?..];
-                    continue;
+                Ok(n) => buf = &buf[n..],
+                Err(Errno::Again) => {
+                    clock.wait(Wait { deadline: None, on: &[heard], what: &"write on a pipe" })?;
                 }
+                Err(errno) => return Err(errno.into()),
             }
-            clock.wait(Wait { deadline: None, on: &[heard], what: &"write on a pipe" })?;
         }
         Ok(())
     }
 
-    /// Writes what there is room for: [`Errno::Again`] if that is nothing, [`Errno::Pipe`] if every
-    /// reader is gone. Up to 4096 bytes are written as a whole or not at all.
+    /// Writes as many bytes as there is room for. Fails with [`Errno::Again`] if that is none, with
+    /// [`Errno::Pipe`] if every reader is gone. Up to 4096 bytes are written as a whole or not at all.
     pub fn try_write(&self, buf: &[u8]) -> Result<usize, Errno> {
-        let mut state = self.shared.lock();
-        if state.readers == 0 {
+        let ring = &self.end.ring;
+        let mut state = ring.lock();
+        if state.readers_gone {
             return Err(Errno::Pipe);
         }
         let room = CAPACITY_BYTES - state.bytes.len();
@@ -148,69 +146,28 @@ impl PipeWriter {
         state.bytes.extend(&buf[..n]);
         drop(state);
         if n > 0 {
-            self.shared.readable.notify();
+            ring.readable.notify();
         }
         Ok(n)
     }
 
     /// Whether this is an end of the same pipe as `other`.
     pub fn is_same_pipe(&self, other: &PipeWriter) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.end, &other.end)
     }
 
-    /// Hears of new room, and of the last reader's leaving.
+    /// Listens for new room, and for the last reader's drop.
     pub fn listen(&self) -> Listener {
-        self.shared.writable.listen()
+        self.end.ring.writable.listen()
     }
 
     pub(crate) fn look(&self) -> Look {
-        let state = self.shared.lock();
+        let state = self.end.ring.lock();
         let bytes = CAPACITY_BYTES - state.bytes.len();
-        let hangup = state.readers == 0;
-        if hangup || bytes >= ATOMIC_BYTES_MAX {
-            Look::Ready { bytes, hangup }
+        if state.readers_gone || bytes >= ATOMIC_BYTES_MAX {
+            Look::Ready { bytes, hangup: state.readers_gone }
         } else {
             Look::Waiting
-        }
-    }
-}
-
-impl Clone for PipeReader {
-    fn clone(&self) -> Self {
-        self.shared.lock().readers += 1;
-        PipeReader { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl Clone for PipeWriter {
-    fn clone(&self) -> Self {
-        self.shared.lock().writers += 1;
-        PipeWriter { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl Drop for PipeReader {
-    fn drop(&mut self) {
-        let last = {
-            let mut state = self.shared.lock();
-            state.readers -= 1;
-            state.readers == 0
-        };
-        if last {
-            self.shared.writable.notify();
-        }
-    }
-}
-
-impl Drop for PipeWriter {
-    fn drop(&mut self) {
-        let last = {
-            let mut state = self.shared.lock();
-            state.writers -= 1;
-            state.writers == 0
-        };
-        if last {
-            self.shared.readable.notify();
         }
     }
 }
@@ -227,21 +184,48 @@ impl fmt::Debug for PipeWriter {
     }
 }
 
-struct Shared {
-    state: Mutex<State>,
+/// Shared by all readers of a pipe, and dropped with the last.
+struct ReadEnd {
+    ring: Arc<Ring>,
+}
+
+impl Drop for ReadEnd {
+    fn drop(&mut self) {
+        self.ring.lock().readers_gone = true;
+        self.ring.writable.notify();
+    }
+}
+
+/// Shared by all writers of a pipe, and dropped with the last.
+struct WriteEnd {
+    ring: Arc<Ring>,
+}
+
+impl Drop for WriteEnd {
+    fn drop(&mut self) {
+        self.ring.lock().writers_gone = true;
+        self.ring.readable.notify();
+    }
+}
+
+/// The bytes between the two ends.
+#[derive(Default)]
+struct Ring {
+    state: Mutex<RingState>,
     readable: Event,
     writable: Event,
 }
 
-struct State {
+#[derive(Default)]
+struct RingState {
     bytes: VecDeque<u8>,
-    readers: usize,
-    writers: usize,
+    readers_gone: bool,
+    writers_gone: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing foreign runs under this lock, so a poisoned one is still in order.
+impl Ring {
+    fn lock(&self) -> MutexGuard<'_, RingState> {
+        // Nothing foreign runs under this lock, so a poisoned lock is still in order.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn args_get(cx: &mut Call<'_>, argv: Ptr, buf: Ptr) -> Result<()> {
 }
 
 pub(super) fn args_sizes_get(cx: &mut Call<'_>) -> Result<(u32, u32)> {
-    sizes(cx.process.args.iter().map(|arg| arg.len() + 1))
+    sizes(cx, cx.process.args.iter().map(|arg| arg.len() + 1))
 }
 
 pub(super) fn environ_get(cx: &mut Call<'_>, environ: Ptr, buf: Ptr) -> Result<()> {
@@ -21,7 +21,7 @@ pub(super) fn environ_get(cx: &mut Call<'_>, environ: Ptr, buf: Ptr) -> Result<(
 }
 
 pub(super) fn environ_sizes_get(cx: &mut Call<'_>) -> Result<(u32, u32)> {
-    sizes(cx.process.env.iter().map(|(key, value)| key.len() + value.len() + 2))
+    sizes(cx, cx.process.env.iter().map(|(key, value)| key.len() + value.len() + 2))
 }
 
 /// Writes strings, each of several parts and a NUL, one behind the other, and their addresses.
@@ -36,6 +36,7 @@ fn write_list<'a>(
     for parts in strings {
         cx.mem.put(address(pointer)?, &address(at)?.to_le_bytes())?;
         pointer += 4;
+        cx.charge_bytes(parts.iter().map(|part| part.len()).sum::<usize>() + 1)?;
         for part in parts.into_iter().chain([&[0][..]]) {
             cx.mem.put(address(at)?, part)?;
             at += part.len() as u64;
@@ -44,17 +45,18 @@ fn write_list<'a>(
     Ok(())
 }
 
-/// The address, if memory has such: behind a string that ends at its very end there is none.
+/// The address, if memory has it: there is none behind a string that ends at the very end.
 fn address(at: u64) -> Result<u32, Errno> {
     u32::try_from(at).map_err(|_| Errno::Fault)
 }
 
-fn sizes(lengths: impl Iterator<Item = usize>) -> Result<(u32, u32)> {
+fn sizes(cx: &Call<'_>, lengths: impl Iterator<Item = usize>) -> Result<(u32, u32)> {
     let (mut count, mut bytes) = (0_usize, 0_usize);
     for len in lengths {
         count += 1;
         bytes += len;
     }
+    cx.charge(count as u64)?;
     let narrow = |n| u32::try_from(n).map_err(|_| Errno::Overflow);
     Ok((narrow(count)?, narrow(bytes)?))
 }

@@ -4,6 +4,7 @@
 //! memory and encodes what went wrong: an errno is the call's result, an address outside of memory
 //! is a trap, and a [`Exit`](crate::kernel::Exit) ends the guest.
 
+use std::cell::Cell;
 use std::fmt;
 
 use testbench_overlay::Errno;
@@ -11,7 +12,7 @@ use tracing::Level;
 use wasmtime::{Caller, Trap};
 
 use super::errno;
-use crate::exit::exit_error;
+use crate::exit::{Exit, exit_error};
 use crate::kernel::{Fail, Process, Result, Thread};
 use crate::limits::Limit;
 use crate::memory::{Bytes, Fault, GuestMemory};
@@ -25,16 +26,42 @@ pub(super) enum Abi {
     Snapshot1,
 }
 
-/// What a function of the interface works with.
+/// One call of a guest, as a function of the interface sees it.
 pub(super) struct Call<'a> {
     pub(super) mem: Bytes<'a>,
     pub(super) process: &'a Process,
     pub(super) abi: Abi,
+    /// The fuel that is left, if fuel is counted.
+    fuel: Cell<Option<u64>>,
 }
 
-/// An argument, from the numbers that wasm passes.
-pub(super) trait Decode<Raw>: Sized {
-    fn decode(cx: &Call<'_>, raw: Raw) -> Result<Self>;
+impl Call<'_> {
+    /// Takes `units` of fuel for work that the call makes the host do: without this, one instruction
+    /// could cost seconds. Fails, which ends the guest, when less is left.
+    pub(super) fn charge(&self, units: u64) -> Result<(), Exit> {
+        let Some(left) = self.fuel.get() else { return Ok(()) };
+        self.fuel.set(Some(left.saturating_sub(units)));
+        if units <= left {
+            return Ok(());
+        }
+        let units = self.process.limits.fuel.unwrap_or_default();
+        Err(Exit::Limit(Limit::Fuel { units }))
+    }
+
+    /// As [`Call::charge`], for copying or making so many bytes.
+    pub(super) fn charge_bytes(&self, bytes: usize) -> Result<(), Exit> {
+        /// The host handles these in about the time of one instruction of the guest.
+        const BYTES_PER_UNIT: usize = 16;
+        self.charge(bytes.div_ceil(BYTES_PER_UNIT) as u64)
+    }
+}
+
+/// An argument, from the number or the two numbers that wasm passes for it.
+pub(super) trait Decode: Sized {
+    type Number;
+    /// An array of one or two of them.
+    type Numbers;
+    fn decode(cx: &Call<'_>, numbers: Self::Numbers) -> Result<Self>;
 }
 
 /// One result, into the memory at which the guest wants it.
@@ -90,15 +117,25 @@ pub(super) fn run(
     name: &'static str,
     body: impl FnOnce(&mut Call<'_>) -> Result<()>,
 ) -> wasmtime::Result<u32> {
-    // The common case by hand: it must not cost more than the call it serves.
-    let outcome = if let &GuestMemory::Plain(memory) = caller.data().memory() {
-        let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
-        body(&mut Call { mem: Bytes::Plain(bytes), process: thread.process(), abi })
-    } else {
-        Thread::memory_of(caller).with(&mut *caller, |mem, thread| {
-            body(&mut Call { mem, process: thread.process(), abi })
-        })
+    let counts_fuel = caller.data().process().limits.fuel.is_some();
+    let fuel = if counts_fuel { Some(caller.get_fuel()?) } else { None };
+    let work = |mem: Bytes<'_>, process: &Process| {
+        let mut call = Call { mem, process, abi, fuel: Cell::new(fuel) };
+        (body(&mut call), call.fuel.get())
     };
+    // The common case by hand: it must not cost more than the call it serves.
+    let (outcome, left) = if let &GuestMemory::Plain(memory) = caller.data().memory() {
+        let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
+        work(Bytes::Plain(bytes), thread.process())
+    } else {
+        let memory = Thread::memory_of(caller);
+        memory.with(&mut *caller, |mem, thread| work(mem, thread.process()))
+    };
+    if let Some(left) = left
+        && left != fuel.unwrap_or_default()
+    {
+        caller.set_fuel(left)?;
+    }
     match outcome {
         Ok(()) => Ok(0),
         Err(fail) => encode(caller, name, fail),

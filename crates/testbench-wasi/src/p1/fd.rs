@@ -115,6 +115,7 @@ pub(super) fn write(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
             for i in 0..iovs.count() {
                 let buf = iovs.get(cx, i)?;
                 let len = buf.len.min(process.limits.io_bytes_max - written);
+                cx.charge_bytes(len as usize)?;
                 cx.mem.lend(buf.at, len, |bytes| sink.push(bytes))??;
                 written += len;
             }
@@ -168,6 +169,7 @@ fn scatter(
             Err(crate::kernel::Fail::Errno(_)) if done > 0 => break,
             read => read?,
         };
+        cx.charge_bytes(n)?;
         done += n as u32;
         if n < len as usize {
             break;
@@ -186,13 +188,15 @@ fn gather(
     let max = cx.process.limits.io_bytes_max;
     if iovs.count() == 1 {
         let buf = iovs.get(cx, 0)?;
-        let n = cx.mem.lend(buf.at, buf.len.min(max), |bytes| write(bytes, 0))??;
-        return Ok(n as u32);
+        let len = buf.len.min(max);
+        cx.charge_bytes(len as usize)?;
+        return Ok(cx.mem.lend(buf.at, len, |bytes| write(bytes, 0))?? as u32);
     }
     let mut all = Vec::new();
     for i in 0..iovs.count() {
         let buf = iovs.get(cx, i)?;
         let len = buf.len.min(max - all.len() as u32);
+        cx.charge_bytes(len as usize)?;
         cx.mem.lend(buf.at, len, |bytes| all.extend_from_slice(bytes))?;
     }
     Ok(write(&all, 0)? as u32)

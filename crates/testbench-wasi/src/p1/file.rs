@@ -101,6 +101,9 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
     let directory = |open: &Open| open.directory().map(drop);
     let open = cx.process.open_file(fd, directory, Rights::FD_READDIR)?;
     let listing = open.directory()?.listing(cookie == 0)?;
+    if cookie == 0 {
+        cx.charge(listing.len() as u64)?;
+    }
     let mut used = 0;
     // A cookie is the place of the next entry, so the one behind an entry never overflows.
     let from = usize::try_from(cookie).unwrap_or(usize::MAX).min(listing.len());
@@ -117,6 +120,7 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
             break;
         }
     }
+    cx.charge_bytes(used as usize)?;
     Ok(used)
 }
 

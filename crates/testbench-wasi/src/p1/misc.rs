@@ -43,6 +43,7 @@ pub(super) fn random_get(cx: &mut Call<'_>, buf: Buf) -> Result<()> {
         process.limit_hit(Limit::Random { bytes_max });
         return Err(Errno::Inval.into());
     }
+    cx.charge_bytes(buf.len as usize)?;
     cx.mem.fill(buf.at, buf.len, |bytes| {
         process.random(bytes)?;
         Ok::<usize, Fail>(bytes.len())

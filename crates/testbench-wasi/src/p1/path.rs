@@ -97,6 +97,7 @@ pub(super) fn readlink(cx: &mut Call<'_>, fd: u32, path: Path, buf: Buf) -> Resu
     let dir = directory(cx, fd, Rights::PATH_READLINK)?;
     let target = dir.fs.read_link_at(&*dir.file, path.as_guest())?;
     let n = target.len().min(buf.len as usize);
+    cx.charge_bytes(n)?;
     cx.mem.put(buf.at, &target[..n])?;
     Ok(n as u32)
 }
@@ -138,9 +139,8 @@ pub(super) fn unlink_file(cx: &mut Call<'_>, fd: u32, path: Path) -> Result<()> 
 
 /// How a tree is to open what the guest asks for.
 fn open_how(dirflags: LookupFlags, oflags: OFlags, base: Rights) -> Result<OpenHow, Errno> {
-    let creates = OFlags::CREAT.or(OFlags::EXCL).or(OFlags::TRUNC);
     let directory = oflags.contains(OFlags::DIRECTORY);
-    if directory && (oflags & creates) != OFlags::default() {
+    if directory && oflags.intersects(OFlags::CREAT | OFlags::EXCL | OFlags::TRUNC) {
         return Err(Errno::Inval);
     }
     let truncate = oflags.contains(OFlags::TRUNC);

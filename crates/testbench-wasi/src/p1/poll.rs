@@ -59,6 +59,7 @@ pub(super) fn poll_oneoff(
     if count == 0 || count > SUBSCRIPTIONS_MAX {
         return Err(Errno::Inval.into());
     }
+    cx.charge(count.into())?;
     let layout = cx.abi.subscription();
     cx.mem.check(subscriptions.0, count, layout.bytes)?;
     cx.mem.check(events.0, count, EVENT_BYTES)?;
@@ -117,7 +118,7 @@ fn clock(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Interest> {
     let id = u32::from_le_bytes(cx.mem.get(at + layout.clock_id)?);
     let timeout = u64::from_le_bytes(cx.mem.get(at + layout.timeout)?);
     let flags = u16::from_le_bytes(cx.mem.get(at + layout.flags)?);
-    let id = ClockId::decode(cx, id)?;
+    let id = ClockId::decode(cx, [id])?;
     if flags & !ABSTIME != 0 {
         return Err(Errno::Inval.into());
     }

@@ -6,42 +6,49 @@ use testbench_clock::WallTime;
 use testbench_overlay::{Errno, FileKind, Follow, GuestPath, Stat};
 
 use super::call::{Abi, Call, Decode, Store};
-use crate::kernel::{FdFlags, Result, Rights, flags};
+use crate::kernel::{FdFlags, Result, Rights, names};
 use crate::limits::Limit;
 use crate::memory::Fault;
 
-flags! {
+/// Declares a set of flags as WASI encodes it.
+macro_rules! flag_sets {
+    ($($(#[$doc:meta])* $set:ident: $repr:ty { $($flag:ident = $bit:literal),* })*) => {
+        bitflags::bitflags! {$(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug)]
+            pub(super) struct $set: $repr { $(const $flag = 1 << $bit;)* }
+        )*}
+    };
+}
+
+flag_sets! {
     /// `oflags`.
-    pub(super) struct OFlags: u16 { CREAT = 0, DIRECTORY = 1, EXCL = 2, TRUNC = 3, }
-}
-
-flags! {
+    OFlags: u16 { CREAT = 0, DIRECTORY = 1, EXCL = 2, TRUNC = 3 }
     /// `lookupflags`.
-    pub(super) struct LookupFlags: u32 { SYMLINK_FOLLOW = 0, }
-}
-
-flags! {
+    LookupFlags: u32 { SYMLINK_FOLLOW = 0 }
     /// `fstflags`.
-    pub(super) struct FstFlags: u16 { ATIM = 0, ATIM_NOW = 1, MTIM = 2, MTIM_NOW = 3, }
-}
-
-flags! {
+    FstFlags: u16 { ATIM = 0, ATIM_NOW = 1, MTIM = 2, MTIM_NOW = 3 }
     /// `riflags`.
-    pub(super) struct RiFlags: u16 { RECV_PEEK = 0, RECV_WAITALL = 1, }
-}
-
-flags! {
+    RiFlags: u16 { RECV_PEEK = 0, RECV_WAITALL = 1 }
     /// `sdflags`.
-    pub(super) struct SdFlags: u8 { RD = 0, WR = 1, }
+    SdFlags: u8 { RD = 0, WR = 1 }
 }
 
 /// Flags arrive in 32 bits, whatever their width; bits without a meaning are an error.
 macro_rules! decode_flags {
     ($($set:ident: $repr:ty;)*) => {$(
-        impl Decode<u32> for $set {
-            fn decode(_: &Call<'_>, raw: u32) -> Result<Self> {
+        impl Decode for $set {
+            type Number = u32;
+            type Numbers = [u32; 1];
+            fn decode(_: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
                 let bits = <$repr>::try_from(raw).ok();
                 Ok(bits.and_then($set::from_bits).ok_or(Errno::Inval)?)
+            }
+        }
+
+        impl fmt::Display for $set {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&names(self))
             }
         }
     )*};
@@ -64,16 +71,19 @@ pub(super) struct OpenRights {
     inheriting: Rights,
 }
 
-impl Decode<(u64, u64)> for OpenRights {
-    fn decode(_: &Call<'_>, (base, inheriting): (u64, u64)) -> Result<Self> {
-        let known = |bits| Rights::from_bits(bits & Rights::ALL.bits()).unwrap_or(Rights::ALL);
-        Ok(OpenRights { base: known(base), inheriting: known(inheriting) })
+impl Decode for OpenRights {
+    type Number = u64;
+    type Numbers = [u64; 2];
+
+    fn decode(_: &Call<'_>, numbers: [u64; 2]) -> Result<Self> {
+        let [base, inheriting] = numbers.map(Rights::from_bits_truncate);
+        Ok(OpenRights { base, inheriting })
     }
 }
 
 impl fmt::Display for OpenRights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} inheriting {}", self.base, self.inheriting)
+        write!(f, "{} inheriting {}", names(&self.base), names(&self.inheriting))
     }
 }
 
@@ -86,8 +96,10 @@ impl LookupFlags {
 /// Numbers that stand for themselves.
 macro_rules! plain {
     ($($raw:ty),*) => {$(
-        impl Decode<$raw> for $raw {
-            fn decode(_: &Call<'_>, raw: $raw) -> Result<Self> {
+        impl Decode for $raw {
+            type Number = $raw;
+            type Numbers = [$raw; 1];
+            fn decode(_: &Call<'_>, [raw]: [$raw; 1]) -> Result<Self> {
                 Ok(raw)
             }
         }
@@ -96,32 +108,29 @@ macro_rules! plain {
 
 plain!(u32, u64, i64);
 
-impl Store for u32 {
-    #[inline]
-    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        cx.mem.put(at, &self.to_le_bytes())
-    }
+/// Integers are stored in little-endian order.
+macro_rules! store {
+    ($($int:ty),*) => {$(
+        impl Store for $int {
+            #[inline]
+            fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+                cx.mem.put(at, &self.to_le_bytes())
+            }
+        }
+    )*};
 }
 
-impl Store for u64 {
-    #[inline]
-    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        cx.mem.put(at, &self.to_le_bytes())
-    }
-}
-
-impl Store for u16 {
-    fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        cx.mem.put(at, &self.to_le_bytes())
-    }
-}
+store!(u16, u32, u64);
 
 /// An address, of something whose size the function knows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ptr(pub(super) u32);
 
-impl Decode<u32> for Ptr {
-    fn decode(_: &Call<'_>, raw: u32) -> Result<Self> {
+impl Decode for Ptr {
+    type Number = u32;
+    type Numbers = [u32; 1];
+
+    fn decode(_: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
         Ok(Ptr(raw))
     }
 }
@@ -139,8 +148,11 @@ pub(super) struct Buf {
     pub(super) len: u32,
 }
 
-impl Decode<(u32, u32)> for Buf {
-    fn decode(cx: &Call<'_>, (at, len): (u32, u32)) -> Result<Self> {
+impl Decode for Buf {
+    type Number = u32;
+    type Numbers = [u32; 2];
+
+    fn decode(cx: &Call<'_>, [at, len]: [u32; 2]) -> Result<Self> {
         cx.mem.check(at, len, 1)?;
         Ok(Buf { at, len })
     }
@@ -166,14 +178,18 @@ impl Path {
     }
 }
 
-impl Decode<(u32, u32)> for Path {
-    fn decode(cx: &Call<'_>, (at, len): (u32, u32)) -> Result<Self> {
+impl Decode for Path {
+    type Number = u32;
+    type Numbers = [u32; 2];
+
+    fn decode(cx: &Call<'_>, [at, len]: [u32; 2]) -> Result<Self> {
         cx.mem.check(at, len, 1)?;
         let bytes_max = cx.process.limits.path_bytes_max;
         if len > bytes_max {
             cx.process.limit_hit(Limit::Path { bytes_max });
             return Err(Errno::Nametoolong.into());
         }
+        cx.charge_bytes(len as usize)?;
         let path = cx.mem.lend(at, len, <[u8]>::to_vec)?;
         // A name with a NUL in it exists nowhere, and the host's calls cannot even be given one.
         if path.contains(&0) { Err(Errno::Inval.into()) } else { Ok(Path(path)) }
@@ -197,11 +213,16 @@ pub(super) struct Iovs {
 const IOVS_MAX: u32 = 1024;
 const IOV_BYTES: u32 = 8;
 
-impl Decode<(u32, u32)> for Iovs {
+impl Decode for Iovs {
+    type Number = u32;
+    type Numbers = [u32; 2];
+
     #[inline]
-    fn decode(cx: &Call<'_>, (at, count): (u32, u32)) -> Result<Self> {
+    fn decode(cx: &Call<'_>, [at, count]: [u32; 2]) -> Result<Self> {
         cx.mem.check(at, count, IOV_BYTES)?;
-        Ok(Iovs { at, count: count.min(IOVS_MAX) })
+        let count = count.min(IOVS_MAX);
+        cx.charge(count.into())?;
+        Ok(Iovs { at, count })
     }
 }
 
@@ -236,8 +257,10 @@ macro_rules! enumeration {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum $name { $($member,)* }
 
-        impl Decode<u32> for $name {
-            fn decode(_: &Call<'_>, raw: u32) -> Result<Self> {
+        impl Decode for $name {
+            type Number = u32;
+            type Numbers = [u32; 1];
+            fn decode(_: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
                 const ALL: &[$name] = &[$($name::$member,)*];
                 Ok(*ALL.get(raw as usize).ok_or(Errno::Inval)?)
             }
@@ -277,8 +300,11 @@ enumeration! {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Whence(pub(super) crate::kernel::Whence);
 
-impl Decode<u32> for Whence {
-    fn decode(cx: &Call<'_>, raw: u32) -> Result<Self> {
+impl Decode for Whence {
+    type Number = u32;
+    type Numbers = [u32; 1];
+
+    fn decode(cx: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
         use crate::kernel::Whence::{Cur, End, Set};
         let all = match cx.abi {
             Abi::Unstable => [Cur, End, Set],
@@ -337,7 +363,7 @@ impl Store for Fdstat {
 
 impl fmt::Display for Fdstat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{{:?}, flags={}, rights={}}}", self.file_type, self.flags, self.base)
+        write!(f, "{{{:?}, flags={}, rights={}}}", self.file_type, self.flags, names(&self.base))
     }
 }
 

@@ -270,5 +270,5 @@ fn features_of_which_one_needs_another() {
     let halves = CoreFeatures::V2.without(CoreFeatures::SIMD) | CoreFeatures::RELAXED_SIMD;
     let error = EngineConfig::new().core_features(halves).build().unwrap_err();
     assert_eq!(error.features, halves);
-    insta::assert_snapshot!(error, @"no engine with these features: mutable_globals, saturating_float_to_int, sign_extension, multi_value, bulk_memory, reference_types, relaxed_simd: cannot disable the simd proposal but enable the relaxed simd proposal");
+    insta::assert_snapshot!(error, @"no engine with these features: mutable_global, saturating_float_to_int, sign_extension, reference_types, multi_value, bulk_memory, relaxed_simd: cannot disable the simd proposal but enable the relaxed simd proposal");
 }

@@ -215,6 +215,31 @@ fn stack() {
 }
 
 #[test]
+fn fuel_counts_the_work_within_one_call_to_the_host() {
+    // Each call handles thousands of entries or bytes. There is one buffer of 64,000 bytes at 8.
+    let calls = [
+        ("poll_oneoff", "(i32.const 64) (i32.const 131072) (i32.const 2000) (i32.const 0)"),
+        ("fd_write", "(i32.const 1) (i32.const 131072) (i32.const 1000) (i32.const 0)"),
+        ("fd_write", "(i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)"),
+        ("random_get", "(i32.const 64) (i32.const 64000)"),
+    ];
+    for (name, arguments) in calls {
+        let params = "i32 ".repeat(arguments.matches("i32.const").count());
+        let spec = GuestSpec::new(module(&format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "{name}" (func $call (param {params}) (result i32)))
+                (memory (export "memory") 4)
+                (data (i32.const 8) "\40\00\00\00\00\fa\00\00")
+                (func (export "_start") (if (call $call {arguments}) (then unreachable))))"#
+        )));
+        let ended = limited(spec.clone(), |limits| limits.fuel = Some(500));
+        ended_by(&ended, &Limit::Fuel { units: 500 });
+        let ended = limited(spec, |limits| limits.fuel = Some(10_000));
+        assert!(ended.exit.success(), "{name}: {ended}");
+    }
+}
+
+#[test]
 fn fuel_watchdog_and_virtual_deadline() {
     let endless = || program("(loop $l (br $l))");
     let ended = limited(endless(), |limits| limits.fuel = Some(1000));

@@ -109,7 +109,7 @@ fn a_directory_passes_on_no_more_than_it_has() {
 }
 
 #[test]
-fn what_a_file_was_not_opened_for_is_a_bad_descriptor_and_a_directory_is_a_directory() {
+fn operations_that_a_file_was_not_opened_for_fail_with_ebadf_and_reading_a_directory_with_eisdir() {
     let mut puppet = Puppet::new();
     puppet.open("file", 0, READ, 0);
     puppet.open("file", 0, WRITE, 0);
@@ -128,7 +128,7 @@ fn what_a_file_was_not_opened_for_is_a_bad_descriptor_and_a_directory_is_a_direc
         Errno::Badf,
         Errno::Badf,
         Errno::Isdir,
-        Errno::Isdir,
+        Errno::Badf,
         Errno::Badf,
         Errno::Badf,
         Errno::Inval,

@@ -6,7 +6,7 @@ use testbench_clock::Seed;
 use testbench_overlay::MemoryDir;
 
 use super::puppet::{import, wasm_type};
-use crate::p1::SIGNATURES;
+use crate::p1::signatures;
 use crate::{Exit, GuestSpec, Limits, Module, Mount, Stdin, TrapKind, run};
 
 /// The edges of a memory of one page and of 32 bits, small numbers that mean something, and the
@@ -47,9 +47,9 @@ fn no_arguments_make_the_host_panic_or_hang() {
     let mut seen = [0_u32; 3];
     for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
         // The one function that is not in the table, since it has no result.
-        let proc_exit: (&str, &[&str]) = ("proc_exit", &["u32"]);
-        for &(name, types) in SIGNATURES.iter().chain([&proc_exit]) {
-            let compiled = compile(module, name, types);
+        let proc_exit = ("proc_exit", vec!["u32"]);
+        for (name, types) in signatures().into_iter().chain([proc_exit]) {
+            let compiled = compile(module, name, &types);
             let mut random = Seed::new(1).stream(name);
             for place in 0..types.len() * VALUES.len() * TRIES {
                 let (place, value) = (place / VALUES.len() / TRIES, VALUES[place % VALUES.len()]);

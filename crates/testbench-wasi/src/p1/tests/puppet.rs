@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use testbench_overlay::{Errno, Fs, MemoryDir};
 
-use crate::p1::SIGNATURES;
+use crate::p1::signatures;
 use crate::{Exit, Finished, GuestSpec, Module, Mount, run};
 
 const PAGE_BYTES: usize = 65_536;
@@ -182,8 +182,8 @@ pub(super) fn number(errno: Errno) -> u32 {
 }
 
 /// The types that wasm passes to a function.
-pub(super) fn signature(name: &str) -> &'static [&'static str] {
-    let found = SIGNATURES.iter().find(|(n, _)| *n == name);
+pub(super) fn signature(name: &str) -> Vec<&'static str> {
+    let found = signatures().into_iter().find(|(n, _)| *n == name);
     found.unwrap_or_else(|| panic!("no function {name}")).1
 }
 
