@@ -377,7 +377,7 @@ pub fn is_mocked() -> bool {
 #[track_caller]
 pub fn external<R>(why: &str, f: impl FnOnce() -> R) -> R {
     let (clock, here) = (current(), Location::caller());
-    let _outside = clock.external(&format_args!("{why} at {}:{}", here.file(), here.line()));
+    let _outside = clock.participant().external(&format_args!("{why} at {}:{}", here.file(), here.line()));
     f()
 }
 
@@ -507,7 +507,7 @@ fn carefully<R>(
         Some(mock) => of_mock(mock, site),
         None => of_any(&*clock),
     };
-    if let Err(stuck @ Stuck::Spinning { .. }) = clock.check() {
+    if let Err(stuck @ Stuck::Spinning { .. }) = clock.participant().check() {
         panic!("{stuck}, at {}:{}", site.file(), site.line());
     }
     reading
@@ -519,7 +519,7 @@ fn fork(installed: &Arc<Installed>, thread_name: &str) -> Forked<Installed> {
     let leaving = Arc::clone(&clock);
     Forked {
         value: Installed::new(clock, installed.lifetime.clone()),
-        on_exit: Box::new(move || leaving.leave()),
+        on_exit: Box::new(move || leaving.participant().leave()),
     }
 }
 

@@ -78,7 +78,9 @@ pub use ambient::{
     ClockError, advance, current, external, install, install_for, install_participant, instant_now,
     is_mocked, now, now_ms, set_wall, settle, sleep, sleep_until, try_sleep,
 };
-pub use clock::{Clock, External, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke};
+pub use clock::{
+    Clock, External, Participant, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke,
+};
 pub use context::{Context, EnterGuard, FutureExt, WithContext};
 #[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
 pub use convert::OutOfRangeError;

@@ -1,7 +1,8 @@
 //! The only reader of real time.
 
-use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
-use crate::{Armed, Event, Listener, MockClock, MonoTime, WallTime, Watchdog, readings};
+use crate::clock::{Clock, Participant, Role, Stuck, Wait, Woke};
+use crate::{Armed, Event, Listener, MonoTime, WallTime, Watchdog, readings};
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// ```
 #[derive(Clone)]
 pub struct SystemClock {
-    participant: Arc<Participant>,
+    participant: Arc<RealParticipant>,
 }
 
 impl SystemClock {
@@ -38,7 +39,7 @@ impl SystemClock {
     /// ```
     pub fn new(name: &str) -> Self {
         SystemClock {
-            participant: Arc::new(Participant {
+            participant: Arc::new(RealParticipant {
                 name: name.into(),
                 cancelled: OnceLock::new(),
                 cancel: Event::new(),
@@ -55,27 +56,6 @@ impl Clock for SystemClock {
 
     fn mono(&self) -> MonoTime {
         mono_now()
-    }
-
-    fn resolution(&self, _: Reading) -> Duration {
-        Duration::from_nanos(1)
-    }
-
-    fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
-        let ahead = wall.checked_duration_since(wall_now()).unwrap_or(Duration::ZERO);
-        mono_now().checked_add(ahead)
-    }
-
-    /// The operating system does not tell when its wall clock is set, so this one hears nothing.
-    fn wall_set(&self) -> Listener {
-        Event::new().listen()
-    }
-
-    fn check(&self) -> Result<(), Stuck> {
-        match self.participant.cancelled.get() {
-            None => Ok(()),
-            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
-        }
     }
 
     fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
@@ -100,9 +80,30 @@ impl Clock for SystemClock {
         }
     }
 
-    fn yield_now(&self) -> Result<(), Stuck> {
-        std::thread::yield_now();
-        self.check()
+    fn participant(&self) -> &dyn Participant {
+        self
+    }
+}
+
+impl Participant for SystemClock {
+    fn join(&self, name: &str, _: Role) -> Arc<dyn Clock> {
+        Arc::new(SystemClock::new(name))
+    }
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        Arc::new(SystemClock::new(name))
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        match self.participant.cancelled.get() {
+            None => Ok(()),
+            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
+        }
+    }
+
+    fn cancel(&self, why: &str) {
+        self.participant.cancelled.get_or_init(|| why.into());
+        self.participant.cancel.notify();
     }
 
     fn park(&self, wait: Wait<'_>, waker: &Waker) {
@@ -128,44 +129,13 @@ impl Clock for SystemClock {
         self.participant.set_parked(Some(Parked { _armed: armed, _cancel: cancel }));
     }
 
-    fn rouse(&self) {}
-
     fn unpark(&self) -> Result<(), Stuck> {
         self.participant.set_parked(None);
         self.check()
     }
 
-    fn external(&self, _: &dyn fmt::Display) -> External {
-        External::nothing()
-    }
-
-    fn inhibit(&self, _: &dyn fmt::Display) -> External {
-        External::nothing()
-    }
-
-    fn join(&self, name: &str, _: Role) -> Arc<dyn Clock> {
-        Arc::new(SystemClock::new(name))
-    }
-
-    fn begin(&self) -> Result<(), Stuck> {
-        self.check()
-    }
-
-    fn leave(&self) {
-        self.cancel("the participant has left the timeline");
-    }
-
-    fn lend(&self, name: &str) -> Arc<dyn Clock> {
-        Arc::new(SystemClock::new(name))
-    }
-
-    fn cancel(&self, why: &str) {
-        self.participant.cancelled.get_or_init(|| why.into());
-        self.participant.cancel.notify();
-    }
-
-    fn as_mock(&self) -> Option<&MockClock> {
-        None
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
@@ -194,7 +164,7 @@ pub(crate) fn mono_now() -> MonoTime {
     MonoTime::from_nanos(readings::since_first_use(instant))
 }
 
-struct Participant {
+struct RealParticipant {
     name: Arc<str>,
     cancelled: OnceLock<Arc<str>>,
     cancel: Event,
@@ -207,7 +177,7 @@ struct Parked {
     _cancel: Listener,
 }
 
-impl Participant {
+impl RealParticipant {
     fn set_parked(&self, next: Option<Parked>) {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *parked, next);

@@ -380,7 +380,7 @@ impl Start {
             let _installed =
                 start.clock.is_mocked().then(|| install_participant(start.clock.clone()));
             // If it is stuck already, the first wait of `f` says so.
-            let _ = start.clock.begin();
+            let _ = start.clock.participant().begin();
             f()
         }
     }
@@ -392,6 +392,6 @@ impl Drop for Start {
             count.left.fetch_sub(1, Ordering::AcqRel);
             count.ended.notify();
         }
-        self.clock.leave();
+        self.clock.participant().leave();
     }
 }

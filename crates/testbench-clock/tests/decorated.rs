@@ -1,14 +1,12 @@
 //! A clock that decorates a mock is used as it is, though what moves time by hand is the mock behind it.
 
-use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
 use std::time::Duration;
 use testbench_clock::task::{block_on, sleep_async};
 use testbench_clock::{
-    Clock, External, Listener, MockClock, MonoTime, Reading, Role, Stuck, Wait, WallTime, Woke,
-    advance, install, instant_now, now, set_wall, sleep,
+    Clock, MockClock, MonoTime, Participant, Stuck, Wait, WallTime, Woke, advance, install,
+    instant_now, now, set_wall, sleep,
 };
 
 /// Counts readings, and keeps what is waited for.
@@ -45,77 +43,17 @@ impl Clock for Decorated {
         self.below.mono()
     }
 
-    fn mono_exact(&self) -> MonoTime {
-        self.below.mono_exact()
-    }
-
-    fn resolution(&self, of: Reading) -> Duration {
-        self.below.resolution(of)
-    }
-
-    fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
-        self.below.mono_at(wall)
-    }
-
-    fn wall_set(&self) -> Listener {
-        self.below.wall_set()
-    }
-
-    fn check(&self) -> Result<(), Stuck> {
-        self.below.check()
-    }
-
     fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
         self.waits.lock().unwrap().push(wait.what.to_string());
         self.below.wait(wait)
     }
 
-    fn yield_now(&self) -> Result<(), Stuck> {
-        self.below.yield_now()
+    fn participant(&self) -> &dyn Participant {
+        self.below.participant()
     }
 
-    fn park(&self, wait: Wait<'_>, waker: &Waker) {
-        self.below.park(wait, waker);
-    }
-
-    fn rouse(&self) {
-        self.below.rouse();
-    }
-
-    fn unpark(&self) -> Result<(), Stuck> {
-        self.below.unpark()
-    }
-
-    fn external(&self, why: &dyn Display) -> External {
-        self.below.external(why)
-    }
-
-    fn inhibit(&self, why: &dyn Display) -> External {
-        self.below.inhibit(why)
-    }
-
-    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
-        self.below.join(name, role)
-    }
-
-    fn begin(&self) -> Result<(), Stuck> {
-        self.below.begin()
-    }
-
-    fn leave(&self) {
-        self.below.leave();
-    }
-
-    fn lend(&self, name: &str) -> Arc<dyn Clock> {
-        self.below.lend(name)
-    }
-
-    fn cancel(&self, why: &str) {
-        self.below.cancel(why);
-    }
-
-    fn as_mock(&self) -> Option<&MockClock> {
-        Some(&self.below)
+    fn mono_exact(&self) -> MonoTime {
+        self.below.mono_exact()
     }
 }
 

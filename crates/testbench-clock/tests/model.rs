@@ -215,7 +215,7 @@ impl Real<'_> {
             Op::Cancel(peer) => {
                 // Missing only where a flaw changes who begins.
                 let peer = self.clocks.lock().unwrap()[peer].clone();
-                peer.inspect(|peer| peer.cancel("by a peer"));
+                peer.inspect(|peer| peer.participant().cancel("by a peer"));
                 "ok"
             }
         }

@@ -389,9 +389,9 @@ fn jobs_with_clocks_of_their_own_run_in_the_order_in_which_those_were_made() {
                 let order = Arc::clone(&order);
                 move || {
                     let _installed = testbench_clock::install_participant(Arc::clone(&clock));
-                    clock.begin().unwrap();
+                    clock.participant().begin().unwrap();
                     order.lock().unwrap().push(i);
-                    clock.leave();
+                    clock.participant().leave();
                 }
             })
             .collect();

@@ -326,7 +326,7 @@ fn signals_from_outside_end_waits_under_an_inhibitor() {
     for (notified_first, others) in [(true, 0), (false, 0), (false, 1)] {
         let (event, never) = (Event::new(), Event::new());
         let on: Vec<_> = (0..others).map(|_| never.listen()).chain([event.listen()]).collect();
-        let held = current().inhibit(&"something outside");
+        let held = current().participant().inhibit(&"something outside");
         let outside = std::thread::spawn(move || {
             if !notified_first {
                 real::sleep(Duration::from_millis(2), "so that the other waits");
@@ -469,7 +469,7 @@ fn a_cancelled_thread_is_told_and_has_run_when_settled() {
     });
     settle().unwrap();
     assert_eq!(*state.lock().unwrap(), "waits");
-    handle.lock().unwrap().take().unwrap().cancel("enough");
+    handle.lock().unwrap().take().unwrap().participant().cancel("enough");
     assert_eq!(*state.lock().unwrap(), "waits", "it has not had a turn yet");
     settle().unwrap();
     assert_eq!(*state.lock().unwrap(), "done");

@@ -11,7 +11,7 @@ use testbench_clock::task::{
 };
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
-    Clock, Context, Event, FutureExt, MockClock, MonoTime, Reading, Schedule, Seed, Stuck,
+    Clock, Context, Event, FutureExt, MockClock, Participant, MonoTime, Reading, Schedule, Seed, Stuck,
     SystemClock, Wait, instant_now, sleep, thread,
 };
 

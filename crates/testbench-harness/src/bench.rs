@@ -196,7 +196,7 @@ impl Bench {
             process.kill(&why);
         }
         // Their threads may need the timeline's turn to notice.
-        let _outside = clock.external(&"waiting for the guests of an ended session");
+        let _outside = clock.participant().external(&"waiting for the guests of an ended session");
         let mut state = self.state();
         while state.running > 0 {
             state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);

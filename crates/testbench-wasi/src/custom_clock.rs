@@ -2,18 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use testbench_clock::{
-    Clock, External, Listener, MockClock, MonoTime, Reading, Role, Stuck, Wait, WallTime, Woke,
+    Clock, Listener, MonoTime, Participant, Reading, Stuck, Wait, WallTime, Woke,
 };
 
 /// A clock for a guest that differs from another clock in single functions: what the wall shows,
 /// how a sleep passes. The others are those of the clock below.
 ///
-/// Most tests want none of this: a [`MockClock`] has a start, resolutions, a tick, and a wall that
-/// can be set, slewed and stopped. This is for what it has not.
+/// Most tests need none of this: a [`MockClock`](testbench_clock::MockClock) has a start,
+/// resolutions, a tick, and a wall that can be set, stepped and stopped. This is for the rest.
 ///
 /// ```
 /// use std::time::Duration;
@@ -99,11 +98,6 @@ impl CustomClock {
         Arc::new(self)
     }
 
-    /// The same functions over another participant.
-    fn with(&self, below: Arc<dyn Clock>) -> Arc<dyn Clock> {
-        Arc::new(CustomClock { below, own: self.own.clone() })
-    }
-
     /// How long it is until `deadline`.
     fn left(&self, deadline: MonoTime) -> Duration {
         deadline.duration_since(self.mono_exact())
@@ -154,10 +148,6 @@ impl Clock for CustomClock {
         self.below.wall_set()
     }
 
-    fn check(&self) -> Result<(), Stuck> {
-        self.below.check()
-    }
-
     fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
         let (Some(sleep), Some(deadline)) = (&self.own.sleep, wait.deadline) else {
             return self.below.wait(Wait { deadline: self.below(wait.deadline), ..wait });
@@ -166,12 +156,12 @@ impl Clock for CustomClock {
         if let Some(woke) = notified() {
             return Ok(woke);
         }
-        self.below.check()?;
+        self.below.participant().check()?;
         let left = self.left(deadline);
         if !left.is_zero() {
             sleep(left);
         }
-        self.below.check()?;
+        self.below.participant().check()?;
         Ok(notified().unwrap_or(Woke::Deadline))
     }
 
@@ -179,54 +169,18 @@ impl Clock for CustomClock {
         match &self.own.yield_now {
             Some(yield_now) => {
                 yield_now();
-                self.below.check()
+                self.below.participant().check()
             }
             None => self.below.yield_now(),
         }
     }
 
-    fn park(&self, wait: Wait<'_>, waker: &Waker) {
-        self.below.park(Wait { deadline: self.below(wait.deadline), ..wait }, waker);
+    fn participant(&self) -> &dyn Participant {
+        self.below.participant()
     }
 
-    fn rouse(&self) {
-        self.below.rouse();
-    }
-
-    fn unpark(&self) -> Result<(), Stuck> {
-        self.below.unpark()
-    }
-
-    fn external(&self, why: &dyn fmt::Display) -> External {
-        self.below.external(why)
-    }
-
-    fn inhibit(&self, why: &dyn fmt::Display) -> External {
-        self.below.inhibit(why)
-    }
-
-    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
-        self.with(self.below.join(name, role))
-    }
-
-    fn begin(&self) -> Result<(), Stuck> {
-        self.below.begin()
-    }
-
-    fn leave(&self) {
-        self.below.leave();
-    }
-
-    fn lend(&self, name: &str) -> Arc<dyn Clock> {
-        self.with(self.below.lend(name))
-    }
-
-    fn cancel(&self, why: &str) {
-        self.below.cancel(why);
-    }
-
-    fn as_mock(&self) -> Option<&MockClock> {
-        self.below.as_mock()
+    fn wrap(&self, clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
+        Arc::new(CustomClock { below: self.below.wrap(clock), own: self.own.clone() })
     }
 }
 

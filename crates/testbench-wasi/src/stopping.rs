@@ -135,7 +135,7 @@ impl Interrupter {
         let why = exit.to_string();
         self.stopper.stop(exit);
         // It may also wait for its turn to begin, where no event reaches it.
-        self.clock.cancel(&why);
+        self.clock.participant().cancel(&why);
         self.bell.clone().ring(FIRST_PAUSE);
     }
 }

@@ -4,13 +4,14 @@ mod builder;
 
 pub use builder::{MockClockBuilder, Schedule};
 
-use crate::clock::{Clock, External, Reading, Role, Stuck, Wait, Woke};
+use crate::clock::{Clock, External, Participant, Reading, Role, Stuck, Wait, Woke};
 use crate::log::Log;
 #[cfg(feature = "tokio")]
 use crate::timeline::Executor;
 use crate::timeline::{Dial, View};
 use crate::wall::{Injection, InjectionError, When};
 use crate::{ClockError, Guard, Lifetime, Listener, MonoTime, WallTime};
+use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -255,6 +256,16 @@ impl MockClock {
         if self.dial().is_plain() { self.true_mono() } else { self.careful_mono(site) }
     }
 
+    /// [`Participant::join`], as a mock clock.
+    pub fn join(&self, name: &str, role: Role) -> Arc<MockClock> {
+        Arc::new(MockClock::of(self.view.join(name, role)))
+    }
+
+    /// [`Participant::lend`], as a mock clock.
+    pub fn lend(&self, name: &str) -> Arc<MockClock> {
+        Arc::new(MockClock::of(self.view.lend(name)))
+    }
+
     /// Whether the two are participants of one timeline.
     ///
     /// ```
@@ -392,40 +403,46 @@ impl Clock for MockClock {
         self.view.timeline.wall_set().listen()
     }
 
-    fn check(&self) -> Result<(), Stuck> {
-        self.view.check()
-    }
-
     fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
         self.view.wait(&wait, false)
     }
 
-    fn yield_now(&self) -> Result<(), Stuck> {
-        self.view.yield_now()
+    fn participant(&self) -> &dyn Participant {
+        self
+    }
+}
+
+impl Participant for MockClock {
+    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
+        MockClock::join(self, name, role)
+    }
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        MockClock::lend(self, name)
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        self.view.check()
+    }
+
+    fn cancel(&self, why: &str) {
+        self.view.cancel(why);
     }
 
     fn park(&self, wait: Wait<'_>, waker: &Waker) {
         self.view.park(&wait, waker, false);
     }
 
-    fn rouse(&self) {
-        self.view.rouse();
-    }
-
     fn unpark(&self) -> Result<(), Stuck> {
         self.view.unpark().map(|_| ())
     }
 
-    fn external(&self, why: &dyn fmt::Display) -> External {
-        self.view.external(&why.to_string())
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
-    fn inhibit(&self, why: &dyn fmt::Display) -> External {
-        self.view.inhibit(&why.to_string())
-    }
-
-    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
-        Arc::new(MockClock::of(self.view.join(name, role)))
+    fn rouse(&self) {
+        self.view.rouse();
     }
 
     fn begin(&self) -> Result<(), Stuck> {
@@ -436,16 +453,40 @@ impl Clock for MockClock {
         self.view.leave();
     }
 
-    fn lend(&self, name: &str) -> Arc<dyn Clock> {
-        Arc::new(MockClock::of(self.view.lend(name)))
+    fn give_way(&self) -> Result<(), Stuck> {
+        self.view.yield_now()
     }
 
-    fn cancel(&self, why: &str) {
-        self.view.cancel(why);
+    fn external(&self, why: &dyn fmt::Display) -> External {
+        self.view.external(&why.to_string())
     }
 
-    fn as_mock(&self) -> Option<&MockClock> {
-        Some(self)
+    fn inhibit(&self, why: &dyn fmt::Display) -> External {
+        self.view.inhibit(&why.to_string())
+    }
+}
+
+impl dyn Clock + '_ {
+    /// Returns the mock behind this clock, if time is virtual: to move it by hand. Behind a clock
+    /// that changes another one, this is the mock at the bottom.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use testbench_clock::{Clock, MockClock, SystemClock};
+    ///
+    /// fn fast_forward(clock: &dyn Clock) -> bool {
+    ///     clock.as_mock().is_some_and(|mock| mock.advance(Duration::from_secs(60)).is_ok())
+    /// }
+    /// assert!(fast_forward(&*MockClock::builder().build()));
+    /// assert!(!fast_forward(&SystemClock::new("docs")));
+    /// ```
+    pub fn as_mock(&self) -> Option<&MockClock> {
+        self.participant().as_any().downcast_ref()
+    }
+
+    /// Returns whether time is virtual.
+    pub fn is_mocked(&self) -> bool {
+        self.as_mock().is_some()
     }
 }
 

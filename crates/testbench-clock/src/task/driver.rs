@@ -110,7 +110,7 @@ impl Driver {
     /// A task was woken by someone else on the timeline.
     pub(super) fn rouse(&self) {
         self.roused.store(true, Ordering::Release);
-        self.clock().rouse();
+        self.clock().participant().rouse();
     }
 
     /// Whether [`Driver::rouse`] was called since the last time.

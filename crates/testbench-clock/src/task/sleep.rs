@@ -165,7 +165,7 @@ impl Future for Sleep {
             self.forget();
             return if has_waited { Poll::Ready(()) } else { driver.ready_at_once(task.waker()) };
         }
-        if let Err(stuck @ Stuck::Spinning { .. }) = clock.check() {
+        if let Err(stuck @ Stuck::Spinning { .. }) = clock.participant().check() {
             panic!("{stuck}");
         }
         match &self.registered {

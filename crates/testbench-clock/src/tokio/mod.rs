@@ -297,7 +297,7 @@ impl Shared {
         self.parked_last.store(last.is_some(), Ordering::Relaxed);
         match last {
             Some(mock) => mock.park_last(&wait, &waker),
-            None => self.clock.park(wait, &waker),
+            None => self.clock.participant().park(wait, &waker),
         }
         // Others run now, and may wake this thread any number of times.
         if !due.done.load(Ordering::Acquire) {
@@ -311,7 +311,7 @@ impl Shared {
         }
         let unparked = match self.clock.as_mock() {
             Some(mock) => mock.unpark_at_deadline(),
-            None => self.clock.unpark().map(|()| false),
+            None => self.clock.participant().unpark().map(|()| false),
         };
         let at_deadline = unparked.unwrap_or_else(|stuck| {
             self.end(stuck);

@@ -120,7 +120,7 @@ impl Shared {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(Some(Waker::from(Arc::new(Lost(Arc::downgrade(self))))));
             // What came before that woke nobody.
-            if let Err(stuck) = self.clock.begin() {
+            if let Err(stuck) = self.clock.participant().begin() {
                 self.end(stuck);
             }
         }
@@ -135,7 +135,7 @@ impl Shared {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(None);
         }
-        self.clock.begin()
+        self.clock.participant().begin()
     }
 
     /// When tokio's clock may have moved: moves the timeline to the same instant.

@@ -78,7 +78,7 @@ pub(crate) struct Sight {
 impl Hold {
     /// Holds the timeline from now on.
     pub(crate) fn new(clock: &Arc<dyn Clock>, why: String) -> Arc<Hold> {
-        let state = State { held: Some(clock.inhibit(&why)), ..State::default() };
+        let state = State { held: Some(clock.participant().inhibit(&why)), ..State::default() };
         let (clock, state, changed) = (clock.clone(), Mutex::new(state), Condvar::new());
         Arc::new(Hold { clock, why, state, changed })
     }
@@ -238,7 +238,7 @@ impl Hold {
 
     fn hold_again(&self, state: &mut State) {
         if state.held.is_none() && !state.is_over() {
-            state.held = Some(self.clock.inhibit(&self.why));
+            state.held = Some(self.clock.participant().inhibit(&self.why));
         }
     }
 

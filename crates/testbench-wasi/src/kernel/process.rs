@@ -288,7 +288,7 @@ impl Process {
         }
         on.push(self.stopper.listen());
         self.stopper.check()?;
-        let outside = self.clock.external(what);
+        let outside = self.clock.participant().external(what);
         let unpark = Waker::from(Arc::new(Unpark(thread::current())));
         for listener in &on {
             listener.register(&unpark);

@@ -260,7 +260,7 @@ impl Stream {
                 Ok(n)
             }
             Stream::Reader(reader) => {
-                let _outside = process.clock.external(&by.which_is("a closure"));
+                let _outside = process.clock.participant().external(&by.which_is("a closure"));
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                 retry(|| reader.read(buf)).map(|n| n.min(buf.len()))
             }
@@ -302,7 +302,7 @@ impl Stream {
                 retry(|| write_through(&mut std::io::stderr().lock(), buf))
             }
             Stream::Writer(writer) => {
-                let _outside = process.clock.external(&by.which_is("a closure"));
+                let _outside = process.clock.participant().external(&by.which_is("a closure"));
                 let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
             }

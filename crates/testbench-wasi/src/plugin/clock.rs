@@ -1,5 +1,6 @@
 //! A plugin's place on its timeline: that of whoever calls it, taken only while it is needed.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +8,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use testbench_clock::{
-    Clock, External, Listener, MockClock, MonoTime, Reading, Role, Stuck, Wait, WallTime, Woke,
+    Clock, External, Listener, MonoTime, Participant, Reading, Role, Stuck, Wait, WallTime, Woke,
 };
 
-/// The caller's clock, [lent](Clock::lend) to the plugin when a call first waits, or takes long.
+/// The caller's clock, [lent](Participant::lend) to the plugin when a call first waits, or takes long.
 ///
 /// A command borrows its caller's place for as long as it runs. A plugin lives for as long as its
 /// owner likes, and while a place is lent, nobody notices that its owner is stuck. To lend it for
@@ -51,7 +52,7 @@ impl CallClock {
         }
         let lent = self.caller.lend(&self.name);
         if let Some(why) = &state.cancelled {
-            lent.cancel(why);
+            lent.participant().cancel(why);
         }
         state.lent = Some(Arc::clone(&lent));
         self.is_lent.store(true, Ordering::SeqCst);
@@ -103,54 +104,38 @@ impl Clock for CallClock {
         self.caller.wall_set()
     }
 
-    fn check(&self) -> Result<(), Stuck> {
-        match self.is_lent.load(Ordering::Acquire) {
-            true => self.lent().check(),
-            false => self.caller.check(),
-        }
-    }
-
     fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
         self.lent().wait(wait)
+    }
+
+    fn participant(&self) -> &dyn Participant {
+        self
+    }
+
+    fn wrap(&self, clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
+        self.caller.wrap(clock)
     }
 
     fn yield_now(&self) -> Result<(), Stuck> {
         self.lent().yield_now()
     }
+}
 
-    fn park(&self, wait: Wait<'_>, waker: &Waker) {
-        self.lent().park(wait, waker);
-    }
-
-    fn rouse(&self) {
-        self.lent().rouse();
-    }
-
-    fn unpark(&self) -> Result<(), Stuck> {
-        self.lent().unpark()
-    }
-
-    fn external(&self, why: &dyn fmt::Display) -> External {
-        self.lent().external(why)
-    }
-
-    fn inhibit(&self, why: &dyn fmt::Display) -> External {
-        self.lent().inhibit(why)
-    }
-
+/// What needs no place goes to the caller, the rest to the place that is lent for it.
+impl Participant for CallClock {
     fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
-        self.caller.join(name, role)
+        self.caller.participant().join(name, role)
     }
-
-    fn begin(&self) -> Result<(), Stuck> {
-        self.caller.begin()
-    }
-
-    /// The place is the caller's.
-    fn leave(&self) {}
 
     fn lend(&self, name: &str) -> Arc<dyn Clock> {
-        self.caller.lend(name)
+        self.caller.participant().lend(name)
+    }
+
+    fn check(&self) -> Result<(), Stuck> {
+        match self.is_lent.load(Ordering::Acquire) {
+            true => self.lent().participant().check(),
+            false => self.caller.participant().check(),
+        }
     }
 
     /// Ends the waits of the plugin, not those of its caller.
@@ -161,12 +146,43 @@ impl Clock for CallClock {
             state.lent.clone()
         };
         if let Some(lent) = lent {
-            lent.cancel(why);
+            lent.participant().cancel(why);
         }
     }
 
-    fn as_mock(&self) -> Option<&MockClock> {
-        self.caller.as_mock()
+    fn park(&self, wait: Wait<'_>, waker: &Waker) {
+        self.lent().participant().park(wait, waker);
+    }
+
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.lent().participant().unpark()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.caller.participant().as_any()
+    }
+
+    fn rouse(&self) {
+        self.lent().participant().rouse();
+    }
+
+    fn begin(&self) -> Result<(), Stuck> {
+        self.caller.participant().begin()
+    }
+
+    /// The place is the caller's.
+    fn leave(&self) {}
+
+    fn give_way(&self) -> Result<(), Stuck> {
+        self.lent().participant().give_way()
+    }
+
+    fn external(&self, why: &dyn fmt::Display) -> External {
+        self.lent().participant().external(why)
+    }
+
+    fn inhibit(&self, why: &dyn fmt::Display) -> External {
+        self.lent().participant().inhibit(why)
     }
 }
 

@@ -80,7 +80,7 @@ pub fn start_with(
         }));
         // In this order: a participant that waits for the guest can run before time moves.
         result.set(finished);
-        clock.leave();
+        clock.participant().leave();
     };
     threads::spawn(job).map_err(|source| StartError::Thread { guest: name, source })?;
     Ok(running)
@@ -126,7 +126,7 @@ impl Guest {
     }
 
     fn begin_and_run(self) -> Finished {
-        if let Err(stuck) = self.process.clock.begin() {
+        if let Err(stuck) = self.process.clock.participant().begin() {
             self.process.stopper.stop(Exit::from(stuck));
         }
         self.run()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testbench_clock::{Clock, MockClock};
+use testbench_clock::{Clock, MockClock, Participant};
 use testbench_wasi::{Cancel, Exit, Limit, Limits, run};
 
 use crate::{finished, program, tool};

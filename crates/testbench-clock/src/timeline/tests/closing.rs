@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{mono, secs, until};
 use crate::task::{block_on, sleep_async};
-use crate::{Clock, Event, Guard, MockClock, Role, Schedule, Stuck, Wait, thread};
+use crate::{Clock, Event, Guard, MockClock, Participant, Role, Schedule, Stuck, Wait, thread};
 
 /// So long that a stall would be told after it: whoever hears earlier was told by the end.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -116,7 +116,7 @@ fn the_test_itself_is_told_if_another_thread_ends_the_session() {
     let session = crate::Lifetime::new("theirs");
     let _installed: Guard = crate::install_for(clock(Schedule::Serial), &session);
     let ended = session.clone();
-    let held = crate::current().inhibit(&"the other thread");
+    let held = crate::current().participant().inhibit(&"the other thread");
     let other = std::thread::spawn(move || {
         super::really_block(20);
         ended.end();
@@ -205,7 +205,7 @@ fn the_end_of_a_participant_is_no_end_of_a_session() {
     let (parent, (send, heard)) = (clock.join("parent", Role::Guest), channel());
     let parent = std::thread::spawn(move || {
         parent.begin().unwrap();
-        let installed = crate::install_participant(std::sync::Arc::clone(&parent));
+        let installed = crate::install_participant(parent.clone());
         let child = parent.join("child", Role::Guest);
         std::thread::spawn(move || {
             child.begin().unwrap();

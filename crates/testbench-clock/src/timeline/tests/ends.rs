@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{mono, really_block, secs, until};
-use crate::{Clock, Event, MockClock, MonoTime, Role, Schedule, Stuck, Wait, Woke, thread};
+use crate::{Clock, Event, MockClock, Participant, MonoTime, Role, Schedule, Stuck, Wait, Woke, thread};
 
 #[test]
 fn a_lone_wait_without_a_deadline_is_a_deadlock() {
@@ -26,10 +26,10 @@ fn everyone_in_a_deadlock_gets_the_same_report() {
     let (a, b) = (clock.join("a", Role::Guest), clock.join("b", Role::Guest));
     let stuck_on = |clock: Arc<dyn Clock>, what: &'static str| {
         std::thread::spawn(move || {
-            clock.begin().unwrap();
+            clock.participant().begin().unwrap();
             let stuck =
                 clock.wait(Wait { deadline: None, on: &[Event::new().listen()], what: &what });
-            clock.leave();
+            clock.participant().leave();
             stuck.unwrap_err()
         })
     };
@@ -353,7 +353,7 @@ fn parking_never_blocks() {
     let woken = Arc::new(Woken::default());
     let park = |who: &dyn Clock| {
         let wait = Wait { deadline: Some(mono(5)), on: &[], what: &"a test" };
-        who.park(wait, &Arc::clone(&woken).into());
+        who.participant().park(wait, &Arc::clone(&woken).into());
     };
     // One that has no turn yet, while this thread has it.
     let other = clock.join("other", Role::Host);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::secs;
-use crate::{Clock, MockClock, Role, Wait, WallTime};
+use crate::{Clock, MockClock, Participant, Role, Wait, WallTime};
 
 struct Panics;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Trace, mono, until};
-use crate::{Clock, MockClock, Stuck, thread};
+use crate::{Clock, MockClock, Participant, Stuck, thread};
 
 #[test]
 fn yields_let_the_others_of_the_instant_run() {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{mono, secs};
-use crate::{Clock, Event, MockClock, Stuck, Wait, WallTime, thread};
+use crate::{Clock, Event, MockClock, Participant, Stuck, Wait, WallTime, thread};
 
 #[test]
 fn a_pipe_between_two_guests_lets_both_run() {
