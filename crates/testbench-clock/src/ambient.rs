@@ -377,7 +377,8 @@ pub fn is_mocked() -> bool {
 #[track_caller]
 pub fn external<R>(why: &str, f: impl FnOnce() -> R) -> R {
     let (clock, here) = (current(), Location::caller());
-    let _outside = clock.participant().external(&format_args!("{why} at {}:{}", here.file(), here.line()));
+    let _outside =
+        clock.participant().external(&format_args!("{why} at {}:{}", here.file(), here.line()));
     f()
 }
 

@@ -11,8 +11,8 @@ use testbench_clock::task::{
 };
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
-    Clock, Context, Event, FutureExt, MockClock, Participant, MonoTime, Reading, Schedule, Seed, Stuck,
-    SystemClock, Wait, instant_now, sleep, thread,
+    Clock, Context, Event, FutureExt, MockClock, MonoTime, Participant, Reading, Schedule, Seed,
+    Stuck, SystemClock, Wait, instant_now, sleep, thread,
 };
 
 const fn ns(n: u64) -> Duration {

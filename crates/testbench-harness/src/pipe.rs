@@ -255,7 +255,8 @@ impl Waiter {
                 // A thread without the session's context: a participant for this one wait, since
                 // the timeline cannot see it otherwise and would go on without it.
                 let clock = self.clock.join(here.name().unwrap_or("a thread"), Role::Host);
-                let result = clock.participant().begin().map_err(io::Error::from).and_then(|()| f(&*clock));
+                let result =
+                    clock.participant().begin().map_err(io::Error::from).and_then(|()| f(&*clock));
                 clock.participant().leave();
                 result
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Holds a timeline still while its participant is outside; see [`Clock::external`](crate::Clock::external).
+/// Holds a timeline still while its participant is outside; see [`Participant::external`](crate::Participant::external).
 ///
 /// ```
 /// use testbench_clock::{Clock, External, MockClock};

@@ -35,7 +35,7 @@ pub enum Stuck {
         /// How often it read the clock since its last wait.
         readings: u64,
     },
-    /// A wait on the timeline inside of [`Clock::external`](crate::Clock::external), which holds that timeline still.
+    /// A wait on the timeline inside of [`Participant::external`](crate::Participant::external), which holds that timeline still.
     #[error(
         "`{who}` waits on the timeline ({what}) inside `external`, which holds the timeline still; \
          wait before or after it, or on a thread made by `clock::thread::spawn`"

@@ -133,7 +133,7 @@ impl MockClockBuilder {
     /// In which order participants run: [`Schedule::Serial`] by default.
     ///
     /// ```
-    /// use testbench_clock::{Clock, MockClock, Role, Schedule};
+    /// use testbench_clock::{MockClock, Participant, Role, Schedule};
     ///
     /// let clock = MockClock::builder().schedule(Schedule::Parallel).build();
     /// let other = clock.join("other", Role::Host);
@@ -222,7 +222,7 @@ impl MockClockBuilder {
     /// 33,554,432 by default.
     ///
     /// ```
-    /// use testbench_clock::{Clock, MockClock, Stuck};
+    /// use testbench_clock::{Clock, MockClock, Participant, Stuck};
     ///
     /// let clock = MockClock::builder().name("guest").spin_max(100).build();
     /// (0..=100).for_each(|_| drop(clock.wall()));
@@ -237,7 +237,7 @@ impl MockClockBuilder {
     /// How much real time a [`Role::Host`](crate::Role::Host) participant may be away from the timeline while
     /// everyone else waits for it: two seconds by default. Ten times as much is given to a participant of
     /// whatever role that has not begun, and to one that waits for nothing but time while it
-    /// [holds time still](crate::Clock::inhibit) itself.
+    /// [holds time still](crate::Participant::inhibit) itself.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// A clock whose time moves only when everyone waits, and then exactly to the earliest deadline.
 ///
-/// A value is one participant of a timeline; [`Clock::join`] makes others. With one participant,
+/// A value is one participant of a timeline; [`MockClock::join`] makes others. With one participant,
 /// a sleep returns at once and the clock has moved:
 ///
 /// ```
@@ -213,7 +213,7 @@ impl MockClock {
     ///
     /// let clock = MockClock::builder().build();
     /// let guest = clock.join("sort", Role::Guest);
-    /// assert_eq!((clock.name(), guest.as_mock().unwrap().name()), ("main", "sort"));
+    /// assert_eq!((clock.name(), guest.name()), ("main", "sort"));
     /// ```
     pub fn name(&self) -> &str {
         self.view.name()
@@ -273,9 +273,8 @@ impl MockClock {
     ///
     /// let clock = MockClock::builder().build();
     /// let other = clock.join("other", Role::Host);
-    /// let (clock, other) = (clock.as_mock().unwrap(), other.as_mock().unwrap());
     /// assert!(clock.is_on_timeline_of(other));
-    /// assert!(!clock.is_on_timeline_of(MockClock::builder().build().as_mock().unwrap()));
+    /// assert!(!clock.is_on_timeline_of(&MockClock::builder().build()));
     /// ```
     pub fn is_on_timeline_of(&self, other: &MockClock) -> bool {
         std::sync::Arc::ptr_eq(&self.view.timeline, &other.view.timeline)
@@ -298,7 +297,7 @@ impl MockClock {
         self.dial().is_plain() && self.view.leap(d)
     }
 
-    /// As [`Clock::external`], but time does not stand still meanwhile.
+    /// As [`Participant::external`], but time does not stand still meanwhile.
     pub(crate) fn step_aside(&self) -> External {
         self.view.step_aside()
     }
@@ -308,7 +307,7 @@ impl MockClock {
         self.view.wait(wait, true)
     }
 
-    /// As [`Clock::park`], after everyone else of the last instant.
+    /// As [`Participant::park`], after everyone else of the last instant.
     #[cfg(feature = "tokio")]
     pub(crate) fn park_last(&self, wait: &Wait<'_>, waker: &Waker) {
         self.view.park(wait, waker, true);
@@ -321,7 +320,7 @@ impl MockClock {
         self.view.wake_if_lost(waker);
     }
 
-    /// As [`Clock::unpark`]; tells whether it was the deadline that ended the wait.
+    /// As [`Participant::unpark`]; tells whether it was the deadline that ended the wait.
     #[cfg(feature = "tokio")]
     pub(crate) fn unpark_at_deadline(&self) -> Result<bool, Stuck> {
         self.view.unpark()

@@ -166,7 +166,7 @@ impl Seat {
             Status::Outside => format!("is outside the timeline: {}", self.what),
             Status::Away => "is away, since its session has ended".to_owned(),
             Status::Running | Status::Lost if !self.has_begun() => {
-                "has not begun: its thread has not come to its first call, `Clock::begin`"
+                "has not begun: its thread has not come to its first call, `begin`"
                     .to_owned()
             }
             Status::Running | Status::Lost => {

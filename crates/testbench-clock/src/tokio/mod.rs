@@ -41,7 +41,7 @@
 //! # What it does not see
 //!
 //! Real sockets, `spawn_blocking`, and wake-ups that come from threads off the timeline: hold an
-//! inhibitor ([`Clock::inhibit`]) while something of that kind is under way, else time moves on
+//! inhibitor ([`Participant::inhibit`](crate::Participant::inhibit)) while something of that kind is under way, else time moves on
 //! without it, or the runtime is told that it is in a deadlock. `tokio::time` is off in this
 //! runtime, and says so when it is used; [`paused_runtime`] is for code that needs it.
 

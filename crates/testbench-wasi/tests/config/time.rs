@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use testbench_clock::{Clock, MockClock, Participant, MonoTime, Reading, SystemClock, WallTime};
+use testbench_clock::{Clock, MockClock, MonoTime, Participant, Reading, SystemClock, WallTime};
 use testbench_wasi::{CustomClock, GuestSpec};
 
 use crate::{finished, number, program, stdout, tool};

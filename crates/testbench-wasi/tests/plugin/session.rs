@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbench_clock::{Clock, MockClock, Participant, MonoTime, Seed, WallTime};
+use testbench_clock::{Clock, MockClock, MonoTime, Participant, Seed, WallTime};
 use testbench_overlay::{MemoryDir, Overlay};
 use testbench_wasi::{Mount, Plugin, PluginError, Random, Stdin, run};
 

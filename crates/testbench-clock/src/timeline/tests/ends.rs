@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{mono, really_block, secs, until};
-use crate::{Clock, Event, MockClock, Participant, MonoTime, Role, Schedule, Stuck, Wait, Woke, thread};
+use crate::{
+    Clock, Event, MockClock, MonoTime, Participant, Role, Schedule, Stuck, Wait, Woke, thread,
+};
 
 #[test]
 fn a_lone_wait_without_a_deadline_is_a_deadlock() {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{mono, secs, until};
-use crate::{Clock, Injection, MockClock, Participant, Shift, Stuck, Wait, WallTime, When, Woke, thread};
+use crate::{
+    Clock, Injection, MockClock, Participant, Shift, Stuck, Wait, WallTime, When, Woke, thread,
+};
 
 #[test]
 fn readings_are_rounded_to_the_resolution_and_waits_are_not() {
