@@ -34,7 +34,7 @@ pub(crate) fn start(
     let clock = start.clock.join(&name, Role::Guest);
     let process = Process::new(start.ticket.id, name);
     let killed = clock.clone();
-    process.killed_by(move |why| killed.cancel(why));
+    process.killed_by(move |why| killed.participant().cancel(why));
     start.bench.add(&process);
     let life = Life {
         program: program(),
@@ -75,7 +75,7 @@ impl Life {
     fn run(mut self) {
         let clock = self.streams.clock.clone();
         let began = clock.mono();
-        let played = match clock.begin() {
+        let played = match clock.participant().begin() {
             Ok(()) => self.play(),
             Err(stuck) => Err(PlayError::Stuck(stuck)),
         };
@@ -94,7 +94,7 @@ impl Life {
         finished.virtual_time = clock.mono().duration_since(began);
         (finished.stdout, finished.stderr) = (stdout, stderr);
         self.start.end(&self.process, finished, None, lost);
-        clock.leave();
+        clock.participant().leave();
     }
 
     fn play(&mut self) -> Result<Exit, PlayError> {
@@ -124,7 +124,7 @@ struct Playing {
 
 impl tape::Streams for Playing {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let outside = || self.clock.external(&"a replayed child reads from outside");
+        let outside = || self.clock.participant().external(&"a replayed child reads from outside");
         match &mut self.streams.stdin {
             StdioKind::Bytes(bytes) => {
                 let rest = &bytes[self.stdin_read..];
@@ -156,7 +156,7 @@ impl tape::Streams for Playing {
             Stream::Stderr => (&mut self.streams.stderr, &mut self.stderr),
             Stream::Stdin | Stream::Stdout => (&mut self.streams.stdout, &mut self.stdout),
         };
-        let outside = || self.clock.external(&"a replayed child writes to outside");
+        let outside = || self.clock.participant().external(&"a replayed child writes to outside");
         match sink {
             StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => Ok(()),
             StdioKind::Inherit => {

@@ -301,7 +301,7 @@ impl Life {
         let clock = self.start.clock.join(&self.process.name, Role::Guest);
         self.hold.exited();
         let goes_on = self.start.bench.lifetime.ended().is_none();
-        if goes_on && clock.is_mocked() && clock.begin().is_ok() {
+        if goes_on && clock.is_mocked() && clock.participant().begin().is_ok() {
             let what = format!("the time that `{}` took", self.process.name);
             let_time_pass(&self.start.bench, &self.hold, &*clock, took, &what);
         }
@@ -321,7 +321,7 @@ impl Life {
         (finished.stdout, finished.stderr) = (stdout, stderr);
         drop(self.hold.over());
         self.start.end(&self.process, finished, Some(took), lost);
-        clock.leave();
+        clock.participant().leave();
     }
 }
 
