@@ -18,7 +18,7 @@ const NIGHTLY: &str = r#"
     print(`done at ${now()} s`);
 "#;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     std::fs::write(dir.path().join("names.txt"), "mia\nada\nmia\n")?;
 

@@ -29,7 +29,7 @@ async fn build() -> io::Result<()> {
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let project = tempfile::tempdir()?;
     for part in ["main", "util"] {
         std::fs::write(project.path().join(format!("{part}.c")), format!("{part}\n"))?;

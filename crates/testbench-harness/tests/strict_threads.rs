@@ -2,6 +2,7 @@
 //!
 //! Such a session is seen from every thread that has none, so the tests of this file take turns.
 #![cfg(unix)]
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::io::{self, ErrorKind};

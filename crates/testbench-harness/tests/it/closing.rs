@@ -1,6 +1,5 @@
 //! After its end a session is closed, not absent: nothing of it falls through to the real world.
 #![cfg(unix)]
-mod common;
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{bench, dir_with, text, tree};
+use crate::common::{bench, dir_with, text, tree};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use testbench_clock::Context;
 use testbench_harness::{Command, Policy, Session, Testbench};

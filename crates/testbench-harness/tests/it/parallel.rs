@@ -1,12 +1,11 @@
 //! Tests with and without a session run side by side in one process.
 #![cfg(unix)]
-mod common;
 
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use common::{bench, dir_with, text};
+use crate::common::{bench, dir_with, text};
 use testbench_clock::{Context, WallTime};
 use testbench_harness::Command;
 

@@ -1,5 +1,4 @@
 //! What cannot be run is refused with an error of its own type and a sentence that helps.
-mod common;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +20,7 @@ const SOUND: &str = r#"(module (memory (export "memory") 1) (func (export "_star
 
 /// A session whose toolchain holds one sound module, `sound`, and what cannot be run.
 fn session() -> (TempDir, Session) {
-    let tools = common::tools_with(&[
+    let tools = crate::common::tools_with(&[
         ("sound.wasm", SOUND),
         ("misspelt.wasm", UNKNOWN_IMPORT),
         ("emscripten.wasm", OTHER_HOST),

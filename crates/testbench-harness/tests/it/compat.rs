@@ -1,6 +1,5 @@
 //! The flat functions for virtual machines, each used as such a machine uses them.
 #![cfg(unix)]
-mod common;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{bench, dir_with, text, tools_with, tree};
+use crate::common::{bench, dir_with, text, tools_with, tree};
 use tempfile::TempDir;
 use testbench_clock::{Context, MockClock};
 use testbench_harness::compat::{

@@ -3,16 +3,13 @@
 //! Guests sleep on the session's clock, which costs nothing; native programs sleep really. The
 //! bytes are those of `act fill`, which this file makes a second time by itself.
 #![cfg(unix)]
-mod common;
-#[path = "common/subject.rs"]
-mod subject;
 
 use std::ffi::OsStr;
 use std::io::Read;
 use std::time::Duration;
 
-use common::{Guard, text};
-use subject::native_act;
+use crate::common::{Guard, text};
+use crate::subject::native_act;
 use testbench_harness::{Child, Command, Policy, Report, Session, Stdio, Testbench, Toolchain};
 
 const BYTES: usize = 10 << 20;

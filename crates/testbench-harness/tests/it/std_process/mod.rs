@@ -1,14 +1,9 @@
 //! The behaviours of the standard library's own tests of processes, for guests and native children.
 //!
 //! Each row is named after a test of Rust 1.95 and written anew, without a shell: in place of one,
-//! the children run `act`. Every row runs three times, see [`subject`].
+//! the children run `act`. Every row runs three times, see [`crate::subject`].
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "the real process is the control")]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/subject.rs"]
-mod subject;
 
 mod command_ui;
 mod process_ui;
@@ -16,9 +11,9 @@ mod std_process;
 mod std_tests;
 mod unix_process;
 
-use subject::Row;
+use crate::subject::Row;
 
-subject::table! {
+crate::subject::table! {
     // library/std/src/process/tests.rs
     std_process {
         smoke;

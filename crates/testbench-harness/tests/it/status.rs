@@ -1,11 +1,10 @@
 //! How a guest ended, in the terms of the standard library.
 #![cfg(unix)]
-mod common;
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use common::text;
+use crate::common::text;
 use testbench_harness::{Command, Session, Stdio, Testbench, Toolchain, assert_run_snapshot};
 use testbench_wasi::{Exit, Limit, Limits};
 

@@ -1,13 +1,12 @@
 //! The table of defaults, a test for each row: in a session, and without one.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests compare with the real environment")]
-mod common;
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::{bench, dir_with, text, tools_with};
+use crate::common::{bench, dir_with, text, tools_with};
 use testbench_clock::{Clock, SystemClock};
 use testbench_harness::{Command, Policy, SpawnError, Stdio, Testbench, Toolchain};
 use testbench_wasi::Limits;
@@ -228,14 +227,14 @@ fn the_current_dir_is_the_root_if_the_process_is_elsewhere_and_its_own_if_it_is_
     let here = std::env::current_dir().unwrap();
     let _session = bench(here.parent().unwrap()).build().unwrap().enter();
     assert!(stdout(&mut Command::new("env")).contains(&format!("PWD={}\n", here.display())));
-    assert!(stdout(Command::new("ls").arg("tests")).contains("defaults.rs\n"));
-    assert!(stdout(Command::new("ls").current_dir("tests")).contains("defaults.rs\n"));
+    assert!(stdout(Command::new("ls").arg("tests/it")).contains("defaults.rs\n"));
+    assert!(stdout(Command::new("ls").current_dir("tests/it")).contains("defaults.rs\n"));
 }
 
 #[test]
 fn the_name_is_that_of_the_thread() {
     let session = tools().build().unwrap().enter();
-    assert_eq!(session.name(), "the_name_is_that_of_the_thread");
+    assert_eq!(session.name(), "defaults::the_name_is_that_of_the_thread");
     assert_eq!(tools().name("mine").build().unwrap().enter().name(), "mine");
     assert_eq!(Command::new("x").get_program(), OsStr::new("x"));
 }

@@ -1,12 +1,11 @@
 //! What goes wrong with files goes wrong for host code and for guests alike, and nothing that was
 //! reported as written is lost or changed.
-mod common;
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use common::{dir_with, text, tools_with};
+use crate::common::{dir_with, text, tools_with};
 use tempfile::TempDir;
 use testbench_harness::{Command, Testbench, TestbenchBuilder, Toolchain};
 use testbench_overlay::pipeline::{Fault, FaultPlan, Operation, Quota};

@@ -1,12 +1,11 @@
 //! Children beside their parent, guests and native ones, and what flows between them.
 #![cfg(unix)]
-mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use common::text;
+use crate::common::text;
 use testbench_harness::{Command, Policy, Session, Stdio, Testbench, Toolchain};
 
 fn session() -> Session {

@@ -79,7 +79,7 @@ macro_rules! test {
         #[test]
         fn $name() {
             let kind = $crate::subject::Kind::$kind;
-            $crate::subject::run(kind, crate::$module::$name);
+            $crate::subject::run(kind, super::super::$module::$name);
         }
     };
 }

@@ -3,21 +3,16 @@
 //! Both are layers over the standard library's `Command`, with expressions for what takes some
 //! lines here. Each row is named after one of their tests (duct 1.1, `src/test.rs`, and xshell 0.3,
 //! `tests/it`) and says the same with our `Command`, `Child` and `pipe()`. Every row runs three
-//! times, see [`subject`].
+//! times, see [`crate::subject`].
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "the real process is the control")]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/subject.rs"]
-mod subject;
 
 mod duct;
 mod xshell;
 
-use subject::Row;
+use crate::subject::Row;
 
-subject::table! {
+crate::subject::table! {
     duct {
         test_cmd;
         test_sh => "a shell";

@@ -1,11 +1,10 @@
 //! Guests work on the overlay, under the names that the host has for its files.
-mod common;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{bench, dir_with, text, tree};
+use crate::common::{bench, dir_with, text, tree};
 use testbench_clock::{Clock, SystemClock};
 use testbench_harness::{Command, Session, assert_overlay_snapshot};
 

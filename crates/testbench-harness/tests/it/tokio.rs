@@ -1,6 +1,5 @@
 //! The twin of `Command` for tokio, on the exact driver, on foreign runtimes, and without a session.
 #![cfg(unix)]
-mod common;
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -8,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{bench, dir_with, text};
+use crate::common::{bench, dir_with, text};
 use testbench_clock::task::{interval, sleep_async, timeout};
 use testbench_clock::{Context, FutureExt, Stuck};
 use testbench_harness::tape::TapeMode;

@@ -1,6 +1,5 @@
 //! `Command` says and takes what `std::process::Command` does.
 #![cfg(unix)]
-mod common;
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
@@ -8,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process;
 
-use common::{text, tools_with};
+use crate::common::{text, tools_with};
 use testbench_harness::{Command, Testbench, Toolchain, intercept_spawn};
 
 #[test]
@@ -141,8 +140,8 @@ fn a_command_can_be_run_again() {
 fn intercept_spawn_leaves_alone_what_is_not_the_sessions() {
     let run = |program: &str, args: &[&str]| intercept_spawn(program, args, None);
     assert!(run("echo", &["a"]).is_none());
-    let dir = common::dir_with(&[("sub/file", "here\n")]);
-    let bench = common::bench(dir.path()).env("K", "v");
+    let dir = crate::common::dir_with(&[("sub/file", "here\n")]);
+    let bench = crate::common::bench(dir.path()).env("K", "v");
     let session = bench.build().unwrap().enter();
     assert_eq!(text(&run("echo", &["a", "b"]).unwrap().unwrap().stdout), "a b\n");
     assert!(text(&run("env", &[]).unwrap().unwrap().stdout).contains("K=v\n"));

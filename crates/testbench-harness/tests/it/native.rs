@@ -1,12 +1,11 @@
 //! Programs that a policy lets run natively, in a session without an overlay.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "native programs live in real time")]
-mod common;
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::text;
+use crate::common::text;
 use testbench_harness::{Command, Policy, Session, SpawnError, Testbench, Toolchain};
 
 fn session() -> Session {

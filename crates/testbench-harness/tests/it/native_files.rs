@@ -1,6 +1,5 @@
 //! Native programs over an overlay: they run in a copy, and what they change comes back.
 #![cfg(unix)]
-mod common;
 
 use std::fs as real;
 use std::io::{ErrorKind, Write};
@@ -8,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{dir_with, text, tree};
+use crate::common::{dir_with, text, tree};
 use testbench_harness::{
     Command, Exit, Limit, NativeFiles, Policy, Session, SpawnError, Stdio, Testbench, Toolchain,
 };

@@ -1,7 +1,6 @@
 //! Sessions in sessions: the inner one is seen, all of it, and nothing of the outer one shines
 //! through.
 #![cfg(unix)]
-mod common;
 
 use std::fs as real;
 use std::io::ErrorKind;
@@ -9,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{bench, dir_with, text};
+use crate::common::{bench, dir_with, text};
 use testbench_clock::{Context, Lookup, WallTime};
 use testbench_harness::{Command, Policy, Testbench, Toolchain};
 use testbench_overlay::fs;

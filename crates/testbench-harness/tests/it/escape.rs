@@ -1,13 +1,12 @@
 //! A guest cannot leave its mount: not by `..`, not by an absolute path, not by a symlink.
 #![cfg(unix)]
-mod common;
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use common::{bench, text, tree};
+use crate::common::{bench, text, tree};
 use tempfile::TempDir;
 use testbench_harness::Command;
 

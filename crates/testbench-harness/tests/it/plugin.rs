@@ -1,7 +1,6 @@
 //! Plugins of a session: its time, its files, its seed.
-mod common;
 
-use common::{bench, dir_with, tree};
+use crate::common::{bench, dir_with, tree};
 use std::time::Duration;
 use testbench_harness::{Exit, Module, PluginError, Session, Testbench};
 

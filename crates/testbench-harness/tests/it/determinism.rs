@@ -1,14 +1,13 @@
 //! Same seed and same inputs give the same bytes, whatever process, place and environment.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests compare with the real environment")]
-mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process;
 
-use common::{bench, text};
+use crate::common::{bench, text};
 use testbench_harness::Command;
 
 /// Names the directory for the child process below.
@@ -73,7 +72,7 @@ fn said(reversed: bool, seed: u64, umask: &str, env: &[(&str, &str)]) -> String 
     let status = process::Command::new("sh")
         .args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored"])
+        .args(["--exact", "determinism::child", "--ignored"])
         .env(ROOT, root.path())
         .env(SEED, seed.to_string())
         .env("HOME", root.path().join("home"))
@@ -119,7 +118,7 @@ fn another_seed_differs_in_the_random_bytes_alone() {
 #[test]
 fn a_spawn_of_something_else_changes_nobodys_random_bytes() {
     let random = |others: u32| {
-        let dir = common::dir_with(&[]);
+        let dir = crate::common::dir_with(&[]);
         let _session = bench(dir.path()).build().unwrap().enter();
         for _ in 0..others {
             Command::new("echo").output().unwrap();

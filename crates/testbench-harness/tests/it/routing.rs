@@ -1,12 +1,11 @@
 //! Which way a spawn goes, and the texts that say so.
 #![cfg(unix)]
-mod common;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use common::tools_with;
+use crate::common::tools_with;
 use tempfile::TempDir;
 use testbench_harness::{Command, Policy, Route, Testbench, TestbenchBuilder};
 
@@ -122,7 +121,7 @@ fn via_decides_for_one_command() {
 
 #[test]
 fn a_native_program_over_an_overlay_is_refused_with_advice() {
-    let (tools, dir) = (tools(), common::dir_with(&[]));
+    let (tools, dir) = (tools(), crate::common::dir_with(&[]));
     let bench = builder(tools.path()).overlay(dir.path()).unmatched(Policy::Native);
     let _session = bench.build().unwrap().enter();
     let error = Command::new("touch").arg("made").output().unwrap_err();
@@ -150,7 +149,7 @@ fn toolchains_are_asked_in_order() {
 
 #[test]
 fn a_bench_that_cannot_be_built_says_why() {
-    let dir = common::dir_with(&[("file", "")]);
+    let dir = crate::common::dir_with(&[("file", "")]);
     let show = |bench: TestbenchBuilder| {
         let error = bench.build().unwrap_err().to_string();
         error.replace(dir.path().to_str().unwrap(), "[dir]")

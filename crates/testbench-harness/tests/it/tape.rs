@@ -1,7 +1,6 @@
 //! A scenario of native programs, recorded, and replayed where there are no programs.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests look at real time and the real environment")]
-mod common;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
-use common::{dir_with, text};
+use crate::common::{dir_with, text};
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use testbench_harness::tape::{
@@ -153,7 +152,7 @@ fn replaying_child() {
 
 fn replay_without_programs(tape: &Path) {
     let status = process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "replaying_child", "--ignored"])
+        .args(["--exact", "tape::replaying_child", "--ignored"])
         .env(TAPE, tape)
         .env("PATH", "/no/such/directory")
         .stdout(process::Stdio::null())
@@ -167,9 +166,9 @@ fn a_scenario_of_native_programs_is_replayed_without_them() {
     let dir = tempfile::tempdir().unwrap();
     let tape = dir.path().join("scenario.tape");
     let root = project();
-    let before = common::tree(root.path());
+    let before = crate::common::tree(root.path());
     let (said, diff) = record(root.path(), &tape);
-    assert_eq!(common::tree(root.path()), before, "the real files are as they were");
+    assert_eq!(crate::common::tree(root.path()), before, "the real files are as they were");
 
     let recorded = Tape::load(&tape).unwrap();
     assert_eq!(recorded.records().len(), 32);
@@ -333,7 +332,7 @@ fn entries_that_are_left_over_fail_finish() {
     let error = session.finish().unwrap_err();
     assert!(matches!(error, FinishError::Tape { .. }));
     assert_snapshot!(hide(error, &dir), @r"
-    session `entries_that_are_left_over_fail_finish`: the spawns are not those of the tape DIR/two.tape:
+    session `tape::entries_that_are_left_over_fail_finish`: the spawns are not those of the tape DIR/two.tape:
     `sort`: the tape DIR/two.tape has no entry for this call (matched in order; entry 2 is the nearest)
       taped:  cat in.txt
       actual: sort -n numbers
@@ -617,10 +616,10 @@ fn the_toolchain_is_verified_against_what_was_recorded() {
     record(project().path(), &tape);
     let tape = Tape::load(&tape).unwrap();
     let root = project();
-    let before = common::tree(root.path());
+    let before = crate::common::tree(root.path());
     let options = || VerifyOptions::against(Toolchain::builtin()).overlay(root.path());
     let report = verify(&tape, options()).unwrap();
-    assert_eq!(common::tree(root.path()), before);
+    assert_eq!(crate::common::tree(root.path()), before);
     for agrees in ["sort", "mkdir", "rm", "readlink", "tee", "seq"] {
         assert!(report.tools[agrees].may_be_swapped(), "{agrees}: {report}");
     }
