@@ -7,70 +7,35 @@ use std::path::PathBuf;
 use testbench_clock::Ended;
 use testbench_overlay::{Errno, GuestPath};
 
-/// Why a module cannot be run. Every variant's text says what was wrong, with which module, and
-/// what to do.
+/// Why a module cannot be run. Each text names the module or its path, the cause, and the way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are the values in the text")]
 pub enum ModuleError {
     /// There is no file at the path.
     #[error("{path}: there is no such file", path = path.display())]
-    Missing {
-        /// The path that was looked at.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// The file exists and cannot be read, or is a directory.
     #[error("{path}: cannot be read: {source}", path = path.display())]
-    Unreadable {
-        /// The path that was looked at.
-        path: PathBuf,
-        /// What the system answered.
-        source: io::Error,
-    },
-    /// The file has other content than when the module was made of it.
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file's content has changed since the module was made.
     #[error("{path}: has changed since it was first read; open it again", path = path.display())]
-    Changed {
-        /// The path that was looked at.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// The module is larger than [`Module::BYTES_MAX`](crate::Module::BYTES_MAX).
     #[error("`{module}` has {bytes} bytes; modules of up to {bytes_max} bytes are read")]
-    TooLarge {
-        /// The module's name.
-        module: String,
-        /// Its size.
-        bytes: u64,
-        /// The size that is allowed.
-        bytes_max: u64,
-    },
+    TooLarge { module: String, bytes: u64, bytes_max: u64 },
     /// The content is not WebAssembly.
     #[error("`{module}` is not a WebAssembly module: {looks_like}")]
-    NotWasm {
-        /// The module's name.
-        module: String,
-        /// What it is instead.
-        looks_like: LooksLike,
-    },
+    NotWasm { module: String, looks_like: LooksLike },
     /// The content starts like a module and ends too early, or is WebAssembly of another version.
     #[error(
         "`{module}` is damaged: {reason} (at byte {offset}); copy it again, or rebuild it with its \
          compiler"
     )]
-    Corrupt {
-        /// The module's name.
-        module: String,
-        /// Where in the file, in bytes.
-        offset: u64,
-        /// What is wrong there.
-        reason: String,
-    },
+    Corrupt { module: String, offset: u64, reason: String },
     /// It is well-formed, but uses something that is not supported here.
     #[error("`{module}` cannot be compiled: {reason}")]
-    Unsupported {
-        /// The module's name.
-        module: String,
-        /// What wasmtime said.
-        reason: String,
-    },
+    Unsupported { module: String, reason: String },
     /// It uses the exception handling that preceded the final one.
     #[error(
         "`{module}` uses the legacy exception handling instructions (`try`, `catch`, `rethrow`), \
@@ -78,85 +43,49 @@ pub enum ModuleError {
          `-mllvm -wasm-use-legacy-eh=false`), or translate it with binaryen's `wasm-opt \
          --translate-to-exnref`"
     )]
-    LegacyExceptions {
-        /// The module's name.
-        module: String,
-    },
+    LegacyExceptions { module: String },
     /// It is a component, not a core module.
     #[error(
         "`{module}` is a WebAssembly component (WASI preview 2); only core modules are run so far: \
          build it for `wasm32-wasip1`"
     )]
-    Component {
-        /// The module's name.
-        module: String,
-    },
-    /// It has a memory that threads can share, and threads are not served yet.
+    Component { module: String },
+    /// It has a memory that threads can share, and threads are not supported yet.
     #[error(
         "`{module}` has a shared memory, as programs with threads have, which is not supported so \
          far; build it without threads (target `wasm32-wasip1`)"
     )]
-    Threads {
-        /// The module's name.
-        module: String,
-    },
-    /// It imports something that nobody provides.
+    Threads { module: String },
+    /// It imports functions that do not exist here.
     #[error("`{module}` imports {unknown}")]
-    UnknownImport {
-        /// The module's name.
-        module: String,
-        /// What it wants.
-        unknown: UnknownImports,
-    },
+    UnknownImport { module: String, unknown: UnknownImports },
     /// It imports a known function with another signature than that function has.
     #[error(
         "`{module}` imports `{import_module}::{import_name}` as {wanted}, but it is {provided}; was \
          the module built for another version of WASI?"
     )]
     ImportType {
-        /// The module's name.
         module: String,
-        /// The first half of the import's name.
         import_module: String,
-        /// The second half of the import's name.
         import_name: String,
-        /// What the module wants it to be.
         wanted: String,
-        /// What it is.
         provided: String,
     },
-    /// It is a library: it has no `_start`.
+    /// It is a library: it has no `_start`. `exports` lists its exports.
     #[error(
         "`{module}` is not a program: it has no `_start` function (it exports {exports}); link it as a \
          command, not as a library or reactor"
     )]
-    NoStart {
-        /// The module's name.
-        module: String,
-        /// What it exports instead.
-        exports: NameList,
-    },
+    NoStart { module: String, exports: NameList },
     /// Its `_start`, or another function that is to start it, takes parameters or has results.
     #[error("`{module}` cannot be started: its `{function}` is {found}, not a function `() -> ()`")]
-    StartType {
-        /// The module's name.
-        module: String,
-        /// The export's name.
-        function: String,
-        /// What it is.
-        found: String,
-    },
+    StartType { module: String, function: String, found: String },
     /// wasmtime could not set up an engine on this machine.
     #[error("no engine for `{module}`: {reason}")]
-    Engine {
-        /// The module's name.
-        module: String,
-        /// What wasmtime said.
-        reason: String,
-    },
+    Engine { module: String, reason: String },
 }
 
-/// What a file is that should have been a module.
+/// The kind of a file that was expected to be a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LooksLike {
@@ -166,7 +95,7 @@ pub enum LooksLike {
     Wat,
     /// Text; the start of its first line that is not blank.
     Text(String),
-    /// The kind of file that these first bytes announce, such as `a gzip archive`.
+    /// A known kind of file, such as `a gzip archive`.
     Known(&'static str),
     /// Anything else; its first bytes, at most eight.
     Bytes(Vec<u8>),
@@ -190,17 +119,17 @@ impl fmt::Display for LooksLike {
     }
 }
 
-/// The imports of a module that nobody provides, at least one.
+/// The imports of a module that do not exist here, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownImports {
     /// Each import as `module::name`, in the module's order.
     pub imports: Vec<String>,
-    /// For the first one: the name that was probably meant, or the modules that are known.
+    /// For the first: the name that was probably meant, or the modules that are known.
     pub hint: ImportHint,
 }
 
-/// What may help with an unknown import.
+/// A hint about an unknown import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportHint {
@@ -212,7 +141,7 @@ pub enum ImportHint {
 
 impl fmt::Display for UnknownImports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A module built for another host lacks dozens; the first few tell which host.
+        /// A module built for another host has dozens of unknown imports; a few show which host.
         const SHOWN_MAX: usize = 5;
         let shown = &self.imports[..self.imports.len().min(SHOWN_MAX)];
         for (i, import) in shown.iter().enumerate() {
@@ -261,71 +190,38 @@ impl fmt::Display for NameList {
 /// Why a guest was not started. Nothing of it has run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are the values in the text")]
 pub enum StartError {
     /// The module cannot be run.
     #[error(transparent)]
     Module(#[from] ModuleError),
-    /// An argument contains a NUL byte, which would end it early in the guest.
+    /// An argument contains a NUL byte, which would end it early in the guest; `argv[0]` has index 0.
     #[error("argument {index} of `{guest}` contains a NUL byte")]
-    NulInArgument {
-        /// The guest's name.
-        guest: String,
-        /// Which argument, `argv[0]` being 0.
-        index: usize,
-    },
+    NulInArgument { guest: String, index: usize },
     /// An environment variable that the guest could not read back.
     #[error("environment variable {key:?} of `{guest}` {why}")]
-    Environment {
-        /// The guest's name.
-        guest: String,
-        /// The variable's name; what is not UTF-8 is replaced.
-        key: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    Environment { guest: String, key: String, why: &'static str },
     /// The working directory is not an absolute path.
     #[error("the working directory {cwd:?} of `{guest}` is not an absolute path")]
-    RelativeCwd {
-        /// The guest's name.
-        guest: String,
-        /// The directory that was given; what is not UTF-8 is replaced.
-        cwd: String,
-    },
-    /// The working directory cannot be used as one.
+    RelativeCwd { guest: String, cwd: String },
+    /// The working directory cannot be opened; `ENOENT` if it is in no mount.
     #[error(
         "the guest's working directory `{}` cannot be opened: {errno}; it must be a directory in \
          one of the guest's mounts",
         GuestPath::new(guest_path)
     )]
-    Cwd {
-        /// The directory that was given.
-        guest_path: Vec<u8>,
-        /// What its filesystem answered; `ENOENT` if it is in no mount.
-        errno: Errno,
-    },
+    Cwd { guest_path: Vec<u8>, errno: Errno },
     /// A mount cannot be opened.
     #[error("the guest's mount `{}` cannot be opened: {errno}", GuestPath::new(guest_path))]
-    Mount {
-        /// Where in the guest it should appear.
-        guest_path: Vec<u8>,
-        /// What its filesystem answered.
-        errno: Errno,
-    },
+    Mount { guest_path: Vec<u8>, errno: Errno },
     /// The session from which clock or files were to be taken has ended.
     #[error("`{guest}` was not started: {ended}")]
     SessionEnded {
-        /// The guest's name.
         guest: String,
-        /// Which session, and where it ended.
         #[source]
         ended: Ended,
     },
     /// The system gave no thread for the guest.
     #[error("no thread for `{guest}`: {source}")]
-    Thread {
-        /// The guest's name.
-        guest: String,
-        /// What the system answered.
-        source: io::Error,
-    },
+    Thread { guest: String, source: io::Error },
 }

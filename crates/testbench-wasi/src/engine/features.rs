@@ -76,33 +76,23 @@ features! {
 
 impl CoreFeatures {
     /// WebAssembly 1.0 as it was published, with the globals that every compiler uses.
-    pub const V1: CoreFeatures = CoreFeatures::MUTABLE_GLOBALS;
+    pub const V1: CoreFeatures = CoreFeatures::added_by(WasmFeatures::WASM1);
     /// WebAssembly 2.0.
-    pub const V2: CoreFeatures = CoreFeatures::V1
-        .with(CoreFeatures::SATURATING_FLOAT_TO_INT)
-        .with(CoreFeatures::SIGN_EXTENSION)
-        .with(CoreFeatures::MULTI_VALUE)
-        .with(CoreFeatures::BULK_MEMORY)
-        .with(CoreFeatures::REFERENCE_TYPES)
-        .with(CoreFeatures::SIMD);
+    pub const V2: CoreFeatures = CoreFeatures::added_by(WasmFeatures::WASM2);
     /// WebAssembly 3.0, and atomic instructions.
-    pub const V3: CoreFeatures = CoreFeatures::V2
-        .with(CoreFeatures::EXTENDED_CONST)
-        .with(CoreFeatures::TAIL_CALL)
-        .with(CoreFeatures::MULTI_MEMORY)
-        .with(CoreFeatures::MEMORY64)
-        .with(CoreFeatures::RELAXED_SIMD)
-        .with(CoreFeatures::THREADS)
-        .with(CoreFeatures::FUNCTION_REFERENCES)
-        .with(CoreFeatures::GC)
-        .with(CoreFeatures::EXCEPTIONS);
+    pub const V3: CoreFeatures = CoreFeatures::added_by(WasmFeatures::WASM3);
+
+    /// The features that a version has more than the first.
+    const fn added_by(version: WasmFeatures) -> CoreFeatures {
+        CoreFeatures(version.difference(WasmFeatures::MVP))
+    }
 
     /// These features and `others`.
     pub const fn with(self, others: CoreFeatures) -> CoreFeatures {
         CoreFeatures(self.0.union(others.0))
     }
 
-    /// These features but for `others`.
+    /// These features without `others`.
     pub const fn without(self, others: CoreFeatures) -> CoreFeatures {
         CoreFeatures(self.0.difference(others.0))
     }

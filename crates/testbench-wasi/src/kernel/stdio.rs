@@ -94,34 +94,22 @@ impl fmt::Debug for Stdout {
     }
 }
 
-impl From<Vec<u8>> for Stdin {
-    fn from(bytes: Vec<u8>) -> Self {
-        Stdin::Bytes(bytes.into())
-    }
+macro_rules! from {
+    ($($from:ty => $to:ident::$variant:ident,)*) => {$(
+        impl From<$from> for $to {
+            fn from(from: $from) -> Self {
+                $to::$variant(from.into())
+            }
+        }
+    )*};
 }
 
-impl From<OpenFile> for Stdin {
-    fn from(file: OpenFile) -> Self {
-        Stdin::File(file)
-    }
-}
-
-impl From<PipeReader> for Stdin {
-    fn from(pipe: PipeReader) -> Self {
-        Stdin::Pipe(pipe)
-    }
-}
-
-impl From<OpenFile> for Stdout {
-    fn from(file: OpenFile) -> Self {
-        Stdout::File(file)
-    }
-}
-
-impl From<PipeWriter> for Stdout {
-    fn from(pipe: PipeWriter) -> Self {
-        Stdout::Pipe(pipe)
-    }
+from! {
+    Vec<u8> => Stdin::Bytes,
+    OpenFile => Stdin::File,
+    PipeReader => Stdin::Pipe,
+    OpenFile => Stdout::File,
+    PipeWriter => Stdout::Pipe,
 }
 
 impl Stdin {

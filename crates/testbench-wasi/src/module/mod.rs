@@ -39,10 +39,11 @@ use crate::sys::Identity;
 /// ```
 #[derive(Clone)]
 pub struct Module {
-    inner: Arc<Inner>,
+    inner: Arc<ModuleInner>,
 }
 
-struct Inner {
+#[derive(Clone)]
+struct ModuleInner {
     name: String,
     source: Source,
     hash: ContentHash,
@@ -96,16 +97,15 @@ impl Module {
             && let Some((hash, compiled)) =
                 cache.known_file(path, &identity, engine.config().flavour())
         {
-            return Ok(Module::from_parts(engine, name, source, hash, compiled, None));
+            let engine = engine.clone();
+            return Ok(ModuleInner { name, source, hash, engine, compiled, sections: None }.into());
         }
-        let bytes = read(path)?;
-        let (hash, compiled) = compile(engine, &name, &bytes)?;
-        // A file that was changed just now may change again without its times telling.
+        let module = Module::compile(engine, name, source, &read(path)?)?;
+        // The times of a file that was changed just now may not show its next change.
         if identity.is_settled(SystemClock::new("module").wall()) {
-            cache.know_file(path, identity, hash);
+            cache.know_file(path, identity, module.hash());
         }
-        let sections = sections_to_keep(engine, &bytes);
-        Ok(Module::from_parts(engine, name, source, hash, compiled, sections))
+        Ok(module)
     }
 
     /// The module that consists of `bytes`.
@@ -130,10 +130,8 @@ impl Module {
         name: impl Into<String>,
         bytes: impl Into<Bytes>,
     ) -> Result<Self, ModuleError> {
-        let (name, bytes) = (name.into(), bytes.into());
-        let (hash, compiled) = compile(engine, &name, bytes.as_ref())?;
-        let sections = sections_to_keep(engine, bytes.as_ref());
-        Ok(Module::from_parts(engine, name, Source::Bytes(bytes), hash, compiled, sections))
+        let bytes = bytes.into();
+        Module::compile(engine, name.into(), Source::Bytes(bytes.clone()), bytes.as_ref())
     }
 
     /// Whether this is a program whose imports are all provided: whether [`run`](crate::run()) would
@@ -241,11 +239,8 @@ impl Module {
     ///
     /// As [`Module::bytes`], and when that engine refuses it.
     pub fn on(&self, engine: &Engine) -> Result<Self, ModuleError> {
-        let bytes = self.bytes()?;
-        let (hash, compiled) = compile(engine, self.name(), bytes.as_ref())?;
-        let sections = sections_to_keep(engine, bytes.as_ref());
         let (name, source) = (self.name().to_owned(), self.inner.source.clone());
-        Ok(Module::from_parts(engine, name, source, hash, compiled, sections))
+        Module::compile(engine, name, source, self.bytes()?.as_ref())
     }
 
     /// The engine that compiled it.
@@ -263,21 +258,31 @@ impl Module {
 
     /// The same module under another name.
     pub fn with_name(&self, name: impl Into<String>) -> Self {
-        let Inner { source, hash, engine, compiled, sections, .. } = &*self.inner;
-        let (source, compiled, sections) = (source.clone(), compiled.clone(), sections.clone());
-        Module::from_parts(engine, name.into(), source, *hash, compiled, sections)
+        ModuleInner { name: name.into(), ..ModuleInner::clone(&self.inner) }.into()
     }
 
-    fn from_parts(
+    /// Compiles `content`, if it looks like a core module.
+    fn compile(
         engine: &Engine,
         name: String,
         source: Source,
-        hash: ContentHash,
-        compiled: Arc<Compiled>,
-        sections: Option<Arc<[CustomSection]>>,
-    ) -> Self {
-        let engine = engine.clone();
-        Module { inner: Arc::new(Inner { name, source, hash, engine, compiled, sections }) }
+        content: &[u8],
+    ) -> Result<Self, ModuleError> {
+        check_size(&name, content.len() as u64)?;
+        match sniff(content) {
+            Sniffed::Core => {}
+            Sniffed::Component => return Err(ModuleError::Component { module: name }),
+            Sniffed::Damaged { offset, reason } => {
+                return Err(ModuleError::Corrupt { module: name, offset, reason });
+            }
+            Sniffed::Other(looks_like) => {
+                return Err(ModuleError::NotWasm { module: name, looks_like });
+            }
+        }
+        let hash = ContentHash::of(content);
+        let compiled = engine.cache().compile(&name, content, hash, engine.config().flavour())?;
+        let sections = engine.keeps_custom_sections().then(|| custom_sections(content));
+        Ok(ModuleInner { name, source, hash, engine: engine.clone(), compiled, sections }.into())
     }
 
     /// The code that counts fuel, or the one that does not.
@@ -318,6 +323,12 @@ impl Module {
     }
 }
 
+impl From<ModuleInner> for Module {
+    fn from(inner: ModuleInner) -> Self {
+        Module { inner: Arc::new(inner) }
+    }
+}
+
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Module")
@@ -354,41 +365,16 @@ impl fmt::Debug for CustomSection {
     }
 }
 
-/// The custom sections of a valid module, if the engine keeps them.
-fn sections_to_keep(engine: &Engine, bytes: &[u8]) -> Option<Arc<[CustomSection]>> {
-    engine.keeps_custom_sections().then(|| {
-        let payloads = wasmparser::Parser::new(0).parse_all(bytes);
-        let sections = payloads.filter_map(|payload| match payload {
-            Ok(wasmparser::Payload::CustomSection(section)) => Some(CustomSection {
-                name: section.name().to_owned(),
-                data: section.data().to_vec(),
-            }),
-            _ => None,
-        });
-        sections.collect()
-    })
-}
-
-/// Compiles what looks like a core module.
-fn compile(
-    engine: &Engine,
-    name: &str,
-    content: &[u8],
-) -> Result<(ContentHash, Arc<Compiled>), ModuleError> {
-    check_size(name, content.len() as u64)?;
-    let module = || name.to_owned();
-    match sniff(content) {
-        Sniffed::Core => {}
-        Sniffed::Component => return Err(ModuleError::Component { module: module() }),
-        Sniffed::Damaged { offset, reason } => {
-            return Err(ModuleError::Corrupt { module: module(), offset, reason });
+/// The custom sections of a valid module.
+fn custom_sections(content: &[u8]) -> Arc<[CustomSection]> {
+    let payloads = wasmparser::Parser::new(0).parse_all(content);
+    let sections = payloads.filter_map(|payload| match payload {
+        Ok(wasmparser::Payload::CustomSection(section)) => {
+            Some(CustomSection { name: section.name().to_owned(), data: section.data().to_vec() })
         }
-        Sniffed::Other(looks_like) => {
-            return Err(ModuleError::NotWasm { module: module(), looks_like });
-        }
-    }
-    let hash = ContentHash::of(content);
-    Ok((hash, engine.cache().compile(name, content, hash, engine.config().flavour())?))
+        _ => None,
+    });
+    sections.collect()
 }
 
 fn check_size(module: &str, bytes: u64) -> Result<(), ModuleError> {
