@@ -6,7 +6,7 @@ use testbench_clock::Seed;
 use testbench_overlay::{Create, Follow, Fs, GuestPath, HostDir, MemoryDir, OpenHow, Overlay};
 use testbench_wasi::{GuestSpec, Mount, Random, StartError, run};
 
-use crate::{finished, module, program, stdout, tool, with_imports};
+use super::{finished, module, program, stdout, tool, with_imports};
 
 /// Writes its arguments as they are in memory: each ends with a NUL.
 fn arguments() -> GuestSpec {

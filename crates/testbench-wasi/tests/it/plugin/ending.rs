@@ -7,7 +7,7 @@ use testbench_wasi::{
     AfterEnd, Cancel, Exit, GuestSpec, Limit, Limits, Plugin, PluginError, PluginSpec, TrapKind,
 };
 
-use crate::{module, notes, plugin, text};
+use super::{module, notes, plugin, text};
 
 /// A function for each way to end, and a count that an instance keeps.
 const WAYS: &str = r#"(module

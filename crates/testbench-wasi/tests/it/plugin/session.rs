@@ -8,7 +8,7 @@ use testbench_clock::{Clock, MockClock, MonoTime, Participant, Seed, WallTime};
 use testbench_overlay::{MemoryDir, Overlay};
 use testbench_wasi::{Mount, Plugin, PluginError, Random, Stdin, run};
 
-use crate::{NOTES, module, notes};
+use super::{NOTES, module, notes};
 
 #[test]
 fn by_default_it_is_hermetic() {

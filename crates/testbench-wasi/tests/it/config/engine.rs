@@ -5,7 +5,7 @@ use testbench_wasi::{
     ModuleError, Plugin, PluginError,
 };
 
-use crate::{finished, in_a_process_of_its_own, module, program};
+use super::{finished, in_a_process_of_its_own, module, program};
 
 /// The debug information of this module says `plugins/lines.c`.
 const LINES: &[u8] = include_bytes!(concat!(
@@ -220,7 +220,7 @@ fn addresses_of_a_guest(engine: &Engine) -> u64 {
             Ok(())
         }
     }
-    let wat = crate::with_imports(
+    let wat = super::with_imports(
         r#"(memory 1)
         (func (export "_start")
             (if (i32.eq (memory.grow (i32.const 100)) (i32.const -1)) (then unreachable))
@@ -252,7 +252,7 @@ fn memory_reserve_child() {
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "looks at /proc")]
 fn memory_reserve() {
-    let child = in_a_process_of_its_own("engine::memory_reserve_child").output().unwrap();
+    let child = in_a_process_of_its_own("config::engine::memory_reserve_child").output().unwrap();
     let text = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success() && text.contains("1 passed"), "{text}");
     // As much as the default is the default, so nothing is compiled again.

@@ -14,7 +14,7 @@ macro_rules! guest {
     ($name:literal) => {
         Module::from_bytes(
             $name,
-            &include_bytes!(concat!("../../testbench-harness/guests/", $name, ".wasm"))[..],
+            &include_bytes!(concat!("../../../testbench-harness/guests/", $name, ".wasm"))[..],
         )
         .unwrap()
     };

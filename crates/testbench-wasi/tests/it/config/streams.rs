@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use testbench_overlay::{Create, Follow, Fs, GuestPath, MemoryDir, OpenHow};
 use testbench_wasi::{Cancel, GuestSpec, OpenFile, Stdin, Stdout};
 
-use crate::{finished, in_a_process_of_its_own, stdout, tool};
+use super::{finished, in_a_process_of_its_own, stdout, tool};
 
 fn open(tree: &MemoryDir, path: &str) -> Arc<dyn testbench_overlay::File> {
     let how = OpenHow {
@@ -117,7 +117,7 @@ fn inherited_streams_child() {
 
 #[test]
 fn inherited_streams() {
-    let mut command = in_a_process_of_its_own("streams::inherited_streams_child");
+    let mut command = in_a_process_of_its_own("config::streams::inherited_streams_child");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"from this process\n").unwrap();
@@ -156,7 +156,7 @@ fn inherited_input_child() {
 
 #[test]
 fn inherited_input_is_waited_for_outside_of_the_timeline() {
-    let mut command = in_a_process_of_its_own("streams::inherited_input_child");
+    let mut command = in_a_process_of_its_own("config::streams::inherited_input_child");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut line = |beginning: &str| -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use testbench_wasi::{Limits, Plugin, PluginError, PluginSpec};
 
-use crate::{module, notes, plugin, text};
+use super::{module, notes, plugin, text};
 
 #[test]
 fn a_round_trip() {

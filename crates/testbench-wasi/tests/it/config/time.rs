@@ -7,7 +7,7 @@ use std::time::Duration;
 use testbench_clock::{Clock, MockClock, MonoTime, Participant, Reading, SystemClock, WallTime};
 use testbench_wasi::{CustomClock, GuestSpec};
 
-use crate::{finished, number, program, stdout, tool};
+use super::{finished, number, program, stdout, tool};
 
 /// Writes what clock 0 (wall) or 1 (monotonic) shows, in nanoseconds.
 fn reading(clock: u32) -> GuestSpec {

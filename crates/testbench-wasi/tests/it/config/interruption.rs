@@ -5,7 +5,7 @@ use std::time::Duration;
 use testbench_clock::{Clock, MockClock, Participant};
 use testbench_wasi::{Cancel, Exit, Limit, Limits, run};
 
-use crate::{finished, program, tool};
+use super::{finished, program, tool};
 
 const ENDLESS: &str = "(loop $again (br $again))";
 

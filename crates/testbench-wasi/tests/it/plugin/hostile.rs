@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use testbench_wasi::{GuestSpec, Limits, Plugin, PluginError};
 
-use crate::{module, plugin, text};
+use super::{module, plugin, text};
 
 /// A module whose three functions have these bodies; `$in` and `$in_len` are the input's.
 fn liar(alloc: &str, free: &str, invoke: &str) -> String {

@@ -2,7 +2,7 @@
 
 use testbench_wasi::{Engine, GuestSpec, Module, Plugin, PluginError, PluginSpec, Signature};
 
-use crate::{NOTES, module, plugin, text};
+use super::{NOTES, module, plugin, text};
 
 const MATH: &str = r#"(module
     (memory (export "memory") 2)

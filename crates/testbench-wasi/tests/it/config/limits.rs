@@ -8,7 +8,7 @@ use testbench_overlay::pipeline::Quota;
 use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow, Overlay};
 use testbench_wasi::{Exit, Finished, GuestSpec, Limit, Limits, Mount, OpenFile, TrapKind};
 
-use crate::{finished, module, program, tool};
+use super::{finished, module, program, tool};
 
 fn limited(spec: GuestSpec, change: impl FnOnce(&mut Limits)) -> Finished {
     let mut limits = Limits::default();
@@ -55,7 +55,7 @@ fn memory() {
 #[test]
 fn table() {
     let wat = |by: u32| {
-        crate::with_imports(&format!(
+        super::with_imports(&format!(
             r#"(table $t 2 funcref)
             (func (export "_start")
                 (loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const {by})) (i32.const -1))))
@@ -202,7 +202,7 @@ fn bytes_of_one_call() {
 #[test]
 fn stack() {
     let deep = |calls: u32| {
-        GuestSpec::new(module(&crate::with_imports(&format!(
+        GuestSpec::new(module(&super::with_imports(&format!(
             r#"(func $down (param $n i32)
                 (if (local.get $n) (then (call $down (i32.sub (local.get $n) (i32.const 1))))))
             (func (export "_start") (call $down (i32.const {calls})))"#

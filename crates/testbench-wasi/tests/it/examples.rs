@@ -1,10 +1,10 @@
 //! The examples run, and say what they are to say.
 
 #[allow(dead_code, reason = "an example is a program")]
-#[path = "../examples/configure.rs"]
+#[path = "../../examples/configure.rs"]
 mod configure;
 #[allow(dead_code, reason = "an example is a program")]
-#[path = "../examples/plugin.rs"]
+#[path = "../../examples/plugin.rs"]
 mod plugin;
 
 use std::process::Command;
@@ -34,7 +34,7 @@ fn configure_child() {
 
 #[test]
 fn the_plugin_example() {
-    let text = printed("plugin_child");
+    let text = printed("examples::plugin_child");
     for line in [
         "  add_one: a function (i32) -> i32",
         "add_one(41) = 42",
@@ -52,7 +52,7 @@ fn the_plugin_example() {
 
 #[test]
 fn the_configure_example() {
-    let text = printed("configure_child");
+    let text = printed("examples::configure_child");
     for part in [
         "== the base: exited with code 0",
         "the same again: true",

@@ -62,7 +62,7 @@ fn every_row_names_tests_that_exist() {
         let last = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last cell");
         for test in quoted(last).filter(|name| name.contains("::")) {
             let (file, function) = test.split_once("::").expect("module::test");
-            let sources = ["config", "plugin"].map(|dir| format!("tests/{dir}/{file}.rs"));
+            let sources = ["config", "plugin"].map(|dir| format!("tests/it/{dir}/{file}.rs"));
             let wanted = format!("#[test]\nfn {function}()");
             let found = sources.iter().filter(|path| root().join(path).exists());
             let found = found.into_iter().any(|path| {
@@ -84,13 +84,13 @@ fn rows_of_other_hosts_name_tests_that_exist() {
     let named: BTreeSet<&str> = others
         .split("; test `")
         .skip(1)
-        .filter_map(|rest| rest.split_once("` in `tests/guests/`")?.0.split_once("::"))
+        .filter_map(|rest| rest.split_once("` in `tests/it/guests/`")?.0.split_once("::"))
         .map(|(file, function)| {
             assert_eq!(file, "modules");
             function
         })
         .collect();
-    let source = read("tests/guests/modules.rs");
+    let source = read("tests/it/guests/modules.rs");
     for function in &named {
         let there = source.contains(&format!("#[test]\nfn {function}()"));
         assert!(there, "`modules::{function}` is not there");
