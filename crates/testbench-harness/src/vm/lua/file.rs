@@ -1,17 +1,18 @@
-//! The files that `io.open` and `io.popen` answer.
+//! The files that `io.open` and `io.popen` return.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::process::Output;
 
 use mlua::{
-    AnyUserData, IntoLuaMulti, Lua, MetaMethod, MultiValue, Table, UserData, UserDataMethods,
-    Value, Variadic,
+    AnyUserData, IntoLuaMulti, Lua, LuaString, MetaMethod, MultiValue, Table, UserDataFields,
+    UserDataMethods, Value, Variadic,
 };
 use testbench_overlay::fs;
 
-use super::os::{done, ended, run};
-use super::{add, failed};
-use crate::vm::Handle;
+use super::os::{done, ended, parse, run, run_shown};
+use super::{add, failed, os_string, raise_errors};
+use crate::vm::{CommandLine, Handle};
 
 /// How long the text of a number may be, as in Lua.
 const NUMBER_BYTES_MAX: usize = 200;
@@ -21,59 +22,93 @@ const TEMPORARY_NAMES_MAX: u32 = 1_000_000;
 
 pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Result<()> {
     let on = handle.clone();
-    add(lua, native, handle, "open", move |lua, (path, mode): (String, Option<String>)| {
-        let mode = mode.as_deref().unwrap_or("r");
-        let Some(options) = options(mode) else {
-            return Err(mlua::Error::runtime(format!(
-                "bad argument #2 to 'open' (invalid mode `{mode}`)"
-            )));
-        };
+    add(lua, native, handle, "open", move |lua, (path, mode): (LuaString, Option<String>)| {
+        let options = options(mode.as_deref().unwrap_or("r"));
+        let options = options.ok_or_else(|| invalid(2, "open", "invalid mode"))?;
+        let path = os_string(&path);
         match options.open(&path) {
             Ok(file) => LuaFile::new(&on, path, Stream::disk(file)).into_lua_multi(lua),
             Err(error) => failed(lua, Some(&path), &error),
         }
     })?;
     let on = handle.clone();
-    add(lua, native, handle, "popen", move |lua, (line, mode): (String, Option<String>)| {
-        let stream = match mode.as_deref().unwrap_or("r") {
-            "r" => {
-                let output = run(&line, None)?;
-                io::stderr().write_all(&output.stderr)?;
-                Stream::Output { text: BufReader::new(Cursor::new(output.stdout.clone())), output }
-            }
-            "w" => Stream::Input { written: Vec::new() },
-            mode => {
-                let text = format!("bad argument #2 to 'popen' (invalid mode `{mode}`)");
-                return Err(mlua::Error::runtime(text));
-            }
+    add(lua, native, handle, "popen", move |_, (text, mode): (String, Option<String>)| {
+        let mode = mode.as_deref().unwrap_or("r");
+        if !matches!(mode, "r" | "w") {
+            return Err(invalid(2, "popen", "invalid mode"));
+        }
+        let line = parse(&text)?;
+        let stream = if mode == "w" {
+            Stream::Input { line, written: Vec::new() }
+        } else {
+            let output = run(&line, Vec::new())?;
+            Stream::Output { text: BufReader::new(Cursor::new(output.stdout.clone())), output }
         };
-        LuaFile::new(&on, line, stream).into_lua_multi(lua)
+        Ok(LuaFile::new(&on, text.into(), stream))
     })?;
     let on = handle.clone();
-    add(lua, native, handle, "tmpfile", move |lua, ()| match temporary() {
-        Ok((path, file)) => {
-            // What has no name goes when it is closed.
-            let removed = fs::remove_file(&path);
-            match removed {
-                Ok(()) => LuaFile::new(&on, path, Stream::disk(file)).into_lua_multi(lua),
-                Err(error) => failed(lua, Some(&path), &error),
-            }
+    add(lua, native, handle, "tmpfile", move |lua, ()| {
+        // A file without a name goes when it is closed.
+        let made =
+            temporary().and_then(|(path, file)| fs::remove_file(&path).map(|()| (path, file)));
+        match made {
+            Ok((path, file)) => LuaFile::new(&on, path, Stream::disk(file)).into_lua_multi(lua),
+            Err(error) => failed(lua, None, &error),
         }
-        Err(error) => failed(lua, None, &error),
     })?;
-    add(lua, native, handle, "tmpname", |_, ()| {
-        temporary().map(|(path, _)| path).map_err(mlua::Error::external)
-    })?;
+    add(lua, native, handle, "tmpname", |_, ()| Ok(temporary()?.0))?;
     add(lua, native, handle, "file_type", |_, value: Value| {
         let Value::UserData(data) = value else { return Ok(None) };
         Ok(data.borrow::<LuaFile>().ok().map(|file| match file.stream {
             Some(_) => "file",
             None => "closed file",
         }))
+    })?;
+    let methods = lua.create_table()?;
+    register_methods(lua, &methods, handle)?;
+    raise_errors(lua, &methods)?;
+    native.set("methods", &methods)?;
+    lua.register_userdata_type::<LuaFile>(|of| {
+        of.add_meta_field(MetaMethod::Index, methods);
+        of.add_meta_method_mut(MetaMethod::Close, |lua, file, _: MultiValue| match file.stream {
+            Some(_) => file.close(lua).map(|_| ()),
+            None => Ok(()),
+        });
+        of.add_meta_method(MetaMethod::ToString, |_, file, ()| {
+            Ok(match file.stream {
+                Some(_) => format!("file ({})", file.name.display()),
+                None => "file (closed)".to_owned(),
+            })
+        });
     })
 }
 
-/// What a mode of C's `fopen` means; `None` if it is none.
+fn register_methods(lua: &Lua, methods: &Table, handle: &Handle) -> mlua::Result<()> {
+    add(lua, methods, handle, "read", read)?;
+    add(lua, methods, handle, "write", write)?;
+    add(lua, methods, handle, "seek", seek)?;
+    add(lua, methods, handle, "flush", |lua, file: AnyUserData| {
+        let mut file = file.borrow_mut::<LuaFile>()?;
+        let flushed = match file.stream()? {
+            // Written bytes are in the overlay already.
+            Stream::Disk(file) => file.get_mut().flush(),
+            Stream::Output { .. } | Stream::Input { .. } => Ok(()),
+        };
+        done(lua, &file.name, flushed)
+    })?;
+    add(lua, methods, handle, "setvbuf", |_, (file, _): (AnyUserData, MultiValue)| {
+        file.borrow_mut::<LuaFile>()?.stream().map(|_| true)
+    })?;
+    add(lua, methods, handle, "close", |lua, file: AnyUserData| {
+        file.borrow_mut::<LuaFile>()?.close(lua)
+    })
+}
+
+fn invalid(argument: usize, function: &str, why: &str) -> mlua::Error {
+    mlua::Error::runtime(format!("bad argument #{argument} to '{function}' ({why})"))
+}
+
+/// The options of a mode of C's `fopen`; `None` for any other text.
 fn options(mode: &str) -> Option<fs::OpenOptions> {
     let (kind, rest) = mode.split_at_checked(1)?;
     let update = match rest {
@@ -92,24 +127,24 @@ fn options(mode: &str) -> Option<fs::OpenOptions> {
 }
 
 /// A new file with a name that is the same in each run.
-fn temporary() -> io::Result<(String, fs::File)> {
+fn temporary() -> io::Result<(OsString, fs::File)> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create_new(true);
     for n in 1..TEMPORARY_NAMES_MAX {
         let path = format!("lua_{n:06}");
         match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            file => return Ok((path, file?)),
+            file => return Ok((path.into(), file?)),
         }
     }
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "all names of temporary files are taken"))
 }
 
-/// A file as Lua sees it.
+/// A file of a script.
 struct LuaFile {
     handle: Handle,
     /// The path or the command line.
-    name: String,
+    name: OsString,
     /// `None` once it is closed.
     stream: Option<Stream>,
 }
@@ -121,8 +156,9 @@ enum Stream {
         text: BufReader<Cursor<Vec<u8>>>,
         output: Output,
     },
-    /// `io.popen(line, "w")`: the line will run on what was written.
+    /// `io.popen(line, "w")`: the line runs on the written bytes when this is closed.
     Input {
+        line: CommandLine,
         written: Vec<u8>,
     },
 }
@@ -147,12 +183,12 @@ impl Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Stream::Disk(file) => {
-                // Forgets what was read ahead, so that this lands where the script is.
+                // Forgets bytes that were read ahead, so that this lands at the script's position.
                 file.seek(SeekFrom::Current(0))?;
                 file.get_mut().write_all(bytes)
             }
             Stream::Output { .. } => Err(not_open_for("writing")),
-            Stream::Input { written } => written.write_all(bytes),
+            Stream::Input { written, .. } => written.write_all(bytes),
         }
     }
 }
@@ -162,106 +198,68 @@ fn not_open_for(what: &str) -> io::Error {
 }
 
 impl LuaFile {
-    fn new(handle: &Handle, name: String, stream: Stream) -> LuaFile {
+    fn new(handle: &Handle, name: OsString, stream: Stream) -> LuaFile {
         LuaFile { handle: handle.clone(), name, stream: Some(stream) }
     }
 
-    /// Runs `f` on the open stream, in the session.
-    fn with<R>(&mut self, f: impl FnOnce(&mut Stream) -> mlua::Result<R>) -> mlua::Result<R> {
-        let stream = self
-            .stream
-            .as_mut()
-            .ok_or_else(|| mlua::Error::runtime("attempt to use a closed file"))?;
-        self.handle.within(|| f(stream))
+    fn stream(&mut self) -> mlua::Result<&mut Stream> {
+        self.stream.as_mut().ok_or_else(closed)
     }
 
     fn close(&mut self, lua: &Lua) -> mlua::Result<MultiValue> {
-        self.with(|_| Ok(()))?;
-        let name = self.name.clone();
-        match self.stream.take() {
-            Some(Stream::Output { output, .. }) => ended(lua, &output),
-            Some(Stream::Input { written }) => {
-                let output = self.handle.within(|| run(&name, Some(written)))?;
-                io::stderr().write_all(&output.stderr)?;
-                io::stdout().write_all(&output.stdout)?;
-                ended(lua, &output)
+        match self.stream.take().ok_or_else(closed)? {
+            Stream::Output { output, .. } => ended(lua, &output),
+            Stream::Input { line, written } => {
+                ended(lua, &self.handle.within(|| run_shown(&line, written))?)
             }
-            Some(Stream::Disk(_)) | None => true.into_lua_multi(lua),
+            Stream::Disk(_) => true.into_lua_multi(lua),
         }
     }
 }
 
-impl UserData for LuaFile {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method_mut("read", |lua, file, formats: Variadic<Value>| {
-            file.with(|stream| read(lua, stream, &formats))
-        });
-        methods.add_function("write", |lua, (file, values): (AnyUserData, Variadic<Value>)| {
-            let mut bytes = Vec::new();
-            for value in values.iter() {
-                let text = lua.coerce_string(value.clone())?.ok_or_else(|| {
-                    let kind = value.type_name();
-                    mlua::Error::runtime(format!(
-                        "bad argument to 'write' (string expected, got {kind})"
-                    ))
-                })?;
-                bytes.extend_from_slice(&text.as_bytes());
-            }
-            let written = file.borrow_mut::<LuaFile>()?.with(|stream| Ok(stream.write(&bytes)))?;
-            match written {
-                Ok(()) => file.into_lua_multi(lua),
-                Err(error) => failed(lua, None, &error),
-            }
-        });
-        methods.add_function("lines", |lua, (file, formats): (AnyUserData, Variadic<Value>)| {
-            file.borrow_mut::<LuaFile>()?.with(|_| Ok(()))?;
-            let formats: Vec<Value> = formats.into_iter().collect();
-            lua.create_function(move |lua, _: MultiValue| {
-                file.borrow_mut::<LuaFile>()?.with(|stream| read(lua, stream, &formats))
-            })
-        });
-        methods.add_method_mut(
-            "seek",
-            |lua, file, (whence, offset): (Option<String>, Option<i64>)| {
-                file.with(|stream| seek(lua, stream, whence.as_deref(), offset.unwrap_or(0)))
-            },
-        );
-        methods.add_method_mut("flush", |lua, file, ()| {
-            let flushed = file.with(|stream| match stream {
-                // Whatever was written is in the overlay already.
-                Stream::Disk(file) => Ok(file.get_mut().flush()),
-                Stream::Output { .. } | Stream::Input { .. } => Ok(Ok(())),
-            })?;
-            done(lua, &file.name, flushed)
-        });
-        methods.add_method_mut("setvbuf", |_, file, _: MultiValue| file.with(|_| Ok(true)));
-        methods.add_method_mut("close", |lua, file, ()| file.close(lua));
-        methods.add_meta_method_mut(MetaMethod::Close, |lua, file, _: MultiValue| {
-            match file.stream {
-                Some(_) => file.close(lua).map(|_| ()),
-                None => Ok(()),
-            }
-        });
-        methods.add_meta_method(MetaMethod::ToString, |_, file, ()| {
-            Ok(match file.stream {
-                Some(_) => format!("file ({})", file.name),
-                None => "file (closed)".to_owned(),
-            })
-        });
+/// As Lua does with a pipe that was not closed when it is collected.
+impl Drop for LuaFile {
+    fn drop(&mut self) {
+        if let Some(Stream::Input { line, written }) = self.stream.take() {
+            // No script is left that could be told of a failure.
+            let _ = self.handle.within(|| run_shown(&line, written));
+        }
+    }
+}
+
+impl mlua::UserData for LuaFile {}
+
+fn closed() -> mlua::Error {
+    mlua::Error::runtime("attempt to use a closed file")
+}
+
+fn write(lua: &Lua, (file, values): (AnyUserData, Variadic<Value>)) -> mlua::Result<MultiValue> {
+    let mut bytes = Vec::new();
+    for (at, value) in values.iter().enumerate() {
+        let text = lua.coerce_string(value.clone())?.ok_or_else(|| {
+            let why = format!("string expected, got {}", value.type_name());
+            invalid(at + 1, "write", &why)
+        })?;
+        bytes.extend_from_slice(&text.as_bytes());
+    }
+    let written = file.borrow_mut::<LuaFile>()?.stream()?.write(&bytes);
+    match written {
+        Ok(()) => file.into_lua_multi(lua),
+        Err(error) => failed(lua, None, &error),
     }
 }
 
 fn seek(
     lua: &Lua,
-    stream: &mut Stream,
-    whence: Option<&str>,
-    offset: i64,
+    (file, whence, offset): (AnyUserData, Option<String>, Option<i64>),
 ) -> mlua::Result<MultiValue> {
-    let Stream::Disk(file) = stream else {
+    let offset = offset.unwrap_or(0);
+    let mut file = file.borrow_mut::<LuaFile>()?;
+    let Stream::Disk(file) = file.stream()? else {
         let error = io::Error::new(io::ErrorKind::NotSeekable, "Illegal seek");
         return failed(lua, None, &error);
     };
-    let to = match whence.unwrap_or("cur") {
+    let to = match whence.as_deref().unwrap_or("cur") {
         "set" => match u64::try_from(offset) {
             Ok(offset) => SeekFrom::Start(offset),
             Err(_) => {
@@ -271,85 +269,92 @@ fn seek(
         },
         "cur" => SeekFrom::Current(offset),
         "end" => SeekFrom::End(offset),
-        other => {
-            let text = format!("bad argument #1 to 'seek' (invalid option '{other}')");
-            return Err(mlua::Error::runtime(text));
-        }
+        other => return Err(invalid(1, "seek", &format!("invalid option '{other}'"))),
     };
     match file.seek(to) {
-        Ok(position) => i64::try_from(position).map_err(mlua::Error::external)?.into_lua_multi(lua),
+        Ok(position) => position.into_lua_multi(lua),
         Err(error) => failed(lua, None, &error),
     }
 }
 
-/// Reads what the formats name; the first that finds nothing is `nil` and the last.
-fn read(lua: &Lua, stream: &mut Stream, formats: &[Value]) -> mlua::Result<MultiValue> {
-    let line = [Value::String(lua.create_string("l")?)];
-    let formats = if formats.is_empty() { &line } else { formats };
+/// A format of `read`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    All,
+    Line {
+        keeps_end: bool,
+    },
+    Number,
+    /// Up to so many bytes.
+    Count(u64),
+}
+
+impl Format {
+    fn of(lua: &Lua, value: &Value) -> mlua::Result<Option<Format>> {
+        if let Value::Integer(_) | Value::Number(_) = value {
+            let count = lua.coerce_integer(value.clone())?;
+            return Ok(count.and_then(|count| u64::try_from(count).ok()).map(Format::Count));
+        }
+        let text = value.as_string().map(|text| text.to_string_lossy()).unwrap_or_default();
+        // Older versions of Lua wrote a star before the letter.
+        Ok(match text.trim_start_matches('*').chars().next() {
+            Some('a') => Some(Format::All),
+            Some('l') => Some(Format::Line { keeps_end: false }),
+            Some('L') => Some(Format::Line { keeps_end: true }),
+            Some('n') => Some(Format::Number),
+            _ => None,
+        })
+    }
+
+    /// Reads the text that the format names; `None` if there is none.
+    fn read(self, from: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        match self {
+            Format::All => _ = from.read_to_end(&mut bytes)?,
+            Format::Number => bytes = number(from)?.into_bytes(),
+            _ if from.fill_buf()?.is_empty() => return Ok(None),
+            Format::Count(count) => _ = from.take(count).read_to_end(&mut bytes)?,
+            Format::Line { keeps_end } => {
+                from.read_until(b'\n', &mut bytes)?;
+                bytes.pop_if(|last| *last == b'\n' && !keeps_end);
+            }
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// Reads the values that the formats name. The first that is not there is `nil` and the last.
+fn read(lua: &Lua, (file, formats): (AnyUserData, Variadic<Value>)) -> mlua::Result<MultiValue> {
+    let mut file = file.borrow_mut::<LuaFile>()?;
+    let stream = file.stream()?;
+    let formats = formats.iter().enumerate().map(|(at, value)| {
+        Format::of(lua, value)?.ok_or_else(|| invalid(at + 1, "read", "invalid format"))
+    });
+    let mut formats = formats.collect::<mlua::Result<Vec<Format>>>()?;
+    if formats.is_empty() {
+        formats.push(Format::Line { keeps_end: false });
+    }
     let mut values = MultiValue::new();
     for format in formats {
-        let value = match stream.reader().and_then(|from| one(lua, from, format)) {
-            Ok(value) => value?,
+        let text = match stream.reader().and_then(|from| format.read(from)) {
+            Ok(text) => text.map(|text| lua.create_string(text)).transpose()?,
             Err(error) => return failed(lua, None, &error),
         };
-        let nothing = value.is_nil();
+        let value = match text.map(Value::String) {
+            Some(text) if format == Format::Number => number_of(lua, text)?,
+            text => text.unwrap_or(Value::Nil),
+        };
+        let is_nothing = value.is_nil();
         values.push_back(value);
-        if nothing {
+        if is_nothing {
             break;
         }
     }
     Ok(values)
 }
 
-/// The outer result is the file's, the inner one the script's.
-fn one(lua: &Lua, from: &mut dyn BufRead, format: &Value) -> io::Result<mlua::Result<Value>> {
-    if let Value::Integer(_) | Value::Number(_) = format {
-        return count(lua, from, format);
-    }
-    let Some(format) = format.as_string().map(|text| text.to_string_lossy()) else {
-        return Ok(Err(mlua::Error::runtime("bad argument to 'read' (invalid format)")));
-    };
-    let mut bytes = Vec::new();
-    // Older versions of Lua wrote a star before the letter.
-    match format.trim_start_matches('*').chars().next() {
-        Some('a') => {
-            from.read_to_end(&mut bytes)?;
-            Ok(lua.create_string(bytes).map(Value::String))
-        }
-        Some(letter @ ('l' | 'L')) => {
-            from.read_until(b'\n', &mut bytes)?;
-            if bytes.is_empty() {
-                return Ok(Ok(Value::Nil));
-            }
-            if letter == 'l' && bytes.last() == Some(&b'\n') {
-                bytes.pop();
-            }
-            Ok(lua.create_string(bytes).map(Value::String))
-        }
-        Some('n') => number(lua, from),
-        _ => Ok(Err(mlua::Error::runtime("bad argument to 'read' (invalid format)"))),
-    }
-}
-
-/// Up to so many bytes; `nil` at the end of the file.
-fn count(lua: &Lua, from: &mut dyn BufRead, format: &Value) -> io::Result<mlua::Result<Value>> {
-    let count = match lua.coerce_integer(format.clone()) {
-        Ok(count) => count.and_then(|count| u64::try_from(count).ok()),
-        Err(error) => return Ok(Err(error)),
-    };
-    let Some(count) = count else {
-        return Ok(Err(mlua::Error::runtime("bad argument to 'read' (invalid count)")));
-    };
-    if from.fill_buf()?.is_empty() {
-        return Ok(Ok(Value::Nil));
-    }
-    let mut bytes = Vec::new();
-    from.take(count).read_to_end(&mut bytes)?;
-    Ok(lua.create_string(bytes).map(Value::String))
-}
-
-/// A number as Lua writes them, after white space; what can be part of one is consumed.
-fn number(lua: &Lua, from: &mut dyn BufRead) -> io::Result<mlua::Result<Value>> {
+/// The text of a number as Lua writes them, after white space.
+fn number(from: &mut dyn BufRead) -> io::Result<String> {
     let mut text = String::new();
     let mut hexadecimal = false;
     while let Some(&byte) = from.fill_buf()?.first() {
@@ -374,13 +379,15 @@ fn number(lua: &Lua, from: &mut dyn BufRead) -> io::Result<mlua::Result<Value>> 
             text.push(c);
         }
     }
-    let whole = !text.contains(['.', 'p']) && (hexadecimal || !text.contains('e'));
-    let as_lua = || -> mlua::Result<Value> {
-        let value = Value::String(lua.create_string(&text)?);
-        if whole && let Some(integer) = lua.coerce_integer(value.clone())? {
-            return Ok(Value::Integer(integer));
-        }
-        Ok(lua.coerce_number(value)?.map_or(Value::Nil, Value::Number))
-    };
-    Ok(as_lua())
+    Ok(text)
+}
+
+/// The number of such a text, an integer if it is written as one; `nil` for any other text.
+fn number_of(lua: &Lua, text: Value) -> mlua::Result<Value> {
+    let shown = text.to_string()?;
+    let is_whole = !shown.contains(['.', 'p']) && (shown.contains('x') || !shown.contains('e'));
+    if is_whole && let Some(integer) = lua.coerce_integer(text.clone())? {
+        return Ok(Value::Integer(integer));
+    }
+    Ok(lua.coerce_number(text)?.map_or(Value::Nil, Value::Number))
 }

@@ -1,8 +1,8 @@
 //! [`LuaPlugin`]: Lua's own `os` and `io`, on the session.
 //!
-//! Scripts change nothing. Replaced are
+//! Scripts do not change. The plugin replaces
 //!
-//! | | by |
+//! | functions | by |
 //! | --- | --- |
 //! | `os.execute`, `io.popen` | a [`CommandLine`](super::CommandLine) |
 //! | `os.time`, `os.date` | the session's wall clock, in UTC |
@@ -13,8 +13,9 @@
 //! | `os.exit` | an error: it would end every test of the process |
 //! | `math.randomseed()` | the session's seed, which is also set at the installation |
 //!
-//! Results, errors and their order are those of the [Lua 5.4 manual]. Messages of failed calls
-//! carry the system's text, and its number as third result.
+//! Results, errors and their order are those of the [Lua 5.4 manual]. A failed call returns `nil`,
+//! the system's text and its number. An error that is raised is a string with its position. Names
+//! of files are bytes; command lines are UTF-8.
 //!
 //! ```
 //! use testbench_harness::{Testbench, Toolchain};
@@ -33,9 +34,13 @@
 //!
 //! [Lua 5.4 manual]: https://www.lua.org/manual/5.4/manual.html#6.8
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
 use super::{Handle, Uncovered, VmPlugin};
+use crate::sys;
 
 mod file;
 mod os;
@@ -56,7 +61,7 @@ const UNCOVERED: &[Uncovered] = &[
          before they are shown",
     ),
     Uncovered::new("os.setlocale", "it changes the locale of the whole process"),
-    Uncovered::new("debug", "whoever has it can undo every replacement"),
+    Uncovered::new("debug", "its functions can undo every replacement"),
 ];
 
 impl VmPlugin<Lua> for LuaPlugin {
@@ -66,6 +71,7 @@ impl VmPlugin<Lua> for LuaPlugin {
         let native = lua.create_table()?;
         os::register(lua, &native, handle)?;
         file::register(lua, &native, handle)?;
+        raise_errors(lua, &native)?;
         lua.load(include_str!("prelude.lua")).set_name("=testbench").call::<()>(native)
     }
 
@@ -74,23 +80,33 @@ impl VmPlugin<Lua> for LuaPlugin {
     }
 }
 
-/// What Lua's functions answer when something failed that may fail: `nil`, a text and a number.
-fn failed(lua: &Lua, about: Option<&str>, error: &std::io::Error) -> mlua::Result<MultiValue> {
+/// The results of a call that failed as it may: `nil`, a text and a number.
+fn failed(lua: &Lua, about: Option<&OsStr>, error: &std::io::Error) -> mlua::Result<MultiValue> {
     let number = error.raw_os_error();
     let text = error.to_string();
-    // The number is an answer of its own here.
+    // The number is a result of its own.
     let text = number
         .and_then(|number| text.strip_suffix(&format!(" (os error {number})")))
         .unwrap_or(&text);
-    let text = match about {
-        Some(about) => format!("{about}: {text}"),
-        None => text.to_owned(),
-    };
-    (Value::Nil, text, number.unwrap_or(0)).into_lua_multi(lua)
+    let about = about.map(|about| [sys::guest_bytes(about), b": ".to_vec()].concat());
+    let text = [about.unwrap_or_default(), text.as_bytes().to_vec()].concat();
+    (Value::Nil, lua.create_string(text)?, number.unwrap_or(0)).into_lua_multi(lua)
+}
+
+/// Bytes of Lua as a string of the host.
+pub(in crate::vm) fn os_string(text: &LuaString) -> OsString {
+    sys::os_string(text.as_bytes().to_vec())
+}
+
+pub(in crate::vm) fn external(error: impl Error + Send + Sync + 'static) -> mlua::Error {
+    mlua::Error::external(error)
 }
 
 /// Adds a function that runs within the session that its call belongs to.
-fn add<A, R>(
+///
+/// It returns `true` and its results, or `false` and the text of an error: [`raise_errors`] makes
+/// an error of Lua from that, which is a string, while one from here would be userdata.
+pub(in crate::vm) fn add<A, R>(
     lua: &Lua,
     to: &Table,
     handle: &Handle,
@@ -102,5 +118,32 @@ where
     R: IntoLuaMulti,
 {
     let on = handle.clone();
-    to.set(name, lua.create_function(move |lua, args: A| on.within(|| f(lua, args)))?)
+    let function = lua.create_function(move |lua, args: MultiValue| {
+        let result = A::from_lua_multi(args, lua).and_then(|args| on.within(|| f(lua, args)));
+        match result {
+            Ok(results) => {
+                let mut results = results.into_lua_multi(lua)?;
+                results.push_front(Value::Boolean(true));
+                Ok(results)
+            }
+            Err(mlua::Error::RuntimeError(text)) => (false, text).into_lua_multi(lua),
+            Err(error) => (false, error.to_string()).into_lua_multi(lua),
+        }
+    })?;
+    to.set(name, function)
+}
+
+/// Makes functions that were [added](add) to `table` raise their errors.
+pub(in crate::vm) fn raise_errors(lua: &Lua, table: &Table) -> mlua::Result<()> {
+    let wrap = lua.load(
+        r#"local functions = ...
+        for name, f in pairs(functions) do
+          functions[name] = type(f) ~= "function" and f or function(...)
+            local results = table.pack(f(...))
+            if not results[1] then error(results[2], 2) end
+            return table.unpack(results, 2, results.n)
+          end
+        end"#,
+    );
+    wrap.set_name("=testbench").call::<()>(table)
 }

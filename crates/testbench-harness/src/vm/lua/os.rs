@@ -1,15 +1,16 @@
-//! What `os` is made of: command lines, time, the environment, names of files.
+//! The functions of `os`: command lines, time, the environment, names of files.
 
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::process::Output;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 use testbench_clock::Lookup;
 use testbench_overlay::fs;
 
-use super::{add, failed};
+use super::{add, external, failed, os_string};
 use crate::bench;
 use crate::sys;
 use crate::vm::{CommandLine, Handle};
@@ -19,15 +20,16 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
     add(lua, native, handle, "getenv", getenv)?;
     add(lua, native, handle, "time", |_, ()| {
         i64::try_from(testbench_clock::now().unix_nanos().div_euclid(1_000_000_000))
-            .map_err(mlua::Error::external)
+            .map_err(external)
     })?;
     add(lua, native, handle, "clock", |_, ()| {
         Ok(testbench_clock::instant_now().since_origin().as_secs_f64())
     })?;
     add(lua, native, handle, "utc", utc)?;
     add(lua, native, handle, "random", |_, ()| Ok(random()))?;
-    add(lua, native, handle, "remove", |lua, path: String| {
+    add(lua, native, handle, "remove", |lua, path: LuaString| {
         // As `remove` of C: a file, or an empty directory.
+        let path = os_string(&path);
         let removed = match fs::symlink_metadata(&path) {
             Ok(found) if found.is_dir() => fs::remove_dir(&path),
             Ok(_) => fs::remove_file(&path),
@@ -35,47 +37,64 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
         };
         done(lua, &path, removed)
     })?;
-    add(lua, native, handle, "rename", |lua, (from, to): (String, String)| {
-        done(lua, &from, fs::rename(&from, to))
+    add(lua, native, handle, "rename", |lua, (from, to): (LuaString, LuaString)| {
+        let from = os_string(&from);
+        let renamed = fs::rename(&from, os_string(&to));
+        done(lua, &from, renamed)
     })
 }
 
-/// `os.execute`: true and what `sh -c` would say; what is printed goes where the process prints.
+/// `os.execute`: runs a line, whose output goes to that of this process.
 fn execute(lua: &Lua, line: Option<String>) -> mlua::Result<MultiValue> {
-    let Some(line) = line else {
-        return true.into_lua_multi(lua);
-    };
-    let output = run(&line, None)?;
+    match line {
+        None => true.into_lua_multi(lua),
+        Some(line) => ended(lua, &run_shown(&parse(&line)?, Vec::new())?),
+    }
+}
+
+/// A line that cannot be understood is an error of the script.
+pub(super) fn parse(line: &str) -> mlua::Result<CommandLine> {
+    CommandLine::parse(line).map_err(external)
+}
+
+/// Runs a line, whose messages go to standard error.
+pub(super) fn run(line: &CommandLine, stdin: Vec<u8>) -> mlua::Result<Output> {
+    let output = line.output_with(stdin).map_err(external)?;
     io::stderr().write_all(&output.stderr)?;
+    Ok(output)
+}
+
+/// Runs a line, whose output goes to that of this process.
+pub(super) fn run_shown(line: &CommandLine, stdin: Vec<u8>) -> mlua::Result<Output> {
+    let output = run(line, stdin)?;
     io::stdout().write_all(&output.stdout)?;
-    ended(lua, &output)
+    Ok(output)
 }
 
-/// Runs a command line. That it cannot be understood is an error of the script.
-pub(super) fn run(line: &str, stdin: Option<Vec<u8>>) -> mlua::Result<Output> {
-    let line = CommandLine::parse(line).map_err(mlua::Error::external)?;
-    let output = match stdin {
-        Some(bytes) => line.output_with(bytes),
-        None => line.output(),
-    };
-    output.map_err(mlua::Error::external)
-}
-
-/// How a command line ended, as `os.execute` and the `close` of `io.popen` tell it.
+/// The end of a command line, as `os.execute` and the `close` of `io.popen` return it.
 pub(super) fn ended(lua: &Lua, output: &Output) -> mlua::Result<MultiValue> {
     let success = if output.status.success() { Value::Boolean(true) } else { Value::Nil };
     (success, "exit", sys::shell_status(output.status)).into_lua_multi(lua)
+}
+
+/// `true`, or the three values of a failure.
+pub(super) fn done(lua: &Lua, path: &OsStr, result: io::Result<()>) -> mlua::Result<MultiValue> {
+    match result {
+        Ok(()) => true.into_lua_multi(lua),
+        Err(error) => failed(lua, Some(path), &error),
+    }
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "without a session, the script's `os.getenv` is the real one"
 )]
-fn getenv(lua: &Lua, name: String) -> mlua::Result<Value> {
+fn getenv(lua: &Lua, name: LuaString) -> mlua::Result<Value> {
+    let name = os_string(&name);
     let value = match bench::current() {
-        Lookup::Open(bench) => bench.env.get(std::ffi::OsStr::new(&name)).cloned(),
+        Lookup::Open(bench) => bench.env.get(&name).cloned(),
         Lookup::Absent => std::env::var_os(&name),
-        Lookup::Closed(_, ended) => return Err(mlua::Error::external(ended)),
+        Lookup::Closed(_, ended) => return Err(external(ended)),
     };
     match value {
         Some(value) => Ok(Value::String(lua.create_string(value.as_encoded_bytes())?)),
@@ -95,8 +114,8 @@ fn utc(
         .ok_or_else(out_of_range)?;
     let year = i16::try_from(months.div_euclid(12)).map_err(|_| out_of_range())?;
     let month = months.rem_euclid(12) as i8 + 1;
-    let first = Date::new(year, month, 1).map_err(mlua::Error::external)?;
-    let first = first.to_zoned(TimeZone::UTC).map_err(mlua::Error::external)?;
+    let first = Date::new(year, month, 1).map_err(external)?;
+    let first = first.to_zoned(TimeZone::UTC).map_err(external)?;
     let parts = [(day - 1, 86_400), (hour, 3600), (minute, 60), (second, 1)];
     parts
         .into_iter()
@@ -116,12 +135,4 @@ fn random() -> i64 {
         Lookup::Absent => return testbench_clock::now().unix_nanos() as i64,
     }
     i64::from_le_bytes(bytes)
-}
-
-/// `true`, or the three values of a failure.
-pub(super) fn done(lua: &Lua, path: &str, result: io::Result<()>) -> mlua::Result<MultiValue> {
-    match result {
-        Ok(()) => true.into_lua_multi(lua),
-        Err(error) => failed(lua, Some(path), &error),
-    }
 }

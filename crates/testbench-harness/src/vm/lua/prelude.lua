@@ -1,5 +1,5 @@
--- Puts the functions of `native` where Lua's own ones are. What only arranges values is done here,
--- in the language that it is about; whatever reaches the world is in `native`.
+-- Puts the functions of `native` in the place of Lua's own. Functions that reach the world are in
+-- `native`; those that only arrange values are here, in Lua.
 
 local native = ...
 local real = {
@@ -18,6 +18,12 @@ os.rename = native.rename
 
 function io.type(value)
   return native.file_type(value) or real.type(value)
+end
+
+function native.methods:lines(...)
+  if io.type(self) ~= "file" then error("attempt to use a closed file", 2) end
+  local formats = table.pack(...)
+  return function() return self:read(table.unpack(formats, 1, formats.n)) end
 end
 
 local function must_open(path, mode)
@@ -85,13 +91,18 @@ function os.date(format, time)
   return real.date(format, time or os.time())
 end
 
+local function field(fields, name, default)
+  local value = fields[name]
+  if value == nil then
+    return default or error("field '" .. name .. "' missing in date table", 3)
+  end
+  return math.tointeger(tonumber(value)) or error("field '" .. name .. "' is not an integer", 3)
+end
+
 function os.time(fields)
   if fields == nil then return native.time() end
-  for _, name in ipairs { "year", "month", "day" } do
-    if fields[name] == nil then error("field '" .. name .. "' missing in date table", 2) end
-  end
-  local time = native.utc(fields.year, fields.month, fields.day, fields.hour or 12,
-    fields.min or 0, fields.sec or 0)
+  local time = native.utc(field(fields, "year"), field(fields, "month"), field(fields, "day"),
+    field(fields, "hour", 12), field(fields, "min", 0), field(fields, "sec", 0))
   -- As in Lua, the fields are brought into their ranges.
   for name, value in pairs(real.date("!*t", time)) do fields[name] = value end
   return time

@@ -10,78 +10,62 @@ use crate::vm::Handle;
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     let mut module = Module::new();
-    content(&mut module, handle);
-    entries(&mut module, handle);
+    let mut files = Files { module: &mut module, handle };
+    files.on_path("read", |path| fs::read_to_string(path));
+    files.on_path("read_blob", |path| fs::read(path).map(Dynamic::from_blob));
+    files.on_path("read_dir", names);
+    files.on_path("len", |path| Ok(count(fs::metadata(path)?.len())));
+    files.on_path("exists", |path| fs::exists(path));
+    files.on_path("is_file", |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_file())));
+    files.on_path("is_dir", |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_dir())));
+    files.on_path("create_dir", |path| fs::create_dir(path));
+    files.on_path("create_dir_all", |path| fs::create_dir_all(path));
+    files.on_path("remove_file", |path| fs::remove_file(path));
+    files.on_path("remove_dir", |path| fs::remove_dir(path));
+    files.on_path("remove_dir_all", |path| fs::remove_dir_all(path));
+    files.on_two_paths("copy", |from, to| fs::copy(from, to).map(count));
+    files.on_two_paths("rename", |from, to| fs::rename(from, to));
+    files.on_content("write", |path, content| fs::write(path, content));
+    files.on_content("append", append);
     engine.register_static_module("fs", module.into());
 }
 
-fn content(module: &mut Module, handle: &Handle) {
-    let on = handle.clone();
-    module.set_native_fn("read", move |path: &str| {
-        on.within(|| fs::read_to_string(path)).map_err(|error| about(path, error))
-    });
-    let on = handle.clone();
-    module.set_native_fn("read_blob", move |path: &str| {
-        on.within(|| fs::read(path)).map(Dynamic::from_blob).map_err(|error| about(path, error))
-    });
-    let on = handle.clone();
-    module.set_native_fn("write", move |path: &str, content: Dynamic| {
-        let bytes = bytes_of(content)?;
-        on.within(|| fs::write(path, bytes)).map_err(|error| about(path, error))
-    });
-    let on = handle.clone();
-    module.set_native_fn("append", move |path: &str, content: Dynamic| {
-        let bytes = bytes_of(content)?;
-        on.within(|| append(path, &bytes)).map_err(|error| about(path, error))
-    });
-    let on = handle.clone();
-    module.set_native_fn("copy", move |from: &str, to: &str| {
-        on.within(|| fs::copy(from, to))
-            .map(|bytes| INT::try_from(bytes).unwrap_or(INT::MAX))
-            .map_err(|error| about(from, error))
-    });
+/// The module in the making.
+struct Files<'m> {
+    module: &'m mut Module,
+    handle: &'m Handle,
 }
 
-fn entries(module: &mut Module, handle: &Handle) {
-    type OnPath<T> = fn(&str) -> io::Result<T>;
-    let flags: [(&str, OnPath<bool>); 3] = [
-        ("exists", |path| fs::exists(path)),
-        ("is_file", |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_file()))),
-        ("is_dir", |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_dir()))),
-    ];
-    for (name, ask) in flags {
-        let on = handle.clone();
-        module.set_native_fn(name, move |path: &str| {
-            on.within(|| ask(path)).map_err(|error| about(path, error))
+impl Files<'_> {
+    fn on_path<T: Into<Dynamic>>(&mut self, name: &str, act: fn(&str) -> io::Result<T>) {
+        let on = self.handle.clone();
+        self.module.set_native_fn(name, move |path: &str| {
+            on.within(|| act(path)).map(Into::into).map_err(|error| about(path, error))
         });
     }
-    let actions: [(&str, OnPath<()>); 5] = [
-        ("create_dir", |path| fs::create_dir(path)),
-        ("create_dir_all", |path| fs::create_dir_all(path)),
-        ("remove_file", |path| fs::remove_file(path)),
-        ("remove_dir", |path| fs::remove_dir(path)),
-        ("remove_dir_all", |path| fs::remove_dir_all(path)),
-    ];
-    for (name, act) in actions {
-        let on = handle.clone();
-        module.set_native_fn(name, move |path: &str| {
-            on.within(|| act(path)).map_err(|error| about(path, error))
+
+    fn on_two_paths<T: Into<Dynamic>>(
+        &mut self,
+        name: &str,
+        act: fn(&str, &str) -> io::Result<T>,
+    ) {
+        let on = self.handle.clone();
+        self.module.set_native_fn(name, move |from: &str, to: &str| {
+            on.within(|| act(from, to)).map(Into::into).map_err(|error| about(from, error))
         });
     }
-    let on = handle.clone();
-    module.set_native_fn("rename", move |from: &str, to: &str| {
-        on.within(|| fs::rename(from, to)).map_err(|error| about(from, error))
-    });
-    let on = handle.clone();
-    module.set_native_fn("len", move |path: &str| {
-        on.within(|| fs::metadata(path))
-            .map(|found| INT::try_from(found.len()).unwrap_or(INT::MAX))
-            .map_err(|error| about(path, error))
-    });
-    let on = handle.clone();
-    module.set_native_fn("read_dir", move |path: &str| {
-        on.within(|| names(path)).map_err(|error| about(path, error))
-    });
+
+    fn on_content(&mut self, name: &str, act: fn(&str, &[u8]) -> io::Result<()>) {
+        let on = self.handle.clone();
+        self.module.set_native_fn(name, move |path: &str, content: Dynamic| {
+            let bytes = bytes_of(content)?;
+            on.within(|| act(path, &bytes)).map_err(|error| about(path, error))
+        });
+    }
+}
+
+fn count(bytes: u64) -> INT {
+    INT::try_from(bytes).unwrap_or(INT::MAX)
 }
 
 fn append(path: &str, bytes: &[u8]) -> io::Result<()> {

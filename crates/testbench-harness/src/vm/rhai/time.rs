@@ -3,14 +3,44 @@
 use std::time::Duration;
 
 use ::rhai::{Engine, FLOAT, INT};
-use testbench_clock::MonoTime;
 
 use super::{ScriptResult, script_error};
 use crate::vm::Handle;
 
-/// What `timestamp()` answers: takes the place of Rhai's own, which reads the real clock.
-#[derive(Clone, Copy)]
-struct Timestamp(MonoTime);
+/// A value of `timestamp()`, in the place of Rhai's own, which reads the real clock: nanoseconds
+/// since the origin of the session's monotonic clock. A script may count back before that.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+struct Timestamp(i128);
+
+impl Timestamp {
+    fn now() -> Timestamp {
+        let since_origin = testbench_clock::instant_now().since_origin();
+        Timestamp(i128::try_from(since_origin.as_nanos()).unwrap_or(i128::MAX))
+    }
+
+    /// As in Rhai, no number is no time.
+    fn plus(self, seconds: FLOAT) -> ScriptResult<Timestamp> {
+        if seconds.abs() > SECONDS_MAX {
+            return Err(script_error(format_args!(
+                "Timestamp overflow when adding {seconds} second(s)"
+            )));
+        }
+        Ok(Timestamp(self.0.saturating_add((f64::from(seconds) * 1e9) as i128)))
+    }
+
+    /// The seconds since `earlier`, which may be negative.
+    fn since(self, earlier: Timestamp) -> FLOAT {
+        ((self.0 - earlier.0) as f64 / 1e9) as FLOAT
+    }
+
+    fn elapsed(self) -> ScriptResult<FLOAT> {
+        let elapsed = Timestamp::now().since(self);
+        if elapsed < 0.0 { Err(script_error("Time-stamp is later than now")) } else { Ok(elapsed) }
+    }
+}
+
+/// As in Rhai, the largest integer.
+const SECONDS_MAX: FLOAT = INT::MAX as FLOAT;
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     let on = handle.clone();
@@ -27,18 +57,36 @@ pub(super) fn register(engine: &mut Engine, handle: &Handle) {
 fn timestamps(engine: &mut Engine, handle: &Handle) {
     engine.register_type_with_name::<Timestamp>("timestamp");
     let on = handle.clone();
-    engine.register_fn("timestamp", move || on.within(mono));
     let on = handle.clone();
-    engine.register_get("elapsed", move |t: &mut Timestamp| on.within(|| seconds(mono(), *t)));
+    engine.register_fn("timestamp", move || on.within(Timestamp::now));
     let on = handle.clone();
-    engine.register_fn("elapsed", move |t: Timestamp| on.within(|| seconds(mono(), t)));
-    engine.register_fn("-", seconds);
-    engine.register_fn("==", |a: Timestamp, b: Timestamp| a.0 == b.0);
-    engine.register_fn("!=", |a: Timestamp, b: Timestamp| a.0 != b.0);
-    engine.register_fn("<", |a: Timestamp, b: Timestamp| a.0 < b.0);
-    engine.register_fn("<=", |a: Timestamp, b: Timestamp| a.0 <= b.0);
-    engine.register_fn(">", |a: Timestamp, b: Timestamp| a.0 > b.0);
-    engine.register_fn(">=", |a: Timestamp, b: Timestamp| a.0 >= b.0);
+    engine.register_get("elapsed", move |t: &mut Timestamp| on.within(|| t.elapsed()));
+    let on = handle.clone();
+    engine.register_fn("elapsed", move |t: Timestamp| on.within(|| t.elapsed()));
+    for name in ["to_string", "to_debug"] {
+        engine.register_fn(name, |_: &mut Timestamp| "<timestamp>");
+    }
+    engine.register_fn("-", Timestamp::since);
+    for (name, assign, sign) in [("+", "+=", 1.0), ("-", "-=", -1.0)] {
+        let (float, int) = (move |s: FLOAT| sign * s, move |s: INT| sign * s as FLOAT);
+        engine.register_fn(name, move |t: Timestamp, s: FLOAT| t.plus(float(s)));
+        engine.register_fn(name, move |t: Timestamp, s: INT| t.plus(int(s)));
+        let add = |t: &mut Timestamp, seconds| t.plus(seconds).map(|sum| *t = sum);
+        engine.register_fn(assign, move |t: &mut Timestamp, s: FLOAT| add(t, float(s)));
+        engine.register_fn(assign, move |t: &mut Timestamp, s: INT| add(t, int(s)));
+    }
+    type Compare = fn(&Timestamp, &Timestamp) -> bool;
+    let comparisons: [(&str, Compare); 6] = [
+        ("==", PartialEq::eq),
+        ("!=", PartialEq::ne),
+        ("<", PartialOrd::lt),
+        ("<=", PartialOrd::le),
+        (">", PartialOrd::gt),
+        (">=", PartialOrd::ge),
+    ];
+    for (name, holds) in comparisons {
+        engine.register_fn(name, move |a: Timestamp, b: Timestamp| holds(&a, &b));
+    }
 }
 
 fn now_seconds() -> FLOAT {
@@ -50,25 +98,11 @@ fn now_ns() -> ScriptResult<INT> {
         .map_err(|_| script_error("the clock is out of the range of an integer of nanoseconds"))
 }
 
-fn mono() -> Timestamp {
-    Timestamp(testbench_clock::instant_now())
-}
-
 fn sleep(seconds: FLOAT) -> ScriptResult<()> {
-    // As in plain Rhai, nothing is slept for what is no time.
+    // As in plain Rhai, a sleep for no time returns at once.
     if seconds.is_nan() || seconds <= 0.0 {
         return Ok(());
     }
     let duration = Duration::try_from_secs_f64(seconds).map_err(script_error)?;
     testbench_clock::try_sleep(duration).map_err(script_error)
-}
-
-/// The seconds from `earlier` to `later`, which may be negative.
-fn seconds(later: Timestamp, earlier: Timestamp) -> FLOAT {
-    let (later, earlier) = (later.0.since_origin(), earlier.0.since_origin());
-    let seconds = match later.checked_sub(earlier) {
-        Some(after) => after.as_secs_f64(),
-        None => -(earlier - later).as_secs_f64(),
-    };
-    seconds as FLOAT
 }
