@@ -15,7 +15,7 @@ assert_eq(problem(file.seek, file, "up"), "bad argument #1 to 'seek' (invalid op
 assert_eq(problem(file.write, file, {}), "bad argument #1 to 'write' (string expected, got table)")
 file:close()
 assert_eq(problem(function() return (file:read()) end),
-  "manual.lua:19: attempt to use a closed file")
+  "manual.lua:17: attempt to use a closed file")
 assert_eq(problem(file.lines, file), "attempt to use a closed file")
 assert_eq(problem(file.close, file), "attempt to use a closed file")
 

@@ -27,12 +27,12 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
         let options = options.ok_or_else(|| invalid(2, "open", "invalid mode"))?;
         let path = os_string(&path);
         match options.open(&path) {
-            Ok(file) => LuaFile::new(&on, path, Stream::disk(file)).into_lua_multi(lua),
+            Ok(file) => LuaFile::make(lua, &on, path, Stream::disk(file))?.into_lua_multi(lua),
             Err(error) => failed(lua, Some(&path), &error),
         }
     })?;
     let on = handle.clone();
-    add(lua, native, handle, "popen", move |_, (text, mode): (String, Option<String>)| {
+    add(lua, native, handle, "popen", move |lua, (text, mode): (String, Option<String>)| {
         let mode = mode.as_deref().unwrap_or("r");
         if !matches!(mode, "r" | "w") {
             return Err(invalid(2, "popen", "invalid mode"));
@@ -44,7 +44,7 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
             let output = run(&line, Vec::new())?;
             Stream::Output { text: BufReader::new(Cursor::new(output.stdout.clone())), output }
         };
-        Ok(LuaFile::new(&on, text.into(), stream))
+        LuaFile::make(lua, &on, text.into(), stream)
     })?;
     let on = handle.clone();
     add(lua, native, handle, "tmpfile", move |lua, ()| {
@@ -52,7 +52,9 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
         let made =
             temporary().and_then(|(path, file)| fs::remove_file(&path).map(|()| (path, file)));
         match made {
-            Ok((path, file)) => LuaFile::new(&on, path, Stream::disk(file)).into_lua_multi(lua),
+            Ok((path, file)) => {
+                LuaFile::make(lua, &on, path, Stream::disk(file))?.into_lua_multi(lua)
+            }
             Err(error) => failed(lua, None, &error),
         }
     })?;
@@ -69,6 +71,7 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
     raise_errors(lua, &methods)?;
     native.set("methods", &methods)?;
     lua.register_userdata_type::<LuaFile>(|of| {
+        of.add_meta_field(MetaMethod::Type, "FILE*");
         of.add_meta_field(MetaMethod::Index, methods);
         of.add_meta_method_mut(MetaMethod::Close, |lua, file, _: MultiValue| match file.stream {
             Some(_) => file.close(lua).map(|_| ()),
@@ -198,8 +201,14 @@ fn not_open_for(what: &str) -> io::Error {
 }
 
 impl LuaFile {
-    fn new(handle: &Handle, name: OsString, stream: Stream) -> LuaFile {
-        LuaFile { handle: handle.clone(), name, stream: Some(stream) }
+    fn make(
+        lua: &Lua,
+        handle: &Handle,
+        name: OsString,
+        stream: Stream,
+    ) -> mlua::Result<AnyUserData> {
+        let stream = Some(stream);
+        lua.create_any_userdata(LuaFile { handle: handle.clone(), name, stream })
     }
 
     fn stream(&mut self) -> mlua::Result<&mut Stream> {
@@ -226,8 +235,6 @@ impl Drop for LuaFile {
         }
     }
 }
-
-impl mlua::UserData for LuaFile {}
 
 fn closed() -> mlua::Error {
     mlua::Error::runtime("attempt to use a closed file")

@@ -37,14 +37,14 @@ struct Files<'m> {
 }
 
 impl Files<'_> {
-    fn on_path<T: Into<Dynamic>>(&mut self, name: &str, act: fn(&str) -> io::Result<T>) {
+    fn on_path<T: Into<Dynamic> + 'static>(&mut self, name: &str, act: fn(&str) -> io::Result<T>) {
         let on = self.handle.clone();
         self.module.set_native_fn(name, move |path: &str| {
             on.within(|| act(path)).map(Into::into).map_err(|error| about(path, error))
         });
     }
 
-    fn on_two_paths<T: Into<Dynamic>>(
+    fn on_two_paths<T: Into<Dynamic> + 'static>(
         &mut self,
         name: &str,
         act: fn(&str, &str) -> io::Result<T>,

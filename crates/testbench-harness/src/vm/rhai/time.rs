@@ -57,7 +57,6 @@ pub(super) fn register(engine: &mut Engine, handle: &Handle) {
 fn timestamps(engine: &mut Engine, handle: &Handle) {
     engine.register_type_with_name::<Timestamp>("timestamp");
     let on = handle.clone();
-    let on = handle.clone();
     engine.register_fn("timestamp", move || on.within(Timestamp::now));
     let on = handle.clone();
     engine.register_get("elapsed", move |t: &mut Timestamp| on.within(|| t.elapsed()));
