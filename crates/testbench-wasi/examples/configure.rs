@@ -68,10 +68,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         .sleep(|left| println!("  it wants to sleep {left:?}"))
         .build();
     let zeros = Random::reader(std::io::repeat(0));
-    show(
-        "functions of one's own",
-        run(base.clone().clock(frozen as Arc<dyn Clock>).random(zeros))?,
-    );
+    show("other functions", run(base.clone().clock(frozen as Arc<dyn Clock>).random(zeros))?);
 
     // Bounds: the first is refused politely, the second ends the guest.
     let few = Limits { open_files_max: 4, ..Limits::default() };

@@ -1,4 +1,4 @@
-//! A clock of which some functions are one's own.
+//! A clock with some functions replaced.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct CustomClock {
     own: Own,
 }
 
-/// The functions that are one's own.
+/// The functions that are replaced.
 #[derive(Clone, Default)]
 struct Own {
     wall: Option<Arc<dyn Fn() -> WallTime + Send + Sync>>,

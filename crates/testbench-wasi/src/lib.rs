@@ -1,10 +1,16 @@
-//! Runs WASI modules in-process, hermetically: virtual time, files of one's choice, seeded
+//! Runs WASI modules in-process, hermetically: virtual time, the files that you mount, seeded
 //! randomness, no network.
 //!
-//! A guest is described by a [`GuestSpec`], a value that owns everything the guest may touch.
-//! [`run`] runs it on the caller's thread; [`start`] runs it beside the caller. Either way a
-//! [`Finished`] is left, whatever the guest did: exits, traps, limits and deadlocks are values of
-//! [`Exit`], and nothing that a guest does panics or hangs its host.
+//! | name | use |
+//! | --- | --- |
+//! | [`Module`] | a compiled WebAssembly module |
+//! | [`GuestSpec`] | everything that one guest may touch |
+//! | [`run`], [`start`] | runs a guest on the caller's thread, or beside the caller |
+//! | [`Finished`] | its whole result; [`Exit`] is why it ended |
+//! | [`Toolchain`] | programs by name, from a directory of `<program>.wasm` files |
+//! | [`Plugin`] | a module that is a library, called function by function |
+//!
+//! Exits, traps, limits and deadlocks are values of [`Exit`]. No guest can panic or hang its host.
 //!
 //! ```
 //! use testbench_wasi::{GuestSpec, Module, run};
@@ -24,15 +30,14 @@
 //!
 //! # How it works
 //!
-//! [`Module`] finds, recognises and compiles; a [`CompilationCache`] keeps the result. `engine.rs`
-//! holds the wasmtime engines, `run.rs` takes a guest from its spec to its end. What the guest can
-//! touch (descriptors, pipes, clocks) is the kernel (`kernel/`), which knows nothing of ABIs; the
-//! functions that a preview 1 module imports (`p1/`) decode, call the kernel, and encode. All
-//! guest memory is read and written in `memory.rs`.
+//! [`Module`] finds, recognises and compiles; a [`CompilationCache`] keeps the result. `engine/` holds
+//! the wasmtime engines, and `run/` takes a guest from its spec to its result. The kernel (`kernel/`)
+//! is all that a guest can touch (descriptors, pipes, clocks), and knows nothing of ABIs. The functions
+//! that a preview 1 module imports (`p1/`) decode, call the kernel, and encode. All guest memory is read
+//! and written in `memory.rs`.
 //!
-//! **Invariants.** Nothing here reads the real clock, real randomness or the real environment
-//! (but for the default cache directory), or touches the real disk (other than to load modules,
-//! and for the cache). A guest sees nothing that is not in its spec. Guest input never panics the
+//! **Invariants.** Nothing here reads the real clock, real randomness or the real environment (except
+//! for the default cache directory), or touches the real disk (except for modules and the cache). A guest sees nothing that is not in its spec. Guest input never panics the
 //! host.
 //!
 //! Begin reading at [`run`].

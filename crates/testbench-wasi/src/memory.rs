@@ -1,7 +1,7 @@
 //! The guest's memory: the only code that turns a guest address into bytes.
 //!
-//! Addresses are `u32` and never sign-extended; every range is checked before a byte moves. What a
-//! module declares as an ordinary memory is lent as a slice. A **shared** memory may change at any
+//! Addresses are `u32` and never sign-extended; every range is checked before a byte moves. An
+//! ordinary memory is lent as a slice. A **shared** memory may change at any
 //! instant under another thread of the guest, so its bytes are copied in and out one atomic byte at
 //! a time and never lent.
 
@@ -89,7 +89,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// That `count` elements of `size` bytes at `address` are inside.
+    /// Fails unless `count` elements of `size` bytes at `address` are inside.
     #[inline]
     pub(crate) fn check(&self, address: u32, count: u32, size: u32) -> Result<(), Fault> {
         self.range(address, u64::from(count) * u64::from(size)).map(drop)
@@ -183,7 +183,7 @@ fn copy_in(from: &[u8], cells: &[UnsafeCell<u8>]) {
 #[expect(unsafe_code, reason = "a shared memory's bytes have no safe access")]
 fn atomic(cell: &UnsafeCell<u8>) -> &AtomicU8 {
     // SAFETY: the pointer comes from a reference, so it is valid and aligned (to 1) for as long as
-    // the result lives. Everyone else who touches this byte in that time does so atomically too:
+    // the result lives. All other code that touches this byte in that time does so atomically too:
     // this module, by this function, and wasm code, whose accesses to shared memory are atomic or
     // racy in the sense of the threads proposal, never undefined.
     unsafe { AtomicU8::from_ptr(cell.get()) }

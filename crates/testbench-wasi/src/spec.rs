@@ -1,4 +1,4 @@
-//! What a guest is made of: everything that it may touch, owned by one value.
+//! The specification of a guest: everything that it may touch, owned by one value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::stopping::Cancel;
 /// A guest that has not been started.
 ///
 /// It owns everything that the guest may touch, so it can be sent to another thread, and the guest
-/// sees nothing that is not in it. It is an immutable builder: each method gives a changed value, and
-/// a clone can go another way, so that several guests are made of one base. What concerns how the
-/// module is compiled is in [`EngineConfig`](crate::EngineConfig) instead.
+/// sees nothing that is not in it. It is an immutable builder: each method returns a changed value,
+/// and clones make several guests from one base. How the module is compiled is set by
+/// [`EngineConfig`](crate::EngineConfig) instead.
 ///
 /// The defaults are hermetic:
 ///
@@ -52,7 +52,7 @@ use crate::stopping::Cancel;
 #[must_use = "a guest runs when the spec is given to `run` or `start`"]
 pub struct GuestSpec {
     pub(crate) module: Module,
-    /// `None`: what is usual for the face that runs it.
+    /// `None`: `_start` for a command, `_initialize` for a plugin.
     pub(crate) start_functions: Option<Vec<String>>,
     pub(crate) cancel: Cancel,
     pub(crate) id: Option<u32>,
@@ -130,13 +130,13 @@ impl GuestSpec {
         self
     }
 
-    /// Adds an argument after those that are there.
+    /// Appends an argument.
     pub fn arg(mut self, arg: impl Into<Vec<u8>>) -> Self {
         self.process.args.push(arg.into());
         self
     }
 
-    /// Adds arguments after those that are there.
+    /// Appends arguments.
     pub fn args<A: Into<Vec<u8>>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.process.args.extend(args.into_iter().map(Into::into));
         self
@@ -188,7 +188,7 @@ impl GuestSpec {
         self
     }
 
-    /// Adds a directory that the guest may use. They get descriptors from 3 in this order.
+    /// Adds a directory that the guest may use. Mounts get the descriptors from 3 on, in this order.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.process.mounts.push(mount);
         self
@@ -200,16 +200,15 @@ impl GuestSpec {
         self
     }
 
-    /// What the guest gets as randomness: a seeded stream, or [a source](Random::reader) of one's
-    /// own. By default the stream `guest` of seed 0.
+    /// The guest's randomness: a seeded stream, or [another source](Random::reader). By default the
+    /// stream `guest` of seed 0.
     pub fn random(mut self, random: impl Into<Random>) -> Self {
         self.process.random = random.into();
         self
     }
 
-    /// The exported functions that are called, in this order, once the module is instantiated.
-    /// Those that the module does not export are skipped; with none, only the module's start
-    /// section runs. When one ends the guest, the later ones are not called.
+    /// The exported functions to call, in this order, once the module is instantiated. Names that the
+    /// module does not export are skipped; with none, only the module's start section runs. When one ends the guest, the later ones are not called.
     ///
     /// By default a guest is a command: `_start` is called, and a module without it is refused
     /// ([`ModuleError::NoStart`](crate::ModuleError::NoStart)). A [`Plugin`](crate::Plugin) calls
@@ -242,7 +241,7 @@ impl GuestSpec {
     }
 }
 
-/// What is not secret and not large: the command line and where it runs.
+/// Shows neither secrets nor large values: the command line and where it runs.
 impl fmt::Debug for GuestSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();

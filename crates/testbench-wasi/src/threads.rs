@@ -1,4 +1,4 @@
-//! Threads for guests that run beside their caller, or for whose caller's stack they are too large.
+//! Threads for guests that run beside their caller, or that need more stack than their caller has left.
 //!
 //! There are as many as guests need at once: a guest that waits keeps its thread, so any bound
 //! would let waiting guests hold up the very guest that they wait for. Threads that are free are

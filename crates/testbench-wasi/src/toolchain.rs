@@ -61,7 +61,7 @@ pub enum ToolchainError {
     Unreadable {
         /// The directory.
         dir: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -76,7 +76,7 @@ impl Toolchain {
         Toolchain::open_on(Engine::shared(), dir)
     }
 
-    /// As [`Toolchain::open`], compiled and run by an engine of one's own.
+    /// As [`Toolchain::open`], compiled and run by another engine.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl Toolchain {
         Toolchain::from_modules_on(Engine::shared(), label, modules)
     }
 
-    /// As [`Toolchain::from_modules`], compiled and run by an engine of one's own.
+    /// As [`Toolchain::from_modules`], compiled and run by another engine.
     pub fn from_modules_on<N: Into<OsString>, B: Into<Bytes>>(
         engine: &Engine,
         label: impl Into<String>,
@@ -131,7 +131,7 @@ impl Toolchain {
         }
     }
 
-    /// Whether there is a program with exactly this name, be it one that cannot be run.
+    /// Whether there is a program with exactly this name, even if it cannot be run.
     pub fn contains(&self, program: impl AsRef<OsStr>) -> bool {
         let program = program.as_ref();
         match &self.inner.source {

@@ -19,7 +19,7 @@ pub(crate) struct Compiled {
     on_demand: OnceLock<Loaded>,
 }
 
-/// What compilation produced, in memory or in a file whose content was verified.
+/// The compiler's output, in memory or in a file whose content was verified.
 pub(crate) enum Artifact {
     Bytes(Vec<u8>),
     File(File),

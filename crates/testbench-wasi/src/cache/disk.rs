@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::compiled::Artifact;
 use crate::sys::{Entry, PrivateDir};
 
-/// What the directory may hold. Compiled interpreters have 60 MB, so that a few dozen of them fit.
+/// The size that the directory may have. Compiled interpreters have 60 MB; a few dozen of them fit.
 const BYTES_MAX: u64 = 2 << 30;
 
 /// A directory of compiled modules, opened when first used.
@@ -67,7 +67,7 @@ impl Disk {
         }
     }
 
-    /// Keeps an artifact for a key and answers the file that it is in now; `None`, after a
+    /// Keeps an artifact for a key and returns the file that it is in now; `None`, after a
     /// warning, if it cannot be kept.
     pub(super) fn store(&self, key: &blake3::Hash, artifact: &[u8]) -> Option<Artifact> {
         let dir = self.dir()?;
@@ -142,7 +142,7 @@ fn publish(dir: &PrivateDir, name: &str, content: &[u8]) -> io::Result<File> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let beside = format!("{}-{count}.tmp", std::process::id());
-    // What a process left that died with our id: the name is free for us.
+    // A process with our id may have left it and died: the name is free for us.
     let _ = dir.remove(&beside);
     let mut file = dir.create_new(&beside)?;
     let written = file.write_all(content).and_then(|()| dir.rename(&beside, name));
@@ -180,7 +180,7 @@ mod tests {
         let present = [1, 2, 3].map(|n| disk.load(&key(n)).is_some());
         assert_eq!(present, [true, false, true]);
         assert_eq!(disk.len(), 2);
-        // What does not fit at all pushes out everything and is kept: the bound is on what was
+        // An artifact that does not fit at all evicts everything and is kept: the bound is on what was
         // there before.
         assert!(disk.store(&key(4), &[4; 9000]).is_some());
         assert_eq!(disk.len(), 1);

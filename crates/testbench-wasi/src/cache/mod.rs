@@ -5,9 +5,9 @@
 //! it was compiled. On disk (see [`disk`]), the key covers also the compiler, the processor's
 //! features and every option that wasmtime does not check when it loads an artifact.
 //!
-//! Nothing on disk is trusted that was not verified in this process: a damaged or foreign entry
-//! is compiled again and replaced. A directory that cannot be used is no error, only slow: modules
-//! are then kept in memory, and one warning says so.
+//! Every entry on disk is verified in this process before it is used: a damaged or foreign entry is
+//! compiled again and replaced. A directory that cannot be used is no error, only slow: modules are
+//! then kept in memory, and one warning says so.
 
 mod compiled;
 mod diagnose;
@@ -73,7 +73,7 @@ impl CompilationCache {
 
     /// A cache in memory and in `dir`, which is made when first needed, for its owner only.
     ///
-    /// If it exists and others can write to it, or it belongs to somebody else, or it cannot be
+    /// If it exists and others can write to it, or it belongs to another user, or it cannot be
     /// written, the cache is in memory only and one warning is logged.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         CompilationCache::new(Some(Mutex::default()), Some(Disk::new(dir.into())))
@@ -113,17 +113,17 @@ impl CompilationCache {
         self.inner.memory.as_ref().map(lock)
     }
 
-    /// What was compiled in this process and is still kept.
+    /// The code that was compiled in this process, if it is still kept.
     pub(crate) fn known(&self, hash: ContentHash, flavour: Flavour) -> Option<Arc<Compiled>> {
         let slot = self.memory()?.present(hash, flavour)?;
-        // Who compiles it right now is not waited for here.
+        // A compilation under way is not waited for here.
         match slot.try_lock() {
             Ok(compiled) => compiled.clone(),
             Err(_) => None,
         }
     }
 
-    /// What was compiled in this process from the file at `path`, if that is still the same file.
+    /// The code that was compiled from the file at `path` in this process, if the file is unchanged.
     pub(crate) fn known_file(
         &self,
         path: &Path,
@@ -137,7 +137,7 @@ impl CompilationCache {
         Some((hash, self.known(hash, flavour)?))
     }
 
-    /// Remembers what a file contains, to be looked up with [`CompilationCache::known_file`].
+    /// Remembers the hash of a file, to be looked up with [`CompilationCache::known_file`].
     pub(crate) fn know_file(&self, path: &Path, identity: Identity, hash: ContentHash) {
         let Some(mut memory) = self.memory() else { return };
         if memory.files.len() >= Memory::MODULES_MAX {
@@ -155,7 +155,7 @@ impl CompilationCache {
         flavour: Flavour,
     ) -> Result<Arc<Compiled>, ModuleError> {
         let slot = self.memory().map(|mut memory| memory.slot(hash, flavour)).unwrap_or_default();
-        // Whoever comes second waits here for the first, and other modules are not held up.
+        // A second compilation of the same module waits here; other modules are not held up.
         let mut slot = lock(&slot);
         if let Some(compiled) = &*slot {
             return Ok(compiled.clone());
@@ -214,7 +214,7 @@ type Slot = Arc<Mutex<Option<Arc<Compiled>>>>;
 #[derive(Debug, Default)]
 struct Memory {
     slots: HashMap<(ContentHash, Flavour), (u64, Slot)>,
-    /// What files contain, so that an unchanged one is not read and hashed again.
+    /// The hashes of files, so that an unchanged file is not read and hashed again.
     files: HashMap<PathBuf, (Identity, ContentHash)>,
     uses: u64,
 }
@@ -237,7 +237,7 @@ impl Memory {
         }
         if self.slots.len() >= Memory::MODULES_MAX {
             let oldest = self.slots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
-            // Who runs it right now keeps it alive.
+            // A guest that runs it keeps it alive.
             oldest.and_then(|key| self.slots.remove(&key));
         }
         let slot = Slot::default();
@@ -247,7 +247,7 @@ impl Memory {
     }
 }
 
-/// What an artifact depends on: the module, the compiler with its settings, and the options that
+/// Covers all that an artifact depends on: the module, the compiler with its settings, and the options that
 /// wasmtime does not check when it loads one.
 fn disk_key(hash: ContentHash, engines: &Engines, flavour: Flavour) -> blake3::Hash {
     let mut key = blake3::Hasher::new();
@@ -268,6 +268,6 @@ fn default_dir() -> Option<PathBuf> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is replaced in one step, so it is whole even after a panic.
+    // The values behind these locks are replaced in one step, so they are whole even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

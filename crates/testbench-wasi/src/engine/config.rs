@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use super::{CoreFeatures, Engines, Flavour};
 use crate::cache::CompilationCache;
 
-/// What is chosen once for all modules of an [`Engine`].
+/// The choices for all modules of an [`Engine`].
 ///
-/// An immutable builder: each method gives a changed value, and a clone of it can go another way.
-/// What is chosen for each run is in [`GuestSpec`](crate::GuestSpec) and
+/// An immutable builder: each method returns a changed value.
+/// The choices for each run are in [`GuestSpec`](crate::GuestSpec) and
 /// [`Limits`](crate::Limits).
 ///
 /// | | default |
@@ -176,7 +176,7 @@ impl Engine {
         &SHARED
     }
 
-    /// The defaults, with a cache of one's own.
+    /// The defaults, with another cache.
     pub fn with_cache(cache: CompilationCache) -> Engine {
         Engine::lazy(EngineConfig::new().cache(cache))
     }
@@ -220,6 +220,6 @@ impl fmt::Debug for Engine {
 pub struct EngineError {
     /// The features that were asked for.
     pub features: CoreFeatures,
-    /// What wasmtime said.
+    /// wasmtime's error.
     pub reason: String,
 }

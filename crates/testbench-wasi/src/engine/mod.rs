@@ -1,7 +1,7 @@
 //! The wasmtime engines: one for each distinct configuration, made when first needed and shared by
-//! everyone who has that configuration.
+//! all users of that configuration.
 //!
-//! What wasmtime fixes for a whole engine and users may choose is a [`Flavour`], most of which
+//! The options that wasmtime fixes for a whole engine and users may choose are a [`Flavour`], most of which
 //! comes from an [`EngineConfig`]. Everything else stands once, in [`Flavour::config`]:
 //!
 //! | option of wasmtime | here | why |
@@ -18,7 +18,7 @@
 //! | pool | the common flavour | see below |
 //!
 //! The common flavour runs in a pool of [`SLOTS`] slots that are reset, not unmapped, between
-//! guests. What does not fit there (more guests at once, two memories, larger tables) runs on a
+//! guests. Guests that do not fit there (more at once, two memories, larger tables) run on a
 //! twin engine without a pool, from the **same compiled artifact**: the twins differ in nothing
 //! that compiled code can see. So a guest never learns which of them it is on.
 
@@ -64,7 +64,7 @@ const KEEP_RESIDENT_BLIND_BYTES: usize = 64 << 10;
 /// How many slots stay warm for each other module's next run; bounds what the pool keeps resident.
 const WARM_SLOTS: u32 = 32;
 
-/// What users may choose of what wasmtime fixes for a whole engine.
+/// The options that wasmtime fixes for a whole engine and users may choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Flavour {
     /// Work is counted, so that it can be limited. Follows from a run's limits.
@@ -107,7 +107,7 @@ impl Flavour {
         self == Flavour::default()
     }
 
-    /// This flavour's engines: those that somebody has, or new ones. The common flavour's stay for
+    /// This flavour's engines: those in use, or new ones. The common flavour's stay for
     /// the life of the process, so that its pool is made once.
     ///
     /// # Errors
@@ -217,7 +217,7 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// What names the compiler in a cache key or in the header of a tape: two engines with the same
+/// Names the compiler in a cache key or in the header of a tape: two engines with the same
 /// fingerprint compile a module to the same code.
 pub(crate) fn compiler_fingerprint(engine: &wasmtime::Engine, flavour: Flavour) -> blake3::Hash {
     /// Feeds what implements [`Hash`] to BLAKE3, whose output does not depend on the process.
@@ -315,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn engines_are_shared_while_somebody_has_them() {
+    fn engines_are_shared_while_they_are_in_use() {
         let flavour = Flavour { reserve_bytes: Some(12_345), ..Flavour::default() };
         let first = flavour.engines().unwrap();
         assert!(Arc::ptr_eq(&first, &flavour.engines().unwrap()));
         let gone = Arc::downgrade(&first);
         drop(first);
-        assert!(gone.upgrade().is_none(), "a configuration that nobody has any more is kept");
+        assert!(gone.upgrade().is_none(), "an unused configuration is kept");
         let common = Arc::downgrade(&Flavour::default().engines().unwrap());
         assert!(common.upgrade().is_some());
     }

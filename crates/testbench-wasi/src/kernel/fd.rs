@@ -7,13 +7,13 @@ use testbench_overlay::Errno;
 use super::open::Open;
 use super::rights::Rights;
 
-/// What one descriptor refers to, and what may be done through it.
+/// The open file of a descriptor, and the operations that the descriptor allows.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) open: Arc<Open>,
-    /// What may be done with this.
+    /// The rights of this descriptor.
     pub(crate) base: Rights,
-    /// What may be done with what is opened below this.
+    /// The rights that descriptors opened below this can have.
     pub(crate) inheriting: Rights,
     /// The name by which the guest finds this directory when it starts.
     pub(crate) preopen: Option<Arc<[u8]>>,
@@ -32,7 +32,7 @@ impl Entry {
         Entry { preopen: Some(name.into()), ..Entry::new(Arc::new(dir)) }
     }
 
-    /// That all of `wanted` is allowed.
+    /// Fails unless all of `wanted` is allowed.
     pub(crate) fn need(&self, wanted: Rights) -> Result<(), Errno> {
         if self.base.contains(wanted) { Ok(()) } else { Err(Errno::NotCapable) }
     }
@@ -40,7 +40,7 @@ impl Entry {
 
 /// The descriptors of a process. A new one always gets the lowest number that is free.
 ///
-/// What is taken out is handed back rather than dropped, so that a pipe's last end is not closed
+/// Removed entries are returned, not dropped, so that a pipe's last end is not closed
 /// under the lock that guards the table.
 #[derive(Default)]
 pub(crate) struct FdTable {
@@ -50,14 +50,14 @@ pub(crate) struct FdTable {
 }
 
 impl FdTable {
-    /// The table of these, numbered from 0. The limit on open files is for what a guest opens, not
-    /// for what it is given.
+    /// The table of these, numbered from 0. The limit on open files counts for files that
+    /// the guest opens itself.
     pub(crate) fn new(entries: Vec<Entry>) -> Self {
         let first_free = entries.len();
         FdTable { entries: entries.into_iter().map(Some).collect(), first_free }
     }
 
-    /// What is in it now, in order.
+    /// All entries, in order.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.entries.iter().flatten().cloned().collect()
     }
@@ -97,8 +97,8 @@ impl FdTable {
         Ok(entry)
     }
 
-    /// Makes `to` refer to what `from` refers to, and frees `from`. Both must be open. Answers
-    /// what `to` referred to.
+    /// Makes `to` refer to what `from` refers to, and frees `from`. Both must be open.
+    /// Returns the old entry of `to`.
     pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Entry>, Errno> {
         self.get(from)?;
         self.get(to)?;

@@ -36,7 +36,7 @@ impl OpenFile {
     }
 
     fn with(file: Arc<dyn File>, flags: FdFlags) -> Self {
-        // What the handle itself was not opened for, it refuses.
+        // The handle itself refuses operations that it was not opened for.
         let kind = Kind::File(Regular { file, position: AtomicU64::new(0) });
         OpenFile { open: Arc::new(Open::new(kind, true, true, flags)) }
     }
@@ -52,7 +52,7 @@ impl fmt::Debug for OpenFile {
     }
 }
 
-/// What is behind a descriptor.
+/// An open file, directory or stream.
 pub(crate) struct Open {
     kind: Kind,
     reads: bool,
@@ -72,8 +72,7 @@ pub(crate) struct Regular {
     position: AtomicU64,
 }
 
-/// A guest's call that may have to wait, and the descriptor that it was made on: what the report of a
-/// deadlock says of it.
+/// A guest's call that may have to wait, and its descriptor, for the report of a deadlock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallOn {
     /// The call, by the guest's name for it.
@@ -125,7 +124,7 @@ impl Open {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
 
-    /// What can be done with it.
+    /// The operations that it allows.
     pub(crate) fn rights(&self) -> Rights {
         let mut rights = match &self.kind {
             Kind::File(_) => Rights::FILE,
@@ -161,7 +160,7 @@ impl Open {
         }
     }
 
-    /// The regular file itself; [`Errno::Badf`] for a directory or a stream, as wasmtime answers.
+    /// The regular file itself; [`Errno::Badf`] for a directory or a stream, as in wasmtime.
     pub(crate) fn regular(&self) -> Result<&Regular, Errno> {
         match &self.kind {
             Kind::File(regular) => Ok(regular),
@@ -177,7 +176,7 @@ impl Open {
         }
     }
 
-    /// That it has flags that can be set: that it is no directory.
+    /// Fails for a directory, which has no flags that can be set.
     pub(crate) fn check_has_flags(&self) -> Result<(), Errno> {
         if matches!(self.kind, Kind::Dir(_)) { Err(Errno::Badf) } else { Ok(()) }
     }
@@ -291,8 +290,8 @@ impl Open {
         }
     }
 
-    /// How much could be written without waiting, and whether nobody reads it; `None` if a write
-    /// would wait.
+    /// How much could be written without waiting, and whether all readers are gone; `None` if a
+    /// write would wait.
     pub(crate) fn look_to_write(&self) -> Result<Option<(u64, bool)>, Errno> {
         self.check_writable()?;
         match &self.kind {
@@ -301,7 +300,7 @@ impl Open {
         }
     }
 
-    /// Hears of changes to what the two looks answer; `None` if it never waits.
+    /// Listens for changes of the two looks' results; `None` if it never waits.
     pub(super) fn listen(&self) -> Option<Listener> {
         match &self.kind {
             Kind::Stream(stream) => stream.listen(),
@@ -326,7 +325,7 @@ impl Open {
     }
 }
 
-/// That what is read or written ends at an offset that POSIX has; [`Errno::Inval`] as on Linux.
+/// Fails if a read or write would end beyond the largest offset; with [`Errno::Inval`] as on Linux.
 fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
     let end = offset.checked_add(len as u64);
     end.and_then(|end| i64::try_from(end).ok()).map(drop).ok_or(Errno::Inval)
@@ -357,7 +356,7 @@ impl Directory {
             return Ok(Arc::clone(listing));
         }
         let own = self.file.stat()?.ino;
-        // What is above cannot be seen from here, and for the topmost directory `..` is itself.
+        // The parent cannot be seen from here, and for the topmost directory `..` is itself.
         let dots = [&b"."[..], b".."].map(|name| Listed {
             name: name.into(),
             ino: own,

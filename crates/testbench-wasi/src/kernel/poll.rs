@@ -19,7 +19,7 @@ pub(crate) enum Interest {
     Write(u32, Arc<Open>),
     /// That an instant has come.
     Until(When),
-    /// Nothing: this cannot be waited for, which is known at once.
+    /// It cannot be waited for, which is known at once.
     Failed(Errno),
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum When {
     Wall(WallTime),
 }
 
-/// What has become of one [`Interest`].
+/// The state of one [`Interest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
     /// So many bytes can be moved; the other end may be gone, or the file at its end.
@@ -41,12 +41,11 @@ pub(crate) enum Happened {
     Failed(Errno),
 }
 
-/// Waits until something of `interests` has happened, and answers all that has by then, each with
-/// its place, in order.
+/// Waits until one of `interests` has happened, and returns all that have by then, each with its
+/// place, in order.
 ///
-/// What is ready or due at once is answered without time moving. Otherwise time moves to the
-/// earliest instant, or to whatever makes a file ready before. A wall instant is looked at again
-/// when somebody sets the wall clock. `call` is the guest's name for this.
+/// If one is ready or due at once, time does not move. Otherwise time moves to the earliest instant,
+/// unless a file becomes ready before. A wall instant is looked at again when the wall clock is set. `call` is the guest's name for this.
 pub(crate) fn poll(
     process: &Process,
     call: &'static str,
@@ -57,7 +56,7 @@ pub(crate) fn poll(
     loop {
         // Listeners first, then the look, so that no change falls between them.
         let mut on: Vec<_> = interests.iter().filter_map(Interest::listener).collect();
-        // What other participants do decides these, and not only time.
+        // Other participants decide these, and not only time.
         let on_others = !on.is_empty();
         if interests.iter().any(|i| matches!(i, Interest::Until(When::Wall(_)))) {
             on.push(process.clock.wall_set());
@@ -76,7 +75,7 @@ pub(crate) fn poll(
                 return Ok(happened);
             }
             // A look that takes no time: let the others run first, or a loop of such looks would
-            // keep them from ever making ready what is looked for.
+            // keep them from ever making a file ready.
             yielded = true;
             process.clock.yield_now()?;
             continue;
@@ -146,7 +145,7 @@ impl Interest {
     }
 }
 
-/// What a poll waits for, for the report of a deadlock: `poll_oneoff of descriptor 0 to read`.
+/// The interests of a poll, for the report of a deadlock: `poll_oneoff of descriptor 0 to read`.
 struct Waiting<'a> {
     call: &'static str,
     interests: &'a [Interest],

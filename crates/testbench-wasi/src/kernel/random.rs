@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use testbench_clock::RandomStream;
 use testbench_overlay::Errno;
 
-/// What a guest gets as randomness.
+/// A guest's source of randomness.
 ///
 /// ```
 /// use testbench_clock::Seed;
@@ -25,8 +25,8 @@ use testbench_overlay::Errno;
 pub enum Random {
     /// Bytes that follow from a seed. A clone begins where the original stands.
     Seeded(Box<RandomStream>),
-    /// Whatever this gives, called on the guest's thread; clones share it. When it fails or ends,
-    /// the guest gets the errno of that, `EIO` for the end. See [`Random::reader`].
+    /// A reader, called on the guest's thread; clones share it. When it fails or ends, the guest gets
+    /// its errno, `EIO` for the end. See [`Random::reader`].
     Reader(Arc<Mutex<dyn Read + Send>>),
 }
 

@@ -1,8 +1,8 @@
 //! The standard input of this process, for the guests that inherit it.
 //!
 //! A guest that reads it must still be killable, and must be able to poll it, so the blocking read
-//! is done by a thread of ours, one read at a time and only when a guest asks. What a guest asked
-//! for and did not take is kept for the next one: there is one standard input.
+//! is done by a thread of ours, one read at a time and only when a guest asks. Bytes that
+//! a guest asked for and did not take are kept for the next guest: there is one standard input.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -11,13 +11,13 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use testbench_clock::{Event, Listener};
 use testbench_overlay::Errno;
 
-/// How much one read asks for: what a pipe or a terminal line holds at most.
+/// How much one read asks for: the most that a pipe or a terminal line holds.
 const READ_BYTES_MAX: usize = 65_536;
 
 static INPUT: LazyLock<Input> = LazyLock::new(Input::default);
 
-/// Reads what is there. [`Errno::Again`]: nothing yet, but it has been asked for, and [`listen`]
-/// hears of it.
+/// Reads the bytes that are there. Fails with [`Errno::Again`] if there are none yet; then a read is
+/// under way, and [`listen`] listens for its end.
 pub(super) fn try_read(buf: &mut [u8]) -> Result<usize, Errno> {
     let mut state = INPUT.lock();
     if state.bytes.is_empty() {
@@ -59,7 +59,7 @@ pub(super) fn look() -> Option<(u64, bool)> {
     Some((state.bytes.len() as u64, false))
 }
 
-/// Hears of what was asked for.
+/// Listens for the end of the read that is under way.
 pub(super) fn listen() -> Listener {
     INPUT.event.listen()
 }
@@ -76,7 +76,7 @@ struct State {
     next: Next,
 }
 
-/// What is known of the bytes behind those that are there.
+/// The state of the bytes behind those that are there.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Next {
     #[default]

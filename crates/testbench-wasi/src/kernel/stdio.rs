@@ -15,8 +15,8 @@ use super::process::Process;
 use super::real_stdin;
 use super::rights::FdFlags;
 
-/// Where a guest's standard input comes from. Clones are the same source: what one guest has read
-/// from a file, a pipe or a reader, another one does not get.
+/// Where a guest's standard input comes from. Clones are the same source: bytes that one guest
+/// has read from a file, a pipe or a reader do not reach another guest.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Stdin {
@@ -31,11 +31,11 @@ pub enum Stdin {
     File(OpenFile),
     /// A pipe.
     Pipe(PipeReader),
-    /// Whatever this gives, called on the guest's thread when the guest reads. It may block, which
+    /// A reader, called on the guest's thread when the guest reads. It may block, which
     /// is a wait outside of the timeline, and the guest cannot be killed meanwhile. See
     /// [`Stdin::reader`].
     Reader(Arc<Mutex<dyn Read + Send>>),
-    /// As the first says, and the second sees what the guest reads; see [`Stdin::observed`].
+    /// The first, with an observer of the bytes that the guest reads; see [`Stdin::observed`].
     Observed(Box<Stdin>, Observer),
 }
 
@@ -56,14 +56,14 @@ pub enum Stdout {
     File(OpenFile),
     /// Into a pipe.
     Pipe(PipeWriter),
-    /// Whatever this does with it, called on the guest's thread when the guest writes. See
+    /// A writer, called on the guest's thread when the guest writes. See
     /// [`Stdout::writer`].
     Writer(Arc<Mutex<dyn Write + Send>>),
-    /// As the first says, and the second sees what the guest writes; see [`Stdout::observed`].
+    /// The first, with an observer of the bytes that the guest writes; see [`Stdout::observed`].
     Observed(Box<Stdout>, Observer),
 }
 
-/// Sees what a guest reads or writes, on the guest's thread. It must not wait.
+/// Called with the bytes that a guest reads or writes, on the guest's thread. It must not wait.
 pub type Observer = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 impl fmt::Debug for Stdin {
@@ -118,8 +118,8 @@ impl Stdin {
         Stdin::Reader(Arc::new(Mutex::new(reader)))
     }
 
-    /// The same, with `observer` called for what the guest reads, in order: with an empty slice
-    /// when it finds the end. Of a [`Stdin::File`] it sees nothing, since a file has several users.
+    /// The same, with `observer` called for the bytes that the guest reads, in order, and with an
+    /// empty slice at the end. It is never called for a [`Stdin::File`], which may have several users.
     pub fn observed(self, observer: Observer) -> Self {
         Stdin::Observed(Box::new(self), observer)
     }
@@ -155,8 +155,8 @@ impl Stdout {
         Stdout::Writer(Arc::new(Mutex::new(writer)))
     }
 
-    /// The same, with `observer` called for what the guest has written, in order. Of a
-    /// [`Stdout::File`] it sees nothing, since a file has several users.
+    /// The same, with `observer` called for the bytes that the guest has written, in order. It is never
+    /// called for a [`Stdout::File`], which may have several users.
     pub fn observed(self, observer: Observer) -> Self {
         Stdout::Observed(Box::new(self), observer)
     }
@@ -223,7 +223,7 @@ impl Stream {
         }
     }
 
-    /// Reads what there is, waiting for it unless told not to.
+    /// Reads the bytes that are there, waiting for the first if `wait` is set.
     pub(super) fn read(
         &self,
         process: &Process,
@@ -267,7 +267,7 @@ impl Stream {
         }
     }
 
-    /// Writes; all of it, unless told not to wait.
+    /// Writes `buf`: all of it if `wait` is set, else as much as there is room for.
     pub(super) fn write(
         &self,
         process: &Process,
@@ -314,7 +314,7 @@ impl Stream {
             Stream::RealInput => real_stdin::look(),
             Stream::PipeReader(pipe) => of_pipe(pipe.look()),
             Stream::PipeWriter(pipe) => of_pipe(pipe.look()),
-            // How much they take is not known before it is tried.
+            // The room that they have is not known before a call.
             Stream::Reader(_)
             | Stream::Null
             | Stream::Capture(_)
@@ -323,7 +323,7 @@ impl Stream {
         }
     }
 
-    /// Hears of changes to what [`Stream::look`] answers; `None` if it never waits.
+    /// Listens for changes of [`Stream::look`]'s result; `None` if it never waits.
     pub(super) fn listen(&self) -> Option<Listener> {
         match self {
             Stream::RealInput => Some(real_stdin::listen()),
@@ -386,15 +386,15 @@ fn write_pipe(
                 process.wait(None, &[heard], &by.which_is("a pipe"))?;
             }
             Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
-            // What was written counts; the error comes again with the next call.
+            // The bytes written so far count; the error comes again with the next call.
             Err(_) if written > 0 => return Ok(written),
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-/// Lets the other end run before "again" is the answer: a loop of attempts would otherwise keep it
-/// from ever doing what is hoped for.
+/// Lets the other end run before the call fails with "again": a loop of attempts would otherwise keep
+/// it from ever running.
 fn yield_once(process: &Process, let_others_run: &mut bool) -> Result<()> {
     *let_others_run = false;
     Ok(process.clock.yield_now()?)

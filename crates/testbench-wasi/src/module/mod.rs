@@ -78,7 +78,7 @@ impl Module {
         Module::from_file_on(Engine::shared(), path)
     }
 
-    /// As [`Module::from_file`], compiled and run by an engine of one's own.
+    /// As [`Module::from_file`], compiled and run by another engine.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Module {
         Module::from_bytes_on(Engine::shared(), name, bytes)
     }
 
-    /// As [`Module::from_bytes`], compiled and run by an engine of one's own.
+    /// As [`Module::from_bytes`], compiled and run by another engine.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// What stands in the way.
+    /// The reason why not.
     pub fn check_command(&self) -> Result<(), ModuleError> {
         self.check_imports(&self.inner.compiled)?;
         if self.starter("_start")? {
@@ -221,11 +221,11 @@ impl Module {
     /// use testbench_wasi::{EngineConfig, Module};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let wasm = wat::parse_str(r#"(module (@custom "author" "somebody"))"#)?;
+    /// let wasm = wat::parse_str(r#"(module (@custom "author" "us"))"#)?;
     /// let engine = EngineConfig::new().custom_sections(true).build()?;
     /// let module = Module::from_bytes_on(&engine, "signed", wasm)?;
     /// let sections = module.custom_sections().expect("the engine keeps them");
-    /// assert_eq!((sections[0].name(), sections[0].data()), ("author", &b"somebody"[..]));
+    /// assert_eq!((sections[0].name(), sections[0].data()), ("author", &b"us"[..]));
     /// # Ok(())
     /// # }
     /// ```
@@ -299,7 +299,7 @@ impl Module {
         cache.compile(&inner.name, self.bytes()?.as_ref(), inner.hash, flavour)
     }
 
-    /// Whether there is an export of this name; if so, that it is a function `() -> ()`.
+    /// Whether there is an export of this name. Fails if it is not a function `() -> ()`.
     fn starter(&self, name: &str) -> Result<bool, ModuleError> {
         match self.inner.compiled.any().get_export(name) {
             Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => {
@@ -314,7 +314,7 @@ impl Module {
         }
     }
 
-    /// Whether everything that the module imports is there.
+    /// Fails unless everything that the module imports exists.
     fn check_imports(&self, compiled: &Compiled) -> Result<(), ModuleError> {
         match compiled.linked(compiled.best_place()) {
             Ok(_) => Ok(()),
@@ -406,7 +406,7 @@ fn identity(path: &Path) -> Result<Identity, ModuleError> {
 fn read(path: &Path) -> Result<Vec<u8>, ModuleError> {
     let file = File::open(path).map_err(|source| unreadable(path, source))?;
     let mut bytes = Vec::new();
-    // It may grow while it is read; one byte too many is noticed by whoever gets the bytes.
+    // It may grow while it is read; the caller refuses a file with one byte too many.
     let read = file.take(Module::BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|source| unreadable(path, source))?;
     Ok(bytes)

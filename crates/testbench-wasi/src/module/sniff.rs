@@ -1,9 +1,9 @@
-//! What a file is, from its first bytes. Names say nothing: a toolchain directory may hold a text
+//! The kind of a file, from its first bytes. Names say nothing: a toolchain directory may hold a text
 //! file named `cat.wasm`.
 
 use crate::error::LooksLike;
 
-/// What the bytes announce.
+/// The kind that the bytes announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sniffed {
     /// A core module.
@@ -14,7 +14,7 @@ pub(crate) enum Sniffed {
     Damaged {
         /// Where, in bytes.
         offset: u64,
-        /// What is wrong there.
+        /// The fault there.
         reason: String,
     },
     /// Something else.

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::types::ClockId;
 use crate::kernel::Result;
 
-/// What a guest's monotonic clock shows at the origin of the timeline: one second. Programs may
+/// The reading of a guest's monotonic clock at the origin of the timeline: one second. Programs may
 /// count on a clock that has run for a while; Go's runtime ends at a reading of zero.
 const MONOTONIC_ORIGIN_NS: u64 = 1_000_000_000;
 

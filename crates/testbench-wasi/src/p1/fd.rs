@@ -9,7 +9,7 @@ use super::types::{Buf, Fdstat, FileType, Iovs, Prestat, Whence};
 use crate::kernel::{CallOn, FdFlags, Kind, Open, Result, Rights, Sink};
 
 pub(super) fn close(cx: &mut Call<'_>, fd: u32) -> Result<()> {
-    // Dropped here, where no lock is held: the last end of a pipe wakes whoever waits for it.
+    // Dropped here, where no lock is held: the last end of a pipe wakes the participants that wait for it.
     let closed = cx.process.with_fds(|fds| fds.remove(fd))?;
     drop(closed);
     Ok(())
@@ -44,7 +44,7 @@ pub(super) fn fdstat_set_flags(cx: &mut Call<'_>, fd: u32, flags: FdFlags) -> Re
     Ok(())
 }
 
-/// Narrows; what is not there cannot be asked for, known or not.
+/// Narrows; rights that are not there cannot be asked for, known or not.
 pub(super) fn fdstat_set_rights(
     cx: &mut Call<'_>,
     fd: u32,
@@ -78,7 +78,7 @@ pub(super) fn prestat_dir_name(cx: &mut Call<'_>, fd: u32, path: Buf) -> Result<
 }
 
 pub(super) fn seek(cx: &mut Call<'_>, fd: u32, offset: i64, whence: Whence) -> Result<u64> {
-    // Asking where one is takes less than moving.
+    // Asking for the position needs a smaller right than moving it.
     let asks = offset == 0 && whence.0 == crate::kernel::Whence::Cur;
     let right = if asks { Rights::FD_TELL } else { Rights::FD_SEEK };
     let seekable = |open: &Open| open.seekable().map(drop);
@@ -95,7 +95,7 @@ pub(super) fn read(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
     let open = process.open_file(fd, Open::check_readable, Rights::FD_READ)?;
     let by = CallOn { call: "fd_read", fd };
     scatter(cx, iovs, |buf, done| {
-        // What came is not held back by a wait for more.
+        // Bytes that came are not held back by a wait for more.
         if done > 0 && open.look_to_read()?.is_none() { Ok(0) } else { open.read(process, by, buf) }
     })
 }
@@ -135,7 +135,7 @@ pub(super) fn pwrite(cx: &mut Call<'_>, fd: u32, iovs: Iovs, offset: u64) -> Res
     gather(cx, iovs, |bytes, done| open.pwrite(bytes, offset.saturating_add(done.into())))
 }
 
-/// What WASI calls the kind of file behind `open`. It has no word for pipes.
+/// WASI's name for the kind of file behind `open`. It has none for pipes.
 pub(super) fn file_type(open: &Arc<Open>) -> Result<FileType> {
     match open.kind() {
         Kind::Dir(_) => Ok(FileType::Directory),
@@ -178,8 +178,8 @@ fn scatter(
     Ok(done)
 }
 
-/// Writes all buffers as one write, so that nobody sees half of it: a C library writes what it has
-/// kept and what is new in two buffers.
+/// Writes all buffers as one write, so that no reader sees half of it: a C library writes its buffer
+/// and the new bytes in two buffers.
 fn gather(
     cx: &mut Call<'_>,
     iovs: Iovs,

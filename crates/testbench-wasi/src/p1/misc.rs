@@ -20,8 +20,8 @@ const SIGNALS: [&str; 30] = [
     "VTALRM", "PROF", "WINCH", "POLL", "PWR", "SYS",
 ];
 
-/// Does what the signal does to a process that handles none: nothing, or its end. Nobody could let
-/// a stopped process continue, so it is not stopped.
+/// Does the signal's default action: nothing, or the end of the process. A stopped process could
+/// never continue, so it is not stopped.
 pub(super) fn proc_raise(_: &mut Call<'_>, signal: u32) -> Result<()> {
     let Some(index) = signal.checked_sub(1) else { return Ok(()) };
     let name = SIGNALS.get(index as usize).ok_or(Errno::Inval)?;

@@ -5,8 +5,8 @@
 //! both versions. The functions themselves stand in a file for each noun of the interface, decode
 //! nothing and encode nothing, and are thin over the [kernel](crate::kernel).
 //!
-//! What the specification leaves open is answered as wasmtime answers it, but for these. (The test
-//! `oracle` compares the two; its `known.txt` has each single difference of the file functions.)
+//! Where the specification leaves a choice, this does as wasmtime does, with these exceptions. (The
+//! test `oracle` compares the two; its `known.txt` has each difference of the file functions.)
 //!
 //! | call | here | wasmtime | because |
 //! | --- | --- | --- | --- |

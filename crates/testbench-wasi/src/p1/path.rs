@@ -66,7 +66,7 @@ pub(super) fn open(
     rights: OpenRights,
     fdflags: FdFlags,
 ) -> Result<u32> {
-    // What is passed on further is what the parent passes on; see `kernel/rights.rs`.
+    // The parent's inheriting rights are passed on; see `kernel/rights.rs`.
     let base = rights.base;
     let parent = cx.process.entry(fd)?;
     let dir = parent.open.directory()?;
@@ -137,7 +137,7 @@ pub(super) fn unlink_file(cx: &mut Call<'_>, fd: u32, path: Path) -> Result<()> 
     Ok(dir.fs.remove_file_at(&*dir.file, path.as_guest())?)
 }
 
-/// How a tree is to open what the guest asks for.
+/// Translates the guest's way of opening to the tree's.
 fn open_how(dirflags: LookupFlags, oflags: OFlags, base: Rights) -> Result<OpenHow, Errno> {
     let directory = oflags.contains(OFlags::DIRECTORY);
     if directory && oflags.intersects(OFlags::CREAT | OFlags::EXCL | OFlags::TRUNC) {
@@ -161,7 +161,7 @@ fn open_how(dirflags: LookupFlags, oflags: OFlags, base: Rights) -> Result<OpenH
     })
 }
 
-/// What a directory must allow for this way of opening below it.
+/// The rights of a directory that this way of opening below it needs.
 fn needed_to_open(oflags: OFlags) -> Rights {
     let mut needed = Rights::PATH_OPEN;
     if oflags.contains(OFlags::CREAT) {
@@ -188,7 +188,7 @@ fn directory(cx: &Call<'_>, fd: u32, right: Rights) -> Result<Dir, Errno> {
     cx.process.open_file(fd, |open| open.directory().map(drop), right).map(Dir)
 }
 
-/// That both directories are of one tree: nothing moves from one to another.
+/// Fails unless both directories are of one tree: files cannot move from one tree to another.
 fn same_tree(a: &Directory, b: &Directory) -> Result<(), Errno> {
     if std::ptr::addr_eq(Arc::as_ptr(&a.fs), Arc::as_ptr(&b.fs)) {
         Ok(())

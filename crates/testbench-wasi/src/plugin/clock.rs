@@ -1,4 +1,4 @@
-//! A plugin's place on its timeline: that of whoever calls it, taken only while it is needed.
+//! A plugin's place on its timeline: its caller's place, taken only while it is needed.
 
 use std::any::Any;
 use std::fmt;
@@ -14,7 +14,7 @@ use testbench_clock::{
 /// The caller's clock, [lent](Participant::lend) to the plugin when a call first waits, or takes long.
 ///
 /// A command borrows its caller's place for as long as it runs. A plugin lives for as long as its
-/// owner likes, and while a place is lent, nobody notices that its owner is stuck. To lend it for
+/// owner likes, and while a place is lent, the timeline cannot see that its owner is stuck. To lend it for
 /// each call would cost more than most calls.
 pub(super) struct CallClock {
     caller: Arc<dyn Clock>,
@@ -121,7 +121,7 @@ impl Clock for CallClock {
     }
 }
 
-/// What needs no place goes to the caller, the rest to the place that is lent for it.
+/// Operations that need no place go to the caller, the others to the place that is lent for them.
 impl Participant for CallClock {
     fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
         self.caller.participant().join(name, role)

@@ -56,7 +56,7 @@ pub enum PluginError {
     InputTooLong { plugin: String, bytes: usize },
     /// The output is longer than [`Limits::output_bytes_max`](crate::Limits::output_bytes_max).
     #[error(
-        "`{method}` of `{plugin}` answered with {bytes} bytes, more than {bytes_max} (limit \
+        "`{method}` of `{plugin}` returned {bytes} bytes, more than {bytes_max} (limit \
          `output_bytes_max`)"
     )]
     OutputTooLong { plugin: String, method: String, bytes: u32, bytes_max: u64 },
@@ -64,11 +64,11 @@ pub enum PluginError {
     #[error("the input of `{method}` of `{plugin}` cannot be written as JSON: {source}")]
     Encode { plugin: String, method: String, source: serde_json::Error },
     /// The output is not UTF-8, as JSON has to be.
-    #[error("`{method}` of `{plugin}` answered with bytes that are not UTF-8: {source}")]
+    #[error("`{method}` of `{plugin}` returned bytes that are not UTF-8: {source}")]
     NotUtf8 { plugin: String, method: String, source: std::str::Utf8Error },
     /// The output is not JSON, or not of the expected type. Of a long output, `answer` is the beginning.
     #[error(
-        "`{method}` of `{plugin}` answered {answer:?}, which is not what was asked for: {source}"
+        "`{method}` of `{plugin}` returned {answer:?}, not JSON of the expected type: {source}"
     )]
     Decode { plugin: String, method: String, answer: String, source: serde_json::Error },
     /// The system gave no thread, which a call needs where little stack is left, and the watchdog.

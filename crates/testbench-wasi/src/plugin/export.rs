@@ -1,4 +1,4 @@
-//! What a plugin exports.
+//! The exports of a plugin.
 
 use std::fmt;
 

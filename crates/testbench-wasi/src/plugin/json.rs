@@ -4,14 +4,14 @@
 //!
 //! ```text
 //! alloc(size: i32) -> i32                                    memory for what is passed
-//! free(pointer: i32, size: i32)                              takes it back, and the answer's
-//! invoke(method, method_len, input, input_len: i32) -> i64   pointer << 32 | length of the answer
+//! free(pointer: i32, size: i32)                              takes it back, and the output's
+//! invoke(method, method_len, input, input_len: i32) -> i64   pointer << 32 | length of the output
 //! ```
 //!
-//! Whoever calls frees everything: method, input and answer, in this order reversed, also where the
-//! answer is not what it should be. After a trap there is nothing to free: the whole memory goes with
-//! the instance. What has no bytes is passed as address 0, without memory. An answer may lie in the
-//! memory of the input or the method, which is freed once.
+//! The caller frees everything: output, input and method, in this order, also when the output is wrong.
+//! After a trap there is nothing to free: the whole memory goes with the instance. Empty bytes are
+//! passed as address 0, without memory. The output may lie in the memory of the input or the method,
+//! which is freed once.
 //!
 //! Every address is a `u32` and checked before a byte moves.
 
@@ -27,14 +27,14 @@ use super::{Plugin, PluginError};
 use crate::memory::GuestMemory;
 
 impl Plugin {
-    /// Calls `method` with `input` as JSON and takes the answer as JSON.
+    /// Calls `method` with `input` as JSON and returns its output, parsed as JSON.
     ///
     /// The module's part is described at [`PluginSpec::invoke_export`](crate::PluginSpec::invoke_export)
     /// and its neighbours.
     ///
     /// # Errors
     ///
-    /// All of [`PluginError`]. Whatever is wrong, the buffers of the call are freed.
+    /// All of [`PluginError`]. After every error the buffers of the call are freed.
     ///
     /// # Panics
     ///
@@ -66,8 +66,7 @@ impl Plugin {
         self.exchange(method, &input, |answer| decode(&plugin, method, answer))
     }
 
-    /// Calls `method` with `input` as it is and takes the answer as it is, for plugins that speak
-    /// something else than JSON.
+    /// Calls `method` with the bytes `input` and returns its output, for plugins that do not use JSON.
     ///
     /// # Errors
     ///
@@ -192,7 +191,7 @@ impl Exchange<'_> {
         let answer = Buffer { at: (packed >> 32) as u32, len: packed as u32 };
         let bytes_max = self.life.process().limits.output_bytes_max;
         let taken = if u64::from(answer.len) > bytes_max {
-            // Where it is not in memory, that is what is wrong with it.
+            // An output outside of the memory is the first error.
             self.within(&invoke.name, answer, |_| Ok(()))?;
             let (plugin, method) = (self.plugin(), method.to_owned());
             Err(PluginError::OutputTooLong { plugin, method, bytes: answer.len, bytes_max })
@@ -248,8 +247,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Frees a buffer after whatever came of its use, unless its memory went with the instance. The
-    /// first thing that went wrong counts.
+    /// Frees a buffer after its use, unless its memory went with the instance. The first error counts.
     fn then_free<O>(&mut self, buffer: Buffer, used: Result<O, Trouble>) -> Result<O, Trouble> {
         if buffer.at == 0 || matches!(used, Err(Trouble::Ended { .. })) {
             return used;
@@ -274,7 +272,7 @@ impl Exchange<'_> {
     }
 }
 
-/// The value that an answer stands for.
+/// Parses an output as JSON.
 fn decode<O: DeserializeOwned>(
     plugin: &str,
     method: &str,
@@ -291,7 +289,7 @@ fn decode<O: DeserializeOwned>(
     })
 }
 
-/// What is shown of an answer: enough to recognise it.
+/// The part of an output that an error shows: enough to recognise it.
 fn beginning(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     match text.char_indices().nth(CHARS_MAX) {

@@ -1,15 +1,15 @@
 //! Plugins: modules that are libraries, called function by function.
 //!
-//! A [`Plugin`] is a guest that stays. It is made of what a command is made of (a
-//! [`GuestSpec`](crate::GuestSpec)), has the same kernel below it, and lives on the same timeline; what
-//! differs is that there are many calls instead of one, and that its owner does something else in
-//! between. So what bounds time and work is counted for each call, its place on the timeline is
+//! A [`Plugin`] is a guest that stays. It is made from the same
+//! [`GuestSpec`](crate::GuestSpec) as a command, has the same kernel below it, and lives on the same
+//! timeline; but there are many calls instead of one, and its owner does other work in between. So
+//! limits on time and work count for each call, its place on the timeline is
 //! borrowed only while it is needed ([`clock`]), and the watchdog looks at calls instead of being
 //! armed for each ([`watch`]).
 //!
 //! An instance that has ended is never called again: a trap leaves its memory in an unknown state. By
 //! default the next call begins with a new instance ([`AfterEnd`]), which also is why no call can
-//! leak: what a call that traps has allocated goes with the instance's memory.
+//! leak: the allocations of a call that traps go with the instance's memory.
 //!
 //! Begin reading at [`Plugin::during`], through which every call goes; then [`json`] for the calls
 //! that pass bytes, and [`life`] for one instance.
@@ -73,7 +73,7 @@ pub struct Plugin {
     module: Module,
     spec: PluginSpec,
     compiled: Arc<Compiled>,
-    /// What is called once an instance is made.
+    /// The functions to call once an instance is made.
     starts: Vec<String>,
     exports: Vec<Export>,
     clock: Arc<CallClock>,
@@ -83,7 +83,7 @@ pub struct Plugin {
     /// Of this instance, or of the last one.
     process: Arc<Process>,
     life: Option<Box<Life>>,
-    /// How the last instance ended, if it has.
+    /// Why the last instance ended, if it has.
     ended: Option<Exit>,
     restarts: u64,
 }
@@ -166,7 +166,7 @@ impl Plugin {
         &self.module
     }
 
-    /// What it exports, in the module's order.
+    /// Its exports, in the module's order.
     pub fn exports(&self) -> &[Export] {
         &self.exports
     }
@@ -203,7 +203,7 @@ impl Plugin {
         }
     }
 
-    /// How its instance ended, if it has ended and has not been replaced yet.
+    /// Why its instance ended, if it has ended and has not been replaced yet.
     pub fn ended(&self) -> Option<&Exit> {
         self.ended.as_ref()
     }
@@ -278,7 +278,7 @@ impl Plugin {
         self.watch.begin().map_err(no_thread)?;
         self.process.begin_call();
         let counted = Counted { plugin: self };
-        // After it was counted in: whoever ends it from now on sees that it runs.
+        // After it was counted in: a thread that ends it from now on sees that it runs.
         if let Some(stop) = self.process.stopper.stopped() {
             // It was told between two calls.
             drop(counted);
@@ -381,7 +381,7 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        // Whatever it was told: its instance is gone.
+        // The limit does not matter: its instance is gone.
         let _ = self.count_out();
     }
 }

@@ -1,12 +1,12 @@
-//! What a plugin is made of.
+//! The specification of a plugin.
 
 use std::sync::Arc;
 
 use crate::module::Module;
 use crate::spec::GuestSpec;
 
-/// A plugin that has not been made: a [`GuestSpec`], which says what the module may touch, and what
-/// concerns plugins alone. An immutable builder, as that is.
+/// A plugin that has not been made: a [`GuestSpec`], and the settings that plugins alone have. An
+/// immutable builder, as that is.
 ///
 /// | | default |
 /// | --- | --- |
@@ -18,7 +18,8 @@ use crate::spec::GuestSpec;
 ///
 /// Of the [limits](GuestSpec::limits), those on time and work hold for each call anew: `watchdog`,
 /// `fuel`, `virtual_deadline`. The others hold for the plugin's life, where `output_bytes_max` counts
-/// what [`Plugin::take_output`](crate::Plugin::take_output) has not taken, and bounds each answer.
+/// the output that [`Plugin::take_output`](crate::Plugin::take_output) has not taken, and bounds each
+/// result in bytes.
 ///
 /// ```
 /// use testbench_clock::MockClock;
@@ -48,13 +49,13 @@ pub(super) struct Names {
     pub(super) invoke: Candidates,
 }
 
-/// What becomes of a plugin whose instance has ended: by a trap, an exit, a limit or a kill. After
-/// any of these nobody knows what its memory is worth, so it is never called again.
+/// The fate of a plugin whose instance has ended: by a trap, an exit, a limit or a kill. Its memory
+/// may be in any state then, so that instance is never called again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AfterEnd {
-    /// The next call begins with a new instance, as the next spawn of a command does. What the old
-    /// one had in its memory is gone; files and time are as it left them, and randomness and
+    /// The next call begins with a new instance, as the next spawn of a command does. The
+    /// memory of the old instance is gone; files and time are as it left them, and randomness and
     /// standard input go on where it stopped. [`Plugin::restarts`](crate::Plugin::restarts) counts.
     #[default]
     Restart,
@@ -87,7 +88,7 @@ impl PluginSpec {
         PluginSpec { guest, after_end: AfterEnd::default(), names: Arc::new(names) }
     }
 
-    /// What becomes of it when its instance has ended.
+    /// Sets the fate of the plugin after its instance has ended.
     pub fn after_end(mut self, after_end: AfterEnd) -> Self {
         self.after_end = after_end;
         self
@@ -105,8 +106,8 @@ impl PluginSpec {
         self
     }
 
-    /// The export `(method: i32, method_len: i32, input: i32, input_len: i32) -> i64` that answers a
-    /// call with `pointer << 32 | len`.
+    /// The export `(method: i32, method_len: i32, input: i32, input_len: i32) -> i64` that handles a
+    /// call and returns `pointer << 32 | len`.
     pub fn invoke_export(mut self, name: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.names).invoke = Candidates(vec![name.into()]);
         self

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wasmtime::{FuncType, ValType};
 
-/// What a function of a plugin takes or gives: `()`, a number, or up to eight numbers in a tuple.
+/// The parameters or results of a plugin's function: `()`, a number, or up to eight numbers in a tuple.
 ///
 /// The numbers are `i32`, `u32`, `i64`, `u64`, `f32` and `f64`; WebAssembly does not tell signed
 /// from unsigned, so `i32` and `u32` name the same type. This trait cannot be implemented elsewhere.
@@ -60,7 +60,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The type of the functions that are called with `P` and give `R`.
+    /// The type of the functions that take `P` and return `R`.
     ///
     /// ```
     /// use testbench_wasi::Signature;

@@ -46,7 +46,7 @@ struct State {
     target: Option<Target>,
 }
 
-/// Who is told.
+/// The plugin instance to end.
 struct Target {
     interrupter: Interrupter,
     clock: Arc<CallClock>,
@@ -65,7 +65,7 @@ impl Watch {
         })
     }
 
-    /// Says whom to tell from now on.
+    /// Sets the instance to end from now on.
     pub(super) fn aim(&self, interrupter: Interrupter, clock: Arc<CallClock>) {
         let old = self.lock().target.replace(Target { interrupter, clock });
         drop(old);
@@ -143,7 +143,7 @@ impl Watch {
             state.looks += 1;
             self.look_at_a_long_call(&state, calls);
         }
-        // Nobody could be told that there is no thread; there was one just now.
+        // A missing thread cannot be reported here; there was one just now.
         let _ = self.arm(&mut state);
     }
 

@@ -1,4 +1,4 @@
-//! What differs by platform: a directory that only its owner can write, and how to see that a
+//! The parts that differ by platform: a directory that only its owner can write, and how to see that a
 //! file has changed.
 
 // Compiled for the tests everywhere, so that it is known to work.

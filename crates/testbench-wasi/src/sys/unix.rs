@@ -1,4 +1,4 @@
-//! A directory behind a descriptor: whoever renames or replaces the path later changes nothing.
+//! A directory behind a descriptor: renaming or replacing its path later has no effect.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -13,7 +13,7 @@ use testbench_clock::WallTime;
 
 use super::{Entry, SETTLES_AFTER};
 
-/// A directory that belongs to this user and that nobody else can read or write.
+/// A directory that belongs to this user and that no other user can read or write.
 #[derive(Debug)]
 pub(crate) struct PrivateDir {
     fd: OwnedFd,
@@ -24,7 +24,7 @@ impl PrivateDir {
     ///
     /// # Errors
     ///
-    /// The system's; `PermissionDenied` if the directory is somebody else's or open to others.
+    /// The system's; `PermissionDenied` if the directory is another user's or open to others.
     #[expect(clippy::disallowed_methods, reason = "the cache is on the real disk")]
     pub(crate) fn open_or_create(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -60,12 +60,12 @@ impl PrivateDir {
         Ok(File::from(fd))
     }
 
-    /// Renames within the directory; what had the new name keeps existing for who has it open.
+    /// Renames within the directory; open handles of the replaced file stay valid.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
-    /// Removes a name; the file keeps existing for who has it open.
+    /// Removes a name; open handles of the file stay valid.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }

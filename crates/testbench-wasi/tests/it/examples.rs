@@ -9,7 +9,7 @@ mod plugin;
 
 use std::process::Command;
 
-/// Runs an ignored test below in a process of its own, and answers what it prints.
+/// Runs an ignored test below in a process of its own, and returns what it prints.
 fn printed(test: &str) -> String {
     let this = std::env::current_exe().expect("this program");
     let mut command = Command::new(this);
@@ -59,7 +59,7 @@ fn the_configure_example() {
         "== other arguments and environment: exited with code 0",
         "== more files: exited with code 0",
         "== another time, another seed: exited with code 0",
-        "== functions of one's own: exited with code 0",
+        "== other functions: exited with code 0",
         "had wanted more than 4 open files (limit `open_files_max`)",
         "with little fuel: ended by a limit: it wanted more than 10000 units of work (limit `fuel`)",
         "with no start functions: exited with code 0, 0 bytes",

@@ -107,7 +107,7 @@ fn relay(name: &str, clock: &Arc<MockClock>, args: &[&str]) -> GuestSpec {
     GuestSpec::new(guest!("relay")).name(name).args(args.iter().copied()).clock(clock.clone())
 }
 
-/// What came out of a pipeline of three stages, with the clock's log.
+/// The output of a pipeline of three stages, with the clock's log.
 struct Piped {
     output: Vec<u8>,
     took: Vec<Duration>,

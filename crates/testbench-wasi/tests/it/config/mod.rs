@@ -62,7 +62,7 @@ fn finished(spec: GuestSpec) -> Finished {
     run(spec).expect("the guest should be started")
 }
 
-/// What a guest writes, as text.
+/// The output of a guest, as text.
 fn stdout(spec: GuestSpec) -> String {
     String::from_utf8(finished(spec).stdout).expect("text")
 }

@@ -1,4 +1,4 @@
-//! What a guest is told, what it sees, and where it begins.
+//! The arguments, environment, files and start functions of a guest.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ fn our_tables() -> String {
     ours.split_once("\n## The knobs\n").expect("the tables of ours").1.to_owned()
 }
 
-/// What is between backticks in `text`.
+/// The parts between backticks in `text`.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

@@ -1,4 +1,4 @@
-//! What happens to files that are not modules, and to modules that cannot be run. The texts are
+//! Files that are not modules, and modules that cannot be run. The texts are
 //! part of the product, so all of them stand here.
 
 use std::path::Path;

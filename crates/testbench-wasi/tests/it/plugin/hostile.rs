@@ -26,7 +26,7 @@ fn liar(alloc: &str, free: &str, invoke: &str) -> String {
 const ALLOC: &str =
     "(i32.add (i32.const 8) (i32.mul (i32.eq (local.get $size) (i32.const 1)) (i32.const 8)))";
 
-/// What comes of a call of the method `go` with the input `7`, and how many buffers were freed.
+/// The result of a call of the method `go` with the input `7`, and how many buffers were freed.
 fn call(alloc: &str, free: &str, invoke: &str) -> String {
     let mut liar = plugin(&liar(alloc, free, invoke));
     let error = text(liar.call_json::<_, Value>("go", &7));
@@ -69,10 +69,10 @@ fn the_answer_is_not_in_memory() {
 
 #[test]
 fn the_answer_is_no_json() {
-    insta::assert_snapshot!(answers(100, 6), @"`go` of `plugin` answered with bytes that are not UTF-8: invalid utf-8 sequence of 1 bytes from index 4 (freed: 3)");
-    insta::assert_snapshot!(answers(200, 4), @r#"`go` of `plugin` answered "[1,2", which is not what was asked for: EOF while parsing a list at line 1 column 4 (freed: 3)"#);
-    insta::assert_snapshot!(answers(0, 0), @r#"`go` of `plugin` answered "", which is not what was asked for: EOF while parsing a value at line 1 column 0 (freed: 2)"#);
-    insta::assert_snapshot!(answers(65_536, 0), @r#"`go` of `plugin` answered "", which is not what was asked for: EOF while parsing a value at line 1 column 0 (freed: 3)"#);
+    insta::assert_snapshot!(answers(100, 6), @"`go` of `plugin` returned bytes that are not UTF-8: invalid utf-8 sequence of 1 bytes from index 4 (freed: 3)");
+    insta::assert_snapshot!(answers(200, 4), @r#"`go` of `plugin` returned "[1,2", not JSON of the expected type: EOF while parsing a list at line 1 column 4 (freed: 3)"#);
+    insta::assert_snapshot!(answers(0, 0), @r#"`go` of `plugin` returned "", not JSON of the expected type: EOF while parsing a value at line 1 column 0 (freed: 2)"#);
+    insta::assert_snapshot!(answers(65_536, 0), @r#"`go` of `plugin` returned "", not JSON of the expected type: EOF while parsing a value at line 1 column 0 (freed: 3)"#);
     // The whole memory, which is zeros but for a few bytes.
     let all = answers(0, 65_536);
     assert!(all.contains("not UTF-8") && all.ends_with("(freed: 2)"), "{all}");

@@ -51,9 +51,9 @@ fn bytes_that_are_no_json() {
 #[test]
 fn answers_that_are_not_what_was_asked_for() {
     let mut notes = Plugin::new(notes()).unwrap();
-    insta::assert_snapshot!(text(notes.call_json::<_, Value>("broken", &())), @r#"`broken` of `notes` answered "{\"half\": ", which is not what was asked for: EOF while parsing a value at line 1 column 9"#);
-    insta::assert_snapshot!(text(notes.call_json::<_, Value>("latin1", &())), @"`latin1` of `notes` answered with bytes that are not UTF-8: invalid utf-8 sequence of 1 bytes from index 4");
-    insta::assert_snapshot!(text(notes.call_json::<_, Vec<u8>>("visits", &())), @r#"`visits` of `notes` answered "{\"visits\":3}", which is not what was asked for: invalid type: map, expected a sequence at line 1 column 0"#);
+    insta::assert_snapshot!(text(notes.call_json::<_, Value>("broken", &())), @r#"`broken` of `notes` returned "{\"half\": ", not JSON of the expected type: EOF while parsing a value at line 1 column 9"#);
+    insta::assert_snapshot!(text(notes.call_json::<_, Value>("latin1", &())), @"`latin1` of `notes` returned bytes that are not UTF-8: invalid utf-8 sequence of 1 bytes from index 4");
+    insta::assert_snapshot!(text(notes.call_json::<_, Vec<u8>>("visits", &())), @r#"`visits` of `notes` returned "{\"visits\":3}", not JSON of the expected type: invalid type: map, expected a sequence at line 1 column 0"#);
     let long = "y".repeat(1000);
     let error = notes.call_json::<_, u8>("echo", &long).unwrap_err();
     let PluginError::Decode { answer, .. } = error else { panic!("{error}") };
@@ -75,7 +75,7 @@ fn a_long_answer_is_a_limit() {
     let limits = Limits { output_bytes_max: 1000, ..Limits::default() };
     let mut notes = Plugin::new(notes().limits(limits)).unwrap();
     assert_eq!(notes.call_bytes("echo", &[7; 1000]).unwrap().len(), 1000);
-    insta::assert_snapshot!(text(notes.call_bytes("echo", &[7; 1001])), @"`echo` of `notes` answered with 1001 bytes, more than 1000 (limit `output_bytes_max`)");
+    insta::assert_snapshot!(text(notes.call_bytes("echo", &[7; 1001])), @"`echo` of `notes` returned 1001 bytes, more than 1000 (limit `output_bytes_max`)");
     assert_eq!(notes.call::<(), i32>("live", ()).unwrap(), 0);
     assert_eq!(notes.restarts(), 0);
 }

@@ -1,4 +1,4 @@
-//! What a plugin reads and writes is its session's: time, files, randomness, streams.
+//! Everything that a plugin reads and writes is its session's: time, files, randomness, streams.
 
 use std::sync::Arc;
 use std::time::Duration;
