@@ -35,7 +35,7 @@ const VALUES: [u64; 20] = [
     1 << 62,
 ];
 
-/// What the other arguments are meanwhile. Often a directory, and otherwise small: else a call would
+/// The values of the other arguments meanwhile. Often a directory, and otherwise small: else a call would
 /// hardly ever get past the check of its first argument.
 const MEANINGFUL: [u64; 10] = [3, 3, 3, 0, 1, 2, 4, 8, 24, 100];
 

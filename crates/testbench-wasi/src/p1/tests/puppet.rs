@@ -29,7 +29,7 @@ pub(super) struct At {
     pub(super) len: u64,
 }
 
-/// What the script left.
+/// The result of the script.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) finished: Finished,
@@ -76,7 +76,7 @@ impl Puppet {
         At { at: self.bytes(&bytes).at, len: bufs.len() as u64 }
     }
 
-    /// Calls a function. Answers the number under which [`Done::errno`] knows the call.
+    /// Calls a function. Returns the number under which [`Done::errno`] knows the call.
     pub(super) fn call(&mut self, name: &'static str, args: &[u64]) -> u32 {
         let types = signature(name);
         assert_eq!(types.len(), args.len(), "arguments of {name}");
@@ -94,7 +94,7 @@ impl Puppet {
         self.calls - 1
     }
 
-    /// Opens `path` below descriptor 3 with all rights but those given; answers the call.
+    /// Opens `path` below descriptor 3 with all rights but those given; returns the call.
     pub(super) fn open(&mut self, path: &str, oflags: u64, rights: u64, fdflags: u64) -> u32 {
         let path = self.bytes(path.as_bytes());
         let fd = self.room(4);
@@ -144,14 +144,14 @@ impl Puppet {
 }
 
 impl Done {
-    /// What the call answered; panics if the guest did not come to its end.
+    /// The errno of the call; panics if the guest did not come to its end.
     pub(super) fn errno(&self, call: u32) -> u32 {
         assert!(call < self.calls);
         assert!(matches!(self.finished.exit, Exit::Code(0)), "{}", self.finished.exit);
         self.u32(At { at: u64::from(LOG_AT + 16 + 4 * call), len: 4 })
     }
 
-    /// What all calls answered.
+    /// The errnos of all calls.
     pub(super) fn errnos(&self) -> Vec<u32> {
         (0..self.calls).map(|call| self.errno(call)).collect()
     }

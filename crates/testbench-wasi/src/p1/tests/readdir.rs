@@ -13,7 +13,7 @@ fn files() -> Arc<MemoryDir> {
     Arc::new(builder.build().unwrap())
 }
 
-/// Reads descriptor 3 with this much room; answers where the entries and their length will be.
+/// Reads descriptor 3 with this much room; returns where the entries and their length will be.
 fn readdir(puppet: &mut Puppet, room: usize, cookie: u64) -> (At, At) {
     let (buf, used) = (puppet.room(room), puppet.room(4));
     puppet.call("fd_readdir", &[3, buf.at, buf.len, cookie, used.at]);

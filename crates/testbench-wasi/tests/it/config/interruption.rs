@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testbench_clock::{Clock, MockClock, Participant};
+use testbench_clock::{MockClock, Participant};
 use testbench_wasi::{Cancel, Exit, Limit, Limits, run};
 
 use super::{finished, program, tool};
