@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::time::{Duration, Instant};
-use testbench_clock::task::{block_on, sleep_async};
+use testbench_clock::task::{self, block_on};
 use testbench_clock::{MockClock, instant_now};
 
 /// An odd number, so that there is a median.
@@ -53,7 +53,7 @@ fn tasks() {
     let _installed = MockClock::builder().build().install();
     let runtime = testbench_clock::tokio::runtime().unwrap();
     let all = async {
-        let sleep = |i| sleep_async(Duration::from_nanos(1) * units(i));
+        let sleep = |i| task::sleep(Duration::from_nanos(1) * units(i));
         let tasks: Vec<_> = (0..MANY).map(|i| tokio::spawn(sleep(i))).collect();
         for task in tasks {
             task.await.unwrap();
@@ -90,7 +90,7 @@ fn in_a_row_on_block_on() {
 
 async fn sleeps() {
     for _ in 0..MANY {
-        sleep_async(Duration::from_nanos(5)).await;
+        task::sleep(Duration::from_nanos(5)).await;
     }
 }
 

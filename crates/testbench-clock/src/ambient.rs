@@ -49,19 +49,6 @@ pub fn install(clock: Arc<dyn Clock>) -> Guard {
 
 /// Installs `clock` on this thread until the guard drops, as a part of a session: after the end of
 /// `lifetime`, its waits fail with an error that names the session.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{Lifetime, MockClock, Stuck, install_for, try_sleep};
-///
-/// let session = Lifetime::new("checkout");
-/// let _installed = install_for(MockClock::builder().build(), &session);
-/// try_sleep(Duration::from_secs(1))?;
-/// session.end();
-/// let error = try_sleep(Duration::from_secs(1)).unwrap_err();
-/// assert!(error.to_string().contains("session `checkout` ended at "), "{error}");
-/// # Ok::<(), Stuck>(())
-/// ```
 #[track_caller]
 pub fn install_for(clock: Arc<dyn Clock>, lifetime: &Lifetime) -> Guard {
     if let Some(mock) = clock.as_mock() {
@@ -133,15 +120,6 @@ pub fn current() -> Arc<dyn Clock> {
 
 /// The time of day: of the installed clock, or the real one.
 ///
-/// ```
-/// use testbench_clock::{MockClock, WallTime, now};
-///
-/// let leap_day = WallTime::from_rfc3339("2024-02-29T23:59:59Z")?;
-/// let _installed = MockClock::builder().start(leap_day).build().install();
-/// assert_eq!(now(), leap_day);
-/// # Ok::<(), testbench_clock::ParseWallTimeError>(())
-/// ```
-///
 /// # Panics
 ///
 /// When this was called very many times without a wait in between, so that virtual time stands
@@ -154,18 +132,6 @@ pub fn now() -> WallTime {
 
 /// The monotonic time: of the installed clock, or the real one.
 ///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{MockClock, instant_now, set_wall, sleep, WallTime};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let before = instant_now();
-/// sleep(Duration::from_millis(250));
-/// set_wall(WallTime::UNIX_EPOCH)?; // the monotonic clock does not notice
-/// assert_eq!(instant_now().duration_since(before), Duration::from_millis(250));
-/// # Ok::<(), testbench_clock::ClockError>(())
-/// ```
-///
 /// # Panics
 ///
 /// As [`now`].
@@ -176,13 +142,6 @@ pub fn instant_now() -> MonoTime {
 }
 
 /// [`now`] in whole milliseconds since 1970, for virtual machines that count in them.
-///
-/// ```
-/// use testbench_clock::{MockClock, now_ms};
-///
-/// let _installed = MockClock::at_wall_ms(1_700_000_000_123).install();
-/// assert_eq!(now_ms(), 1_700_000_000_123);
-/// ```
 ///
 /// # Panics
 ///
@@ -195,17 +154,6 @@ pub fn now_ms() -> i64 {
 /// Sleeps for `d`, as [`std::thread::sleep`] does. On a mock clock time moves by exactly `d` once
 /// every participant waits.
 ///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{MockClock, instant_now, sleep};
-///
-/// let _installed = MockClock::builder().build().install();
-/// for attempt in 0..3 {
-///     sleep(Duration::from_secs(1 << attempt)); // back off, in no time
-/// }
-/// assert_eq!(instant_now().since_origin().as_secs(), 1 + 2 + 4);
-/// ```
-///
 /// # Panics
 ///
 /// When the sleep can never end, with the report; [`try_sleep`] returns it instead.
@@ -217,16 +165,6 @@ pub fn sleep(d: Duration) {
 }
 
 /// [`sleep`], with an error where that panics. A sleep past the range of [`MonoTime`] never ends.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{MockClock, Stuck, try_sleep};
-///
-/// let _installed = MockClock::builder().build().install();
-/// try_sleep(Duration::from_secs(1))?;
-/// assert!(matches!(try_sleep(Duration::MAX), Err(Stuck::Deadlock(_))), "584 years at most");
-/// # Ok::<(), Stuck>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -244,18 +182,6 @@ pub fn try_sleep(d: Duration) -> Result<(), Stuck> {
 }
 
 /// Sleeps until the monotonic clock shows `deadline`; returns at once if it does.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{MockClock, instant_now, sleep_until};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let deadline = instant_now().checked_add(Duration::from_secs(5)).expect("within 584 years");
-/// sleep_until(deadline)?;
-/// sleep_until(deadline)?; // is there already
-/// assert_eq!(instant_now(), deadline);
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -325,16 +251,6 @@ pub fn settle() -> Result<(), ClockError> {
 
 /// Sets what the wall clock shows. The monotonic clock and relative waits do not notice.
 ///
-/// ```
-/// use testbench_clock::{ClockError, MockClock, WallTime, now, set_wall};
-///
-/// assert!(matches!(set_wall(WallTime::UNIX_EPOCH), Err(ClockError::NotMocked { .. })));
-/// let _installed = MockClock::builder().build().install();
-/// set_wall(WallTime::from_unix_secs(1_234_567_890))?;
-/// assert_eq!(now().to_string(), "2009-02-13T23:31:30Z");
-/// # Ok::<(), ClockError>(())
-/// ```
-///
 /// # Errors
 ///
 /// [`ClockError`] if this thread's clock is real or its session has ended.
@@ -346,14 +262,6 @@ pub fn set_wall(to: WallTime) -> Result<(), ClockError> {
 }
 
 /// Whether this thread's clock is virtual.
-///
-/// ```
-/// use testbench_clock::{MockClock, is_mocked};
-///
-/// assert!(!is_mocked());
-/// let _installed = MockClock::builder().build().install();
-/// assert!(is_mocked());
-/// ```
 pub fn is_mocked() -> bool {
     match INSTALLED.get() {
         Lookup::Absent => false,
@@ -423,16 +331,6 @@ pub enum ClockError {
 /// The kind is that of the cause; [`InvalidInput`](std::io::ErrorKind::InvalidInput) past the range,
 /// [`Unsupported`](std::io::ErrorKind::Unsupported) on the real clock, and
 /// [`Other`](std::io::ErrorKind::Other) after the session's end.
-///
-/// ```
-/// use std::{io, time::Duration};
-///
-/// fn an_hour_later() -> io::Result<()> {
-///     testbench_clock::advance(Duration::from_secs(3600))?;
-///     Ok(())
-/// }
-/// assert_eq!(an_hour_later().unwrap_err().kind(), io::ErrorKind::Unsupported);
-/// ```
 impl From<ClockError> for std::io::Error {
     fn from(error: ClockError) -> Self {
         use std::io::ErrorKind;

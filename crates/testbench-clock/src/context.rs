@@ -29,32 +29,11 @@ pub struct Context {
 
 impl Context {
     /// What is installed on this thread now. Costs one reference count.
-    ///
-    /// ```
-    /// use testbench_clock::{Context, MockClock, is_mocked};
-    ///
-    /// let context = {
-    ///     let _installed = MockClock::builder().build().install();
-    ///     Context::capture()
-    /// };
-    /// assert!(!is_mocked());
-    /// let entered = context.enter();
-    /// assert!(is_mocked(), "its session has ended, and nothing falls through to the real clock");
-    /// # drop(entered);
-    /// ```
     pub fn capture() -> Self {
         Context { view: scope::view(), captured_on: std::thread::current().id() }
     }
 
     /// Whether nothing is installed in it.
-    ///
-    /// ```
-    /// use testbench_clock::{Context, MockClock};
-    ///
-    /// assert!(Context::capture().is_empty());
-    /// let _installed = MockClock::builder().build().install();
-    /// assert!(!Context::capture().is_empty());
-    /// ```
     pub fn is_empty(&self) -> bool {
         self.view.key_names().next().is_none()
     }
@@ -125,17 +104,6 @@ impl fmt::Debug for Context {
 
 /// Keeps a [`Context`] entered on its thread; dropping it, in any order, leaves that context and
 /// no other.
-///
-/// ```
-/// use testbench_clock::{Context, EnterGuard, MockClock, is_mocked};
-///
-/// let nothing = Context::capture();
-/// let _installed = MockClock::builder().build().install();
-/// let entered: EnterGuard = nothing.enter(); // hides the clock
-/// assert!(!is_mocked());
-/// drop(entered);
-/// assert!(is_mocked());
-/// ```
 #[must_use = "the context is left again as soon as the guard is dropped"]
 pub struct EnterGuard {
     layer: u64,
@@ -168,19 +136,6 @@ pin_project_lite::pin_project! {
     /// A future that runs with a [`Context`] entered: on every poll, and when it is dropped.
     ///
     /// Made by [`FutureExt::with_context`].
-    ///
-    /// ```
-    /// use testbench_clock::task::block_on;
-    /// use testbench_clock::{Context, FutureExt, MockClock, WithContext, now};
-    ///
-    /// let context = {
-    ///     let _installed = MockClock::at_wall_ms(5_000).install();
-    ///     Context::capture()
-    /// };
-    /// let future: WithContext<_> = async { now().unix_millis() }.with_context(context);
-    /// assert_eq!(block_on(future)?, 5_000, "on a thread without a mock");
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct WithContext<F> {
         // Emptied in place to drop the future inside of its context.
@@ -218,17 +173,6 @@ impl<F> fmt::Debug for WithContext<F> {
 }
 
 /// Futures that carry what is installed.
-///
-/// ```
-/// use testbench_clock::task::block_on;
-/// use testbench_clock::{Context, FutureExt, MockClock, is_mocked};
-///
-/// let nothing = Context::capture();
-/// let _installed = MockClock::builder().build().install();
-/// assert!(block_on(async { is_mocked() })?);
-/// assert!(!block_on(async { is_mocked() }.with_context(nothing))?);
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
 pub trait FutureExt: Future + Sized {
     /// Enters `context` on every poll of this future, and while it is dropped.
     ///
@@ -237,13 +181,13 @@ pub trait FutureExt: Future + Sized {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, sleep_async};
+    /// use testbench_clock::task::{self, block_on};
     /// use testbench_clock::{Context, FutureExt, MockClock, instant_now};
     ///
     /// let _installed = MockClock::builder().build().install();
     /// // As it would be handed to an executor on another thread.
     /// let task = async {
-    ///     sleep_async(Duration::from_secs(1)).await;
+    ///     task::sleep(Duration::from_secs(1)).await;
     ///     instant_now()
     /// };
     /// let woken = block_on(task.with_context(Context::capture()))?;

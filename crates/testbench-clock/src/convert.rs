@@ -4,16 +4,6 @@
 //! that nothing is lost but range.
 
 /// A time that the other type cannot hold; see the conversions of [`WallTime`](crate::WallTime).
-///
-/// ```
-/// # #[cfg(feature = "jiff")] {
-/// use testbench_clock::{OutOfRangeError, WallTime};
-///
-/// let wall = WallTime::from_unix_nanos(i128::MAX);
-/// let error: OutOfRangeError = jiff::Timestamp::try_from(wall).unwrap_err();
-/// assert!(error.to_string().ends_with("is past the range of `jiff::Timestamp`"));
-/// # }
-/// ```
 #[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{wall} is past the range of `{target}`")]

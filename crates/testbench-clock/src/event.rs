@@ -32,16 +32,6 @@ pub struct Event {
 
 impl Event {
     /// An event that was never notified.
-    ///
-    /// ```
-    /// use testbench_clock::Event;
-    ///
-    /// let event = Event::new();
-    /// let clone = event.clone();
-    /// let listener = event.listen();
-    /// clone.notify();
-    /// assert!(listener.is_notified(), "clones are the same event");
-    /// ```
     pub fn new() -> Self {
         Event::default()
     }
@@ -50,20 +40,6 @@ impl Event {
     ///
     /// May be called from any thread; never blocks on a participant. The wakers run on this
     /// thread, with no lock of the event held.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, Event, Wait, Woke, thread};
-    ///
-    /// let clock = MockClock::builder().build();
-    /// let _installed = clock.install();
-    /// let ready = Event::new();
-    /// let on = [ready.listen()];
-    /// let worker = thread::spawn(move || ready.notify());
-    /// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"the worker" })?;
-    /// assert_eq!(woke, Woke::Notified(0));
-    /// # worker.join().unwrap();
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn notify(&self) {
         // The new generation is visible before the wakers are taken, so that a listener that
         // registers from here on sees it.
@@ -75,14 +51,6 @@ impl Event {
     }
 
     /// Listens for notifications from now on.
-    ///
-    /// ```
-    /// use testbench_clock::Event;
-    ///
-    /// let event = Event::new();
-    /// let (early, late) = (event.listen(), { event.notify(); event.listen() });
-    /// assert!(early.is_notified() && !late.is_notified());
-    /// ```
     pub fn listen(&self) -> Listener {
         Listener {
             shared: Arc::clone(&self.shared),
@@ -99,17 +67,8 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Remembers the state of a [`Event`] at [`Event::listen`], and tells whether it was notified
+/// Remembers the state of an [`Event`] at [`Event::listen`], and tells whether it was notified
 /// since.
-///
-/// ```
-/// use testbench_clock::{Listener, Event};
-///
-/// let event = Event::new();
-/// let listeners: Vec<Listener> = (0..3).map(|_| event.listen()).collect();
-/// event.notify();
-/// assert!(listeners.iter().all(Listener::is_notified));
-/// ```
 pub struct Listener {
     shared: Arc<Shared>,
     seen: u64,
@@ -119,16 +78,6 @@ pub struct Listener {
 
 impl Listener {
     /// Whether the event was notified since [`Event::listen`]. Stays true once it is.
-    ///
-    /// ```
-    /// use testbench_clock::Event;
-    ///
-    /// let event = Event::new();
-    /// let listener = event.listen();
-    /// assert!(!listener.is_notified());
-    /// event.notify();
-    /// assert!(listener.is_notified() && listener.is_notified(), "looking takes nothing away");
-    /// ```
     pub fn is_notified(&self) -> bool {
         self.shared.generation.load(Ordering::Acquire) != self.seen
     }
@@ -137,29 +86,6 @@ impl Listener {
     ///
     /// A listener has one waker: a second call replaces the first one's. Dropping the listener
     /// forgets it.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use std::sync::atomic::{AtomicUsize, Ordering};
-    /// use std::task::{Wake, Waker};
-    /// use testbench_clock::Event;
-    ///
-    /// #[derive(Default)]
-    /// struct Count(AtomicUsize);
-    ///
-    /// impl Wake for Count {
-    ///     fn wake(self: Arc<Self>) {
-    ///         self.0.fetch_add(1, Ordering::Relaxed);
-    ///     }
-    /// }
-    ///
-    /// let (count, event) = (Arc::new(Count::default()), Event::new());
-    /// let listener = event.listen();
-    /// listener.register(&Waker::from(count.clone()));
-    /// event.notify();
-    /// event.notify();
-    /// assert_eq!(count.0.load(Ordering::Relaxed), 1);
-    /// ```
     pub fn register(&self, waker: &Waker) {
         // Cloning and dropping a waker is foreign code, so neither happens under the lock.
         let waker = waker.clone();
@@ -346,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_may_use_the_signal_that_wakes_it() {
+    fn a_waker_may_use_the_event_that_wakes_it() {
         struct Again(Event, AtomicUsize);
         impl Wake for Again {
             fn wake(self: Arc<Self>) {

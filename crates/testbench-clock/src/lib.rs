@@ -61,7 +61,6 @@ pub mod log;
 mod mock;
 mod panics;
 mod random;
-mod readings;
 mod rfc3339;
 mod scope;
 mod system;
@@ -100,7 +99,7 @@ pub use watchdog::{Armed, Watchdog};
 ///
 /// ```
 /// use std::time::Duration;
-/// use testbench_clock::task::{sleep_async, timeout};
+/// use testbench_clock::task::{self, timeout};
 /// use testbench_clock::{instant_now, now, sleep};
 ///
 /// #[testbench_clock::test]
@@ -112,7 +111,7 @@ pub use watchdog::{Armed, Watchdog};
 /// #[testbench_clock::test(start = "2024-02-28T23:59:59Z", seed = 7)]
 /// async fn a_request_times_out() -> Result<(), Box<dyn std::error::Error>> {
 ///     let second = Duration::from_secs(1);
-///     assert!(timeout(second, sleep_async(2 * second)).await.is_err());
+///     assert!(timeout(second, task::sleep(2 * second)).await.is_err());
 ///     assert_eq!(now(), "2024-02-29T00:00:00Z".parse()?);
 ///     Ok(())
 /// }

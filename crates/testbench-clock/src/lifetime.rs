@@ -27,13 +27,6 @@ pub struct Lifetime {
 
 impl Lifetime {
     /// A lifetime that starts now; `name` and the caller's place appear in errors.
-    ///
-    /// ```
-    /// use testbench_clock::Lifetime;
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// assert!(session.ended().is_none(), "it lasts until it is ended, not until it is dropped");
-    /// ```
     #[track_caller]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Lifetime {
@@ -49,88 +42,33 @@ impl Lifetime {
     }
 
     /// The name that it was given.
-    ///
-    /// ```
-    /// use testbench_clock::Lifetime;
-    ///
-    /// assert_eq!(Lifetime::new("checkout").name(), "checkout");
-    /// ```
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
     /// The place in the code where it began: the call of [`Lifetime::new`].
-    ///
-    /// ```
-    /// use testbench_clock::Lifetime;
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// assert_eq!(session.began_at().line() + 1, line!());
-    /// ```
     pub fn began_at(&self) -> &'static Location<'static> {
         self.shared.began_at
     }
 
     /// Ends it, at the caller's place. The first end stays. Whoever waits on a mock clock of this
     /// lifetime, on whatever thread, is told so at once.
-    ///
-    /// ```
-    /// use testbench_clock::{Lifetime, MockClock, install_for, try_sleep};
-    /// use std::time::Duration;
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// let _installed = install_for(MockClock::builder().build(), &session);
-    /// session.clone().end(); // clones are the same lifetime
-    /// assert!(try_sleep(Duration::ZERO).is_err());
-    /// ```
     #[track_caller]
     pub fn end(&self) {
         self.end_as(How::At(Location::caller()));
     }
 
     /// The error that tells where it ended, if it has.
-    ///
-    /// ```
-    /// use testbench_clock::Lifetime;
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// assert_eq!(session.ended(), None);
-    /// session.end();
-    /// assert_eq!(session.ended().unwrap().name(), "checkout");
-    /// ```
     pub fn ended(&self) -> Option<Ended> {
         self.shared.ended.get().cloned()
     }
 
     /// Which code used real time in this session, as far as that was reported.
-    ///
-    /// ```
-    /// use testbench_clock::{Lifetime, MockClock, audit, install_for};
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// let _installed = install_for(MockClock::builder().build(), &session);
-    /// audit::record(audit::Source::ThreadSleep, "src/retry.rs:31");
-    /// let leak = session.audit().leaks()[0].to_string();
-    /// assert_eq!(leak, "thread::sleep at src/retry.rs:31, once");
-    /// ```
     pub fn audit(&self) -> &Audit {
         &self.shared.audit
     }
 
     /// How often the clock of this lifetime was used after its end, on whatever thread.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{Context, Lifetime, MockClock, install_for, try_sleep};
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// let installed = install_for(MockClock::builder().build(), &session);
-    /// let forgotten = Context::capture(); // by a thread that goes on after the test
-    /// drop(installed);
-    /// session.end();
-    /// forgotten.wrap(|| drop(try_sleep(Duration::from_secs(1))))();
-    /// assert!(session.late_uses() > 0);
-    /// ```
     pub fn late_uses(&self) -> u64 {
         self.shared.late_uses.load(Ordering::Relaxed)
     }
@@ -201,18 +139,6 @@ impl fmt::Debug for Lifetime {
 }
 
 /// The error of everything that is used after its session has ended.
-///
-/// ```
-/// use testbench_clock::{Ended, Lifetime, Lookup, Scope};
-/// use std::sync::Arc;
-///
-/// static ANSWER: Scope<u32> = Scope::new("answer");
-///
-/// let session = Lifetime::new("checkout");
-/// let _installed = ANSWER.install(Arc::new(42), &session);
-/// session.end();
-/// let Err(Ended { .. }) = ANSWER.get().open() else { panic!("its session has ended") };
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     name: Arc<str>,
@@ -221,15 +147,6 @@ pub struct Ended {
 
 impl Ended {
     /// The name of the session.
-    ///
-    /// ```
-    /// use testbench_clock::Lifetime;
-    ///
-    /// let session = Lifetime::new("checkout");
-    /// session.end();
-    /// let ended = session.ended().unwrap();
-    /// assert_eq!(ended.name(), "checkout");
-    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }

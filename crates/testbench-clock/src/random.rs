@@ -26,26 +26,11 @@ pub struct Seed(u64);
 
 impl Seed {
     /// The seed of this number. Sessions use 0 unless told otherwise.
-    ///
-    /// ```
-    /// use testbench_clock::Seed;
-    ///
-    /// assert_eq!(Seed::new(0), Seed::default());
-    /// assert_ne!(Seed::new(1).stream("a").next_u64(), Seed::new(2).stream("a").next_u64());
-    /// ```
     pub const fn new(number: u64) -> Self {
         Seed(number)
     }
 
     /// The number that [`Seed::new`] was given.
-    ///
-    /// ```
-    /// use testbench_clock::Seed;
-    ///
-    /// let seed = Seed::new(42);
-    /// println!("to see this again: --seed {}", seed.number());
-    /// assert_eq!(Seed::new(seed.number()), seed);
-    /// ```
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -78,14 +63,6 @@ impl Seed {
 /// A stream of bytes that a [`Seed`] and a path decide (ChaCha with 12 rounds, keyed by SHA-256).
 ///
 /// For tests: reproducible on purpose, so nothing secret may depend on it.
-///
-/// ```
-/// use testbench_clock::{RandomStream, Seed};
-///
-/// let mut dice: RandomStream = Seed::new(3).stream("dice");
-/// let rolls: Vec<usize> = (0..100).map(|_| 1 + dice.below(6)).collect();
-/// assert!((1..=6).all(|face| rolls.contains(&face)));
-/// ```
 #[derive(Clone)]
 pub struct RandomStream {
     rng: ChaCha12Rng,
@@ -98,16 +75,6 @@ const BLOCK_BYTES: usize = 64;
 
 impl RandomStream {
     /// Fills `bytes` with the next bytes of the stream.
-    ///
-    /// ```
-    /// use testbench_clock::Seed;
-    ///
-    /// let mut stream = Seed::new(1).stream("random_get");
-    /// let (mut first, mut second) = ([0; 16], [0; 16]);
-    /// stream.fill(&mut first);
-    /// stream.fill(&mut second);
-    /// assert_ne!(first, second, "it goes on");
-    /// ```
     pub fn fill(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             if self.used == BLOCK_BYTES {
@@ -123,14 +90,6 @@ impl RandomStream {
     }
 
     /// The next eight bytes as a number, least significant byte first.
-    ///
-    /// ```
-    /// use testbench_clock::Seed;
-    ///
-    /// let mut bytes = [0; 8];
-    /// Seed::new(1).stream("a").fill(&mut bytes);
-    /// assert_eq!(Seed::new(1).stream("a").next_u64(), u64::from_le_bytes(bytes));
-    /// ```
     pub fn next_u64(&mut self) -> u64 {
         let mut bytes = [0; 8];
         self.fill(&mut bytes);
@@ -138,15 +97,6 @@ impl RandomStream {
     }
 
     /// A number below `bound`, each equally likely; 0 if `bound` is 0.
-    ///
-    /// ```
-    /// use testbench_clock::Seed;
-    ///
-    /// let (mut stream, names) = (Seed::new(9).stream("choice"), ["ann", "bob", "cy"]);
-    /// let chosen = names[stream.below(names.len())];
-    /// assert!(names.contains(&chosen));
-    /// assert_eq!(stream.below(0), 0);
-    /// ```
     pub fn below(&mut self, bound: usize) -> usize {
         let Ok(bound) = u64::try_from(bound) else { return 0 };
         if bound < 2 {

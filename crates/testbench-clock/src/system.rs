@@ -1,7 +1,7 @@
 //! The only reader of real time.
 
 use crate::clock::{Clock, Participant, Role, Stuck, Wait, Woke};
-use crate::{Armed, Event, Listener, MonoTime, WallTime, Watchdog, readings};
+use crate::{Armed, Event, Listener, MonoTime, WallTime, Watchdog};
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -9,15 +9,6 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The real clock. Its monotonic readings count from the first use in this process.
-///
-/// ```
-/// use testbench_clock::{Clock, SystemClock};
-///
-/// let clock = SystemClock::new("docs");
-/// let before = clock.mono();
-/// assert!(clock.mono() >= before);
-/// assert!(!clock.is_mocked());
-/// ```
 #[derive(Clone)]
 pub struct SystemClock {
     participant: Arc<RealParticipant>,
@@ -25,18 +16,6 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// The real clock as a participant of this name sees it.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{Clock, SystemClock, Wait, Woke};
-    ///
-    /// let clock = SystemClock::new("poller");
-    /// let deadline = clock.mono().checked_add(Duration::from_millis(2));
-    /// let wait = Wait { deadline, on: &[], what: &"two real milliseconds" };
-    /// assert_eq!(clock.wait(wait)?, Woke::Deadline);
-    /// assert!(Some(clock.mono()) >= deadline);
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn new(name: &str) -> Self {
         SystemClock {
             participant: Arc::new(RealParticipant {
@@ -150,7 +129,7 @@ impl fmt::Debug for SystemClock {
 #[inline]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the real wall clock")]
 pub(crate) fn wall_now() -> WallTime {
-    WallTime::from_unix_nanos(readings::since_1970(SystemTime::now(), instant))
+    WallTime::from(SystemTime::now())
 }
 
 #[inline]
@@ -161,7 +140,10 @@ pub(crate) fn instant() -> Instant {
 
 #[inline]
 pub(crate) fn mono_now() -> MonoTime {
-    MonoTime::from_nanos(readings::since_first_use(instant))
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    // The origin is read before the instant, so that no reading lies before it.
+    let origin = *ORIGIN.get_or_init(instant);
+    MonoTime::ORIGIN.saturating_add(instant().saturating_duration_since(origin))
 }
 
 struct RealParticipant {

@@ -32,18 +32,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// It is known in reports by the place of this call. Under the serial schedule it first runs when
 /// this participant waits.
 ///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{MockClock, now, sleep, thread};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let worker = thread::spawn(|| {
-///     sleep(Duration::from_secs(10));
-///     now() // of the same clock
-/// });
-/// assert_eq!(worker.join().unwrap().to_string(), "2000-01-01T00:00:10Z");
-/// ```
-///
 /// # Panics
 ///
 /// If the operating system fails to create a thread, as [`std::thread::spawn`] does.
@@ -60,15 +48,6 @@ where
 
 /// A thread made by [`spawn`]. Dropping it detaches the thread, as with
 /// [`std::thread::JoinHandle`].
-///
-/// ```
-/// use testbench_clock::{MockClock, thread};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let workers: [thread::JoinHandle<u32>; 3] =
-///     [1, 2, 3].map(|n| thread::spawn(move || n * n));
-/// assert_eq!(workers.map(|worker| worker.join().unwrap()), [1, 4, 9]);
-/// ```
 pub struct JoinHandle<T> {
     thread: std::thread::JoinHandle<T>,
     running: Running,
@@ -77,16 +56,6 @@ pub struct JoinHandle<T> {
 impl<T> JoinHandle<T> {
     /// Waits on the timeline for the thread to end, and returns what it returned; an error holds
     /// the payload of its panic.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{MockClock, instant_now, sleep, thread};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let worker = thread::spawn(|| sleep(Duration::from_secs(60)));
-    /// worker.join().unwrap();
-    /// assert_eq!(instant_now().since_origin().as_secs(), 60, "the join is what let time pass");
-    /// ```
     ///
     /// # Errors
     ///
@@ -105,18 +74,6 @@ impl<T> JoinHandle<T> {
 
     /// [`JoinHandle::join`], with an error where that panics. The thread is then detached.
     ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, Event, Stuck, Wait, current, thread};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let worker = thread::spawn(|| {
-    ///     let wait = Wait { deadline: None, on: &[], what: &"a message that nobody sends" };
-    ///     current().wait(wait).is_err()
-    /// });
-    /// let Err(Stuck::Deadlock(report)) = worker.try_join() else { panic!("it waits for ever") };
-    /// assert!(report.to_string().contains("a message that nobody sends"), "{report}");
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`Stuck`] when the wait can never end, or was ended from outside.
@@ -127,17 +84,6 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the thread has ended.
-    ///
-    /// ```
-    /// use testbench_clock::{MockClock, settle, thread};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let worker = thread::spawn(|| ());
-    /// assert!(!worker.is_finished(), "it first runs when this thread waits");
-    /// settle()?;
-    /// assert!(worker.is_finished());
-    /// # Ok::<(), testbench_clock::ClockError>(())
-    /// ```
     pub fn is_finished(&self) -> bool {
         self.running.left.load(Ordering::Acquire) == 0
     }
@@ -183,19 +129,6 @@ where
 }
 
 /// Where [`scope`] starts its threads. Clones start them in the same place.
-///
-/// ```
-/// use testbench_clock::{MockClock, thread};
-///
-/// fn in_parallel<'scope>(scope: &thread::Scope<'scope, '_>, words: &'scope [&str]) -> usize {
-///     let counts: Vec<_> = words.iter().map(|word| scope.spawn(|| word.len())).collect();
-///     counts.into_iter().map(|count| count.join().unwrap()).sum()
-/// }
-///
-/// let _installed = MockClock::builder().build().install();
-/// let words = ["one", "two", "three"];
-/// assert_eq!(thread::scope(|scope| in_parallel(scope, &words)), 11);
-/// ```
 #[derive(Clone)]
 pub struct Scope<'scope, 'env> {
     inner: &'scope std::thread::Scope<'scope, 'env>,
@@ -204,21 +137,6 @@ pub struct Scope<'scope, 'env> {
 
 impl<'scope> Scope<'scope, '_> {
     /// Starts a thread of this scope; see [`spawn`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{MockClock, instant_now, sleep, thread};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let mut log = Vec::new();
-    /// thread::scope(|scope| {
-    ///     scope.spawn(|| {
-    ///         sleep(Duration::from_secs(2));
-    ///         log.push(instant_now().since_origin().as_secs());
-    ///     });
-    /// });
-    /// assert_eq!(log, [2]);
-    /// ```
     ///
     /// # Panics
     ///
@@ -242,18 +160,6 @@ impl fmt::Debug for Scope<'_, '_> {
 }
 
 /// A thread made by [`Scope::spawn`].
-///
-/// ```
-/// use testbench_clock::{MockClock, thread};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let text = String::from("borrowed");
-/// let len = thread::scope(|scope| {
-///     let handle: thread::ScopedJoinHandle<'_, usize> = scope.spawn(|| text.len());
-///     handle.join().unwrap()
-/// });
-/// assert_eq!(len, text.len());
-/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     thread: std::thread::ScopedJoinHandle<'scope, T>,
     running: Running,
@@ -261,17 +167,6 @@ pub struct ScopedJoinHandle<'scope, T> {
 
 impl<T> ScopedJoinHandle<'_, T> {
     /// Waits on the timeline for the thread to end; see [`JoinHandle::join`].
-    ///
-    /// ```
-    /// use testbench_clock::{MockClock, thread};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let panicked = thread::scope(|scope| {
-    ///     let failing = scope.spawn(|| { if true { std::panic::resume_unwind(Box::new("no")) } });
-    ///     failing.join().is_err()
-    /// });
-    /// assert!(panicked, "and the scope goes on");
-    /// ```
     ///
     /// # Errors
     ///

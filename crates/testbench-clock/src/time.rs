@@ -24,75 +24,33 @@ pub struct WallTime {
 
 impl WallTime {
     /// 1970-01-01T00:00:00Z.
-    ///
-    /// ```
-    /// use std::time::SystemTime;
-    /// use testbench_clock::WallTime;
-    ///
-    /// assert_eq!(WallTime::from(SystemTime::UNIX_EPOCH), WallTime::UNIX_EPOCH);
-    /// ```
     pub const UNIX_EPOCH: WallTime = WallTime { unix_ns: 0 };
 
     /// The instant that lies `unix_ns` nanoseconds after (before, if negative) 1970.
-    ///
-    /// ```
-    /// use testbench_clock::WallTime;
-    ///
-    /// assert_eq!(WallTime::from_unix_nanos(-1).to_string(), "1969-12-31T23:59:59.999999999Z");
-    /// ```
     #[inline]
     pub const fn from_unix_nanos(unix_ns: i128) -> Self {
         WallTime { unix_ns }
     }
 
     /// The instant that lies `unix_ms` milliseconds after (before, if negative) 1970.
-    ///
-    /// ```
-    /// use testbench_clock::WallTime;
-    ///
-    /// let wall = WallTime::from_unix_millis(1_500);
-    /// assert_eq!(wall.unix_nanos(), 1_500_000_000);
-    /// ```
     #[inline]
     pub const fn from_unix_millis(unix_ms: i64) -> Self {
         WallTime { unix_ns: unix_ms as i128 * 1_000_000 }
     }
 
     /// The instant that lies `unix_secs` seconds after (before, if negative) 1970.
-    ///
-    /// ```
-    /// use testbench_clock::WallTime;
-    ///
-    /// const Y2038: WallTime = WallTime::from_unix_secs(1 << 31);
-    /// assert_eq!(Y2038.to_string(), "2038-01-19T03:14:08Z");
-    /// ```
     #[inline]
     pub const fn from_unix_secs(unix_secs: i64) -> Self {
         WallTime { unix_ns: unix_secs as i128 * NANOS_PER_SEC }
     }
 
     /// Nanoseconds since 1970; negative before it.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::WallTime;
-    ///
-    /// let wall = WallTime::UNIX_EPOCH - Duration::from_nanos(3);
-    /// assert_eq!(wall.unix_nanos(), -3);
-    /// ```
     #[inline]
     pub const fn unix_nanos(self) -> i128 {
         self.unix_ns
     }
 
     /// Whole milliseconds since 1970, rounded towards the past, saturating at the range of `i64`.
-    ///
-    /// ```
-    /// use testbench_clock::WallTime;
-    ///
-    /// assert_eq!(WallTime::from_unix_nanos(1_999_999).unix_millis(), 1);
-    /// assert_eq!(WallTime::from_unix_nanos(-1).unix_millis(), -1);
-    /// ```
     #[inline]
     pub fn unix_millis(self) -> i64 {
         let ms = self.unix_ns.div_euclid(1_000_000);
@@ -101,31 +59,12 @@ impl WallTime {
 
     /// The time from `earlier` to `self`, or `None` if `earlier` is later, or if the span exceeds
     /// a [`Duration`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::WallTime;
-    ///
-    /// let (early, late) = (WallTime::from_unix_secs(1), WallTime::from_unix_secs(4));
-    /// assert_eq!(late.checked_duration_since(early), Some(Duration::from_secs(3)));
-    /// assert_eq!(early.checked_duration_since(late), None, "as when it was set back");
-    /// ```
     #[inline]
     pub fn checked_duration_since(self, earlier: WallTime) -> Option<Duration> {
         nanos_to_duration(self.unix_ns.checked_sub(earlier.unix_ns)?)
     }
 
     /// `self` moved into the future, or `None` past the range of the type.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::WallTime;
-    ///
-    /// let day = Duration::from_secs(86_400);
-    /// let tomorrow = WallTime::UNIX_EPOCH.checked_add(day);
-    /// assert_eq!(tomorrow, Some(WallTime::from_unix_secs(86_400)));
-    /// assert_eq!(WallTime::from_unix_nanos(i128::MAX).checked_add(day), None);
-    /// ```
     #[inline]
     pub fn checked_add(self, d: Duration) -> Option<WallTime> {
         let unix_ns = self.unix_ns.checked_add(duration_to_nanos(d))?;
@@ -133,14 +72,6 @@ impl WallTime {
     }
 
     /// `self` moved into the past, or `None` past the range of the type.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::WallTime;
-    ///
-    /// let before = WallTime::UNIX_EPOCH.checked_sub(Duration::from_secs(1));
-    /// assert_eq!(before, Some(WallTime::from_unix_secs(-1)));
-    /// ```
     #[inline]
     pub fn checked_sub(self, d: Duration) -> Option<WallTime> {
         let unix_ns = self.unix_ns.checked_sub(duration_to_nanos(d))?;
@@ -148,15 +79,6 @@ impl WallTime {
     }
 
     /// The same instant as a [`SystemTime`], or `None` where the platform cannot represent it.
-    ///
-    /// ```
-    /// use std::time::{Duration, SystemTime};
-    /// use testbench_clock::WallTime;
-    ///
-    /// let system = WallTime::from_unix_secs(2).to_system_time();
-    /// assert_eq!(system, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2)));
-    /// assert_eq!(WallTime::from_unix_nanos(i128::MAX).to_system_time(), None);
-    /// ```
     pub fn to_system_time(self) -> Option<SystemTime> {
         let magnitude = nanos_to_duration(self.unix_ns.checked_abs()?)?;
         if self.unix_ns < 0 {
@@ -168,6 +90,7 @@ impl WallTime {
 }
 
 impl From<SystemTime> for WallTime {
+    #[inline]
     fn from(t: SystemTime) -> Self {
         match t.duration_since(UNIX_EPOCH) {
             Ok(after) => WallTime { unix_ns: duration_to_nanos(after) },
@@ -223,45 +146,17 @@ pub struct MonoTime {
 
 impl MonoTime {
     /// The start of the timeline.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, MonoTime};
-    ///
-    /// assert_eq!(MockClock::builder().build().mono(), MonoTime::ORIGIN);
-    /// ```
     pub const ORIGIN: MonoTime = MonoTime { since_origin_ns: 0 };
     /// The last instant of the range, 584 years after the origin.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MonoTime;
-    ///
-    /// assert_eq!(MonoTime::MAX.since_origin().as_secs() / (365 * 86_400), 584);
-    /// assert_eq!(MonoTime::MAX.checked_add(Duration::from_nanos(1)), None);
-    /// ```
     pub const MAX: MonoTime = MonoTime { since_origin_ns: u64::MAX };
 
     /// The instant that lies `since_origin_ns` nanoseconds after the origin.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MonoTime;
-    ///
-    /// assert_eq!(MonoTime::from_nanos(5_000).since_origin(), Duration::from_micros(5));
-    /// ```
     #[inline]
     pub const fn from_nanos(since_origin_ns: u64) -> Self {
         MonoTime { since_origin_ns }
     }
 
     /// Nanoseconds since the origin.
-    ///
-    /// ```
-    /// use testbench_clock::MonoTime;
-    ///
-    /// assert_eq!(MonoTime::ORIGIN.nanos(), 0);
-    /// assert_eq!(MonoTime::MAX.nanos(), u64::MAX);
-    /// ```
     #[inline]
     pub const fn nanos(self) -> u64 {
         self.since_origin_ns
@@ -269,15 +164,6 @@ impl MonoTime {
 
     /// The time since the origin of the timeline.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{Clock, MockClock};
-    ///
-    /// let clock = MockClock::builder().build();
-    /// clock.advance(Duration::from_millis(20))?;
-    /// assert_eq!(clock.mono().since_origin(), Duration::from_millis(20));
-    /// # Ok::<(), testbench_clock::ClockError>(())
-    /// ```
     /// The time since the origin.
     #[inline]
     pub const fn since_origin(self) -> Duration {
@@ -286,30 +172,12 @@ impl MonoTime {
 
     /// The time from `earlier` to `self`; zero if `earlier` is later, as in
     /// [`std::time::Instant::duration_since`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MonoTime;
-    ///
-    /// let (early, late) = (MonoTime::from_nanos(2), MonoTime::from_nanos(9));
-    /// assert_eq!(late.duration_since(early), Duration::from_nanos(7));
-    /// assert_eq!(early.duration_since(late), Duration::ZERO);
-    /// ```
     #[inline]
     pub const fn duration_since(self, earlier: MonoTime) -> Duration {
         Duration::from_nanos(self.since_origin_ns.saturating_sub(earlier.since_origin_ns))
     }
 
     /// `self` moved into the future, or `None` past the range of the type.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MonoTime;
-    ///
-    /// let later = MonoTime::from_nanos(1).checked_add(Duration::from_nanos(2));
-    /// assert_eq!(later, Some(MonoTime::from_nanos(3)));
-    /// assert_eq!(later.and_then(|later| later.checked_add(Duration::MAX)), None);
-    /// ```
     #[inline]
     pub fn checked_add(self, d: Duration) -> Option<MonoTime> {
         // In 64 bits: this is on the path of every sleep, and of every real reading.
@@ -319,13 +187,6 @@ impl MonoTime {
     }
 
     /// `self` moved into the future, at most to [`MonoTime::MAX`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MonoTime;
-    ///
-    /// assert_eq!(MonoTime::ORIGIN.saturating_add(Duration::MAX), MonoTime::MAX);
-    /// ```
     #[inline]
     pub fn saturating_add(self, d: Duration) -> MonoTime {
         self.checked_add(d).unwrap_or(MonoTime::MAX)

@@ -82,16 +82,6 @@ impl Watchdog {
 /// Something that the [`Watchdog`] will do; dropping this calls it off.
 ///
 /// An action that has already begun is not waited for.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{Armed, Watchdog};
-///
-/// let armed: Armed = Watchdog::arm(Duration::from_secs(3600), || panic!("it took an hour"))?;
-/// assert_eq!(6 * 7, 42); // in time
-/// drop(armed);
-/// # std::io::Result::Ok(())
-/// ```
 #[must_use = "dropping this calls the action off"]
 pub struct Armed {
     key: Option<Key>,

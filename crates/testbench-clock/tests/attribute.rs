@@ -3,7 +3,7 @@
 
 use std::io;
 use std::time::Duration;
-use testbench_clock::task::{block_on, sleep_async};
+use testbench_clock::task::{self, block_on};
 use testbench_clock::{
     Context, Schedule, WallTime, current, instant_now, is_mocked, now, sleep, thread,
 };
@@ -54,13 +54,13 @@ fn other_attributes_work() {
 
 #[testbench_clock::test]
 async fn an_async_test_sleeps_exactly() {
-    sleep_async(Duration::from_nanos(1_234_567)).await;
+    task::sleep(Duration::from_nanos(1_234_567)).await;
     assert_eq!(instant_now().nanos(), 1_234_567);
 }
 
 #[testbench_clock::test(driver = "block_on")]
 async fn an_async_test_without_a_runtime() -> Result<(), String> {
-    sleep_async(secs(1)).await;
+    task::sleep(secs(1)).await;
     Ok(())
 }
 
@@ -124,7 +124,7 @@ mod on_tokio {
     #[testbench_clock::test]
     async fn tasks_are_spawned_on_a_runtime() {
         let task = tokio::spawn(async {
-            sleep_async(secs(3)).await;
+            task::sleep(secs(3)).await;
             instant_now()
         });
         assert_eq!(task.await.unwrap().since_origin(), secs(3));

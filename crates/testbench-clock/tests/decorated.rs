@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use testbench_clock::task::{block_on, sleep_async};
+use testbench_clock::task::{self, block_on};
 use testbench_clock::{
     Clock, MockClock, MonoTime, Participant, Stuck, Wait, WallTime, Woke, advance, install,
     instant_now, now, set_wall, sleep,
@@ -74,7 +74,7 @@ fn readings_and_sleeps_of_this_thread_go_through_the_decorator() {
 fn so_do_those_of_tasks() {
     let clock = Decorated::new();
     let _installed = install(clock.clone());
-    block_on(sleep_async(Duration::from_secs(1))).unwrap();
+    block_on(task::sleep(Duration::from_secs(1))).unwrap();
     assert!(clock.readings() > 0, "a poll of a sleep is a reading");
     assert_eq!(clock.waits().len(), 1);
 }

@@ -34,7 +34,7 @@
 //! | `TestHTTPTransport100Continue` (testing/synctest) | `a_peer_that_waits_for_leave_sends_nothing_before` |
 //! | `TestFatal`, `TestError`, `TestSkip`, `TestVerbose…`, `TestHelper` | left out: what Go's test runner prints. How a failing test fails here is in `attribute.rs` |
 //! | `TestDeadline`, `TestParallel`, `TestRun` | left out: calls of Go's `testing.T` that it refuses inside; there are none here |
-//! | `TestChannelMovedOutOfBubble` | left out: Go refuses its own channels outside of their bubble; a `Event` may be notified from anywhere, as `signals_from_outside_…` shows |
+//! | `TestChannelMovedOutOfBubble` | left out: Go refuses its own channels outside of their bubble; an `Event` may be notified from anywhere, as `signals_from_outside_…` shows |
 //! | `TestWaitGroupMovedIntoBubble`, `…OutOfBubble`, `…WithNonZeroCount` | left out: a `WaitGroup` has no counterpart that can be moved; scopes of threads borrow |
 //! | `TestReflectFuncOf`, `TestWeak` | left out: Go's reflection and garbage collector |
 
@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 use testbench_clock::audit::real;
-use testbench_clock::task::{block_on, sleep_async, timeout};
+use testbench_clock::task::{self, block_on, timeout};
 use testbench_clock::{
     Clock, Event, MockClock, Seed, Stuck, Wait, current, external, instant_now, is_mocked, now,
     settle, sleep, sleep_until, thread, try_sleep,
@@ -105,11 +105,11 @@ fn settling_waits_for_chains_of_threads() {
 #[testbench_clock::test]
 fn a_deadline_that_is_past_is_ready_at_once() {
     block_on(async {
-        let zero = sleep_async(Duration::ZERO);
+        let zero = task::sleep(Duration::ZERO);
         zero.await;
         assert_eq!(passed(), Duration::ZERO);
-        let timer = sleep_async(SECOND);
-        sleep_async(2 * SECOND).await;
+        let timer = task::sleep(SECOND);
+        task::sleep(2 * SECOND).await;
         assert!(timer.is_elapsed());
         timer.await;
         assert_eq!(passed(), 2 * SECOND);
@@ -121,13 +121,13 @@ fn a_deadline_that_is_past_is_ready_at_once() {
 fn a_sleep_is_reset() {
     block_on(async {
         let after = |d| instant_now().checked_add(d).unwrap();
-        let mut timer = sleep_async(SECOND);
+        let mut timer = task::sleep(SECOND);
         (&mut timer).await;
         timer.reset(after(2 * SECOND));
         (&mut timer).await;
         assert_eq!(passed(), 3 * SECOND);
         timer.reset(after(3 * SECOND));
-        sleep_async(SECOND).await;
+        task::sleep(SECOND).await;
         timer.reset(after(3 * SECOND));
         timer.await;
         assert_eq!(passed(), 7 * SECOND);
@@ -209,9 +209,9 @@ fn what_is_awaited_outside_holds_time_still() {
 
 #[testbench_clock::test]
 fn a_nanosecond_before_a_timeout_it_has_not_come() {
-    let late = block_on(timeout(5 * SECOND, sleep_async(5 * SECOND + NANO))).unwrap();
+    let late = block_on(timeout(5 * SECOND, task::sleep(5 * SECOND + NANO))).unwrap();
     assert!(late.is_err() && passed() == 5 * SECOND);
-    let in_time = block_on(timeout(5 * SECOND, sleep_async(5 * SECOND - NANO))).unwrap();
+    let in_time = block_on(timeout(5 * SECOND, task::sleep(5 * SECOND - NANO))).unwrap();
     assert!(in_time.is_ok() && passed() == 10 * SECOND - NANO);
 }
 
@@ -345,7 +345,7 @@ fn signals_from_outside_end_waits_under_an_inhibitor() {
 #[testbench_clock::test]
 #[expect(clippy::async_yields_async, reason = "it is taken out of the executor on purpose")]
 fn a_sleep_that_was_taken_out_of_its_executor_is_refused() {
-    let mut sleep = block_on(async { sleep_async(SECOND) }).unwrap();
+    let mut sleep = block_on(async { task::sleep(SECOND) }).unwrap();
     let poll = |sleep: &mut testbench_clock::task::Sleep| {
         let mut task = Context::from_waker(Waker::noop());
         Pin::new(sleep).poll(&mut task).is_ready()

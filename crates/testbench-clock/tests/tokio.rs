@@ -6,9 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
-use testbench_clock::task::{
-    advance_async, interval, notified, sleep_async, sleep_until_async, timeout,
-};
+use testbench_clock::task::{self, interval, notified, timeout};
 use testbench_clock::tokio::runtime;
 use testbench_clock::{
     Clock, Context, Event, FutureExt, MockClock, MonoTime, Participant, Reading, Schedule, Seed,
@@ -33,14 +31,14 @@ fn now_ns() -> u64 {
 #[test]
 fn a_sleep_takes_exactly_its_time() {
     for d in [0, 1, 999, 1_000_001, 86_400_000_000_000] {
-        assert_eq!(run(async move { sleep_async(ns(d)).await }), ((), d));
+        assert_eq!(run(async move { task::sleep(ns(d)).await }), ((), d));
     }
 }
 
 #[test]
 fn an_immediate_sleep_is_ready_at_the_first_poll() {
     run(async {
-        let mut sleep = pin!(sleep_until_async(instant_now()));
+        let mut sleep = pin!(task::sleep_until(instant_now()));
         let ready = std::future::poll_fn(|task| Poll::Ready(sleep.as_mut().poll(task))).await;
         assert!(ready.is_ready());
     });
@@ -52,7 +50,7 @@ fn a_pending_sleep_can_be_reset_to_earlier_and_later() {
         for (first, second) in [(100, 300), (300, 100)] {
             let start = now_ns();
             let at = |n| MonoTime::from_nanos(start + n);
-            let mut sleep = sleep_until_async(at(first));
+            let mut sleep = task::sleep_until(at(first));
             assert!(timeout(ns(10), &mut sleep).await.is_err());
             sleep.reset(at(second));
             sleep.await;
@@ -71,7 +69,7 @@ fn tasks_wake_in_the_order_of_their_deadlines_then_of_registration() {
             .map(|(i, d)| {
                 let order = Arc::clone(&order);
                 tokio::spawn(async move {
-                    sleep_async(ns(d)).await;
+                    task::sleep(ns(d)).await;
                     order.lock().unwrap().push((now_ns(), i));
                 })
             })
@@ -86,11 +84,11 @@ fn tasks_wake_in_the_order_of_their_deadlines_then_of_registration() {
 #[test]
 fn a_dropped_sleep_moves_nothing() {
     let ((), at) = run(async {
-        drop(timeout(ns(1_000), sleep_async(ns(500))));
-        let mut long = Box::pin(sleep_async(ns(1_000_000)));
+        drop(timeout(ns(1_000), task::sleep(ns(500))));
+        let mut long = Box::pin(task::sleep(ns(1_000_000)));
         assert!(timeout(ns(5), &mut long).await.is_err());
         drop(long);
-        sleep_async(ns(10)).await;
+        task::sleep(ns(10)).await;
     });
     assert_eq!(at, 15);
 }
@@ -101,14 +99,14 @@ fn timeouts() {
         assert_eq!(timeout(ns(100), async { 7 }).await, Ok(7));
         assert!(timeout(ns(100), pending::<()>()).await.is_err());
         // Both at the same instant: the future wins.
-        assert_eq!(timeout(ns(50), sleep_async(ns(50))).await, Ok(()));
+        assert_eq!(timeout(ns(50), task::sleep(ns(50))).await, Ok(()));
         // Nested: the shorter one ends first, whichever is outside.
         let inner = timeout(ns(10), pending::<()>());
         assert!(timeout(ns(20), inner).await.unwrap().is_err());
         let inner = timeout(ns(20), pending::<()>());
         assert!(timeout(ns(10), inner).await.is_err());
         // One past the range of the clock never ends the future.
-        assert_eq!(timeout(Duration::MAX, sleep_async(ns(1))).await, Ok(()));
+        assert_eq!(timeout(Duration::MAX, task::sleep(ns(1))).await, Ok(()));
     });
     assert_eq!(at, 100 + 50 + 10 + 10 + 1);
 }
@@ -122,7 +120,7 @@ fn an_interval_does_not_drift_and_catches_up() {
             let planned = interval.tick().await.nanos();
             ticks.push((planned, now_ns()));
             if i == 1 {
-                sleep_async(ns(25)).await;
+                task::sleep(ns(25)).await;
             }
         }
         ticks
@@ -134,7 +132,7 @@ fn an_interval_does_not_drift_and_catches_up() {
 fn many_tasks_with_the_same_and_with_other_deadlines() {
     let ((), at) = run(async {
         let tasks: Vec<_> = (0..10_000_u64)
-            .map(|i| tokio::spawn(async move { sleep_async(ns(1 + i * 7919 % 1000)).await }))
+            .map(|i| tokio::spawn(async move { task::sleep(ns(1 + i * 7919 % 1000)).await }))
             .collect();
         for task in tasks {
             task.await.unwrap();
@@ -149,7 +147,7 @@ fn tasks_that_talk_are_not_idle() {
         let (send, mut receive) = tokio::sync::mpsc::channel(1);
         let producer = tokio::spawn(async move {
             for i in 0..5 {
-                sleep_async(ns(10)).await;
+                task::sleep(ns(10)).await;
                 send.send(i).await.unwrap();
             }
         });
@@ -170,7 +168,7 @@ fn a_runtime_that_nothing_can_wake_is_a_deadlock() {
     let runtime = runtime().unwrap();
     let line = line!() + 1;
     let stuck = runtime.block_on(async {
-        sleep_async(ns(5)).await;
+        task::sleep(ns(5)).await;
         pending::<()>().await;
     });
     let Err(Stuck::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
@@ -178,7 +176,7 @@ fn a_runtime_that_nothing_can_wake_is_a_deadlock() {
     assert_eq!(report.to_string(), format!("  `async main`: {place}"));
     assert_eq!(now_ns(), 5);
     // It can be used again, and so can its clock.
-    runtime.block_on(sleep_async(ns(5))).unwrap();
+    runtime.block_on(task::sleep(ns(5))).unwrap();
     assert_eq!(now_ns(), 10);
 }
 
@@ -196,11 +194,11 @@ fn a_runtime_and_threads_share_one_timeline() {
     });
     let runtime = runtime().unwrap();
     let seen = runtime.block_on(async {
-        sleep_async(ns(10)).await;
+        task::sleep(ns(10)).await;
         let first = now_ns();
         timeout(ns(1_000), notified(listener)).await.unwrap();
         let second = now_ns();
-        sleep_async(ns(50)).await;
+        task::sleep(ns(50)).await;
         [first, second, now_ns()]
     });
     assert_eq!(seen.unwrap(), [10, 30, 80]);
@@ -221,7 +219,7 @@ fn two_runtimes_on_two_threads_interleave_the_same_way_every_time() {
                     runtime
                         .block_on(async {
                             for _ in 0..10 {
-                                sleep_async(ns(step)).await;
+                                task::sleep(ns(step)).await;
                                 order.lock().unwrap().push((now_ns(), name));
                             }
                         })
@@ -247,7 +245,7 @@ fn a_task_with_a_context_of_its_own_still_has_its_driver() {
         Context::capture()
     };
     let ((), at) = run(async {
-        let sleep = sleep_async(ns(7));
+        let sleep = task::sleep(ns(7));
         sleep.with_context(context).await;
     });
     assert_eq!(at, 7);
@@ -257,7 +255,7 @@ fn a_task_with_a_context_of_its_own_still_has_its_driver() {
 fn a_sleep_without_a_driver_names_every_driver() {
     let _installed = MockClock::builder().build().install();
     let plain = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let asleep = std::panic::AssertUnwindSafe(|| plain.block_on(sleep_async(ns(1))));
+    let asleep = std::panic::AssertUnwindSafe(|| plain.block_on(task::sleep(ns(1))));
     let panic = std::panic::catch_unwind(asleep).unwrap_err();
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap();
@@ -270,7 +268,7 @@ fn a_sleep_without_a_driver_names_every_driver() {
 fn the_real_clock_drives_a_runtime_too() {
     let start = instant_now();
     let runtime = runtime().unwrap();
-    runtime.block_on(sleep_async(Duration::from_millis(20))).unwrap();
+    runtime.block_on(task::sleep(Duration::from_millis(20))).unwrap();
     assert!(instant_now().duration_since(start) >= Duration::from_millis(20));
 }
 
@@ -288,7 +286,7 @@ fn a_paused_runtime_leads_and_the_timeline_follows_by_the_millisecond() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let first = (start.elapsed().as_millis(), now_ns());
         let late = tokio::spawn(async {
-            sleep_async(Duration::from_micros(2_500)).await;
+            task::sleep(Duration::from_micros(2_500)).await;
             now_ns()
         });
         (first, late.await.unwrap())
@@ -320,7 +318,7 @@ fn a_runtime_moves_no_time_past_someone_who_was_given_up_on() {
     let ends = std::thread::spawn(move || {
         let _entered = context.enter();
         let runtime = runtime().unwrap();
-        [(); 2].map(|()| runtime.block_on(async { sleep_async(Duration::from_secs(1)).await }))
+        [(); 2].map(|()| runtime.block_on(async { task::sleep(Duration::from_secs(1)).await }))
     });
     for end in ends.join().unwrap() {
         assert!(matches!(end, Err(Stuck::Stalled(_))), "{end:?}");
@@ -397,11 +395,11 @@ fn crowd(builder: testbench_clock::MockClockBuilder) -> Vec<(u64, String)> {
             scope.spawn(move || {
                 let waits = async {
                     for i in 0..6 {
-                        let spawned = tokio::spawn(sleep_async(ns(4)));
+                        let spawned = tokio::spawn(task::sleep(ns(4)));
                         let _: Result<(), _> = timeout(ns(6), notified(event.listen())).await;
                         see(format!("runtime {k}: {i}"));
                         spawned.await.unwrap();
-                        sleep_async(ns(2)).await;
+                        task::sleep(ns(2)).await;
                         see(format!("runtime {k}: {i}, later"));
                     }
                 };
@@ -482,7 +480,7 @@ fn a_task_aborted_by_another_participant_ends_at_its_instant() {
     for _ in 0..200 {
         let _installed = MockClock::builder().build().install();
         let runtime = runtime().unwrap();
-        let task = runtime.handle().spawn(sleep_until_async(MonoTime::from_nanos(100)));
+        let task = runtime.handle().spawn(task::sleep_until(MonoTime::from_nanos(100)));
         let abort = task.abort_handle();
         let other = thread::spawn(move || {
             sleep(ns(10));
@@ -500,7 +498,7 @@ fn a_runtime_is_freed_with_its_clock() {
         let clock = MockClock::builder().build();
         let weak = Arc::downgrade(&clock);
         let installed = clock.install();
-        make().unwrap().block_on(sleep_async(ns(3))).unwrap();
+        make().unwrap().block_on(task::sleep(ns(3))).unwrap();
         drop((installed, clock));
         assert!(weak.upgrade().is_none());
     }
@@ -538,14 +536,14 @@ fn now_after_in_a_context_of_another<T>(waits: impl Future<Output = T>) -> (T, u
 
 #[test]
 fn a_sleep_goes_by_the_timeline_of_its_driver_in_a_context_of_another() {
-    let (_, now_ns) = now_after_in_a_context_of_another(async { sleep_async(ns(7)).await });
+    let (_, now_ns) = now_after_in_a_context_of_another(async { task::sleep(ns(7)).await });
     assert_eq!(now_ns, 107);
 }
 
 #[test]
 fn an_advance_moves_the_timeline_of_its_driver_in_a_context_of_another() {
     let (advanced, now_ns) =
-        now_after_in_a_context_of_another(async { advance_async(ns(7)).await });
+        now_after_in_a_context_of_another(async { task::advance(ns(7)).await });
     advanced.unwrap();
     assert_eq!(now_ns, 107);
 }
@@ -553,7 +551,7 @@ fn an_advance_moves_the_timeline_of_its_driver_in_a_context_of_another() {
 #[test]
 fn an_advance_may_move_to_another_executor() {
     let _installed = MockClock::builder().build().install();
-    let mut advance = Box::pin(advance_async(ns(5)));
+    let mut advance = Box::pin(task::advance(ns(5)));
     let first = std::future::poll_fn(|task| Poll::Ready(advance.as_mut().poll(task).is_pending()));
     assert!(runtime().unwrap().block_on(first).unwrap());
     runtime().unwrap().block_on(advance).unwrap().unwrap();
@@ -567,7 +565,7 @@ fn a_loop_of_sleeps_that_take_no_time_lets_tasks_and_participants_run() {
     let task_has_run = runtime().unwrap().block_on(async {
         let task = tokio::spawn(async {});
         while !(task.is_finished() && other.is_finished()) {
-            sleep_async(Duration::ZERO).await;
+            task::sleep(Duration::ZERO).await;
         }
     });
     task_has_run.unwrap();

@@ -62,16 +62,6 @@ pub fn enable(name: NameSite) {
 
 /// Whether a use of real time on this thread would be counted. Costs a few loads; safe in an event
 /// handler.
-///
-/// ```
-/// use testbench_clock::MockClock;
-/// use testbench_clock::audit::interpose;
-///
-/// # interpose::enable(|_| None);
-/// assert!(!interpose::is_wanted(), "real time is nothing special here");
-/// let _installed = MockClock::builder().build().install();
-/// assert!(interpose::is_wanted());
-/// ```
 #[inline]
 pub fn is_wanted() -> bool {
     match scope::audited() {
@@ -86,19 +76,6 @@ pub fn is_wanted() -> bool {
 ///
 /// It counts for the session whose mock clock is installed on this thread. On threads without any
 /// clock it counts as [`unattributed`], if some session of the process has a mock clock.
-///
-/// ```
-/// use testbench_clock::audit::{Source, interpose};
-/// use testbench_clock::{Lifetime, MockClock, install_for};
-///
-/// # interpose::enable(|_| Some("a_crate::f (src/lib.rs:1)".to_owned()));
-/// let session = Lifetime::new("docs");
-/// let _installed = install_for(MockClock::builder().build(), &session);
-/// for _ in 0..1_000 {
-///     interpose::count(Source::InstantNow, &[0x1000]);
-/// }
-/// assert_eq!(session.audit().leaks()[0].count, 1_000);
-/// ```
 pub fn count(source: Source, return_addresses: &[usize]) {
     match scope::audited() {
         Audited::Mock(table) => table.count(source, return_addresses),

@@ -41,22 +41,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A `clippy.toml` to copy into a project of your own: `disallowed-methods` for everything in std
 /// that reads real time or sleeps in it, with what to use instead.
-///
-/// ```
-/// use testbench_clock::audit::CLIPPY_TOML;
-///
-/// assert!(CLIPPY_TOML.contains("std::time::Instant::now"));
-/// ```
 pub const CLIPPY_TOML: &str = include_str!("../../assets/clippy.toml");
 
 /// What was used of real time.
-///
-/// ```
-/// use testbench_clock::audit::Source;
-///
-/// assert_eq!(Source::SystemTimeNow.to_string(), "SystemTime::now");
-/// assert_eq!(Source::AfterTheEnd.to_string(), "the clock of an ended session");
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -87,18 +74,6 @@ impl fmt::Display for Source {
 }
 
 /// One place that used real time.
-///
-/// ```
-/// use testbench_clock::audit::{self, Source};
-/// use testbench_clock::{Lifetime, MockClock, install_for};
-///
-/// let session = Lifetime::new("docs");
-/// let _installed = install_for(MockClock::builder().build(), &session);
-/// (0..3).for_each(|_| audit::record(Source::InstantNow, "src/metrics.rs:7"));
-/// let [leak] = &session.audit().leaks()[..] else { panic!("one place") };
-/// assert_eq!((leak.source, leak.count, &leak.allowed), (Source::InstantNow, 3, &None));
-/// assert_eq!(leak.to_string(), "Instant::now at src/metrics.rs:7, 3 times");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leak {
     /// What it used.
@@ -127,19 +102,6 @@ impl fmt::Display for Leak {
 }
 
 /// The uses of real time within one session; see [`Lifetime::audit`](crate::Lifetime::audit).
-///
-/// ```
-/// use testbench_clock::audit::{self, Audit, Source};
-/// use testbench_clock::{Lifetime, MockClock, install_for};
-///
-/// let session = Lifetime::new("docs");
-/// let _installed = install_for(MockClock::builder().build(), &session);
-/// let audit: &Audit = session.audit();
-/// audit::record(Source::ThreadSleep, "src/retry.rs:12");
-/// assert!(!audit.is_clean());
-/// audit.allow("src/retry.rs", "waits for real hardware");
-/// assert!(audit.is_clean());
-/// ```
 pub struct Audit {
     uses: Mutex<BTreeMap<(Source, String), Use>>,
     rules: Mutex<Vec<Rule>>,
@@ -148,51 +110,16 @@ pub struct Audit {
 
 impl Audit {
     /// What was used without a reason, ordered by source and place.
-    ///
-    /// ```
-    /// use testbench_clock::audit::{self, Source};
-    /// use testbench_clock::{Lifetime, MockClock, install_for};
-    ///
-    /// let session = Lifetime::new("docs");
-    /// let _installed = install_for(MockClock::builder().build(), &session);
-    /// audit::record(Source::ThreadSleep, "b.rs:1");
-    /// audit::record(Source::InstantNow, "c.rs:1");
-    /// audit::record(Source::InstantNow, "a.rs:1");
-    /// let leaks = session.audit().leaks();
-    /// let sites: Vec<&str> = leaks.iter().map(|leak| &*leak.site).collect();
-    /// assert_eq!(sites, ["a.rs:1", "c.rs:1", "b.rs:1"]);
-    /// ```
     pub fn leaks(&self) -> Vec<Leak> {
         self.all().into_iter().filter(|leak| leak.allowed.is_none()).collect()
     }
 
     /// What was used for a stated reason, ordered by source and place.
-    ///
-    /// ```
-    /// use testbench_clock::audit::real;
-    /// use testbench_clock::{Lifetime, MockClock, install_for};
-    ///
-    /// let session = Lifetime::new("docs");
-    /// let _installed = install_for(MockClock::builder().build(), &session);
-    /// real::now("the report is dated");
-    /// let [allowed] = &session.audit().allowed()[..] else { panic!("one place") };
-    /// assert_eq!(allowed.allowed.as_deref(), Some("the report is dated"));
-    /// ```
     pub fn allowed(&self) -> Vec<Leak> {
         self.all().into_iter().filter(|leak| leak.allowed.is_some()).collect()
     }
 
     /// Whether nothing was used without a reason.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{Lifetime, MockClock, install_for, sleep};
-    ///
-    /// let session = Lifetime::new("docs");
-    /// let _installed = install_for(MockClock::builder().build(), &session);
-    /// sleep(Duration::from_secs(1)); // virtual
-    /// assert!(session.audit().is_clean());
-    /// ```
     pub fn is_clean(&self) -> bool {
         self.leaks().is_empty()
     }
@@ -275,19 +202,6 @@ impl fmt::Debug for Audit {
 }
 
 /// [`Audit::allow`] for every session of this process, and for [`unattributed`].
-///
-/// ```
-/// use testbench_clock::audit::{self, Source, allow_everywhere};
-/// use testbench_clock::{Lifetime, MockClock, install_for};
-///
-/// allow_everywhere("tracing::", "log lines carry the real time");
-/// for name in ["one test", "another"] {
-///     let session = Lifetime::new(name);
-///     let _installed = install_for(MockClock::builder().build(), &session);
-///     audit::record(Source::SystemTimeNow, "tracing::event (tracing/src/lib.rs:1)");
-///     assert!(session.audit().is_clean());
-/// }
-/// ```
 pub fn allow_everywhere(prefix: &str, reason: &str) {
     locked(&EVERYWHERE).push(Rule::new(prefix, reason));
 }
@@ -320,13 +234,6 @@ pub fn record(source: Source, site: &str) {
 
 /// What was used on threads without a session. Of what an interposer sees, only what happened while
 /// some session of the process had a mock clock: at other times, real time is nothing special.
-///
-/// ```
-/// use testbench_clock::audit::{Source, record, unattributed};
-///
-/// std::thread::spawn(|| record(Source::ThreadSleep, "src/pool.rs:9")).join().unwrap();
-/// assert!(unattributed().leaks().iter().any(|leak| leak.site == "src/pool.rs:9"));
-/// ```
 pub fn unattributed() -> &'static Audit {
     static TABLE: Table = Table::new();
     static UNATTRIBUTED: Audit = Audit {

@@ -21,14 +21,6 @@ use std::panic::Location;
 use std::time::Duration;
 
 /// The real time of day.
-///
-/// ```
-/// use testbench_clock::audit::real;
-/// use testbench_clock::{MockClock, now};
-///
-/// let _installed = MockClock::builder().build().install();
-/// assert!(real::now("a name for the log file") > now(), "it is later than 2000");
-/// ```
 #[track_caller]
 pub fn now(reason: &str) -> WallTime {
     allow(Source::SystemTimeNow, reason, Location::caller());
@@ -36,16 +28,6 @@ pub fn now(reason: &str) -> WallTime {
 }
 
 /// The real monotonic time, since this process first asked for it.
-///
-/// ```
-/// use testbench_clock::MockClock;
-/// use testbench_clock::audit::real;
-///
-/// let _installed = MockClock::builder().build().install();
-/// let before = real::instant_now("how long the test takes");
-/// let spent = real::instant_now("as above").duration_since(before);
-/// assert!(spent.as_secs() < 3600);
-/// ```
 #[track_caller]
 pub fn instant_now(reason: &str) -> MonoTime {
     allow(Source::InstantNow, reason, Location::caller());
@@ -54,18 +36,6 @@ pub fn instant_now(reason: &str) -> MonoTime {
 
 /// Sleeps in real time. On a mock timeline the thread keeps its turn meanwhile; wrap this in
 /// [`external`](crate::external) to give it away.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::audit::real;
-/// use testbench_clock::{MockClock, external, instant_now};
-///
-/// let _installed = MockClock::builder().build().install();
-/// external("wait for the device", || {
-///     real::sleep(Duration::from_millis(1), "the device cannot say that it is ready");
-/// });
-/// assert_eq!(instant_now().nanos(), 0, "virtual time stood still");
-/// ```
 #[track_caller]
 pub fn sleep(d: Duration, reason: &str) {
     allow(Source::ThreadSleep, reason, Location::caller());

@@ -12,17 +12,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// How many return addresses of a call are kept, which is how many tell one call from another.
 /// `Instant::elapsed` in a closure is four deep; the rest is for wrappers of wrappers.
-///
-/// ```
-/// use testbench_clock::audit::interpose::{self, FRAMES_MAX};
-/// use testbench_clock::{Lifetime, MockClock, audit, install_for};
-///
-/// interpose::enable(|addresses| Some(format!("{} frames deep", addresses.len())));
-/// let session = Lifetime::new("docs");
-/// let _installed = install_for(MockClock::builder().build(), &session);
-/// interpose::count(audit::Source::InstantNow, &[1; FRAMES_MAX + 10]);
-/// assert_eq!(session.audit().leaks()[0].site, format!("{FRAMES_MAX} frames deep"));
-/// ```
 pub const FRAMES_MAX: usize = 16;
 
 /// A test with more places that read the real clock than this has no use for a list of them all;

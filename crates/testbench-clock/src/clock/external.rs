@@ -3,16 +3,6 @@
 use std::fmt;
 
 /// Holds a timeline still while its participant is outside; see [`Participant::external`](crate::Participant::external).
-///
-/// ```
-/// use testbench_clock::{Clock, External, MockClock};
-///
-/// let clock = MockClock::builder().build();
-/// let outside: External = clock.external(&"wait for a native child");
-/// # let child = || ();
-/// child(); // blocks in real time
-/// drop(outside);
-/// ```
 #[must_use = "time moves again as soon as this is dropped"]
 pub struct External {
     on_return: Option<Box<dyn FnOnce() + Send>>,
@@ -20,33 +10,11 @@ pub struct External {
 
 impl External {
     /// Runs `on_return` when the participant comes back.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use std::sync::atomic::{AtomicBool, Ordering};
-    /// use testbench_clock::External;
-    ///
-    /// let returned = Arc::new(AtomicBool::new(false));
-    /// let theirs = returned.clone();
-    /// let outside = External::new(move || theirs.store(true, Ordering::Relaxed));
-    /// assert!(!returned.load(Ordering::Relaxed));
-    /// drop(outside);
-    /// assert!(returned.load(Ordering::Relaxed));
-    /// ```
     pub fn new(on_return: impl FnOnce() + Send + 'static) -> Self {
         External { on_return: Some(Box::new(on_return)) }
     }
 
     /// A guard that does nothing: for clocks that never stand still.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, External, SystemClock};
-    ///
-    /// // What the real clock answers.
-    /// let outside: External = SystemClock::new("docs").external(&"nobody waits for us");
-    /// drop(outside);
-    /// drop(External::nothing());
-    /// ```
     pub fn nothing() -> Self {
         External { on_return: None }
     }

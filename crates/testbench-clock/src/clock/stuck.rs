@@ -67,18 +67,6 @@ impl From<Stuck> for std::io::Error {
 }
 
 /// Who waits for what, in the order in which the participants joined.
-///
-/// ```
-/// use testbench_clock::{MockClock, Event, Stuck, Clock, Wait, thread};
-///
-/// let clock = MockClock::builder().build();
-/// let _installed = clock.install();
-/// let never = || Wait { deadline: None, on: &[], what: &"the other one" };
-/// let other = thread::spawn(move || testbench_clock::current().wait(never()));
-/// let Err(Stuck::Deadlock(report)) = clock.wait(never()) else { panic!("both wait for ever") };
-/// assert_eq!(report.waiting.len(), 2);
-/// assert!(other.join().unwrap().is_err(), "it gets the same report");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StuckReport {
     /// One line for each participant.
@@ -86,16 +74,6 @@ pub struct StuckReport {
 }
 
 /// One participant of a [`StuckReport`].
-///
-/// ```
-/// use testbench_clock::{Clock, MockClock, Stuck, Wait};
-///
-/// let clock = MockClock::builder().build();
-/// let wait = Wait { deadline: None, on: &[], what: &format_args!("read on pipe {}", 3) };
-/// let Err(Stuck::Deadlock(report)) = clock.wait(wait) else { panic!("nobody writes") };
-/// let [waiting] = &report.waiting[..] else { panic!("one participant") };
-/// assert_eq!((&*waiting.who, &*waiting.what), ("main", "read on pipe 3"));
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// The participant's name.

@@ -42,17 +42,6 @@ impl fmt::Debug for Wait<'_> {
 }
 
 /// Why a wait ended.
-///
-/// ```
-/// use testbench_clock::{Clock, MockClock, Event, Wait, Woke};
-///
-/// let (clock, [a, b]) = (MockClock::builder().build(), [Event::new(), Event::new()]);
-/// let on = [a.listen(), b.listen()];
-/// b.notify();
-/// let woke = clock.wait(Wait { deadline: None, on: &on, what: &"either" })?;
-/// assert_eq!(woke, Woke::Notified(1));
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woke {
     /// The deadline has come.

@@ -44,17 +44,6 @@ pub struct Log {
 }
 
 /// One line of a [`Log`].
-///
-/// ```
-/// use testbench_clock::log::Kind;
-/// use testbench_clock::{Clock, MockClock, MonoTime, Role};
-///
-/// let clock = MockClock::builder().log().build();
-/// drop(clock.join("guest", Role::Guest));
-/// let log = clock.log().unwrap();
-/// let left = log.events().iter().find(|event| event.kind == Kind::Leave).unwrap();
-/// assert_eq!((&*left.who, left.mono, left.until), ("guest", MonoTime::ORIGIN, None));
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     /// When, on the monotonic clock.
@@ -72,18 +61,6 @@ pub struct LogLine {
 }
 
 /// What sort of thing an [`LogLine`] is.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::log::Kind;
-/// use testbench_clock::{MockClock, sleep};
-///
-/// let clock = MockClock::builder().log().build();
-/// let _installed = clock.install();
-/// sleep(Duration::from_secs(1));
-/// let kinds: Vec<Kind> = clock.log().unwrap().events().iter().map(|event| event.kind).collect();
-/// assert_eq!((kinds[0], *kinds.last().unwrap()), (Kind::Join, Kind::Wake));
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -108,16 +85,6 @@ pub enum Kind {
 
 impl Log {
     /// Everything so far, in order.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock};
-    ///
-    /// let clock = MockClock::builder().log().build();
-    /// let before = clock.log().unwrap().events().len();
-    /// clock.mono();
-    /// clock.wall();
-    /// assert_eq!(clock.log().unwrap().events().len(), before + 2);
-    /// ```
     pub fn events(&self) -> &[LogLine] {
         &self.events
     }

@@ -76,21 +76,6 @@ impl Default for MockClockBuilder {
 }
 
 /// In which order participants run.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{MockClock, Schedule, instant_now, sleep, thread};
-///
-/// // Code that is parallel for a reason: all of it computes at once, and time is still virtual.
-/// let clock = MockClock::builder().schedule(Schedule::Parallel).build();
-/// let _installed = clock.install();
-/// thread::scope(|scope| {
-///     for seconds in 1..=4 {
-///         scope.spawn(move || sleep(Duration::from_secs(seconds)));
-///     }
-/// });
-/// assert_eq!(instant_now().since_origin().as_secs(), 4);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Schedule {
     /// One at a time, in a fixed order; control passes only at waits and yields. A run with many
@@ -104,42 +89,18 @@ pub enum Schedule {
 impl MockClockBuilder {
     /// What the wall clock shows at the origin of monotonic time: 2000-01-01T00:00:00Z by
     /// default.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, WallTime};
-    ///
-    /// let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
-    /// assert_eq!((clock.wall().unix_nanos(), clock.mono().nanos()), (0, 0));
-    /// ```
     pub fn start(mut self, start: WallTime) -> Self {
         self.settings.start = start;
         self
     }
 
     /// The name of the first participant in reports and logs: `main` by default.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, Wait};
-    ///
-    /// let clock = MockClock::builder().name("checkout test").build();
-    /// let stuck = clock.wait(Wait { deadline: None, on: &[], what: &"a reply" }).unwrap_err();
-    /// assert!(stuck.to_string().contains("`checkout test`: a reply"));
-    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// In which order participants run: [`Schedule::Serial`] by default.
-    ///
-    /// ```
-    /// use testbench_clock::{MockClock, Participant, Role, Schedule};
-    ///
-    /// let clock = MockClock::builder().schedule(Schedule::Parallel).build();
-    /// let other = clock.join("other", Role::Host);
-    /// other.begin()?; // does not wait for a turn: who can run does
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.settings.parallel = schedule == Schedule::Parallel;
         self
@@ -196,19 +157,6 @@ impl MockClockBuilder {
 
     /// The step in which readings move, which is also what the clock reports as its resolution: 1
     /// ns by default. Waits stay exact to the nanosecond. Zero counts as 1 ns.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{Clock, MockClock, Reading};
-    ///
-    /// let step = Duration::from_micros(1);
-    /// let clock = MockClock::builder().resolution(Reading::Mono, step).build();
-    /// clock.advance(Duration::from_nanos(2_999))?;
-    /// assert_eq!(clock.mono().nanos(), 2_000);
-    /// clock.advance(Duration::from_nanos(1))?;
-    /// assert_eq!(clock.mono().nanos(), 3_000, "nothing was lost");
-    /// # Ok::<(), testbench_clock::ClockError>(())
-    /// ```
     pub fn resolution(mut self, of: Reading, step: Duration) -> Self {
         let step_ns = nanos(step).max(1);
         match of {
@@ -220,15 +168,6 @@ impl MockClockBuilder {
 
     /// How many readings a participant may make without waiting before it is told that it spins:
     /// 33,554,432 by default.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, Participant, Stuck};
-    ///
-    /// let clock = MockClock::builder().name("guest").spin_max(100).build();
-    /// (0..=100).for_each(|_| drop(clock.wall()));
-    /// let Err(Stuck::Spinning { who, .. }) = clock.check() else { panic!("it spins") };
-    /// assert_eq!(&*who, "guest");
-    /// ```
     pub fn spin_max(mut self, readings: u64) -> Self {
         self.settings.spin_max = readings;
         self
@@ -259,13 +198,6 @@ impl MockClockBuilder {
     }
 
     /// Local time minus UTC, in seconds: zero by default.
-    ///
-    /// ```
-    /// use testbench_clock::MockClock;
-    ///
-    /// let new_york = MockClock::builder().utc_offset_secs(-5 * 3_600).build();
-    /// assert_eq!(new_york.utc_offset_secs(), -18_000);
-    /// ```
     pub fn utc_offset_secs(mut self, secs: i32) -> Self {
         self.settings.utc_offset_secs = secs;
         self
@@ -295,32 +227,12 @@ impl MockClockBuilder {
     }
 
     /// Keeps a log of everything that happens; see [`MockClock::log`]. Readings then take a lock.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{MockClock, sleep};
-    ///
-    /// let clock = MockClock::builder().log().build();
-    /// let _installed = clock.install();
-    /// sleep(Duration::from_secs(1));
-    /// let log = clock.log().expect("it was asked for");
-    /// assert!(log.to_svg().starts_with("<svg "));
-    /// ```
     pub fn log(mut self) -> Self {
         self.settings.log = true;
         self
     }
 
     /// The clock, as its first participant sees it: the thread that builds it, by convention.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock, Role};
-    ///
-    /// let clock = MockClock::builder().build();
-    /// // It is this thread's part in the timeline. Others get parts of their own:
-    /// let other = clock.join("other", Role::Host);
-    /// # drop(other);
-    /// ```
     ///
     /// # Panics
     ///
@@ -334,18 +246,6 @@ impl MockClockBuilder {
     }
 
     /// The clock, as its first participant sees it.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::{Injection, InjectionError, MockClock, MonoTime, Shift, When};
-    ///
-    /// let too_fast = Injection::Slew {
-    ///     by: Shift::Back(Duration::from_secs(2)),
-    ///     over: Duration::from_secs(1),
-    /// };
-    /// let built = MockClock::builder().inject(When::Mono(MonoTime::ORIGIN), too_fast).try_build();
-    /// assert!(matches!(built, Err(InjectionError::Backwards { .. })));
-    /// ```
     ///
     /// # Errors
     ///

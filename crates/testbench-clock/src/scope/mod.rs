@@ -95,21 +95,6 @@ pub enum Lookup<T> {
 impl<T> Lookup<T> {
     /// The value if there is one in use, an error if its session has ended.
     ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use testbench_clock::{Lifetime, Scope};
-    ///
-    /// static PORT: Scope<u16> = Scope::new("port");
-    ///
-    /// assert_eq!(PORT.get().open()?, None);
-    /// let session = Lifetime::new("server");
-    /// let _installed = PORT.install(Arc::new(80), &session);
-    /// assert_eq!(PORT.get().open()?.as_deref(), Some(&80));
-    /// session.end();
-    /// assert_eq!(PORT.get().open().unwrap_err().name(), "server");
-    /// # Ok::<(), testbench_clock::Ended>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`Ended`] for [`Lookup::Closed`].
@@ -124,14 +109,6 @@ impl<T> Lookup<T> {
 
 impl<T: Send + Sync + 'static> Scope<T> {
     /// A key; `name` is what it is called in debug prints.
-    ///
-    /// ```
-    /// use testbench_clock::Scope;
-    ///
-    /// static PORT: Scope<u16> = Scope::new("port");
-    ///
-    /// assert!(format!("{PORT:?}").contains("port"));
-    /// ```
     pub const fn new(name: &'static str) -> Self {
         Scope {
             name,
@@ -192,20 +169,6 @@ impl<T: Send + Sync + 'static> Scope<T> {
     }
 
     /// What this thread finds under the key.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use testbench_clock::{Context, Lifetime, Lookup, Scope};
-    ///
-    /// static USER: Scope<String> = Scope::new("user");
-    ///
-    /// let session = Lifetime::new("docs");
-    /// let _installed = USER.install(Arc::new("ann".to_owned()), &session);
-    /// // Another thread has nothing installed, unless it is given the context of this one.
-    /// let there = std::thread::spawn(|| matches!(USER.get(), Lookup::Absent)).join().unwrap();
-    /// let carried = std::thread::spawn(Context::capture().wrap(|| USER.get())).join().unwrap();
-    /// assert!(there && matches!(carried, Lookup::Open(user) if *user == "ann"));
-    /// ```
     pub fn get(&'static self) -> Lookup<T> {
         let found = self.with_entry(|entry| {
             let value = Arc::clone(&entry.value).downcast::<T>().ok()?;

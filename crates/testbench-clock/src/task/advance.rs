@@ -14,16 +14,16 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use testbench_clock::task::{advance_async, block_on};
+/// use testbench_clock::task::{self, block_on};
 /// use testbench_clock::{ClockError, MockClock, sleep, thread};
 ///
 /// let _installed = MockClock::builder().build().install();
 /// let ns = Duration::from_nanos;
 /// let other = thread::spawn(move || sleep(ns(10)));
 /// block_on(async {
-///     advance_async(ns(9)).await?;
+///     task::advance(ns(9)).await?;
 ///     assert!(!other.is_finished());
-///     advance_async(ns(1)).await?;
+///     task::advance(ns(1)).await?;
 ///     assert!(other.is_finished());
 ///     Ok::<(), ClockError>(())
 /// })??;
@@ -38,7 +38,7 @@ use std::time::Duration;
 /// # Panics
 ///
 /// When it is polled on a thread without a driver.
-pub fn advance_async(d: Duration) -> Advance {
+pub fn advance(d: Duration) -> Advance {
     let clock = Driver::clock_here();
     let plan = || {
         clock.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?;
@@ -52,41 +52,28 @@ pub fn advance_async(d: Duration) -> Advance {
 /// [`settle`](crate::settle) for async code.
 ///
 /// ```
-/// use testbench_clock::task::{block_on, settle_async};
+/// use testbench_clock::task::{self, block_on};
 /// use testbench_clock::{MockClock, thread};
 ///
 /// let _installed = MockClock::builder().build().install();
 /// let other = thread::spawn(|| ());
-/// block_on(settle_async())??;
+/// block_on(task::settle())??;
 /// assert!(other.is_finished());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
-/// As [`advance_async`].
+/// As [`advance`].
 ///
 /// # Panics
 ///
 /// When it is polled on a thread without a driver.
-pub fn settle_async() -> Advance {
-    advance_async(Duration::ZERO)
+pub fn settle() -> Advance {
+    advance(Duration::ZERO)
 }
 
-/// The future of [`advance_async`] and [`settle_async`]. Dropping it leaves time where it is.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::task::{Advance, advance_async, block_on};
-/// use testbench_clock::{MockClock, instant_now};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let minute: Advance = advance_async(Duration::from_secs(60));
-/// assert_eq!(instant_now().nanos(), 0, "nothing happens until it is polled");
-/// block_on(minute)??;
-/// assert_eq!(instant_now().since_origin().as_secs(), 60);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// The future of [`advance`] and [`settle`]. Dropping it leaves time where it is.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Advance {

@@ -21,7 +21,7 @@ pub(crate) struct Driver {
     next_id: AtomicU64,
     at_once: AtOnce,
     /// Its thread, when idle, waits on the timeline for events, too.
-    pub(super) hears_signals: bool,
+    pub(super) hears_events: bool,
 }
 
 /// Ties go by order of registration.
@@ -30,7 +30,7 @@ pub(super) type Key = (MonoTime, u64);
 static DRIVER: Scope<Driver> = Scope::new("async driver").bound_to_thread();
 
 impl Driver {
-    pub(crate) fn new(clock: Arc<dyn Clock>, hears_signals: bool) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>, hears_events: bool) -> Arc<Self> {
         Arc::new(Driver {
             clock: Mutex::new(clock),
             timers: Mutex::default(),
@@ -38,7 +38,7 @@ impl Driver {
             roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             at_once: AtOnce::default(),
-            hears_signals,
+            hears_events,
         })
     }
 

@@ -11,22 +11,6 @@ use std::time::Duration;
 /// Ticks now, and then every `period`, without drift. What happens after a tick that comes late is
 /// the [`MissedTickBehavior`]: by default, late ticks follow each other until they have caught up.
 ///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::MockClock;
-/// use testbench_clock::task::{block_on, interval};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let last = block_on(async {
-///     let mut every_minute = interval(Duration::from_secs(60));
-///     every_minute.tick().await;
-///     every_minute.tick().await;
-///     every_minute.tick().await
-/// })?;
-/// assert_eq!(last.since_origin(), Duration::from_secs(120));
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
-///
 /// # Panics
 ///
 /// If `period` is zero.
@@ -37,29 +21,13 @@ pub fn interval(period: Duration) -> Interval {
 
 /// Ticks at `start`, and then every `period`; see [`interval`].
 ///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::task::{block_on, interval_at};
-/// use testbench_clock::{MockClock, MonoTime, instant_now};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let first = MonoTime::from_nanos(500);
-/// block_on(async {
-///     let mut ticks = interval_at(first, Duration::from_nanos(100));
-///     assert_eq!(ticks.tick().await, first);
-///     assert_eq!(ticks.tick().await.nanos(), 600);
-///     assert_eq!(instant_now().nanos(), 600);
-/// })?;
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
-///
 /// # Panics
 ///
 /// If `period` is zero.
 #[track_caller]
 pub fn interval_at(start: MonoTime, period: Duration) -> Interval {
     assert!(!period.is_zero(), "an interval's period must not be zero");
-    Interval { next: super::sleep_until_async(start), period, missed: MissedTickBehavior::Burst }
+    Interval { next: super::sleep_until(start), period, missed: MissedTickBehavior::Burst }
 }
 
 /// When the next tick is, after one that came late. Any lateness counts, if only of a nanosecond.
@@ -121,24 +89,6 @@ impl MissedTickBehavior {
 }
 
 /// Ticks at a fixed distance; made by [`interval`] and [`interval_at`].
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::task::{Interval, block_on, interval};
-/// use testbench_clock::MockClock;
-///
-/// let _installed = MockClock::builder().build().install();
-/// let mut heartbeat: Interval = interval(Duration::from_secs(30));
-/// let beats = block_on(async {
-///     let mut beats = Vec::new();
-///     for _ in 0..3 {
-///         beats.push(heartbeat.tick().await.since_origin().as_secs());
-///     }
-///     beats
-/// })?;
-/// assert_eq!(beats, [0, 30, 60]);
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
 #[derive(Debug)]
 pub struct Interval {
     next: Sleep,
@@ -151,22 +101,6 @@ impl Interval {
     ///
     /// Dropping the future before it is ready loses no tick.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, interval, timeout};
-    /// use testbench_clock::MockClock;
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let ns = Duration::from_nanos;
-    /// block_on(async {
-    ///     let mut ticks = interval(ns(10));
-    ///     ticks.tick().await;
-    ///     assert!(timeout(ns(4), ticks.tick()).await.is_err());
-    ///     assert_eq!(ticks.tick().await.nanos(), 10, "the one that was given up for a while");
-    /// })?;
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
-    ///
     /// # Panics
     ///
     /// The future panics when it is polled on a thread without a driver.
@@ -175,20 +109,6 @@ impl Interval {
     }
 
     /// [`Interval::tick`] for futures and streams that are written by hand.
-    ///
-    /// ```
-    /// use std::future::poll_fn;
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, interval};
-    /// use testbench_clock::MockClock;
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let mut ticks = interval(Duration::from_nanos(10));
-    /// let first = block_on(poll_fn(|task| ticks.poll_tick(task)))?;
-    /// let second = block_on(poll_fn(|task| ticks.poll_tick(task)))?;
-    /// assert_eq!([first, second].map(|tick| tick.nanos()), [0, 10]);
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     ///
     /// # Panics
     ///
@@ -202,133 +122,36 @@ impl Interval {
     }
 
     /// The next tick comes a period from now.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, interval, sleep_async};
-    /// use testbench_clock::MockClock;
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let ns = Duration::from_nanos;
-    /// block_on(async {
-    ///     let mut idle = interval(ns(10));
-    ///     idle.tick().await;
-    ///     sleep_async(ns(7)).await;
-    ///     idle.reset(); // somebody was active
-    ///     assert_eq!(idle.tick().await.nanos(), 17);
-    /// })?;
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn reset(&mut self) {
         self.reset_after(self.period);
     }
 
     /// The next tick comes now.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, interval};
-    /// use testbench_clock::MockClock;
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// block_on(async {
-    ///     let mut flush = interval(Duration::from_secs(60));
-    ///     flush.tick().await;
-    ///     flush.reset_immediately();
-    ///     assert_eq!(flush.tick().await.nanos(), 0);
-    ///     assert_eq!(flush.tick().await.since_origin().as_secs(), 60);
-    /// })?;
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn reset_immediately(&mut self) {
         self.reset_after(Duration::ZERO);
     }
 
     /// The next tick comes after `d`, the others in distances of the period from that.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, interval};
-    /// use testbench_clock::MockClock;
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let ns = Duration::from_nanos;
-    /// block_on(async {
-    ///     let mut ticks = interval(ns(10));
-    ///     ticks.reset_after(ns(3));
-    ///     let ticks = [ticks.tick().await, ticks.tick().await];
-    ///     assert_eq!(ticks.map(|tick| tick.nanos()), [3, 13]);
-    /// })?;
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn reset_after(&mut self, d: Duration) {
         self.plan(Driver::clock_here().mono_exact().checked_add(d));
     }
 
     /// The next tick comes at `at`, the others in distances of the period from that.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{block_on, interval};
-    /// use testbench_clock::{MockClock, MonoTime};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// block_on(async {
-    ///     let mut ticks = interval(Duration::from_nanos(10));
-    ///     ticks.reset_at(MonoTime::from_nanos(100));
-    ///     let ticks = [ticks.tick().await, ticks.tick().await];
-    ///     assert_eq!(ticks.map(|tick| tick.nanos()), [100, 110]);
-    /// })?;
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn reset_at(&mut self, at: MonoTime) {
         self.plan(Some(at));
     }
 
     /// The distance of ticks.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::interval;
-    ///
-    /// assert_eq!(interval(Duration::from_millis(5)).period(), Duration::from_millis(5));
-    /// ```
     pub fn period(&self) -> Duration {
         self.period
     }
 
     /// What happens after a late tick.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{MissedTickBehavior, interval};
-    ///
-    /// let ticks = interval(Duration::from_millis(5));
-    /// assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Burst);
-    /// ```
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }
 
     /// Sets what happens after a late tick.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::{MissedTickBehavior, block_on, interval};
-    /// use testbench_clock::{MockClock, sleep};
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let mut frames = interval(Duration::from_millis(16));
-    /// frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    /// block_on(async {
-    ///     frames.tick().await;
-    ///     sleep(Duration::from_millis(40)); // a slow frame
-    ///     frames.tick().await; // at once, since it is late
-    ///     let next = frames.tick().await.since_origin();
-    ///     assert_eq!(next.as_millis(), 48, "there is nothing to make up for");
-    /// })?;
-    /// # Ok::<(), testbench_clock::Stuck>(())
-    /// ```
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }

@@ -7,12 +7,12 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use testbench_clock::task::{block_on, sleep_async, timeout};
+//! use testbench_clock::task::{self, block_on, timeout};
 //! use testbench_clock::{MockClock, instant_now};
 //!
 //! let _installed = MockClock::builder().build().install();
 //! let hour = Duration::from_secs(3600);
-//! let slow = block_on(timeout(hour, sleep_async(2 * hour)))?;
+//! let slow = block_on(timeout(hour, task::sleep(2 * hour)))?;
 //! assert!(slow.is_err());
 //! assert_eq!(instant_now().since_origin(), hour);
 //! # Ok::<(), testbench_clock::Stuck>(())
@@ -23,10 +23,10 @@ mod driver;
 mod interval;
 mod sleep;
 
-pub use advance::{Advance, advance_async, settle_async};
+pub use advance::{Advance, advance, settle};
 pub(crate) use driver::Driver;
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
-pub use sleep::{Elapsed, Sleep, Timeout, sleep_async, sleep_until_async, timeout, timeout_at};
+pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout, timeout_at};
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait, Woke};
@@ -41,12 +41,12 @@ use std::task::{Context, Poll, Wake, Waker};
 ///
 /// ```
 /// use std::time::Duration;
-/// use testbench_clock::task::{block_on, sleep_async};
+/// use testbench_clock::task::{self, block_on};
 /// use testbench_clock::{MockClock, Stuck, instant_now};
 ///
 /// let _installed = MockClock::builder().build().install();
 /// let woken = block_on(async {
-///     sleep_async(Duration::from_nanos(5)).await;
+///     task::sleep(Duration::from_nanos(5)).await;
 ///     instant_now()
 /// })?;
 /// assert_eq!(woken.nanos(), 5);
@@ -92,7 +92,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
 /// On the timeline this is exact even when another participant notifies: time does not move
 /// between the notification and this task running.
 ///
-/// Where [`hears_signals`] is false, it may never be ready.
+/// Where [`hears_events`] is false, it may never be ready.
 ///
 /// ```
 /// use std::time::Duration;
@@ -127,37 +127,23 @@ pub fn notified(listener: Listener) -> Notified {
 /// would come before.
 ///
 /// ```
-/// use testbench_clock::task::{block_on, hears_signals};
+/// use testbench_clock::task::{block_on, hears_events};
 /// use testbench_clock::{MockClock, current};
 ///
 /// let _installed = MockClock::builder().build().install();
-/// assert!(!hears_signals(&*current()));
-/// assert!(block_on(async { hears_signals(&*current()) })?);
+/// assert!(!hears_events(&*current()));
+/// assert!(block_on(async { hears_events(&*current()) })?);
 /// # Ok::<(), testbench_clock::Stuck>(())
 /// ```
-pub fn hears_signals(clock: &dyn Clock) -> bool {
+pub fn hears_events(clock: &dyn Clock) -> bool {
     let Some(awaited) = clock.as_mock() else { return true };
     Driver::installed().is_some_and(|driver| {
         let own = driver.clock();
-        driver.hears_signals && own.as_mock().is_some_and(|own| own.is_on_timeline_of(awaited))
+        driver.hears_events && own.as_mock().is_some_and(|own| own.is_on_timeline_of(awaited))
     })
 }
 
 /// The future of [`notified`]. Dropping it stops listening.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::task::{Notified, block_on, notified, timeout};
-/// use testbench_clock::{MockClock, Event};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let (silent, loud) = (Event::new(), Event::new());
-/// let [never, soon]: [Notified; 2] = [&silent, &loud].map(|event| notified(event.listen()));
-/// loud.notify();
-/// block_on(soon)?;
-/// assert!(block_on(timeout(Duration::from_secs(1), never))?.is_err());
-/// # Ok::<(), testbench_clock::Stuck>(())
-/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Notified {

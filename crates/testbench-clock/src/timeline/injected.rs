@@ -48,39 +48,14 @@ impl State {
         }
     }
 
-    /// Goes over to a segment without slew when the span of one is over.
-    pub(super) fn finish_slew(&mut self) {
-        let segment = self.face.wall.load();
-        if segment.slew_end_ns().is_some_and(|end| end <= self.now_ns) {
-            let wall = segment.wall_at(self.now_ns);
-            self.face.wall.store(&segment.set(self.now_ns, wall));
-            self.wall_changed = true;
-        }
-    }
-
     fn plan_injections(&mut self) {
         let planned = self.injections.iter().filter_map(|planned| self.instant_of(planned));
-        let slew_end = self.face.wall.load().slew_end_ns();
-        self.next_injection_ns = planned.chain(slew_end).min();
+        self.next_injection_ns = planned.min();
     }
 
     fn apply(&mut self, injected: &Injected) {
         let Injected { who, injection, site, .. } = injected;
-        let (segment, now_ns) = (self.face.wall.load(), self.now_ns);
-        let next = match *injection {
-            Injection::Set(wall) => segment.set(now_ns, wall),
-            Injection::Step(by) => segment.stepped(now_ns, by),
-            Injection::Drift { parts_per_billion } => segment.drifting(now_ns, parts_per_billion),
-            Injection::Slew { by, over } => {
-                // Checked to fit when it was injected.
-                let by_ns = i64::try_from(by.nanos()).unwrap_or(0);
-                segment.slewing(now_ns, by_ns, u64::try_from(over.as_nanos()).unwrap_or(0))
-            }
-            Injection::Zone { utc_offset_secs } => {
-                self.utc_offset_secs = utc_offset_secs;
-                segment
-            }
-        };
+        let next = self.face.wall.load().after(*injection, self.now_ns);
         self.face.wall.store(&next);
         self.wall_changed = true;
         let text = format!("{injection:?} at {}:{}", site.file(), site.line());

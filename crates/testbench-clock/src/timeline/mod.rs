@@ -32,7 +32,7 @@ use crate::{Armed, Event, Role, Seed, WallTime, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
 use state::{Start, State};
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,7 +67,6 @@ impl Timeline {
             running_max: if settings.parallel { usize::MAX } else { 1 },
             ties: settings.ties.map(|seed| seed.stream("timeline")),
             log: settings.log,
-            utc_offset_secs: settings.utc_offset_secs,
         });
         Arc::new(Timeline {
             face: state.face(),
@@ -111,10 +110,6 @@ impl Timeline {
         let s = &self.settings;
         let steps = (s.tick_ns, s.wall_resolution_ns, s.mono_resolution_ns);
         Dial::new(Arc::clone(&self.face), s.spin_max, steps == (0, 1, 1) && !s.log)
-    }
-
-    pub(crate) fn utc_offset_secs(&self) -> i32 {
-        self.lock().utc_offset_secs
     }
 
     pub(crate) fn log(&self) -> Option<Log> {
@@ -173,7 +168,13 @@ impl Timeline {
             // Before the lock is released, so that no other thread takes this seat.
             seat.blocked = true;
         }
-        state = self.settled(state);
+        state = match catch_unwind(AssertUnwindSafe(|| self.settled(state))) {
+            Ok(state) => state,
+            Err(payload) => {
+                self.with(|state| state.abandon_wait(id));
+                resume_unwind(payload)
+            }
+        };
         let Some(seat) = state.seats.get_mut(id) else { return state };
         if seat.status != Status::Running {
             let turn = Arc::clone(&seat.turn);

@@ -166,8 +166,7 @@ impl Seat {
             Status::Outside => format!("is outside the timeline: {}", self.what),
             Status::Away => "is away, since its session has ended".to_owned(),
             Status::Running | Status::Lost if !self.has_begun() => {
-                "has not begun: its thread has not come to its first call, `begin`"
-                    .to_owned()
+                "has not begun: its thread has not come to its first call, `begin`".to_owned()
             }
             Status::Running | Status::Lost => {
                 let place = self.made_at.map(|at| format!(" ({}:{})", at.file(), at.line()));

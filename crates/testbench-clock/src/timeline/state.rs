@@ -42,7 +42,6 @@ pub(super) struct State {
     ties: Option<RandomStream>,
     pub(super) injections: Vec<Injected>,
     pub(super) next_injection_ns: Option<u64>,
-    pub(super) utc_offset_secs: i32,
     pub(super) log: Option<Log>,
     pub(super) monitor: Monitor,
     /// What is to be done when the lock is released.
@@ -80,7 +79,6 @@ pub(super) struct Start {
     pub(super) running_max: usize,
     pub(super) ties: Option<RandomStream>,
     pub(super) log: bool,
-    pub(super) utc_offset_secs: i32,
 }
 
 /// What a seat starts to wait for.
@@ -117,7 +115,6 @@ impl State {
             ties: start.ties,
             injections: Vec::new(),
             next_injection_ns: None,
-            utc_offset_secs: start.utc_offset_secs,
             log: start.log.then(Log::default),
             monitor: Monitor::default(),
             wakers: Vec::new(),
@@ -282,6 +279,20 @@ impl State {
         self.ready.push_back(id);
     }
 
+    /// Ends the wait of a seat whose thread unwinds out of it, because a waker of another panicked there.
+    /// The next call of the seat takes a turn again.
+    pub(super) fn abandon_wait(&mut self, id: SeatId) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        seat.blocked = false;
+        let (is_leaving, is_waiting) = (seat.leaving, seat.status == Status::Waiting);
+        if is_leaving {
+            self.remove(id);
+        } else if is_waiting {
+            self.make_ready(id);
+        }
+        self.dispatch();
+    }
+
     /// Tells which executor sits in a seat from now on, and returns the one before it.
     #[cfg(feature = "tokio")]
     pub(super) fn seat_executor(
@@ -403,7 +414,6 @@ impl State {
     pub(super) fn move_to(&mut self, to_ns: u64) {
         while let Some(at_ns) = self.next_injection_ns.filter(|at| *at <= to_ns) {
             self.leap_to(at_ns.max(self.now_ns));
-            self.finish_slew();
             self.apply_due_injections();
         }
         self.leap_to(to_ns.max(self.now_ns));

@@ -118,7 +118,7 @@ impl View {
         injection: Injection,
         site: &'static Location<'static>,
     ) -> Result<(), InjectionError> {
-        self.dial.face().wall.load().check(injection)?;
+        injection.check()?;
         let injected = Injected { when, injection, who: Arc::clone(&self.name), site };
         self.timeline.with(|state| {
             state.inject(injected);

@@ -2,18 +2,18 @@
 //!
 //! [`runtime`] makes a current-thread runtime that is one participant of the timeline. When all of
 //! its tasks wait, its thread waits on the timeline until the earliest of their
-//! [sleeps](crate::task::sleep_async), exactly, where `tokio::time` would round to a millisecond.
+//! [sleeps](crate::task::sleep), exactly, where `tokio::time` would round to a millisecond.
 //!
 //! ```
 //! use std::time::Duration;
-//! use testbench_clock::task::sleep_async;
+//! use testbench_clock::task;
 //! use testbench_clock::{MockClock, instant_now};
 //!
 //! let _installed = MockClock::builder().build().install();
 //! let runtime = testbench_clock::tokio::runtime()?;
 //! runtime.block_on(async {
-//!     let other = tokio::spawn(sleep_async(Duration::from_nanos(1_500)));
-//!     sleep_async(Duration::from_nanos(700)).await;
+//!     let other = tokio::spawn(task::sleep(Duration::from_nanos(1_500)));
+//!     task::sleep(Duration::from_nanos(700)).await;
 //!     other.await.unwrap();
 //! })?;
 //! assert_eq!(instant_now().nanos(), 1_500);
@@ -63,24 +63,6 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// A current-thread runtime as the participant of this thread.
 ///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::task::sleep_async;
-/// use testbench_clock::{MockClock, instant_now};
-///
-/// let _installed = MockClock::builder().build().install();
-/// let runtime = testbench_clock::tokio::runtime()?;
-/// let woken = runtime.block_on(async {
-///     let naps = [30, 10, 20].map(|ns| tokio::spawn(sleep_async(Duration::from_nanos(ns))));
-///     for nap in naps {
-///         nap.await.unwrap();
-///     }
-///     instant_now()
-/// })?;
-/// assert_eq!(woken.nanos(), 30);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// When tokio cannot make a runtime.
@@ -92,14 +74,14 @@ pub fn runtime() -> io::Result<Runtime> {
 ///
 /// ```
 /// use std::time::Duration;
-/// use testbench_clock::task::sleep_async;
+/// use testbench_clock::task;
 /// use testbench_clock::tokio::{Runtime, runtime};
 /// use testbench_clock::{MockClock, instant_now};
 ///
 /// let _installed = MockClock::builder().build().install();
 /// let runtime: Runtime = runtime()?;
 /// for _ in 0..2 {
-///     runtime.block_on(sleep_async(Duration::from_secs(1)))?;
+///     runtime.block_on(task::sleep(Duration::from_secs(1)))?;
 /// }
 /// assert_eq!(instant_now().since_origin().as_secs(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -112,20 +94,6 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime as the participant of `clock`. Block on it only on a thread that runs as this
     /// participant.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::task::sleep_async;
-    /// use testbench_clock::tokio::Runtime;
-    /// use testbench_clock::{Clock, MockClock};
-    ///
-    /// let clock = MockClock::builder().build();
-    /// let _installed = clock.install();
-    /// let runtime = Runtime::new(clock.lend("server"))?; // known by that name in reports
-    /// runtime.block_on(sleep_async(Duration::from_secs(1)))?;
-    /// assert_eq!(clock.mono().since_origin().as_secs(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -192,16 +160,6 @@ impl Runtime {
     }
 
     /// The tokio runtime itself: to spawn tasks on it from outside.
-    ///
-    /// ```
-    /// use testbench_clock::MockClock;
-    ///
-    /// let _installed = MockClock::builder().build().install();
-    /// let runtime = testbench_clock::tokio::runtime()?;
-    /// let task = runtime.handle().spawn(async { "spawned before anyone blocks" });
-    /// assert_eq!(runtime.block_on(task)??, "spawned before anyone blocks");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn handle(&self) -> &::tokio::runtime::Handle {
         self.inner.handle()
     }

@@ -42,7 +42,7 @@ fn ours_adds_up_to_the_nanosecond() {
     for run in 1..=2 {
         let all = async {
             for d in &delays {
-                testbench_clock::task::sleep_async(Duration::from_nanos(*d)).await;
+                testbench_clock::task::sleep(Duration::from_nanos(*d)).await;
             }
         };
         runtime().unwrap().block_on(all).unwrap();

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use testbench_clock::task::{interval, interval_at, sleep_async, timeout};
+use testbench_clock::task::{self, interval, interval_at, timeout};
 use testbench_clock::tokio::runtime;
 use testbench_clock::{MockClock, MonoTime, instant_now, thread};
 
@@ -42,7 +42,7 @@ impl<S: Future<Output = ()> + Unpin> Future for Starve<S> {
 fn starving() {
     let clock = MockClock::builder().tick_per_read(ms(1)).build();
     let _installed = clock.install();
-    let starve = || Starve { sleep: sleep_async(ms(10)), polls: 0 };
+    let starve = || Starve { sleep: task::sleep(ms(10)), polls: 0 };
     let polls = runtime().unwrap().block_on(starve()).unwrap();
     assert_eq!(polls, 9, "and the tenth poll read ten milliseconds");
 }
@@ -53,7 +53,7 @@ fn starving() {
 fn starving_without_end_is_told() {
     let clock = MockClock::builder().spin_max(1_000).name("starved").build();
     let _installed = clock.install();
-    let starve = Starve { sleep: sleep_async(ms(10)), polls: 0 };
+    let starve = Starve { sleep: task::sleep(ms(10)), polls: 0 };
     let runtime = runtime().unwrap();
     let panic = catch_unwind(AssertUnwindSafe(|| runtime.block_on(starve))).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
@@ -65,7 +65,7 @@ fn starving_without_end_is_told() {
 fn tickspace() {
     let _installed = MockClock::builder().build().install();
     let (first, second) = (runtime().unwrap(), runtime().unwrap());
-    let mut sleep = sleep_async(ms(1));
+    let mut sleep = task::sleep(ms(1));
     first.block_on(async { assert!(poll_once(&mut sleep).is_pending()) }).unwrap();
     let deadline = sleep.deadline().unwrap().since_origin();
     second.block_on(async { Sleep::reset(&mut sleep, deadline + ms(1)) }).unwrap();
@@ -80,7 +80,7 @@ fn reset_should_stay_on_same_runtime() {
     let _installed = MockClock::builder().build().install();
     let (first, second) = (runtime().unwrap(), runtime().unwrap());
     let hour = Duration::from_secs(3600);
-    let mut sleep = first.block_on(async { sleep_async(hour) }).unwrap();
+    let mut sleep = first.block_on(async { task::sleep(hour) }).unwrap();
     first.block_on(async { assert!(poll_once(&mut sleep).is_pending()) }).unwrap();
     drop(first);
     second.block_on(async { Sleep::reset(&mut sleep, 2 * hour) }).unwrap();
@@ -169,7 +169,7 @@ fn timeout_panic_caller() {
 fn single_timer() {
     let _installed = MockClock::builder().build().install();
     let timer = thread::spawn(|| {
-        runtime().unwrap().block_on(sleep_async(ms(1000))).unwrap();
+        runtime().unwrap().block_on(task::sleep(ms(1000))).unwrap();
         instant_now().since_origin()
     });
     testbench_clock::advance(ms(2000)).unwrap();

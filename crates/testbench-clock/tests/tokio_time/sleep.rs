@@ -100,7 +100,7 @@ row!(reset_sleep_to_past, |t| {
 #[test]
 fn creating_sleep_outside_of_context() {
     let _installed = MockClock::builder().build().install();
-    let mut ours = testbench_clock::task::sleep_async(ms(500));
+    let mut ours = testbench_clock::task::sleep(ms(500));
     assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut ours))).is_err());
     assert!(catch_unwind(|| tokio::time::sleep(ms(500))).is_err());
 }
@@ -159,7 +159,7 @@ fn no_out_of_bounds_close_to_max() {
 
 fn never_ends(d: Duration) {
     let _installed = MockClock::builder().build().install();
-    let stuck = runtime().unwrap().block_on(testbench_clock::task::sleep_async(d));
+    let stuck = runtime().unwrap().block_on(testbench_clock::task::sleep(d));
     assert!(matches!(stuck, Err(Stuck::Deadlock(_))), "{stuck:?}");
     assert_eq!(instant_now().nanos(), 0);
     on_tokios(|t| async move { t.sleep(d).await });

@@ -128,11 +128,11 @@ impl Time for Ours {
     }
 
     fn sleep(self, d: Duration) -> task::Sleep {
-        task::sleep_async(d)
+        task::sleep(d)
     }
 
     fn sleep_until(self, at: Duration) -> task::Sleep {
-        task::sleep_until_async(mono(at))
+        task::sleep_until(mono(at))
     }
 
     async fn timeout<F: Future>(self, d: Duration, f: F) -> Option<F::Output> {
@@ -152,7 +152,7 @@ impl Time for Ours {
     }
 
     async fn advance(self, d: Duration) {
-        task::advance_async(d).await.unwrap();
+        task::advance(d).await.unwrap();
     }
 }
 

@@ -88,7 +88,7 @@ impl Hearing {
         task: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let clock = waiter.clock();
-        if !task::hears_signals(clock) {
+        if !task::hears_events(clock) {
             let error = NotDriven { session: waiter.session().to_owned() };
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, error)));
         }

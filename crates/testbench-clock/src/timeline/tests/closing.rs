@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::{mono, secs, until};
-use crate::task::{block_on, sleep_async};
+use crate::task::{self, block_on};
 use crate::{Clock, Event, Guard, MockClock, Participant, Role, Schedule, Stuck, Wait, thread};
 
 /// So long that a stall would be told after it: whoever hears earlier was told by the end.
@@ -53,7 +53,7 @@ fn check_all_are_told(schedule: Schedule) {
     let left = LeftBehind::start(vec![
         Box::new(|| crate::try_sleep(secs(3600))),
         Box::new(wait_for_nothing),
-        Box::new(|| block_on(sleep_async(secs(1)))),
+        Box::new(|| block_on(task::sleep(secs(1)))),
         Box::new(|| thread::spawn(|| crate::sleep(secs(1))).try_join().map(drop)),
     ]);
     drop(installed);

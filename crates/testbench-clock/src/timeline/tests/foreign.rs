@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::secs;
-use crate::{Clock, MockClock, Participant, Role, Wait, WallTime};
+use crate::{Clock, MockClock, MonoTime, Participant, Role, Wait, WallTime, Woke};
 
 struct Panics;
 
@@ -79,4 +79,19 @@ fn nothing_of_others_is_dropped_under_the_lock() {
     executor.lend("lent").park(wait, &Waker::from(Arc::new(Uses(clock.clone()))));
     executor.leave();
     drop(hold);
+}
+
+#[test]
+fn a_waker_that_panics_inside_a_wait_leaves_the_waiting_participant_usable() {
+    let clock = MockClock::builder().build();
+    let executor = clock.join("executor", Role::Host);
+    let after = |n| MonoTime::ORIGIN.checked_add(secs(n));
+    let wait = |deadline, what| Wait { deadline, on: &[], what };
+    executor.park(wait(after(1), &"idle"), &Waker::from(Arc::new(Panics)));
+    let waited = catch_unwind(|| clock.wait(wait(after(2), &"two seconds")));
+    assert_eq!(waited.unwrap_err().downcast_ref(), Some(&"on purpose"));
+    executor.unpark().unwrap();
+    executor.leave();
+    assert_eq!(clock.wait(wait(after(3), &"three seconds")).unwrap(), Woke::Deadline);
+    assert_eq!(clock.mono(), after(3).unwrap());
 }

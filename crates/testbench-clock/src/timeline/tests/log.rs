@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{mono, secs};
 use crate::log::Kind;
-use crate::task::{advance_async, block_on, sleep_async};
+use crate::task::{self, block_on};
 use crate::{Clock, Injection, MockClock, Shift, WallTime, When};
 
 #[test]
@@ -24,8 +24,8 @@ fn every_reading_wait_advance_and_injection_names_who_and_where() {
     clock.inject_at(When::Mono(mono(3_000_000_000)), planned).unwrap();
     crate::sleep(secs(1));
     block_on(async {
-        sleep_async(secs(1)).await;
-        advance_async(secs(1)).await
+        task::sleep(secs(1)).await;
+        task::advance(secs(1)).await
     })
     .unwrap()
     .unwrap();

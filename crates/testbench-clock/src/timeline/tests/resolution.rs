@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mono;
-use crate::task::{block_on, interval, sleep_async, timeout};
+use crate::task::{self, block_on, interval, timeout};
 use crate::{Clock, MockClock, Reading, sleep};
 
 const MS: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ fn tasks_wait_exactly() {
     let clock = MockClock::builder().resolution(Reading::Mono, MS).build();
     let _installed = clock.install();
     block_on(async {
-        sleep_async(PART).await;
+        task::sleep(PART).await;
         assert_eq!(clock.mono_exact(), mono(400_000));
         let mut ticks = interval(PART);
         for n in 1..4 {

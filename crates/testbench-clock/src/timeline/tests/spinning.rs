@@ -208,24 +208,24 @@ fn a_sleep_takes_what_it_says_however_much_a_reading_costs() {
 
 #[test]
 fn a_loop_of_tasks_sleeps_that_take_no_time_gives_way_and_is_found_out() {
-    use crate::task::{block_on, sleep_async, timeout};
+    use crate::task::{self, block_on, timeout};
     let _installed = MockClock::builder().spin_max(10_000).build().install();
     let other = thread::spawn(|| crate::current().yield_now());
     block_on(async {
         while !other.is_finished() {
-            sleep_async(Duration::ZERO).await;
+            task::sleep(Duration::ZERO).await;
         }
         // Whatever has nothing to wait for still is in time.
         for _ in 0..1_000 {
             let none = Duration::ZERO;
-            timeout(none, timeout(none, sleep_async(none))).await.unwrap().unwrap();
+            timeout(none, timeout(none, task::sleep(none))).await.unwrap().unwrap();
         }
     })
     .unwrap();
     let forever = || {
         block_on(async {
             loop {
-                sleep_async(Duration::ZERO).await
+                task::sleep(Duration::ZERO).await
             }
         })
     };

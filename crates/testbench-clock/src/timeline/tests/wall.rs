@@ -61,7 +61,7 @@ fn injections_come_at_their_instant_whoever_moves_time() {
     let clock = MockClock::builder()
         .start(WallTime::UNIX_EPOCH)
         .inject(When::Mono(mono(5_000_000_000)), step)
-        .inject(When::Wall(WallTime::from_unix_secs(107)), Injection::LEAP_SECOND)
+        .inject(When::Wall(WallTime::from_unix_secs(107)), Injection::Step(Shift::Back(secs(1))))
         .build();
     let wall_s = |clock: &MockClock| clock.wall().unix_nanos() / 1_000_000_000;
     clock.advance(secs(4)).unwrap();
@@ -69,24 +69,7 @@ fn injections_come_at_their_instant_whoever_moves_time() {
     clock.advance(secs(2)).unwrap();
     assert_eq!(wall_s(&clock), 106);
     clock.advance(secs(2)).unwrap();
-    assert_eq!(wall_s(&clock), 107, "the leap second at 107 took one away");
-}
-
-/// Clocks are put back in the middle of a sleep: nothing but the local time notices.
-#[test]
-fn a_time_zone_changes_at_its_instant() {
-    let clock = MockClock::builder()
-        .start(WallTime::UNIX_EPOCH)
-        .utc_offset_secs(7_200)
-        .inject(When::Wall(WallTime::from_unix_secs(5)), Injection::Zone { utc_offset_secs: 3_600 })
-        .build();
-    until(&*clock, mono(4_999_999_999)).unwrap();
-    assert_eq!(clock.utc_offset_secs(), 7_200);
-    until(&*clock, mono(5_000_000_000)).unwrap();
-    assert_eq!(clock.utc_offset_secs(), 3_600);
-    clock.inject_at(When::Mono(mono(9)), Injection::Zone { utc_offset_secs: 0 }).unwrap();
-    assert_eq!(clock.utc_offset_secs(), 0, "an instant that is past comes at once");
-    assert_eq!((clock.mono().since_origin(), clock.wall()), (secs(5), WallTime::from_unix_secs(5)));
+    assert_eq!(wall_s(&clock), 107, "the step at 107 took one away");
 }
 
 #[test]
@@ -136,21 +119,6 @@ fn time_stands_while_listeners_of_the_wall_are_told() {
 }
 
 #[test]
-fn a_slew_moves_the_wall_evenly_and_exactly() {
-    let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
-    clock
-        .inject(Injection::Slew { by: Shift::Back(Duration::from_nanos(500)), over: secs(1) })
-        .unwrap();
-    let offset = |clock: &MockClock| clock.wall().unix_nanos() - i128::from(clock.mono().nanos());
-    clock.advance(Duration::from_millis(500)).unwrap();
-    assert_eq!(offset(&clock), -250);
-    clock.advance(secs(5)).unwrap();
-    assert_eq!(offset(&clock), -500);
-    let backwards = Injection::Slew { by: Shift::Back(secs(2)), over: secs(1) };
-    assert!(clock.inject(backwards).is_err());
-}
-
-#[test]
 fn a_drift_of_a_running_clock_begins_at_its_instant_and_ends_with_another() {
     let start = WallTime::UNIX_EPOCH;
     let clock = MockClock::builder().start(start).build();
@@ -164,22 +132,6 @@ fn a_drift_of_a_running_clock_begins_at_its_instant_and_ends_with_another() {
     clock.inject_at(When::Mono(clock.mono()), Injection::Drift { parts_per_billion: 0 }).unwrap();
     clock.advance(secs(100)).unwrap();
     assert_eq!(clock.wall(), start + secs(200));
-}
-
-#[test]
-fn drift_and_slew_together_never_turn_the_wall_back() {
-    let clock = MockClock::builder().start(WallTime::UNIX_EPOCH).build();
-    clock.inject(Injection::Drift { parts_per_billion: -400_000_000 }).unwrap();
-    let ns = Duration::from_nanos;
-    clock.inject(Injection::Slew { by: Shift::Back(ns(400)), over: ns(1000) }).unwrap();
-    let mut last = clock.wall();
-    for _ in 0..1000 {
-        clock.advance(ns(1)).unwrap();
-        let wall = clock.wall();
-        assert!(wall >= last, "{last} then {wall} at {:?}", clock.mono());
-        last = wall;
-    }
-    assert_eq!(last, WallTime::from_unix_nanos(200));
 }
 
 #[test]
