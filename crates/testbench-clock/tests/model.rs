@@ -171,7 +171,7 @@ fn on_the_timeline(program: &[Vec<Op>], flaw: Option<Flaw>) -> String {
 /// One participant of a program, and what is wrong with it.
 struct Real<'a> {
     clock: &'a dyn Clock,
-    events: &'an [Event; EVENTS],
+    events: &'a [Event; EVENTS],
     clocks: &'a Mutex<Vec<Option<Arc<dyn Clock>>>>,
     flaw: Option<Flaw>,
     was_cancelled: bool,

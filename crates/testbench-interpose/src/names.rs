@@ -66,7 +66,6 @@ const PLUMBING: &[&str] = &[
     "testbench_interpose::",
     // On a thread without a clock, `testbench_clock::now` is real time for whoever calls it.
     "testbench_clock::ambient::",
-    "testbench_clock::readings::",
     "testbench_clock::system::instant",
     "testbench_clock::system::mono_now",
     "testbench_clock::system::wall_now",

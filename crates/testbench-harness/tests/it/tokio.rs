@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::{bench, dir_with, text};
-use testbench_clock::task::{interval, sleep_async, timeout};
+use testbench_clock::task::{self, interval, timeout};
 use testbench_clock::{Context, FutureExt, Stuck};
 use testbench_harness::tape::TapeMode;
 use testbench_harness::tokio::{Child, Command, NotDriven};
@@ -90,7 +90,7 @@ fn a_chain_of_children_and_sleeps_takes_the_sum_and_two_chains_the_longer() {
     let session = session();
     let chain = |first: &'static str, pause: u64, second: &'static str| async move {
         assert!(sleeper(first).status().await.unwrap().success());
-        sleep_async(Duration::from_secs(pause)).await;
+        task::sleep(Duration::from_secs(pause)).await;
         assert!(sleeper(second).status().await.unwrap().success());
     };
     run(async { tokio::join!(chain("2", 3, "4"), chain("5", 1, "2")) });
@@ -146,7 +146,7 @@ fn a_dialogue_line_by_line() {
             let (mut stdin, mut stdout) =
                 (child.stdin.take().unwrap(), child.stdout.take().unwrap());
             for line in [b"one\n", b"two\n"] {
-                sleep_async(60 * SECOND).await;
+                task::sleep(60 * SECOND).await;
                 stdin.write_all(line).await.unwrap();
                 let mut echoed = [0; 4];
                 stdout.read_exact(&mut echoed).await.unwrap();
