@@ -1,4 +1,4 @@
-//! Comparing two real directories.
+//! [`Diff::between`]: compares two real directories.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,8 +11,8 @@ use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Stat};
 
 impl Diff {
-    /// What differs between two directories of the real file system: `before` is the old side,
-    /// `after` the new one.
+    /// Compares two directories of the real file system: `before` is the old side, `after` the new
+    /// one.
     ///
     /// Symlinks are compared, not followed. Identity is not known here, so a file that was moved is
     /// one removed and one added; see [`Diff::renames_by_content`]. The permission bits of the two

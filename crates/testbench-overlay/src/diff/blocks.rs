@@ -6,9 +6,9 @@ use super::model::{Entry, Op, same};
 use super::quote::word;
 use crate::FileKind;
 
-/// What one entry is in a patch.
+/// One entry in a patch.
 pub(super) struct Pieces<'a> {
-    /// What git cannot say, without the `# `.
+    /// The facts that git cannot say, without the `# `.
     pub(super) notes: Vec<String>,
     pub(super) blocks: Vec<Block<'a>>,
 }
@@ -183,7 +183,7 @@ fn op_name(op: Op) -> &'static str {
     }
 }
 
-/// What is the same on both sides is no difference and says nothing.
+/// Returns nothing for a fact that is the same on both sides.
 fn fact(name: &str, old: Option<String>, new: Option<String>) -> String {
     match (old, new) {
         (Some(old), Some(new)) if old == new => String::new(),

@@ -1,4 +1,4 @@
-//! What a producer says about one name.
+//! [`Change`]: one name that differs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::git::git_refuses;
 use crate::{FileKind, GuestPath};
 
-/// One name that differs, as whoever knows both trees reports it to
+/// One name that differs, as reported to
 /// [`Diff::from_changes`](super::Diff::from_changes).
 ///
 /// Paths are relative to the root, with `/` between components and none at either end; the empty
@@ -20,8 +20,8 @@ use crate::{FileKind, GuestPath};
 ///   needs no change of its own.
 /// - A directory that moved is reported like a file, and so is **every file and symlink that came
 ///   along**, changed or not: the patch needs them, the other renderings leave out those that are
-///   explained by the directory. What was removed inside goes by its old path, what was added by
-///   its new one.
+///   explained by the directory. A removal inside has its old path, an addition its
+///   new one.
 /// - A further name of a file is [`Origin::LinkTo`] the first one, with its content.
 ///
 /// ```
@@ -35,24 +35,15 @@ use crate::{FileKind, GuestPath};
 pub struct Change {
     /// Where it is now, or was if it is gone.
     pub path: Box<[u8]>,
-    /// What was there; for a rename what was at the old path.
+    /// The old side; for a rename the one at the old path.
     pub before: Option<Side>,
-    /// What is there now.
+    /// The new side.
     pub after: Option<Side>,
     /// Where `after` came from.
     pub origin: Origin,
 }
 
 /// Where the file behind a name came from.
-///
-/// ```
-/// use testbench_overlay::diff::{Change, Origin, Side};
-///
-/// let moved = Change::renamed("old", "new", Side::unread_file(0o644), Side::unread_file(0o644));
-/// assert_eq!(moved.origin, Origin::RenamedFrom(b"old"[..].into()));
-/// let written = Change::added("new", Side::file(0o644, *b"text"));
-/// assert_eq!(written.origin, Origin::InPlace);
-/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// From the same path, or from nowhere.
@@ -64,20 +55,9 @@ pub enum Origin {
 }
 
 /// A file, directory or symlink, before or after.
-///
-/// ```
-/// use testbench_overlay::FileKind;
-/// use testbench_overlay::diff::{Content, Side};
-///
-/// let script = Side::file(0o755, *b"#!/bin/sh\n");
-/// assert_eq!((script.kind, script.mode), (FileKind::File, 0o755));
-/// assert_eq!(script.bytes(), Some(&b"#!/bin/sh\n"[..]));
-/// assert_eq!(Side::symlink(*b"target").bytes(), Some(&b"target"[..]));
-/// assert_eq!(Side::unread_file(0o644).content, Content::Unread);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// What it is.
+    /// The kind.
     pub kind: FileKind,
     /// Permission bits; of a symlink they mean nothing and are ignored.
     pub mode: u32,
@@ -94,7 +74,7 @@ pub struct Side {
 /// ```
 /// use testbench_overlay::diff::{Change, Content, Diff, Side};
 ///
-/// // Only the mode differs, so nobody has to read the file.
+/// // Only the mode differs, so the file need not be read.
 /// let diff = Diff::from_changes([Change::changed(
 ///     "tool",
 ///     Side::unread_file(0o644),
@@ -107,7 +87,7 @@ pub struct Side {
 pub enum Content {
     /// These bytes; none for directories and special files.
     Bytes(Arc<[u8]>),
-    /// Nobody read it, because it is the same as on the other side.
+    /// Not read, because it is the same as on the other side.
     ///
     /// On a side without another the renderings say that the content is not known.
     Unread,
@@ -115,52 +95,21 @@ pub enum Content {
 
 impl Change {
     /// A change of a path where nothing was, and something is now.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let change = Change::added("latest", Side::symlink(*b"v2"));
-    /// assert_eq!(Diff::from_changes([change]).summary(), "A latest (symlink)\n");
-    /// ```
     pub fn added(path: impl AsRef<[u8]>, after: Side) -> Change {
         Change::new(path, None, Some(after), Origin::InPlace)
     }
 
     /// A change of a path where something was, and nothing is now.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let change = Change::removed("cache", Side::dir(0o755));
-    /// assert_eq!(Diff::from_changes([change]).summary(), "D cache/\n");
-    /// ```
     pub fn removed(path: impl AsRef<[u8]>, before: Side) -> Change {
         Change::new(path, Some(before), None, Origin::InPlace)
     }
 
     /// A change of a path where what is there differs from what was.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let (old, new) = (Side::file(0o644, *b"a\n"), Side::file(0o644, *b"a\r\n"));
-    /// let change = Change::changed("notes", old, new);
-    /// assert_eq!(Diff::from_changes([change]).summary(), "M notes (LF -> CRLF)\n");
-    /// ```
     pub fn changed(path: impl AsRef<[u8]>, before: Side, after: Side) -> Change {
         Change::new(path, Some(before), Some(after), Origin::InPlace)
     }
 
     /// A change of place: what was at `from` is now at `path`.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let (before, after) = (Side::file(0o644, *b"one\n"), Side::file(0o644, *b"two\n"));
-    /// let diff = Diff::from_changes([Change::renamed("a", "b", before, after)]);
-    /// assert_eq!(diff.summary(), "R a -> b\n");
-    /// assert!(diff.to_string().ends_with("-one\n+two\n"), "and it has changed");
-    /// ```
     pub fn renamed(
         from: impl AsRef<[u8]>,
         path: impl AsRef<[u8]>,
@@ -171,13 +120,6 @@ impl Change {
     }
 
     /// A hard link: `path` is one more name of the file at `to`.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let diff = Diff::from_changes([Change::linked("tool", "tool-2", Side::unread_file(0o755))]);
-    /// assert_eq!(diff.entries()[0].link_to(), Some(&b"tool"[..]));
-    /// ```
     pub fn linked(to: impl AsRef<[u8]>, path: impl AsRef<[u8]>, after: Side) -> Change {
         Change::new(path, None, Some(after), Origin::LinkTo(to.as_ref().into()))
     }
@@ -216,75 +158,31 @@ impl Change {
 
 impl Side {
     /// A regular file with these permission bits and this content.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::Side;
-    ///
-    /// let file = Side::file(0o600, *b"secret");
-    /// assert_eq!((file.mode, file.bytes()), (0o600, Some(&b"secret"[..])));
-    /// ```
     pub fn file(mode: u32, bytes: impl Into<Arc<[u8]>>) -> Side {
         Side::new(FileKind::File, mode, Content::Bytes(bytes.into()))
     }
 
     /// A regular file with the same content on the other side, see [`Content::Unread`].
-    ///
-    /// ```
-    /// use testbench_overlay::diff::Side;
-    ///
-    /// assert_eq!(Side::unread_file(0o644).bytes(), None);
-    /// ```
     pub fn unread_file(mode: u32) -> Side {
         Side::new(FileKind::File, mode, Content::Unread)
     }
 
     /// A directory with these permission bits.
-    ///
-    /// ```
-    /// use testbench_overlay::FileKind;
-    /// use testbench_overlay::diff::Side;
-    ///
-    /// let dir = Side::dir(0o700);
-    /// assert_eq!((dir.kind, dir.mode), (FileKind::Dir, 0o700));
-    /// ```
     pub fn dir(mode: u32) -> Side {
         Side::new(FileKind::Dir, mode, Content::empty())
     }
 
     /// A symlink that holds `target`.
-    ///
-    /// ```
-    /// use testbench_overlay::FileKind;
-    /// use testbench_overlay::diff::Side;
-    ///
-    /// let link = Side::symlink(*b"../v2");
-    /// assert_eq!((link.kind, link.bytes()), (FileKind::Symlink, Some(&b"../v2"[..])));
-    /// ```
     pub fn symlink(target: impl Into<Arc<[u8]>>) -> Side {
         Side::new(FileKind::Symlink, 0o777, Content::Bytes(target.into()))
     }
 
     /// A symlink with the same target on the other side, see [`Content::Unread`].
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let (before, after) = (Side::unread_symlink(), Side::unread_symlink());
-    /// let diff = Diff::from_changes([Change::renamed("latest", "stable", before, after)]);
-    /// assert_eq!(diff.summary(), "R latest -> stable\n");
-    /// ```
     pub fn unread_symlink() -> Side {
         Side::new(FileKind::Symlink, 0o777, Content::Unread)
     }
 
     /// A device, socket or FIFO with these permission bits.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let diff = Diff::from_changes([Change::removed("agent.sock", Side::special(0o600))]);
-    /// assert_eq!(diff.summary(), "D agent.sock (special)\n");
-    /// ```
     pub fn special(mode: u32) -> Side {
         Side::new(FileKind::Special, mode, Content::empty())
     }
@@ -293,16 +191,8 @@ impl Side {
         Side { kind, mode, content, mtime_ns: None }
     }
 
-    /// The bytes of a file, or a symlink's target, if somebody read it. Empty for directories and
+    /// The bytes of a file, or a symlink's target, if they were read. Empty for directories and
     /// special files.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::Side;
-    ///
-    /// assert_eq!(Side::file(0o644, *b"text").bytes(), Some(&b"text"[..]));
-    /// assert_eq!(Side::dir(0o755).bytes(), Some(&b""[..]));
-    /// assert_eq!(Side::unread_symlink().bytes(), None);
-    /// ```
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Bytes(bytes) => Some(bytes),

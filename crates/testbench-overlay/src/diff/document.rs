@@ -1,16 +1,15 @@
-//! What the JSON holds.
+//! [`Document`]: a diff without the contents, as the JSON holds it.
 
 use serde::{Deserialize, Serialize};
 
 use super::change::Side;
 use super::fields;
 use super::git::sha256;
-use super::json;
 use super::model::{Diff, Entry, Op};
 use super::text::{TextDiff, is_readable};
 use crate::FileKind;
 
-/// A [`Diff`] without the contents: what its JSON holds, and what can be read back from there.
+/// A [`Diff`] without the contents, which its JSON holds and from which it can be read back.
 ///
 /// There is no patch of it, since sizes and hashes stand for what is not text.
 ///
@@ -30,17 +29,6 @@ pub struct Document {
 }
 
 /// One entry of a [`Document`].
-///
-/// ```
-/// use testbench_overlay::diff::{Change, Diff, Op, Side};
-///
-/// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"text\n"))]);
-/// let document = diff.document();
-/// let record = &document.records()[0];
-/// assert_eq!((&*record.path, record.op), (&b"a"[..], Op::Add));
-/// assert_eq!(record.new.as_ref().unwrap().size_bytes, Some(5));
-/// assert_eq!(record.text.as_ref().unwrap().hunks[0].lines, ["+text"]);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -48,7 +36,7 @@ pub struct Record {
     /// Where it is now, or was if it is gone; `.` is the root.
     #[serde(with = "fields::name")]
     pub path: Box<[u8]>,
-    /// What happened.
+    /// The operation.
     pub op: Op,
     /// Where it was, if not here.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_name")]
@@ -56,13 +44,12 @@ pub struct Record {
     /// Of a link, the other name of the file.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_name")]
     pub to: Option<Box<[u8]>>,
-    /// What it is now, or was if it is gone.
-    #[serde(with = "fields::kind")]
+    /// The kind that it has now, or had if it is gone.
     pub kind: FileKind,
-    /// What was there; absent also if nothing but the path differs.
+    /// The old side; absent also if nothing but the path differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<Facts>,
-    /// What is there now; absent also if nothing but the path differs.
+    /// The new side; absent also if nothing but the path differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Facts>,
     /// The changed lines, if the content of a file changed, both sides are UTF-8 text, and it is
@@ -72,28 +59,12 @@ pub struct Record {
 }
 
 /// One side of a [`Record`].
-///
-/// ```
-/// use testbench_overlay::diff::{Change, Diff, Side};
-///
-/// let diff = Diff::from_changes([
-///     Change::changed("f", Side::file(0o644, *b"a"), Side::file(0o600, *b"abc")),
-///     Change::added("l", Side::symlink(*b"f")),
-/// ]);
-/// let document = diff.document();
-/// let [file, link] = document.records() else { panic!("two records") };
-/// let (old, new) = (file.old.as_ref().unwrap(), file.new.as_ref().unwrap());
-/// assert_eq!((old.mode, old.size_bytes), (Some(0o644), Some(1)));
-/// assert_eq!((new.mode, new.size_bytes), (Some(0o600), Some(3)));
-/// assert!(new.sha256.as_ref().unwrap().starts_with("ba7816bf"));
-/// assert_eq!(link.new.as_ref().unwrap().target.as_deref(), Some(&b"f"[..]));
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Facts {
-    /// What it is; only where old and new differ in it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::option_kind")]
+    /// The kind; only where old and new differ in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FileKind>,
     /// Permission bits; none for a symlink.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "fields::mode")]
@@ -114,16 +85,6 @@ pub struct Facts {
 }
 
 /// The changed lines of a [`Record`].
-///
-/// ```
-/// use testbench_overlay::diff::{Change, Diff, Side};
-///
-/// let (old, new) = (Side::file(0o644, *b"same\n"), Side::file(0o644, *b"same\nlast"));
-/// let document = Diff::from_changes([Change::changed("f", old, new)]).document();
-/// let text = document.records()[0].text.as_ref().unwrap();
-/// assert_eq!(text.hunks[0].lines, [" same", "+last"]);
-/// assert_eq!((text.old_eol, text.new_eol), (Some(true), Some(false)));
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -169,40 +130,17 @@ pub struct Hunk {
 }
 
 impl Document {
-    /// The entries in the order of [`Diff::entries`].
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Document, Op, Side};
-    ///
-    /// let diff = Diff::from_changes([
-    ///     Change::removed("b", Side::dir(0o755)),
-    ///     Change::added("a", Side::dir(0o755)),
-    /// ]);
-    /// let document = Document::from_json(&diff.to_json())?;
-    /// let ops: Vec<(&[u8], Op)> = document.records().iter().map(|r| (&*r.path, r.op)).collect();
-    /// assert_eq!(ops, [(&b"a"[..], Op::Add), (b"b", Op::Delete)]);
-    /// # Ok::<(), testbench_overlay::diff::JsonError>(())
-    /// ```
+    /// Returns the entries in the order of [`Diff::entries`].
     pub fn records(&self) -> &[Record] {
         &self.records
     }
+}
 
-    /// The JSON of version 1, with one entry on each line. It ends with a line feed.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let document = Diff::from_changes([Change::added("d", Side::dir(0o755))]).document();
-    /// assert_eq!(document.to_json(), r#"{"format":"testbench-overlay-diff","version":1,"entries":[
-    /// {"path":"d","op":"add","kind":"dir","new":{"mode":"0755"}}]}
-    /// "#);
-    /// ```
-    pub fn to_json(&self) -> String {
-        json::write(self)
-    }
-
-    pub(super) fn of(diff: &Diff) -> Document {
-        Document { records: diff.entries.iter().map(record).collect() }
+impl Diff {
+    /// Returns the document that the JSON holds: the entries with sizes and hashes, and the changed lines
+    /// of texts, but not the contents.
+    pub fn document(&self) -> Document {
+        Document { records: self.entries.iter().map(record).collect() }
     }
 }
 

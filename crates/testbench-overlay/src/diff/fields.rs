@@ -1,4 +1,4 @@
-//! How names, kinds and modes stand in the JSON, for serde's `with`.
+//! How names and modes stand in the JSON, for serde's `with`.
 
 /// A name: a string, or `{"b64": …}` if it is not UTF-8.
 pub(crate) mod name {
@@ -59,59 +59,6 @@ pub(super) mod option_name {
         deserializer: D,
     ) -> Result<Option<Box<[u8]>>, D::Error> {
         Ok(Option::<Name>::deserialize(deserializer)?.map(|Name(name)| name))
-    }
-}
-
-/// A kind: `file`, `dir`, `symlink` or `special`.
-pub(super) mod kind {
-    use serde::{Deserializer, Serializer};
-
-    use crate::FileKind;
-
-    #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(remote = "FileKind", rename_all = "lowercase")]
-    enum Kind {
-        File,
-        Dir,
-        Symlink,
-        Special,
-    }
-
-    pub(in super::super) fn serialize<S: Serializer>(
-        kind: &FileKind,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        Kind::serialize(kind, serializer)
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<FileKind, D::Error> {
-        Kind::deserialize(deserializer)
-    }
-}
-
-/// A [`kind`] that may be missing.
-pub(super) mod option_kind {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::FileKind;
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(transparent)]
-    struct Kind(#[serde(with = "super::kind")] FileKind);
-
-    pub(in super::super) fn serialize<S: Serializer>(
-        kind: &Option<FileKind>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        kind.map(Kind).serialize(serializer)
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<FileKind>, D::Error> {
-        Ok(Option::<Kind>::deserialize(deserializer)?.map(|Kind(kind)| kind))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn sha256(content: &[u8]) -> String {
     hex(&Sha256::digest(content))
 }
 
-/// What git keeps of kind and permission bits; `None` for what git does not store.
+/// Returns the mode by which git stores kind and permission bits; `None` if git does not store the kind.
 pub(super) fn git_mode(kind: FileKind, mode: u32) -> Option<&'static str> {
     match kind {
         FileKind::File if mode & 0o100 != 0 => Some("100755"),
@@ -77,7 +77,7 @@ pub(super) fn binary_literal(content: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// What is left of a component when a case-insensitive file system that ignores some code points
+/// Returns the rest of a component when a case-insensitive file system that ignores some code points
 /// (HFS+) or trailing dots, spaces and streams (NTFS) looks it up.
 fn folded(component: &[u8]) -> String {
     let text = String::from_utf8_lossy(component);

@@ -32,7 +32,7 @@ pub enum JsonError {
         .found.as_ref().map_or("missing".to_owned(), |found| format!("`{found}`"))
     )]
     Format {
-        /// What stands in `format`, if it is a string.
+        /// The value of `format`, if it is a string.
         found: Option<String>,
     },
     /// It is of a version that this program does not know.
@@ -40,7 +40,7 @@ pub enum JsonError {
         "the JSON of a diff is of version {found}, this program reads version {VERSION}: use the one that wrote it, or a newer one"
     )]
     Version {
-        /// What stands in `version`.
+        /// The value of `version`.
         found: u64,
     },
     /// An entry contradicts itself.
@@ -50,7 +50,7 @@ pub enum JsonError {
         index: usize,
         /// Its path.
         path: Box<[u8]>,
-        /// What is wrong with it.
+        /// The contradiction.
         problem: EntryProblem,
     },
 }
@@ -63,15 +63,6 @@ impl From<JsonError> for io::Error {
 }
 
 /// How an entry of the JSON contradicts itself.
-///
-/// ```
-/// use testbench_overlay::diff::{Document, EntryProblem, JsonError};
-///
-/// let json = r#"{"format":"testbench-overlay-diff","version":1,"entries":[
-///     {"path":"../up","op":"add","kind":"dir","new":{"mode":"0755"}}]}"#;
-/// let Err(JsonError::Entry { index, problem, .. }) = Document::from_json(json) else { panic!() };
-/// assert_eq!((index, problem), (0, EntryProblem::Path));
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryProblem {
@@ -97,17 +88,6 @@ pub enum EntryProblem {
 impl Document {
     /// Reads JSON that [`Diff::to_json`] or the `Serialize` of [`Diff`] wrote.
     ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Document, JsonError, Side};
-    ///
-    /// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"text\n"))]);
-    /// assert_eq!(Document::from_json(&diff.to_json())?, diff.document());
-    ///
-    /// let newer = r#"{"format":"testbench-overlay-diff","version":2}"#;
-    /// assert!(matches!(Document::from_json(newer), Err(JsonError::Version { found: 2 })));
-    /// # Ok::<(), JsonError>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// See [`JsonError`]: damaged JSON, JSON of something else, JSON of a newer version.
@@ -117,20 +97,28 @@ impl Document {
         let body: Body = serde_json::from_str(json)?;
         check(body.entries)
     }
-}
 
-/// The JSON with a line for each entry.
-pub(super) fn write(document: &Document) -> String {
-    let mut out = format!("{{\"format\":\"{FORMAT}\",\"version\":{VERSION},\"entries\":[");
-    for (n, record) in document.records.iter().enumerate() {
-        out.push_str(if n == 0 { "\n" } else { ",\n" });
-        out += &serde_json::to_string(record).expect("a record is strings and numbers");
+    /// Returns the JSON of version 1, with one entry on each line. It ends with a line feed.
+    pub fn to_json(&self) -> String {
+        let mut out = format!("{{\"format\":\"{FORMAT}\",\"version\":{VERSION},\"entries\":[");
+        for (n, record) in self.records.iter().enumerate() {
+            out.push_str(if n == 0 { "\n" } else { ",\n" });
+            out += &serde_json::to_string(record).expect("a record is strings and numbers");
+        }
+        out.push_str("]}\n");
+        out
     }
-    out.push_str("]}\n");
-    out
 }
 
-/// What tells the format, whatever else there is.
+impl Diff {
+    /// Returns the JSON, with one entry on each line. It ends with a line feed, also for an empty diff.
+    /// [`Document::from_json`] reads it back.
+    pub fn to_json(&self) -> String {
+        self.document().to_json()
+    }
+}
+
+/// The fields that tell the format; all others are ignored.
 #[derive(serde::Deserialize)]
 struct Head {
     #[serde(default)]

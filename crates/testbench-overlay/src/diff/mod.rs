@@ -1,8 +1,8 @@
-//! What changed, as a value: [`Diff`], format version 1.
+//! The changes as a value: [`Diff`], format version 1.
 //!
 //! A diff is the net change between two trees of files: what an overlay's lower directory held and
-//! what the overlay shows now, or two directories ([`Diff::between`]). Whoever knows the trees
-//! hands over one [`Change`] for each name that differs; [`Diff::from_changes`] brings them into
+//! what the overlay shows now, or two directories ([`Diff::between`]). Its producer
+//! reports one [`Change`] for each name that differs; [`Diff::from_changes`] brings them into
 //! the one normal form, ordered by raw bytes, in which equal differences are equal values.
 //!
 //! Three renderings, each stable byte by byte (no owner, inode, absolute path or reading of a
@@ -10,8 +10,8 @@
 //!
 //! - [`Diff::snapshot`], also its `Display`, is for people: a line for each entry, then the changed
 //!   lines. It takes size caps and [`Redactions`], which act before anything is compared or hashed.
-//! - [`Diff::patch`] is what `git apply` takes, and `git apply -R` takes back. What git cannot say
-//!   stands in lines that start with `# `.
+//! - [`Diff::patch`] is what `git apply` takes, and `git apply -R` takes back. Facts that git cannot
+//!   say stand in lines that start with `# `.
 //! - [`Diff::to_json`], also its `Serialize`, is for programs; [`Document`] is what it holds and
 //!   reads it back.
 //!

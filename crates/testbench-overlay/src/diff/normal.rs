@@ -1,4 +1,4 @@
-//! From what producers say to the one normal form.
+//! [`Diff::from_changes`]: brings changes into the one normal form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -10,8 +10,51 @@ use crate::FileKind;
 
 type Path = Box<[u8]>;
 
-/// The normal form of these changes. See [`Diff::from_changes`].
-pub(super) fn form(changes: Vec<Change>) -> Diff {
+impl Diff {
+    /// Brings changes, in any order, into the normal form.
+    ///
+    /// A change without a difference is dropped, and so is a path without either side. A removal and an
+    /// addition of one path become one entry. The removal of a path from which a file moved away is
+    /// part of the rename. A second move of one file becomes a link to the first. A move that changes the
+    /// kind becomes a removal and an addition.
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let file = || Side::file(0o644, *b"text");
+    /// let diff = Diff::from_changes([
+    ///     Change::removed("a", file()),
+    ///     Change::renamed("a", "b", file(), file()), // explains the removal
+    ///     Change::removed("x", file()),
+    ///     Change::added("x", Side::dir(0o755)), // together a change of kind
+    /// ]);
+    /// assert_eq!(diff.summary(), "R a -> b\nT x/ (file -> dir)\n");
+    /// ```
+    pub fn from_changes(changes: impl IntoIterator<Item = Change>) -> Diff {
+        form(changes.into_iter().collect())
+    }
+
+    /// Takes a removed and an added file of equal content, not empty, for a rename.
+    ///
+    /// A pair with the same file name goes first, then the order of the paths decides. Use it where
+    /// identity is not known, as after [`Diff::between`].
+    ///
+    /// ```
+    /// use testbench_overlay::diff::{Change, Diff, Side};
+    ///
+    /// let diff = Diff::from_changes([
+    ///     Change::removed("a", Side::file(0o644, *b"text")),
+    ///     Change::added("b", Side::file(0o644, *b"text")),
+    /// ]);
+    /// assert_eq!(diff.summary(), "D a\nA b\n");
+    /// assert_eq!(diff.renames_by_content().summary(), "R a -> b\n");
+    /// ```
+    pub fn renames_by_content(self) -> Diff {
+        pair_by_content(self)
+    }
+}
+
+fn form(changes: Vec<Change>) -> Diff {
     let mut changes: Vec<Change> = changes.into_iter().flat_map(well_formed).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     one_move_each(&mut changes);
@@ -39,7 +82,7 @@ pub(super) fn form(changes: Vec<Change>) -> Diff {
     sorted(diff)
 }
 
-/// What becomes of an entry once its sides are compared.
+/// An entry once its sides are compared.
 pub(super) enum Settled {
     Changed(Entry),
     /// Moved along with a directory, otherwise unchanged.
@@ -77,8 +120,7 @@ pub(super) fn sorted(mut diff: Diff) -> Diff {
     diff
 }
 
-/// See [`Diff::renames_by_content`].
-pub(super) fn pair_by_content(diff: Diff) -> Diff {
+fn pair_by_content(diff: Diff) -> Diff {
     let mut entries: Vec<Option<Entry>> = diff.entries.into_iter().map(Some).collect();
     let mut moved = Vec::new();
     for same_name_only in [true, false] {
@@ -104,7 +146,7 @@ pub(super) fn pair_by_content(diff: Diff) -> Diff {
     form(all.map(Entry::into_change).collect())
 }
 
-/// What must be equal for two entries to be one rename: kind, name if it counts, content.
+/// The parts that are equal in both entries of a rename: kind, name if it counts, content.
 type ContentKey = (FileKind, Path, Arc<[u8]>);
 
 fn content_key(entry: &Option<Entry>, op: Op, with_name: bool) -> Option<ContentKey> {

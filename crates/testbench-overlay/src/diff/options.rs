@@ -1,6 +1,6 @@
-//! What a diff is about.
+//! [`DiffOptions`]: the properties that a diff compares.
 
-/// What [`Overlay::diff_with`](crate::Overlay::diff_with) compares.
+/// The properties that [`Overlay::diff_with`](crate::Overlay::diff_with) compares.
 ///
 /// Kinds, permission bits and contents always count. Owners and extended attributes never do: an
 /// overlay has none.
@@ -30,17 +30,7 @@ pub struct DiffOptions {
 }
 
 impl DiffOptions {
-    /// Nothing beyond what always counts.
-    ///
-    /// ```
-    /// use testbench_overlay::Overlay;
-    /// use testbench_overlay::diff::DiffOptions;
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// assert_eq!(overlay.diff_with(&DiffOptions::new())?, overlay.diff()?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns the defaults.
     pub const fn new() -> DiffOptions {
         DiffOptions { times: false }
     }
@@ -52,25 +42,6 @@ impl DiffOptions {
     /// bytes are the same in every run if the clock is a mock clock and lower files show
     /// [the time at which the overlay was made](crate::LowerTimes::Start), as they do by default;
     /// with [`LowerTimes::Real`](crate::LowerTimes::Real) they hold the times of the disk.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MockClock;
-    /// use testbench_overlay::diff::DiffOptions;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let clock = MockClock::builder().build();
-    /// let overlay = Overlay::builder(dir.path()).clock(clock.clone()).build()?;
-    /// let _installed = install(overlay.clone());
-    /// clock.advance(Duration::from_secs(1))?;
-    /// fs::write(dir.path().join("a"), "")?;
-    /// let diff = overlay.diff_with(&DiffOptions::new().times(true))?;
-    /// let [top, file] = diff.entries() else { panic!("{diff}") };
-    /// assert_eq!(top.path(), b"");
-    /// assert_eq!(file.after().unwrap().mtime_ns, Some(1_000_000_000));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const fn times(self, times: bool) -> DiffOptions {
         DiffOptions { times }
     }

@@ -1,4 +1,4 @@
-//! The patch for `git apply`.
+//! [`Diff::patch`]: the patch for `git apply`.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,50 @@ use super::model::Diff;
 use super::quote::quoted;
 use super::text::{TextDiff, is_binary};
 
-/// See [`Diff::patch`].
-pub(super) fn patch(diff: &Diff) -> Vec<u8> {
-    let all: Vec<Pieces<'_>> =
-        diff.all().into_iter().map(|(entry, carried)| pieces(entry, carried)).collect();
-    let mut out = Vec::new();
-    for pieces in in_git_order(&all) {
-        for note in &pieces.notes {
-            line(&mut out, &format!("# {note}"));
-        }
-        for block in &pieces.blocks {
-            if block.is_refused() {
-                let mut commented = Vec::new();
-                write_block(block, &mut commented);
-                for line in commented.split_inclusive(|byte| *byte == b'\n') {
-                    out.extend_from_slice(b"# ");
-                    out.extend_from_slice(line);
+impl Diff {
+    /// Returns the patch for `git apply`; nothing for an empty diff.
+    ///
+    /// Applied to a copy of the old tree it gives the new one, and with `-R` the other way round,
+    /// as far as git can see: paths, contents, executable bits and link targets. Everything else stands
+    /// in lines that start with `# `, which git ignores: directories, other mode bits, times, hard
+    /// links, and entries in a `.git` directory (the lines of their patch, each behind `# `).
+    ///
+    /// The blocks are in the order of their paths. Only a new file at a path from which another moved
+    /// away comes last, because git needs it so.
+    ///
+    /// Properties of `git apply`: it refuses an empty patch, and one of `# ` lines only, without
+    /// `--allow-empty`. It removes directories that become empty. It cannot put a file where
+    /// empty directories are nested. It puts nothing below the name of a symlink that leads back to itself
+    /// or to another symlink: `git apply -R` ends with "Too many levels of symbolic links", before any
+    /// change, where a directory with files has become such a symlink. In a subdirectory
+    /// of a repository it silently skips the files: set `GIT_CEILING_DIRECTORIES` to the directory
+    /// above the tree.
+    pub fn patch(&self) -> Vec<u8> {
+        let all: Vec<Pieces<'_>> =
+            self.all().into_iter().map(|(entry, carried)| pieces(entry, carried)).collect();
+        let mut out = Vec::new();
+        for pieces in in_git_order(&all) {
+            for note in &pieces.notes {
+                line(&mut out, &format!("# {note}"));
+            }
+            for block in &pieces.blocks {
+                if block.is_refused() {
+                    let mut commented = Vec::new();
+                    write_block(block, &mut commented);
+                    for line in commented.split_inclusive(|byte| *byte == b'\n') {
+                        out.extend_from_slice(b"# ");
+                        out.extend_from_slice(line);
+                    }
+                } else {
+                    write_block(block, &mut out);
                 }
-            } else {
-                write_block(block, &mut out);
             }
         }
+        out
     }
-    out
 }
 
-/// The order of the paths, but for what git does not take in that order.
+/// Sorts by path, except where git needs another order.
 ///
 /// git reads the old side of a rename from the old tree, but the old side of anything else from
 /// what the blocks before made of its path, and `-R` goes through the blocks backwards. So at one
@@ -82,8 +100,8 @@ fn write_block(block: &Block<'_>, out: &mut Vec<u8>) {
             }
         }
     } else {
-        // git ends a name that contains a space with a tab, so that nobody takes what is behind the
-        // space for a date.
+        // git ends a name that contains a space with a tab, so that the part behind the space is
+        // not taken for a date.
         write_hunks(block, &TextDiff::new(old, new), "\t", out);
     }
 }

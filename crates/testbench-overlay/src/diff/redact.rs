@@ -1,4 +1,4 @@
-//! Leaving out and replacing what differs from run to run.
+//! [`Redactions`]: leave out and replace parts that differ from run to run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ type MapContent = Arc<dyn Fn(&[u8], &[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Filters on paths and contents, applied in the order in which they were added.
 ///
-/// They act on the trees, so to say, not on the text: what is equal after them is no difference,
-/// lines are compared and hashes computed of what they leave. Each content filter gets the path as
-/// it was before any of the path filters.
+/// They act before anything is compared: lines are compared and hashes computed after them, and sides
+/// that they make equal are no difference. Each content filter gets the path as it was before the path
+/// filters.
 ///
 /// Paths are relative to the root; a rename is judged by its new path.
 ///
@@ -40,50 +40,49 @@ pub struct Redactions {
     contents: Vec<MapContent>,
 }
 
+impl Diff {
+    /// Applies `redactions`. Entries without a difference after them are left out.
+    pub fn redact(&self, redactions: &Redactions) -> Diff {
+        let mut redacted = Diff::default();
+        for (entry, carried) in self.all() {
+            if redactions.skip.iter().any(|skip| skip(&entry.path)) {
+                continue;
+            }
+            let mut entry = redactions.entry(entry);
+            if carried {
+                // An entry that only moved along counts once it differs.
+                entry.op = Op::Modify;
+            } else if entry.op == Op::Rename && entry.other.as_ref() == Some(&entry.path) {
+                entry.op = Op::Modify;
+                entry.other = None;
+            }
+            match settle(entry) {
+                Settled::Changed(entry) => redacted.entries.push(entry),
+                Settled::Carried(entry) => redacted.carried.push(entry),
+                Settled::Unchanged => {}
+            }
+        }
+        sorted(redacted)
+    }
+}
+
 impl Redactions {
-    /// No filters: nothing is left out or replaced.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
-    ///
-    /// let diff = Diff::from_changes([Change::added("a", Side::dir(0o755))]);
-    /// assert_eq!(diff.redact(&Redactions::new()), diff);
-    /// ```
+    /// Returns an empty list of filters.
     pub fn new() -> Redactions {
         Redactions::default()
     }
 
-    /// Leaves out the paths for which `filter` answers true.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
-    ///
-    /// let diff = Diff::from_changes([
-    ///     Change::added("src/a.rs", Side::file(0o644, *b"")),
-    ///     Change::added("src/a.rs.bak", Side::file(0o644, *b"")),
-    /// ]);
-    /// let no_backups = Redactions::new().skip(|path| path.ends_with(b".bak"));
-    /// assert_eq!(diff.redact(&no_backups).summary(), "A src/a.rs (empty)\n");
-    /// ```
+    /// Leaves out the paths for which `filter` returns true.
     pub fn skip(mut self, filter: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Redactions {
         self.skip.push(Arc::new(filter));
         self
     }
 
-    /// Replaces the paths for which `filter` answers another one.
+    /// Replaces the paths for which `filter` returns another one.
     ///
-    /// What it answers becomes a path relative to the root, as all paths of a diff are: slashes at
-    /// both ends and doubled ones go, and so do components `.`; what cannot be a name is shown in
-    /// brackets, `..` as `[..]`, and a path of which nothing is left as `[empty]`.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
-    ///
-    /// let diff = Diff::from_changes([Change::added("cache/3f9a", Side::dir(0o755))]);
-    /// let stable = Redactions::new()
-    ///     .path(|path| path.starts_with(b"cache/").then(|| b"cache/[hash]".to_vec()));
-    /// assert_eq!(diff.redact(&stable).entries()[0].path(), b"cache/[hash]");
-    /// ```
+    /// The result becomes a path relative to the root, as all paths of a diff are: slashes at both ends,
+    /// doubled slashes and components `.` are removed. A component that cannot be a name is put in
+    /// brackets, `..` as `[..]`, and a path of which nothing is left is `[empty]`.
     pub fn path(
         mut self,
         filter: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
@@ -93,7 +92,7 @@ impl Redactions {
     }
 
     /// Replaces the contents of files and the targets of symlinks for which `filter`, given path
-    /// and content, answers another one.
+    /// and content, returns another one.
     ///
     /// ```
     /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
@@ -118,53 +117,14 @@ impl Redactions {
 
     /// Replaces each `needle` in the contents of files and the targets of symlinks. An empty one
     /// occurs nowhere.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side};
-    ///
-    /// let user = Side::file(0o644, *b"owner = mia\nhome = /home/mia\n");
-    /// let diff = Diff::from_changes([Change::added("config", user)]);
-    /// let text = diff.redact(&Redactions::new().replace("mia", "[user]")).to_string();
-    /// assert!(text.ends_with("+owner = [user]\n+home = /home/[user]\n"));
-    /// ```
     pub fn replace(self, needle: impl AsRef<[u8]>, with: impl AsRef<[u8]>) -> Redactions {
         let (needle, with) = (needle.as_ref().to_vec(), with.as_ref().to_vec());
         self.content(move |_, content| replace_all(content, &needle, &with))
     }
 
-    /// Whether there is no filter.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::Redactions;
-    ///
-    /// assert!(Redactions::new().is_empty());
-    /// assert!(!Redactions::new().skip(|path| path.starts_with(b"target")).is_empty());
-    /// ```
+    /// Returns whether there is no filter.
     pub fn is_empty(&self) -> bool {
         self.skip.is_empty() && self.paths.is_empty() && self.contents.is_empty()
-    }
-
-    pub(super) fn apply(&self, diff: &Diff) -> Diff {
-        let mut redacted = Diff::default();
-        for (entry, carried) in diff.all() {
-            if self.skip.iter().any(|skip| skip(&entry.path)) {
-                continue;
-            }
-            let mut entry = self.entry(entry);
-            if carried {
-                // What only came along counts once it differs.
-                entry.op = Op::Modify;
-            } else if entry.op == Op::Rename && entry.other.as_ref() == Some(&entry.path) {
-                entry.op = Op::Modify;
-                entry.other = None;
-            }
-            match settle(entry) {
-                Settled::Changed(entry) => redacted.entries.push(entry),
-                Settled::Carried(entry) => redacted.carried.push(entry),
-                Settled::Unchanged => {}
-            }
-        }
-        sorted(redacted)
     }
 
     fn entry(&self, entry: &Entry) -> Entry {
@@ -201,7 +161,7 @@ impl Redactions {
     }
 }
 
-/// How many filters there are; what they do cannot be shown.
+/// Shows how many filters there are.
 impl fmt::Debug for Redactions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redactions")
@@ -225,28 +185,15 @@ fn relative(path: &[u8]) -> Box<[u8]> {
     }
 }
 
+/// Replaces every `needle`; `None` if there is none. An empty one occurs nowhere.
 fn replace_all(content: &[u8], needle: &[u8], with: &[u8]) -> Option<Vec<u8>> {
-    let first = find(content, needle)?;
     let mut out = Vec::with_capacity(content.len());
-    let (mut rest, mut next) = (content, Some(first));
-    while let Some(at) = next {
-        out.extend_from_slice(&rest[..at]);
+    let mut done = 0;
+    for at in memchr::memmem::find_iter(content, needle).filter(|_| !needle.is_empty()) {
+        out.extend_from_slice(&content[done..at]);
         out.extend_from_slice(with);
-        rest = &rest[at + needle.len()..];
-        next = find(rest, needle);
+        done = at + needle.len();
     }
-    out.extend_from_slice(rest);
-    Some(out)
-}
-
-fn find(content: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = needle.first()?;
-    let mut from = 0;
-    while let Some(at) = content[from..].iter().position(|byte| byte == first) {
-        if content[from + at..].starts_with(needle) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
-    None
+    out.extend_from_slice(&content[done..]);
+    (done > 0).then_some(out)
 }

@@ -1,4 +1,6 @@
-//! The text for people.
+//! [`Diff::snapshot`]: the text for people.
+
+use std::fmt;
 
 use super::blocks::{Block, blocks, kind_name};
 use super::change::{Content, Side};
@@ -9,7 +11,7 @@ use super::redact::Redactions;
 use super::text::{TextDiff, is_readable};
 use crate::FileKind;
 
-/// What [`Diff::snapshot`] shows.
+/// The limits and redactions of [`Diff::snapshot`].
 ///
 /// ```
 /// use testbench_overlay::diff::{Change, Diff, Redactions, Side, SnapshotOptions};
@@ -26,15 +28,7 @@ pub struct SnapshotOptions {
 }
 
 impl SnapshotOptions {
-    /// Changed lines up to 64 KiB for one file and 1 MiB in all; no redactions.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side, SnapshotOptions};
-    ///
-    /// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, vec![b'x'; 70_000]))]);
-    /// let text = diff.snapshot(&SnapshotOptions::new());
-    /// assert!(text.contains("\n+text, 70000 bytes, sha256 "), "too long to be shown");
-    /// ```
+    /// Shows changed lines up to 64 KiB for one file and 1 MiB in all, without redactions.
     pub fn new() -> SnapshotOptions {
         SnapshotOptions {
             max_file_bytes: 64 << 10,
@@ -45,14 +39,6 @@ impl SnapshotOptions {
 
     /// A file whose hunks (the changed lines with those around them, and their headers) are longer
     /// than this shows its sizes and hashes instead.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side, SnapshotOptions};
-    ///
-    /// let diff = Diff::from_changes([Change::added("a", Side::file(0o644, *b"0123456789\n"))]);
-    /// let text = diff.snapshot(&SnapshotOptions::new().max_file_bytes(10));
-    /// assert!(!text.contains("0123456789") && text.contains("11 bytes"));
-    /// ```
     pub fn max_file_bytes(mut self, bytes: usize) -> SnapshotOptions {
         self.max_file_bytes = bytes;
         self
@@ -60,35 +46,12 @@ impl SnapshotOptions {
 
     /// Files whose hunks no longer fit into this many bytes for all files together show their sizes
     /// and hashes instead. The summary is always complete.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side, SnapshotOptions};
-    ///
-    /// let file = |name| Change::added(name, Side::file(0o644, *b"text\n"));
-    /// let diff = Diff::from_changes([file("a"), file("b")]);
-    /// let text = diff.snapshot(&SnapshotOptions::new().max_total_bytes(60));
-    /// assert!(text.starts_with("A a\nA b\n"), "all that changed is named");
-    /// assert_eq!(text.matches("+text\n").count(), 1, "and the first file is shown");
-    /// ```
     pub fn max_total_bytes(mut self, bytes: usize) -> SnapshotOptions {
         self.max_total_bytes = bytes;
         self
     }
 
-    /// What to leave out or replace, before anything is compared or hashed.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Redactions, Side, SnapshotOptions};
-    ///
-    /// let diff = Diff::from_changes([
-    ///     Change::added("out.txt", Side::file(0o644, *b"took 12 ms\n")),
-    ///     Change::added(".DS_Store", Side::file(0o644, *b"\0")),
-    /// ]);
-    /// let redactions =
-    ///     Redactions::new().skip(|path| path == b".DS_Store").replace("12 ms", "[time]");
-    /// let text = diff.snapshot(&SnapshotOptions::new().redactions(redactions));
-    /// assert!(text.starts_with("A out.txt\n\n") && text.ends_with("+took [time]\n"));
-    /// ```
+    /// Applies redactions, before anything is compared or hashed.
     pub fn redactions(mut self, redactions: Redactions) -> SnapshotOptions {
         self.redactions = redactions;
         self
@@ -101,20 +64,50 @@ impl Default for SnapshotOptions {
     }
 }
 
-/// See [`Diff::snapshot`].
-pub(super) fn snapshot(diff: &Diff, options: &SnapshotOptions) -> String {
-    let redacted;
-    let diff = if options.redactions.is_empty() {
-        diff
-    } else {
-        redacted = diff.redact(&options.redactions);
-        &redacted
-    };
-    let mut out = summary(diff).into_bytes();
+impl Diff {
+    /// Returns one line for each entry, such as `M src/a.rs`, `A cache/` or `R a -> b`; nothing for an
+    /// empty diff.
+    ///
+    /// The letters are git's: `A`dded, `D`eleted, `M`odified (content or mode), `R`enamed,
+    /// re`T`yped; and `L` for a hard link. A directory ends with a slash. Unusual properties follow
+    /// in parentheses.
+    pub fn summary(&self) -> String {
+        self.entries.iter().map(summary_line).collect()
+    }
+
+    /// Returns the text for people, for use with insta; nothing for an empty diff.
+    ///
+    /// The [summary](Diff::summary) comes first. Then each file whose content changed has its changed
+    /// lines as in a patch, or size and SHA-256 if it is not UTF-8 text or too long.
+    pub fn snapshot(&self, options: &SnapshotOptions) -> String {
+        match options.redactions.is_empty() {
+            true => snapshot(self, options),
+            false => snapshot(&self.redact(&options.redactions), options),
+        }
+    }
+}
+
+/// As [`Diff::snapshot`] with the default options.
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.snapshot(&SnapshotOptions::default()))
+    }
+}
+
+/// The summary, on one line.
+impl fmt::Debug for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Diff ")?;
+        f.debug_list().entries(self.summary().lines()).finish()
+    }
+}
+
+fn snapshot(diff: &Diff, options: &SnapshotOptions) -> String {
+    let mut out = diff.summary().into_bytes();
     let mut room = options.max_total_bytes;
     let mut first = true;
     for entry in &diff.entries {
-        // Of a link the line above says all: the content is shown where it links to.
+        // The content of a link is shown at the file to which it links.
         if entry.op == Op::Link {
             continue;
         }
@@ -133,12 +126,7 @@ pub(super) fn snapshot(diff: &Diff, options: &SnapshotOptions) -> String {
     String::from_utf8(out).expect("names are quoted, texts are checked")
 }
 
-/// See [`Diff::summary`].
-pub(super) fn summary(diff: &Diff) -> String {
-    diff.entries.iter().map(summary_line).collect()
-}
-
-/// Writes the changed lines if they fit into `max` bytes, and answers how many they took.
+/// Writes the changed lines if they fit into `max` bytes, and returns how many they took.
 fn write_body(block: &Block<'_>, old: &[u8], new: &[u8], max: usize, out: &mut Vec<u8>) -> usize {
     let readable = is_readable(old) && is_readable(new);
     if readable && max > 0 {
@@ -184,7 +172,7 @@ fn summary_line(entry: &Entry) -> String {
     }
 }
 
-/// What is out of the ordinary about an entry.
+/// The unusual properties of an entry.
 fn remarks(entry: &Entry) -> Vec<String> {
     let mut remarks = Vec::new();
     match (&entry.old, &entry.new) {

@@ -1,4 +1,4 @@
-//! Counts.
+//! [`Diff::stat`]: counts.
 
 use std::fmt;
 
@@ -38,10 +38,11 @@ pub struct DiffStat {
     pub deletions: usize,
 }
 
-impl DiffStat {
-    pub(super) fn of(diff: &Diff) -> DiffStat {
+impl Diff {
+    /// Counts the entries of each kind, and the lines that were added and removed.
+    pub fn stat(&self) -> DiffStat {
         let mut stat = DiffStat::default();
-        for entry in &diff.entries {
+        for entry in &self.entries {
             *match entry.op {
                 Op::Add => &mut stat.added,
                 Op::Delete => &mut stat.deleted,
@@ -60,15 +61,10 @@ impl DiffStat {
         }
         stat
     }
+}
 
-    /// The number of entries of the diff.
-    ///
-    /// ```
-    /// use testbench_overlay::diff::{Change, Diff, Side};
-    ///
-    /// let diff = Diff::from_changes(["a", "b"].map(|path| Change::added(path, Side::dir(0o755))));
-    /// assert_eq!(diff.stat().entries(), diff.entries().len());
-    /// ```
+impl DiffStat {
+    /// Returns the number of entries of the diff.
     pub fn entries(&self) -> usize {
         self.added + self.deleted + self.modified + self.linked + self.renamed
     }

@@ -48,7 +48,7 @@ pub(super) struct Hunk<'a> {
     pub(super) old_lines: usize,
     pub(super) new_start: usize,
     pub(super) new_lines: usize,
-    /// What a line is (space, minus or plus) and the line.
+    /// Each line with its mark: space, minus or plus.
     pub(super) lines: Vec<(char, &'a [u8])>,
 }
 

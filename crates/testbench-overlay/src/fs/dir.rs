@@ -13,17 +13,6 @@ use crate::{File, Follow, GuestPath, OpenHow};
 
 /// The entries of a directory. Mirrors [`std::fs::ReadDir`]; in a tree they come in the order of
 /// the raw bytes of their names, and are those of the moment when the directory was opened.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::create_dir(at("d"))?;
-/// let listing: fs::ReadDir = fs::read_dir(dir.path())?;
-/// assert_eq!(listing.count(), 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
 pub struct ReadDir {
     inner: Inner,
@@ -50,18 +39,6 @@ impl fmt::Debug for TreeDir {
 }
 
 /// One entry of a directory. Mirrors [`std::fs::DirEntry`] and its extension for Unix.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "text")?;
-/// let entry = fs::read_dir(dir.path())?.next().unwrap()?;
-/// assert_eq!((entry.file_name(), entry.path()), ("a".into(), at("a")));
-/// assert!(entry.file_type()?.is_file() && entry.metadata()?.len() == 4);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Clone)]
 pub struct DirEntry {
     inner: EntryInner,
@@ -74,22 +51,6 @@ enum EntryInner {
 }
 
 /// Lists a directory.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// for name in ["b", "a"] {
-///     fs::write(at(name), "")?;
-/// }
-/// let mut names = Vec::new();
-/// for entry in fs::read_dir(dir.path())? {
-///     names.push(entry?.file_name());
-/// }
-/// assert_eq!(names, ["a", "b"]); // by raw bytes, everywhere
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -130,18 +91,6 @@ impl Iterator for ReadDir {
 
 impl DirEntry {
     /// The path of the directory as it was given to [`read_dir`], with the name joined to it.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::create_dir(at("d"))?;
-    /// fs::write(at("d/a"), "")?;
-    /// let entry = fs::read_dir(at("d"))?.next().unwrap()?;
-    /// assert_eq!(entry.path(), at("d/a"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn path(&self) -> PathBuf {
         match &self.inner {
             EntryInner::Real(real) => real.path(),
@@ -150,17 +99,6 @@ impl DirEntry {
     }
 
     /// The last component of the path alone.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::create_dir_all(at("src/bin"))?;
-    /// let entry = fs::read_dir(at("src"))?.next().unwrap()?;
-    /// assert_eq!(entry.file_name(), "bin");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn file_name(&self) -> OsString {
         match &self.inner {
             EntryInner::Real(real) => real.file_name(),
@@ -168,22 +106,8 @@ impl DirEntry {
         }
     }
 
-    /// What the entry is; a symlink is not followed. It is known from the listing, so in a tree
+    /// Returns the kind of the entry; a symlink is not followed. It is known from the listing, so in a tree
     /// this costs nothing.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::create_dir(at("d"))?;
-    /// fs::symlink("d", at("link"))?;
-    /// for entry in fs::read_dir(dir.path())? {
-    ///     let entry = entry?;
-    ///     assert_eq!(entry.file_type()?.is_symlink(), entry.file_name() == "link");
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -195,23 +119,8 @@ impl DirEntry {
         }
     }
 
-    /// What is known about the entry; a symlink is not followed. The entry is looked for in the
+    /// Returns the metadata of the entry; a symlink is not followed. The entry is looked up in the
     /// directory that was listed, wherever that is now.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::create_dir(at("d"))?;
-    /// fs::write(at("d/a"), "text")?;
-    /// let entry = fs::read_dir(at("d"))?.next().unwrap()?;
-    /// fs::rename(at("d"), at("elsewhere"))?;
-    /// assert_eq!(entry.metadata()?.len(), 4);
-    /// fs::remove_file(at("elsewhere/a"))?;
-    /// assert_eq!(entry.metadata().unwrap_err().kind(), std::io::ErrorKind::NotFound);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -245,17 +154,6 @@ impl fmt::Debug for DirEntry {
 }
 
 /// How directories are to be created. Mirrors [`std::fs::DirBuilder`] and its extension for Unix.
-///
-/// ```
-/// use std::os::unix::fs::DirBuilderExt as _;
-/// use testbench_overlay::{Overlay, fs, install};
-///
-/// let dir = tempfile::tempdir()?;
-/// let _installed = install(Overlay::new(dir.path())?);
-/// fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path().join("a/b"))?;
-/// assert_eq!(fs::metadata(dir.path().join("a/b"))?.permissions().mode(), 0o700);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Clone, Debug)]
 pub struct DirBuilder {
     recursive: bool,
@@ -271,34 +169,11 @@ impl Default for DirBuilder {
 impl DirBuilder {
     /// How [`create_dir`](super::create_dir) makes one: a single directory, with the mode `0777`
     /// less what the umask takes.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::DirBuilder::new().create(at("d"))?;
-    /// assert_eq!(fs::metadata(at("d"))?.permissions().mode(), 0o755);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn new() -> DirBuilder {
         DirBuilder { recursive: false, mode: 0o777 }
     }
 
     /// Whether what is missing above it is created too, and a directory that exists is fine.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let mut all = fs::DirBuilder::new();
-    /// all.recursive(true);
-    /// all.create(at("a/b/c"))?;
-    /// all.create(at("a/b"))?; // is there, which is fine
-    /// assert!(fs::DirBuilder::new().create(at("a/b")).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn recursive(&mut self, recursive: bool) -> &mut Self {
         self.recursive = recursive;
         self
@@ -306,32 +181,12 @@ impl DirBuilder {
 
     /// The permission bits of what is created, less what the umask takes; as with
     /// [`DirBuilderExt`], the extension for Unix.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::DirBuilder::new().mode(0o700).create(at("private"))?;
-    /// assert_eq!(fs::metadata(at("private"))?.permissions().mode(), 0o700);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self
     }
 
     /// Creates the directory at `path`.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::DirBuilder::new().recursive(true).mode(0o700).create(at("a/b"))?;
-    /// assert_eq!(fs::metadata(at("a/b"))?.permissions().mode() & 0o777, 0o700);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///

@@ -1,34 +1,14 @@
 //! Open files, as in `std::fs`.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 
 use super::lock::{self, TryLockError};
-use super::options::OpenOptions;
 use super::route::Place;
 use super::tree_file::TreeFile;
 use super::{FileTimes, Metadata, Permissions};
 use crate::{Errno, OpenHow};
 
 /// An open file, with a position. Mirrors [`std::fs::File`].
-///
-/// ```
-/// use std::io::{Read, Seek, Write};
-/// use testbench_overlay::{Overlay, fs, install};
-///
-/// let dir = tempfile::tempdir()?;
-/// let _installed = install(Overlay::new(dir.path())?);
-/// let mut file = fs::File::create_new(dir.path().join("log"))?;
-/// file.write_all(b"one two")?;
-/// fs::remove_file(dir.path().join("log"))?;
-///
-/// // Without a name, it lives on as long as it is open.
-/// let mut text = String::new();
-/// file.rewind()?;
-/// file.read_to_string(&mut text)?;
-/// assert_eq!(text, "one two");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
 pub struct File {
     inner: Inner,
@@ -41,99 +21,7 @@ enum Inner {
 }
 
 impl File {
-    /// Opens a file for reading.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Read as _;
-    ///
-    /// fs::write(at("a"), "text")?;
-    /// let mut text = String::new();
-    /// fs::File::open(at("a"))?.read_to_string(&mut text)?;
-    /// assert_eq!(text, "text");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`std::fs::File::open`], and those of the [module](super).
-    pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
-        OpenOptions::new().read(true).open(path)
-    }
-
-    /// Opens a file for writing, created if missing, else cut to nothing.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Write as _;
-    ///
-    /// let mut file = fs::File::create(at("a"))?;
-    /// file.write_all(b"text")?;
-    /// assert_eq!(fs::read_to_string(at("a"))?, "text");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`File::open`].
-    pub fn create(path: impl AsRef<Path>) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(true).open(path)
-    }
-
-    /// Creates a file for reading and writing, which must not exist.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::File::create_new(at("a"))?;
-    /// let error = fs::File::create_new(at("a")).unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::AlreadyExists`], and as [`File::open`].
-    pub fn create_new(path: impl AsRef<Path>) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create_new(true).open(path)
-    }
-
-    /// What [`OpenOptions::new`] gives, for those who have imported nothing but [`File`].
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use testbench_overlay::fs::File;
-    ///
-    /// File::options().append(true).create(true).open(at("log"))?;
-    /// assert!(fs::exists(at("log"))?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn options() -> OpenOptions {
-        OpenOptions::new()
-    }
-
-    /// The file of the operating system, if it is one and not one of an overlay.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "")?;
-    /// assert!(fs::File::open(at("a"))?.into_real().is_err(), "it is in memory");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Converts the handle to a file of the operating system.
     ///
     /// # Errors
     ///
@@ -145,21 +33,7 @@ impl File {
         }
     }
 
-    /// What is known about the file, also when its name is gone.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::os::unix::fs::MetadataExt as _;
-    ///
-    /// let file = fs::File::create(at("a"))?;
-    /// file.set_len(3)?;
-    /// fs::remove_file(at("a"))?;
-    /// assert_eq!((file.metadata()?.len(), file.metadata()?.nlink()), (3, 0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns the metadata of the file, also when its name is gone.
     ///
     /// # Errors
     ///
@@ -174,24 +48,13 @@ impl File {
     /// Cuts the file off at `len` bytes, or fills it up to there with zeros (`ftruncate`). The
     /// position stays.
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let file = fs::File::create(at("a"))?;
-    /// file.set_len(3)?;
-    /// assert_eq!(fs::read(at("a"))?, [0, 0, 0]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`io::ErrorKind::InvalidInput`] if not opened for writing.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.set_len(len),
-            // std converts the length to a signed offset before it asks anyone.
+            // std converts the length to a signed offset before the system call.
             Inner::Tree(_) if i64::try_from(len).is_err() => Err(Errno::Inval.into()),
             Inner::Tree(tree) => tree.set_len(len),
         }
@@ -199,19 +62,6 @@ impl File {
 
     /// Brings content and metadata to stable storage (`fsync`). In an overlay there is nothing to
     /// do, except that a [fault](crate::pipeline::Fault) can make it fail.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Write as _;
-    ///
-    /// let mut file = fs::File::create(at("a"))?;
-    /// file.write_all(b"text")?;
-    /// file.sync_all()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -225,19 +75,6 @@ impl File {
 
     /// Brings content to stable storage (`fdatasync`).
     ///
-    /// ```
-    /// use testbench_overlay::pipeline::{Fault, Operation};
-    /// use testbench_overlay::{Errno, Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let faults = Fault::error(Errno::Io).on(Operation::Sync).nth(1);
-    /// let _installed = install(Overlay::builder(dir.path()).faults(faults).build()?);
-    /// let file = fs::File::create(dir.path().join("journal"))?;
-    /// assert!(file.sync_data().is_err());
-    /// assert!(file.sync_data().is_ok(), "the disk has recovered");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of the file system.
@@ -250,21 +87,6 @@ impl File {
 
     /// Another handle to the same open file; the two share a position.
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Write as _;
-    ///
-    /// let mut file = fs::File::create(at("a"))?;
-    /// let mut same = file.try_clone()?;
-    /// file.write_all(b"one ")?;
-    /// same.write_all(b"position")?;
-    /// assert_eq!(fs::read_to_string(at("a"))?, "one position");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of the system for a real file; none for one in a tree.
@@ -276,29 +98,16 @@ impl File {
         Ok(File { inner })
     }
 
-    /// Waits until nobody else has a lock on the file, and takes one that excludes all others.
+    /// Waits until no other lock is held on the file, and takes one that excludes all others.
     ///
     /// Locks are advisory and belong to the open file: clones share theirs, and it goes with the
     /// last of them. In an overlay they count within that overlay, and the wait is one on the clock
     /// that is installed on this thread, so that a wait without end is found out on a mock clock.
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let (ours, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
-    /// ours.lock()?;
-    /// assert!(other.try_lock_shared().is_err());
-    /// drop(ours); // and with it the lock
-    /// other.lock()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
-    /// Those of the system; [`io::ErrorKind::Deadlock`] where the clock finds that nobody can ever
-    /// unlock; [`io::ErrorKind::Unsupported`] for a file in a directory that is passed through.
+    /// Those of the system; [`io::ErrorKind::Deadlock`] where the clock finds that no participant
+    /// can ever unlock; [`io::ErrorKind::Unsupported`] for a file in a directory that is passed through.
     pub fn lock(&self) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.lock(),
@@ -307,18 +116,6 @@ impl File {
     }
 
     /// As [`File::lock`], but others may share the lock in the same way (`LOCK_SH`).
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let (one, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
-    /// one.lock_shared()?;
-    /// other.lock_shared()?; // does not wait
-    /// assert!(one.try_lock().is_err(), "not alone");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -332,22 +129,9 @@ impl File {
 
     /// As [`File::lock`] without waiting.
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let (one, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
-    /// one.lock()?;
-    /// assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
-    /// one.unlock()?;
-    /// assert!(other.try_lock().is_ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
-    /// [`TryLockError::WouldBlock`] if somebody else has a lock, and as [`File::lock`].
+    /// [`TryLockError::WouldBlock`] if another lock is held, and as [`File::lock`].
     pub fn try_lock(&self) -> Result<(), TryLockError> {
         match &self.inner {
             Inner::Real(file) => file.try_lock(),
@@ -356,19 +140,6 @@ impl File {
     }
 
     /// As [`File::lock_shared`] without waiting.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let (writer, reader) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
-    /// writer.lock()?;
-    /// assert!(matches!(reader.try_lock_shared(), Err(fs::TryLockError::WouldBlock)));
-    /// writer.lock_shared()?; // comes down to a shared one
-    /// assert!(reader.try_lock_shared().is_ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -382,19 +153,6 @@ impl File {
 
     /// Gives back the lock, if this file has one.
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let (one, other) = (fs::File::create(at("a"))?, fs::File::open(at("a"))?);
-    /// one.lock()?;
-    /// one.unlock()?;
-    /// assert!(other.try_lock().is_ok());
-    /// assert!(one.unlock().is_ok(), "with no lock there is nothing to do");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// As [`File::lock`].
@@ -406,17 +164,6 @@ impl File {
     }
 
     /// Sets the permission bits (`fchmod`).
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let file = fs::File::create(at("key"))?;
-    /// file.set_permissions(fs::Permissions::from_mode(0o400))?;
-    /// assert!(fs::metadata(at("key"))?.permissions().readonly());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -431,21 +178,6 @@ impl File {
 
     /// Sets the times (`futimens`).
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::time::{Duration, SystemTime};
-    ///
-    /// let file = fs::File::create(at("a"))?;
-    /// let read = SystemTime::UNIX_EPOCH + Duration::from_nanos(1);
-    /// file.set_times(fs::FileTimes::new().set_accessed(read))?;
-    /// assert_eq!(file.metadata()?.accessed()?, read);
-    /// assert_ne!(file.metadata()?.modified()?, read, "what is not set stays");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of the file system.
@@ -457,19 +189,6 @@ impl File {
     }
 
     /// Sets the time of last change of the content.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::time::SystemTime;
-    ///
-    /// let file = fs::File::create(at("a"))?;
-    /// file.set_modified(SystemTime::UNIX_EPOCH)?;
-    /// assert_eq!(file.metadata()?.modified()?, SystemTime::UNIX_EPOCH);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///

@@ -1,21 +1,10 @@
-//! What kind of file something is, as in `std::fs`.
+//! [`FileType`], as in `std::fs`.
 
 use std::os::unix::fs::FileTypeExt;
 
 use crate::FileKind;
 
-/// What kind of file something is. Mirrors [`std::fs::FileType`] and its extension for Unix.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::symlink("x", at("l"))?;
-/// let kind = fs::symlink_metadata(at("l"))?.file_type();
-/// assert!(kind.is_symlink() && !kind.is_file() && !kind.is_dir());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// The kind of a file. Mirrors [`std::fs::FileType`] and its extension for Unix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileType {
     kind: FileKind,
@@ -39,54 +28,16 @@ impl FileType {
     }
 
     /// Whether it is a directory.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// assert!(fs::metadata(dir.path())?.file_type().is_dir());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_dir(&self) -> bool {
         self.kind == FileKind::Dir
     }
 
     /// Whether it is a regular file.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "")?;
-    /// fs::create_dir(at("d"))?;
-    /// let mut files = Vec::new();
-    /// for entry in fs::read_dir(dir.path())? {
-    ///     let entry = entry?;
-    ///     if entry.file_type()?.is_file() {
-    ///         files.push(entry.file_name());
-    ///     }
-    /// }
-    /// assert_eq!(files, ["a"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::File
     }
 
     /// Whether it is a symlink.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::symlink(".", at("here"))?;
-    /// let entry = fs::read_dir(dir.path())?.next().unwrap()?;
-    /// assert!(entry.file_type()?.is_symlink());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_symlink(&self) -> bool {
         self.kind == FileKind::Symlink
     }

@@ -8,7 +8,7 @@ use crate::Overlay;
 
 static OVERLAY: Scope<Installed> = Scope::new("overlay");
 
-/// What a session has installed.
+/// The tree that a session has installed.
 enum Installed {
     Overlay(Arc<Overlay>),
     /// It has no overlay, and hides that of an outer session.
@@ -43,17 +43,6 @@ pub fn install(overlay: Arc<Overlay>) -> Guard {
 
 /// As [`install`], as a part of a session: once `lifetime` has ended, what still holds a captured
 /// context gets an error that names the session, and nothing goes to the disk.
-///
-/// ```
-/// use testbench_clock::Lifetime;
-/// use testbench_overlay::{Overlay, active, install_with};
-///
-/// let dir = tempfile::tempdir()?;
-/// let session = Lifetime::new("session");
-/// let _installed = install_with(Overlay::new(dir.path())?, &session);
-/// assert!(matches!(active(), testbench_clock::Lookup::Open(_)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[track_caller]
 pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
     OVERLAY.install(Arc::new(Installed::Overlay(overlay)), lifetime)
@@ -83,19 +72,6 @@ pub fn install_nothing(lifetime: &Lifetime) -> Guard {
 }
 
 /// The overlay that is installed on this thread.
-///
-/// ```
-/// use testbench_clock::Lookup;
-/// use testbench_overlay::{Overlay, active, install};
-///
-/// assert!(matches!(active(), Lookup::Absent));
-/// let dir = tempfile::tempdir()?;
-/// let overlay = Overlay::new(dir.path())?;
-/// let _installed = install(overlay.clone());
-/// let Lookup::Open(found) = active() else { panic!("it is installed") };
-/// assert!(std::sync::Arc::ptr_eq(&found, &overlay));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 pub fn active() -> Lookup<Overlay> {
     look_up().unwrap_or(Lookup::Absent)
 }

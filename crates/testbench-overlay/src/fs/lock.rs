@@ -1,7 +1,7 @@
 //! Advisory locks on files of an overlay, with the rules of `flock(2)`: a lock belongs to an open
 //! file description, and counts against all others of the same file.
 //!
-//! They live beside the overlay and not in it: whoever holds one is code of this process, so a
+//! They live beside the overlay and not in it: a holder is code of this process, so a
 //! checkpoint neither saves nor restores them.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::Overlay;
 
 pub use std::fs::TryLockError;
 
-/// What a lock lets others do.
+/// The kind of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Shared,
@@ -38,7 +38,7 @@ pub(super) struct Lock {
 /// long as there is a lock, the overlay exists, so no other has its address.
 type FileId = (usize, u64);
 
-/// Who has a lock on a file, and how.
+/// The holders of a lock on a file.
 #[derive(Debug, Default)]
 struct Holders {
     owners: BTreeMap<u64, Kind>,

@@ -1,4 +1,4 @@
-//! What is known about a file, as in `std::fs`.
+//! [`Metadata`], as in `std::fs`.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,30 +9,17 @@ use testbench_clock::WallTime;
 use super::{FileType, Permissions};
 use crate::Stat;
 
-/// What is known about a file. Mirrors [`std::fs::Metadata`] and its extension for Unix.
+/// The metadata of a file. Mirrors [`std::fs::Metadata`] and its extension for Unix.
 ///
 /// In a tree, a file belongs to the user and group of the process, there is no time of creation,
 /// and devices, sockets and FIFOs are not told from one another.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "text")?;
-/// let metadata = fs::metadata(at("a"))?;
-/// assert!(metadata.is_file() && metadata.file_type().is_file());
-/// assert_eq!((metadata.len(), metadata.stat().nlink), (4, 1));
-/// assert!(metadata.modified()? <= std::time::SystemTime::now());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
     stat: Stat,
     real: Option<Real>,
 }
 
-/// What only the real disk knows.
+/// The properties that only a real disk has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Real {
     file_type: FileType,
@@ -55,120 +42,38 @@ impl Metadata {
         Metadata { stat, real: None }
     }
 
-    /// What kind of file it is.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::os::unix::fs::FileTypeExt as _;
-    ///
-    /// fs::create_dir(at("d"))?;
-    /// let file_type = fs::metadata(at("d"))?.file_type();
-    /// assert!(file_type.is_dir() && !file_type.is_fifo());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns the kind of file.
     pub fn file_type(&self) -> FileType {
         self.real.map_or(FileType::new(self.stat.kind), |real| real.file_type)
     }
 
     /// Whether this is a directory.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::create_dir(at("d"))?;
-    /// fs::symlink("d", at("link"))?;
-    /// assert!(fs::metadata(at("link"))?.is_dir(), "followed");
-    /// assert!(!fs::symlink_metadata(at("link"))?.is_dir());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_dir(&self) -> bool {
         self.file_type().is_dir()
     }
 
     /// Whether this is a regular file.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "")?;
-    /// assert!(fs::metadata(at("a"))?.is_file());
-    /// assert!(!fs::metadata(dir.path())?.is_file());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_file(&self) -> bool {
         self.file_type().is_file()
     }
 
     /// Whether this is a symlink, which it can only be if it was not followed.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::symlink("nowhere", at("link"))?;
-    /// assert!(fs::symlink_metadata(at("link"))?.is_symlink());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_symlink(&self) -> bool {
         self.file_type().is_symlink()
     }
 
     /// The length in bytes; of a symlink that of its target's path.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::symlink("four", at("link"))?;
-    /// assert_eq!(fs::symlink_metadata(at("link"))?.len(), 4);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[expect(clippy::len_without_is_empty, reason = "as in std")]
     pub fn len(&self) -> u64 {
         self.stat.size
     }
 
     /// The permission bits, as `chmod` sets them.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "")?;
-    /// assert_eq!(fs::metadata(at("a"))?.permissions().mode(), 0o644);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn permissions(&self) -> Permissions {
         Permissions::from_mode(self.stat.mode)
     }
 
     /// When the content last changed (`st_mtime`).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use testbench_clock::MockClock;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, clock) = (tempfile::tempdir()?, MockClock::builder().build());
-    /// let _installed = install(Overlay::builder(dir.path()).clock(clock.clone()).build()?);
-    /// let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
-    /// fs::write(&old, "")?;
-    /// clock.advance(Duration::from_nanos(1))?;
-    /// fs::write(&new, "")?;
-    /// let age = fs::metadata(new)?.modified()?.duration_since(fs::metadata(old)?.modified()?)?;
-    /// assert_eq!(age, Duration::from_nanos(1));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -181,18 +86,6 @@ impl Metadata {
     /// [`set_times`](super::set_times) changes it once the file is made, as on a disk that is
     /// mounted `noatime`.
     ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "text")?;
-    /// let made = fs::metadata(at("a"))?.accessed()?;
-    /// fs::read(at("a"))?;
-    /// assert_eq!(fs::metadata(at("a"))?.accessed()?, made);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// As [`Metadata::modified`].
@@ -201,17 +94,6 @@ impl Metadata {
     }
 
     /// When the file was made, where the file system keeps that.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "")?;
-    /// let error = fs::metadata(at("a"))?.created().unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -222,21 +104,6 @@ impl Metadata {
     }
 
     /// All that is known, in the terms of [`Fs`](crate::Fs).
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use testbench_overlay::FileKind;
-    ///
-    /// fs::write(at("a"), "text")?;
-    /// fs::hard_link(at("a"), at("b"))?;
-    /// let metadata = fs::metadata(at("a"))?;
-    /// assert_eq!((metadata.stat().kind, metadata.stat().nlink), (FileKind::File, 2));
-    /// assert_eq!(metadata.stat().ino, fs::metadata(at("b"))?.stat().ino);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn stat(&self) -> &Stat {
         &self.stat
     }

@@ -98,16 +98,6 @@ const UMASK: u32 = 0o022;
 
 /// The whole content of a file.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), [1, 2])?;
-/// assert_eq!(fs::read(at("a"))?, [1, 2]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// As [`std::fs::read`], and those of the [module](self).
@@ -126,19 +116,6 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 
 /// The whole content of a file, as text.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "text")?;
-/// assert_eq!(fs::read_to_string(at("a"))?, "text");
-/// fs::write(at("a"), [0xff])?;
-/// let error = fs::read_to_string(at("a")).unwrap_err();
-/// assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// [`io::ErrorKind::InvalidData`] if it is not UTF-8, and as [`read`].
@@ -152,18 +129,6 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 
 /// Makes `contents` the whole content of a file, which is created if missing.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "long text")?;
-/// fs::write(at("a"), "text")?;
-/// assert_eq!(fs::read_to_string(at("a"))?, "text");
-/// assert!(!at("a").exists(), "not on the disk");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// As [`std::fs::write`], and those of the [module](self).
@@ -171,18 +136,7 @@ pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<(
     File::create(path)?.write_all(contents.as_ref())
 }
 
-/// Copies content and permission bits, and answers the number of bytes.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "text")?;
-/// assert_eq!(fs::copy(at("a"), at("b"))?, 4);
-/// assert_eq!(fs::read_to_string(at("b"))?, "text");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// Copies content and permission bits, and returns the number of bytes.
 ///
 /// # Errors
 ///
@@ -207,17 +161,6 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
 
 /// The metadata of what a path leads to; symlinks are followed.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::create_dir(at("d"))?;
-/// fs::symlink("d", at("l"))?;
-/// assert!(fs::metadata(at("l"))?.is_dir());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// As [`std::fs::metadata`], and those of the [module](self).
@@ -226,16 +169,6 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 }
 
 /// The metadata of what is at a path; a symlink is not followed.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::symlink("nowhere", at("l"))?;
-/// assert!(fs::symlink_metadata(at("l"))?.is_symlink());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -256,16 +189,6 @@ fn stat(path: &Path, follow: Follow) -> io::Result<Metadata> {
 
 /// Whether a path leads to something that exists.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "")?;
-/// assert!(fs::exists(at("a"))? && !fs::exists(at("b"))?);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// As [`std::fs::exists`], and those of the [module](self).
@@ -278,17 +201,6 @@ pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
 }
 
 /// Sets the permission bits of what a path leads to.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "")?;
-/// fs::set_permissions(at("a"), fs::Permissions::from_mode(0o400))?;
-/// assert!(fs::metadata(at("a"))?.permissions().readonly());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -308,17 +220,6 @@ pub fn set_permissions(
 }
 
 /// Creates a directory.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::create_dir(at("d"))?;
-/// let error = fs::create_dir(at("d")).unwrap_err();
-/// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -349,20 +250,6 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 
 /// Sets the times of what a path leads to.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// use std::time::{Duration, SystemTime};
-///
-/// fs::write(at("a"), "")?;
-/// let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-/// fs::set_times(at("a"), fs::FileTimes::new().set_modified(then))?;
-/// assert_eq!(fs::metadata(at("a"))?.modified()?, then);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// Those of the file system, and those of the [module](self).
@@ -371,19 +258,6 @@ pub fn set_times(path: impl AsRef<Path>, times: FileTimes) -> io::Result<()> {
 }
 
 /// Sets the times of what is at a path; a symlink is not followed.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// use std::time::SystemTime;
-///
-/// fs::symlink("nowhere", at("l"))?;
-/// fs::set_times_nofollow(at("l"), fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH))?;
-/// assert_eq!(fs::symlink_metadata(at("l"))?.modified()?, SystemTime::UNIX_EPOCH);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -403,17 +277,6 @@ fn times_of(path: &Path, times: FileTimes, follow: Follow) -> io::Result<()> {
 
 /// Removes the name of something that is not a directory.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "")?;
-/// fs::remove_file(at("a"))?;
-/// assert!(!fs::exists(at("a"))?);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// As [`std::fs::remove_file`], and those of the [module](self).
@@ -427,19 +290,6 @@ pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
 
 /// Removes an empty directory.
 ///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::create_dir_all(at("d/e"))?;
-/// let error = fs::remove_dir(at("d")).unwrap_err();
-/// assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
-/// fs::remove_dir(at("d/e"))?;
-/// fs::remove_dir(at("d"))?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # Errors
 ///
 /// As [`std::fs::remove_dir`], and those of the [module](self).
@@ -452,17 +302,6 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
 }
 
 /// Removes a directory with all that is in it. A symlink is removed, not what it leads to.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::create_dir_all(at("d/e/f"))?;
-/// fs::remove_dir_all(at("d"))?;
-/// assert!(!fs::exists(at("d"))?);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///
@@ -524,18 +363,6 @@ fn unless_gone(removed: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// Moves a file or directory, replacing a file or an empty directory at the new path.
-///
-/// ```
-/// use testbench_overlay::fs;
-/// # let dir = tempfile::tempdir()?;
-/// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-/// # let at = |name: &str| dir.path().join(name);
-/// fs::write(at("a"), "new")?;
-/// fs::write(at("b"), "old")?;
-/// fs::rename(at("a"), at("b"))?;
-/// assert_eq!(fs::read_to_string(at("b"))?, "new");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # Errors
 ///

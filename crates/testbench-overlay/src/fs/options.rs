@@ -48,16 +48,6 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     /// Nothing allowed yet: at least one of `read`, `write` and `append` is to follow.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let error = fs::OpenOptions::new().open(at("a")).unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn new() -> OpenOptions {
         OpenOptions {
             read: false,
@@ -72,95 +62,30 @@ impl OpenOptions {
     }
 
     /// Whether the file may be read.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Read as _;
-    ///
-    /// fs::write(at("a"), "text")?;
-    /// let mut file = fs::OpenOptions::new().read(true).open(at("a"))?;
-    /// let mut text = String::new();
-    /// file.read_to_string(&mut text)?;
-    /// assert_eq!(text, "text");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn read(&mut self, read: bool) -> &mut Self {
         self.read = read;
         self
     }
 
-    /// Whether the file may be written. What is there is written over, not cut off.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Write as _;
-    ///
-    /// fs::write(at("a"), "one two")?;
-    /// fs::OpenOptions::new().write(true).open(at("a"))?.write_all(b"ONE")?;
-    /// assert_eq!(fs::read_to_string(at("a"))?, "ONE two");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Allows writing. Existing bytes are overwritten, and the file is not truncated.
     pub fn write(&mut self, write: bool) -> &mut Self {
         self.write = write;
         self
     }
 
     /// Whether every write goes to the end of the file, whatever the position (`O_APPEND`).
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::Write as _;
-    ///
-    /// fs::write(at("log"), "one\n")?;
-    /// let mut log = fs::OpenOptions::new().append(true).open(at("log"))?;
-    /// fs::write(at("log"), "one\ntwo\n")?; // by another part of the program
-    /// log.write_all(b"three\n")?;
-    /// assert_eq!(fs::read_to_string(at("log"))?, "one\ntwo\nthree\n");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn append(&mut self, append: bool) -> &mut Self {
         self.append = append;
         self
     }
 
     /// Whether an existing file is cut to nothing (`O_TRUNC`); wants `write`.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::write(at("a"), "text")?;
-    /// fs::OpenOptions::new().write(true).truncate(true).open(at("a"))?;
-    /// assert_eq!(fs::metadata(at("a"))?.len(), 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn truncate(&mut self, truncate: bool) -> &mut Self {
         self.truncate = truncate;
         self
     }
 
     /// Whether a missing file is created (`O_CREAT`); wants `write` or `append`.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// assert!(fs::OpenOptions::new().write(true).open(at("a")).is_err());
-    /// fs::OpenOptions::new().write(true).create(true).open(at("a"))?;
-    /// assert!(fs::exists(at("a"))?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn create(&mut self, create: bool) -> &mut Self {
         self.create = create;
         self
@@ -168,19 +93,6 @@ impl OpenOptions {
 
     /// Whether the file must be missing and is created (`O_CREAT | O_EXCL`); `create` and
     /// `truncate` are then ignored.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// let mut lock_file = fs::OpenOptions::new();
-    /// lock_file.write(true).create_new(true);
-    /// lock_file.open(at("pid"))?;
-    /// let second = lock_file.open(at("pid")).unwrap_err();
-    /// assert_eq!(second.kind(), std::io::ErrorKind::AlreadyExists);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn create_new(&mut self, create_new: bool) -> &mut Self {
         self.create_new = create_new;
         self
@@ -188,16 +100,6 @@ impl OpenOptions {
 
     /// The permission bits of a file that is created, less what the umask takes; as with
     /// [`OpenOptionsExt`], the extension for Unix.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// fs::OpenOptions::new().write(true).create(true).mode(0o600).open(at("key"))?;
-    /// assert_eq!(fs::metadata(at("key"))?.permissions().mode(), 0o600);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = Some(mode);
         self
@@ -209,45 +111,12 @@ impl OpenOptions {
     /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean what
     /// they mean on the disk; those about blocking, caching and durability mean nothing, and with
     /// any other one the open fails with [`io::ErrorKind::Unsupported`].
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use testbench_overlay::Errno;
-    ///
-    /// const O_NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    ///
-    /// fs::write(at("a"), "")?;
-    /// fs::symlink("a", at("link"))?;
-    /// let opened = fs::OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(at("link"));
-    /// assert_eq!(Errno::from(opened.unwrap_err()), Errno::Loop);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn custom_flags(&mut self, flags: i32) -> &mut Self {
         self.custom_flags = flags;
         self
     }
 
     /// Opens the file at `path`.
-    ///
-    /// ```
-    /// use testbench_overlay::fs;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
-    /// # let at = |name: &str| dir.path().join(name);
-    /// use std::io::{Read as _, Seek as _, Write as _};
-    ///
-    /// let mut file =
-    ///     fs::OpenOptions::new().read(true).write(true).create_new(true).open(at("scratch"))?;
-    /// file.write_all(b"text")?;
-    /// file.rewind()?;
-    /// let mut text = String::new();
-    /// file.read_to_string(&mut text)?;
-    /// assert_eq!(text, "text");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -367,5 +236,39 @@ impl OpenOptionsExt for OpenOptions {
 
     fn custom_flags(&mut self, flags: i32) -> &mut Self {
         OpenOptions::custom_flags(self, flags)
+    }
+}
+
+impl File {
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::fs::File::open`], and those of the [module](super).
+    pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
+        OpenOptions::new().read(true).open(path)
+    }
+
+    /// Opens a file for writing; creates it if it is missing, else truncates it.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::open`].
+    pub fn create(path: impl AsRef<Path>) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Creates a file for reading and writing, which must not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::AlreadyExists`], and as [`File::open`].
+    pub fn create_new(path: impl AsRef<Path>) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    /// As [`OpenOptions::new`].
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
     }
 }

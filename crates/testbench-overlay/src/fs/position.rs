@@ -7,11 +7,11 @@ use testbench_clock::{Event, Wait};
 
 /// A position of which one read or write at a time has the use, as in the kernel.
 ///
-/// An operation may take virtual time, so this is no mutex: whoever has to wait for it waits on the
-/// timeline, where everyone can see it.
+/// An operation may take virtual time, so this is no mutex: a thread that has to wait for it waits on the
+/// timeline, where reports show it.
 #[derive(Debug, Default)]
 pub(super) struct Position {
-    /// In bytes from the beginning of the file, with [`TAKEN`] while somebody has the use of it.
+    /// In bytes from the beginning of the file, with [`TAKEN`] while a thread uses it.
     at: AtomicU64,
     /// How many may be waiting for it.
     waiting: AtomicUsize,
@@ -55,7 +55,7 @@ impl Position {
         }
     }
 
-    /// For the only one who has a way to it, so that nobody need be kept from it: this is cheaper.
+    /// For the only owner, which needs no exclusion: this is cheaper.
     pub(super) fn take_alone(&mut self) -> Taken<'_> {
         let at = *self.at.get_mut();
         Taken { position: self, at, is_shared: false }

@@ -35,7 +35,7 @@ struct Through {
     top: Arc<dyn File>,
 }
 
-/// What an error number alone cannot say. Its kind is that of the number.
+/// An error with more than its number says. Its kind is that of the number.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error(
@@ -132,7 +132,7 @@ fn or_dot(path: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if path.is_empty() { Cow::Borrowed(b".") } else { path }
 }
 
-/// What follows the overlay's own absolute path.
+/// Returns the rest of a path behind the overlay's own absolute path.
 fn inside<'p>(overlay: &Overlay, path: &'p [u8]) -> Option<&'p [u8]> {
     match &overlay.core.config.host_root {
         Some((given, canonical)) => [given, canonical]

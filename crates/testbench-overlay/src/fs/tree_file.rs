@@ -15,7 +15,7 @@ pub(super) struct TreeFile {
     description: Arc<Description>,
 }
 
-/// What clones of a handle share.
+/// The state that clones of a handle share.
 #[derive(Debug)]
 struct Description {
     /// Where it was opened, for what an error has to say.

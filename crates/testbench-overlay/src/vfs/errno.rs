@@ -29,23 +29,9 @@ macro_rules! errnos {
 
         impl Errno {
             /// All errors, in the order of their names; [`Errno::NotCapable`] comes last.
-            ///
-            /// ```
-            /// use testbench_overlay::Errno;
-            ///
-            /// let names: Vec<&str> = Errno::ALL.iter().map(|errno| errno.name()).collect();
-            /// assert_eq!((names[0], *names.last().unwrap()), ("EACCES", "ENOTCAPABLE"));
-            /// ```
             pub const ALL: &[Errno] = &[$(Errno::$variant,)* Errno::NotCapable];
 
             /// The POSIX name, such as `ENOENT`.
-            ///
-            /// ```
-            /// use testbench_overlay::Errno;
-            ///
-            /// assert_eq!(Errno::Notempty.name(), "ENOTEMPTY");
-            /// assert_eq!(Errno::Notsup.name(), "EOPNOTSUPP");
-            /// ```
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Errno::$variant => stringify!($name),)*
@@ -54,13 +40,6 @@ macro_rules! errnos {
             }
 
             /// A description in a few words.
-            ///
-            /// ```
-            /// use testbench_overlay::Errno;
-            ///
-            /// assert_eq!(Errno::Xdev.description(), "cross-device link");
-            /// assert_eq!(Errno::Xdev.to_string(), "cross-device link (EXDEV)");
-            /// ```
             pub const fn description(self) -> &'static str {
                 match self {
                     $(Errno::$variant => $text,)*
@@ -152,7 +131,7 @@ impl From<Errno> for io::Error {
     }
 }
 
-/// What has no number of its own becomes [`Errno::Io`].
+/// An error without a number becomes [`Errno::Io`].
 impl From<&io::Error> for Errno {
     fn from(error: &io::Error) -> Errno {
         if let Some(errno) = error.get_ref().and_then(|inner| inner.downcast_ref::<Errno>()) {

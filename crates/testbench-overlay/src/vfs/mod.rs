@@ -1,10 +1,10 @@
-//! The seam: what every crate above asks of a tree of files.
+//! The seam: the operations that every crate above uses on a tree of files.
 //!
 //! Synchronous, object-safe, and addressed like POSIX's `*at` calls: a directory handle and a path
 //! relative to it. A path never leaves the directory it starts from: neither `..`, nor an absolute
 //! path, nor a symlink leads out of it ([`Errno::NotCapable`](crate::Errno)).
 //!
-//! A handle ([`File`]) has no position; whoever offers `read` and `seek` keeps one.
+//! A handle ([`File`]) has no position; a layer that offers `read` and `seek` keeps one.
 
 pub(crate) mod errno;
 pub(crate) mod name;
@@ -25,26 +25,12 @@ pub use stat::{DirEntry, FileKind, SetTime, SetTimes, Stat};
 use crate::{Errno, GuestPath};
 
 /// The answer of every operation: a value, or the POSIX error number why there is none.
-///
-/// ```
-/// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
-///
-/// fn target(tree: &dyn Fs, path: &str) -> testbench_overlay::Result<String> {
-///     let target = tree.read_link_at(&*tree.root()?, GuestPath::new(path))?;
-///     String::from_utf8(target).map_err(|_| Errno::Ilseq)
-/// }
-///
-/// let tree = MemoryDir::builder().symlink("latest", "v2").file("plain", "").build()?;
-/// assert_eq!(target(&tree, "latest"), Ok("v2".into()));
-/// assert_eq!(target(&tree, "plain"), Err(Errno::Inval));
-/// # Ok::<(), testbench_overlay::MemoryDirError>(())
-/// ```
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
 
 /// A tree of files.
 ///
 /// `dir` must come from the same tree; a handle of another is [`Errno::Xdev`]. Methods that a tree
-/// does not implement answer [`Errno::Nosys`]; a read-only one answers [`Errno::Rofs`].
+/// does not implement fail with [`Errno::Nosys`]; those of a read-only tree with [`Errno::Rofs`].
 ///
 /// The final component is followed only where a [`Follow`] says so. A trailing slash asks for a
 /// directory and follows a symlink to one, as in POSIX.
@@ -65,16 +51,6 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 /// ```
 pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// The top directory, from which every path starts that is not relative to another one.
-    ///
-    /// ```
-    /// use testbench_overlay::{FileKind, Fs, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().file("a", "").build()?;
-    /// let top = tree.root()?;
-    /// assert_eq!(top.stat()?.kind, FileKind::Dir);
-    /// assert_eq!(top.read_dir()?.len(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -111,16 +87,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 
     /// The metadata of what is at `path` (`fstatat`).
     ///
-    /// ```
-    /// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().file("v2", "text").symlink("latest", "v2").build()?;
-    /// let (top, latest) = (tree.root()?, GuestPath::new("latest"));
-    /// assert_eq!(tree.stat_at(&*top, latest, Follow::Yes)?.size, 4);
-    /// assert_eq!(tree.stat_at(&*top, latest, Follow::No)?.kind, FileKind::Symlink);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of POSIX's `fstatat`, and [`Errno::NotCapable`] if the path leads out of `dir`.
@@ -128,34 +94,12 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 
     /// The target of the symlink at `path`, byte by byte as it is stored (`readlinkat`).
     ///
-    /// ```
-    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().symlink("up", "../elsewhere").dir("d").build()?;
-    /// let top = tree.root()?;
-    /// assert_eq!(tree.read_link_at(&*top, GuestPath::new("up"))?, b"../elsewhere");
-    /// assert_eq!(tree.read_link_at(&*top, GuestPath::new("d")), Err(Errno::Inval));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of POSIX's `readlinkat`; [`Errno::Inval`] for what is no symlink.
     fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>>;
 
     /// Creates an empty directory with the permission bits `mode` (`mkdirat`). No umask applies.
-    ///
-    /// ```
-    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().build()?;
-    /// let (top, private) = (tree.root()?, GuestPath::new("private"));
-    /// tree.create_dir_at(&*top, private, 0o700)?;
-    /// assert_eq!(tree.stat_at(&*top, private, Follow::No)?.mode, 0o700);
-    /// assert_eq!(tree.create_dir_at(&*top, private, 0o700), Err(Errno::Exist));
-    /// assert_eq!(tree.create_dir_at(&*top, GuestPath::new("a/b"), 0o700), Err(Errno::Noent));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -167,17 +111,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 
     /// Creates a symlink at `path` that holds `target`, whatever that says (`symlinkat`).
     ///
-    /// ```
-    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().build()?;
-    /// let (top, link) = (tree.root()?, GuestPath::new("link"));
-    /// tree.symlink_at(b"../../outside", &*top, link)?; // may say anything,
-    /// let followed = tree.stat_at(&*top, link, Follow::Yes);
-    /// assert_eq!(followed, Err(Errno::NotCapable)); // and leads nowhere
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of POSIX's `symlinkat`: [`Errno::Exist`] if there is something at `path`,
@@ -188,21 +121,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     }
 
     /// Gives the file at `from` one more name, `to` (`linkat`).
-    ///
-    /// ```
-    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().file("a", "text").dir("d").build()?;
-    /// let top = tree.root()?;
-    /// let [a, b, d] = ["a", "b", "d"].map(GuestPath::new);
-    /// tree.link_at(&*top, a, Follow::No, &*top, b)?;
-    /// let [of_a, of_b] = [a, b].map(|name| tree.stat_at(&*top, name, Follow::No));
-    /// assert_eq!(of_a, of_b);
-    /// assert_eq!(of_a?.nlink, 2);
-    /// let of_a_directory = tree.link_at(&*top, d, Follow::No, &*top, GuestPath::new("e"));
-    /// assert_eq!(of_a_directory, Err(Errno::Perm));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -221,19 +139,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     }
 
     /// Moves `from` to `to`, replacing a file, or an empty directory by a directory (`renameat`).
-    ///
-    /// ```
-    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().file("d/a", "text").dir("empty").file("f", "").build()?;
-    /// let top = tree.root()?;
-    /// let [d, empty, f] = ["d", "empty", "f"].map(GuestPath::new);
-    /// tree.rename_at(&*top, d, &*top, empty)?; // takes the place of an empty one, with all in it
-    /// assert_eq!(tree.rename_at(&*top, f, &*top, empty), Err(Errno::Isdir));
-    /// let into_itself = tree.rename_at(&*top, empty, &*top, GuestPath::new("empty/x"));
-    /// assert_eq!(into_itself, Err(Errno::Inval));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -254,19 +159,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Removes the name of something that is not a directory (`unlinkat`). The file lives on while
     /// it has other names or is open.
     ///
-    /// ```
-    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, OpenHow};
-    ///
-    /// let tree = MemoryDir::builder().file("a", "text").dir("d").build()?;
-    /// let (top, a) = (tree.root()?, GuestPath::new("a"));
-    /// let open = tree.open_at(&*top, a, &OpenHow::READ)?;
-    /// tree.remove_file_at(&*top, a)?;
-    /// assert_eq!((open.stat()?.nlink, open.stat()?.size), (0, 4));
-    /// assert_eq!(tree.remove_file_at(&*top, a), Err(Errno::Noent));
-    /// assert_eq!(tree.remove_file_at(&*top, GuestPath::new("d")), Err(Errno::Isdir));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of Linux's `unlinkat`; [`Errno::Isdir`] for a directory, where POSIX has
@@ -278,18 +170,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
 
     /// Removes an empty directory (`unlinkat` with `AT_REMOVEDIR`).
     ///
-    /// ```
-    /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir};
-    ///
-    /// let tree = MemoryDir::builder().file("d/a", "").build()?;
-    /// let (top, d) = (tree.root()?, GuestPath::new("d"));
-    /// assert_eq!(tree.remove_dir_at(&*top, d), Err(Errno::Notempty));
-    /// tree.remove_file_at(&*top, GuestPath::new("d/a"))?;
-    /// tree.remove_dir_at(&*top, d)?;
-    /// assert!(top.read_dir()?.is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// Those of POSIX's `rmdir`: [`Errno::Notempty`], [`Errno::Notdir`], [`Errno::Inval`] for a
@@ -300,20 +180,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     }
 
     /// Sets the times of what is at `path` (`utimensat`).
-    ///
-    /// ```
-    /// use testbench_clock::WallTime;
-    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir, SetTime, SetTimes};
-    ///
-    /// let tree = MemoryDir::builder().file("a", "").symlink("link", "a").build()?;
-    /// let (top, link) = (tree.root()?, GuestPath::new("link"));
-    /// let then = WallTime::from_unix_nanos(1_500_000_000);
-    /// let times = SetTimes { atime: Some(SetTime::At(then)), mtime: None };
-    /// tree.set_times_at(&*top, link, Follow::Yes, times)?;
-    /// assert_eq!(tree.stat_at(&*top, GuestPath::new("a"), Follow::No)?.atime, then);
-    /// assert_ne!(tree.stat_at(&*top, link, Follow::No)?.atime, then, "the link was followed");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -330,16 +196,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     }
 
     /// Sets the permission bits of what is at `path`, `0o7777` at most (`fchmodat`).
-    ///
-    /// ```
-    /// use testbench_overlay::{Errno, Follow, Fs, GuestPath, MemoryDir, OpenHow};
-    ///
-    /// let tree = MemoryDir::builder().file("key", "").build()?;
-    /// let (top, key) = (tree.root()?, GuestPath::new("key"));
-    /// tree.set_mode_at(&*top, key, Follow::Yes, 0)?;
-    /// assert_eq!(tree.open_at(&*top, key, &OpenHow::READ).unwrap_err(), Errno::Acces);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///

@@ -106,7 +106,7 @@ impl RelPath {
         RelPath { bytes: Some(bytes), hash }
     }
 
-    /// What [`RelPath::hash`] of the child will be.
+    /// Returns the [`RelPath::hash`] of a child.
     pub(crate) fn child_hash(&self, name: &[u8]) -> PathHash {
         if self.is_top() { self.hash.then(name) } else { self.hash.then(b"/").then(name) }
     }
@@ -215,7 +215,7 @@ impl fmt::Debug for RelPath {
 
 /// The hash of a path, which can go on: that of `a/b` follows from that of `a`.
 ///
-/// FNV-1a with 64 bits, the same on every machine. It need not withstand an attacker: whoever maps
+/// FNV-1a with 64 bits, the same on every machine. It need not withstand an attacker: a user that maps
 /// by it compares paths too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PathHash(u64);

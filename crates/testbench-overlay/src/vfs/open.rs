@@ -22,7 +22,7 @@ pub struct OpenHow {
     /// Cut to length 0. That takes the permission to write, also where the handle is not to have it
     /// (`O_RDONLY | O_TRUNC`, as Linux has it).
     pub truncate: bool,
-    /// What to do about a file that is missing or present.
+    /// Whether a missing file is created.
     pub create: Create,
     /// Anything but a directory is [`Errno::Notdir`](crate::Errno::Notdir).
     pub directory: bool,
@@ -35,19 +35,6 @@ pub struct OpenHow {
 impl OpenHow {
     /// An existing file or directory, for reading, symlinks followed: also what other ways of
     /// opening start from.
-    ///
-    /// ```
-    /// use testbench_overlay::{Create, Fs, GuestPath, MemoryDir, OpenHow};
-    ///
-    /// let tree = MemoryDir::builder().file("a", "text").build()?;
-    /// let top = tree.root()?;
-    /// assert_eq!(tree.open_at(&*top, GuestPath::new("a"), &OpenHow::READ)?.stat()?.size, 4);
-    ///
-    /// let create = Create::IfMissing;
-    /// let replace = OpenHow { write: true, truncate: true, create, ..OpenHow::READ };
-    /// assert_eq!(tree.open_at(&*top, GuestPath::new("a"), &replace)?.stat()?.size, 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const READ: OpenHow = OpenHow {
         read: true,
         write: false,
@@ -59,21 +46,7 @@ impl OpenHow {
     };
 }
 
-/// What [`Fs::open_at`](crate::Fs::open_at) does about a file that is missing or present.
-///
-/// ```
-/// use testbench_overlay::{Create, Errno, Fs, GuestPath, MemoryDir, OpenHow};
-///
-/// let tree = MemoryDir::builder().file("there", "").build()?;
-/// let open = |name, create| {
-///     let how = OpenHow { write: true, create, ..OpenHow::READ };
-///     tree.open_at(&*tree.root()?, GuestPath::new(name), &how).map(|_| ())
-/// };
-/// assert_eq!(open("there", Create::New), Err(Errno::Exist));
-/// assert_eq!(open("missing", Create::Never), Err(Errno::Noent));
-/// assert_eq!(open("missing", Create::IfMissing), Ok(()));
-/// # Ok::<(), testbench_overlay::MemoryDirError>(())
-/// ```
+/// Whether [`Fs::open_at`](crate::Fs::open_at) creates a missing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Create {
     /// A missing file is [`Errno::Noent`](crate::Errno::Noent).
@@ -85,17 +58,6 @@ pub enum Create {
 }
 
 /// Whether a symlink at the end of a path stands for itself or for what it points to.
-///
-/// ```
-/// use testbench_overlay::{FileKind, Follow, Fs, GuestPath, MemoryDir};
-///
-/// let tree = MemoryDir::builder().file("a", "").symlink("link", "a").build()?;
-/// let kind = |follow| Ok::<_, testbench_overlay::Errno>(
-///     tree.stat_at(&*tree.root()?, GuestPath::new("link"), follow)?.kind,
-/// );
-/// assert_eq!((kind(Follow::No)?, kind(Follow::Yes)?), (FileKind::Symlink, FileKind::File));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
     /// For itself (`O_NOFOLLOW`, `AT_SYMLINK_NOFOLLOW`).
