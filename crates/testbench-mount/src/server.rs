@@ -8,14 +8,14 @@ use fuser::{FileAttr, FileType};
 
 use testbench_overlay::pipeline::{Quota, Usage};
 use testbench_overlay::{
-    Create, Errno, File, Fs, GuestPath, InodeHandle, OpenHow, Overlay, Renaming, SetTime, SetTimes,
-    Stat,
+    Create, Errno, File, FileKind, Fs, GuestPath, InodeHandle, OpenHow, Overlay, Renaming, SetTime,
+    SetTimes, Stat,
 };
 
 use crate::attr;
 use crate::table::{Extra, Opened, SpecialFile, Table, id_of};
 
-/// The set-group-id bit. New files in a directory that has it belong to the directory's group.
+/// The set-group-id bit.
 const SET_GID: u32 = 0o2000;
 
 /// The most that one request copies, so that no other waits long for a large copy.
@@ -143,13 +143,8 @@ impl Server {
         name: &OsStr,
         mode: u32,
     ) -> Result<FileAttr, Errno> {
-        let dir = self.inode(parent)?;
-        self.overlay.create_dir_at(&*dir, path(name), mode)?;
-        let made = self.own(caller, &*dir, name, None)?;
-        if dir.stat()?.mode & SET_GID != 0 {
-            made.set_mode(made.stat()?.mode | SET_GID)?;
-        }
-        self.lookup(parent, name)
+        self.overlay.create_dir_at(&*self.inode(parent)?, path(name), mode)?;
+        self.made(caller, parent, name, None)
     }
 
     /// Makes a file without opening it. A special file is an empty one in the overlay; its kind is
@@ -162,13 +157,11 @@ impl Server {
         mode: u32,
         rdev: u32,
     ) -> Result<FileAttr, Errno> {
-        let dir = self.inode(parent)?;
-        let special = attr::special_type(mode).map(|kind| SpecialFile { kind, rdev });
         let how =
             OpenHow { write: true, create: Create::New, mode: mode & 0o7777, ..OpenHow::READ };
-        drop(self.overlay.open_at(&*dir, path(name), &how)?);
-        self.own(caller, &*dir, name, special)?;
-        self.lookup(parent, name)
+        drop(self.overlay.open_at(&*self.inode(parent)?, path(name), &how)?);
+        let special = attr::special_type(mode).map(|kind| SpecialFile { kind, rdev });
+        self.made(caller, parent, name, special)
     }
 
     pub(crate) fn symlink(
@@ -178,10 +171,8 @@ impl Server {
         name: &OsStr,
         target: &[u8],
     ) -> Result<FileAttr, Errno> {
-        let dir = self.inode(parent)?;
-        self.overlay.symlink_at(target, &*dir, path(name))?;
-        self.own(caller, &*dir, name, None)?;
-        self.lookup(parent, name)
+        self.overlay.symlink_at(target, &*self.inode(parent)?, path(name))?;
+        self.made(caller, parent, name, None)
     }
 
     /// Makes a file and opens it; returns a handle too. The maker gets the access that `how` asks for, whatever
@@ -194,45 +185,46 @@ impl Server {
         name: &OsStr,
         how: &OpenHow,
     ) -> Result<(FileAttr, u64), Errno> {
-        let dir = self.inode(parent)?;
         let new = OpenHow { create: Create::New, truncate: false, ..how.clone() };
-        let made = match self.overlay.open_at(&*dir, path(name), &new) {
-            Ok(made) => {
-                self.own(caller, &*dir, name, None)?;
-                Some(made)
+        let (attr, file) = match self.overlay.open_at(&*self.inode(parent)?, path(name), &new) {
+            Ok(made) => (self.made(caller, parent, name, None)?, Ok(made)),
+            Err(Errno::Exist) if how.create != Create::New => {
+                let attr = self.lookup(parent, name)?;
+                (attr, self.inode(attr.ino.0).and_then(|inode| inode.open(how)))
             }
-            Err(Errno::Exist) if how.create != Create::New => None,
             Err(errno) => return Err(errno),
         };
-        let attr = self.lookup(parent, name)?;
         let number = attr.ino.0;
-        let handle = match made {
-            Some(made) => Ok(self.table().open(Opened::File(made))),
-            None => self.open_as(number, how),
-        };
-        let opened = handle.and_then(|handle| Ok((self.attr(number)?, handle)));
+        let opened = file.and_then(|file| {
+            let attr = self.attr(number)?;
+            Ok((attr, self.table().open(Opened::File(file))))
+        });
         opened.inspect_err(|_| self.forget(number, 1))
     }
 
-    /// Sets the owner of an inode that was just made in `dir`.
-    fn own(
+    /// Looks up an inode that was just made, and sets its owner. In a directory with the set-group-id bit
+    /// it belongs to the directory's group, and a directory gets the bit too.
+    fn made(
         &self,
         caller: Caller,
-        dir: &dyn File,
+        parent: u64,
         name: &OsStr,
         special: Option<SpecialFile>,
-    ) -> Result<InodeHandle, Errno> {
+    ) -> Result<FileAttr, Errno> {
+        let dir = self.inode(parent)?;
         let above = dir.stat()?;
-        let made = self.overlay.inode_at(dir, path(name))?;
-        let id = id_of(&made.stat()?);
-        let mut table = self.table();
-        let gid = match above.mode & SET_GID != 0 {
-            true => table.extra(id_of(&above)).gid,
-            false => caller.gid,
-        };
-        table.set_extra(id, Extra { uid: caller.uid, gid, special });
-        drop(table);
-        Ok(made)
+        let inherits = above.mode & SET_GID != 0;
+        let inode = self.overlay.inode_at(&*dir, path(name))?;
+        let stat = inode.stat()?;
+        if inherits && stat.kind == FileKind::Dir {
+            inode.set_mode(stat.mode | SET_GID)?;
+        }
+        {
+            let mut table = self.table();
+            let gid = if inherits { table.extra(id_of(&above)).gid } else { caller.gid };
+            table.set_extra(id_of(&stat), Extra { uid: caller.uid, gid, special });
+        }
+        self.lookup(parent, name)
     }
 
     pub(crate) fn link(&self, number: u64, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use testbench_clock::{Clock as _, MockClock};
+use testbench_clock::MockClock;
 use testbench_overlay::pipeline::{Audit, Fault, FaultError, FaultPlan, Operation, Quota};
 use testbench_overlay::{
     Create, Errno, FileKind, Follow, Fs, GuestPath, MemoryDir, OpenHow, Overlay, OverlayBuilder,

@@ -168,18 +168,18 @@ impl Default for DirBuilder {
 
 impl DirBuilder {
     /// How [`create_dir`](super::create_dir) makes one: a single directory, with the mode `0777`
-    /// less what the umask takes.
+    /// less the umask.
     pub fn new() -> DirBuilder {
         DirBuilder { recursive: false, mode: 0o777 }
     }
 
-    /// Whether what is missing above it is created too, and a directory that exists is fine.
+    /// Creates missing directories above it too, and accepts a directory that exists.
     pub fn recursive(&mut self, recursive: bool) -> &mut Self {
         self.recursive = recursive;
         self
     }
 
-    /// The permission bits of what is created, less what the umask takes; as with
+    /// Sets the permission bits of new directories, less the umask; as with
     /// [`DirBuilderExt`], the extension for Unix.
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;

@@ -41,7 +41,7 @@ pub fn install(overlay: Arc<Overlay>) -> Guard {
     install_with(overlay, &lifetime).owning(lifetime)
 }
 
-/// As [`install`], as a part of a session: once `lifetime` has ended, what still holds a captured
+/// As [`install`], as a part of a session: once `lifetime` has ended, a thread that still holds a captured
 /// context gets an error that names the session, and nothing goes to the disk.
 #[track_caller]
 pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {

@@ -54,7 +54,7 @@ pub fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     }
 }
 
-/// The absolute path of what a path leads to, without symlinks, `.` and `..`.
+/// Returns the absolute path to which a path leads, without symlinks, `.` and `..`.
 ///
 /// ```
 /// use testbench_overlay::fs;

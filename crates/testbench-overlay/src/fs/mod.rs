@@ -93,7 +93,7 @@ pub use times::FileTimes;
 use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
 use route::{Place, Route, route};
 
-/// The usual one, whatever that of the process is, which would make runs differ.
+/// The usual one. That of the process would make runs differ.
 const UMASK: u32 = 0o022;
 
 /// The whole content of a file.
@@ -159,7 +159,7 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     io::copy(&mut reader, &mut writer)
 }
 
-/// The metadata of what a path leads to; symlinks are followed.
+/// Returns the metadata of a path; symlinks are followed.
 ///
 /// # Errors
 ///
@@ -168,7 +168,7 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     stat(path.as_ref(), Follow::Yes)
 }
 
-/// The metadata of what is at a path; a symlink is not followed.
+/// Returns the metadata of a path; a symlink is not followed.
 ///
 /// # Errors
 ///
@@ -200,7 +200,7 @@ pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
     }
 }
 
-/// Sets the permission bits of what a path leads to.
+/// Sets the permission bits of a path; symlinks are followed.
 ///
 /// # Errors
 ///
@@ -248,7 +248,7 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     DirBuilder::new().recursive(true).create(path)
 }
 
-/// Sets the times of what a path leads to.
+/// Sets the times of a path; symlinks are followed.
 ///
 /// # Errors
 ///
@@ -257,7 +257,7 @@ pub fn set_times(path: impl AsRef<Path>, times: FileTimes) -> io::Result<()> {
     times_of(path.as_ref(), times, Follow::Yes)
 }
 
-/// Sets the times of what is at a path; a symlink is not followed.
+/// Sets the times of a path; a symlink is not followed.
 ///
 /// # Errors
 ///
@@ -301,7 +301,7 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     }
 }
 
-/// Removes a directory with all that is in it. A symlink is removed, not what it leads to.
+/// Removes a directory and everything in it. A symlink is removed, not its target.
 ///
 /// # Errors
 ///

@@ -73,7 +73,7 @@ impl OpenOptions {
         self
     }
 
-    /// Whether every write goes to the end of the file, whatever the position (`O_APPEND`).
+    /// Makes every write go to the end of the file (`O_APPEND`).
     pub fn append(&mut self, append: bool) -> &mut Self {
         self.append = append;
         self
@@ -98,7 +98,7 @@ impl OpenOptions {
         self
     }
 
-    /// The permission bits of a file that is created, less what the umask takes; as with
+    /// Sets the permission bits of a new file, less the umask; as with
     /// [`OpenOptionsExt`], the extension for Unix.
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = Some(mode);

@@ -23,11 +23,11 @@ use crate::Errno;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait File: Any + fmt::Debug + Send + Sync {
-    /// The metadata of the open file or directory, as it is now (`fstat`).
+    /// Returns the metadata as it is now (`fstat`).
     ///
     /// # Errors
     ///
-    /// [`Errno::Stale`] where what is open is no longer there, such as after a
+    /// [`Errno::Stale`] if the file is no longer there, such as after a
     /// [rollback](crate::Overlay::rollback).
     fn stat(&self) -> Result<Stat>;
 
@@ -44,7 +44,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     }
 
     /// Writes at `offset`, filling a gap before it with zeros, and returns how many bytes were
-    /// written (`pwrite`). It may be fewer than all, as where the disk is nearly full.
+    /// written (`pwrite`). It may be fewer than all, such as on a disk that is nearly full.
     ///
     /// # Errors
     ///
@@ -87,15 +87,15 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         if len == 0 {
             return Err(Errno::Inval);
         }
-        // Of nothing, to know whether it may be written.
+        // An empty write shows whether the handle may write.
         self.write_at(&[], offset)?;
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         if self.stat()?.size < end { self.set_len(end) } else { Ok(()) }
     }
 
-    /// The range of the next bytes at or behind `offset` that may be anything but zeros; `None` if
-    /// there are none. A copy may skip the bytes between (`SEEK_DATA`).
-    /// All of the file, for a tree that knows no holes.
+    /// Returns the range of the next bytes at or after `offset` that may be anything but zeros; `None`
+    /// if there are none. A copy may skip the bytes between (`SEEK_DATA`). A tree without holes
+    /// returns all of the file.
     ///
     /// # Errors
     ///
@@ -136,11 +136,11 @@ pub trait File: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// All entries but `.` and `..`, ordered by the raw bytes of their names (`readdir`).
+    /// Returns all entries but `.` and `..`, ordered by the raw bytes of their names (`readdir`).
     ///
     /// # Errors
     ///
-    /// [`Errno::Notdir`] if this is none, [`Errno::Badf`] if not opened for reading.
+    /// [`Errno::Notdir`] for anything but a directory, [`Errno::Badf`] if not opened for reading.
     fn read_dir(&self) -> Result<Vec<DirEntry>> {
         Err(Errno::Notdir)
     }

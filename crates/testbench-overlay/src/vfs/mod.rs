@@ -24,7 +24,7 @@ pub use stat::{DirEntry, FileKind, SetTime, SetTimes, Stat};
 
 use crate::{Errno, GuestPath};
 
-/// The answer of every operation: a value, or the POSIX error number why there is none.
+/// The result of every operation: a value, or a POSIX error number.
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
 
 /// A tree of files.
@@ -50,14 +50,14 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Fs: Any + fmt::Debug + Send + Sync {
-    /// The top directory, from which every path starts that is not relative to another one.
+    /// Returns the top directory, from which paths start.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the tree from being read, such as [`Errno::Io`].
+    /// [`Errno::Io`] and others, if the tree cannot be read.
     fn root(&self) -> Result<Arc<dyn File>>;
 
-    /// Opens, or creates, what is at `path` (`openat`).
+    /// Opens or creates the file at `path` (`openat`).
     ///
     /// ```
     /// use testbench_overlay::{Create, Errno, Fs, GuestPath, MemoryDir, OpenHow};
@@ -85,18 +85,18 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// a device, socket or FIFO.
     fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>>;
 
-    /// The metadata of what is at `path` (`fstatat`).
+    /// Returns the metadata of `path` (`fstatat`).
     ///
     /// # Errors
     ///
     /// Those of POSIX's `fstatat`, and [`Errno::NotCapable`] if the path leads out of `dir`.
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat>;
 
-    /// The target of the symlink at `path`, byte by byte as it is stored (`readlinkat`).
+    /// Returns the target of the symlink at `path`, as it is stored (`readlinkat`).
     ///
     /// # Errors
     ///
-    /// Those of POSIX's `readlinkat`; [`Errno::Inval`] for what is no symlink.
+    /// Those of POSIX's `readlinkat`; [`Errno::Inval`] for anything but a symlink.
     fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>>;
 
     /// Creates an empty directory with the permission bits `mode` (`mkdirat`). No umask applies.
@@ -109,11 +109,11 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Creates a symlink at `path` that holds `target`, whatever that says (`symlinkat`).
+    /// Creates a symlink at `path` that holds `target`, which need not exist (`symlinkat`).
     ///
     /// # Errors
     ///
-    /// Those of POSIX's `symlinkat`: [`Errno::Exist`] if there is something at `path`,
+    /// Those of POSIX's `symlinkat`: [`Errno::Exist`] if `path` is taken,
     /// [`Errno::Noent`] for an empty target.
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         let _ = (target, dir, path);
@@ -143,7 +143,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Those of POSIX's `renameat`: [`Errno::Notempty`], [`Errno::Isdir`] and [`Errno::Notdir`] for
-    /// what cannot be replaced, [`Errno::Inval`] for a directory moved into itself, [`Errno::Xdev`]
+    /// a target that cannot be replaced, [`Errno::Inval`] for a directory moved into itself, [`Errno::Xdev`]
     /// across devices.
     fn rename_at(
         &self,
@@ -156,7 +156,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Removes the name of something that is not a directory (`unlinkat`). The file lives on while
+    /// Removes a name of anything but a directory (`unlinkat`). The file lives on while
     /// it has other names or is open.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Sets the times of what is at `path` (`utimensat`).
+    /// Sets the times of `path` (`utimensat`).
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         Err(Errno::Nosys)
     }
 
-    /// Sets the permission bits of what is at `path`, `0o7777` at most (`fchmodat`).
+    /// Sets the permission bits of `path`, `0o7777` at most (`fchmodat`).
     ///
     /// # Errors
     ///
