@@ -16,12 +16,14 @@
 //! # Ok::<(), testbench_clock::ClockError>(())
 //! ```
 
+use crate::audit::Audited;
 use crate::clock::{Clock, Stuck, Wait};
 use crate::closed::ClosedClock;
-use crate::scope::{Audited, Forked, Shortcuts};
+use crate::scope::{Forked, Shortcuts};
 use crate::timeline::Face;
 use crate::{
-    Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock, WallTime, system,
+    ClockError, Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock,
+    WallTime, system,
 };
 use std::fmt;
 use std::panic::Location;
@@ -51,8 +53,9 @@ pub fn install(clock: Arc<dyn Clock>) -> Guard {
 /// `lifetime`, its waits fail with an error that names the session.
 #[track_caller]
 pub fn install_for(clock: Arc<dyn Clock>, lifetime: &Lifetime) -> Guard {
-    if let Some(mock) = clock.as_mock() {
-        mock.used_in(lifetime);
+    let mock = clock.as_mock().filter(|_| lifetime.ended_ref().is_none());
+    if let Some(end) = mock.and_then(|mock| mock.use_in(lifetime.id())) {
+        lifetime.on_end(move |ended| end(&ended.to_string()));
     }
     INSTALLED.install(Installed::new(clock, lifetime.clone()), lifetime)
 }
@@ -290,57 +293,21 @@ pub fn external<R>(why: &str, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Why this thread's clock could not be moved.
-///
-/// ```
-/// use std::time::Duration;
-/// use testbench_clock::{ClockError, MockClock, advance};
-///
-/// let error = advance(Duration::from_secs(1)).unwrap_err();
-/// let advice = "advance: the clock of this thread is the real one; install a `MockClock` first";
-/// assert_eq!(error.to_string(), advice);
-///
-/// let _installed = MockClock::builder().build().install();
-/// assert!(matches!(advance(Duration::MAX), Err(ClockError::OutOfRange { .. })));
-/// ```
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClockError {
-    /// The clock is the real one.
-    #[error("{what}: the clock of this thread is the real one; install a `MockClock` first")]
-    NotMocked {
-        /// The function that was called.
-        what: &'static str,
-    },
-    /// The end of the range of monotonic time.
-    #[error("advance by {by:?} from {from:?} passes the end of monotonic time, 584 years")]
-    OutOfRange {
-        /// The reading before.
-        from: MonoTime,
-        /// How far it was to move.
-        by: Duration,
-    },
-    /// Others did not come back to the timeline.
-    #[error(transparent)]
-    Stuck(#[from] Stuck),
-    /// The session of the clock has ended.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-}
-
-/// The kind is that of the cause; [`InvalidInput`](std::io::ErrorKind::InvalidInput) past the range,
-/// [`Unsupported`](std::io::ErrorKind::Unsupported) on the real clock, and
-/// [`Other`](std::io::ErrorKind::Other) after the session's end.
-impl From<ClockError> for std::io::Error {
-    fn from(error: ClockError) -> Self {
-        use std::io::ErrorKind;
-        let kind = match error {
-            ClockError::Stuck(stuck) => return stuck.into(),
-            ClockError::NotMocked { .. } => ErrorKind::Unsupported,
-            ClockError::OutOfRange { .. } => ErrorKind::InvalidInput,
-            ClockError::Ended(_) => ErrorKind::Other,
-        };
-        std::io::Error::new(kind, error)
+impl MockClock {
+    /// Installs it on this thread; see [`install`](crate::install).
+    ///
+    /// ```
+    /// use testbench_clock::{MockClock, is_mocked};
+    ///
+    /// let clock = MockClock::builder().build();
+    /// let installed = clock.install();
+    /// assert!(is_mocked());
+    /// drop(installed);
+    /// assert!(!is_mocked());
+    /// ```
+    #[track_caller]
+    pub fn install(self: &Arc<Self>) -> Guard {
+        install(Arc::clone(self) as Arc<dyn Clock>)
     }
 }
 

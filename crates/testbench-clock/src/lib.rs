@@ -56,7 +56,6 @@ mod context;
 #[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
 mod convert;
 mod event;
-mod lifetime;
 pub mod log;
 mod mock;
 mod panics;
@@ -74,8 +73,8 @@ mod wall;
 mod watchdog;
 
 pub use ambient::{
-    ClockError, advance, current, external, install, install_for, install_participant, instant_now,
-    is_mocked, now, now_ms, set_wall, settle, sleep, sleep_until, try_sleep,
+    advance, current, external, install, install_for, install_participant, instant_now, is_mocked,
+    now, now_ms, set_wall, settle, sleep, sleep_until, try_sleep,
 };
 pub use clock::{
     Clock, External, Participant, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke,
@@ -84,11 +83,10 @@ pub use context::{Context, EnterGuard, FutureExt, WithContext};
 #[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
 pub use convert::OutOfRangeError;
 pub use event::{Event, Listener};
-pub use lifetime::{Ended, Lifetime};
-pub use mock::{MockClock, MockClockBuilder, Schedule};
+pub use mock::{ClockError, MockClock, MockClockBuilder, Schedule};
 pub use random::{RandomStream, Seed};
 pub use rfc3339::ParseWallTimeError;
-pub use scope::{Guard, Lookup, Scope};
+pub use scope::{Ended, Guard, Lifetime, Lookup, Scope};
 pub use system::SystemClock;
 pub use time::{MonoTime, WallTime};
 pub use wall::{Injection, InjectionError, Shift, When};

@@ -21,12 +21,10 @@
 //! assert_eq!(session.audit().leaks()[0].site, "somewhere (0x1234)");
 //! ```
 
-use super::Source;
-use super::sites::Lease;
+use super::sites::{Audited, Lease, Source, set_enabled};
 use super::unattributed;
-use crate::scope::{self, Audited};
+use crate::scope;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use super::sites::FRAMES_MAX;
 
@@ -57,10 +55,10 @@ pub type NameSite = fn(&[usize]) -> Option<String>;
 /// ```
 pub fn enable(name: NameSite) {
     NAME.get_or_init(|| name);
-    ENABLED.store(true, Ordering::Release);
+    set_enabled();
 }
 
-/// Whether a use of real time on this thread would be counted. Costs a few loads; safe in an event
+/// Whether a use of real time on this thread would be counted. Costs a few loads; safe in a signal
 /// handler.
 #[inline]
 pub fn is_wanted() -> bool {
@@ -89,13 +87,7 @@ pub fn count(source: Source, return_addresses: &[usize]) {
     }
 }
 
-static ENABLED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<NameSite> = OnceLock::new();
-
-#[inline]
-pub(crate) fn is_enabled() -> bool {
-    ENABLED.load(Ordering::Relaxed)
-}
 
 pub(super) fn name(return_addresses: &[usize]) -> Option<String> {
     if return_addresses.is_empty() {

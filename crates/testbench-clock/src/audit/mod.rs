@@ -31,8 +31,10 @@ pub mod interpose;
 pub mod real;
 mod sites;
 
-pub(crate) use sites::Table;
+pub use sites::Source;
+pub(crate) use sites::{Audited, Table, is_enabled};
 
+use crate::Lifetime;
 use crate::ambient;
 use sites::Lease;
 use std::collections::BTreeMap;
@@ -42,36 +44,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// A `clippy.toml` to copy into a project of your own: `disallowed-methods` for everything in std
 /// that reads real time or sleeps in it, with what to use instead.
 pub const CLIPPY_TOML: &str = include_str!("../../assets/clippy.toml");
-
-/// What was used of real time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Source {
-    /// `std::time::Instant::now`, or what it calls.
-    InstantNow,
-    /// `std::time::SystemTime::now`, or what it calls.
-    SystemTimeNow,
-    /// `std::thread::sleep`, or what it calls.
-    ThreadSleep,
-    /// The session's own clock, after the session had ended.
-    AfterTheEnd,
-}
-
-impl Source {
-    const ALL: [Source; 4] =
-        [Source::InstantNow, Source::SystemTimeNow, Source::ThreadSleep, Source::AfterTheEnd];
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Source::InstantNow => "Instant::now",
-            Source::SystemTimeNow => "SystemTime::now",
-            Source::ThreadSleep => "thread::sleep",
-            Source::AfterTheEnd => "the clock of an ended session",
-        })
-    }
-}
 
 /// One place that used real time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +127,7 @@ impl Audit {
     /// The counters for interposed functions, if there is an interposer.
     pub(crate) fn table(&self) -> Option<&'static Table> {
         match &self.counters {
-            Counters::OfASession(lease) if interpose::is_enabled() => {
+            Counters::OfASession(lease) if is_enabled() => {
                 Some(lease.get_or_init(Lease::take).table())
             }
             Counters::OfASession(_) => None,
@@ -274,6 +246,26 @@ impl Rule {
 struct Use {
     count: u64,
     allowed: Option<String>,
+}
+
+impl Lifetime {
+    /// Returns which code used real time in this session, as far as that was reported.
+    pub fn audit(&self) -> &Audit {
+        self.record(Audit::of_a_session)
+    }
+
+    /// Returns how often the clock of this lifetime was used after its end, on any thread.
+    pub fn late_uses(&self) -> u64 {
+        let uses = locked(&self.audit().uses);
+        let late = uses.iter().filter(|((source, _), _)| *source == Source::AfterTheEnd);
+        late.map(|(_, used)| used.count).sum()
+    }
+
+    pub(crate) fn count_late_use(&self) {
+        let thread = std::thread::current();
+        let site = format!("thread `{}`", thread.name().unwrap_or("without a name"));
+        self.audit().add(Source::AfterTheEnd, &site, None);
+    }
 }
 
 fn add(source: Source, site: &str, allowed: Option<&str>) {

@@ -5,7 +5,7 @@
 //! clock has a [`Table`] of its own, which its threads find in a plain thread-local; names are put to
 //! the addresses when somebody asks for the leaks.
 
-use super::Source;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +13,60 @@ use std::sync::{Mutex, PoisonError};
 /// How many return addresses of a call are kept, which is how many tell one call from another.
 /// `Instant::elapsed` in a closure is four deep; the rest is for wrappers of wrappers.
 pub const FRAMES_MAX: usize = 16;
+
+/// What was used of real time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// `std::time::Instant::now`, or what it calls.
+    InstantNow,
+    /// `std::time::SystemTime::now`, or what it calls.
+    SystemTimeNow,
+    /// `std::thread::sleep`, or what it calls.
+    ThreadSleep,
+    /// The session's own clock, after the session had ended.
+    AfterTheEnd,
+}
+
+impl Source {
+    pub(super) const ALL: [Source; 4] =
+        [Source::InstantNow, Source::SystemTimeNow, Source::ThreadSleep, Source::AfterTheEnd];
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::InstantNow => "Instant::now",
+            Source::SystemTimeNow => "SystemTime::now",
+            Source::ThreadSleep => "thread::sleep",
+            Source::AfterTheEnd => "the clock of an ended session",
+        })
+    }
+}
+
+/// What an interposed clock function finds out about its thread.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Audited {
+    /// No clock is installed.
+    #[default]
+    Nowhere,
+    /// The clock is real, so that nothing leaks.
+    Real,
+    /// The clock is a mock; uses of real time are counted here.
+    Mock(&'static Table),
+}
+
+static ENABLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether there is an interposer.
+#[inline]
+pub(crate) fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
+pub(super) fn set_enabled() {
+    ENABLED.store(true, Ordering::Release);
+}
 
 /// A test with more places that read the real clock than this has no use for a list of them all;
 /// what does not fit is still counted.

@@ -18,7 +18,6 @@
 
 mod svg;
 
-use crate::timeline::WaitNote;
 use crate::wall::WallCell;
 use crate::{MonoTime, WallTime};
 use serde::Serialize;
@@ -145,6 +144,13 @@ impl Log {
             event.until = wait.until_ns.map(MonoTime::from_nanos);
         }
     }
+}
+
+/// A wait, for the log.
+pub(crate) struct WaitNote<'a> {
+    pub(crate) who: &'a str,
+    pub(crate) what: &'a str,
+    pub(crate) until_ns: Option<u64>,
 }
 
 #[derive(Serialize)]

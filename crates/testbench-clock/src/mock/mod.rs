@@ -1,8 +1,10 @@
 //! The virtual clock.
 
 mod builder;
+mod error;
 
 pub use builder::{MockClockBuilder, Schedule};
+pub use error::ClockError;
 
 use crate::clock::{Clock, External, Participant, Reading, Role, Stuck, Wait, Woke};
 use crate::log::Log;
@@ -10,7 +12,7 @@ use crate::log::Log;
 use crate::timeline::Executor;
 use crate::timeline::{Dial, View};
 use crate::wall::{Injection, InjectionError, When};
-use crate::{ClockError, Guard, Lifetime, Listener, MonoTime, WallTime};
+use crate::{Listener, MonoTime, WallTime};
 use std::any::Any;
 use std::fmt;
 use std::panic::Location;
@@ -48,22 +50,6 @@ impl MockClock {
     #[track_caller]
     pub fn at_wall_ms(unix_ms: i64) -> Arc<MockClock> {
         MockClock::builder().start(WallTime::from_unix_millis(unix_ms)).build()
-    }
-
-    /// Installs it on this thread; see [`install`](crate::install).
-    ///
-    /// ```
-    /// use testbench_clock::{MockClock, is_mocked};
-    ///
-    /// let clock = MockClock::builder().build();
-    /// let installed = clock.install();
-    /// assert!(is_mocked());
-    /// drop(installed);
-    /// assert!(!is_mocked());
-    /// ```
-    #[track_caller]
-    pub fn install(self: &Arc<Self>) -> Guard {
-        crate::install(Arc::clone(self) as Arc<dyn Clock>)
     }
 
     /// Moves time by `d`. Stops at every deadline on the way, and lets everyone who can run there
@@ -204,9 +190,10 @@ impl MockClock {
         clock.as_mock().filter(|mock| std::ptr::addr_eq(*mock, clock))
     }
 
-    /// Installed in a session, with whose end its waits end, too.
-    pub(crate) fn used_in(&self, session: &Lifetime) {
-        self.view.used_in(session);
+    /// Installed in a session, with whose end its waits end, too. Returns what is to be called at
+    /// that end, if the timeline does not know the session yet.
+    pub(crate) fn use_in(&self, session: u64) -> Option<impl FnOnce(&str) + Send + use<>> {
+        self.view.use_in(session)
     }
 
     /// Sleeps if that needs nothing but moving time.

@@ -1,8 +1,8 @@
 //! What is installed under a key, without its type.
 
 use super::Scope;
-use crate::audit::Table;
-use crate::lifetime::{Ended, Lifetime};
+use super::lifetime::{Ended, Lifetime};
+use crate::audit::Audited;
 use crate::timeline::Dial;
 use std::any::Any;
 use std::panic::Location;
@@ -21,18 +21,6 @@ pub(crate) struct Shortcuts {
     /// The shortest way to readings of a mock clock.
     pub(crate) dial: Option<Arc<Dial>>,
     pub(crate) audited: Audited,
-}
-
-/// What an interposed clock function finds out about its thread.
-#[derive(Clone, Copy, Default)]
-pub(crate) enum Audited {
-    /// No clock is installed.
-    #[default]
-    Nowhere,
-    /// The clock is real, so that nothing leaks.
-    Real,
-    /// The clock is a mock; uses of real time are counted here.
-    Mock(&'static Table),
 }
 
 /// The value for a further thread, and what is to happen when that thread leaves the context.

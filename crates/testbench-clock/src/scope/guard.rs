@@ -1,8 +1,8 @@
 //! What keeps an entry installed.
 
 use super::entry::Entry;
+use super::lifetime::Lifetime;
 use super::stack;
-use crate::Lifetime;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;

@@ -21,15 +21,16 @@
 
 mod entry;
 mod guard;
+mod lifetime;
 mod stack;
 mod view;
 
-pub(crate) use entry::{Audited, Forked, OnExit, Shortcuts};
+pub(crate) use entry::{Forked, OnExit, Shortcuts};
 pub use guard::Guard;
+pub use lifetime::{Ended, Lifetime};
 pub(crate) use stack::{audited, enter, remove_layer, view};
 pub(crate) use view::View;
 
-use crate::lifetime::{Ended, Lifetime};
 use crate::timeline::Dial;
 use entry::{Entry, ForkFn, ShortcutsFn};
 use std::fmt;

@@ -1,8 +1,8 @@
 //! The layers of each thread: the only thread-local of the workspace.
 
-use super::entry::{Audited, Entry};
+use super::entry::Entry;
 use super::view::View;
-use crate::audit::interpose;
+use crate::audit::{Audited, is_enabled};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -106,7 +106,7 @@ impl Stack {
 
     fn set_view(&mut self, view: View) {
         self.view = view;
-        if interpose::is_enabled() {
+        if is_enabled() {
             AUDITED.with(|audited| audited.set(self.view.audited()));
         }
     }

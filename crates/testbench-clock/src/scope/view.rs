@@ -1,6 +1,7 @@
 //! What is found under each key.
 
-use super::entry::{Audited, Entry, OnExit};
+use super::entry::{Entry, OnExit};
+use crate::audit::Audited;
 use std::sync::Arc;
 
 /// For each key, by index, the entry that is found.

@@ -1,8 +1,8 @@
 //! Moving time by hand from async code.
 
 use super::driver::{Driver, Key};
+use crate::ClockError;
 use crate::MonoTime;
-use crate::ambient::ClockError;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};

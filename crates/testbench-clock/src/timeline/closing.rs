@@ -6,47 +6,15 @@
 //! be told, it is away until somebody uses it again, so that they can come out and end.
 
 use super::Timeline;
-use super::seats::{End, SeatId, Status};
+use super::seats::{End, SeatId, Sessions, Status};
 use super::state::State;
-use crate::{Lifetime, Stuck};
+use crate::Stuck;
 use std::sync::Arc;
-
-/// The sessions in which a seat is used, and whether it outlives them.
-#[derive(Default)]
-pub(super) struct Sessions {
-    /// The last one is that of participants which join through this seat.
-    open: Vec<Lifetime>,
-    /// It joined inside of a session, and ends with it.
-    bound: bool,
-    /// How it ended.
-    closed: Option<Arc<str>>,
-}
-
-impl Sessions {
-    /// Why nothing can be waited for any more, if that is so.
-    pub(super) fn check(&self) -> Result<(), Stuck> {
-        match &self.closed {
-            None => Ok(()),
-            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
-        }
-    }
-
-    /// Whether [`Sessions::check`] fails.
-    #[inline]
-    pub(super) fn are_over(&self) -> bool {
-        self.closed.is_some()
-    }
-
-    fn contains(&self, session: &Lifetime) -> bool {
-        self.open.iter().any(|open| open.is(session))
-    }
-}
 
 impl Timeline {
     /// Ends the waits of everyone who is here for `session`, which has ended.
-    pub(crate) fn end_session(&self, session: &Lifetime) {
-        let Some(ended) = session.ended_ref() else { return };
-        let why: Arc<str> = ended.to_string().into();
+    pub(crate) fn end_session(&self, session: u64, why: &str) {
+        let why: Arc<str> = why.into();
         self.with(|state| {
             state.end_session(session, &why);
             state.dispatch();
@@ -56,30 +24,38 @@ impl Timeline {
 
 impl State {
     /// The seat is used in a session from now on.
-    pub(super) fn use_in(&mut self, id: SeatId, session: &Lifetime) {
-        let Some(seat) = self.seats.get_mut(id) else { return };
+    ///
+    /// Returns whether the timeline is new to that session, and is to be told of its end.
+    pub(super) fn use_in(&mut self, id: SeatId, session: u64) -> bool {
+        let Some(seat) = self.seats.get_mut(id) else { return false };
         if !seat.sessions.contains(session) {
-            seat.sessions.open.push(session.clone());
+            seat.sessions.open.push(session);
         }
         seat.sessions.closed = None;
+        let is_new = !self.sessions.contains(&session);
+        if is_new {
+            self.sessions.push(session);
+        }
+        is_new
     }
 
     /// A new seat is of the session of the one through which it joined, and no better off.
     pub(super) fn share_session(&mut self, by: Option<SeatId>, id: SeatId) {
         let Some(by) = by.and_then(|by| self.seats.get(by)) else { return };
-        let (session, closed) = (by.sessions.open.last().cloned(), by.sessions.closed.clone());
+        let (session, closed) = (by.sessions.open.last().copied(), by.sessions.closed.clone());
         let Some(seat) = self.seats.get_mut(id) else { return };
         let bound = session.is_some();
         seat.sessions = Sessions { open: session.into_iter().collect(), bound, closed };
     }
 
-    fn end_session(&mut self, session: &Lifetime, why: &Arc<str>) {
+    fn end_session(&mut self, session: u64, why: &Arc<str>) {
+        self.sessions.retain(|known| *known != session);
         let of_it = self.seats.iter().filter(|(_, seat)| seat.sessions.contains(session));
         let mut of_it: Vec<SeatId> = of_it.map(|(id, _)| id).collect();
         of_it.sort_by_key(|id| id.registration);
         for id in &of_it {
             if let Some(seat) = self.seats.get_mut(*id) {
-                seat.sessions.open.retain(|open| !open.is(session));
+                seat.sessions.open.retain(|open| *open != session);
             }
         }
         of_it.retain(|id| self.seats.get(*id).is_some_and(|seat| seat.sessions.open.is_empty()));

@@ -23,7 +23,6 @@ mod view;
 pub(crate) use dial::{AT_ONCE_MAX, Dial, Face};
 #[cfg(feature = "tokio")]
 pub(crate) use seats::Executor;
-pub(crate) use state::WaitNote;
 pub(crate) use view::View;
 
 use crate::log::{Kind, Log};

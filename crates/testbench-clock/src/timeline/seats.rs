@@ -1,6 +1,5 @@
 //! The participants of a timeline, as its kernel sees them.
 
-use super::closing::Sessions;
 use super::dial::Dial;
 use crate::{Role, Stuck};
 use std::fmt;
@@ -87,6 +86,37 @@ pub(super) struct Seat {
     /// Woken if it is given up on or its session ends while it runs, for an executor that may sleep in a
     /// place of its own.
     pub(super) if_lost: Option<Waker>,
+}
+
+/// The sessions in which a seat is used, and whether it outlives them.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// The last one is that of participants which join through this seat.
+    pub(super) open: Vec<u64>,
+    /// It joined inside of a session, and ends with it.
+    pub(super) bound: bool,
+    /// How it ended.
+    pub(super) closed: Option<Arc<str>>,
+}
+
+impl Sessions {
+    /// Why nothing can be waited for any more, if that is so.
+    pub(super) fn check(&self) -> Result<(), Stuck> {
+        match &self.closed {
+            None => Ok(()),
+            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
+        }
+    }
+
+    /// Whether [`Sessions::check`] fails.
+    #[inline]
+    pub(super) fn are_over(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    pub(super) fn contains(&self, session: u64) -> bool {
+        self.open.contains(&session)
+    }
 }
 
 /// An executor whose idle time is a wait on the timeline.

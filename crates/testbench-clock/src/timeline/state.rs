@@ -9,7 +9,7 @@ use super::monitor::{Hold, Monitor};
 #[cfg(feature = "tokio")]
 use super::seats::Executor;
 use super::seats::{End, Seat, SeatId, Seats, Status};
-use crate::log::{Kind, Log};
+use crate::log::{Kind, Log, WaitNote};
 use crate::wall::{Segment, WallCell};
 use crate::{RandomStream, Stuck, StuckReport, Waiting, WallTime};
 use std::cmp::Reverse;
@@ -42,6 +42,8 @@ pub(super) struct State {
     ties: Option<RandomStream>,
     pub(super) injections: Vec<Injected>,
     pub(super) next_injection_ns: Option<u64>,
+    /// The open sessions in which seats are used.
+    pub(super) sessions: Vec<u64>,
     pub(super) log: Option<Log>,
     pub(super) monitor: Monitor,
     /// What is to be done when the lock is released.
@@ -65,13 +67,6 @@ struct Timer {
 /// How often a participant may give way in one instant before whoever moves time by hand has a turn. Enough
 /// for all that settles by looking a few times, and soon over.
 const YIELDS_MAX: u32 = 1_000;
-
-/// A wait, for the log.
-pub(crate) struct WaitNote<'a> {
-    pub(crate) who: &'a str,
-    pub(crate) what: &'a str,
-    pub(crate) until_ns: Option<u64>,
-}
 
 /// How a state begins.
 pub(super) struct Start {
@@ -115,6 +110,7 @@ impl State {
             ties: start.ties,
             injections: Vec::new(),
             next_injection_ns: None,
+            sessions: Vec::new(),
             log: start.log.then(Log::default),
             monitor: Monitor::default(),
             wakers: Vec::new(),

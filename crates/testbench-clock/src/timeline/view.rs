@@ -9,7 +9,7 @@ use super::{Dial, Timeline};
 use crate::clock::{Stuck, Wait, Woke};
 use crate::log::Kind;
 use crate::wall::{Injection, InjectionError, When};
-use crate::{External, Lifetime, Listener, MonoTime, Role};
+use crate::{External, Listener, MonoTime, Role};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
@@ -75,11 +75,17 @@ impl View {
         self.timeline.seat(self.timeline.new_seat(name, role), Some(self.seat.id))
     }
 
-    /// See [`MockClock::used_in`](crate::MockClock::used_in).
-    pub(crate) fn used_in(&self, session: &Lifetime) {
-        if session.covers(&self.timeline) {
-            self.timeline.with(|state| state.use_in(self.seat.id, session));
-        }
+    /// See [`MockClock::use_in`](crate::MockClock::use_in).
+    pub(crate) fn use_in(&self, session: u64) -> Option<impl FnOnce(&str) + Send + use<>> {
+        let is_new = self.timeline.with(|state| state.use_in(self.seat.id, session));
+        let timeline = Arc::downgrade(&self.timeline);
+        is_new.then(|| {
+            move |why: &str| {
+                if let Some(timeline) = timeline.upgrade() {
+                    timeline.end_session(session, why);
+                }
+            }
+        })
     }
 
     /// The same seat under another name.

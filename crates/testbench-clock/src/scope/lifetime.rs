@@ -1,11 +1,10 @@
 //! From the start of a session to its end, and the error of everything that comes later.
 
-use crate::audit::{Audit, Source};
-use crate::timeline::Timeline;
+use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How long entries are in use: from the start of a session to its end.
 ///
@@ -34,9 +33,9 @@ impl Lifetime {
                 name: name.into(),
                 began_at: Location::caller(),
                 ended: OnceLock::new(),
-                late_uses: AtomicU64::new(0),
-                audit: Audit::of_a_session(),
-                timelines: Mutex::default(),
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                record: OnceLock::new(),
+                listeners: Mutex::default(),
             }),
         }
     }
@@ -63,14 +62,27 @@ impl Lifetime {
         self.shared.ended.get().cloned()
     }
 
-    /// Which code used real time in this session, as far as that was reported.
-    pub fn audit(&self) -> &Audit {
-        &self.shared.audit
+    /// Calls `listener` when this ends, on the thread that ends it; at once if it has ended.
+    pub fn on_end(&self, listener: impl FnOnce(&Ended) + Send + 'static) {
+        let mut listeners = self.shared.listeners();
+        match self.shared.ended.get() {
+            None => listeners.push(Box::new(listener)),
+            Some(ended) => {
+                drop(listeners);
+                listener(ended);
+            }
+        }
     }
 
-    /// How often the clock of this lifetime was used after its end, on whatever thread.
-    pub fn late_uses(&self) -> u64 {
-        self.shared.late_uses.load(Ordering::Relaxed)
+    /// Tells this lifetime from all others of the process.
+    pub(crate) fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The record that is kept for as long as the lifetime; all callers name one type.
+    pub(crate) fn record<T: Send + Sync + 'static>(&self, new: fn() -> T) -> &T {
+        let record = self.shared.record.get_or_init(|| Box::new(new()));
+        record.downcast_ref().expect("one type of record is kept for a lifetime")
     }
 
     /// Ends it because a guard that owns it was dropped.
@@ -88,44 +100,17 @@ impl Lifetime {
         self.shared.ended.get()
     }
 
-    /// Has this end tell those who wait on `timeline` as participants of this lifetime. False if it
-    /// has ended.
-    pub(crate) fn covers(&self, timeline: &Arc<Timeline>) -> bool {
-        let mut covered = self.shared.timelines();
-        if self.ended_ref().is_some() {
-            return false;
-        }
-        let timeline = Arc::downgrade(timeline);
-        if !covered.iter().any(|known| known.ptr_eq(&timeline)) {
-            covered.push(timeline);
-        }
-        true
-    }
-
-    /// Whether the two are one lifetime.
-    pub(crate) fn is(&self, other: &Lifetime) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
-    pub(crate) fn count_late_use(&self) {
-        self.shared.late_uses.fetch_add(1, Ordering::Relaxed);
-        let thread = std::thread::current();
-        let site = format!("thread `{}`", thread.name().unwrap_or("without a name"));
-        self.shared.audit.add(Source::AfterTheEnd, &site, None);
-    }
-
     fn end_as(&self, how: How) {
         let ended = Ended { name: Arc::clone(&self.shared.name), how };
-        // Under this lock, so that no timeline comes to be covered by what has ended.
-        let mut timelines = self.shared.timelines();
+        // Under this lock, so that no listener is added to a lifetime that has ended.
+        let mut listeners = self.shared.listeners();
         if self.shared.ended.set(ended).is_err() {
             return;
         }
-        let covered = std::mem::take(&mut *timelines);
-        drop(timelines);
-        for timeline in covered.iter().filter_map(Weak::upgrade) {
-            timeline.end_session(self);
-        }
+        let told = std::mem::take(&mut *listeners);
+        drop(listeners);
+        let Some(ended) = self.shared.ended.get() else { return };
+        told.into_iter().for_each(|listener| listener(ended));
     }
 }
 
@@ -175,19 +160,22 @@ enum How {
     Dropped(&'static Location<'static>),
 }
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
 struct LifetimeShared {
+    id: u64,
     name: Arc<str>,
     began_at: &'static Location<'static>,
     ended: OnceLock<Ended>,
-    late_uses: AtomicU64,
-    audit: Audit,
-    /// Those with participants of this lifetime.
-    timelines: Mutex<Vec<Weak<Timeline>>>,
+    record: OnceLock<Box<dyn Any + Send + Sync>>,
+    listeners: Mutex<Vec<OnEnd>>,
 }
 
+type OnEnd = Box<dyn FnOnce(&Ended) + Send>;
+
 impl LifetimeShared {
-    fn timelines(&self) -> MutexGuard<'_, Vec<Weak<Timeline>>> {
+    fn listeners(&self) -> MutexGuard<'_, Vec<OnEnd>> {
         // No foreign code runs under this lock, so a poisoned one is still in order.
-        self.timelines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
