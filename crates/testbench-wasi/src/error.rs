@@ -143,23 +143,12 @@ impl fmt::Display for UnknownImports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// A module built for another host has dozens of unknown imports; a few show which host.
         const SHOWN_MAX: usize = 5;
-        let shown = &self.imports[..self.imports.len().min(SHOWN_MAX)];
-        for (i, import) in shown.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}`{import}`")?;
-        }
-        let more = self.imports.len() - shown.len();
-        if more > 0 {
-            write!(f, " and {more} more")?;
-        }
-        f.write_str(", which nothing provides")?;
+        let quoted: Vec<String> = self.imports.iter().map(|import| format!("`{import}`")).collect();
+        write!(f, "{}, which nothing provides; ", shortened(&quoted, SHOWN_MAX))?;
         match &self.hint {
-            ImportHint::Nearest(name) => write!(f, "; the nearest name is `{name}`"),
+            ImportHint::Nearest(name) => write!(f, "the nearest name is `{name}`"),
             ImportHint::KnownModules(names) => {
-                write!(
-                    f,
-                    "; a guest may import from {names}, so this one was built for another host"
-                )
+                write!(f, "a guest may import from {names}, so this one was built for another host")
             }
         }
     }
@@ -173,16 +162,17 @@ impl fmt::Display for NameList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// As many as fit a line or two.
         const SHOWN_MAX: usize = 12;
-        if self.0.is_empty() {
-            return f.write_str("nothing");
-        }
-        for (i, name) in self.0.iter().take(SHOWN_MAX).enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{name}")?;
-        }
-        match self.0.len().saturating_sub(SHOWN_MAX) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
+        f.write_str(&shortened(&self.0, SHOWN_MAX))
+    }
+}
+
+fn shortened(names: &[String], shown_max: usize) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        _ if names.len() <= shown_max => names.join(", "),
+        _ => {
+            let (shown, more) = names.split_at(shown_max);
+            format!("{} and {} more", shown.join(", "), more.len())
         }
     }
 }

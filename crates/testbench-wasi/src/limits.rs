@@ -10,13 +10,6 @@
 use std::time::Duration;
 
 /// The bounds within which a guest runs. Each field says its default and what happens beyond it.
-///
-/// ```
-/// use testbench_wasi::Limits;
-///
-/// let small = Limits { memory_bytes_max: 16 << 20, fuel: Some(1_000_000), ..Limits::default() };
-/// assert_eq!(small.open_files_max, Limits::default().open_files_max);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The size, in bytes, to which one linear memory may grow: `memory.grow` beyond it returns

@@ -37,17 +37,6 @@ use crate::stopping::Cancel;
 /// | [cancel handle](GuestSpec::cancel) | none |
 ///
 /// A clone that has an end of a [`pipe`](crate::pipe()) is a further end of it.
-///
-/// ```
-/// use testbench_wasi::{GuestSpec, Module, run};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let wasm = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
-/// let finished = run(GuestSpec::new(Module::from_bytes("nothing", wasm)?).arg("-v"))?;
-/// assert!(finished.exit.success());
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone)]
 #[must_use = "a guest runs when the spec is given to `run` or `start`"]
 pub struct GuestSpec {

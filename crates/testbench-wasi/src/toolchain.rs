@@ -205,17 +205,6 @@ impl fmt::Debug for Toolchain {
 static INSTALLED: Scope<Toolchain> = Scope::new("toolchain");
 
 /// Installs `toolchain` on this thread until the guard drops.
-///
-/// ```
-/// use testbench_clock::Lookup;
-/// use testbench_wasi::{Toolchain, active_toolchain, install_toolchain};
-///
-/// let none = Toolchain::from_modules::<&str, Vec<u8>>("none", []);
-/// let installed = install_toolchain(none);
-/// assert!(matches!(active_toolchain(), Lookup::Open(_)));
-/// drop(installed);
-/// assert!(matches!(active_toolchain(), Lookup::Absent));
-/// ```
 #[track_caller]
 pub fn install_toolchain(toolchain: Toolchain) -> Guard {
     let lifetime = Lifetime::new("toolchain");

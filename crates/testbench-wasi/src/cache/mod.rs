@@ -34,19 +34,6 @@ use crate::threads::with_enough_stack;
 ///
 /// Cloning is cheap, and clones are the same cache. The cache of [`CompilationCache::shared`] is
 /// used wherever none is given.
-///
-/// ```
-/// use testbench_wasi::{CompilationCache, Engine, Module};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let dir = tempfile::tempdir()?;
-/// let cache = CompilationCache::at(dir.path().join("compiled"));
-/// let wasm = wat::parse_str("(module)")?;
-/// Module::from_bytes_on(&Engine::with_cache(cache.clone()), "empty", wasm)?;
-/// assert_eq!(cache.disk_entries(), 1);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone, Debug)]
 pub struct CompilationCache {
     inner: Arc<Inner>,

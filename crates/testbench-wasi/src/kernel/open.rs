@@ -211,17 +211,8 @@ impl Open {
     pub(crate) fn write(&self, process: &Process, by: CallOn, buf: &[u8]) -> Result<usize> {
         match &self.kind {
             Kind::File(Regular { file, position }) => {
-                let n = if self.flags().contains(FdFlags::APPEND) {
-                    let (n, end) = file.append(buf)?;
-                    position.store(end, Ordering::Relaxed);
-                    n
-                } else {
-                    let at = position.load(Ordering::Relaxed);
-                    check_end(at, buf.len())?;
-                    let n = file.write_at(buf, at)?;
-                    position.store(at.saturating_add(n as u64), Ordering::Relaxed);
-                    n
-                };
+                let (n, end) = self.put(file, buf, position.load(Ordering::Relaxed))?;
+                position.store(end, Ordering::Relaxed);
                 self.sync_if_asked(file)?;
                 Ok(n)
             }
@@ -243,12 +234,7 @@ impl Open {
     /// does.
     pub(crate) fn pwrite(&self, buf: &[u8], offset: u64) -> Result<usize> {
         let file = &self.seekable()?.file;
-        let n = if self.flags().contains(FdFlags::APPEND) {
-            file.append(buf)?.0
-        } else {
-            check_end(offset, buf.len())?;
-            file.write_at(buf, offset)?
-        };
+        let (n, _) = self.put(file, buf, offset)?;
         self.sync_if_asked(file)?;
         Ok(n)
     }
@@ -311,6 +297,16 @@ impl Open {
     /// Whether waiting for it is a wait outside of the timeline.
     pub(super) fn is_outside(&self) -> bool {
         matches!(&self.kind, Kind::Stream(stream) if stream.is_outside())
+    }
+
+    /// Writes at `at`, or at the end in append mode. Returns how much was written, and where it ends.
+    fn put(&self, file: &Arc<dyn File>, buf: &[u8], at: u64) -> Result<(usize, u64), Errno> {
+        if self.flags().contains(FdFlags::APPEND) {
+            return file.append(buf);
+        }
+        check_end(at, buf.len())?;
+        let n = file.write_at(buf, at)?;
+        Ok((n, at.saturating_add(n as u64)))
     }
 
     fn sync_if_asked(&self, file: &Arc<dyn File>) -> Result<(), Errno> {

@@ -55,7 +55,7 @@ pub(crate) fn poll(
     let mut yielded = false;
     loop {
         // Listeners first, then the look, so that no change falls between them.
-        let mut on: Vec<_> = interests.iter().filter_map(Interest::listener).collect();
+        let mut on: Vec<_> = interests.iter().filter_map(|i| i.open()?.listen()).collect();
         // Other participants decide these, and not only time.
         let on_others = !on.is_empty();
         if interests.iter().any(|i| matches!(i, Interest::Until(When::Wall(_)))) {
@@ -82,7 +82,7 @@ pub(crate) fn poll(
         }
         yielded = true;
         let what = Waiting { call, interests };
-        if interests.iter().any(Interest::is_outside) {
+        if interests.iter().filter_map(Interest::open).any(Open::is_outside) {
             process.wait_outside(earliest, on, &what)?;
             now = now.max(process.clock.mono());
         } else if process.wait(earliest, &on, &what)? == Woke::Deadline {
@@ -130,17 +130,11 @@ impl Interest {
         }
     }
 
-    fn listener(&self) -> Option<testbench_clock::Listener> {
+    /// The file that it is about, if it is about one.
+    fn open(&self) -> Option<&Open> {
         match self {
-            Interest::Read(_, open) | Interest::Write(_, open) => open.listen(),
+            Interest::Read(_, open) | Interest::Write(_, open) => Some(open),
             Interest::Until(_) | Interest::Failed(_) => None,
-        }
-    }
-
-    fn is_outside(&self) -> bool {
-        match self {
-            Interest::Read(_, open) | Interest::Write(_, open) => open.is_outside(),
-            Interest::Until(_) | Interest::Failed(_) => false,
         }
     }
 }

@@ -8,18 +8,6 @@ use testbench_clock::RandomStream;
 use testbench_overlay::Errno;
 
 /// A guest's source of randomness.
-///
-/// ```
-/// use testbench_clock::Seed;
-/// use testbench_wasi::{GuestSpec, Module, Random};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let module = Module::from_bytes("nothing", wat::parse_str("(module)")?)?;
-/// let seeded = GuestSpec::new(module.clone()).random(Seed::new(7).stream("a guest"));
-/// let zeros = GuestSpec::new(module).random(Random::reader(std::io::repeat(0)));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Random {

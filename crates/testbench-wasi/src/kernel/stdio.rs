@@ -126,12 +126,7 @@ impl Stdin {
 
     /// The open file that descriptor 0 refers to.
     pub(super) fn open(self) -> Arc<Open> {
-        match self.stream() {
-            Ok(stream) => {
-                Arc::new(Open::new(Kind::Stream(stream), true, false, FdFlags::default()))
-            }
-            Err(file) => file.into_open(),
-        }
+        open(self.stream(), true)
     }
 
     fn stream(self) -> std::result::Result<Stream, OpenFile> {
@@ -163,12 +158,7 @@ impl Stdout {
 
     /// The open file that descriptor 1 or 2 refers to.
     pub(super) fn open(self, output: Output) -> Arc<Open> {
-        match self.stream(output) {
-            Ok(stream) => {
-                Arc::new(Open::new(Kind::Stream(stream), false, true, FdFlags::default()))
-            }
-            Err(file) => file.into_open(),
-        }
+        open(self.stream(output), false)
     }
 
     fn stream(self, output: Output) -> std::result::Result<Stream, OpenFile> {
@@ -183,6 +173,17 @@ impl Stdout {
                 Stream::Observed(Box::new(stdout.stream(output)?), observer)
             }
         })
+    }
+}
+
+/// The open file of a standard stream, which is an input or an output.
+fn open(stream: std::result::Result<Stream, OpenFile>, is_input: bool) -> Arc<Open> {
+    match stream {
+        Ok(stream) => {
+            let kind = Kind::Stream(stream);
+            Arc::new(Open::new(kind, is_input, !is_input, FdFlags::default()))
+        }
+        Err(file) => file.into_open(),
     }
 }
 
@@ -262,7 +263,9 @@ impl Stream {
                     done => return Ok(done?),
                 }
             },
-            Stream::PipeReader(pipe) => read_pipe(process, by, pipe, buf, wait),
+            Stream::PipeReader(pipe) => {
+                on_pipe(process, by, wait, || pipe.listen(), || pipe.try_read(buf))
+            }
             _ => Err(Errno::Badf.into()),
         }
     }
@@ -344,26 +347,6 @@ impl Stream {
     }
 }
 
-fn read_pipe(
-    process: &Process,
-    by: CallOn,
-    pipe: &PipeReader,
-    buf: &mut [u8],
-    wait: bool,
-) -> Result<usize> {
-    let mut let_others_run = !wait;
-    loop {
-        let heard = pipe.listen();
-        match pipe.try_read(buf) {
-            Err(Errno::Again) if wait => {
-                process.wait(None, &[heard], &by.which_is("a pipe"))?;
-            }
-            Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
-            done => return Ok(done?),
-        }
-    }
-}
-
 fn write_pipe(
     process: &Process,
     by: CallOn,
@@ -371,33 +354,46 @@ fn write_pipe(
     buf: &[u8],
     wait: bool,
 ) -> Result<usize> {
-    let mut let_others_run = !wait;
     let mut written = 0;
     loop {
-        let heard = pipe.listen();
-        match pipe.try_write(&buf[written..]) {
+        let listen = || pipe.listen();
+        match on_pipe(process, by, wait, listen, || pipe.try_write(&buf[written..])) {
             Ok(n) => {
                 written += n;
                 if written == buf.len() || !wait {
                     return Ok(written);
                 }
             }
-            Err(Errno::Again) if wait => {
-                process.wait(None, &[heard], &by.which_is("a pipe"))?;
-            }
-            Err(Errno::Again) if let_others_run => yield_once(process, &mut let_others_run)?,
             // The bytes written so far count; the error comes again with the next call.
-            Err(_) if written > 0 => return Ok(written),
-            Err(errno) => return Err(errno.into()),
+            Err(Fail::Errno(_)) if written > 0 => return Ok(written),
+            failed => return failed,
         }
     }
 }
 
-/// Lets the other end run before the call fails with "again": a loop of attempts would otherwise keep
-/// it from ever running.
-fn yield_once(process: &Process, let_others_run: &mut bool) -> Result<()> {
-    *let_others_run = false;
-    Ok(process.clock.yield_now()?)
+/// Calls `attempt` until it succeeds, if `wait` is set; else once more after a turn of the others, or a
+/// loop of calls that fail with "again" would keep the other end from ever running.
+fn on_pipe(
+    process: &Process,
+    by: CallOn,
+    wait: bool,
+    listen: impl Fn() -> Listener,
+    mut attempt: impl FnMut() -> Result<usize, Errno>,
+) -> Result<usize> {
+    let mut has_yielded = false;
+    loop {
+        let heard = listen();
+        match attempt() {
+            Err(Errno::Again) if wait => {
+                process.wait(None, &[heard], &by.which_is("a pipe"))?;
+            }
+            Err(Errno::Again) if !has_yielded => {
+                has_yielded = true;
+                process.clock.yield_now()?;
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 fn write_through(writer: &mut dyn Write, buf: &[u8]) -> std::io::Result<usize> {

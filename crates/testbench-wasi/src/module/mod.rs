@@ -216,19 +216,6 @@ impl Module {
 
     /// Its custom sections in the module's order, if its engine was told to keep them:
     /// [`EngineConfig::custom_sections`](crate::EngineConfig::custom_sections).
-    ///
-    /// ```
-    /// use testbench_wasi::{EngineConfig, Module};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let wasm = wat::parse_str(r#"(module (@custom "author" "us"))"#)?;
-    /// let engine = EngineConfig::new().custom_sections(true).build()?;
-    /// let module = Module::from_bytes_on(&engine, "signed", wasm)?;
-    /// let sections = module.custom_sections().expect("the engine keeps them");
-    /// assert_eq!((sections[0].name(), sections[0].data()), ("author", &b"us"[..]));
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn custom_sections(&self) -> Option<&[CustomSection]> {
         self.inner.sections.as_deref()
     }

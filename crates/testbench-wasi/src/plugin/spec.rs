@@ -20,19 +20,6 @@ use crate::spec::GuestSpec;
 /// `fuel`, `virtual_deadline`. The others hold for the plugin's life, where `output_bytes_max` counts
 /// the output that [`Plugin::take_output`](crate::Plugin::take_output) has not taken, and bounds each
 /// result in bytes.
-///
-/// ```
-/// use testbench_clock::MockClock;
-/// use testbench_wasi::{AfterEnd, GuestSpec, Module, Plugin, PluginSpec};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let wasm = wat::parse_str(r#"(module (func (export "id") (param i64) (result i64) (local.get 0)))"#)?;
-/// let guest = GuestSpec::new(Module::from_bytes("id", wasm)?).clock(MockClock::builder().build());
-/// let mut plugin = Plugin::new(PluginSpec::new(guest).after_end(AfterEnd::Refuse))?;
-/// assert_eq!(plugin.call::<u64, u64>("id", u64::MAX)?, u64::MAX);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone, Debug)]
 #[must_use = "it makes a plugin by `Plugin::new`"]
 pub struct PluginSpec {

@@ -61,13 +61,6 @@ pub struct Signature {
 
 impl Signature {
     /// The type of the functions that take `P` and return `R`.
-    ///
-    /// ```
-    /// use testbench_wasi::Signature;
-    ///
-    /// assert_eq!(Signature::of::<(i32, f64), u64>().to_string(), "(i32, f64) -> i64");
-    /// assert_eq!(Signature::of::<(), ()>().to_string(), "() -> ()");
-    /// ```
     pub fn of<P: Values, R: Values>() -> Self {
         let owned = |types: &[&str]| types.iter().map(|&name| name.to_owned()).collect();
         Signature { params: owned(P::TYPES), results: owned(R::TYPES) }

@@ -79,19 +79,20 @@ fn exceeded_from_the_start(compiled: &Compiled, limits: &Limits) -> Option<Limit
     let memory_pages = needs.max_initial_memory_size.unwrap_or(0);
     let memory_bytes = memory_pages.saturating_mul(Limits::PAGE_BYTES);
     let table_elements = needs.max_initial_table_size.unwrap_or(0);
-    if memory_bytes > limits.memory_bytes_max {
-        Some(Limit::Memory { bytes_max: limits.memory_bytes_max })
-    } else if table_elements > limits.table_elements_max {
-        Some(Limit::Table { elements_max: limits.table_elements_max })
-    } else if needs.num_memories > limits.memories_max {
-        Some(Limit::Memories { max: limits.memories_max })
-    } else if needs.num_tables > limits.tables_max {
-        Some(Limit::Tables { max: limits.tables_max })
-    } else if limits.instances_max == 0 {
-        Some(Limit::Instances { max: 0 })
-    } else {
-        None
-    }
+    let bounds = [
+        (
+            memory_bytes > limits.memory_bytes_max,
+            Limit::Memory { bytes_max: limits.memory_bytes_max },
+        ),
+        (
+            table_elements > limits.table_elements_max,
+            Limit::Table { elements_max: limits.table_elements_max },
+        ),
+        (needs.num_memories > limits.memories_max, Limit::Memories { max: limits.memories_max }),
+        (needs.num_tables > limits.tables_max, Limit::Tables { max: limits.tables_max }),
+        (limits.instances_max == 0, Limit::Instances { max: 0 }),
+    ];
+    bounds.into_iter().find_map(|(is_exceeded, limit)| is_exceeded.then_some(limit))
 }
 
 /// Whether the guest may grow further than a slot of the pool lets it.
