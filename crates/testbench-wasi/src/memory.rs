@@ -67,9 +67,9 @@ pub(crate) enum Bytes<'a> {
 /// A range of guest addresses that is not in the memory. WASI says that it traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    address: u32,
-    bytes: u64,
-    memory_bytes: u64,
+    pub(crate) address: u32,
+    pub(crate) bytes: u64,
+    pub(crate) memory_bytes: u64,
 }
 
 impl fmt::Display for Fault {

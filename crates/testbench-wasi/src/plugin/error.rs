@@ -50,7 +50,7 @@ pub enum PluginError {
         "`{function}` of `{plugin}` gave {bytes} bytes at {address:#x}, outside of its memory of \
          {memory_bytes} bytes"
     )]
-    BadPointer { plugin: String, function: String, address: u32, bytes: u32, memory_bytes: u64 },
+    BadPointer { plugin: String, function: String, address: u32, bytes: u64, memory_bytes: u64 },
     /// The input does not fit 32-bit addresses.
     #[error("{bytes} bytes cannot be passed to `{plugin}`: its addresses have 32 bits")]
     InputTooLong { plugin: String, bytes: usize },

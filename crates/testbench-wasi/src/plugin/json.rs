@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wasmtime::TypedFunc;
+use wasmtime::{TypedFunc, WasmParams, WasmResults};
 
 use super::life::{Life, Trouble, ended, no_export};
 use super::spec::{Candidates, Names};
 use super::{Plugin, PluginError};
-use crate::memory::GuestMemory;
+use crate::memory::{Fault, GuestMemory};
 
 impl Plugin {
     /// Calls `method` with `input` as JSON and returns its output, parsed as JSON.
@@ -112,6 +112,13 @@ struct Named<F> {
     function: F,
 }
 
+impl<P: WasmParams, R: WasmResults> Named<TypedFunc<P, R>> {
+    fn call(&self, life: &mut Life, params: P) -> Result<R, Trouble> {
+        let called = self.function.call(&mut life.live.store, params);
+        called.map_err(|error| ended(&self.name, error))
+    }
+}
+
 impl Convention {
     fn find(life: &mut Life, names: &Names) -> Result<Self, PluginError> {
         let alloc = exported(life, &names.alloc)?;
@@ -185,8 +192,7 @@ impl Exchange<'_> {
     ) -> Result<O, Trouble> {
         let invoke = &self.convention.invoke;
         let params = (method_at.at, method_at.len, input_at.at, input_at.len);
-        let packed = invoke.function.call(&mut self.life.live.store, params);
-        let packed = packed.map_err(|error| ended(&invoke.name, error))?;
+        let packed = invoke.call(self.life, params)?;
         // The halves of the number: neither can be lost.
         let answer = Buffer { at: (packed >> 32) as u32, len: packed as u32 };
         let bytes_max = self.life.process().limits.output_bytes_max;
@@ -213,24 +219,18 @@ impl Exchange<'_> {
             return Ok(Buffer { at: 0, len });
         }
         let alloc = &self.convention.alloc;
-        let at = alloc.function.call(&mut self.life.live.store, len);
-        let at = at.map_err(|error| ended(&alloc.name, error))?;
+        let at = alloc.call(self.life, len)?;
         if at == 0 {
             let (plugin, alloc) = (self.plugin(), alloc.name.clone());
             return Err(PluginError::OutOfMemory { plugin, alloc, bytes: len }.into());
         }
-        let put = self.convention.memory.with(&mut self.life.live.store, |mut memory, _| {
-            memory.put(at, bytes).map_err(|_| memory.len() as u64)
-        });
-        match put {
-            Ok(()) => Ok(Buffer { at, len }),
-            Err(memory_bytes) => {
-                Err(self.bad_pointer(&alloc.name, Buffer { at, len }, memory_bytes))
-            }
-        }
+        let memory = &self.convention.memory;
+        let put = memory.with(&mut self.life.live.store, |mut memory, _| memory.put(at, bytes));
+        put.map_err(|fault| self.bad_pointer(&alloc.name, fault))?;
+        Ok(Buffer { at, len })
     }
 
-    /// Runs `f` on the bytes of a buffer that `function` gave.
+    /// Runs `f` on the bytes of a buffer that `function` returned.
     fn within<O>(
         &mut self,
         function: &str,
@@ -238,13 +238,9 @@ impl Exchange<'_> {
         f: impl FnOnce(&[u8]) -> Result<O, PluginError>,
     ) -> Result<O, Trouble> {
         let Buffer { at, len } = buffer;
-        let done = self.convention.memory.with(&mut self.life.live.store, |memory, _| {
-            memory.lend(at, len, f).map_err(|_| memory.len() as u64)
-        });
-        match done {
-            Ok(value) => Ok(value?),
-            Err(memory_bytes) => Err(self.bad_pointer(function, buffer, memory_bytes)),
-        }
+        let memory = &self.convention.memory;
+        let lent = memory.with(&mut self.life.live.store, |memory, _| memory.lend(at, len, f));
+        Ok(lent.map_err(|fault| self.bad_pointer(function, fault))??)
     }
 
     /// Frees a buffer after its use, unless its memory went with the instance. The first error counts.
@@ -252,17 +248,13 @@ impl Exchange<'_> {
         if buffer.at == 0 || matches!(used, Err(Trouble::Ended { .. })) {
             return used;
         }
-        let free = &self.convention.free;
-        let freed = free.function.call(&mut self.life.live.store, (buffer.at, buffer.len));
-        match (used, freed) {
-            (used, Ok(())) => used,
-            // The instance is gone, whatever else is wrong.
-            (_, Err(error)) => Err(ended(&free.name, error)),
-        }
+        // If this fails, the instance is gone, and no other error matters.
+        self.convention.free.call(self.life, (buffer.at, buffer.len))?;
+        used
     }
 
-    fn bad_pointer(&self, function: &str, buffer: Buffer, memory_bytes: u64) -> Trouble {
-        let Buffer { at: address, len: bytes } = buffer;
+    fn bad_pointer(&self, function: &str, fault: Fault) -> Trouble {
+        let Fault { address, bytes, memory_bytes } = fault;
         let (plugin, function) = (self.plugin(), function.to_owned());
         PluginError::BadPointer { plugin, function, address, bytes, memory_bytes }.into()
     }
