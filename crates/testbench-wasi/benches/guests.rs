@@ -1,5 +1,5 @@
-//! What it costs to run a guest, what the checks in its code cost, and what it costs to wait on the
-//! timeline; the last has bounds, at its end.
+//! The costs of running a guest, of the checks in its code, and of waiting on the timeline; the last
+//! has bounds, at its end.
 //!
 //! `cargo bench --profile dev --config crates/testbench-wasi/benches/optimised.toml -p testbench-wasi
 //! --bench guests`, with `-- waits` and the like for one table. In that profile wasmtime and the other
@@ -41,7 +41,7 @@ impl Case {
 }
 
 fn main() {
-    // A word chooses what is measured, as in other benchmarks.
+    // A word chooses the measurement, as in other benchmarks.
     let words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     // So that `cargo test --benches` shows that everything runs, without taking long.
@@ -156,7 +156,7 @@ const SLEEP_MAX_NS: f64 = 50.0;
 const HAND_OVER_MAX_NS: f64 = 15_000.0;
 
 /// Guests that do nothing but wait, alone and with others; and the same loop with a call that only
-/// reads the clock, which tells what of it is the call. Says whether the promises are kept.
+/// reads the clock, to tell the cost of the call alone. Returns whether the promises are kept.
 fn waits(rounds: usize) -> bool {
     let read = "(drop (call $time (i32.const 1) (i64.const 0) (i32.const 64)))";
     let sleep = "(drop (call $poll (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 192)))";

@@ -1,4 +1,4 @@
-//! Our host beside its peers: what a guest's call costs, and what it costs to run a program.
+//! Our host beside its peers: the cost of a guest's call, and of running a program.
 //!
 //! `cargo bench --profile dev --config crates/testbench-wasi/benches/optimised.toml -p testbench-wasi
 //! --features oracle --bench peers`; `-- clock_time_get` and the like run one table. Without `--profile` and
@@ -32,7 +32,7 @@ fn main() {
     // So that `cargo test --benches` shows that everything runs, without taking long.
     let quick = std::env::args().any(|arg| arg == "--test");
     let (rounds, call_rounds) = if quick { (1, 1) } else { (ROUNDS, CALL_ROUNDS) };
-    // A word chooses what is measured, as in other benchmarks.
+    // A word chooses the measurement, as in other benchmarks.
     let words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let mut kept = true;

@@ -33,7 +33,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         println!("  {export}");
     }
 
-    // A typed call, and what a wrong one says.
+    // A typed call, and the error of a wrong one.
     println!("add_one(41) = {}", notes.call::<i32, i32>("add_one", 41)?);
     let wrong = notes.call::<i64, i64>("add_one", 41);
     println!("{}", wrong.expect_err("it takes an i32"));

@@ -8,8 +8,8 @@ use testbench_clock::{
     Clock, Listener, MonoTime, Participant, Reading, Stuck, Wait, WallTime, Woke,
 };
 
-/// A clock for a guest that differs from another clock in single functions: what the wall shows,
-/// how a sleep passes. The others are those of the clock below.
+/// A clock for a guest that replaces single functions of another clock: the wall reading, or the way
+/// that a sleep passes. All others are those of the clock below.
 ///
 /// Most tests need none of this: a [`MockClock`](testbench_clock::MockClock) has a start,
 /// resolutions, a tick, and a wall that can be set, stepped and stopped. This is for the rest.

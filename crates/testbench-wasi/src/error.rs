@@ -211,7 +211,7 @@ pub enum StartError {
         #[source]
         ended: Ended,
     },
-    /// The system gave no thread for the guest.
+    /// The system refused a thread for the guest.
     #[error("no thread for `{guest}`: {source}")]
     Thread { guest: String, source: io::Error },
 }

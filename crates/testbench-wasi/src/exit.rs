@@ -254,8 +254,8 @@ trap_kinds! {
 
 /// The error with which a host function ends its guest.
 ///
-/// wasmtime gives every error that comes from a host function a backtrace of the guest, looked up
-/// in the module's debug information, unless the error carries one already. An exit is no failure
+/// wasmtime adds a backtrace of the guest to every error of a host function, looked up in the module's
+/// debug information, unless the error carries one already. An exit is no failure
 /// and needs none, so it carries an empty one.
 pub(crate) fn exit_error(exit: Exit) -> wasmtime::Error {
     /// No code ever runs in this store, so a backtrace captured in it is empty.

@@ -1,4 +1,4 @@
-//! Every bound on a guest, its default, and what the guest gets when it reaches it.
+//! Every bound on a guest, its default, and the effect of reaching it.
 //!
 //! There are two sorts. Most programs can handle an errno or -1, and the guest goes on
 //! ([`Limit::is_fatal`] is false). The other limits end the guest ([`Exit::Limit`]). Either way
@@ -44,8 +44,8 @@ pub struct Limits {
     ///
     /// By default [`Limits::PATH_BYTES_MAX`].
     pub path_bytes_max: u32,
-    /// How many bytes are captured from each of stdout and stderr; one more ends the guest, with
-    /// what was captured kept.
+    /// How many bytes are captured from each of stdout and stderr; one more ends the guest, and
+    /// the captured part is kept.
     ///
     /// By default [`Limits::OUTPUT_BYTES_MAX`].
     pub output_bytes_max: u64,

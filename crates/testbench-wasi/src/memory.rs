@@ -179,7 +179,7 @@ fn copy_in(from: &[u8], cells: &[UnsafeCell<u8>]) {
     }
 }
 
-/// A byte of a shared memory, as what it is: one that others read and write at the same time.
+/// A byte of a shared memory, which other threads read and write at the same time.
 #[expect(unsafe_code, reason = "a shared memory's bytes have no safe access")]
 fn atomic(cell: &UnsafeCell<u8>) -> &AtomicU8 {
     // SAFETY: the pointer comes from a reference, so it is valid and aligned (to 1) for as long as

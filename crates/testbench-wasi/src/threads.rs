@@ -15,7 +15,7 @@ use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 /// How many free threads are kept; each holds on to its stack.
 const IDLE_MAX: usize = 32;
 
-/// Each thread's stack: what a guest needs on any thread, and as much again for the frames of host
+/// Each thread's stack: the need of a guest on any thread, and as much again for the frames of host
 /// functions in builds that are not optimised.
 const STACK_BYTES: usize = 2 * (WASM_STACK_BYTES + HOST_STACK_BYTES);
 
@@ -24,7 +24,7 @@ const STACK_BYTES: usize = 2 * (WASM_STACK_BYTES + HOST_STACK_BYTES);
 ///
 /// # Errors
 ///
-/// When a thread is needed and the system gives none.
+/// When a thread is needed and the system refuses it.
 pub(crate) fn with_enough_stack<R: Send>(f: impl FnOnce() -> R + Send) -> io::Result<R> {
     // Where the platform does not tell, a thread of our own is surely large enough.
     let left = stacker::remaining_stack().unwrap_or(0);
@@ -45,7 +45,7 @@ static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 ///
-/// When a thread is needed and the system gives none.
+/// When a thread is needed and the system refuses it.
 pub(crate) fn spawn(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut job: Job = Box::new(job);
     loop {

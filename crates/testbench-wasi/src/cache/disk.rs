@@ -1,8 +1,8 @@
 //! Compiled modules on disk.
 //!
 //! Two files make an entry: `<key>.b3` says which artifact belongs to a key, by the BLAKE3 hash of
-//! its content, and `<hash>.cwasm` is the artifact. wasmtime maps an artifact and runs what is in
-//! it, so these rules hold:
+//! its content, and `<hash>.cwasm` is the artifact. wasmtime maps an artifact and runs its
+//! code, so these rules hold:
 //!
 //! - the directory belongs to this user and is closed to all others;
 //! - before an artifact is mapped, the very file that is open is read and hashed;
@@ -80,7 +80,7 @@ impl Disk {
         stored.map(Artifact::File).inspect_err(|error| self.warn(error)).ok()
     }
 
-    /// Says once that the directory does not serve.
+    /// Warns once that the directory cannot be used.
     pub(super) fn warn(&self, error: &dyn std::fmt::Display) {
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -137,7 +137,7 @@ fn hash_of(file: &mut File) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// Writes a file beside and gives it its name when it is complete.
+/// Writes a file under another name, and renames it when it is complete.
 fn publish(dir: &PrivateDir, name: &str, content: &[u8]) -> io::Result<File> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

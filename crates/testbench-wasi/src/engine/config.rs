@@ -1,4 +1,4 @@
-//! How modules are compiled: what is the same for every run of them.
+//! How modules are compiled: the settings that are the same for every run of a module.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -154,7 +154,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// Compiles modules, and is what they run on. Cloning is cheap, and clones are the same engine.
+/// Compiles modules and runs them. Cloning is cheap, and clones are the same engine.
 ///
 /// Engines with the same configuration share everything but the cache. Made by
 /// [`EngineConfig::build`].
@@ -218,7 +218,7 @@ impl fmt::Debug for Engine {
 #[error("no engine with these features: {features}: {reason}")]
 #[non_exhaustive]
 pub struct EngineError {
-    /// The features that were asked for.
+    /// The requested features.
     pub features: CoreFeatures,
     /// wasmtime's error.
     pub reason: String,

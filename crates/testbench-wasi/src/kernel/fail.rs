@@ -12,7 +12,7 @@ use crate::memory::Fault;
 /// The result of every kernel operation.
 pub(crate) type Result<T, E = Fail> = std::result::Result<T, E>;
 
-/// Why an operation gave no value.
+/// Why an operation failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Fail {
     /// The guest is told, and goes on.

@@ -1,4 +1,4 @@
-//! The descriptor table: numbers, and what they refer to.
+//! The descriptor table: numbers, and the open files that they refer to.
 
 use std::sync::Arc;
 

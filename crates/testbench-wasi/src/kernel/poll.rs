@@ -13,11 +13,11 @@ use crate::exit::Exit;
 
 /// One thing to wait for.
 pub(crate) enum Interest {
-    /// That a read of this descriptor would not wait.
+    /// A read of this descriptor would not wait.
     Read(u32, Arc<Open>),
-    /// That a write to this descriptor would not wait.
+    /// A write to this descriptor would not wait.
     Write(u32, Arc<Open>),
-    /// That an instant has come.
+    /// An instant has come.
     Until(When),
     /// It cannot be waited for, which is known at once.
     Failed(Errno),

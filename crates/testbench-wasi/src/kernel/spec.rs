@@ -83,7 +83,7 @@ impl ProcessSpec {
         }
     }
 
-    /// Fails with what the guest could not read back as it was given.
+    /// Fails if the guest could not read an argument or a variable back as it was given.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let guest = || self.name.clone();
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

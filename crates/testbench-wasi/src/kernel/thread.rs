@@ -1,4 +1,4 @@
-//! A thread of a process: what a wasmtime store carries.
+//! A thread of a process, the data of a wasmtime store.
 
 use std::sync::Arc;
 

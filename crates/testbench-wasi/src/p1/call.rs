@@ -1,7 +1,7 @@
-//! One call of a guest: what it may use, and the trampoline around it.
+//! One call of a guest: the values that it may use, and the trampoline around it.
 //!
 //! The trampoline decodes the arguments, calls the function, stores its results in the guest's
-//! memory and encodes what went wrong: an errno is the call's result, an address outside of memory
+//! memory and encodes its error: an errno is the call's result, an address outside of memory
 //! is a trap, and a [`Exit`](crate::kernel::Exit) ends the guest.
 
 use std::cell::Cell;

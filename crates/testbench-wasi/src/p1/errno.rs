@@ -1,4 +1,4 @@
-//! The numbers that WASI gives to errors.
+//! The numbers of errors in WASI.
 
 use testbench_overlay::Errno;
 

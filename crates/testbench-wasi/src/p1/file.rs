@@ -1,4 +1,4 @@
-//! Open files and directories as such: size, times, storage, entries.
+//! Open files and directories: size, times, storage, entries.
 
 use testbench_clock::WallTime;
 use testbench_overlay::{Errno, SetTime, SetTimes};
@@ -39,7 +39,7 @@ pub(super) fn sync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
     Ok(cx.process.open_file(fd, file, Rights::FD_SYNC)?.any_file()?.sync(false)?)
 }
 
-/// Of a stream nothing is known but what it is.
+/// Of a stream only its type is known.
 pub(super) fn filestat_get(cx: &mut Call<'_>, fd: u32) -> Result<Filestat> {
     let open = cx.process.open_file(fd, |_| Ok(()), Rights::FD_FILESTAT_GET)?;
     match open.kind() {
@@ -95,8 +95,8 @@ pub(super) fn set_times(atim: u64, mtim: u64, flags: FstFlags) -> Result<SetTime
     })
 }
 
-/// Writes entries until the buffer is full; the last one may be cut off, and is then asked for
-/// again with the cookie of the one before it. Cookie 0 begins anew, and sees what changed.
+/// Writes entries until the buffer is full; the last one may be cut off, and the guest reads
+/// it again with the cookie of the one before it. Cookie 0 begins anew, and sees what changed.
 pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Result<u32> {
     let directory = |open: &Open| open.directory().map(drop);
     let open = cx.process.open_file(fd, directory, Rights::FD_READDIR)?;
@@ -124,7 +124,7 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
     Ok(used)
 }
 
-/// `dirent`: the cookie of the next entry, and what is known of this one.
+/// `dirent`: the cookie of the next entry, and this entry's inode, length and type.
 fn dirent(entry: &Listed, next: u64) -> [u8; 24] {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&next.to_le_bytes());

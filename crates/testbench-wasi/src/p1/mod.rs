@@ -16,17 +16,17 @@
 //! | `path_open` with `SYNC`, `DSYNC`, `RSYNC` | does it | `ENOTSUP` | the specification has it |
 //! | `path_link` that follows symlinks | does it | `EINVAL` | the specification has it |
 //! | paths and links that leave the directory | `ENOTCAPABLE` | `EPERM` | the specification's own number |
-//! | `path_*` below a regular file | `ENOTDIR` | `EBADF` but for `path_open` | POSIX |
+//! | `path_*` below a regular file | `ENOTDIR` | `EBADF`, except in `path_open` | POSIX |
 //! | names, arguments and values that are not UTF-8 | pass | `EILSEQ` | they are bytes |
 //! | CPU time clocks | time since the start | `EBADF` | the specification has them |
-//! | `poll_oneoff` of what cannot be polled | an error in its event | of the call | the specification |
+//! | `poll_oneoff` of a file that cannot be polled | an error in its event | of the call | the specification |
 //! | `proc_exit` with 126 and above | kept | a trap | the specification allows any |
 //! | `proc_raise` | the signal's default action | `ENOTSUP` | the specification has it |
 //! | reading and writing with several buffers | all of them | the first | fewer calls |
 //! | addresses that are not aligned | pass | a trap | harmless |
 //! | flags and enumerations without a meaning | `EINVAL` | a trap | the specification |
 //! | reading a directory | `EISDIR` | `EBADF` | POSIX |
-//! | what a file was not opened for | `EBADF` | may be done | the specification's rights |
+//! | an operation that the file was not opened for | `EBADF` | works | the specification's rights |
 //! | a position beyond 2^63-1 | `EINVAL` | passes | Linux |
 //! | the target of an absolute symlink | is shown | `EPERM` | it is text |
 //! | a symlink with a slash behind it | is followed, but not removed or replaced | is not followed | POSIX, Linux |

@@ -86,7 +86,7 @@ pub(super) fn poll_oneoff(
     Ok(happened.len() as u32)
 }
 
-/// The instant of a sleep on the monotonic timeline, if that is what the subscription is.
+/// The instant until which the subscription sleeps, if it is a sleep on the monotonic timeline.
 #[inline(always)]
 fn lone_sleep(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Option<MonoTime>> {
     if cx.mem.get(at + EVENT_TYPE)? != [CLOCK] {

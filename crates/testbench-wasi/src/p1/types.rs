@@ -63,8 +63,8 @@ decode_flags! {
     SdFlags: u8;
 }
 
-/// The rights that `path_open` is asked for. Unknown ones are ignored: C libraries ask for all that
-/// there may ever be.
+/// The rights that `path_open` requests. Unknown rights are ignored: C libraries request all that there
+/// may ever be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenRights {
     pub(super) base: Rights,
@@ -141,7 +141,7 @@ impl fmt::Display for Ptr {
     }
 }
 
-/// A range of memory to be filled. Checked as a whole: what a guest calls its buffer must be one.
+/// A range of memory to be filled. All of it must be inside the memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Buf {
     pub(super) at: u32,

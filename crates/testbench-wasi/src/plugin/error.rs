@@ -71,7 +71,7 @@ pub enum PluginError {
         "`{method}` of `{plugin}` returned {answer:?}, not JSON of the expected type: {source}"
     )]
     Decode { plugin: String, method: String, answer: String, source: serde_json::Error },
-    /// The system gave no thread, which a call needs where little stack is left, and the watchdog.
+    /// The system refused a thread, which the watchdog needs, and a call where little stack is left.
     #[error("no thread for `{plugin}`: {source}")]
     Thread { plugin: String, source: io::Error },
 }

@@ -3,8 +3,8 @@
 //! A plugin that is called this way exports its memory and three functions:
 //!
 //! ```text
-//! alloc(size: i32) -> i32                                    memory for what is passed
-//! free(pointer: i32, size: i32)                              takes it back, and the output's
+//! alloc(size: i32) -> i32                                    memory for the bytes of a call
+//! free(pointer: i32, size: i32)                              frees it, and the output's
 //! invoke(method, method_len, input, input_len: i32) -> i64   pointer << 32 | length of the output
 //! ```
 //!

@@ -29,7 +29,7 @@ struct Known {
     function: Box<dyn Any + Send + Sync>,
 }
 
-/// Why a call gave nothing.
+/// Why a call failed.
 pub(super) enum Trouble {
     /// The instance has ended in this function.
     Ended { function: String, error: wasmtime::Error },

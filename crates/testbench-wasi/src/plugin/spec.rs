@@ -81,13 +81,13 @@ impl PluginSpec {
         self
     }
 
-    /// The export `(size: i32) -> i32` that gives memory for the bytes of a call.
+    /// The export `(size: i32) -> i32` that allocates memory for the bytes of a call.
     pub fn alloc_export(mut self, name: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.names).alloc = Candidates(vec![name.into()]);
         self
     }
 
-    /// The export `(pointer: i32, size: i32)` that takes such memory back.
+    /// The export `(pointer: i32, size: i32)` that frees such memory.
     pub fn free_export(mut self, name: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.names).free = Candidates(vec![name.into()]);
         self
