@@ -103,8 +103,8 @@ mod vfs;
 pub use builder::OverlayBuilder;
 pub use checkpoint::Checkpoint;
 pub use commit::{
-    CommitError, Committed, Conflict, OurChange, RecoverError, Recovered, Resolution, TheirChange,
-    UnfinishedCommit, Versions,
+    CommitError, CommitOptions, Committed, Conflict, OurChange, PassedOver, RecoverError,
+    Recovered, TheirChange,
 };
 pub use diff::Diff;
 pub use error::OverlayError;

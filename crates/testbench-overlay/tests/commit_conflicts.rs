@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{Host, Subject, Tree, Under, tree};
-use testbench_overlay::{
-    CommitError, Conflict, LowerModes, OurChange, Overlay, Resolution, TheirChange, install,
-};
+use testbench_overlay::{CommitError, CommitOptions, Conflict, LowerModes, Overlay, install};
 
 /// Something that the overlay does, and the path that it is about.
 struct Change {
@@ -256,28 +254,23 @@ impl Case {
 enum Outcome {
     Committed,
     Conflicts(Vec<Conflict>),
-    /// What the resolver wanted cannot be had.
+    /// The content of a file that is gone beneath cannot be read.
     Refused,
 }
 
 /// Commits, and checks what must hold whatever comes of it.
-fn commit(
-    case: &Case,
-    overlay: &Overlay,
-    resolver: Option<&dyn Fn(&Conflict) -> Resolution>,
-    what: &str,
-) -> Outcome {
+fn commit(case: &Case, overlay: &Overlay, options: &CommitOptions, what: &str) -> Outcome {
     let (before, outside) = (case.tree(), tree::<Host>(&case.outside));
-    let outcome = match resolver {
-        None => overlay.commit(),
-        Some(resolver) => overlay.commit_with(|conflict, _| resolver(conflict)),
-    };
+    let outcome = overlay.commit_with(options);
     assert_eq!(tree::<Host>(&case.outside), outside, "{what}: outside of the root");
     assert!(Overlay::recover(&case.lower).unwrap().is_none(), "{what}: something is left");
     let outcome = match outcome {
-        Ok(_) => Outcome::Committed,
+        Ok(committed) => {
+            assert!(committed.passed_over.is_empty(), "{what}: {committed:?}");
+            Outcome::Committed
+        }
         Err(CommitError::Conflicts { conflicts }) => Outcome::Conflicts(conflicts),
-        Err(CommitError::Read { .. } | CommitError::Resolution { .. }) => Outcome::Refused,
+        Err(CommitError::Read { .. }) => Outcome::Refused,
         Err(error) => panic!("{what}: {error}"),
     };
     if !matches!(outcome, Outcome::Committed) {
@@ -291,7 +284,7 @@ fn commit(
     outcome
 }
 
-/// A change and what happens meanwhile, with each way to go on.
+/// A change and what happens meanwhile, with the commit over a conflict.
 fn cell(change: &Change, happens: Happens, what: &str) -> Option<String> {
     let case = Case::new();
     let overlay = case.overlay(change);
@@ -299,21 +292,17 @@ fn cell(change: &Change, happens: Happens, what: &str) -> Option<String> {
         return None;
     }
     let theirs = case.tree();
-    match commit(&case, &overlay, None, what) {
+    match commit(&case, &overlay, &CommitOptions::new(), what) {
         Outcome::Committed => {
             assert_eq!(Some(case.tree()), in_sequence(change, happens), "{what}: {theirs:?}");
             Some("committed".to_owned())
         }
         Outcome::Conflicts(conflicts) => {
             assert!(!conflicts.is_empty(), "{what}");
-            let answers = [
-                ours(change, happens, what),
-                theirs_stays(change, happens, what),
-                content(change, happens, what),
-            ];
+            let forced = forced(change, happens, what);
             let list: Vec<String> =
                 conflicts.iter().map(|c| c.to_string().replace(" in the overlay", "")).collect();
-            Some(format!("{} [{}]", list.join("; "), answers.join(", ")))
+            Some(format!("{} [{forced}]", list.join("; ")))
         }
         refused => panic!("{what}: {refused:?}"),
     }
@@ -332,22 +321,22 @@ fn in_sequence(change: &Change, happens: Happens) -> Option<Tree> {
 }
 
 /// Ours wins: the changed paths are as the overlay shows them.
-fn ours(change: &Change, happens: Happens, what: &str) -> String {
+fn forced(change: &Change, happens: Happens, what: &str) -> &'static str {
     let case = Case::new();
     let overlay = case.overlay(change);
     case.happens(change.at, happens);
-    match commit(&case, &overlay, Some(&|_| Resolution::Ours), what) {
+    match commit(&case, &overlay, &CommitOptions::new().force(), what) {
         Outcome::Committed => {
             let after = case.tree();
             for (path, wanted) in &ours_alone(change) {
                 // Of a file whose content we have changed the mode may be theirs.
                 let content = |is: &String| is.split(' ').skip(2).collect::<Vec<_>>().join(" ");
                 let is = after.get(path).map(content);
-                assert_eq!(is, wanted.as_ref().map(content), "{what}, ours: {path}");
+                assert_eq!(is, wanted.as_ref().map(content), "{what}, forced: {path}");
             }
-            "ours".to_owned()
+            "forced"
         }
-        Outcome::Refused => "ours refused".to_owned(),
+        Outcome::Refused => "refused",
         Outcome::Conflicts(conflicts) => panic!("{what}: {conflicts:?}"),
     }
 }
@@ -369,52 +358,6 @@ fn ours_alone(change: &Change) -> BTreeMap<String, Option<String>> {
         .filter(|name| !change.name.contains("link") || name.as_str() != "p/h2")
         .map(|name| (name.clone(), after.get(name).cloned()))
         .collect()
-}
-
-/// Theirs wins: the tree stays as it is, unless only what was looked at has changed.
-fn theirs_stays(change: &Change, happens: Happens, what: &str) -> String {
-    let case = Case::new();
-    let overlay = case.overlay(change);
-    case.happens(change.at, happens);
-    let theirs = case.tree();
-    let touched = std::cell::Cell::new(false);
-    let resolver = |conflict: &Conflict| {
-        let looked = *conflict.ours() == OurChange::Looked;
-        touched.set(touched.get() || !looked && conflict.theirs() != TheirChange::Listing);
-        Resolution::Theirs
-    };
-    match commit(&case, &overlay, Some(&resolver), what) {
-        Outcome::Committed if touched.get() => {
-            assert_eq!(case.tree(), theirs, "{what}, theirs");
-            "theirs".to_owned()
-        }
-        Outcome::Committed => {
-            // What has only been looked at cannot be looked at in every case.
-            let wanted = in_sequence(change, happens).unwrap_or(theirs);
-            assert_eq!(case.tree(), wanted, "{what}, theirs");
-            "both".to_owned()
-        }
-        outcome => panic!("{what}: {outcome:?}"),
-    }
-}
-
-/// A third content wins, where there is a file to hold it.
-fn content(change: &Change, happens: Happens, what: &str) -> String {
-    const MERGED: &[u8] = b"merged";
-    let case = Case::new();
-    let overlay = case.overlay(change);
-    case.happens(change.at, happens);
-    let resolver = |_: &Conflict| Resolution::Content(MERGED.to_vec());
-    match commit(&case, &overlay, Some(&resolver), what) {
-        Outcome::Committed => {
-            let wanted = common::digest(MERGED);
-            let held = case.tree().values().filter(|is| is.ends_with(&wanted)).count();
-            assert!(held > 0, "{what}: nowhere merged");
-            format!("content in {held}")
-        }
-        Outcome::Refused => "no content".to_owned(),
-        Outcome::Conflicts(conflicts) => panic!("{what}: {conflicts:?}"),
-    }
 }
 
 #[test]

@@ -1,452 +1,390 @@
-//! Making the steps of a commit, and taking them back.
+//! Making the steps of a commit, from the first to the last.
 //!
-//! Nothing is kept of how far it got but what the disk itself shows: each step looks whether it is
-//! done already. So the same code commits, goes on with an interrupted commit, and goes back, and
-//! any of these may be interrupted and taken up again.
+//! There is no record of how far it got but the disk itself: each step looks whether it is done. So
+//! the same code commits and completes an interrupted commit, and may itself be interrupted.
+//!
+//! Nothing that another process has changed meanwhile is overwritten. Such a path is *passed over*:
+//! everything else is committed, and the report says where the content for that path is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use super::disk::{At, Disk};
+use super::error::{Failure, at, on_stage};
 use super::gate::Gate;
-use super::journal::{self, MOVED, UNDO};
-use super::step::{In, Layout, Mark, Meta, Out, Placed, Slot, Steps};
-use crate::vfs::name::RelPath;
+use super::journal::{self, In, Incoming, Mark, MetaStep, Out, Slot, Steps, letter};
+use super::paths::PathId;
+use super::plan::WORK;
 use crate::{Errno, FileKind, Stat};
 
-/// The owner's bits without which a directory cannot be worked in.
-const WORK: u32 = 0o700;
-
 /// More files and directories than this are synced by one call for the whole file system, which
-/// also waits for whatever anyone else has written there. Each one is held open until then, so this
-/// must stay far below what a process may have open.
+/// also waits for everything that other processes have written there. Each one is held open until
+/// then, so this must stay far below the limit of open files of a process.
 const SYNC_EACH_MAX: usize = 128;
 
-/// Why a step was not made.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Something is not there any more, not what it was, or in the way.
-    Changed(RelPath),
-    /// The system refused.
-    Os { what: &'static str, path: Box<[u8]>, errno: Errno },
-}
+/// A path that was passed over, and where its content is, both relative to the root.
+pub(super) type Passed = (Box<[u8]>, Option<Vec<u8>>);
 
-/// Asked just before something is taken out or replaced whether it still is what it was: the path in one of the layouts, and what is there now.
-pub(super) type Still<'a> = &'a dyn Fn(Layout, &RelPath, &Stat) -> bool;
-
-/// What is to be brought to stable storage.
-enum Changed {
+/// Files and directories that are to be brought to stable storage.
+enum ToSync {
     Few(Vec<OwnedFd>),
-    /// So much that the whole file system is synced.
+    /// So many that the whole file system is synced.
     Many,
 }
 
 /// A commit at work.
 pub(super) struct Run<'a, 'g, G> {
-    pub(super) disk: &'a Disk<'g, G>,
-    pub(super) steps: &'a Steps,
-    pub(super) still: Still<'a>,
+    disk: &'a mut Disk<'g, G>,
+    steps: &'a Steps,
     /// An earlier process has been here: steps may have been made already.
-    pub(super) again: bool,
+    again: bool,
+    /// The slots from which something is put in place.
+    used: BTreeSet<Slot>,
+    passed: BTreeSet<PathId>,
+}
+
+/// Makes all steps; [`finish`], [`clean_up`] and [`settle_top`] are left.
+pub(super) fn forward<G: Gate>(
+    disk: &mut Disk<'_, G>,
+    steps: &Steps,
+    again: bool,
+    moved: bool,
+) -> Result<Vec<Passed>, Failure> {
+    let used = steps.ins.iter().filter_map(In::slot).collect();
+    let mut run = Run { disk, steps, again, used, passed: BTreeSet::new() };
+    if !moved {
+        run.open_dirs(steps.opens.iter())?;
+        for out in &steps.outs {
+            run.take_out(out)?;
+        }
+        let left = steps.outs.iter().map(|out| run.disk.paths.dir(out.path)).collect();
+        let left = run.open_to_sync(left)?;
+        run.sync(left)?;
+        journal::mark_moved(run.disk).map_err(on_stage)?;
+    }
+    if again {
+        let dirs = steps.metas.iter().filter(|meta| meta.kind == letter(FileKind::Dir));
+        run.open_dirs(dirs.map(|meta| &meta.path))?;
+    }
+    for step in &steps.ins {
+        run.put_in(step)?;
+    }
+    run.drop_old()?;
+    // While they still can be opened.
+    let entered = steps.ins.iter().map(|step| run.disk.paths.dir(step.path));
+    let changed = entered.chain(steps.metas.iter().map(|meta| meta.path)).collect();
+    let changed = run.open_to_sync(changed)?;
+    for meta in steps.metas.iter().rev().filter(|meta| meta.path != PathId::TOP) {
+        run.set_meta(meta)?;
+    }
+    if let Some(top) = steps.metas.iter().find(|meta| meta.path == PathId::TOP) {
+        let mode = mode_under_stage(top);
+        run.set_meta(&MetaStep { mode, ..top.clone() })?;
+    }
+    run.sync(changed)?;
+    run.report()
+}
+
+/// From here on the commit is made: the stage is waste.
+pub(super) fn finish<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+    disk.give_up_stage().map_err(on_stage)
+}
+
+/// Removes everything that is on the stage, and the stage.
+pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+    if disk.is_waste() {
+        disk.sync_root().map_err(on_stage)?;
+    }
+    // The journal says what is left to do, so it goes last.
+    let names = disk.list_stage().map_err(on_stage)?;
+    for slot in names.iter().filter_map(|entry| Slot::parse(&entry.name)) {
+        disk.unlink(At::Slot(slot)).map_err(on_stage)?;
+    }
+    for name in journal::OURS {
+        if names.iter().any(|entry| *entry.name == *name.as_bytes()) {
+            disk.unlink(At::Stage(name)).map_err(on_stage)?;
+        }
+    }
+    disk.remove_stage().map_err(on_stage)
+}
+
+/// Gives the top its times, since the stage came and went in it, and takes from its mode the bits
+/// that the stage needed. There is no journal any more that could say so: see the promises in the
+/// documentation of `commit/mod.rs`.
+pub(super) fn settle_top<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Result<(), Failure> {
+    let Some(top) = steps.metas.iter().find(|meta| meta.path == PathId::TOP) else {
+        return Ok(());
+    };
+    let here = At::Tree(PathId::TOP);
+    let _ = disk.set_times(here, &top.times);
+    let held_back = mode_under_stage(top);
+    let is = disk.look(here).map_err(at("look at", &disk.paths, PathId::TOP))?;
+    // Another process may have set another since.
+    if held_back == top.mode || is.is_none_or(|is| is.mode != held_back) {
+        return Ok(());
+    }
+    let set = disk.set_mode(here, FileKind::Dir, top.mode);
+    set.and_then(|()| disk.sync_root()).map_err(at("set the mode of", &disk.paths, PathId::TOP))
+}
+
+/// The mode that the top can have as long as there is a stage: only root could find and remove that
+/// in a top that does not let its owner do so.
+fn mode_under_stage(top: &MetaStep) -> u32 {
+    if rustix::process::geteuid().is_root() { top.mode } else { top.mode | WORK }
 }
 
 impl<G: Gate> Run<'_, '_, G> {
-    /// Makes all steps; what is left is to [finish].
-    pub(super) fn forward(&self, moved: bool) -> Result<(), Failure> {
-        if !moved {
-            self.open_dirs(|meta| meta.before.as_ref())?;
-            for out in &self.steps.outs {
-                self.take_out(out)?;
-            }
-            self.sync(self.open_to_sync(self.steps.parents_before())?)?;
-            self.mark(MOVED)?;
-        }
-        if self.again {
-            self.open_dirs(|meta| meta.after.as_ref())?;
-        }
-        for step in &self.steps.ins {
-            self.put_in(step)?;
-        }
-        self.check_old()?;
-        // While they still can be opened.
-        let metas =
-            self.steps.metas.iter().filter_map(|meta| Some(meta.after.as_ref()?.path.clone()));
-        let changed = self.open_to_sync(self.steps.parents_after().chain(metas))?;
-        for (meta, after) in self.metas(|meta| meta.after.as_ref()).into_iter().rev() {
-            self.set_meta(meta, after)?;
-        }
-        self.sync(changed)
-    }
-
-    /// Takes all steps back, and the journal away.
-    pub(super) fn backward(&self, moved: bool) -> Result<(), Failure> {
-        self.mark(UNDO)?;
-        if moved {
-            self.open_dirs(|meta| meta.after.as_ref())?;
-            for (meta, after) in self.metas(|meta| meta.after.as_ref()) {
-                if let Some(before) = meta.before.as_ref().filter(|_| !meta.is_dir()) {
-                    self.set_meta(meta, &Placed { path: after.path.clone(), ..before.clone() })?;
-                }
-            }
-            for step in self.steps.ins.iter().rev() {
-                self.take_in_back(step)?;
-            }
-            self.sync(self.open_to_sync(self.steps.parents_after())?)?;
-            self.unmark(MOVED)?;
-        }
-        self.open_dirs(|meta| meta.before.as_ref())?;
-        for out in self.steps.outs.iter().rev() {
-            self.put_out_back(out)?;
-        }
-        let metas =
-            self.steps.metas.iter().filter_map(|meta| Some(meta.before.as_ref()?.path.clone()));
-        let changed = self.open_to_sync(self.steps.parents_before().chain(metas))?;
-        for (meta, before) in self.metas(|meta| meta.before.as_ref()).into_iter().rev() {
-            self.set_meta(meta, before)?;
-        }
-        self.sync(changed)?;
-        self.unmark(journal::JOURNAL)
-    }
-
-    /// Whether the disk is in one of the states that these steps lead through; looked at before an
-    /// interrupted commit is taken up, so that a journal that belongs elsewhere changes nothing.
-    pub(super) fn fits(&self, moved: bool) -> Result<(), Failure> {
-        for out in &self.steps.outs {
-            let taken = self.look_stage(out.slot)?.is_some();
-            if !moved && !taken && !self.look(&out.from)?.is_some_and(|is| out.was.matches(&is)) {
-                return Err(Failure::Changed(out.from.clone()));
-            }
-        }
-        for step in self.steps.ins.iter().filter(|_| moved) {
-            let (slot, path) = match step {
-                In::Move { slot, to, .. } => (*slot, to),
-                In::Replace { new, path, .. } => (*new, path),
-                In::Dir { .. } => continue,
-            };
-            if self.look_stage(slot)?.is_none() && self.look(path)?.is_none() {
-                return Err(Failure::Changed(path.clone()));
-            }
-        }
-        Ok(())
-    }
-
-    fn take_out(&self, Out { from, slot, was }: &Out) -> Result<(), Failure> {
-        if self.again && self.look_stage(*slot)?.is_some() {
+    fn take_out(&mut self, Out { path, slot, was }: &Out) -> Result<(), Failure> {
+        if let Some(slot) = slot
+            && self.again
+            && self.look_slot(*slot)?.is_some()
+        {
             return Ok(());
         }
-        self.check(Layout::Before, from, was)?;
-        self.move_new(At::Tree(from), At::Stage(&String::from(*slot)), from)
-    }
-
-    fn put_out_back(&self, Out { from, slot, .. }: &Out) -> Result<(), Failure> {
-        if self.look_stage(*slot)?.is_none() {
-            return Ok(());
-        }
-        self.move_new(At::Stage(&String::from(*slot)), At::Tree(from), from)
-    }
-
-    fn put_in(&self, step: &In) -> Result<(), Failure> {
-        match step {
-            In::Move { slot, to, .. } => {
-                if self.again && self.look_stage(*slot)?.is_none() {
-                    return Ok(());
-                }
-                self.move_new(At::Stage(&String::from(*slot)), At::Tree(to), to)
+        let done = match (self.look(*path)?, slot) {
+            // Removed already.
+            (None, slot) if slot.is_none_or(|slot| !self.used.contains(&slot)) => return Ok(()),
+            (Some(is), Some(slot)) if was.matches(&is) => {
+                self.disk.rename_new(At::Tree(*path), At::Slot(*slot))
             }
-            In::Dir { path } => match self.disk.make_dir(At::Tree(path)) {
-                Err(Errno::Exist) if self.again => Ok(()),
-                Err(Errno::Exist) => Err(Failure::Changed(path.clone())),
-                made => made.map_err(os("create", path)),
-            },
-            In::Replace { new, old, path, was, .. } => self.swap(*new, *old, path, Some(was)),
-        }
-    }
-
-    fn take_in_back(&self, step: &In) -> Result<(), Failure> {
-        match step {
-            In::Move { slot, to, is } => {
-                if self.look_stage(*slot)?.is_some() {
-                    return Ok(());
-                }
-                if !self.look(to)?.is_some_and(|stat| is.matches(&stat)) {
-                    return Err(Failure::Changed(to.clone()));
-                }
-                self.move_new(At::Tree(to), At::Stage(&String::from(*slot)), to)
-            }
-            In::Dir { path } => match self.disk.remove_dir(At::Tree(path)) {
-                Ok(()) | Err(Errno::Noent) => Ok(()),
-                Err(Errno::Notempty | Errno::Notdir) => Err(Failure::Changed(path.clone())),
-                Err(errno) => Err(os("remove", path)(errno)),
-            },
-            In::Replace { new, old, path, is, .. } => {
-                if self.look_stage(*old)?.is_none() {
-                    return Ok(());
-                }
-                self.swap(*old, *new, path, self.look_stage(*new)?.is_none().then_some(is))
-            }
-        }
-    }
-
-    /// Puts `new` in the place of what is at `path`, which is kept as `old`: first as a second
-    /// name, so that there is no instant at which nothing is at `path`.
-    fn swap(
-        &self,
-        new: Slot,
-        old: Slot,
-        path: &RelPath,
-        was: Option<&Mark>,
-    ) -> Result<(), Failure> {
-        let (new_name, old_name) = (String::from(new), String::from(old));
-        let Some(incoming) = self.look_stage(new)? else { return Ok(()) };
-        if self.look_stage(old)?.is_none() {
-            if let Some(was) = was {
-                self.check(Layout::After, path, was)?;
-            }
-            match self.disk.link(At::Tree(path), At::Stage(&old_name)) {
-                Ok(()) => {}
-                // Hard links are not to be had everywhere and for everyone.
-                Err(Errno::Perm | Errno::Notsup | Errno::Mlink | Errno::Nosys | Errno::Inval) => {
-                    self.move_new(At::Tree(path), At::Stage(&old_name), path)?;
-                }
-                Err(errno) => return Err(os("link", path)(errno)),
-            }
-        }
-        let kept = self.look_stage(old)?.ok_or_else(|| Failure::Changed(path.clone()))?;
-        let done = match self.look(path)? {
-            None => return self.move_new(At::Stage(&new_name), At::Tree(path), path),
-            Some(is) if same(&is, &kept) => {
-                self.disk.rename_over(At::Stage(&new_name), At::Tree(path))
-            }
-            // On the way back from here, `new` was given a second name before it was replaced.
-            Some(is) if same(&is, &incoming) => self.disk.unlink(At::Stage(&new_name)),
-            Some(_) => return Err(Failure::Changed(path.clone())),
+            (Some(is), None) if was.matches(&is) => self.disk.remove_dir(At::Tree(*path)),
+            _ => Err(Errno::Noent),
         };
-        done.map_err(os("replace", path))
+        self.unless_in_the_way(done, *path, "take away")
     }
 
-    /// What was taken out is still what it was: nobody has written to it through an open file. Of a
-    /// file that lives on under another name the steps themselves may have changed the times.
-    fn check_old(&self) -> Result<(), Failure> {
-        let outs = self.steps.outs.iter().map(|out| (out.slot, &out.from, &out.was));
-        let replaced = self.steps.ins.iter().filter_map(|step| match step {
-            In::Replace { old, path, was, .. } => Some((*old, path, was)),
-            In::Move { .. } | In::Dir { .. } => None,
-        });
-        for (slot, path, was) in outs.chain(replaced) {
-            if self.look_stage(slot)?.is_some_and(|stat| stat.nlink == 1 && !was.matches(&stat)) {
-                return Err(Failure::Changed(path.clone()));
+    fn put_in(&mut self, In { path, what, over }: &In) -> Result<(), Failure> {
+        let slot = match what {
+            Incoming::Dir => {
+                let made = match self.disk.make_dir(At::Tree(*path)) {
+                    // Made already, or by another process, whose directory will do.
+                    Err(Errno::Exist) if self.look(*path)?.is_some_and(is_dir) => Ok(()),
+                    made => made,
+                };
+                return self.unless_in_the_way(made, *path, "create");
             }
+            Incoming::Slot(slot) => *slot,
+            Incoming::Link(of, slot) => {
+                match (self.look(*of)?, self.look(*path)?) {
+                    (Some(of), Some(is)) if same(&of, &is) => return Ok(()),
+                    (Some(_), _) if !self.passed.contains(of) => {}
+                    _ => return self.unless_in_the_way(Err(Errno::Noent), *path, "link"),
+                }
+                if self.look_slot(*slot)?.is_none() {
+                    let linked = self.disk.link(At::Tree(*of), At::Slot(*slot));
+                    linked.map_err(at("link", &self.disk.paths, *of))?;
+                }
+                *slot
+            }
+        };
+        // Put there already.
+        if self.again && self.look_slot(slot)?.is_none() {
+            return Ok(());
+        }
+        let done = match over {
+            None => self.disk.rename_new(At::Slot(slot), At::Tree(*path)),
+            Some((old, was)) => self.replace(slot, *path, *old, was)?,
+        };
+        self.unless_in_the_way(done, *path, "put in place")
+    }
+
+    /// Puts a file in the place of another, which is kept as `old`.
+    fn replace(
+        &mut self,
+        new: Slot,
+        path: PathId,
+        old: Slot,
+        was: &Mark,
+    ) -> Result<Result<(), Errno>, Failure> {
+        if self.look_slot(old)?.is_none() {
+            match self.look(path)? {
+                Some(is) if was.matches(&is) => self.set_aside(path, old)?,
+                Some(_) => return Ok(Err(Errno::Exist)),
+                None => {}
+            }
+        }
+        self.cover(new, path, old)
+    }
+
+    /// Keeps a file on the stage that is about to be replaced: as a second name, so that there is
+    /// no instant at which nothing is at the path.
+    fn set_aside(&mut self, path: PathId, slot: Slot) -> Result<(), Failure> {
+        let linked = match self.disk.link(At::Tree(path), At::Slot(slot)) {
+            // Hard links are not to be had everywhere and for everyone.
+            Err(Errno::Perm | Errno::Notsup | Errno::Mlink | Errno::Nosys | Errno::Inval) => {
+                self.disk.rename_new(At::Tree(path), At::Slot(slot))
+            }
+            linked => linked,
+        };
+        match linked {
+            Err(Errno::Noent) => Ok(()),
+            linked => linked.map_err(at("link", &self.disk.paths, path)),
+        }
+    }
+
+    /// Puts a file in the place of another that was [set aside](Run::set_aside).
+    fn cover(&mut self, new: Slot, path: PathId, old: Slot) -> Result<Result<(), Errno>, Failure> {
+        let (new_is, old_is) = (self.look_slot(new)?, self.look_slot(old)?);
+        let is = |is: &Stat, slot: Option<Stat>| slot.is_some_and(|slot| same(is, &slot));
+        Ok(match self.look(path)? {
+            None => self.disk.rename_new(At::Slot(new), At::Tree(path)),
+            Some(found) if is(&found, old_is) => {
+                self.disk.rename_over(At::Slot(new), At::Tree(path))
+            }
+            // It was covered before, and giving the place back was begun.
+            Some(found) if is(&found, new_is) => self.disk.unlink(At::Slot(new)),
+            Some(_) => Err(Errno::Exist),
+        })
+    }
+
+    /// Drops the files that have left their place for good. One that another process has written to
+    /// meanwhile gets its place back.
+    fn drop_old(&mut self) -> Result<(), Failure> {
+        let steps = self.steps;
+        let used = self.used.clone();
+        let outs = steps.outs.iter().filter_map(|out| Some((out.slot?, out.path, &out.was, None)));
+        let outs = outs.filter(|(slot, ..)| !used.contains(slot));
+        let replaced = steps.ins.iter().filter_map(|step| {
+            step.over.as_ref().map(|(old, was)| (*old, step.path, was, step.slot()))
+        });
+        for (old, path, was, new) in outs.chain(replaced) {
+            let Some(is) = self.look_slot(old)? else { continue };
+            // A file with another name is not lost, and the steps may have changed its times.
+            if is.nlink > 1 || was.holds(&is) {
+                self.disk.unlink(At::Slot(old)).map_err(on_stage)?;
+                continue;
+            }
+            let back = match new {
+                Some(new) if !self.passed.contains(&path) => {
+                    self.set_aside(path, new)?;
+                    self.cover(old, path, new)?
+                }
+                _ => self.disk.rename_new(At::Slot(old), At::Tree(path)),
+            };
+            self.passed.insert(path);
+            self.unless_in_the_way(back, path, "put back")?;
         }
         Ok(())
     }
 
-    fn check(&self, layout: Layout, path: &RelPath, was: &Mark) -> Result<(), Failure> {
-        match self.look(path)? {
-            Some(stat) if was.matches(&stat) && (self.still)(layout, path, &stat) => Ok(()),
-            _ => Err(Failure::Changed(path.clone())),
+    /// Moves all that is left on the stage to where it is kept.
+    fn report(mut self) -> Result<Vec<Passed>, Failure> {
+        let names = self.disk.list_stage().map_err(on_stage)?;
+        let left: BTreeSet<Slot> =
+            names.iter().filter_map(|entry| Slot::parse(&entry.name)).collect();
+        let mut kept = BTreeMap::new();
+        if !left.is_empty() {
+            let outs = self.steps.outs.iter().filter_map(|out| Some((out.slot?, out.path)));
+            let old =
+                self.steps.ins.iter().filter_map(|step| Some((step.over.as_ref()?.0, step.path)));
+            let new = self.steps.ins.iter().filter_map(|step| Some((step.slot()?, step.path)));
+            let paths: BTreeMap<Slot, PathId> = outs.chain(old).chain(new).collect();
+            for slot in left {
+                let path = *paths.get(&slot).unwrap_or(&PathId::TOP);
+                let name = self.disk.paths.name(path).to_vec();
+                let place = self.disk.keep(slot, &name).map_err(on_stage)?;
+                kept.insert(path, place);
+                self.passed.insert(path);
+            }
+        }
+        let passed = std::mem::take(&mut self.passed).into_iter();
+        let mut passed: Vec<Passed> =
+            passed.map(|path| (self.disk.paths.bytes(path), kept.remove(&path))).collect();
+        passed.sort();
+        Ok(passed)
+    }
+
+    /// Passes over a path that another process has changed.
+    fn unless_in_the_way(
+        &mut self,
+        done: Result<(), Errno>,
+        path: PathId,
+        what: &'static str,
+    ) -> Result<(), Failure> {
+        match done {
+            Err(
+                Errno::Exist
+                | Errno::Noent
+                | Errno::Notempty
+                | Errno::Notdir
+                | Errno::Isdir
+                | Errno::Loop
+                | Errno::Busy,
+            ) => {
+                self.passed.insert(path);
+                Ok(())
+            }
+            done => done.map_err(at(what, &self.disk.paths, path)),
         }
     }
 
     /// Makes sure that the directories can be worked in, from the top down.
-    fn open_dirs<'m>(
-        &'m self,
-        place: impl Fn(&'m Meta) -> Option<&'m Placed>,
-    ) -> Result<(), Failure> {
-        for (_, Placed { path, .. }) in self.metas(place).iter().filter(|(meta, _)| meta.is_dir()) {
-            let Some(stat) = self.look(path)? else { continue };
-            if stat.kind == FileKind::Dir && stat.mode & WORK != WORK {
-                let at = At::Tree(path);
-                let opened = self.disk.set_mode(at, FileKind::Dir, stat.mode | WORK);
-                opened.map_err(os("open for writing", path))?;
+    fn open_dirs<'d>(&mut self, dirs: impl Iterator<Item = &'d PathId>) -> Result<(), Failure> {
+        for path in dirs {
+            let Some(is) = self.look(*path)?.filter(|is| is_dir(*is)) else { continue };
+            if is.mode & WORK != WORK {
+                let opened = self.disk.set_mode(At::Tree(*path), is.kind, is.mode | WORK);
+                opened.map_err(at("open for writing", &self.disk.paths, *path))?;
             }
         }
         Ok(())
     }
 
-    /// What has permission bits and times in one of the two layouts, directories before what is in
-    /// them.
-    fn metas<'m>(
-        &'m self,
-        place: impl Fn(&'m Meta) -> Option<&'m Placed>,
-    ) -> Vec<(&'m Meta, &'m Placed)> {
-        let metas = self.steps.metas.iter();
-        let mut placed: Vec<_> = metas.filter_map(|meta| Some((meta, place(meta)?))).collect();
-        placed.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
-        placed
-    }
-
-    /// Sets permission bits and times of what is there.
-    fn set_meta(&self, meta: &Meta, to: &Placed) -> Result<(), Failure> {
-        let (at, path, kind) = (At::Tree(&to.path), &to.path, meta.kind.into());
-        let Some(stat) = self.look(path)?.filter(|stat| stat.kind == kind) else { return Ok(()) };
-        let mode = mode_under_stage(to);
-        if stat.mode != mode && kind != FileKind::Symlink {
-            self.disk.set_mode(at, kind, mode).map_err(os("set the mode of", path))?;
+    /// Sets permission bits and times, unless something else is there now.
+    fn set_meta(&mut self, meta: &MetaStep) -> Result<(), Failure> {
+        let is = self.look(meta.path)?.filter(|is| letter(is.kind) == meta.kind);
+        let Some(is) = is.filter(|_| !self.passed.contains(&meta.path)) else { return Ok(()) };
+        let here = At::Tree(meta.path);
+        if is.mode != meta.mode && is.kind != FileKind::Symlink {
+            let set = self.disk.set_mode(here, is.kind, meta.mode);
+            set.map_err(at("set the mode of", &self.disk.paths, meta.path))?;
         }
-        match self.disk.set_times(at, &to.times) {
-            // In a directory that belongs to someone else the system keeps the times.
-            Err(Errno::Perm | Errno::Acces) if kind == FileKind::Dir => Ok(()),
-            set => set.map_err(os("set the times of", path)),
+        match self.disk.set_times(here, &meta.times) {
+            // In a directory that belongs to another user the system keeps the times.
+            Err(Errno::Perm | Errno::Acces) if is_dir(is) => Ok(()),
+            set => set.map_err(at("set the times of", &self.disk.paths, meta.path)),
         }
     }
 
-    fn move_new(&self, from: At<'_>, to: At<'_>, path: &RelPath) -> Result<(), Failure> {
-        match self.disk.rename_new(from, to) {
-            Err(Errno::Exist | Errno::Notempty | Errno::Noent) => {
-                Err(Failure::Changed(path.clone()))
-            }
-            moved => moved.map_err(os("move", path)),
-        }
+    fn look(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
+        let is = self.disk.look(At::Tree(path));
+        is.map_err(at("look at", &self.disk.paths, path))
     }
 
-    fn look(&self, path: &RelPath) -> Result<Option<Stat>, Failure> {
-        self.disk.look(At::Tree(path)).map_err(os("look at", path))
+    fn look_slot(&mut self, slot: Slot) -> Result<Option<Stat>, Failure> {
+        self.disk.look(At::Slot(slot)).map_err(on_stage)
     }
 
-    fn look_stage(&self, slot: Slot) -> Result<Option<Stat>, Failure> {
-        let name = String::from(slot);
-        self.disk.look(At::Stage(&name)).map_err(|errno| on_stage(&name, errno))
-    }
-
-    fn mark(&self, name: &str) -> Result<(), Failure> {
-        journal::mark(self.disk, name).map_err(|errno| on_stage(name, errno))
-    }
-
-    fn unmark(&self, name: &str) -> Result<(), Failure> {
-        journal::unmark(self.disk, name).map_err(|errno| on_stage(name, errno))
-    }
-
-    /// Opens what is to be brought to stable storage. What counts is how much that is, and not how
-    /// many steps have changed it: a directory out of which thousands of files went is one.
-    fn open_to_sync(&self, paths: impl Iterator<Item = RelPath>) -> Result<Changed, Failure> {
-        let paths: BTreeSet<RelPath> = paths.collect();
+    /// Opens the files and directories to be synced. Their number counts, not that of the steps: a
+    /// directory out of which thousands of files went is one.
+    fn open_to_sync(&mut self, paths: BTreeSet<PathId>) -> Result<ToSync, Failure> {
         if paths.len() > SYNC_EACH_MAX {
-            return Ok(Changed::Many);
+            return Ok(ToSync::Many);
         }
         let mut opened = Vec::new();
-        for path in &paths {
-            opened.extend(self.disk.open_to_sync(At::Tree(path)).map_err(os("open", path))?);
+        for path in paths {
+            let file = self.disk.open_to_sync(At::Tree(path));
+            opened.extend(file.map_err(at("open", &self.disk.paths, path))?);
         }
-        Ok(Changed::Few(opened))
+        Ok(ToSync::Few(opened))
     }
 
-    /// Brings what has been changed, and the stage, to stable storage.
-    fn sync(&self, changed: Changed) -> Result<(), Failure> {
+    fn sync(&self, changed: ToSync) -> Result<(), Failure> {
         let synced = match changed {
-            Changed::Many => self.disk.sync_all(),
-            Changed::Few(opened) => opened
+            ToSync::Many => self.disk.sync_all(),
+            ToSync::Few(opened) => opened
                 .iter()
                 .try_for_each(|opened| self.disk.sync_opened(opened))
                 .and_then(|()| self.disk.sync_stage()),
         };
-        synced.map_err(os("sync", &RelPath::TOP))
+        synced.map_err(on_stage)
     }
 }
 
-/// The point of no return: from here on the commit is made.
-pub(super) fn finish<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
-    disk.give_up_stage().map_err(|errno| on_stage("", errno))
-}
-
-/// Removes all that is on the stage, and the stage. What says how far the commit got goes last.
-pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
-    let names = disk.list_stage().map_err(|errno| on_stage("", errno))?;
-    let mut waste = names.iter().filter_map(|entry| Slot::parse(&entry.name)).collect::<Vec<_>>();
-    let next = waste.iter().map(|slot| match slot {
-        Slot::Waste(n) => n + 1,
-        Slot::New(_) | Slot::Old(_) => 0,
-    });
-    let mut next = next.max().unwrap_or(0);
-    while let Some(slot) = waste.pop() {
-        let name = String::from(slot);
-        remove(disk, &name, &mut next, &mut waste).map_err(|errno| on_stage(&name, errno))?;
-    }
-    // Of a stage that is waste the journal alone says what is left to do; any other has none by now.
-    for name in [journal::JOURNAL_NEW, MOVED, UNDO, journal::FORMAT, journal::JOURNAL] {
-        match disk.unlink(At::Stage(name)) {
-            Ok(()) | Err(Errno::Noent) => {}
-            Err(errno) => return Err(on_stage(name, errno)),
-        }
-    }
-    disk.remove_stage().map_err(|errno| on_stage("", errno))
-}
-
-/// Gives the top the times that it is to have, since the stage came and went in it, and takes from
-/// its mode what the stage still needed. There is no journal any more that could say so: see what
-/// the documentation of this module does not promise.
-pub(super) fn settle_top<G: Gate>(
-    disk: &Disk<'_, G>,
-    steps: &Steps,
-    after: bool,
-) -> Result<(), Failure> {
-    let place = |meta: &Meta| match after {
-        true => meta.after.clone(),
-        false => meta.before.clone(),
-    };
-    let Some(top) = steps.metas.iter().filter_map(place).find(|placed| placed.path.is_top()) else {
-        return Ok(());
-    };
-    let at = At::Tree(&RelPath::TOP);
-    let _ = disk.set_times(at, &top.times);
-    let held_back = mode_under_stage(&top);
-    let is = disk.look(at).map_err(os("look at", &RelPath::TOP))?;
-    // Somebody else may have set another since.
-    if held_back == top.mode || is.is_none_or(|is| is.mode != held_back) {
-        return Ok(());
-    }
-    let set = disk.set_mode(at, FileKind::Dir, top.mode);
-    set.and_then(|()| disk.sync_root()).map_err(os("set the mode of", &RelPath::TOP))
-}
-
-/// The mode that something can have as long as there is a stage: nobody but root could find and
-/// remove that in a top that does not let its owner do so.
-fn mode_under_stage(placed: &Placed) -> u32 {
-    let is_bound = placed.path.is_top() && !rustix::process::geteuid().is_root();
-    if is_bound { placed.mode | WORK } else { placed.mode }
-}
-
-/// Removes one thing from the stage. The directories in a directory become waste of their own, so
-/// that their depth does not matter.
-fn remove<G: Gate>(
-    disk: &Disk<'_, G>,
-    name: &str,
-    next: &mut u64,
-    waste: &mut Vec<Slot>,
-) -> Result<(), Errno> {
-    let at = At::Stage(name);
-    let Some(stat) = disk.look(at)? else { return Ok(()) };
-    if stat.kind != FileKind::Dir {
-        return disk.unlink(at);
-    }
-    if stat.mode & WORK != WORK {
-        disk.set_mode(at, FileKind::Dir, WORK)?;
-    }
-    for entry in disk.list(at)? {
-        let inside = At::Inside(name, &entry.name);
-        if entry.kind != FileKind::Dir {
-            disk.unlink(inside)?;
-            continue;
-        }
-        // To be moved, a directory must be writable itself.
-        disk.set_mode(inside, FileKind::Dir, WORK)?;
-        let slot = Slot::Waste(*next);
-        *next += 1;
-        disk.rename_new(inside, At::Stage(&String::from(slot)))?;
-        waste.push(slot);
-    }
-    disk.remove_dir(at)
+fn is_dir(stat: Stat) -> bool {
+    stat.kind == FileKind::Dir
 }
 
 fn same(a: &Stat, b: &Stat) -> bool {
     (a.dev, a.ino) == (b.dev, b.ino)
-}
-
-pub(super) fn os(what: &'static str, path: &RelPath) -> impl Fn(Errno) -> Failure + use<> {
-    let path: Box<[u8]> = path.as_bytes().into();
-    move |errno| Failure::Os { what, path: path.clone(), errno }
-}
-
-pub(super) fn on_stage(name: &str, errno: Errno) -> Failure {
-    let stage = String::from_utf8_lossy(super::disk::STAGE);
-    Failure::Os { what: "use", path: format!("{stage}/{name}").into_bytes().into(), errno }
 }

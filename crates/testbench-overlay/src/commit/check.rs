@@ -3,92 +3,83 @@
 use std::collections::BTreeMap;
 
 use super::conflict::{Conflict, OurChange, TheirChange};
-use super::disk::{At, Disk};
+use super::disk::{At, Disk, STAGE};
+use super::error::{Failure, at};
 use super::gate::Gate;
-use super::survey::Survey;
-use crate::lower::observe::{Listing, Observation, Seen, Stamp};
-use crate::upper::inode::State;
-use crate::vfs::name::RelPath;
+use super::paths::PathId;
+use super::survey::{Limits, Ours, Survey, Was};
+use crate::lower::observe::{Listing, Seen, Stamp};
 use crate::{Errno, FileKind, Stat};
 
-/// What was seen at a path of the lower directory.
-#[derive(Clone, Debug)]
-pub(super) enum Was {
-    Absent,
-    There(Seen),
-}
-
-/// All that was seen, by path.
-pub(super) fn seen(state: &State) -> BTreeMap<RelPath, Was> {
-    let mut seen = BTreeMap::new();
-    for (path, observation) in state.reads.iter() {
-        match observation {
-            Observation::Absent => seen.insert(path.clone(), Was::Absent),
-            Observation::Removed(was, _) => seen.insert(path.clone(), Was::There(was.clone())),
-            Observation::Listing(_) => None,
-        };
-    }
-    // An inode knows better than what was noted before it was made.
-    for inode in state.inodes.values() {
-        let Some(origin) = &inode.origin else { continue };
-        for path in &origin.paths {
-            seen.insert(path.clone(), Was::There(origin.seen.clone()));
-        }
-    }
-    seen
-}
-
-/// What a check has found.
+/// The result of a check.
+#[derive(Debug, Default)]
 pub(super) struct Checked {
     /// Every observation that does not hold any more, by path.
     pub(super) conflicts: Vec<Conflict>,
-    /// What is at each path of which something was seen. The commit goes by this, and not by a later
-    /// look, so that whatever changes after the check is found to have changed.
-    pub(super) now: BTreeMap<RelPath, Option<Stat>>,
-}
-
-impl Checked {
-    /// Whether a later check has found the same. What comes and goes in a directory is checked by
-    /// name.
-    pub(super) fn is_same(&self, later: &Checked) -> bool {
-        let stands = |(now, later): (&Option<Stat>, &Option<Stat>)| match (now, later) {
-            (Some(now), Some(later)) => Stamp::of(now).matches(&Stamp::of(later)),
-            (now, later) => now.is_none() && later.is_none(),
-        };
-        self.conflicts == later.conflicts
-            && self.now.keys().eq(later.now.keys())
-            && self.now.values().zip(later.now.values()).all(stands)
-    }
+    /// The file at each path of which something was seen. The plan goes by this, and not by a later
+    /// look, so that each later change is noticed.
+    pub(super) now: BTreeMap<PathId, Option<Stat>>,
 }
 
 /// Compares all that was seen with what is there.
 pub(super) fn check<G: Gate>(
-    disk: &Disk<'_, G>,
+    disk: &mut Disk<'_, G>,
     survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Was>,
-) -> Result<Checked, (RelPath, Errno)> {
-    let mut found = BTreeMap::new();
-    let mut now = BTreeMap::new();
-    for (path, was) in seen {
-        let stat = disk.look(At::Tree(path)).map_err(|errno| (path.clone(), errno))?;
-        now.insert(path.clone(), stat);
+    limits: &Limits,
+) -> Result<Checked, Failure> {
+    let mut checker = Checker { disk, survey, found: BTreeMap::new(), checked: Checked::default() };
+    // A second check finds our own stage there.
+    let stage = checker.disk.paths.child(PathId::TOP, STAGE);
+    for (path, was) in survey.seen.iter().filter(|(path, _)| **path != stage) {
+        checker.check_seen(*path, was)?;
+    }
+    checker.check_doomed()?;
+    checker.check_listings()?;
+    let Checker { disk, found, mut checked, .. } = checker;
+    for (path, theirs) in found {
+        let existed = matches!(survey.seen.get(&path), Some(Was::There(_)));
+        let ours = match survey.ours_at(&disk.paths, path, existed) {
+            // It lies in a directory that we have deleted.
+            OurChange::Looked if !survey.seen.contains_key(&path) => OurChange::Deleted,
+            ours => ours,
+        };
+        let takes_away =
+            matches!(theirs, TheirChange::Removed | TheirChange::Retyped | TheirChange::Replaced);
+        if limits.take_in(&disk.paths, path) || limits.is_above(path) && takes_away {
+            checked.conflicts.push(Conflict { path: disk.paths.bytes(path), ours, theirs });
+        }
+    }
+    checked.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(checked)
+}
+
+struct Checker<'c, 's, 'g, G> {
+    disk: &'c mut Disk<'g, G>,
+    survey: &'c Survey<'s>,
+    found: BTreeMap<PathId, TheirChange>,
+    checked: Checked,
+}
+
+impl<G: Gate> Checker<'_, '_, '_, G> {
+    fn check_seen(&mut self, path: PathId, was: &Was) -> Result<(), Failure> {
+        let stat = self.now(path)?;
         let theirs = match (was, stat) {
             (Was::Absent, None) => None,
             (Was::Absent, Some(_)) => Some(TheirChange::Appeared),
             (Was::There(_), None) => Some(TheirChange::Removed),
             (Was::There(was), Some(stat)) => {
                 let stamp = Stamp::of(&stat);
-                let both_set_its_mode =
-                    was.stamp.mode != stamp.mode && survey.ours.get(path) == Some(&OurChange::Meta);
+                let both_set_its_mode = was.stamp.mode != stamp.mode
+                    && self.survey.ours.get(&path) == Some(&Ours::Meta);
                 match difference(&was.stamp, &stamp) {
                     None if both_set_its_mode => Some(TheirChange::Meta),
-                    // The same to look at; what was read of it may say otherwise. And the other way
+                    // The same metadata; a hash of its content may say otherwise. And the other way
                     // round: only its ctime tells that there was something.
-                    None if !holds_the_same(disk, path, was, &stat)? => Some(TheirChange::Modified),
+                    None if !self.holds_the_same(path, was, &stat)? => Some(TheirChange::Modified),
                     Some(TheirChange::Modified)
                         if only_ctime_differs(&was.stamp, &stamp)
                             && was.content_hash().is_some()
-                            && holds_the_same(disk, path, was, &stat)? =>
+                            && self.holds_the_same(path, was, &stat)? =>
                     {
                         Some(TheirChange::Meta)
                     }
@@ -96,29 +87,75 @@ pub(super) fn check<G: Gate>(
                 }
             }
         };
-        if let Some(theirs) = theirs {
-            found.insert(path.clone(), theirs);
-        }
+        self.found.extend(theirs.map(|theirs| (path, theirs)));
+        Ok(())
     }
-    check_deleted(disk, survey, seen, &mut found)?;
-    check_listings(disk, survey, &mut found)?;
-    let conflict = |(path, theirs): (RelPath, TheirChange)| {
-        let existed = matches!(seen.get(&path), Some(Was::There(_)));
-        let ours = match seen.contains_key(&path) {
-            true => survey.ours_at(&path, existed),
-            // It lies in a directory that we have deleted, or is such a directory's listing.
-            false => match survey.ours_at(&path, true) {
-                OurChange::Looked if theirs == TheirChange::Appeared => OurChange::Deleted,
-                ours => ours,
-            },
+
+    fn now(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
+        let stat = self.disk.look(At::Tree(path));
+        let stat = stat.map_err(at("look at", &self.disk.paths, path))?;
+        self.checked.now.insert(path, stat);
+        Ok(stat)
+    }
+
+    /// Whether a file or symlink holds what was read of it, if that is known.
+    fn holds_the_same(&mut self, path: PathId, was: &Seen, stat: &Stat) -> Result<bool, Failure> {
+        if was.content_hash().is_none() {
+            return Ok(true);
+        }
+        let bytes = match stat.kind {
+            FileKind::File => self.disk.read(At::Tree(path)),
+            FileKind::Symlink => self.disk.read_link(At::Tree(path)),
+            FileKind::Dir | FileKind::Special => return Ok(true),
         };
-        Conflict { path: path.as_bytes().into(), ours, theirs }
-    };
-    Ok(Checked { conflicts: found.into_iter().map(conflict).collect(), now })
+        let bytes = bytes.map_err(at("read", &self.disk.paths, path))?;
+        Ok(was.agrees_with(&bytes))
+    }
+
+    /// A file that was never seen must not go with its directory.
+    fn check_doomed(&mut self) -> Result<(), Failure> {
+        let survey = self.survey;
+        let is_renamed = |path| matches!(survey.ours.get(&path), Some(Ours::Renamed(_)));
+        let gone = survey.spots.iter().filter(|spot| !survey.stays(spot));
+        let mut next: Vec<PathId> =
+            gone.filter_map(|spot| spot.before).filter(|path| !is_renamed(*path)).collect();
+        while let Some(path) = next.pop() {
+            let known = self.checked.now.get(&path).copied();
+            let stat = known.map_or_else(|| self.now(path), Ok)?;
+            if stat.is_none_or(|stat| stat.kind != FileKind::Dir) || is_renamed(path) {
+                continue;
+            }
+            let entries = self.disk.list(At::Tree(path));
+            for entry in entries.map_err(at("list", &self.disk.paths, path))? {
+                let inside = self.disk.paths.child(path, &entry.name);
+                if !matches!(survey.seen.get(&inside), Some(Was::There(_))) {
+                    self.found.insert(inside, TheirChange::Appeared);
+                }
+                next.push(inside);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds listings that show other names or kinds than before.
+    fn check_listings(&mut self) -> Result<(), Failure> {
+        for (path, was) in &self.survey.listings {
+            let mut listing = match self.disk.list(At::Tree(*path)) {
+                // That the directory is gone was found before.
+                Err(Errno::Noent | Errno::Notdir | Errno::Loop) => continue,
+                listing => listing.map_err(at("list", &self.disk.paths, *path))?,
+            };
+            listing.retain(|entry| *path != PathId::TOP || &*entry.name != STAGE);
+            if !Listing::of(&listing, false).same(was) {
+                self.found.entry(*path).or_insert(TheirChange::Listing);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How a file differs from what it was, if it does.
-pub(super) fn difference(was: &Stamp, is: &Stamp) -> Option<TheirChange> {
+fn difference(was: &Stamp, is: &Stamp) -> Option<TheirChange> {
     if was.matches(is) {
         None
     } else if was.kind != is.kind {
@@ -134,82 +171,4 @@ pub(super) fn difference(was: &Stamp, is: &Stamp) -> Option<TheirChange> {
 
 fn only_ctime_differs(was: &Stamp, is: &Stamp) -> bool {
     Stamp { ctime: was.ctime, ..*is } == *was
-}
-
-/// Whether a file or symlink holds what was read of it, if that is known.
-fn holds_the_same<G: Gate>(
-    disk: &Disk<'_, G>,
-    path: &RelPath,
-    was: &Seen,
-    stat: &Stat,
-) -> Result<bool, (RelPath, Errno)> {
-    if was.content_hash().is_none() {
-        return Ok(true);
-    }
-    let bytes = match stat.kind {
-        FileKind::File => disk.read(At::Tree(path)),
-        FileKind::Symlink => disk.read_link(At::Tree(path)),
-        FileKind::Dir | FileKind::Special => return Ok(true),
-    };
-    bytes.map(|bytes| was.agrees_with(&bytes)).map_err(|errno| (path.clone(), errno))
-}
-
-/// What nobody has seen in a directory that is to go must not go with it.
-fn check_deleted<G: Gate>(
-    disk: &Disk<'_, G>,
-    survey: &Survey<'_>,
-    seen: &BTreeMap<RelPath, Was>,
-    found: &mut BTreeMap<RelPath, TheirChange>,
-) -> Result<(), (RelPath, Errno)> {
-    let mut dirs: Vec<RelPath> = Vec::new();
-    for spot in &survey.spots {
-        let Some(before) = &spot.before else { continue };
-        let stays = spot.ino.is_some_and(|ino| {
-            let origin = survey.state.inodes.get(&ino).and_then(|inode| inode.origin.as_ref());
-            origin.is_some_and(|origin| origin.paths.contains(before))
-        });
-        let moved = matches!(survey.ours.get(before), Some(OurChange::Renamed { .. }));
-        if !stays && !moved {
-            dirs.push(before.clone());
-        }
-    }
-    while let Some(dir) = dirs.pop() {
-        let at = |errno| (dir.clone(), errno);
-        let is_dir =
-            disk.look(At::Tree(&dir)).map_err(at)?.is_some_and(|s| s.kind == FileKind::Dir);
-        if !is_dir || matches!(survey.ours.get(&dir), Some(OurChange::Renamed { .. })) {
-            continue;
-        }
-        for entry in disk.list(At::Tree(&dir)).map_err(at)? {
-            let path = dir.child(&entry.name);
-            match seen.get(&path) {
-                Some(Was::There(_)) => dirs.push(path),
-                Some(Was::Absent) | None => {
-                    found.insert(path, TheirChange::Appeared);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Listings that show other names or kinds than before.
-fn check_listings<G: Gate>(
-    disk: &Disk<'_, G>,
-    survey: &Survey<'_>,
-    found: &mut BTreeMap<RelPath, TheirChange>,
-) -> Result<(), (RelPath, Errno)> {
-    for (path, observation) in survey.state.reads.iter() {
-        let Observation::Listing(before) = observation else { continue };
-        let listing = match disk.list(At::Tree(path)) {
-            Ok(listing) => listing,
-            // That the directory is gone is found out above.
-            Err(Errno::Noent | Errno::Notdir | Errno::Loop) => continue,
-            Err(errno) => return Err((path.clone(), errno)),
-        };
-        if !Listing::of(&listing).same(before) {
-            found.entry(path.clone()).or_insert(TheirChange::Listing);
-        }
-    }
-    Ok(())
 }

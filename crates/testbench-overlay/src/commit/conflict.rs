@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::GuestPath;
-use crate::diff::Side;
 
 /// Something beneath the overlay is not what the overlay saw there, so that the commit would
 /// write over it, or rests on what is no longer true.
@@ -199,82 +198,4 @@ impl fmt::Display for TheirChange {
             TheirChange::Listing => "given or robbed of entries",
         })
     }
-}
-
-/// The three versions of what a [`Conflict`] is about, for a resolver. `None` where there was, or
-/// is, nothing.
-///
-/// ```
-/// use testbench_overlay::{Overlay, Resolution, Versions, fs, install};
-///
-/// fn union_of_lines(versions: &Versions) -> Resolution {
-///     let [Some(ours), Some(theirs)] = [&versions.ours, &versions.theirs] else {
-///         return Resolution::Abort; // somebody has deleted it
-///     };
-///     match (ours.bytes(), theirs.bytes()) {
-///         (Some(ours), Some(theirs)) => Resolution::Content([theirs, ours].concat()),
-///         _ => Resolution::Abort,
-///     }
-/// }
-///
-/// let dir = tempfile::tempdir()?;
-/// let file = dir.path().join(".gitignore");
-/// let overlay = Overlay::new(dir.path())?;
-/// let _installed = install(overlay.clone());
-/// fs::write(&file, "target\n")?;
-/// std::fs::write(&file, "*.log\n")?;
-/// overlay.commit_with(|_conflict, versions| union_of_lines(versions))?;
-/// assert_eq!(std::fs::read_to_string(&file)?, "*.log\ntarget\n");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Versions {
-    /// What the overlay saw first. Its content is
-    /// [`Content::Unread`](crate::diff::Content::Unread) where nobody kept it, which is the rule:
-    /// the lower directory held it, and holds something else now.
-    pub base: Option<Side>,
-    /// What the overlay shows, wherever it is now. Its content is
-    /// [`Content::Unread`](crate::diff::Content::Unread) if it rests on the base that is gone.
-    pub ours: Option<Side>,
-    /// What is in the lower directory now.
-    pub theirs: Option<Side>,
-}
-
-/// What a resolver answers to a [`Conflict`].
-///
-/// ```
-/// use testbench_overlay::{Overlay, Resolution, fs, install};
-///
-/// let dir = tempfile::tempdir()?;
-/// let file = dir.path().join("a");
-/// for (resolution, wanted) in [
-///     (Resolution::Ours, "ours"),
-///     (Resolution::Theirs, "theirs"),
-///     (Resolution::Content(b"both".to_vec()), "both"),
-/// ] {
-///     std::fs::write(&file, "base")?;
-///     let overlay = Overlay::new(dir.path())?;
-///     let _installed = install(overlay.clone());
-///     fs::write(&file, "ours")?;
-///     std::fs::write(&file, "theirs")?;
-///     overlay.commit_with(|_, _| resolution.clone())?;
-///     assert_eq!(std::fs::read_to_string(&file)?, wanted);
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Resolution {
-    /// The overlay's version is written, whatever is there. What the overlay has not touched stays
-    /// theirs: the permission bits of a file that was only written to, further names of a file
-    /// that were never looked at.
-    Ours,
-    /// What is in the lower directory stays, and our change is dropped, with all that depends on
-    /// it: both ends of a rename, everything in a directory.
-    Theirs,
-    /// A file with these bytes is written: the outcome of a merge.
-    Content(Vec<u8>),
-    /// Nothing is written, and the commit answers with the conflicts.
-    Abort,
 }

@@ -1,8 +1,9 @@
 //! The directory that is committed to, and the stage in it, through handles.
 //!
-//! Like everything in this crate it takes one name at a time and follows no symlink, so that
-//! whoever swaps names meanwhile cannot lead a commit out of the root. Calls that change something
-//! pass a [`Gate`].
+//! Like everything in this crate it takes one name at a time and follows no symlink, so that a
+//! process that swaps names meanwhile cannot lead a commit out of the root. The directories on the
+//! way to the last place stay open: a neighbour is one step away, however deep it lies. Calls that
+//! change something pass a [`Gate`].
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
@@ -10,52 +11,74 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 
 use super::gate::{Call, Gate};
-use super::step::Times;
+use super::journal::{Slot, Times};
+use super::paths::{PathId, Paths};
 use crate::sys::{self, Access};
-use crate::vfs::name::RelPath;
-use crate::{DirEntry, Errno, FileKind, GuestPath, SetTime, SetTimes, Stat};
+use crate::{DirEntry, Errno, FileKind, SetTime, SetTimes, Stat};
 
-/// The directory at the top of the root in which a commit keeps its journal, what it is about to
-/// put in place, and what it has taken away.
+/// The directory at the top of the root in which a commit keeps its journal, the files that it is
+/// about to put in place, and those that have left their place.
 pub(crate) const STAGE: &[u8] = b".testbench-commit";
 
-/// What the stage is called once the commit is made and all on it is waste.
+/// The name of the stage once the commit is made.
 pub(crate) const WASTE: &[u8] = b".testbench-commit-done";
+
+/// The directory at the top of the root for files that could not be put in place.
+const KEPT: &[u8] = b".testbench-kept";
+
+/// Directories above this many levels are closed again, so that a deep tree needs few descriptors.
+const OPEN_MAX: usize = 64;
 
 /// A place in the tree or on the stage.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum At<'a> {
-    Tree(&'a RelPath),
-    Stage(&'a str),
-    /// In a directory on the stage.
-    Inside(&'a str, &'a [u8]),
+pub(super) enum At {
+    Tree(PathId),
+    Stage(&'static str),
+    Slot(Slot),
 }
 
 /// The stage, locked.
 #[derive(Debug)]
 struct Stage {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     name: &'static [u8],
 }
 
 /// The lock goes with the last handle, and a process that is being forked has one for a moment.
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = rustix::fs::flock(&self.dir, FlockOperation::Unlock);
+        let _ = rustix::fs::flock(&*self.dir, FlockOperation::Unlock);
     }
 }
 
 /// The root of a commit.
 #[derive(Debug)]
 pub(super) struct Disk<'g, G> {
+    pub(super) paths: Paths,
     root: Arc<OwnedFd>,
     stage: Option<Stage>,
     gate: &'g G,
+    /// The directories from the top to the last place; the last one of them is open.
+    trail: Vec<Rung>,
+}
+
+#[derive(Debug)]
+struct Rung {
+    id: PathId,
+    dir: Dir,
+}
+
+#[derive(Debug)]
+enum Dir {
+    Open(Arc<OwnedFd>),
+    /// Device and inode.
+    Closed(u64, u64),
 }
 
 impl<'g, G: Gate> Disk<'g, G> {
     pub(super) fn new(root: Arc<OwnedFd>, gate: &'g G) -> Disk<'g, G> {
-        Disk { root, stage: None, gate }
+        let trail = vec![Rung { id: PathId::TOP, dir: Dir::Open(root.clone()) }];
+        Disk { paths: Paths::new(), root, stage: None, gate, trail }
     }
 
     /// Makes the stage and locks it. [`Errno::Exist`]: another commit has one.
@@ -76,10 +99,10 @@ impl<'g, G: Gate> Disk<'g, G> {
     fn open_stage_as(&mut self, name: &'static [u8]) -> Result<bool, Errno> {
         let dir = match sys::open_dir(&self.root, name, Access::Read) {
             Err(Errno::Noent) => return Ok(false),
-            dir => dir?,
+            dir => Arc::new(dir?),
         };
         let stage = Stage { dir, name };
-        match rustix::fs::flock(&stage.dir, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(&*stage.dir, FlockOperation::NonBlockingLockExclusive) {
             // A file system without locks has to do without the protection.
             Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Errno::Busy),
@@ -111,83 +134,145 @@ impl<'g, G: Gate> Disk<'g, G> {
         self.stage.as_ref().is_some_and(|stage| stage.name == WASTE)
     }
 
-    fn stage(&self) -> Result<&OwnedFd, Errno> {
+    fn stage(&self) -> Result<&Arc<OwnedFd>, Errno> {
         self.stage.as_ref().map(|stage| &stage.dir).ok_or(Errno::Noent)
     }
 
+    /// Moves something from the stage to where files are kept that could not be put in place. The
+    /// result is its path there, relative to the root.
+    pub(super) fn keep(&mut self, slot: Slot, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        let make = || Ok(rustix::fs::mkdirat(&*self.root, KEPT, Mode::RWXU)?);
+        match self.gate.pass(Call::MakeDir, make) {
+            Ok(()) | Err(Errno::Exist) => {}
+            Err(errno) => return Err(errno),
+        }
+        let dir = sys::open_dir(&self.root, KEPT, Access::Search)?;
+        // With the number in front it must still be a name.
+        let name = &name[..name.len().min(200)];
+        let mut number = 1;
+        loop {
+            let name = [format!("{number}-").as_bytes(), name].concat();
+            let from = slot.name();
+            match self.rename_between(self.stage()?, from.as_bytes(), &dir, &name) {
+                Err(Errno::Exist) => number += 1,
+                kept => return kept.map(|()| [KEPT, b"/", &name].concat()),
+            }
+        }
+    }
+}
+
+/// Walking.
+impl<G: Gate> Disk<'_, G> {
     /// A directory of the tree; symlinks on the way are [`Errno::Loop`] or [`Errno::Notdir`].
-    pub(super) fn dir(&self, path: &RelPath, access: Access) -> Result<OwnedFd, Errno> {
-        if access == Access::Search
-            && !path.is_top()
-            && let Ok(dir) = sys::open_dirs_beneath(&self.root, path.as_bytes())
-        {
-            return Ok(dir);
+    fn dir(&mut self, id: PathId) -> Result<Arc<OwnedFd>, Errno> {
+        let mut down = self.way_down(id);
+        if !self.climb(self.paths.depth(id) + 1 - down.len()) {
+            self.trail.truncate(1);
+            down = self.way_down(id);
         }
-        let mut dir = sys::open_dir(&self.root, b".", last_or_search(path.is_top(), access))?;
-        let mut names = GuestPath::new(path.as_bytes()).components().peekable();
-        while let Some(name) = names.next() {
-            let access = last_or_search(names.peek().is_none(), access);
-            dir = sys::open_dir(&dir, name, access)?;
+        while let Some(id) = down.pop() {
+            let above = self.last()?;
+            let dir = sys::open_dir(&above, self.paths.name(id), Access::Search)?;
+            self.trail.push(Rung { id, dir: Dir::Open(Arc::new(dir)) });
+            if let Some(above) = self.trail.len().checked_sub(OPEN_MAX).filter(|at| *at > 0)
+                && let Dir::Open(dir) = &self.trail[above].dir
+            {
+                let is = sys::stat(dir)?;
+                self.trail[above].dir = Dir::Closed(is.dev, is.ino);
+            }
         }
-        Ok(dir)
+        self.last()
+    }
+
+    /// The part of the way to a directory that is not on the trail, the last step first.
+    fn way_down(&self, id: PathId) -> Vec<PathId> {
+        let on_trail =
+            |id: &PathId| self.trail.get(self.paths.depth(*id)).is_some_and(|rung| rung.id == *id);
+        self.paths.upwards(id).take_while(|id| !on_trail(id)).collect()
+    }
+
+    fn last(&self) -> Result<Arc<OwnedFd>, Errno> {
+        match self.trail.last() {
+            Some(Rung { dir: Dir::Open(dir), .. }) => Ok(dir.clone()),
+            _ => Err(Errno::Badf),
+        }
+    }
+
+    /// Goes up until the trail is that long; false if a directory does not lie where it did.
+    fn climb(&mut self, len: usize) -> bool {
+        while self.trail.len() > len {
+            let Some(Rung { dir: Dir::Open(below), .. }) = self.trail.pop() else { return false };
+            let Some(rung) = self.trail.last_mut() else { return false };
+            let Dir::Closed(dev, ino) = rung.dir else { continue };
+            let Ok(above) = sys::open_dir(&below, b"..", Access::Search) else { return false };
+            if !sys::stat(&above).is_ok_and(|is| (is.dev, is.ino) == (dev, ino)) {
+                return false;
+            }
+            rung.dir = Dir::Open(Arc::new(above));
+        }
+        true
+    }
+
+    /// Leaves a place that is about to be given to something else.
+    fn leave(&mut self, at: At) {
+        let At::Tree(id) = at else { return };
+        let depth = self.paths.depth(id);
+        if self.trail.get(depth).is_some_and(|rung| rung.id == id) && !self.climb(depth) {
+            self.trail.truncate(1);
+        }
     }
 
     /// The directory that holds a place, and the name in it.
-    fn place<'a>(&self, at: At<'a>) -> Result<(OwnedFd, &'a [u8]), Errno> {
+    fn place(&mut self, at: At) -> Result<(Arc<OwnedFd>, Vec<u8>), Errno> {
         match at {
-            At::Stage(name) => Ok((self.stage()?.try_clone()?, name.as_bytes())),
-            At::Inside(dir, name) => {
-                Ok((sys::open_dir(self.stage()?, dir.as_bytes(), Access::Read)?, name))
-            }
-            At::Tree(path) => match path.split() {
-                Some((dir, name)) => Ok((self.dir(&dir, Access::Search)?, name)),
-                None => Ok((self.root.try_clone()?, b".")),
-            },
+            At::Stage(name) => Ok((self.stage()?.clone(), name.into())),
+            At::Slot(slot) => Ok((self.stage()?.clone(), slot.name().into_bytes())),
+            At::Tree(PathId::TOP) => Ok((self.root.clone(), b".".to_vec())),
+            At::Tree(id) => Ok((self.dir(self.paths.dir(id))?, self.paths.name(id).to_vec())),
         }
     }
+}
 
+/// Looking.
+impl<G: Gate> Disk<'_, G> {
     /// What is at a place, if anything.
-    pub(super) fn look(&self, at: At<'_>) -> Result<Option<Stat>, Errno> {
-        let look = || match at {
+    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, Errno> {
+        let mut look = || match at {
             // To be seen, the top need not be open to us.
-            At::Tree(path) if path.is_top() => sys::stat(&self.root),
+            At::Tree(PathId::TOP) => sys::stat(&self.root),
             at => {
                 let (dir, name) = self.place(at)?;
-                sys::stat_at(&dir, name)
+                sys::stat_at(&dir, &name)
             }
         };
-        match look() {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::Noent | Errno::Notdir | Errno::Loop) => Ok(None),
-            Err(errno) => Err(errno),
-        }
+        crate::lower::present(look())
     }
 
-    pub(super) fn read_link(&self, at: At<'_>) -> Result<Vec<u8>, Errno> {
+    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>, Errno> {
         let (dir, name) = self.place(at)?;
-        sys::read_link(&dir, name)
+        sys::read_link(&dir, &name)
     }
 
     /// A regular file for reading.
-    pub(super) fn open(&self, at: At<'_>) -> Result<OwnedFd, Errno> {
+    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd, Errno> {
         let (dir, name) = self.place(at)?;
-        sys::open_file(&dir, name, Access::Read)
+        sys::open_file(&dir, &name, Access::Read)
     }
 
-    /// What is in a directory.
-    pub(super) fn list(&self, at: At<'_>) -> Result<Vec<DirEntry>, Errno> {
+    /// The entries of a directory.
+    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>, Errno> {
         let (dir, name) = self.place(at)?;
-        sys::read_dir(&sys::open_dir(&dir, name, Access::Read)?)
+        sys::read_dir(&sys::open_dir(&dir, &name, Access::Read)?)
     }
 
-    /// What is on the stage.
+    /// The entries of the stage.
     pub(super) fn list_stage(&self) -> Result<Vec<DirEntry>, Errno> {
         // Through a handle of its own, whose position is at the beginning.
         sys::read_dir(&sys::open_dir(self.stage()?, b".", Access::Read)?)
     }
 
     /// All bytes of a regular file.
-    pub(super) fn read(&self, at: At<'_>) -> Result<Vec<u8>, Errno> {
+    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>, Errno> {
         let file = self.open(at)?;
         let mut bytes = vec![0; usize::try_from(sys::stat(&file)?.size).map_err(|_| Errno::Fbig)?];
         let mut done = 0;
@@ -202,17 +287,41 @@ impl<'g, G: Gate> Disk<'g, G> {
         bytes.truncate(done);
         Ok(bytes)
     }
+
+    /// Fails with [`Errno::Acces`] if this process may neither change names in a directory nor
+    /// give itself the right.
+    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<(), Errno> {
+        let (parent, name) = self.place(At::Tree(dir))?;
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        let flags = AtFlags::EACCESS;
+        match rustix::fs::accessat(&*parent, &*name, access, flags) {
+            Err(rustix::io::Errno::ACCESS) => self.check_may_set_meta(dir),
+            // Whatever else is wrong with it, the steps say it better.
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails with [`Errno::Acces`] if this process may not set permission bits and times.
+    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<(), Errno> {
+        let (dir, name) = self.place(At::Tree(path))?;
+        let owner = rustix::fs::statat(&*dir, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
+        let user = rustix::process::geteuid();
+        match user.is_root() || user.as_raw() == owner {
+            true => Ok(()),
+            false => Err(Errno::Acces),
+        }
+    }
 }
 
 /// Changing calls.
 impl<G: Gate> Disk<'_, G> {
-    pub(super) fn make_dir(&self, at: At<'_>) -> Result<(), Errno> {
+    pub(super) fn make_dir(&mut self, at: At) -> Result<(), Errno> {
         let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::MakeDir, || Ok(rustix::fs::mkdirat(&dir, name, Mode::RWXU)?))
+        self.gate.pass(Call::MakeDir, || Ok(rustix::fs::mkdirat(&*dir, &*name, Mode::RWXU)?))
     }
 
     /// A new file on the stage that only the owner may use.
-    pub(super) fn make_file(&self, at: At<'_>) -> Result<OwnedFd, Errno> {
+    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd, Errno> {
         let (dir, name) = self.place(at)?;
         let flags = OFlags::WRONLY
             | OFlags::CREATE
@@ -221,7 +330,7 @@ impl<G: Gate> Disk<'_, G> {
             | OFlags::NOCTTY
             | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        self.gate.pass(Call::MakeFile, || Ok(rustix::fs::openat(&dir, name, flags, mode)?))
+        self.gate.pass(Call::MakeFile, || Ok(rustix::fs::openat(&*dir, &*name, flags, mode)?))
     }
 
     pub(super) fn write(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Errno> {
@@ -243,27 +352,38 @@ impl<G: Gate> Disk<'_, G> {
         self.gate.pass(Call::SetLen, || sys::set_len(file, len))
     }
 
-    pub(super) fn symlink(&self, target: &[u8], at: At<'_>) -> Result<(), Errno> {
+    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<(), Errno> {
         let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::Symlink, || sys::symlink(target, &dir, name))
+        self.gate.pass(Call::Symlink, || sys::symlink(target, &dir, &name))
     }
 
     /// One more name for a file or symlink.
-    pub(super) fn link(&self, from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    pub(super) fn link(&mut self, from: At, to: At) -> Result<(), Errno> {
         let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
-        self.gate.pass(Call::Link, || sys::link(&from_dir, from, &to_dir, to))
+        self.gate.pass(Call::Link, || sys::link(&from_dir, &from, &to_dir, &to))
     }
 
     /// Moves to where nothing is; [`Errno::Exist`] if something is there after all.
-    pub(super) fn rename_new(&self, from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<(), Errno> {
+        self.leave(from);
         let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
+        self.rename_between(&from_dir, &from, &to_dir, &to)
+    }
+
+    fn rename_between(
+        &self,
+        from_dir: &OwnedFd,
+        from: &[u8],
+        to_dir: &OwnedFd,
+        to: &[u8],
+    ) -> Result<(), Errno> {
         self.gate.pass(Call::Rename, || {
-            match rustix::fs::renameat_with(&from_dir, from, &to_dir, to, RenameFlags::NOREPLACE) {
+            match rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
                 // Not every file system has the flag.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                    match sys::stat_at(&to_dir, to) {
+                    match sys::stat_at(to_dir, to) {
                         Ok(_) => Err(Errno::Exist),
-                        Err(Errno::Noent) => sys::rename(&from_dir, from, &to_dir, to),
+                        Err(Errno::Noent) => sys::rename(from_dir, from, to_dir, to),
                         Err(errno) => Err(errno),
                     }
                 }
@@ -273,35 +393,36 @@ impl<G: Gate> Disk<'_, G> {
     }
 
     /// Moves in one step over a file or symlink.
-    pub(super) fn rename_over(&self, from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<(), Errno> {
         let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
-        self.gate.pass(Call::Rename, || sys::rename(&from_dir, from, &to_dir, to))
+        self.gate.pass(Call::Rename, || sys::rename(&from_dir, &from, &to_dir, &to))
     }
 
-    pub(super) fn unlink(&self, at: At<'_>) -> Result<(), Errno> {
+    pub(super) fn unlink(&mut self, at: At) -> Result<(), Errno> {
         let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::Unlink, || sys::remove_file(&dir, name))
+        self.gate.pass(Call::Unlink, || sys::remove_file(&dir, &name))
     }
 
-    pub(super) fn remove_dir(&self, at: At<'_>) -> Result<(), Errno> {
+    pub(super) fn remove_dir(&mut self, at: At) -> Result<(), Errno> {
+        self.leave(at);
         let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::RemoveDir, || sys::remove_dir(&dir, name))
+        self.gate.pass(Call::RemoveDir, || sys::remove_dir(&dir, &name))
     }
 
-    /// Sets permission bits; never those of what a symlink points to.
-    pub(super) fn set_mode(&self, at: At<'_>, kind: FileKind, mode: u32) -> Result<(), Errno> {
+    /// Sets permission bits; never those of a symlink's target.
+    pub(super) fn set_mode(&mut self, at: At, kind: FileKind, mode: u32) -> Result<(), Errno> {
         let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::SetMode, || set_mode_at(&dir, name, kind, mode))
+        self.gate.pass(Call::SetMode, || set_mode_at(&dir, &name, kind, mode))
     }
 
-    pub(super) fn set_times(&self, at: At<'_>, times: &Times) -> Result<(), Errno> {
+    pub(super) fn set_times(&mut self, at: At, times: &Times) -> Result<(), Errno> {
         let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::SetTimes, || sys::set_times_at(&dir, name, set_times(times)))
+        self.gate.pass(Call::SetTimes, || sys::set_times_at(&dir, &name, set_times(times)))
     }
 
     /// Gives a file that is about to replace another its permission bits, times, owner, group and
-    /// extended attributes. What the system does not let us keep, as `cp -p` would not, is left;
-    /// without the owner and the group the set-id bits go too.
+    /// extended attributes. Attributes that the system does not let us keep, as `cp -p` would not,
+    /// are left; without the owner and the group the set-id bits go too.
     pub(super) fn dress(
         &self,
         file: &OwnedFd,
@@ -352,19 +473,19 @@ impl<G: Gate> Disk<'_, G> {
         Ok(())
     }
 
-    /// A file or directory, to be synced; `None` for what cannot be, and for what is not there.
-    pub(super) fn open_to_sync(&self, at: At<'_>) -> Result<Option<OwnedFd>, Errno> {
-        let open = || match self.look(at)?.map(|stat| stat.kind) {
+    /// A file or directory, to be synced; `None` for everything else and for a missing one.
+    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>, Errno> {
+        let open = |disk: &mut Self| match disk.look(at)?.map(|stat| stat.kind) {
             Some(FileKind::File | FileKind::Dir) => {
-                let (dir, name) = self.place(at)?;
+                let (dir, name) = disk.place(at)?;
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                Ok(Some(rustix::fs::openat(&dir, name, flags, Mode::empty())?))
+                Ok(Some(rustix::fs::openat(&*dir, &*name, flags, Mode::empty())?))
             }
             Some(FileKind::Symlink | FileKind::Special) | None => Ok(None),
         };
-        match open() {
-            Err(Errno::Noent | Errno::Notdir | Errno::Loop | Errno::Acces) => Ok(None),
-            opened => opened,
+        match open(self) {
+            Err(Errno::Acces) => Ok(None),
+            opened => crate::lower::present(opened).map(Option::flatten),
         }
     }
 
@@ -396,15 +517,9 @@ impl<G: Gate> Disk<'_, G> {
     }
 }
 
-fn last_or_search(is_last: bool, access: Access) -> Access {
-    if is_last { access } else { Access::Search }
-}
-
 fn set_times(times: &Times) -> SetTimes {
-    SetTimes {
-        atime: Some(SetTime::At(times.atime.into())),
-        mtime: Some(SetTime::At(times.mtime.into())),
-    }
+    let [atime, mtime] = [times.atime(), times.mtime()].map(|time| Some(SetTime::At(time)));
+    SetTimes { atime, mtime }
 }
 
 /// Through a handle that neither reads nor follows, since a name could be swapped for a symlink

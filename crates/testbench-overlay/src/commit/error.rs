@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Conflict;
+use super::paths::{PathId, Paths};
 use crate::{Errno, GuestPath};
 
 /// How many conflicts a message names; the list in the error holds all.
@@ -12,8 +13,8 @@ const NAMED_MAX: usize = 10;
 
 /// Why a commit failed.
 ///
-/// Unless it is [`CommitError::Interrupted`] (a part is done) or [`CommitError::Leftover`] (all is
-/// done), the directory is as it was before.
+/// The directory is as it was before, except after [`CommitError::Interrupted`] (a part is
+/// committed) and [`CommitError::Leftover`] (everything is committed).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,34 +40,38 @@ pub enum CommitError {
         /// The directory.
         path: PathBuf,
     },
-    /// What is beneath is not what the overlay saw.
+    /// The directory is not as the overlay saw it.
     #[error(
-        "nothing was committed, since the directory has changed meanwhile:\n{}use `commit_with` \
-         to decide on each, or `rollback` and begin again",
+        "nothing was committed, since the directory has changed meanwhile:\n{}commit `only` other \
+         paths, commit over it with `force`, or `rollback` and begin again",
         list(conflicts)
     )]
     Conflicts {
         /// Each of them, by path.
         conflicts: Vec<Conflict>,
     },
-    /// What a resolver answered cannot be done.
-    #[error("{conflict}: what the resolver answered cannot be done: {why}")]
-    Resolution {
-        /// What it was asked about.
-        conflict: Box<Conflict>,
-        /// Why not.
-        why: &'static str,
+    /// A path given to [`CommitOptions::only`](crate::CommitOptions::only) names no change.
+    #[error("nothing was committed, since nothing has changed at `{}`", path.display())]
+    Unchanged {
+        /// As it was given.
+        path: PathBuf,
     },
-    /// The overlay, or the directory beneath, was changed while a resolver was asked.
+    /// The paths given to [`CommitOptions::only`](crate::CommitOptions::only) take a part of a
+    /// rename, or one of several names of a file.
     #[error(
-        "nothing was committed, since the overlay or the directory beneath was changed while the \
-         resolver was asked about the conflicts; let the resolver only read, and nobody else \
-         write, and begin again"
+        "nothing was committed, since `{}` cannot be committed without `{}`; name both",
+        GuestPath::new(path),
+        GuestPath::new(other)
     )]
-    Changed,
+    Apart {
+        /// A path that is to be committed, relative to the top.
+        path: Box<[u8]>,
+        /// A path that is not to be committed.
+        other: Box<[u8]>,
+    },
     /// Another commit is under way in the directory, or was interrupted.
     #[error(
-        "a commit to {} is under way, or was interrupted: if nobody is at it, take it up with \
+        "a commit to {} is under way, or was interrupted; if no process is at it, complete it with \
          `Overlay::recover`",
         path.display()
     )]
@@ -74,10 +79,10 @@ pub enum CommitError {
         /// The directory.
         path: PathBuf,
     },
-    /// The overlay has something of its own where a commit keeps its journal.
-    #[error("`.testbench-commit` at the top is the name of a commit's journal: call it otherwise")]
+    /// The overlay has an entry where a commit keeps its journal.
+    #[error("`.testbench-commit` at the top is the name of a commit's journal; rename that entry")]
     Reserved,
-    /// A part of the tree lies on another file system, so that nothing can be moved there in one
+    /// A part of the tree lies on another file system, to which nothing can be moved in one
     /// instant.
     #[error(
         "{} lies on another file system than the directory that is committed to; make an overlay \
@@ -85,10 +90,10 @@ pub enum CommitError {
         path.display()
     )]
     Device {
-        /// What lies there.
+        /// The part.
         path: PathBuf,
     },
-    /// Something of the overlay cannot be read.
+    /// A file of the overlay cannot be read.
     #[error("cannot read `{}` through the overlay to commit it: {errno}", GuestPath::new(path))]
     Read {
         /// Relative to the top.
@@ -97,7 +102,7 @@ pub enum CommitError {
         #[source]
         errno: Errno,
     },
-    /// The system refused.
+    /// The system refused a call.
     #[error("cannot {what} {}: {source}; nothing was committed", path.display())]
     Disk {
         /// What was attempted.
@@ -107,20 +112,19 @@ pub enum CommitError {
         /// Why it failed.
         source: io::Error,
     },
-    /// The commit failed half-way, and could not be taken back either.
+    /// The system refused a call when a part was committed already.
     #[error(
-        "the commit to {} has stopped half-way and could not be taken back: put right what is \
-         wrong, then go on or back with `Overlay::recover`",
+        "the commit to {} has stopped half-way: {source}; put that right, then complete it with \
+         `Overlay::recover`",
         path.display()
     )]
     Interrupted {
         /// The directory.
         path: PathBuf,
-        /// What it failed for at first.
+        /// Why it failed.
         source: Box<CommitError>,
     },
-    /// All is committed, but what was deleted or replaced could not be removed from
-    /// `.testbench-commit`.
+    /// Everything is committed, but `.testbench-commit` could not be removed.
     #[error("all is committed, but clearing up failed; `Overlay::recover` goes on with that")]
     Leftover {
         /// Why.
@@ -129,29 +133,21 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// The conflicts, if that is what stands against the commit; else none.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// for name in ["a", "b", "c"] {
-    ///     fs::write(dir.path().join(name), "ours")?;
-    /// }
-    /// std::fs::write(dir.path().join("a"), "theirs")?;
-    /// std::fs::write(dir.path().join("c"), "theirs")?;
-    /// let error = overlay.commit().unwrap_err();
-    /// let paths: Vec<&[u8]> = error.conflicts().iter().map(|conflict| conflict.path()).collect();
-    /// assert_eq!(paths, [b"a", b"c"]);
-    /// assert!(!dir.path().join("b").exists(), "nothing was written");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The conflicts; empty unless the error is [`CommitError::Conflicts`].
     pub fn conflicts(&self) -> &[Conflict] {
         match self {
             CommitError::Conflicts { conflicts } => conflicts,
             _ => &[],
+        }
+    }
+
+    pub(super) fn of(root: &Path, failure: Failure) -> CommitError {
+        match failure {
+            Failure::Os { what, path, errno } => {
+                CommitError::Disk { what, path: host_path(root, &path), source: errno.into() }
+            }
+            Failure::Read { path, errno } => CommitError::Read { path, errno },
+            Failure::Device { path } => CommitError::Device { path: host_path(root, &path) },
         }
     }
 }
@@ -166,8 +162,10 @@ impl From<CommitError> for io::Error {
             CommitError::NoDirectory => io::ErrorKind::Unsupported,
             CommitError::ReadOnly { .. } => io::ErrorKind::ReadOnlyFilesystem,
             CommitError::Conflicts { .. } => io::ErrorKind::StaleNetworkFileHandle,
-            CommitError::Resolution { .. } | CommitError::Reserved => io::ErrorKind::InvalidInput,
-            CommitError::Changed | CommitError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
+            CommitError::Unchanged { .. } | CommitError::Apart { .. } | CommitError::Reserved => {
+                io::ErrorKind::InvalidInput
+            }
+            CommitError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
             CommitError::Device { .. } => io::ErrorKind::CrossesDevices,
             CommitError::Read { errno, .. } => io::Error::from(*errno).kind(),
             CommitError::Disk { source, .. } => source.kind(),
@@ -186,4 +184,33 @@ fn list(conflicts: &[Conflict]) -> String {
         let _ = writeln!(text, "  and {more} more");
     }
     text
+}
+
+/// Why a part of a commit failed. Paths are relative to the root.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The system refused a call.
+    Os { what: &'static str, path: Box<[u8]>, errno: Errno },
+    /// A file cannot be read through the overlay.
+    Read { path: Box<[u8]>, errno: Errno },
+    /// A file lies on another file system than the root.
+    Device { path: Box<[u8]> },
+}
+
+/// The failure of an attempt at a path.
+pub(super) fn at<'p>(
+    what: &'static str,
+    paths: &'p Paths,
+    path: PathId,
+) -> impl Fn(Errno) -> Failure + use<'p> {
+    move |errno| Failure::Os { what, path: paths.bytes(path), errno }
+}
+
+/// The failure of an attempt at the stage.
+pub(super) fn on_stage(errno: Errno) -> Failure {
+    Failure::Os { what: "use", path: super::disk::STAGE.into(), errno }
+}
+
+pub(super) fn host_path(root: &Path, path: &[u8]) -> PathBuf {
+    if path.is_empty() { root.to_path_buf() } else { root.join(crate::materialize::os_str(path)) }
 }

@@ -1,37 +1,230 @@
-//! The journal: what a commit is about to do, on the disk before it is done.
+//! The journal: everything that a commit is about to do, on the disk before any of it is done.
 //!
 //! The stage, a directory `.testbench-commit` at the top of the root, holds
 //!
 //! | name | |
 //! | --- | --- |
-//! | `format` | says that the directory is ours; the first file made, the last one removed |
-//! | `n0`, `n1`, … | what is to be put in place, complete with permission bits and times |
+//! | `format` | says that the directory is ours; the first file made |
+//! | `n0`, `n1`, … | files to be put in place, and files that have left their place |
 //! | `journal` | the steps; once it is there, the tree may have been changed |
-//! | `o0`, `o1`, … | what was taken from its place |
-//! | `moved` | all that leaves its place has left it |
-//! | `undo` | the way back has been taken |
+//! | `moved` | the journal's name once everything that leaves its place has left it |
 //!
-//! Each appears and disappears in one instant. When the commit is made, the stage is renamed to
-//! `.testbench-commit-done`: what lies there then is waste. The journal is two lines, the format with its
-//! version and the BLAKE3 hash of the rest, and the steps as JSON.
+//! Each appears and disappears in one instant. When all steps are made, the stage is renamed to
+//! `.testbench-commit-done`. The journal is two lines: the format with its version and the BLAKE3
+//! hash of the rest, and the steps as JSON.
+//!
+//! Steps are made in this order: `outs`, `ins`, `metas`. Each step sees on the disk whether it is
+//! done, so that all of them can be made again after an interruption. There is no way back.
+
+use serde::{Deserialize, Serialize};
+use testbench_clock::WallTime;
 
 use super::disk::{At, Disk};
 use super::gate::Gate;
-use super::step::{Slot, Steps};
-use crate::Errno;
+use super::paths::{Line, PathId, Paths};
+use crate::lower::observe::Stamp;
+use crate::{Errno, FileKind, Stat};
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const JOURNAL: &str = "journal";
-/// The journal while it is written.
-pub(super) const JOURNAL_NEW: &str = "journal.new";
 pub(super) const MOVED: &str = "moved";
-pub(super) const UNDO: &str = "undo";
+/// The journal while it is written.
+const JOURNAL_NEW: &str = "journal.new";
+/// All of them, in the order in which they are removed.
+pub(super) const OURS: [&str; 4] = [JOURNAL_NEW, FORMAT, JOURNAL, MOVED];
 
 const TITLE: &str = "testbench-overlay commit journal";
-const VERSION: u32 = 1;
+const VERSION: &str = "2";
 
 /// Above this, a journal is not one of ours: a million changes with long names take less.
 const JOURNAL_BYTES_MAX: u64 = 4 << 30;
+
+/// All steps of one commit, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Steps {
+    /// Directories whose owner may not work in them yet.
+    pub(super) opens: Vec<PathId>,
+    /// Everything that leaves its place, deepest first, under the paths before the commit.
+    pub(super) outs: Vec<Out>,
+    /// Everything that comes to a place, from the top down, under the paths after it.
+    pub(super) ins: Vec<In>,
+    /// Permission bits and times, under the paths after it; made from the last to the first.
+    pub(super) metas: Vec<MetaStep>,
+}
+
+/// Takes something from its place to the stage, or removes an empty directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Out {
+    pub(super) path: PathId,
+    /// A slot that no [`In`] uses holds a deleted file.
+    pub(super) slot: Option<Slot>,
+    pub(super) was: Mark,
+}
+
+/// Puts something in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct In {
+    pub(super) path: PathId,
+    pub(super) what: Incoming,
+    /// The file that is there before, and the slot that keeps it until all is in place.
+    pub(super) over: Option<(Slot, Mark)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Incoming {
+    /// A new directory.
+    Dir,
+    /// Something on the stage.
+    Slot(Slot),
+    /// One more name of the file at a path, made by way of the slot.
+    Link(PathId, Slot),
+}
+
+/// Sets permission bits and times of something that is in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetaStep {
+    pub(super) path: PathId,
+    pub(super) kind: char,
+    pub(super) mode: u32,
+    pub(super) times: Times,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Times {
+    atime: (i64, u32),
+    mtime: (i64, u32),
+}
+
+impl Times {
+    pub(super) fn new(atime: WallTime, mtime: WallTime) -> Times {
+        Times { atime: to_parts(atime), mtime: to_parts(mtime) }
+    }
+
+    pub(super) fn atime(&self) -> WallTime {
+        from_parts(self.atime)
+    }
+
+    pub(super) fn mtime(&self) -> WallTime {
+        from_parts(self.mtime)
+    }
+}
+
+/// Seconds since 1970, and nanoseconds beyond them.
+fn to_parts(time: WallTime) -> (i64, u32) {
+    let secs = time.unix_nanos().div_euclid(1_000_000_000);
+    let nanos = time.unix_nanos().rem_euclid(1_000_000_000) as u32;
+    // Beyond the range of every file system, the nearest will do.
+    let limit = if secs < 0 { i64::MIN } else { i64::MAX };
+    (i64::try_from(secs).unwrap_or(limit), nanos)
+}
+
+fn from_parts((secs, nanos): (i64, u32)) -> WallTime {
+    WallTime::from_unix_nanos(i128::from(secs) * 1_000_000_000 + i128::from(nanos))
+}
+
+/// A numbered name on the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Slot(pub(super) u64);
+
+impl Slot {
+    pub(super) fn name(self) -> String {
+        format!("n{}", self.0)
+    }
+
+    /// The slot of a name; `None` for any other name.
+    pub(super) fn parse(name: &[u8]) -> Option<Slot> {
+        let number = std::str::from_utf8(name.strip_prefix(b"n")?).ok()?.parse().ok()?;
+        // Neither `+1` nor `01`.
+        (Slot(number).name().as_bytes() == name).then_some(Slot(number))
+    }
+}
+
+/// Tells whether a file still is the one that a step is about, also after it was moved, by another
+/// process, and on a copy of the disk. Of a directory, only that it is a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mark {
+    kind: char,
+    size: u64,
+    mtime: (i64, u32),
+    /// All that was seen of it, while it lies in its place and the process lives.
+    #[serde(skip)]
+    stamp: Option<Stamp>,
+}
+
+impl Mark {
+    pub(super) fn of(stat: &Stat) -> Mark {
+        let (kind, mtime) = (letter(stat.kind), to_parts(stat.mtime));
+        Mark { kind, size: stat.size, mtime, stamp: Some(Stamp::of(stat)) }
+    }
+
+    /// Whether something in its place is unchanged.
+    pub(super) fn matches(&self, stat: &Stat) -> bool {
+        // A step about one of several names changes the ctime of all.
+        let is_still = |was: &Stamp| {
+            let is = Stamp::of(stat);
+            let is = if stat.nlink > 1 { Stamp { ctime: was.ctime, ..is } } else { is };
+            was.matches(&is)
+        };
+        self.holds(stat) && self.stamp.as_ref().is_none_or(is_still)
+    }
+
+    /// Whether something on the stage is unchanged.
+    pub(super) fn holds(&self, stat: &Stat) -> bool {
+        let same = (self.size, self.mtime) == (stat.size, to_parts(stat.mtime));
+        self.kind == letter(stat.kind) && (same || stat.kind != FileKind::File)
+    }
+}
+
+pub(super) fn letter(kind: FileKind) -> char {
+    match kind {
+        FileKind::File => 'f',
+        FileKind::Dir => 'd',
+        FileKind::Symlink => 'l',
+        FileKind::Special => 's',
+    }
+}
+
+impl In {
+    /// The slot by way of which it comes.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        match self.what {
+            Incoming::Dir => None,
+            Incoming::Slot(slot) | Incoming::Link(_, slot) => Some(slot),
+        }
+    }
+}
+
+impl Steps {
+    pub(super) fn is_empty(&self) -> bool {
+        self.outs.is_empty() && self.ins.is_empty() && self.metas.is_empty()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = PathId> {
+        let links = self.ins.iter().filter_map(|step| match step.what {
+            Incoming::Link(of, _) => Some(of),
+            Incoming::Dir | Incoming::Slot(_) => None,
+        });
+        let outs = self.outs.iter().map(|out| out.path);
+        let ins = self.ins.iter().map(|step| step.path);
+        let metas = self.metas.iter().map(|meta| meta.path);
+        self.opens.iter().copied().chain(outs).chain(ins).chain(links).chain(metas)
+    }
+}
+
+/// The journal's second line.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Journal {
+    paths: Vec<Line>,
+    steps: Steps,
+}
 
 /// Why a journal cannot be used.
 #[derive(Debug)]
@@ -40,33 +233,36 @@ pub(super) enum Unusable {
     Foreign,
     /// It is of a version that this program does not know.
     Version(String),
-    /// It is ours, and not what was written.
+    /// It is ours, and not complete.
     Damaged(String),
 }
 
-/// The text of the journal.
-pub(super) fn write(steps: &Steps) -> String {
-    let json = serde_json::to_string(steps).expect("steps are strings and numbers");
+fn write(paths: &Paths, steps: &Steps) -> String {
+    let journal = Journal { paths: paths.to_lines(steps.paths()), steps: steps.clone() };
+    let json = serde_json::to_string(&journal).expect("steps are strings and numbers");
     format!("{}{json}\n", head(json.as_bytes()))
 }
 
-/// The steps in the text of a journal.
-pub(super) fn read(text: &[u8]) -> Result<Steps, Unusable> {
+fn read(text: &[u8]) -> Result<(Paths, Steps), Unusable> {
     let lines: Vec<&[u8]> = text.splitn(2, |byte| *byte == b'\n').collect();
     let first = String::from_utf8_lossy(lines[0]);
     let rest = first.strip_prefix(TITLE).ok_or(Unusable::Foreign)?;
-    let mut words = rest.split(' ').skip(1);
-    match words.next() {
-        Some(version) if version == VERSION.to_string() => {}
+    match rest.split(' ').nth(1) {
+        Some(VERSION) => {}
         Some(version) => return Err(Unusable::Version(version.to_owned())),
         None => return Err(Unusable::Foreign),
     }
+    let damaged = |why: &str| Unusable::Damaged(why.to_owned());
     let json = lines.get(1).and_then(|rest| rest.strip_suffix(b"\n"));
-    let json = json.ok_or_else(|| Unusable::Damaged("it ends too early".to_owned()))?;
+    let json = json.ok_or_else(|| damaged("it ends too early"))?;
     if head(json).as_bytes() != [lines[0], b"\n"].concat() {
-        return Err(Unusable::Damaged("its checksum is wrong".to_owned()));
+        return Err(damaged("its checksum is wrong"));
     }
-    serde_json::from_slice(json).map_err(|error| Unusable::Damaged(error.to_string()))
+    let journal: Journal =
+        serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
+    let paths = Paths::from_lines(journal.paths).map_err(Unusable::Damaged)?;
+    let is_whole = journal.steps.paths().all(|id| paths.has(id));
+    if is_whole { Ok((paths, journal.steps)) } else { Err(damaged("it lacks a path")) }
 }
 
 fn head(json: &[u8]) -> String {
@@ -78,21 +274,19 @@ fn format() -> String {
     format!("{TITLE} {VERSION}\n")
 }
 
-/// What the stage says about how far a commit got.
+/// How far a commit got, as the stage says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Nothing in the tree has been changed.
     Staging,
-    /// Some steps have been made.
-    Begun { moved: bool, undo: bool },
+    /// Steps have been made; all `outs`, if it has `moved`.
+    Begun { moved: bool },
     /// All steps have been made.
     Done,
 }
 
 /// Looks at the stage. `Err(Ok(name))`: something on it is none of ours.
-pub(super) fn progress<G: Gate>(disk: &Disk<'_, G>) -> Result<Progress, Result<String, Errno>> {
-    const OURS: [&str; 5] = [FORMAT, JOURNAL, JOURNAL_NEW, MOVED, UNDO];
-
+pub(super) fn progress<G: Gate>(disk: &mut Disk<'_, G>) -> Result<Progress, Result<String, Errno>> {
     let names = disk.list_stage().map_err(Err)?;
     let has = |wanted: &str| names.iter().any(|entry| *entry.name == *wanted.as_bytes());
     let ours = |name: &[u8]| {
@@ -101,83 +295,99 @@ pub(super) fn progress<G: Gate>(disk: &Disk<'_, G>) -> Result<Progress, Result<S
     if let Some(entry) = names.iter().find(|entry| !ours(&entry.name)) {
         return Err(Ok(crate::GuestPath::new(&*entry.name).to_string()));
     }
-    if !names.is_empty() && !disk.is_waste() {
-        // Cut short, it was being written when nothing else was there.
+    if disk.is_waste() {
+        return Ok(Progress::Done);
+    }
+    if let Some(first) = names.first() {
+        // Cut short, it was being written when nothing else was there. That of another version
+        // says the same, and its journal says which.
         let text = disk.read(At::Stage(FORMAT)).map_err(|errno| match errno {
-            Errno::Noent => Ok(names[0].name.escape_ascii().to_string()),
+            Errno::Noent => Ok(first.name.escape_ascii().to_string()),
             errno => Err(errno),
         })?;
-        let whole = format();
-        if whole.as_bytes() != text && !(names.len() == 1 && whole.as_bytes().starts_with(&text)) {
+        let cut_short = names.len() == 1 && format().as_bytes().starts_with(&text);
+        if !text.starts_with(TITLE.as_bytes()) && !cut_short {
             return Err(Ok(FORMAT.to_owned()));
         }
     }
-    Ok(match has(JOURNAL) {
-        _ if disk.is_waste() => Progress::Done,
-        true => Progress::Begun { moved: has(MOVED), undo: has(UNDO) },
-        false => Progress::Staging,
+    Ok(match (has(JOURNAL), has(MOVED)) {
+        (false, false) => Progress::Staging,
+        (_, moved) => Progress::Begun { moved },
     })
 }
 
 /// Marks the stage as ours.
-pub(super) fn claim<G: Gate>(disk: &Disk<'_, G>) -> Result<(), Errno> {
+pub(super) fn claim<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
     let file = disk.make_file(At::Stage(FORMAT))?;
     disk.write(&file, format().as_bytes(), 0)
 }
 
-/// Puts the journal on the stage.
-pub(super) fn store<G: Gate>(disk: &Disk<'_, G>, steps: &Steps) -> Result<(), Errno> {
+/// Writes the journal, which is not in force yet.
+pub(super) fn prepare<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Result<(), Errno> {
+    let text = write(&disk.paths, steps);
     let file = disk.make_file(At::Stage(JOURNAL_NEW))?;
-    disk.write(&file, write(steps).as_bytes(), 0)?;
+    disk.write(&file, text.as_bytes(), 0)?;
     disk.sync_opened(&file)?;
+    disk.sync_stage()
+}
+
+/// Puts the journal in force, in one instant.
+pub(super) fn store<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
     disk.rename_new(At::Stage(JOURNAL_NEW), At::Stage(JOURNAL))?;
     disk.sync_stage()
 }
 
+/// Makes sure that no journal is in force.
+pub(super) fn withdraw<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
+    if disk.look(At::Stage(JOURNAL))?.is_some() {
+        disk.unlink(At::Stage(JOURNAL))?;
+        disk.sync_stage()?;
+    }
+    Ok(())
+}
+
+/// Notes that everything that leaves its place has left it.
+pub(super) fn mark_moved<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
+    disk.rename_new(At::Stage(JOURNAL), At::Stage(MOVED))?;
+    disk.sync_stage()
+}
+
 /// Reads the journal on the stage.
-pub(super) fn load<G: Gate>(disk: &Disk<'_, G>) -> Result<Result<Steps, Unusable>, Errno> {
-    let size = disk.look(At::Stage(JOURNAL))?.ok_or(Errno::Noent)?.size;
-    if size > JOURNAL_BYTES_MAX {
-        return Ok(Err(Unusable::Foreign));
+pub(super) fn load<G: Gate>(
+    disk: &mut Disk<'_, G>,
+) -> Result<Result<(Paths, Steps), Unusable>, Errno> {
+    let mut found = Err(Errno::Noent);
+    for name in [MOVED, JOURNAL] {
+        if let Some(stat) = disk.look(At::Stage(name))? {
+            found = Ok((name, stat.size));
+        }
     }
-    Ok(read(&disk.read(At::Stage(JOURNAL))?))
-}
-
-/// Makes one of the empty files that say how far a commit got.
-pub(super) fn mark<G: Gate>(disk: &Disk<'_, G>, name: &str) -> Result<(), Errno> {
-    match disk.make_file(At::Stage(name)) {
-        Ok(_) | Err(Errno::Exist) => disk.sync_stage(),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Takes it away.
-pub(super) fn unmark<G: Gate>(disk: &Disk<'_, G>, name: &str) -> Result<(), Errno> {
-    match disk.unlink(At::Stage(name)) {
-        Ok(()) | Err(Errno::Noent) => disk.sync_stage(),
-        Err(errno) => Err(errno),
+    match found? {
+        (_, size) if size > JOURNAL_BYTES_MAX => Ok(Err(Unusable::Foreign)),
+        (name, _) => Ok(read(&disk.read(At::Stage(name))?)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::In;
     use super::*;
-    use crate::vfs::name::RelPath;
 
-    fn steps() -> Steps {
-        let path = RelPath::TOP.child(b"a\xff");
-        Steps { ins: vec![In::Dir { path }], ..Steps::default() }
+    fn text() -> String {
+        let mut paths = Paths::new();
+        let path = paths.child(PathId::TOP, b"a\xff");
+        let ins = vec![In { path, what: Incoming::Dir, over: None }];
+        write(&paths, &Steps { ins, ..Steps::default() })
     }
 
     #[test]
-    fn what_is_written_is_read() {
-        assert_eq!(read(write(&steps()).as_bytes()).unwrap(), steps());
+    fn a_written_journal_is_read_again() {
+        let (paths, steps) = read(text().as_bytes()).unwrap();
+        assert_eq!(write(&paths, &steps), text());
     }
 
     #[test]
     fn every_changed_or_missing_byte_is_noticed() {
-        let whole = write(&steps()).into_bytes();
+        let whole = text().into_bytes();
         for at in 0..whole.len() {
             assert!(read(&whole[..at]).is_err(), "cut at {at}");
             let mut other = whole.clone();
@@ -187,10 +397,29 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_called_that() {
-        let text = write(&steps()).replace("journal 1 ", "journal 2 ");
-        assert!(matches!(read(text.as_bytes()), Err(Unusable::Version(v)) if v == "2"));
+    fn another_version_is_called_that() {
+        let text = text().replace("journal 2 ", "journal 3 ");
+        assert!(matches!(read(text.as_bytes()), Err(Unusable::Version(v)) if v == "3"));
         assert!(matches!(read(b"[]"), Err(Unusable::Foreign)));
         assert!(matches!(read(b""), Err(Unusable::Foreign)));
+    }
+
+    #[test]
+    fn only_our_own_names_are_slots() {
+        for name in ["n0", "n17"] {
+            assert_eq!(Slot::parse(name.as_bytes()).unwrap().name(), name);
+        }
+        for name in ["", "n", "x1", "n+1", "n01", "n-1", "n1x", "journal", "n99999999999999999999"]
+        {
+            assert_eq!(Slot::parse(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn times_before_1970_survive() {
+        for nanos in [-1, 0, 1, -1_000_000_001, 1_700_000_000_123_456_789] {
+            let time = WallTime::from_unix_nanos(nanos);
+            assert_eq!(Times::new(time, time).mtime(), time);
+        }
     }
 }

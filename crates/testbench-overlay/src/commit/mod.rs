@@ -1,53 +1,54 @@
-//! Committing: what an overlay holds is written to the real directory beneath it.
+//! Committing: the changes of an overlay are written to the real directory beneath it.
 //!
 //! # How it works
 //!
-//! 1. *Check.* Everything that the overlay has seen of the directory is looked at again. What is
-//!    not as it was is a [`Conflict`]; a resolver may decide on each, otherwise nothing is written.
+//! 1. *Check.* Everything that the overlay has seen of the directory is looked at again. A
+//!    difference is a [`Conflict`], and nothing is written.
 //! 2. *Plan.* The upper layer becomes a list of steps: moves, removals, new files. Nothing that the
 //!    overlay knows to be the same file is copied: renames are renames.
-//! 3. *Stage.* In a directory `.testbench-commit` at the top of the root, everything that is to be
-//!    put in place is prepared: new files with their content, permission bits, times, and, where
-//!    they replace another, its owner and extended attributes. Then the journal is written there,
-//!    with a checksum, and synced to the disk. Up to here the tree is as it was.
-//! 4. *Steps.* What leaves its place is moved to the stage, what lies deeper first; what comes is
-//!    put in place from above downwards, a changed file in one instant over the old one; permission
-//!    bits and times come last. What is moved or replaced is checked again just before, and once
-//!    more at the end.
-//! 5. The stage is renamed, which makes the commit, and removed, with all that was deleted or
-//!    replaced.
+//! 3. *Stage.* In a directory `.testbench-commit` at the top of the root, new files are prepared
+//!    with their content, permission bits, times, and, where they replace another, its owner and
+//!    extended attributes. The journal is written there, with a checksum, and everything is
+//!    synced. Then the check is made once more. Up to here the tree is as it was.
+//! 4. *Steps.* The journal is put in force, in one instant. From now on there is only one way:
+//!    forward. Files that leave their place are moved to the stage, deepest first; directories that
+//!    go are removed; then everything is put in place from above downwards, a changed file in one
+//!    instant over the old one; permission bits and times come last.
+//! 5. The stage is renamed, which makes the commit, and removed.
 //!
-//! If a step fails, the steps made so far are taken back. If the process dies, the journal is still
-//! there: see [`Overlay::recover`].
+//! A step that finds its place changed by another process is passed over, and the rest completes:
+//! see [`Committed::passed_over`]. If the process dies, or the system refuses a step, the journal is
+//! still there, and [`Overlay::recover`] makes the steps that are left.
 //!
-//! # What is promised
+//! # Promises
 //!
 //! - With a conflict, nothing is written.
-//! - A commit that answers `Ok` is on stable storage.
-//! - A commit that was interrupted at any point, and then resumed or undone, leaves the tree after
-//!   or before it, and nothing else; so does a recovery that was interrupted, however often.
+//! - A commit that returns `Ok` is on stable storage.
+//! - A commit that was interrupted at any point leaves the tree before or after it, once `recover`
+//!   has run; so does a recovery that was interrupted, however often.
 //! - A changed file holds its old or its new content at every instant, and never none or a part.
+//! - A file that another process changes during the commit is not overwritten.
 //! - Nothing outside of the root is written, wherever symlinks or hard links lead. A file that also
 //!   has a name outside is not changed there: inside, a new file takes its place.
 //!
-//! # What is not
+//! # Not promised
 //!
-//! - POSIX cannot change many files in one instant: whoever reads the tree during a commit sees a
-//!   part of it. Files that move, and those in the way of directories, are absent for a moment.
-//! - A write by someone else between the last check and the change itself is not seen if it leaves
-//!   size and times as they were.
+//! - POSIX cannot change many files in one instant: a process that reads the tree during a commit
+//!   sees a part of it. Files that move, and those in the way of directories, are absent for a
+//!   moment.
+//! - A write by another process is not noticed if it leaves size and times as they were, or goes to
+//!   a deleted or replaced file that the process still holds open after its last check.
 //! - Owner and extended attributes of a replaced file are kept as far as the system allows it.
 //! - Access times, and the times of the root directory after an interruption, may differ.
 //! - A commit that takes from the owner of the root directory a right to that directory itself can
 //!   do so only when the journal is gone, unless root commits. If the process dies in between,
 //!   before the last of its system calls, all is committed but that: the owner still has these
 //!   rights, and nothing is left to recover.
-//! - Another overlay of the same directory, forks included, finds what it has seen changed. So do
-//!   checkpoints, after a commit that was taken back: that changes the ctime of what was moved.
+//! - Another overlay of the same directory, forks included, finds the directory changed.
 //!
-//! Begin with `survey.rs` (what has changed) and `step.rs` (what is done about it); `check.rs` and
-//! `plan.rs` lead from one to the other, `apply.rs` does it. `disk.rs` holds the system calls,
-//! `journal.rs` what is on the stage, `rebase.rs` the overlay afterwards.
+//! Begin with `survey.rs` (the changes) and `journal.rs` (the steps); `check.rs` and `plan.rs` lead
+//! from one to the other, `apply.rs` makes them. `paths.rs` has the numbers that stand for paths,
+//! `disk.rs` the system calls, `rebase.rs` the overlay afterwards.
 
 mod apply;
 mod check;
@@ -56,43 +57,42 @@ mod disk;
 mod error;
 mod gate;
 mod journal;
+mod options;
+mod paths;
 mod plan;
 mod rebase;
 mod recover;
-mod resolve;
 mod stage;
-mod step;
 mod survey;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub use conflict::{Conflict, OurChange, Resolution, TheirChange, Versions};
+pub use conflict::{Conflict, OurChange, TheirChange};
 pub(crate) use disk::{STAGE, WASTE};
 pub use error::CommitError;
-pub use recover::{RecoverError, Recovered, UnfinishedCommit};
+pub use options::CommitOptions;
+pub use recover::{RecoverError, Recovered};
 
-use self::apply::{Failure, Run};
-use self::check::Was;
+use self::apply::Passed;
 use self::disk::{At, Disk};
+use self::error::{Failure, host_path, on_stage};
 use self::gate::{Gate, Open};
-use self::plan::{Plan, Planner, Resolved, Unplannable};
-use self::resolve::Resolver;
-use self::stage::{Unstaged, Written};
-use self::step::{In, Layout, Slot};
-use self::survey::Survey;
-use crate::lower::observe::Stamp;
+use self::paths::PathId;
+use self::plan::{Plan, Planner};
+use self::stage::Written;
+use self::survey::{Limits, Survey};
 use crate::ops::core::Core;
 use crate::ops::lookup::Tx;
 use crate::upper::inode::{Entry, Ino};
-use crate::vfs::name::RelPath;
-use crate::{Errno, Overlay};
+use crate::{Errno, GuestPath, Overlay};
 
-/// What a commit has done, in numbers.
+/// The report of a commit.
 ///
 /// ```
 /// use testbench_overlay::{Overlay, fs, install};
@@ -108,32 +108,48 @@ use crate::{Errno, Overlay};
 /// let committed = overlay.commit()?;
 /// assert_eq!((committed.files_written, committed.bytes_written), (1, 5));
 /// assert_eq!((committed.moved, committed.removed), (1, 0));
+/// assert!(committed.passed_over.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
-    /// New files that were written, be it in the place of old ones.
+    /// The number of new files that were written, those in the place of old ones included.
     pub files_written: u64,
     /// The bytes in them.
     pub bytes_written: u64,
-    /// Files and directories that were moved; what is in a directory is not counted.
+    /// The number of files and directories that were moved, without those in a moved directory.
     pub moved: u64,
-    /// Files and directories that were removed; what is in a directory is not counted.
+    /// The number of files and directories that were removed, without those in a removed
+    /// directory.
     pub removed: u64,
+    /// The paths that another process changed when the commit was at work already, sorted. Nearly
+    /// always empty.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A path at which a commit left the work of another process as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassedOver {
+    /// Relative to the top, in raw bytes.
+    pub path: Box<[u8]>,
+    /// The file or directory with the content that could not be put there, in `.testbench-kept` at
+    /// the top. `None` if there is none: a path was to be removed, or the content to be moved there
+    /// had changed.
+    pub kept_at: Option<PathBuf>,
 }
 
 impl Overlay {
-    /// Writes what has changed to the real directory beneath; if anything there is not what the
-    /// overlay saw, nothing is written.
+    /// Writes all changes to the real directory beneath. If anything there is not as the overlay
+    /// saw it, nothing is written.
     ///
     /// Afterwards the overlay is as one that has just been made of the directory: its diff is
     /// empty, checkpoints from before are refused. Open handles go on, and so does an overlay that
     /// [lies on](Overlay::over) this one: to it nothing has changed. Other operations on the
-    /// overlay wait until the commit is done.
+    /// overlay block until the commit is done.
     ///
-    /// What is promised, what is not, and where the journal is, stands in the
-    /// [documentation of the crate](crate#committing).
+    /// The [documentation of the crate](crate#committing) says what is promised and what is not.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
@@ -152,59 +168,30 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// See [`CommitError`]: conflicts; a lower tree that is not a real directory; whatever the
-    /// system answers, a full disk for example. But for [`CommitError::Interrupted`] and
-    /// [`CommitError::Leftover`] the directory is as it was.
+    /// See [`CommitError`]. Unless it is [`CommitError::Interrupted`] or
+    /// [`CommitError::Leftover`], the directory is as it was.
     pub fn commit(&self) -> Result<Committed, CommitError> {
-        self.commit_through(&Open, None)
+        self.commit_with(&CommitOptions::new())
     }
 
-    /// As [`Overlay::commit`], and asks what to do about each conflict.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, Resolution, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let file = dir.path().join("list");
-    /// std::fs::write(&file, "a\n")?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::write(&file, "a\nours\n")?;
-    /// std::fs::write(&file, "a\ntheirs\n")?;
-    ///
-    /// overlay.commit_with(|conflict, versions| {
-    ///     assert_eq!(conflict.to_string(), "list: modified in the overlay, modified beneath it");
-    ///     let theirs = versions.theirs.as_ref().and_then(|side| side.bytes()).unwrap_or_default();
-    ///     Resolution::Content([theirs, b"ours\n"].concat())
-    /// })?;
-    /// assert_eq!(std::fs::read_to_string(&file)?, "a\ntheirs\nours\n");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// The resolver may read, through the overlay and beneath. If the overlay or the directory is
-    /// changed before it has answered everything, by the resolver or by somebody else, nothing is
-    /// committed: what it was asked about is not so any more.
+    /// As [`Overlay::commit`], over conflicts or for some paths only: see [`CommitOptions`].
     ///
     /// # Errors
     ///
-    /// As [`Overlay::commit`]. [`CommitError::Resolution`] if an answer cannot be carried out;
-    /// [`CommitError::Changed`] if what it was asked about has changed meanwhile.
-    pub fn commit_with(
-        &self,
-        mut resolver: impl FnMut(&Conflict, &Versions) -> Resolution,
-    ) -> Result<Committed, CommitError> {
-        self.commit_through(&Open, Some(&mut resolver))
+    /// As [`Overlay::commit`].
+    pub fn commit_with(&self, options: &CommitOptions) -> Result<Committed, CommitError> {
+        self.commit_through(&Open, options)
     }
 
     fn commit_through<G: Gate>(
         &self,
         gate: &G,
-        resolver: Option<Resolver<'_>>,
+        options: &CommitOptions,
     ) -> Result<Committed, CommitError> {
         let (root, path) = self.real_root()?;
         let keeps = self.is_beneath.load(Ordering::Relaxed);
         let mut commit = Commit { disk: Disk::new(root, gate), root: path, keeps };
-        commit.run(&self.core, resolver)
+        commit.run(&self.core, options)
     }
 
     /// The directory beneath, and its path for messages.
@@ -222,91 +209,76 @@ impl Overlay {
 struct Commit<'g, G> {
     disk: Disk<'g, G>,
     root: PathBuf,
-    /// Everything keeps its number and its times.
+    /// Every inode keeps its number and its times.
     keeps: bool,
 }
 
 impl<G: Gate> Commit<'_, G> {
-    fn run(
-        &mut self,
-        core: &Core,
-        resolver: Option<Resolver<'_>>,
-    ) -> Result<Committed, CommitError> {
+    fn run(&mut self, core: &Core, options: &CommitOptions) -> Result<Committed, CommitError> {
         let mut tx = core.tx_as_root();
         self.check_free(&tx)?;
         match tx.find_other_names() {
-            // What has changed beneath is found by the check, which says more about it.
+            // The check finds a change beneath too, and says more about it.
             Ok(()) | Err(Errno::Stale) => {}
-            Err(errno) => return Err(self.at(&RelPath::TOP, errno)),
+            Err(errno) => return Err(unread(errno)),
         }
         let state = tx.live.state.clone();
-        let survey = Survey::new(&state).map_err(|errno| self.at(&RelPath::TOP, errno))?;
-        let seen = check::seen(&state);
-        let check = || {
-            let checked = check::check(&self.disk, &survey, &seen);
-            checked.map_err(|(path, errno)| self.at(&path, errno))
-        };
-        let checked = check()?;
-        let resolved = match resolver {
-            _ if checked.conflicts.is_empty() => Resolved::default(),
-            None => return Err(CommitError::Conflicts { conflicts: checked.conflicts }),
-            Some(resolver) => {
-                // What it does is not ours to know: it may well look at the overlay.
-                drop(tx);
-                let asked = (core, &self.disk, &survey, &seen);
-                let resolved = resolve::resolve(asked, &checked.conflicts, resolver)?;
-                tx = core.tx_as_root();
-                if !survey::same_changes(&state, &tx.live.state) || !checked.is_same(&check()?) {
-                    return Err(CommitError::Changed);
-                }
-                resolved
-            }
-        };
-        let mut plan = Planner::plan(&self.disk, &survey, &resolved, checked.now)
-            .map_err(|unplannable| self.unplannable(unplannable, &resolved))?;
+        let mut survey = Survey::new(&state, &mut self.disk.paths).map_err(unread)?;
+        let limits = self.limit(core, options, &mut survey)?;
+        survey.classify(&self.disk.paths).map_err(unread)?;
+        let checked = check::check(&mut self.disk, &survey, &limits);
+        let checked = checked.map_err(|failure| self.failed(failure))?;
+        if !options.force && !checked.conflicts.is_empty() {
+            return Err(CommitError::Conflicts { conflicts: checked.conflicts });
+        }
+        let plan = Planner::plan(&mut self.disk, &survey, checked);
+        let plan = plan.map_err(|failure| self.failed(failure))?;
         let mut committed = Committed::default();
         let mut cleared = Ok(());
-        if plan.steps.len() > 0 {
+        if !plan.steps.is_empty() {
             self.disk.make_stage().map_err(|errno| match errno {
                 Errno::Exist | Errno::Busy => CommitError::Unfinished { path: self.root.clone() },
-                errno => self.disk_error("create the journal in", b"", errno),
+                errno => self.failed(on_stage(errno)),
             })?;
             rebase::take_up_orphans(&mut tx);
-            let done = self.stage(&tx, &state, &mut plan).and_then(|written| {
-                cleared = self.apply(&survey, &seen, &plan)?;
-                Ok(written)
-            });
-            match done {
-                Ok(written) => committed = count(&plan, written),
-                Err(error) => {
-                    rebase::look_again(&mut tx, &self.disk);
-                    return Err(error);
-                }
-            }
+            let check_again = (!options.force).then_some((&survey, &limits));
+            let written = self.stage(&tx, &state, &plan, check_again)?;
+            let done = apply::forward(&mut self.disk, &plan.steps, false, false);
+            let done = done.and_then(|passed| apply::finish(&mut self.disk).map(|()| passed));
+            let passed = done.map_err(|failure| self.interrupted(failure))?;
+            cleared = apply::clean_up(&mut self.disk);
+            committed = Committed {
+                files_written: written.files,
+                bytes_written: written.bytes,
+                moved: plan.moved,
+                removed: plan.removed,
+                passed_over: passed_over(&self.root, passed),
+            };
         }
         core.lower.forget_dirs();
-        rebase::rebase(&mut tx, &self.disk, self.keeps);
+        rebase::rebase(&mut tx, &mut self.disk, &mut survey, &limits, self.keeps);
         // Last, since it may close the top to us.
-        let settled = cleared.and_then(|()| apply::settle_top(&self.disk, &plan.steps, true));
-        rebase::see_top(&mut tx, &self.disk);
+        let settled = cleared.and_then(|()| apply::settle_top(&mut self.disk, &plan.steps));
+        rebase::see_top(&mut tx, &mut self.disk);
         tx.live.renew();
         core.forget_lower_changes();
         let leftover = |failure| CommitError::Leftover { source: Box::new(self.failed(failure)) };
         settled.map(|()| committed).map_err(leftover)
     }
 
-    /// Nothing else is committing, or was interrupted, and the overlay has not taken our name.
-    fn check_free(&self, tx: &Tx<'_>) -> Result<(), CommitError> {
-        let top = tx.live.state.dir(Ino::ROOT).map_err(|errno| self.at(&RelPath::TOP, errno))?;
+    /// Makes sure that no other commit is at work or was interrupted, and that the overlay has not
+    /// taken our name.
+    fn check_free(&mut self, tx: &Tx<'_>) -> Result<(), CommitError> {
+        let top = tx.live.state.dir(Ino::ROOT).map_err(unread)?;
         for name in [STAGE, WASTE] {
-            let stage = RelPath::TOP.child(name);
-            match self.disk.look(At::Tree(&stage)) {
+            let stage = self.disk.paths.child(PathId::TOP, name);
+            match self.disk.look(At::Tree(stage)) {
                 // Where we may not look we cannot make a stage either, and say so then.
                 Ok(None) | Err(Errno::Acces) => {}
                 Ok(Some(_)) => {
                     return Err(CommitError::Unfinished { path: self.root.clone() });
                 }
-                Err(errno) => return Err(self.at(&stage, errno)),
+                Err(errno) => return Err(self.failed(on_stage(errno))),
             }
             if let Some(Entry::Present(_)) = top.entries.get(name) {
                 return Err(CommitError::Reserved);
@@ -315,154 +287,95 @@ impl<G: Gate> Commit<'_, G> {
         Ok(())
     }
 
+    /// Limits a survey to the paths of the options.
+    fn limit(
+        &mut self,
+        core: &Core,
+        options: &CommitOptions,
+        survey: &mut Survey<'_>,
+    ) -> Result<Limits, CommitError> {
+        let paths = &mut self.disk.paths;
+        let mut only = Vec::new();
+        for path in options.only.iter().flatten() {
+            let root = core.config.host_root.iter().flat_map(|(given, real)| [given, real]);
+            let below = root.into_iter().find_map(|root| path.strip_prefix(root).ok());
+            let below = below.unwrap_or(path).as_os_str().as_encoded_bytes();
+            let names = GuestPath::new(below).components().filter(|name| *name != b".");
+            only.push((path, names.fold(PathId::TOP, |dir, name| paths.child(dir, name))));
+        }
+        let ids = options.only.as_ref().map(|_| only.iter().map(|(_, id)| *id).collect());
+        let changed: BTreeSet<PathId> = match &ids {
+            Some(_) => survey.touched(paths),
+            None => BTreeSet::new(),
+        };
+        if let Some((path, _)) = only.iter().find(|(_, id)| !changed.contains(id)) {
+            return Err(CommitError::Unchanged { path: path.to_path_buf() });
+        }
+        let limits = Limits::new(paths, ids);
+        survey.limit(paths, &limits).map_err(|(one, other)| CommitError::Apart {
+            path: paths.bytes(one),
+            other: paths.bytes(other),
+        })?;
+        Ok(limits)
+    }
+
+    /// Prepares everything, makes sure that nothing has changed meanwhile, and puts the journal in
+    /// force.
     fn stage(
         &mut self,
         tx: &Tx<'_>,
         state: &crate::upper::inode::State,
-        plan: &mut Plan,
+        plan: &Plan,
+        check_again: Option<(&Survey<'_>, &Limits)>,
     ) -> Result<Written, CommitError> {
-        let mut staged = || {
-            journal::claim(&self.disk).map_err(|errno| apply::on_stage(journal::FORMAT, errno))?;
-            let written = stage::fill(tx.core, state, &self.disk, plan)?;
-            let stored = journal::store(&self.disk, &plan.steps);
-            stored.map_err(|errno| apply::on_stage(journal::JOURNAL, errno))?;
+        let mut prepare = || -> Result<Written, Failure> {
+            journal::claim(&mut self.disk).map_err(on_stage)?;
+            let written = stage::fill(tx.core, state, &mut self.disk, &plan.stage)?;
+            journal::prepare(&mut self.disk, &plan.steps).map_err(on_stage)?;
             Ok(written)
         };
-        staged().map_err(|unstaged: Unstaged| {
-            // The journal may be there already; until it is gone, the stage must stay whole.
-            let unmarked = journal::unmark(&self.disk, journal::JOURNAL)
-                .map_err(|errno| apply::on_stage(journal::JOURNAL, errno));
-            let cleared = unmarked.and_then(|()| apply::clean_up(&mut self.disk));
-            let error = match unstaged {
-                Unstaged::Read(path, errno) => self.at(&path, errno),
-                Unstaged::Failed(failure) => self.failed(failure),
-            };
-            match cleared {
+        let prepared = prepare().map_err(|failure| self.failed(failure)).and_then(|written| {
+            if let Some((survey, limits)) = check_again {
+                let checked = check::check(&mut self.disk, survey, limits);
+                let conflicts = checked.map_err(|failure| self.failed(failure))?.conflicts;
+                if !conflicts.is_empty() {
+                    return Err(CommitError::Conflicts { conflicts });
+                }
+            }
+            let stored = journal::store(&mut self.disk);
+            stored.map_err(|errno| self.failed(on_stage(errno)))?;
+            Ok(written)
+        });
+        prepared.map_err(|error| {
+            // The journal may be in force; until it is gone, the stage must stay whole.
+            let dropped = journal::withdraw(&mut self.disk).map_err(on_stage);
+            match dropped.and_then(|()| apply::clean_up(&mut self.disk)) {
                 Ok(()) => error,
-                Err(_) => self.interrupted(error),
+                Err(_) => {
+                    CommitError::Interrupted { path: self.root.clone(), source: Box::new(error) }
+                }
             }
         })
     }
 
-    /// Makes the steps, or takes them back. The inner result is that of clearing up.
-    fn apply(
-        &mut self,
-        survey: &Survey<'_>,
-        seen: &std::collections::BTreeMap<RelPath, Was>,
-        plan: &Plan,
-    ) -> Result<Result<(), Failure>, CommitError> {
-        let still = |layout: Layout, path: &RelPath, stat: &crate::Stat| {
-            let stamp = match layout {
-                Layout::Before => plan.outs.get(path),
-                Layout::After => plan.replaced.get(path),
-            };
-            stamp.is_some_and(|stamp| is_still(stamp, stat))
-        };
-        let steps = &plan.steps;
-        let run = Run { disk: &self.disk, steps, still: &still, again: false };
-        let Err(failure) = run.forward(false).and_then(|()| apply::finish(&mut self.disk)) else {
-            // Whether the disk has the new name of the stage or the old one, it has the new tree.
-            let synced = self.disk.sync_root().map_err(apply::os("sync", &RelPath::TOP));
-            let cleared = synced.and_then(|()| apply::clean_up(&mut self.disk));
-            return Ok(cleared);
-        };
-        let error = match failure {
-            Failure::Changed(path) => {
-                let existed = matches!(seen.get(&path), Some(Was::There(_)));
-                let ours = survey.ours_at(&path, existed);
-                let theirs = TheirChange::Modified;
-                let conflict = Conflict { path: path.as_bytes().into(), ours, theirs };
-                CommitError::Conflicts { conflicts: vec![conflict] }
-            }
-            failure => self.failed(failure),
-        };
-        let moved = match journal::progress(&self.disk) {
-            Ok(journal::Progress::Begun { moved, .. }) => moved,
-            _ => return Err(self.interrupted(error)),
-        };
-        let back = Run { disk: &self.disk, steps, still: &|_, _, _| true, again: true };
-        let undone = back.backward(moved).and_then(|()| apply::clean_up(&mut self.disk));
-        match undone {
-            Ok(()) => {
-                // The directory is as it was; so are its times, if that can be.
-                let _ = apply::settle_top(&self.disk, steps, false);
-                Err(error)
-            }
-            Err(_) => Err(self.interrupted(error)),
-        }
-    }
-
-    fn interrupted(&self, error: CommitError) -> CommitError {
-        CommitError::Interrupted { path: self.root.clone(), source: Box::new(error) }
+    fn interrupted(&self, failure: Failure) -> CommitError {
+        let source = Box::new(self.failed(failure));
+        CommitError::Interrupted { path: self.root.clone(), source }
     }
 
     fn failed(&self, failure: Failure) -> CommitError {
-        match failure {
-            Failure::Changed(path) => {
-                self.disk_error("put in place", path.as_bytes(), Errno::Stale)
-            }
-            Failure::Os { what, path, errno } => self.disk_error(what, &path, errno),
-        }
-    }
-
-    fn unplannable(&self, unplannable: Unplannable, resolved: &Resolved) -> CommitError {
-        match unplannable {
-            Unplannable::NoDirectory(path) => {
-                let about = |conflict: &&Conflict| conflict.path() == path.as_bytes();
-                match resolved.conflicts.iter().find(about) {
-                    Some(conflict) => CommitError::Resolution {
-                        conflict: Box::new(conflict.clone()),
-                        why: "the directory is gone in which the file would be",
-                    },
-                    None => self.at(&path, Errno::Noent),
-                }
-            }
-            Unplannable::TwoContents(path) => {
-                let about = |conflict: &&Conflict| conflict.path() == path.as_bytes();
-                match resolved.conflicts.iter().find(about) {
-                    Some(conflict) => CommitError::Resolution {
-                        conflict: Box::new(conflict.clone()),
-                        why: "another name of the same file was given another content",
-                    },
-                    None => self.at(&path, Errno::Inval),
-                }
-            }
-            Unplannable::Device(path) => {
-                CommitError::Device { path: recover::host_path(&self.root, path.as_bytes()) }
-            }
-            Unplannable::Special(path) => self.at(&path, Errno::Nxio),
-            Unplannable::At(path, errno) => self.disk_error("look at", path.as_bytes(), errno),
-        }
-    }
-
-    fn disk_error(&self, what: &'static str, path: &[u8], errno: Errno) -> CommitError {
-        let path = recover::host_path(&self.root, path);
-        CommitError::Disk { what, path, source: errno.into() }
-    }
-
-    fn at(&self, path: &RelPath, errno: Errno) -> CommitError {
-        CommitError::Read { path: path.as_bytes().into(), errno }
+        CommitError::of(&self.root, failure)
     }
 }
 
-/// Whether a file is what it was when the commit began. What we have done to one of several names
-/// has changed the ctime of all.
-fn is_still(was: &Stamp, stat: &crate::Stat) -> bool {
-    let is = Stamp::of(stat);
-    let is = if stat.nlink > 1 { Stamp { ctime: was.ctime, ..is } } else { is };
-    was.matches(&is)
+fn unread(errno: Errno) -> CommitError {
+    CommitError::Read { path: Box::default(), errno }
 }
 
-fn count(plan: &Plan, written: Written) -> Committed {
-    let is_old = |step: &&In| match step {
-        In::Move { slot, .. } | In::Replace { new: slot, .. } => matches!(slot, Slot::Old(_)),
-        In::Dir { .. } => false,
+fn passed_over(root: &Path, passed: Vec<Passed>) -> Vec<PassedOver> {
+    let over = |(path, kept): Passed| PassedOver {
+        path,
+        kept_at: kept.map(|kept| host_path(root, &kept)),
     };
-    let moved = plan.steps.ins.iter().filter(is_old).count();
-    Committed {
-        files_written: written.files,
-        bytes_written: written.bytes,
-        moved: moved as u64,
-        removed: (plan.steps.outs.len() - moved) as u64,
-    }
+    passed.into_iter().map(over).collect()
 }

@@ -2,326 +2,323 @@
 //!
 //! Every inode of the upper layer has names that it keeps, names that it has left and names that
 //! it has come to. Where content is unchanged, a name left pairs with a name come to as a move;
-//! what is over becomes hard links or removals. Where content has changed, a new file takes the
-//! place of every name. What was in the way is replaced or taken out.
+//! further names become hard links. Where content has changed, a new file takes the place of every
+//! name. A file in the way is replaced or taken out.
 
 mod meta;
-mod placement;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use self::meta::times;
-use super::conflict::Conflict;
+pub(super) use self::meta::WORK;
+use super::check::Checked;
 use super::disk::{At, Disk};
+use super::error::{Failure, at};
 use super::gate::Gate;
-use super::step::{Mark, Slot, Steps, Times};
-use super::survey::{NameOf, Spot, Survey};
+use super::journal::{In, Incoming, Mark, Out, Slot, Steps, Times};
+use super::paths::PathId;
+use super::survey::{NameOf, Survey, content_changed, meta_changed};
 use crate::lower::observe::Stamp;
 use crate::upper::inode::{Ino, Inode};
-use crate::vfs::name::RelPath;
-use crate::{Errno, FileKind, Stat};
+use crate::{FileKind, Stat};
 
-/// What a resolver has decided, by the path before.
-#[derive(Debug, Default)]
-pub(super) struct Resolved {
-    /// What stays as it is beneath.
-    pub(super) theirs: BTreeSet<RelPath>,
-    /// What gets another content.
-    pub(super) content: BTreeMap<RelPath, Arc<[u8]>>,
-    /// What was decided on.
-    pub(super) conflicts: Vec<Conflict>,
-}
-
-/// Steps, and what must be on the stage before they are made.
+/// The steps, and the files that must be on the stage before they are made.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) steps: Steps,
-    pub(super) stage: Vec<(Slot, Staged)>,
-    /// What is taken out, by the path before.
-    pub(super) outs: BTreeMap<RelPath, Stamp>,
-    /// What is replaced, by the path after.
-    pub(super) replaced: BTreeMap<RelPath, Stamp>,
+    pub(super) stage: Vec<Staged>,
+    /// The number of moves.
+    pub(super) moved: u64,
+    /// The number of removals, directories counted without their content.
+    pub(super) removed: u64,
 }
 
-/// Something to be put on the stage.
+/// The content of a new file or symlink.
 #[derive(Debug)]
-pub(super) enum Staged {
-    /// The content of an inode, or other bytes, as a file like the one at a path before.
-    File {
-        ino: Option<Ino>,
-        content: Option<Arc<[u8]>>,
-        mode: u32,
-        times: Times,
-        like: Option<RelPath>,
-        path: RelPath,
-    },
-    Symlink {
-        target: Arc<[u8]>,
-        times: Times,
-        path: RelPath,
-    },
-    /// One more name of something on the stage.
-    Link {
-        to: Slot,
-        path: RelPath,
-    },
-    /// One more name of a lower file.
-    LinkLower {
-        to: RelPath,
-    },
+pub(super) struct Staged {
+    pub(super) slot: Slot,
+    pub(super) ino: Ino,
+    pub(super) path: PathId,
+    pub(super) mode: u32,
+    pub(super) times: Times,
+    /// The file that it replaces, whose owner and extended attributes it takes over.
+    pub(super) like: Option<PathId>,
 }
-
-/// Why there is no plan.
-#[derive(Debug)]
-pub(super) enum Unplannable {
-    /// It lies on another file system than the root.
-    Device(RelPath),
-    /// A device, socket or FIFO that is gone beneath cannot be made.
-    Special(RelPath),
-    /// The directory is gone in which a resolver wants a file.
-    NoDirectory(RelPath),
-    /// A resolver wants one file to have two contents: this is the second name of it.
-    TwoContents(RelPath),
-    /// Something cannot be looked at.
-    At(RelPath, Errno),
-}
-
-type Result<T> = std::result::Result<T, Unplannable>;
 
 pub(super) struct Planner<'p, 's, 'g, G> {
-    disk: &'p Disk<'g, G>,
+    disk: &'p mut Disk<'g, G>,
     survey: &'p Survey<'s>,
-    resolved: &'p Resolved,
     device: u64,
-    now: BTreeMap<RelPath, Option<Stat>>,
-    spots: Vec<Spot>,
-    /// Spots that a resolver has dropped, by path after.
-    dropped: BTreeSet<RelPath>,
-    /// What is known of things that wait on the stage.
-    marks: BTreeMap<Slot, Mark>,
-    /// Lower paths whose file is moved or linked elsewhere, with where it waits.
-    moved: BTreeMap<RelPath, Slot>,
-    /// Directories by path before and after.
-    dirs: Vec<DirAt>,
-    next: u64,
+    now: BTreeMap<PathId, Option<Stat>>,
+    /// Paths before from which something moves, with the slot where it waits.
+    moved: BTreeMap<PathId, Slot>,
+    dirs: Vec<PlacedDir>,
+    outs: BTreeMap<PathId, Out>,
+    slots: u64,
     plan: Plan,
 }
 
-/// A directory of the upper layer.
-#[derive(Clone, Debug)]
-struct DirAt {
+/// A directory of the upper layer that will be there.
+#[derive(Clone, Copy, Debug)]
+struct PlacedDir {
     ino: Ino,
-    before: Option<RelPath>,
-    after: RelPath,
+    before: Option<PathId>,
+    after: PathId,
+}
+
+/// Which names an inode keeps, leaves and comes to.
+struct Placement<'s> {
+    ino: Ino,
+    inode: &'s Inode,
+    kept: Vec<NameOf>,
+    came: Vec<NameOf>,
+    /// A path before at which it is.
+    here: Option<PathId>,
+    /// The paths before from which it moves, at most as many as there are names to come to.
+    sources: Vec<PathId>,
+    /// A new file takes the place of all names.
+    copy: bool,
 }
 
 impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     pub(super) fn plan(
-        disk: &'p Disk<'g, G>,
+        disk: &'p mut Disk<'g, G>,
         survey: &'p Survey<'s>,
-        resolved: &'p Resolved,
-        now: BTreeMap<RelPath, Option<Stat>>,
-    ) -> Result<Plan> {
-        let root = disk.look(At::Tree(&RelPath::TOP));
-        let root = root.map_err(|errno| Unplannable::At(RelPath::TOP, errno))?;
-        let device = root.map_or(0, |stat| stat.dev);
+        checked: Checked,
+    ) -> Result<Plan, Failure> {
+        let top = PlacedDir { ino: Ino::ROOT, before: Some(PathId::TOP), after: PathId::TOP };
         let mut planner = Planner {
             disk,
             survey,
-            resolved,
-            device,
-            now,
-            spots: Vec::new(),
-            dropped: BTreeSet::new(),
-            marks: BTreeMap::new(),
+            device: 0,
+            now: checked.now,
             moved: BTreeMap::new(),
-            dirs: vec![DirAt { ino: Ino::ROOT, before: Some(RelPath::TOP), after: RelPath::TOP }],
-            next: 0,
+            dirs: vec![top],
+            outs: BTreeMap::new(),
+            slots: 0,
             plan: Plan::default(),
         };
-        planner.drop_spots();
+        planner.device = planner.now(PathId::TOP)?.map_or(0, |stat| stat.dev);
         planner.place_all()?;
-        planner.remove_all()?;
-        planner.contents_alone()?;
-        planner.sort();
-        planner.dir_metas()?;
-        planner.plan.steps.fill(&planner.marks);
-        Ok(planner.plan)
+        for spot in survey.spots.iter().filter(|spot| spot.ino.is_none()) {
+            spot.before.map_or(Ok(()), |before| planner.remove(before))?;
+        }
+        planner.finish()
     }
 
-    /// Leaves out the spots that a resolver has dropped, with all that hangs together with them.
-    fn drop_spots(&mut self) {
-        let mut kept = self.resolved.theirs.clone();
-        let mut dropped: BTreeSet<RelPath> = BTreeSet::new();
-        let mut again = !self.resolved.theirs.is_empty() || !self.resolved.content.is_empty();
-        while again {
-            let before = (kept.len(), dropped.len());
-            for spot in &self.survey.spots {
-                if !self.is_dropped(spot, &kept, &dropped) {
-                    continue;
-                }
-                dropped.insert(spot.after.clone());
-                kept.extend(spot.before.clone());
-                let inode = spot.ino.and_then(|ino| self.survey.state.inodes.get(&ino));
-                if let Some(origin) = inode.and_then(|inode| inode.origin.as_ref()) {
-                    kept.extend(origin.paths.iter().cloned());
-                }
-            }
-            again = before != (kept.len(), dropped.len());
-        }
-        let counts = |spot: &&Spot| !dropped.contains(&spot.after);
-        self.spots = self.survey.spots.iter().filter(counts).cloned().collect();
-        self.dropped = dropped;
-    }
-
-    fn is_dropped(
-        &self,
-        spot: &Spot,
-        kept: &BTreeSet<RelPath>,
-        dropped: &BTreeSet<RelPath>,
-    ) -> bool {
-        if spot.before.as_ref().is_some_and(|before| kept.contains(before)) {
-            return true;
-        }
-        if spot.after.split().is_some_and(|(dir, _)| dropped.contains(&dir)) {
-            return true;
-        }
-        let inode = spot.ino.and_then(|ino| self.survey.state.inodes.get(&ino));
-        let origin = inode.and_then(|inode| inode.origin.as_ref());
-        let paths = origin.map(|origin| &origin.paths[..]).unwrap_or_default();
-        let stays = spot.before.as_ref().is_some_and(|before| paths.contains(before));
-        if paths.iter().any(|path| kept.contains(path)) {
-            return true;
-        }
-        // What is to stay lies in a directory that this spot removes.
-        !stays
-            && spot.before.as_ref().is_some_and(|before| {
-                let resolved = self.resolved.theirs.iter().chain(self.resolved.content.keys());
-                resolved.into_iter().any(|path| is_below(path, before))
-            })
-    }
-
-    /// What is at a path before.
-    fn now(&mut self, path: &RelPath) -> Result<Option<Stat>> {
-        if let Some(stat) = self.now.get(path) {
+    /// The file at a path before.
+    fn now(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
+        if let Some(stat) = self.now.get(&path) {
             return Ok(*stat);
         }
         let stat = self.disk.look(At::Tree(path));
-        let stat = stat.map_err(|errno| Unplannable::At(path.clone(), errno))?;
-        self.now.insert(path.clone(), stat);
+        let stat = stat.map_err(at("look at", &self.disk.paths, path))?;
+        self.now.insert(path, stat);
         Ok(stat)
     }
 
-    /// As [`Planner::now`], of what is to be changed.
-    fn now_here(&mut self, path: &RelPath) -> Result<Option<Stat>> {
-        let stat = self.now(path)?;
-        match stat {
-            Some(stat) if stat.dev != self.device => Err(Unplannable::Device(path.clone())),
+    /// As [`Planner::now`], of a file that is to be changed.
+    fn now_here(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
+        match self.now(path)? {
+            Some(stat) if stat.dev != self.device => {
+                Err(Failure::Device { path: self.disk.paths.bytes(path) })
+            }
             stat => Ok(stat),
         }
     }
 
-    fn inode(&self, ino: Ino, path: &RelPath) -> Result<&'s Inode> {
-        let inode = self.survey.state.inode(ino);
-        inode.map(|inode| &**inode).map_err(|errno| Unplannable::At(path.clone(), errno))
+    fn inode(&self, ino: Ino) -> Result<&'s Inode, Failure> {
+        let inode = self.survey.state.inode(ino).map(|inode| &**inode);
+        inode.map_err(at("commit to", &self.disk.paths, PathId::TOP))
     }
 
-    fn old_slot(&mut self) -> Slot {
-        self.next += 1;
-        Slot::Old(self.next)
+    fn slot(&mut self) -> Slot {
+        self.slots += 1;
+        Slot(self.slots - 1)
     }
 
-    fn stage(&mut self, staged: Staged) -> Slot {
-        let slot = Slot::New(self.plan.stage.len() as u64);
-        self.plan.stage.push((slot, staged));
-        slot
-    }
-
-    /// Takes out what the upper layer hides.
-    fn remove_all(&mut self) -> Result<()> {
-        let alone = self.contents_without_inode();
-        for spot in self.spots.clone() {
-            let (None, Some(before)) = (spot.ino, spot.before) else { continue };
-            if self.moved.contains_key(&before) || alone.contains(&before) {
-                continue;
+    fn place_all(&mut self) -> Result<(), Failure> {
+        let mut placements = Vec::new();
+        let mut done = BTreeSet::new();
+        for ino in self.survey.spots.iter().filter_map(|spot| spot.ino) {
+            if done.insert(ino) {
+                let placement = self.placement(ino)?;
+                // All sources must be known before it can be told which files are in the way.
+                for path in &placement.sources {
+                    let slot = self.slot();
+                    self.moved.insert(*path, slot);
+                }
+                placements.push(placement);
             }
-            if let Some(stat) = self.now_here(&before)? {
-                let slot = self.old_slot();
-                self.take_out(&before, slot, &stat);
+        }
+        for placement in placements {
+            match placement.inode.kind() {
+                FileKind::Dir => self.place_dir(&placement)?,
+                _ if placement.copy => self.place_copy(&placement)?,
+                _ => self.place_file(&placement)?,
             }
         }
         Ok(())
     }
 
-    /// Where a resolver wants a content, and no inode of ours is to have it.
-    fn contents_without_inode(&self) -> BTreeSet<RelPath> {
-        let mut alone: BTreeSet<RelPath> = self.resolved.content.keys().cloned().collect();
-        for spot in self.spots.iter().filter(|_| !self.resolved.content.is_empty()) {
-            let Some(inode) = spot.ino.and_then(|ino| self.survey.state.inodes.get(&ino)) else {
-                continue;
-            };
-            let origin = inode.origin.iter().flat_map(|origin| &origin.paths);
-            origin.chain(&spot.before).for_each(|path| _ = alone.remove(path));
+    fn placement(&mut self, ino: Ino) -> Result<Placement<'s>, Failure> {
+        let inode = self.inode(ino)?;
+        let mut here = BTreeSet::new();
+        let mut nlink = 0;
+        for path in self.survey.origins(inode) {
+            if let Some(stat) = self.now_here(path)?.filter(|stat| is_still(inode, stat)) {
+                nlink = stat.nlink;
+                here.insert(path);
+            }
         }
-        alone
+        let stays = |name: &NameOf| name.before.is_some_and(|path| here.contains(&path));
+        let (kept, came): (Vec<NameOf>, Vec<NameOf>) =
+            self.survey.names(ino).iter().partition(|name| stays(name));
+        // A file that also has a name that we do not know of must not be changed under that name.
+        let shared = meta_changed(inode) && nlink > here.len() as u64;
+        let copy = inode.kind() == FileKind::File && (content_changed(inode) || shared);
+        let mut sources = here.clone();
+        kept.iter().for_each(|name| _ = name.before.map(|path| sources.remove(&path)));
+        let moves = if copy { 0 } else { came.len() };
+        let sources = sources.into_iter().take(moves).collect();
+        Ok(Placement { ino, inode, kept, came, here: here.first().copied(), sources, copy })
     }
 
-    /// Contents that a resolver gives to files that we have deleted, or only looked at.
-    fn contents_alone(&mut self) -> Result<()> {
-        for path in &self.contents_without_inode() {
-            let content = self.resolved.content[path].clone();
-            if !self.has_dir(path)? {
-                return Err(Unplannable::NoDirectory(path.clone()));
+    fn place_dir(&mut self, placement: &Placement<'_>) -> Result<(), Failure> {
+        let Placement { ino, kept, came, sources, .. } = placement;
+        let Some(name) = kept.first().or(came.first()) else { return Ok(()) };
+        let before = if kept.is_empty() { sources.first().copied() } else { name.before };
+        match before {
+            _ if !kept.is_empty() => {}
+            Some(from) => self.put_moved(from, name)?,
+            None => {
+                self.clear(name, FileKind::Dir)?;
+                self.plan.steps.ins.push(In { path: name.after, what: Incoming::Dir, over: None });
             }
-            let was = self.now_here(path)?;
-            let (mode, times, like) = match was.filter(|stat| stat.kind == FileKind::File) {
-                Some(stat) => (stat.mode, Times::of(&stat), Some(path.clone())),
-                None => (0o644, times(self.now_time(), self.now_time()), None),
+        }
+        self.dirs.push(PlacedDir { ino: *ino, before, after: name.after });
+        Ok(())
+    }
+
+    /// A file whose content has not changed, a symlink or a special file.
+    fn place_file(&mut self, placement: &Placement<'_>) -> Result<(), Failure> {
+        let Placement { inode, kept, came, sources, .. } = placement;
+        let mut in_place = kept.first().map(|name| (name.before, name.after));
+        let mut came = came.iter();
+        for (from, name) in sources.iter().zip(came.by_ref()) {
+            self.put_moved(*from, name)?;
+            in_place.get_or_insert((Some(*from), name.after));
+        }
+        if let Some((Some(before), after)) = in_place
+            && let Some(was) = self.now_here(before)?
+        {
+            self.file_meta(inode, &was, before, after)?;
+        }
+        let first = in_place.map(|(_, after)| after);
+        self.put_new(placement, first, came.copied().collect())
+    }
+
+    /// A file whose content has changed: a new one takes the place of all its names.
+    fn place_copy(&mut self, placement: &Placement<'_>) -> Result<(), Failure> {
+        let Placement { kept, came, .. } = placement;
+        self.put_new(placement, None, kept.iter().chain(came).copied().collect())
+    }
+
+    /// Makes names of an inode: links to the one that is there first, or else to a new file.
+    fn put_new(
+        &mut self,
+        placement: &Placement<'_>,
+        mut first: Option<PathId>,
+        names: Vec<NameOf>,
+    ) -> Result<(), Failure> {
+        for name in &names {
+            let slot = self.slot();
+            let what = match first {
+                Some(of) => Incoming::Link(of, slot),
+                None => {
+                    self.stage(placement, slot, name.after)?;
+                    Incoming::Slot(slot)
+                }
             };
-            let content = Some(content);
-            let path = path.clone();
-            let file = Staged::File { ino: None, content, mode, times, like, path: path.clone() };
-            let slot = self.stage(file);
-            let name = NameOf { after: self.after(&path), before: Some(path) };
-            self.put(slot, &name, FileKind::File)?;
+            first.get_or_insert(name.after);
+            self.put(what, name, placement.inode.kind())?;
         }
         Ok(())
     }
 
-    /// Whether the directory of a path before will be there.
-    fn has_dir(&mut self, path: &RelPath) -> Result<bool> {
-        let Some((dir, _)) = path.split() else { return Ok(false) };
-        let after = self.after(&dir);
-        let is_dir = self.now(&dir)?.is_some_and(|stat| stat.kind == FileKind::Dir);
-        Ok(is_dir || self.dirs.iter().any(|dir| dir.after == after))
+    /// Puts a moved file in its new place.
+    fn put_moved(&mut self, from: PathId, name: &NameOf) -> Result<(), Failure> {
+        let Some(stat) = self.now_here(from)? else { return Ok(()) };
+        let slot = self.moved[&from];
+        self.outs.insert(from, Out { path: from, slot: Some(slot), was: Mark::of(&stat) });
+        self.plan.moved += 1;
+        self.put(Incoming::Slot(slot), name, stat.kind)
     }
 
-    /// Where a path before lies after, if no spot says so: with the nearest directory that does.
-    fn after(&self, path: &RelPath) -> RelPath {
-        let mut names = Vec::new();
-        let mut at = path.clone();
-        loop {
-            let dir = self.dirs.iter().find(|dir| dir.before.as_ref() == Some(&at));
-            if let Some(dir) = dir {
-                let names = names.iter().rev();
-                return names.fold(dir.after.clone(), |path, name: &Vec<u8>| path.child(name));
-            }
-            let Some((dir, name)) = at.split().map(|(dir, name)| (dir, name.to_vec())) else {
-                return path.clone();
-            };
-            names.push(name);
-            at = dir;
+    fn put(&mut self, what: Incoming, name: &NameOf, kind: FileKind) -> Result<(), Failure> {
+        let over = match self.clear(name, kind)? {
+            Some(was) => Some((self.slot(), Mark::of(&was))),
+            None => None,
+        };
+        self.plan.steps.ins.push(In { path: name.after, what, over });
+        Ok(())
+    }
+
+    /// Removes what is in the way; returns a file that can be replaced in its place.
+    fn clear(&mut self, name: &NameOf, kind: FileKind) -> Result<Option<Stat>, Failure> {
+        let Some(before) = name.before.filter(|before| !self.moved.contains_key(before)) else {
+            return Ok(None);
+        };
+        match self.now_here(before)? {
+            Some(stat) if kind != FileKind::Dir && stat.kind != FileKind::Dir => Ok(Some(stat)),
+            Some(_) => self.remove(before).map(|()| None),
+            None => Ok(None),
         }
     }
 
-    fn sort(&mut self) {
-        self.plan.steps.outs.sort_by(|a, b| b.from.cmp(&a.from));
-        self.plan.steps.ins.sort_by(|a, b| a.path().cmp(b.path()));
+    /// Removes something with everything in it, but for what moves elsewhere.
+    fn remove(&mut self, path: PathId) -> Result<(), Failure> {
+        let mut next = vec![path];
+        while let Some(path) = next.pop() {
+            let stays = self.outs.contains_key(&path) || self.moved.contains_key(&path);
+            let Some(stat) = self.now_here(path)?.filter(|_| !stays) else { continue };
+            let mut slot = None;
+            if stat.kind == FileKind::Dir {
+                let entries = self.disk.list(At::Tree(path));
+                for entry in entries.map_err(at("list", &self.disk.paths, path))? {
+                    next.push(self.disk.paths.child(path, &entry.name));
+                }
+            } else {
+                slot = Some(self.slot());
+            }
+            self.outs.insert(path, Out { path, slot, was: Mark::of(&stat) });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Plan, Failure> {
+        let order = self.disk.paths.order();
+        let is_removed =
+            |path: PathId| self.outs.contains_key(&path) && !self.moved.contains_key(&path);
+        let paths = &self.disk.paths;
+        let roots =
+            self.outs.keys().filter(|path| is_removed(**path) && !is_removed(paths.dir(**path)));
+        self.plan.removed = roots.count() as u64;
+        self.plan.steps.outs = std::mem::take(&mut self.outs).into_values().collect();
+        self.plan.steps.outs.sort_by_key(|out| std::cmp::Reverse(order[&out.path]));
+        // The first name of a file may come behind the others in the order.
+        let is_link = |step: &In| matches!(step.what, Incoming::Link(..));
+        self.plan.steps.ins.sort_by_key(|step| (is_link(step), order[&step.path]));
+        self.dir_metas()?;
+        self.plan.steps.metas.sort_by_key(|meta| order[&meta.path]);
+        self.plan.steps.opens.sort_by_key(|path| order[path]);
+        Ok(self.plan)
     }
 }
 
-fn is_below(path: &RelPath, dir: &RelPath) -> bool {
-    let rest = path.as_bytes().strip_prefix(dir.as_bytes());
-    rest.is_some_and(|rest| dir.is_top() && !rest.is_empty() || rest.first() == Some(&b'/'))
+/// Whether a file on the disk still is the one that an inode came from. A file whose content we
+/// have not changed is taken for what it is now: a change of its mode goes to the file there.
+fn is_still(inode: &Inode, stat: &Stat) -> bool {
+    let Some(origin) = &inode.origin else { return false };
+    let same = origin.seen.stamp.id == Stamp::of(stat).id;
+    stat.kind == inode.kind() && (same || !content_changed(inode))
 }

@@ -1,33 +1,36 @@
-//! The overlay after a commit: as if it had just been made of the directory, but for what is open.
+//! The overlay after a commit: as if it had just been made of the directory, with two exceptions.
 //!
 //! A handle is open on an inode, so that inode goes on, with all directories above it; so do all
-//! others, if an overlay lies on this one and may have seen them. An inode that goes on now
-//! comes from where it lies, and has not been changed since. A file without a name goes on too; it
-//! can no longer rest on the lower file that it came from, so it takes up all of its bytes before
-//! the commit.
+//! others, if an overlay lies on this one and may have seen them. Such an inode now comes from
+//! where it lies, and has not been changed since. A file without a name goes on too; it can no
+//! longer rest on the lower file that it came from, so it takes up all of its bytes before the
+//! commit.
+//!
+//! Changes that were not to be committed stay as they are, with the observations that they rest on.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::disk::{At, Disk};
 use super::gate::Gate;
-use super::survey::NameOf;
+use super::paths::PathId;
+use super::survey::{Limits, Survey};
 use crate::lower::base::Base;
-use crate::lower::observe::{Observation, Seen, Stamp};
+use crate::lower::observe::{Seen, Stamp};
 use crate::ops::core::Core;
-use crate::ops::lookup::{Tx, path_of};
+use crate::ops::lookup::Tx;
 use crate::pipeline::Room;
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
-use crate::vfs::name::RelPath;
+use crate::vfs::name::{Name, RelPath};
 use crate::{Errno, Stat};
 
 /// How much is taken up at a time.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Makes the files without a name independent of the lower directory, and notes what they were in it:
-/// the check that follows compares that, as for those that nobody has open. What cannot be read any
-/// more stays as it is, and answers so.
+/// Makes the files without a name independent of the lower directory, and notes what they were in
+/// it: the check that follows compares that, as for those that are not open. A file that cannot be
+/// read any more stays as it is, and its handles fail as before.
 pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
     let orphans: Vec<Ino> = tx.live.state.orphans.keys().copied().collect();
     for ino in orphans {
@@ -68,85 +71,42 @@ fn taken_up(core: &Core, inode: &Inode) -> Result<Inode, Errno> {
     Ok(inode)
 }
 
-/// After a commit that was taken back: what it has moved there and back has another ctime, and is
-/// the same all the same.
-pub(super) fn look_again<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
-    let again = |path: &RelPath, was: &Stamp| {
-        let is = Stamp::of(&disk.look(At::Tree(path)).ok()??);
-        (is != *was && Stamp { ctime: was.ctime, ..is } == *was).then_some(is)
-    };
-    let state = &mut tx.live.state;
-    let inos: Vec<Ino> = state.inodes.keys().copied().collect();
-    for ino in inos {
-        let Some(origin) = state.inodes.get(&ino).and_then(|inode| inode.origin.clone()) else {
-            continue;
-        };
-        let stamp = origin.paths.iter().find_map(|path| again(path, &origin.seen.stamp));
-        if let (Some(stamp), Ok(inode)) = (stamp, state.inode_mut(ino)) {
-            let seen = origin.seen.with_stamp(stamp);
-            inode.origin = Some(Arc::new(Origin { seen, ..(*origin).clone() }));
-        }
-    }
-    let reads: Vec<(RelPath, Observation)> = state
-        .reads
-        .iter()
-        .filter_map(|(path, observation)| match observation {
-            Observation::Removed(was, listing) => {
-                let seen = was.with_stamp(again(path, &was.stamp)?);
-                Some((path.clone(), Observation::Removed(seen, listing.clone())))
-            }
-            Observation::Absent | Observation::Listing(_) => None,
-        })
-        .collect();
-    for (path, observation) in reads {
-        state.reads.insert_mut(path, observation);
-    }
-}
-
-/// Lays the overlay over the directory as it is now. If it `keeps`, everything goes on as what is
-/// open does.
-pub(super) fn rebase<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>, keeps: bool) {
+/// Lays the overlay over the directory as it is now. If it `keeps`, every inode goes on as an open
+/// one does.
+pub(super) fn rebase<G: Gate>(
+    tx: &mut Tx<'_>,
+    disk: &mut Disk<'_, G>,
+    survey: &mut Survey<'_>,
+    limits: &Limits,
+    keeps: bool,
+) {
     let old = tx.live.state.clone();
-    let mut root = match old.inode(Ino::ROOT) {
-        Ok(root) => (**root).clone(),
-        Err(_) => return,
-    };
-    if let Ok(Some(stat)) = disk.look(At::Tree(&RelPath::TOP)) {
-        settle(&mut root, vec![RelPath::TOP], &stat);
-    }
-    let mut state = State::new(root);
-    state.created = old.created;
-    let open: BTreeSet<Ino> =
-        tx.live.opens.keys().copied().filter(|ino| *ino != Ino::ROOT).collect();
-    for ino in open {
+    let Ok(root) = old.inode(Ino::ROOT) else { return };
+    let mut new = State::new((**root).clone());
+    new.created = old.created;
+    let rel = BTreeMap::from([(PathId::TOP, RelPath::TOP)]);
+    let mut rebase = Rebase { core: tx.core, old: &old, new, disk, survey, rel };
+    rebase.keep_root();
+    rebase.keep_rest(limits);
+    for ino in tx.live.opens.keys().copied().filter(|ino| *ino != Ino::ROOT) {
         let Ok(inode) = old.inode(ino) else { continue };
-        if keep(&old, &mut state, disk, ino, inode).is_none() {
-            let inode = match inode.origin {
-                None => Ok((**inode).clone()),
-                Some(_) => taken_up(tx.core, inode),
-            };
-            // Without a name, and without its bytes, there is nothing left to answer for it.
-            let Ok(mut inode) = inode else { continue };
-            inode.names.clear();
-            if let Node::Dir(dir) = &mut inode.node {
-                *dir = Dir::opaque();
-            }
-            state.inodes.insert_mut(ino, Arc::new(inode));
-            state.orphans.insert_mut(ino, ());
+        if rebase.keep(ino, inode).is_none() {
+            rebase.keep_nameless(ino, inode);
         }
     }
     if keeps {
         for (ino, inode) in old.inodes.iter().filter(|(ino, _)| **ino != Ino::ROOT) {
-            keep(&old, &mut state, disk, *ino, inode);
+            rebase.keep(*ino, inode);
         }
     }
-    state.count_usage();
-    tx.live.state = state;
+    let mut new = rebase.new;
+    new.count_usage();
+    tx.live.state = new;
 }
 
-/// Sees the top as it has become last of all.
-pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
-    let Ok(Some(stat)) = disk.look(At::Tree(&RelPath::TOP)) else { return };
+/// Sees the top once more, after its last change.
+pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &mut Disk<'_, G>) {
+    let Ok(Some(stat)) = disk.look(At::Tree(PathId::TOP)) else { return };
     if let Ok(top) = tx.live.state.inode_mut(Ino::ROOT)
         && let Some(origin) = &top.origin
     {
@@ -154,92 +114,166 @@ pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &Disk<'_, G>) {
     }
 }
 
-/// Takes an inode over into the new state, under the names at which it is on the disk.
-fn keep<G: Gate>(
-    old: &State,
-    state: &mut State,
-    disk: &Disk<'_, G>,
-    ino: Ino,
-    inode: &Inode,
-) -> Option<()> {
-    if state.inodes.contains_key(&ino) {
-        return Some(());
-    }
-    let mut stat: Option<Stat> = None;
-    let mut paths = Vec::new();
-    let mut names = Vec::new();
-    for (dir, name) in &inode.names {
-        let path = path_of(old, *dir)?.child(name.as_bytes());
-        let Ok(Some(is)) = disk.look(At::Tree(&path)) else { continue };
-        let same = |was: &Stat| (was.dev, was.ino) == (is.dev, is.ino);
-        if is.kind != inode.kind() || !stat.as_ref().is_none_or(same) {
-            continue;
-        }
-        let parents = NameOf { after: path_of(old, *dir)?, before: None };
-        if !keep_dirs(old, state, disk, *dir, &parents.after) {
-            continue;
-        }
-        stat = Some(is);
-        paths.push(path);
-        names.push((*dir, name.clone()));
-    }
-    let stat = stat?;
-    let mut inode = inode.clone();
-    inode.names = names.clone().into();
-    if let (Node::Symlink(target), Ok(now)) = (&mut inode.node, disk.read_link(At::Tree(&paths[0])))
-    {
-        *target = now.into();
-    }
-    settle(&mut inode, paths, &stat);
-    if stat.nlink > 1 && !matches!(inode.node, Node::Dir(_)) {
-        state.lower_ids.insert_mut(Stamp::of(&stat).id, ino);
-    }
-    state.inodes.insert_mut(ino, Arc::new(inode));
-    for (dir, name) in names {
-        let dir = state.dir_mut(dir).ok()?;
-        dir.entries.insert_mut(name, Entry::Present(ino));
-    }
-    Some(())
+struct Rebase<'r, 's, 'g, G> {
+    core: &'r Core,
+    old: &'r State,
+    new: State,
+    disk: &'r mut Disk<'g, G>,
+    survey: &'r mut Survey<'s>,
+    rel: BTreeMap<PathId, RelPath>,
 }
 
-/// Takes over a directory and those above it.
-fn keep_dirs<G: Gate>(
-    old: &State,
-    state: &mut State,
-    disk: &Disk<'_, G>,
-    dir: Ino,
-    path: &RelPath,
-) -> bool {
-    // From the top down, without recursion: the depth is not ours to say.
-    let mut chain = vec![];
-    let (mut at, mut path) = (dir, path.clone());
-    while at != Ino::ROOT {
-        let Some((parent, _)) = old.inode(at).ok().and_then(|inode| inode.names.first()) else {
-            return false;
-        };
-        chain.push((at, path.clone()));
-        at = *parent;
-        path = path.split().map_or(RelPath::TOP, |(dir, _)| dir);
-    }
-    for (ino, path) in chain.into_iter().rev() {
-        if state.inodes.contains_key(&ino) {
-            continue;
+impl<G: Gate> Rebase<'_, '_, '_, G> {
+    fn keep_root(&mut self) {
+        if let Ok(Some(stat)) = self.disk.look(At::Tree(PathId::TOP))
+            && let Ok(root) = self.new.inode_mut(Ino::ROOT)
+        {
+            settle(root, vec![RelPath::TOP], &stat);
         }
-        let stat = disk.look(At::Tree(&path));
-        let (Ok(Some(stat)), Ok(inode)) = (stat, old.inode(ino)) else { return false };
+    }
+
+    /// Takes over the changes that were not to be committed.
+    fn keep_rest(&mut self, limits: &Limits) {
+        let rest = std::mem::take(&mut self.survey.rest);
+        if rest.is_empty() {
+            return;
+        }
+        for spot in &rest {
+            if !self.keep_dir(spot.dir) {
+                continue;
+            }
+            let mut entry = Entry::Whiteout;
+            if let Some(ino) = spot.ino {
+                let Ok(inode) = self.old.inode(ino) else { continue };
+                let mut inode = (**inode).clone();
+                if let Node::Dir(dir) = &mut inode.node {
+                    dir.entries = crate::upper::inode::PMap::new_sync();
+                }
+                for (dir, _) in &inode.names {
+                    self.keep_dir(*dir);
+                }
+                if !self.new.inodes.contains_key(&ino) {
+                    self.new.inodes.insert_mut(ino, Arc::new(inode));
+                }
+                entry = Entry::Present(ino);
+            }
+            let name = Name::new(self.disk.paths.name(spot.after));
+            if let (Ok(dir), Ok(name)) = (self.new.dir_mut(spot.dir), name) {
+                dir.entries.insert_mut(name, entry);
+            }
+        }
+        for (id, ino) in self.old.lower_ids.iter() {
+            if self.new.inodes.contains_key(ino) {
+                self.new.lower_ids.insert_mut(*id, *ino);
+            }
+        }
+        for (path, seen) in self.old.reads.iter() {
+            let is_history = self
+                .survey
+                .id(path)
+                .is_none_or(|id| limits.is_above(id) || limits.take_in(&self.disk.paths, id));
+            if !is_history {
+                self.new.reads.insert_mut(path.clone(), seen.clone());
+            }
+        }
+    }
+
+    /// Takes an inode over, under the names at which it is on the disk.
+    fn keep(&mut self, ino: Ino, inode: &Inode) -> Option<()> {
+        if self.new.inodes.contains_key(&ino) {
+            return Some(());
+        }
+        let mut stat: Option<Stat> = None;
+        let mut places = Vec::new();
+        let mut names = Vec::new();
+        for (dir, name) in &inode.names {
+            let above = self.survey.dir(&mut self.disk.paths, *dir)?.after;
+            let path = self.disk.paths.child(above, name.as_bytes());
+            let Ok(Some(is)) = self.disk.look(At::Tree(path)) else { continue };
+            let same = |was: &Stat| (was.dev, was.ino) == (is.dev, is.ino);
+            if is.kind != inode.kind() || !stat.as_ref().is_none_or(same) || !self.keep_dir(*dir) {
+                continue;
+            }
+            stat = Some(is);
+            places.push(path);
+            names.push((*dir, name.clone()));
+        }
+        let stat = stat?;
+        let mut inode = inode.clone();
+        inode.names = names.clone().into();
+        if let Node::Symlink(target) = &mut inode.node
+            && let Ok(now) = self.disk.read_link(At::Tree(places[0]))
+        {
+            *target = now.into();
+        }
+        let paths = places.into_iter().map(|path| self.rel(path)).collect();
+        settle(&mut inode, paths, &stat);
+        if stat.nlink > 1 && !matches!(inode.node, Node::Dir(_)) {
+            self.new.lower_ids.insert_mut(Stamp::of(&stat).id, ino);
+        }
+        self.new.inodes.insert_mut(ino, Arc::new(inode));
+        for (dir, name) in names {
+            let dir = self.new.dir_mut(dir).ok()?;
+            dir.entries.insert_mut(name, Entry::Present(ino));
+        }
+        Some(())
+    }
+
+    /// Takes over a directory and those above it; false if they are not there.
+    fn keep_dir(&mut self, dir: Ino) -> bool {
+        // From the top down, without recursion: a tree may be of any depth.
+        let (mut down, mut at) = (Vec::new(), dir);
+        while !self.new.inodes.contains_key(&at) {
+            let Some((above, _)) = self.old.inode(at).ok().and_then(|is| is.names.first()) else {
+                return false;
+            };
+            down.push(at);
+            at = *above;
+        }
+        down.into_iter().rev().all(|ino| self.keep_one_dir(ino).is_some())
+    }
+
+    fn keep_one_dir(&mut self, ino: Ino) -> Option<()> {
+        let mut inode = (**self.old.inode(ino).ok()?).clone();
+        let path = self.survey.dir(&mut self.disk.paths, ino)?.after;
+        let stat = self.disk.look(At::Tree(path)).ok()??;
+        let (above, name) = inode.names.first()?.clone();
         if stat.kind != inode.kind() {
-            return false;
+            return None;
         }
-        let mut inode = (**inode).clone();
-        let (parent, name) = inode.names[0].clone();
-        settle(&mut inode, vec![path], &stat);
-        state.inodes.insert_mut(ino, Arc::new(inode));
-        match state.dir_mut(parent) {
-            Ok(dir) => dir.entries.insert_mut(name, Entry::Present(ino)),
-            Err(_) => return false,
-        }
+        let paths = vec![self.rel(path)];
+        settle(&mut inode, paths, &stat);
+        self.new.inodes.insert_mut(ino, Arc::new(inode));
+        self.new.dir_mut(above).ok()?.entries.insert_mut(name, Entry::Present(ino));
+        Some(())
     }
-    true
+
+    /// Takes over an open file or directory without a name.
+    fn keep_nameless(&mut self, ino: Ino, inode: &Inode) {
+        let inode = match inode.origin {
+            None => Ok(inode.clone()),
+            Some(_) => taken_up(self.core, inode),
+        };
+        // Without its bytes, there is nothing left to keep.
+        let Ok(mut inode) = inode else { return };
+        inode.names.clear();
+        if let Node::Dir(dir) = &mut inode.node {
+            *dir = Dir::opaque();
+        }
+        self.new.inodes.insert_mut(ino, Arc::new(inode));
+        self.new.orphans.insert_mut(ino, ());
+    }
+
+    fn rel(&mut self, path: PathId) -> RelPath {
+        let paths = &self.disk.paths;
+        let known = |id: &PathId| self.rel.contains_key(id);
+        let down: Vec<PathId> = paths.upwards(path).take_while(|id| !known(id)).collect();
+        for id in down.into_iter().rev() {
+            let rel = self.rel[&paths.dir(id)].child(paths.name(id));
+            self.rel.insert(id, rel);
+        }
+        self.rel[&path].clone()
+    }
 }
 
 /// Makes an inode one that comes from the lower directory and was not changed.

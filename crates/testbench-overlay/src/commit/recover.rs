@@ -1,63 +1,32 @@
-//! Taking up a commit that was interrupted.
+//! Completing a commit that was interrupted.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::apply::{self, Failure, Run};
+use super::apply;
 use super::disk::{Disk, STAGE};
+use super::error::{Failure, host_path};
 use super::gate::{Gate, Open};
-use super::journal::{self, Progress, Unusable};
-use super::step::Steps;
+use super::journal::{self, Progress, Steps, Unusable};
+use super::{PassedOver, passed_over};
 use crate::{Errno, Overlay, sys};
 
-/// A commit that was interrupted, made ready by [`Overlay::recover`]. Nothing has been changed
-/// yet; as long as this value exists, nobody else can take the commit up.
-///
-/// ```
-/// use testbench_overlay::{Overlay, Recovered};
-///
-/// let dir = tempfile::tempdir()?;
-/// // As a crash leaves it before anything was done.
-/// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
-/// assert!(Overlay::new(dir.path()).is_err());
-///
-/// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
-/// assert!(unfinished.to_string().contains("before it changed anything"));
-/// assert_eq!(unfinished.resume()?, Recovered::Before);
-/// Overlay::new(dir.path())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "call `resume` or `undo`"]
-pub struct UnfinishedCommit(Recovery<'static, Open>);
-
-/// Which tree there is after an interrupted commit was taken up.
-///
-/// ```
-/// use testbench_overlay::{Overlay, Recovered};
-///
-/// let dir = tempfile::tempdir()?;
-/// std::fs::create_dir(dir.path().join(".testbench-commit"))?; // begun, and not got far
-/// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
-/// match unfinished.resume()? {
-///     Recovered::After => println!("all that was to be committed is there"),
-///     other => assert_eq!(other, Recovered::Before),
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The tree after [`Overlay::recover`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
-    /// The one before the commit.
+    /// The tree before the commit, which had changed nothing yet.
     Before,
-    /// The one after the commit.
-    After,
+    /// The tree after the commit.
+    After {
+        /// The paths that other processes have changed since the commit began.
+        passed_over: Vec<PassedOver>,
+    },
 }
 
-/// Why an interrupted commit could not be taken up. Nothing is lost in any of these cases: what
-/// the commit took out of the tree, and what it was about to put there, stays where it is.
+/// Why an interrupted commit could not be completed. Nothing is lost: everything that the commit
+/// took out of the tree, and everything that it was about to put there, stays where it is.
 ///
 /// ```
 /// use testbench_overlay::{Overlay, RecoverError};
@@ -78,12 +47,12 @@ pub enum RecoverError {
         source: io::Error,
     },
     /// The commit is not interrupted.
-    #[error("a commit to {} is under way in another process or thread: wait until it ends", path.display())]
+    #[error("a commit to {} is under way in another process or thread; wait until it ends", path.display())]
     Busy {
         /// The directory.
         path: PathBuf,
     },
-    /// What is there was not made by a commit.
+    /// The stage was not made by a commit.
     #[error(
         "{} was not made by a commit, since it holds `{name}`; nothing was changed: move it away \
          to use the directory above it",
@@ -92,43 +61,32 @@ pub enum RecoverError {
     Foreign {
         /// The directory in which a commit keeps its journal.
         stage: PathBuf,
-        /// What should not be in it.
+        /// The name that should not be in it.
         name: String,
     },
     /// The journal is of a version that this program does not know.
     #[error(
-        "the journal in {} is of version {found}, this program reads version 1; nothing was \
-         changed: use the program that began the commit, or a newer one",
+        "the journal in {} is of version {found}, this program reads version 2; nothing was \
+         changed: use the program that began the commit",
         stage.display()
     )]
     Version {
         /// The directory in which a commit keeps its journal.
         stage: PathBuf,
-        /// What stands in the journal.
+        /// The version in the journal.
         found: String,
     },
-    /// The journal is not what was written.
+    /// The journal is not as it was written.
     #[error(
-        "the journal in {} is damaged: {why}; nothing was changed. What the commit took out of \
-         the tree lies there as `o0`, `o1`, …, what it was about to put there as `n0`, `n1`, …",
+        "the journal in {} is damaged: {why}; nothing was changed. The files that the commit took \
+         out of the tree, and those that it was about to put there, are `n0`, `n1`, … beside it",
         stage.display()
     )]
     Damaged {
         /// The directory in which a commit keeps its journal.
         stage: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         why: String,
-    },
-    /// Somebody has worked in the tree since the commit was interrupted, or the journal belongs to
-    /// another tree.
-    #[error(
-        "{} is not what the interrupted commit left there; put it right, or try the other of \
-         `resume` and `undo`",
-        path.display()
-    )]
-    Changed {
-        /// What is in the way, missing or changed.
-        path: PathBuf,
     },
     /// The system refused a step.
     #[error("cannot {what} {}: {source}; put that right and recover again", path.display())]
@@ -143,214 +101,113 @@ pub enum RecoverError {
 }
 
 impl Overlay {
-    /// Looks for a commit to the directory `root` that was interrupted: the process was killed, or
-    /// the machine lost power. `None` if there is none.
+    /// Completes a commit to the directory `root` that was interrupted: the process was killed, the
+    /// machine lost power, or the commit failed with [`CommitError::Interrupted`]. `None` if there
+    /// is none.
     ///
-    /// Until it is taken up, no overlay of `root` can be made, since what is there is neither the
-    /// tree before nor the one after.
+    /// A commit that had changed something is carried on to its end; one that had not is dropped.
+    /// Until then no overlay of `root` can be made, since the tree there is neither the one before
+    /// nor the one after. An overlay of `root` from before is to be given up.
     ///
-    /// ```
-    /// use testbench_overlay::Overlay;
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// if let Some(unfinished) = Overlay::recover(dir.path())? {
-    ///     eprintln!("{unfinished}");
-    ///     unfinished.resume()?;
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// See [`RecoverError`]. What is there is read, and nothing is changed.
-    pub fn recover(root: impl AsRef<Path>) -> Result<Option<UnfinishedCommit>, RecoverError> {
-        let found = Recovery::find(root.as_ref(), &Open)?;
-        Ok(found.map(UnfinishedCommit))
-    }
-}
-
-impl UnfinishedCommit {
-    /// The directory that was committed to, as it was given to [`Overlay::recover`].
-    ///
-    /// ```
-    /// use testbench_overlay::Overlay;
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
-    /// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
-    /// assert_eq!(unfinished.root(), dir.path());
-    /// unfinished.undo()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn root(&self) -> &Path {
-        &self.0.root
-    }
-
-    /// Goes on with the commit.
-    ///
-    /// It answers [`Recovered::Before`] where that cannot be done: not all was prepared yet when
-    /// the commit was interrupted, or the way back had been taken.
+    /// [`CommitError::Interrupted`]: crate::CommitError::Interrupted
     ///
     /// ```
     /// use testbench_overlay::{Overlay, Recovered};
     ///
     /// let dir = tempfile::tempdir()?;
+    /// // As a crash leaves it when nothing was changed yet.
     /// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
-    /// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
-    /// assert_eq!(unfinished.resume()?, Recovered::Before, "nothing was prepared yet");
-    /// assert!(Overlay::recover(dir.path())?.is_none());
+    /// assert!(Overlay::new(dir.path()).is_err());
+    ///
+    /// assert_eq!(Overlay::recover(dir.path())?, Some(Recovered::Before));
+    /// assert_eq!(Overlay::recover(dir.path())?, None);
+    /// Overlay::new(dir.path())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// See [`RecoverError`]; it can be tried again, and the commit can still be undone.
-    pub fn resume(self) -> Result<Recovered, RecoverError> {
-        self.0.resume()
-    }
-
-    /// Puts everything back.
-    ///
-    /// It answers [`Recovered::After`] where that cannot be done: the commit had been made, all
-    /// but removing what it no longer needs.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, Recovered};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::fs::create_dir(dir.path().join(".testbench-commit"))?;
-    /// let unfinished = Overlay::recover(dir.path())?.expect("there is one");
-    /// assert_eq!(unfinished.undo()?, Recovered::Before);
-    /// assert_eq!(std::fs::read_dir(dir.path())?.count(), 0, "the journal is gone");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// See [`RecoverError`]; it can be tried again.
-    pub fn undo(self) -> Result<Recovered, RecoverError> {
-        self.0.undo()
+    /// See [`RecoverError`]. Recovering again goes on from there.
+    pub fn recover(root: impl AsRef<Path>) -> Result<Option<Recovered>, RecoverError> {
+        recover(root.as_ref(), &Open)
     }
 }
 
-/// A sentence: `a commit to /a/b was interrupted before it changed anything`.
-impl fmt::Display for UnfinishedCommit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match self.0.progress {
-            Progress::Staging => "before it changed anything",
-            Progress::Begun { undo: false, .. } => "half-way",
-            Progress::Begun { undo: true, .. } => "on the way back",
-            Progress::Done => "when all but the clearing up was done",
-        };
-        write!(f, "a commit to {} was interrupted {how}", self.0.root.display())
+/// [`Overlay::recover`] behind any gate.
+pub(super) fn recover<G: Gate>(root: &Path, gate: &G) -> Result<Option<Recovered>, RecoverError> {
+    let open = |source: io::Error| RecoverError::Open { path: root.to_path_buf(), source };
+    let top = sys::open_top(root).map_err(open)?;
+    let mut disk = Disk::new(Arc::new(top), gate);
+    let stage = root.join(crate::materialize::os_str(STAGE));
+    match disk.open_stage() {
+        Ok(false) => return Ok(None),
+        Ok(true) => {}
+        Err(Errno::Busy) => return Err(RecoverError::Busy { path: root.to_path_buf() }),
+        Err(Errno::Notdir | Errno::Loop) => {
+            return Err(RecoverError::Foreign { stage, name: ".".to_owned() });
+        }
+        Err(errno) => return Err(open(errno.into())),
     }
+    let progress = match journal::progress(&mut disk) {
+        Ok(progress) => progress,
+        Err(Ok(name)) => return Err(RecoverError::Foreign { stage, name }),
+        Err(Err(errno)) => return Err(open(errno.into())),
+    };
+    let mut steps = Steps::default();
+    match (progress, journal::load(&mut disk)) {
+        (Progress::Staging, _) => {}
+        (_, Ok(Ok((paths, loaded)))) => (disk.paths, steps) = (paths, loaded),
+        // The journal may be gone already.
+        (Progress::Done, _) => {}
+        (_, Ok(Err(Unusable::Foreign))) => {
+            return Err(RecoverError::Foreign { stage, name: journal::JOURNAL.to_owned() });
+        }
+        (_, Ok(Err(Unusable::Version(found)))) => {
+            return Err(RecoverError::Version { stage, found });
+        }
+        (_, Ok(Err(Unusable::Damaged(why)))) => return Err(RecoverError::Damaged { stage, why }),
+        (_, Err(errno)) => return Err(open(errno.into())),
+    }
+    let recovered = complete(&mut disk, progress, &steps, root);
+    recovered.map(Some).map_err(|failure| recover_error(root, failure))
 }
 
-/// [`UnfinishedCommit`] behind any gate.
-#[derive(Debug)]
-pub(super) struct Recovery<'g, G> {
-    root: PathBuf,
-    disk: Disk<'g, G>,
+fn complete<G: Gate>(
+    disk: &mut Disk<'_, G>,
     progress: Progress,
-    steps: Steps,
-}
-
-impl<'g, G: Gate> Recovery<'g, G> {
-    pub(super) fn find(root: &Path, gate: &'g G) -> Result<Option<Self>, RecoverError> {
-        let open = |source: io::Error| RecoverError::Open { path: root.to_path_buf(), source };
-        let top = sys::open_top(root).map_err(open)?;
-        let mut disk = Disk::new(Arc::new(top), gate);
-        let stage = root.join(crate::materialize::os_str(STAGE));
-        match disk.open_stage() {
-            Ok(false) => return Ok(None),
-            Ok(true) => {}
-            Err(Errno::Busy) => return Err(RecoverError::Busy { path: root.to_path_buf() }),
-            Err(Errno::Notdir | Errno::Loop) => {
-                return Err(RecoverError::Foreign { stage, name: ".".to_owned() });
-            }
-            Err(errno) => return Err(open(errno.into())),
-        }
-        let progress = match journal::progress(&disk) {
-            Ok(progress) => progress,
-            Err(Ok(name)) => return Err(RecoverError::Foreign { stage, name }),
-            Err(Err(errno)) => return Err(open(errno.into())),
-        };
-        let loaded = match progress {
-            Progress::Staging => Ok(Steps::default()),
-            // The journal may be gone already.
-            Progress::Done => {
-                Ok(journal::load(&disk).ok().and_then(Result::ok).unwrap_or_default())
-            }
-            Progress::Begun { .. } => journal::load(&disk).map_err(|errno| open(errno.into()))?,
-        };
-        let steps = loaded.map_err(|unusable| match unusable {
-            Unusable::Foreign => RecoverError::Foreign { stage, name: journal::JOURNAL.to_owned() },
-            Unusable::Version(found) => RecoverError::Version { stage, found },
-            Unusable::Damaged(why) => RecoverError::Damaged { stage, why },
-        })?;
-        Ok(Some(Recovery { root: root.to_path_buf(), disk, progress, steps }))
+    steps: &Steps,
+    root: &Path,
+) -> Result<Recovered, Failure> {
+    let mut passed = Vec::new();
+    if let Progress::Begun { moved } = progress {
+        passed = apply::forward(disk, steps, true, moved)?;
+        apply::finish(disk)?;
     }
-
-    pub(super) fn resume(mut self) -> Result<Recovered, RecoverError> {
-        self.take_up(true).map_err(|failure| recover_error(&self.root, failure))
+    apply::clean_up(disk)?;
+    if progress == Progress::Staging {
+        return Ok(Recovered::Before);
     }
-
-    pub(super) fn undo(mut self) -> Result<Recovered, RecoverError> {
-        self.take_up(false).map_err(|failure| recover_error(&self.root, failure))
-    }
-
-    fn take_up(&mut self, onward: bool) -> Result<Recovered, Failure> {
-        let recovered = self.take_up_steps(onward)?;
-        if recovered == Recovered::After && !self.disk.is_waste() {
-            apply::finish(&mut self.disk)?;
-        }
-        apply::clean_up(&mut self.disk)?;
-        apply::settle_top(&self.disk, &self.steps, recovered == Recovered::After)?;
-        Ok(recovered)
-    }
-
-    fn take_up_steps(&self, onward: bool) -> Result<Recovered, Failure> {
-        let run = Run { disk: &self.disk, steps: &self.steps, still: &|_, _, _| true, again: true };
-        Ok(match self.progress {
-            Progress::Staging => Recovered::Before,
-            Progress::Done => Recovered::After,
-            Progress::Begun { moved, undo } => {
-                run.fits(moved)?;
-                if onward && !undo {
-                    run.forward(moved)?;
-                    Recovered::After
-                } else {
-                    run.backward(moved)?;
-                    Recovered::Before
-                }
-            }
-        })
-    }
+    apply::settle_top(disk, steps)?;
+    Ok(Recovered::After { passed_over: passed_over(root, passed) })
 }
 
 fn recover_error(root: &Path, failure: Failure) -> RecoverError {
-    match failure {
-        Failure::Changed(path) => RecoverError::Changed { path: host_path(root, path.as_bytes()) },
-        Failure::Os { what, path, errno } => {
-            RecoverError::Disk { what, path: host_path(root, &path), source: errno.into() }
-        }
-    }
-}
-
-pub(super) fn host_path(root: &Path, path: &[u8]) -> PathBuf {
-    if path.is_empty() { root.to_path_buf() } else { root.join(crate::materialize::os_str(path)) }
+    let (what, path, errno) = match failure {
+        Failure::Os { what, path, errno } => (what, path, errno),
+        Failure::Read { path, errno } => ("read", path, errno),
+        Failure::Device { path } => ("commit to", path, Errno::Xdev),
+    };
+    RecoverError::Disk { what, path: host_path(root, &path), source: errno.into() }
 }
 
 /// The kind is that of the cause where the system refused something,
-/// [`io::ErrorKind::ResourceBusy`] for a commit that is under way,
-/// [`io::ErrorKind::StaleNetworkFileHandle`] for a tree that has changed, and
+/// [`io::ErrorKind::ResourceBusy`] for a commit that is under way, and
 /// [`io::ErrorKind::InvalidData`] for a journal that cannot be used.
 impl From<RecoverError> for io::Error {
     fn from(error: RecoverError) -> io::Error {
         let kind = match &error {
             RecoverError::Open { source, .. } | RecoverError::Disk { source, .. } => source.kind(),
             RecoverError::Busy { .. } => io::ErrorKind::ResourceBusy,
-            RecoverError::Changed { .. } => io::ErrorKind::StaleNetworkFileHandle,
             RecoverError::Foreign { .. }
             | RecoverError::Version { .. }
             | RecoverError::Damaged { .. } => io::ErrorKind::InvalidData,

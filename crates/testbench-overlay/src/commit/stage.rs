@@ -1,17 +1,16 @@
-//! Putting on the stage what a commit is about to put in place. The tree is not touched.
+//! Putting new files on the stage. The tree is not touched.
 
-use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
-use super::apply::{Failure, on_stage, os};
 use super::disk::{At, Disk};
+use super::error::{Failure, at, on_stage};
 use super::gate::Gate;
-use super::plan::{Plan, Staged};
-use super::step::{Mark, Slot};
+use super::paths::PathId;
+use super::plan::Staged;
+use crate::Errno;
 use crate::lower::base::Base;
 use crate::ops::core::Core;
 use crate::upper::inode::{Inode, Node, State};
-use crate::vfs::name::RelPath;
-use crate::{Errno, FileKind};
 
 /// How much is copied at a time.
 const COPY_BYTES: usize = 1 << 20;
@@ -19,138 +18,91 @@ const COPY_BYTES: usize = 1 << 20;
 /// With more files than this, the whole file system is synced at once.
 const SYNC_EACH_MAX: usize = 64;
 
-/// Why something is not on the stage.
-#[derive(Debug)]
-pub(super) enum Unstaged {
-    /// It cannot be read through the overlay.
-    Read(RelPath, Errno),
-    /// The system refused.
-    Failed(Failure),
-}
-
-impl From<Failure> for Unstaged {
-    fn from(failure: Failure) -> Unstaged {
-        Unstaged::Failed(failure)
-    }
-}
-
-/// What has been put there.
+/// The size of what has been put there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     pub(super) files: u64,
     pub(super) bytes: u64,
 }
 
-/// Fills the stage; the marks go into the steps.
+/// Makes these files, complete and synced.
 pub(super) fn fill<G: Gate>(
     core: &Core,
     state: &State,
-    disk: &Disk<'_, G>,
-    plan: &mut Plan,
-) -> Result<Written, Unstaged> {
-    let mut stager = Stager {
-        core,
-        state,
-        disk,
-        sync_each: plan.stage.len() <= SYNC_EACH_MAX,
-        written: Written::default(),
-    };
-    let mut marks: BTreeMap<Slot, Mark> = BTreeMap::new();
-    for (slot, staged) in &plan.stage {
-        let name = String::from(*slot);
-        stager.put(&name, staged)?;
-        let stat = disk.look(At::Stage(&name)).and_then(|stat| stat.ok_or(Errno::Noent));
-        let stat = stat.map_err(|errno| on_stage(&name, errno))?;
-        marks.insert(*slot, Mark::of(&stat));
-    }
-    plan.steps.fill(&marks);
-    if !stager.sync_each {
-        disk.sync_all().map_err(os("sync", &RelPath::TOP))?;
-    }
-    Ok(stager.written)
-}
-
-struct Stager<'a, 'g, G> {
-    core: &'a Core,
-    state: &'a State,
-    disk: &'a Disk<'g, G>,
-    sync_each: bool,
-    written: Written,
-}
-
-impl<G: Gate> Stager<'_, '_, G> {
-    fn put(&mut self, name: &str, staged: &Staged) -> Result<(), Unstaged> {
-        let at = At::Stage(name);
-        match staged {
-            Staged::Link { to, path } => {
-                let to = String::from(*to);
-                self.disk.link(At::Stage(&to), at).map_err(os("link", path))?;
+    disk: &mut Disk<'_, G>,
+    stage: &[Staged],
+) -> Result<Written, Failure> {
+    let sync_each = stage.len() <= SYNC_EACH_MAX;
+    let mut written = Written::default();
+    for staged in stage {
+        let inode = state.inode(staged.ino).map_err(at("commit to", &disk.paths, staged.path))?;
+        match &inode.node {
+            Node::Symlink(target) => {
+                let slot = At::Slot(staged.slot);
+                let made = disk.symlink(target, slot);
+                let made = made.and_then(|()| disk.set_times(slot, &staged.times));
+                made.map_err(at("create", &disk.paths, staged.path))?;
             }
-            Staged::LinkLower { to } => {
-                self.disk.link(At::Tree(to), at).map_err(os("link", to))?;
-            }
-            Staged::Symlink { target, times, path } => {
-                let made = self.disk.symlink(target, at);
-                made.and_then(|()| self.disk.set_times(at, times)).map_err(os("create", path))?;
-            }
-            Staged::File { ino, content, mode, times, like, path } => {
-                let file = self.disk.make_file(at).map_err(os("create", path))?;
-                let len = match (content, ino) {
-                    (Some(content), _) => {
-                        let written = self.disk.write(&file, content, 0);
-                        written.map_err(os("write", path))?;
-                        content.len() as u64
-                    }
-                    (None, Some(ino)) => {
-                        let inode = self.state.inode(*ino);
-                        let inode = inode.map_err(|errno| Unstaged::Read(path.clone(), errno))?;
-                        self.copy(inode, &file, path)?
-                    }
-                    (None, None) => 0,
-                };
-                let like = like.as_ref().map(|like| self.disk.open(At::Tree(like)));
-                let like = match like {
-                    // What may not be read is replaced all the same, and keeps less.
-                    None | Some(Err(Errno::Acces)) => None,
-                    Some(like) => Some(like.map_err(os("open", path))?),
-                };
-                let dressed = self.disk.dress(&file, *mode, times, like.as_ref());
-                dressed.map_err(os("set the metadata of", path))?;
-                if self.sync_each {
-                    self.disk.sync_opened(&file).map_err(os("sync", path))?;
+            _ => {
+                let file = make_file(core, inode, disk, staged, &mut written)?;
+                if sync_each {
+                    disk.sync_opened(&file).map_err(at("sync", &disk.paths, staged.path))?;
                 }
-                self.written.files += 1;
-                self.written.bytes += len;
             }
         }
-        Ok(())
     }
+    if !sync_each {
+        disk.sync_all().map_err(on_stage)?;
+    }
+    Ok(written)
+}
 
-    /// Writes the content of an inode. Long runs of zeros become holes.
-    fn copy(
-        &self,
-        inode: &Inode,
-        file: &std::os::fd::OwnedFd,
-        path: &RelPath,
-    ) -> Result<u64, Unstaged> {
-        let Node::File(content) = &inode.node else {
-            return Err(Unstaged::Read(path.clone(), Errno::Inval));
-        };
-        debug_assert_eq!(inode.kind(), FileKind::File);
-        let base = Base::default();
-        let origin = inode.origin.as_deref();
-        let mut read = |buf: &mut [u8], at: u64| base.read(self.core, origin, buf, at);
-        let mut buf = vec![0; COPY_BYTES.min(usize::try_from(content.len()).unwrap_or(COPY_BYTES))];
-        let mut offset = 0;
-        while offset < content.len() {
-            let n = content.read_at(&mut buf, offset, &mut read);
-            let n = n.map_err(|errno| Unstaged::Read(path.clone(), errno))?;
-            if buf[..n].iter().any(|byte| *byte != 0) {
-                self.disk.write(file, &buf[..n], offset).map_err(os("write", path))?;
-            }
-            offset += n as u64;
+fn make_file<G: Gate>(
+    core: &Core,
+    inode: &Inode,
+    disk: &mut Disk<'_, G>,
+    staged: &Staged,
+    written: &mut Written,
+) -> Result<OwnedFd, Failure> {
+    let Staged { slot, path, mode, times, like, .. } = staged;
+    let file = disk.make_file(At::Slot(*slot)).map_err(at("create", &disk.paths, *path))?;
+    let len = copy(core, inode, disk, &file, *path)?;
+    let like = match like.map(|like| disk.open(At::Tree(like))) {
+        // A file that may not be read, or is a symlink by now, is replaced all the same, and keeps
+        // less.
+        None | Some(Err(Errno::Acces | Errno::Noent | Errno::Loop | Errno::Nxio)) => None,
+        Some(like) => Some(like.map_err(at("open", &disk.paths, *path))?),
+    };
+    let dressed = disk.dress(&file, *mode, times, like.as_ref());
+    dressed.map_err(at("set the metadata of", &disk.paths, *path))?;
+    written.files += 1;
+    written.bytes += len;
+    Ok(file)
+}
+
+/// Writes the content of an inode. Long runs of zeros become holes.
+fn copy<G: Gate>(
+    core: &Core,
+    inode: &Inode,
+    disk: &Disk<'_, G>,
+    file: &OwnedFd,
+    path: PathId,
+) -> Result<u64, Failure> {
+    let unread = |errno| Failure::Read { path: disk.paths.bytes(path), errno };
+    let Node::File(content) = &inode.node else { return Err(unread(Errno::Inval)) };
+    let base = Base::default();
+    let origin = inode.origin.as_deref();
+    let mut read = |buf: &mut [u8], at: u64| base.read(core, origin, buf, at);
+    let mut buf = vec![0; COPY_BYTES.min(usize::try_from(content.len()).unwrap_or(COPY_BYTES))];
+    let mut offset = 0;
+    while offset < content.len() {
+        let n = content.read_at(&mut buf, offset, &mut read).map_err(unread)?;
+        if buf[..n].iter().any(|byte| *byte != 0) {
+            let written = disk.write(file, &buf[..n], offset);
+            written.map_err(at("write", &disk.paths, path))?;
         }
-        self.disk.set_len(file, offset).map_err(os("write", path))?;
-        Ok(offset)
+        offset += n as u64;
     }
+    disk.set_len(file, offset).map_err(at("write", &disk.paths, path))?;
+    Ok(offset)
 }

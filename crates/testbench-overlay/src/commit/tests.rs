@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use testbench_clock::{MockClock, WallTime};
 
 use super::gate::{Call, Gate, Open};
-use super::recover::Recovery;
-use super::{CommitError, Recovered};
+use super::recover::recover;
+use super::{CommitError, CommitOptions, Recovered};
 use crate::install;
 use crate::{Errno, LowerTimes, Overlay, fs as under};
 
@@ -226,25 +226,22 @@ fn before_and_after() -> (Tree, Tree, u64) {
     seed(dir.path());
     let before = look(dir.path());
     let gate = Limited::count();
-    changed(dir.path()).commit_through(&gate, None).unwrap();
+    changed(dir.path()).commit_through(&gate, &CommitOptions::new()).unwrap();
     let after = look(dir.path());
     assert_ne!(before, after);
     (before, after, gate.calls())
 }
 
-fn recover<G: Gate>(root: &Path, gate: &G, resume: bool) -> Option<Result<Recovered, String>> {
-    let found = Recovery::find(root, gate).unwrap()?;
-    let recovered = if resume { found.resume() } else { found.undo() };
-    Some(recovered.map_err(|error| error.to_string()))
-}
-
 /// What is there must be one of the two trees: the one that the recovery says.
 #[track_caller]
-fn check(root: &Path, recovered: Option<Recovered>, before: &Tree, after: &Tree, what: &str) {
+fn check(root: &Path, recovered: Option<&Recovered>, before: &Tree, after: &Tree, what: &str) {
     let is = look(root);
     let wanted = match recovered {
         Some(Recovered::Before) => before,
-        Some(Recovered::After) => after,
+        Some(Recovered::After { passed_over }) => {
+            assert!(passed_over.is_empty(), "{what}: {passed_over:?}");
+            after
+        }
         None if is == *before => before,
         None => after,
     };
@@ -280,7 +277,7 @@ fn child() {
     };
     let gate = Limited::new(calls.to_str().unwrap().parse().unwrap(), Then::Abort);
     let overlay = changed(Path::new(&root));
-    overlay.commit_through(&gate, None).unwrap();
+    overlay.commit_through(&gate, &CommitOptions::new()).unwrap();
     eprintln!("the commit came to its end");
 }
 
@@ -289,7 +286,7 @@ fn a_process_that_dies_after_the_nth_call_leaves_what_can_be_recovered() {
     let (before, after, calls) = before_and_after();
     assert!(calls > 100, "only {calls} calls");
     let next = AtomicU64::new(1);
-    let outcomes = std::sync::Mutex::new(BTreeMap::<String, u32>::new());
+    let outcomes = std::sync::Mutex::new(BTreeMap::<&str, u32>::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -298,22 +295,20 @@ fn a_process_that_dies_after_the_nth_call_leaves_what_can_be_recovered() {
                     if n > calls {
                         return;
                     }
-                    for resume in [true, false] {
-                        let outcome = die_and_recover(n, calls, resume, &before, &after);
-                        *outcomes.lock().unwrap().entry(outcome).or_default() += 1;
-                    }
+                    let outcome = die_and_recover(n, calls, &before, &after);
+                    *outcomes.lock().unwrap().entry(outcome).or_default() += 1;
                 }
             });
         }
     });
     let outcomes = outcomes.into_inner().unwrap();
     eprintln!("killed after each of {calls} calls: {outcomes:?}");
-    for wanted in ["resume: After", "resume: Before", "undo: Before", "undo: After"] {
+    for wanted in ["Before", "After"] {
         assert!(outcomes.contains_key(wanted), "never {wanted}");
     }
 }
 
-fn die_and_recover(n: u64, calls: u64, resume: bool, before: &Tree, after: &Tree) -> String {
+fn die_and_recover(n: u64, calls: u64, before: &Tree, after: &Tree) -> &'static str {
     let dir = tempdir();
     seed(dir.path());
     let child = Command::new(std::env::current_exe().unwrap())
@@ -326,45 +321,42 @@ fn die_and_recover(n: u64, calls: u64, resume: bool, before: &Tree, after: &Tree
     if child.status.success() {
         assert!(n + 2 > calls && text.contains("came to its end"), "{n}: {text}");
     }
-    let unfinished = Overlay::recover(dir.path()).unwrap();
     // After the very last calls there is nothing to recover any more.
-    let recovered = unfinished.map(|found| {
+    if dir.path().join(".testbench-commit").exists() {
         assert!(matches!(Overlay::new(dir.path()), Err(crate::OverlayError::Unfinished { .. })));
-        let recovered = if resume { found.resume() } else { found.undo() };
-        recovered.unwrap_or_else(|error| panic!("after {n} calls: {error}"))
-    });
-    check(dir.path(), recovered, before, after, &format!("after {n} calls, resume {resume}"));
+    }
+    let recovered = Overlay::recover(dir.path());
+    let recovered = recovered.unwrap_or_else(|error| panic!("after {n} calls: {error}"));
+    check(dir.path(), recovered.as_ref(), before, after, &format!("after {n} calls"));
     Overlay::new(dir.path()).unwrap();
-    let how = if resume { "resume" } else { "undo" };
-    recovered.map_or("nothing left".to_owned(), |recovered| format!("{how}: {recovered:?}"))
+    match recovered {
+        Some(Recovered::Before) => "Before",
+        Some(Recovered::After { .. }) => "After",
+        None => "nothing left",
+    }
 }
 
-/// Cuts off a commit, then its recovery, then recovers: each of them resuming or undoing.
+/// Cuts off a commit, then its recovery, then recovers.
 fn cut_off_twice(commits: impl Iterator<Item = u64>, step: usize) {
     let (before, after, calls) = before_and_after();
     let mut cases = 0;
     for n in commits.take_while(|n| *n <= calls) {
-        for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
-            for m in (0..).step_by(step) {
-                let dir = tempdir();
-                seed(dir.path());
-                let dead = Limited::new(n, Then::Dead);
-                let error = changed(dir.path()).commit_through(&dead, None);
-                // Only the last call, which sets the times of the top, may fail without a word. How
-                // many there are depends on how long the journal's numbers are this time.
-                assert!(error.is_err() || dead.calls() <= n + 1, "{n} of {}", dead.calls());
-                let dying = Limited::new(m, Then::Dead);
-                let cut = recover(dir.path(), &dying, first);
-                let done = !matches!(cut, Some(Err(_)));
-                let recovered = match recover(dir.path(), &Open, second) {
-                    Some(recovered) => Some(recovered.unwrap_or_else(|e| panic!("{n} {m}: {e}"))),
-                    None => cut.and_then(Result::ok),
-                };
-                check(dir.path(), recovered, &before, &after, &format!("{n} {m} {first} {second}"));
-                cases += 1;
-                if done {
-                    break;
-                }
+        for m in (0..).step_by(step) {
+            let dir = tempdir();
+            seed(dir.path());
+            let dead = Limited::new(n, Then::Dead);
+            let error = changed(dir.path()).commit_through(&dead, &CommitOptions::new());
+            // Only the last call, which sets the times of the top, may fail without a word. How
+            // many there are depends on how long the journal's numbers are this time.
+            assert!(error.is_err() || dead.calls() <= n + 1, "{n} of {}", dead.calls());
+            let cut = recover(dir.path(), &Limited::new(m, Then::Dead));
+            let done = cut.is_ok();
+            let last = recover(dir.path(), &Open).unwrap_or_else(|e| panic!("{n} {m}: {e}"));
+            let recovered = last.or(cut.ok().flatten());
+            check(dir.path(), recovered.as_ref(), &before, &after, &format!("{n} {m}"));
+            cases += 1;
+            if done {
+                break;
             }
         }
     }
@@ -384,9 +376,9 @@ fn a_recovery_that_dies_anywhere_can_be_recovered() {
 }
 
 /// Every call fails once with each of some errors: either the commit does without it, or the tree
-/// is as before, or all is done but the clearing up.
+/// is as before, or the commit can be completed.
 #[test]
-fn a_call_that_fails_changes_nothing() {
+fn a_call_that_fails_loses_nothing() {
     let (before, after, calls) = before_and_after();
     let mut outcomes = BTreeMap::<&str, u32>::new();
     for errno in [Errno::Nospc, Errno::Io, Errno::Perm] {
@@ -399,31 +391,35 @@ fn a_call_that_fails_changes_nothing() {
                 under::read_to_string(dir.path().join("modified")).unwrap()
             };
             let failing = Limited::new(n, Then::FailOnce(errno));
-            let outcome = overlay.commit_through(&failing, None);
-            let (name, wanted) = match outcome {
-                Ok(_) => ("went on", &after),
-                Err(CommitError::Leftover { .. }) => ("left waste", &after),
-                Err(CommitError::Disk { .. }) => ("nothing changed", &before),
-                Err(CommitError::Interrupted { .. }) => ("interrupted", &before),
+            let outcome = overlay.commit_through(&failing, &CommitOptions::new());
+            let name = match outcome {
+                Ok(_) => "went on",
+                Err(CommitError::Leftover { .. }) => "left waste",
+                Err(CommitError::Disk { .. }) => "nothing changed",
+                Err(CommitError::Interrupted { .. }) => "interrupted",
                 Err(error) => panic!("{n} {errno}: {error}"),
             };
-            let recovered =
-                Overlay::recover(dir.path()).unwrap().map(|found| found.undo().unwrap());
+            let what = format!("{n} {errno}: {name}");
+            let recovered = Overlay::recover(dir.path()).unwrap();
             if name == "nothing changed" || name == "went on" {
-                assert_eq!(recovered, None, "{n} {errno}");
+                assert_eq!(recovered, None, "{what}");
             }
+            // If setting some attribute is not allowed, the commit does without it.
             if errno != Errno::Perm || name != "went on" {
-                let what = format!("{n} {errno}: {name}");
-                let recovered =
-                    if *wanted == before { Recovered::Before } else { Recovered::After };
-                check(dir.path(), Some(recovered), &before, &after, &what);
+                let wanted = match (&recovered, name) {
+                    (None, "nothing changed") => Recovered::Before,
+                    (None, _) => Recovered::After { passed_over: vec![] },
+                    (Some(recovered), _) => recovered.clone(),
+                };
+                check(dir.path(), Some(&wanted), &before, &after, &what);
             }
             // The overlay still holds everything, and commits it when the cause is gone.
             let _installed = install(overlay.clone());
             assert_eq!(under::read_to_string(dir.path().join("modified")).unwrap(), merged);
             if name == "nothing changed" {
                 overlay.commit().unwrap_or_else(|error| panic!("{n} {errno}, again: {error}"));
-                check(dir.path(), Some(Recovered::After), &before, &after, "again");
+                let wanted = Recovered::After { passed_over: vec![] };
+                check(dir.path(), Some(&wanted), &before, &after, "again");
             }
             *outcomes.entry(name).or_default() += 1;
         }
@@ -438,12 +434,12 @@ fn a_disk_that_is_full_from_the_nth_call_on_loses_nothing() {
         let dir = tempdir();
         seed(dir.path());
         let full = Limited::new(n, Then::Full);
-        let recovered = match changed(dir.path()).commit_through(&full, None) {
-            Ok(_) => Recovered::After,
+        let recovered = match changed(dir.path()).commit_through(&full, &CommitOptions::new()) {
+            Ok(_) => Recovered::After { passed_over: vec![] },
             Err(CommitError::Interrupted { source, .. }) => {
                 assert!(source.to_string().contains("No space left"), "{source}");
-                // On the way back nothing is made that takes space, but on a disk without hard links.
-                Overlay::recover(dir.path()).unwrap().unwrap().undo().unwrap()
+                // Somebody makes room.
+                Overlay::recover(dir.path()).unwrap().unwrap()
             }
             Err(error) => {
                 assert!(error.to_string().contains("No space left"), "{error}");
@@ -451,7 +447,7 @@ fn a_disk_that_is_full_from_the_nth_call_on_loses_nothing() {
                 Recovered::Before
             }
         };
-        check(dir.path(), Some(recovered), &before, &after, &format!("full after {n}"));
+        check(dir.path(), Some(&recovered), &before, &after, &format!("full after {n}"));
         assert!(Overlay::recover(dir.path()).unwrap().is_none());
     }
 }
@@ -479,7 +475,7 @@ fn thousands_of_removals_in_a_few_directories_do_not_sync_the_whole_file_system(
     let _installed = install(overlay.clone());
     names.iter().for_each(|name| under::remove_file(name).unwrap());
     let syncs = Syncs::default();
-    assert_eq!(overlay.commit_through(&syncs, None).unwrap().removed, 2_000);
+    assert_eq!(overlay.commit_through(&syncs, &CommitOptions::new()).unwrap().removed, 2_000);
     assert_eq!(syncs.0.into_inner(), 0);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -500,29 +496,31 @@ impl<F: Fn()> Gate for Meddling<F> {
     }
 }
 
-/// What it wrote is there afterwards, whether the commit noticed it in time or was past it.
+/// What another process wrote is there afterwards, whether the commit noticed it in time or was past
+/// it. Our version is there too, or kept.
 #[test]
 fn what_somebody_else_writes_at_any_moment_of_a_commit_is_not_overwritten() {
     const THEIRS: &str = "theirs, from the middle of it";
+    let mut outcomes = BTreeMap::<(&str, &str), u32>::new();
     for victim in ["changed", "removed", "made", "moved", "there"] {
         for at in 0.. {
             let dir = tempdir();
             let path = |name: &str| dir.path().join(name);
             for name in ["changed", "removed", "moved", "other"] {
-                fs::write(path(name), "before").unwrap();
+                fs::write(path(name), format!("{name} before")).unwrap();
             }
             let overlay = Overlay::new(dir.path()).unwrap();
             let installed = install(overlay.clone());
-            under::write(path("changed"), "ours").unwrap();
+            under::write(path("changed"), "changed, ours").unwrap();
             under::write(path("other"), "ours").unwrap();
-            under::write(path("made"), "ours").unwrap();
+            under::write(path("made"), "made, ours").unwrap();
             under::remove_file(path("removed")).unwrap();
             under::rename(path("moved"), path("there")).unwrap();
             drop(installed);
 
             let meddle = || fs::write(path(victim), THEIRS).unwrap();
             let gate = Meddling { calls: AtomicU64::new(0), at, meddle };
-            let done = overlay.commit_through(&gate, None);
+            let done = overlay.commit_through(&gate, &CommitOptions::new());
             if gate.calls.into_inner() <= at {
                 assert!(at > 20, "it was there at each call");
                 break;
@@ -534,13 +532,35 @@ fn what_somebody_else_writes_at_any_moment_of_a_commit_is_not_overwritten() {
             let moves = victim == "moved";
             assert!(is_there(&found[0]) || (moves && is_there(&found[1])), "{what}");
             let other = fs::read_to_string(path("other")).unwrap();
-            match done {
-                Ok(_) => assert_eq!(other, "ours", "{what}"),
-                Err(CommitError::Conflicts { .. }) => assert_eq!(other, "before", "{what}"),
-                // What was written stands where the way back leads.
-                Err(CommitError::Interrupted { .. }) => {}
+            let outcome = match done {
+                Ok(committed) => {
+                    assert_eq!(other, "ours", "{what}");
+                    for passed in &committed.passed_over {
+                        let is_source = moves && *passed.path == *b"there";
+                        assert!(*passed.path == *victim.as_bytes() || is_source, "{what}");
+                        let Some(kept) = &passed.kept_at else { continue };
+                        let wanted = match victim {
+                            "changed" => "changed, ours",
+                            "made" => "made, ours",
+                            _ => "moved before",
+                        };
+                        assert_eq!(fs::read_to_string(kept).unwrap(), wanted, "{what}");
+                    }
+                    if committed.passed_over.is_empty() { "committed" } else { "passed over" }
+                }
+                Err(CommitError::Conflicts { .. }) => {
+                    assert_eq!(other, "other before", "{what}");
+                    "conflict"
+                }
                 Err(error) => panic!("{what}: {error}"),
-            }
+            };
+            assert!(Overlay::recover(dir.path()).unwrap().is_none(), "{what}");
+            *outcomes.entry((victim, outcome)).or_default() += 1;
         }
+    }
+    eprintln!("{outcomes:?}");
+    for victim in ["changed", "removed", "made", "moved", "there"] {
+        assert!(outcomes.contains_key(&(victim, "conflict")), "{victim}: {outcomes:?}");
+        assert!(outcomes.contains_key(&(victim, "passed over")), "{victim}: {outcomes:?}");
     }
 }

@@ -250,11 +250,6 @@ impl Seen {
         Seen { content: OnceLock::from(blake3::hash(target)), ..Seen::new(stat) }
     }
 
-    /// The same content, now in another state.
-    pub(crate) fn with_stamp(&self, stamp: Stamp) -> Seen {
-        Seen { stamp, ..self.clone() }
-    }
-
     /// The hash of the whole content (of a symlink, its target), if one was taken.
     pub(crate) fn content_hash(&self) -> Option<blake3::Hash> {
         self.content.get().copied()

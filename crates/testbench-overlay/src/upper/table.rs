@@ -96,10 +96,6 @@ impl Inodes {
         })
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Ino> {
-        self.iter().map(|(ino, _)| ino)
-    }
-
     pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<Inode>> {
         self.iter().map(|(_, inode)| inode)
     }

@@ -4,7 +4,7 @@ use std::fs as disk;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use testbench_overlay::{Overlay, Resolution, fs, install};
+use testbench_overlay::{CommitOptions, Overlay, fs, install};
 
 use crate::common;
 use crate::common::{Host, tree};
@@ -95,7 +95,7 @@ fn a_directory_swapped_for_a_symlink_is_not_followed() {
     symlink(outside.path().join("d"), dir.path().join("d")).unwrap();
     let before = tree::<Host>(outside.path());
     assert!(overlay.commit().is_err());
-    overlay.commit_with(|_, _| Resolution::Ours).unwrap();
+    overlay.commit_with(&CommitOptions::new().force()).unwrap();
     assert_eq!(tree::<Host>(outside.path()), before);
     assert!(disk::symlink_metadata(dir.path().join("d")).unwrap().is_dir());
     assert_eq!(disk::read_to_string(dir.path().join("d/b")).unwrap(), "ours");

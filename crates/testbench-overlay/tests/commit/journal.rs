@@ -30,11 +30,11 @@ fn stage(root: &Path, files: &[(&str, &str)]) {
     }
 }
 
-const FORMAT: (&str, &str) = ("format", "testbench-overlay commit journal 1\n");
+const FORMAT: (&str, &str) = ("format", "testbench-overlay commit journal 2\n");
 
 #[test]
 fn a_journal_that_is_not_ours_or_damaged_loses_nothing() {
-    let damaged = "testbench-overlay commit journal 1 00\n{}\n";
+    let damaged = "testbench-overlay commit journal 2 00\n{}\n";
     let newer = "testbench-overlay commit journal 7 00\n{}\n";
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("precious", "data")], "foreign"),
@@ -42,9 +42,9 @@ fn a_journal_that_is_not_ours_or_damaged_loses_nothing() {
         (&[("format", "something else\n")], "foreign"),
         (&[FORMAT, ("journal", "a diary")], "foreign"),
         (&[("n0", "not begun by us")], "foreign"),
-        (&[FORMAT, ("journal", damaged), ("o1", "precious")], "damaged"),
-        (&[FORMAT, ("journal", ""), ("o1", "precious")], "foreign"),
-        (&[FORMAT, ("journal", newer), ("o1", "precious")], "version"),
+        (&[FORMAT, ("journal", damaged), ("n1", "precious")], "damaged"),
+        (&[FORMAT, ("journal", ""), ("n1", "precious")], "foreign"),
+        (&[FORMAT, ("journal", newer), ("n1", "precious")], "version"),
     ];
     for (files, wanted) in cases {
         let dir = lower();
@@ -70,76 +70,91 @@ fn what_was_being_prepared_is_thrown_away() {
         let dir = lower();
         let before = tree::<Host>(dir.path());
         stage(dir.path(), files);
-        let found = Overlay::recover(dir.path()).unwrap().unwrap();
-        assert!(found.to_string().ends_with("was interrupted before it changed anything"));
-        assert_eq!(found.resume().unwrap(), Recovered::Before);
+        assert_eq!(Overlay::recover(dir.path()).unwrap(), Some(Recovered::Before));
         assert_eq!(tree::<Host>(dir.path()), before);
     }
     assert!(Overlay::recover(lower().path()).unwrap().is_none());
     assert!(matches!(Overlay::recover("/nonexistent"), Err(RecoverError::Open { .. })));
 }
 
-/// A journal with these steps, as a commit writes it.
-fn journal(steps: &str) -> String {
-    format!(
-        "testbench-overlay commit journal 1 {}\n{steps}\n",
-        blake3::hash(steps.as_bytes()).to_hex()
-    )
+/// A journal that takes a file at the top to the stage, as a commit writes it.
+fn journal(name: &str, size: u64, mtime: (i64, i64)) -> String {
+    let mark = format!(r#"{{"kind":"f","size":{size},"mtime":[{},{}]}}"#, mtime.0, mtime.1);
+    let out = format!(r#"{{"path":1,"slot":1,"was":{mark}}}"#);
+    let steps = format!(r#"{{"opens":[],"outs":[{out}],"ins":[],"metas":[]}}"#);
+    let json = format!(r#"{{"paths":[[1,0,"{name}"]],"steps":{steps}}}"#);
+    let hash = blake3::hash(json.as_bytes()).to_hex();
+    format!("testbench-overlay commit journal 2 {hash}\n{json}\n")
 }
 
 #[test]
 fn a_journal_of_another_tree_changes_nothing() {
-    let step = |from: &str| {
-        let was = r#"{"kind":"file","size":3,"mtime":[1,0]}"#;
-        journal(&format!(
-            r#"{{"outs":[{{"from":"{from}","slot":"o1","was":{was}}}],"ins":[],"metas":[]}}"#
-        ))
-    };
     // Something else is there, nothing is there, and a path that leads out.
-    for (from, damaged) in [("a", false), ("gone", false), ("../a", true)] {
+    for (name, damaged) in [("a", false), ("gone", false), ("../a", true)] {
         let dir = lower();
-        stage(dir.path(), &[FORMAT, ("journal", &step(from))]);
         let before = tree::<Host>(dir.path());
-        for resume in [true, false] {
-            let error = match Overlay::recover(dir.path()) {
-                Ok(found) if resume => found.unwrap().resume().unwrap_err(),
-                Ok(found) => found.unwrap().undo().unwrap_err(),
-                Err(error) => error,
-            };
-            let is_damaged = matches!(error, RecoverError::Damaged { .. });
-            assert!(is_damaged == damaged, "{error}");
-            assert!(damaged || matches!(error, RecoverError::Changed { .. }), "{error}");
-            assert_eq!(tree::<Host>(dir.path()), before, "{from}");
+        stage(dir.path(), &[FORMAT, ("journal", &journal(name, 3, (1, 0)))]);
+        let with_stage = tree::<Host>(dir.path());
+        match Overlay::recover(dir.path()) {
+            Err(error @ RecoverError::Damaged { .. }) if damaged => {
+                assert!(error.to_string().contains("not relative to the root"), "{error}");
+                assert_eq!(tree::<Host>(dir.path()), with_stage, "{name}");
+            }
+            Ok(Some(Recovered::After { passed_over })) if !damaged => {
+                let passed: Vec<&[u8]> = passed_over.iter().map(|passed| &*passed.path).collect();
+                assert_eq!(passed, if name == "a" { vec![&b"a"[..]] } else { vec![] });
+                assert_eq!(tree::<Host>(dir.path()), before, "{name}");
+            }
+            other => panic!("{name}: {other:?}"),
         }
     }
 }
 
 #[test]
 fn what_was_changed_since_the_interruption_is_not_lost() {
+    let meta = |path: &Path| {
+        let meta = disk::metadata(path).unwrap();
+        (meta.size(), (meta.mtime(), meta.mtime_nsec()))
+    };
+    // The step is done: `a` lies on the stage, and somebody has made a new `a`, or written to the old
+    // one through an open handle, or both.
+    for (made, written) in [(true, false), (false, true), (true, true)] {
+        let dir = lower();
+        let at = |name: &str| dir.path().join(name);
+        let (size, mtime) = meta(&at("a"));
+        stage(dir.path(), &[FORMAT, ("journal", &journal("a", size, mtime))]);
+        disk::rename(at("a"), at(".testbench-commit/n1")).unwrap();
+        if written {
+            disk::write(at(".testbench-commit/n1"), "written since").unwrap();
+        }
+        if made {
+            disk::write(at("a"), "made since").unwrap();
+        }
+        let recovered = Overlay::recover(dir.path()).unwrap().unwrap();
+        let Recovered::After { passed_over } = recovered else { panic!("{recovered:?}") };
+        assert_eq!(passed_over.len(), usize::from(written));
+        let wanted = if made { "made since" } else { "written since" };
+        assert_eq!(disk::read_to_string(at("a")).unwrap(), wanted);
+        if made && written {
+            let kept = passed_over[0].kept_at.as_ref().unwrap();
+            assert_eq!(*kept, at(".testbench-kept/1-a"));
+            assert_eq!(disk::read_to_string(kept).unwrap(), "written since");
+        }
+        assert!(!at(".testbench-commit").exists());
+    }
+}
+
+/// A journal of the version before, which could go back, is left to a program of that version.
+#[test]
+fn a_journal_of_the_version_before_is_not_guessed_at() {
     let dir = lower();
-    let at = |name: &str| dir.path().join(name);
-    // One step is done: `a` lies on the stage, and somebody has made a new `a`.
-    let meta = disk::metadata(at("a")).unwrap();
-    let mark = format!(
-        r#"{{"kind":"file","size":{},"mtime":[{},{}]}}"#,
-        meta.size(),
-        meta.mtime(),
-        meta.mtime_nsec()
+    let old = "testbench-overlay commit journal 1";
+    stage(
+        dir.path(),
+        &[("format", &format!("{old}\n")), ("journal", &format!("{old} 00\n{{}}\n"))],
     );
-    let steps =
-        format!(r#"{{"outs":[{{"from":"a","slot":"o1","was":{mark}}}],"ins":[],"metas":[]}}"#);
-    stage(dir.path(), &[FORMAT, ("journal", &journal(&steps))]);
-    disk::rename(at("a"), at(".testbench-commit/o1")).unwrap();
-    disk::write(at("a"), "new since").unwrap();
-    let error = Overlay::recover(dir.path()).unwrap().unwrap().undo().unwrap_err();
-    assert!(matches!(&error, RecoverError::Changed { path } if *path == at("a")), "{error}");
-    assert_eq!(disk::read_to_string(at("a")).unwrap(), "new since");
-    assert_eq!(disk::read_to_string(at(".testbench-commit/o1")).unwrap(), "a before");
-    // Put right, it goes on.
-    disk::rename(at("a"), at("saved")).unwrap();
-    assert_eq!(Overlay::recover(dir.path()).unwrap().unwrap().undo().unwrap(), Recovered::Before);
-    assert_eq!(disk::read_to_string(at("a")).unwrap(), "a before");
-    assert!(!at(".testbench-commit").exists());
+    let error = Overlay::recover(dir.path()).unwrap_err();
+    assert!(matches!(&error, RecoverError::Version { found, .. } if found == "1"), "{error}");
 }
 
 #[test]
@@ -149,12 +164,14 @@ fn one_commit_or_recovery_at_a_time() {
     let _installed = install(overlay.clone());
     fs::write(dir.path().join("a"), "after").unwrap();
     stage(dir.path(), &[FORMAT]);
-    let held = Overlay::recover(dir.path()).unwrap().unwrap();
+    // As another process holds it that commits or recovers.
+    let held = disk::File::open(dir.path().join(".testbench-commit")).unwrap();
+    held.lock().unwrap();
     assert!(matches!(Overlay::recover(dir.path()), Err(RecoverError::Busy { .. })));
     let error = overlay.commit().unwrap_err();
     assert!(matches!(error, CommitError::Unfinished { .. }), "{error}");
     drop(held);
-    Overlay::recover(dir.path()).unwrap().unwrap().undo().unwrap();
+    assert_eq!(Overlay::recover(dir.path()).unwrap(), Some(Recovered::Before));
     overlay.commit().unwrap();
     assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "after");
 }

@@ -9,8 +9,8 @@ mod common;
 mod afterwards;
 mod files;
 mod journal;
+mod options;
 mod refused;
-mod resolver;
 
 use std::fs as disk;
 use std::path::Path;

@@ -4,8 +4,8 @@ use std::fs as disk;
 use std::sync::Arc;
 
 use testbench_overlay::{
-    CommitError, Errno, Fs as _, GuestPath, HostDir, MemoryDir, OpenHow, Overlay, Resolution, fs,
-    install,
+    CommitError, CommitOptions, Errno, Fs as _, GuestPath, HostDir, MemoryDir, OpenHow, Overlay,
+    fs, install,
 };
 
 use crate::common::{Host, tree};
@@ -100,13 +100,17 @@ fn errors_say_what_to_do() {
     insta::assert_snapshot!(overlay.commit().unwrap_err(), @r"
     nothing was committed, since the directory has changed meanwhile:
       a: deleted in the overlay, modified beneath it
-    use `commit_with` to decide on each, or `rollback` and begin again
+    commit `only` other paths, commit over it with `force`, or `rollback` and begin again
     ");
     let error = std::io::Error::from(overlay.commit().unwrap_err());
     assert_eq!(Errno::from(&error), Errno::Stale);
-    let refused = overlay.commit_with(|_, _| Resolution::Content(b"x".to_vec()));
-    refused.unwrap();
-    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "x");
+    overlay.commit_with(&CommitOptions::new().force()).unwrap();
+    assert!(!dir.path().join("a").exists());
+
+    fs::rename(dir.path().join("d"), dir.path().join("moved")).unwrap();
+    let only = |path: &str| overlay.commit_with(&CommitOptions::new().only([path])).unwrap_err();
+    insta::assert_snapshot!(only("moved"), @"nothing was committed, since `moved` cannot be committed without `d`; name both");
+    insta::assert_snapshot!(only("mvoed"), @"nothing was committed, since nothing has changed at `mvoed`");
 }
 
 #[test]

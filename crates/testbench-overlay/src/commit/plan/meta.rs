@@ -1,98 +1,120 @@
-//! Permission bits and times, of directories and of what is put in its place.
+//! Permission bits and times, of directories and of files that stay the same file.
 
 use std::collections::BTreeSet;
 
-use testbench_clock::WallTime;
-
+use super::super::error::{Failure, at};
 use super::super::gate::Gate;
-use super::super::step::{Meta, Placed, Times};
-use super::super::survey::{Spot, meta_changed};
-use super::{DirAt, Planner, Result};
-use crate::upper::inode::{Ino, Inode};
-use crate::vfs::name::RelPath;
-use crate::{FileKind, Stat};
+use super::super::journal::{MetaStep, Slot, Times, letter};
+use super::super::paths::PathId;
+use super::super::survey::meta_changed;
+use super::{PlacedDir, Placement, Planner, Staged};
+use crate::upper::inode::{Ino, Inode, Node};
+use crate::{Errno, FileKind, Stat};
+
+/// The owner's bits without which a directory cannot be worked in.
+pub(in super::super) const WORK: u32 = 0o700;
 
 impl<G: Gate> Planner<'_, '_, '_, G> {
-    /// The time at which the upper layer was last changed.
-    pub(super) fn now_time(&self) -> WallTime {
-        let times = self.survey.state.inodes.values().map(|inode| inode.meta.ctime);
-        times.max().unwrap_or(WallTime::from_unix_secs(0))
-    }
-
-    /// Permission bits and times of directories: of those that have changed, and of those in which
-    /// the commit works.
-    pub(super) fn dir_metas(&mut self) -> Result<()> {
-        let parent = |path: &RelPath| path.split().map(|(dir, _)| dir);
-        let outs = self.plan.steps.outs.iter().filter_map(|out| parent(&out.from));
-        let left: BTreeSet<RelPath> = outs.collect();
-        let ins = self.plan.steps.ins.iter().filter_map(|step| parent(step.path()));
-        let entered: BTreeSet<RelPath> = ins.collect();
-        let renamed = self.dirs_with_renames();
-        let mut known = BTreeSet::new();
-        for DirAt { ino, before, after } in self.dirs.clone() {
-            known.extend(before.clone());
-            let inode = self.inode(ino, &after)?;
-            let worked_in = before.as_ref().is_some_and(|before| left.contains(before))
-                || entered.contains(&after);
-            let Some(before) = before else {
-                let times = times(inode.meta.atime, inode.meta.mtime);
-                let after = Some(Placed { path: after, mode: inode.meta.mode, times });
-                self.plan.steps.metas.push(Meta {
-                    kind: FileKind::Dir.into(),
-                    before: None,
-                    after,
-                });
-                continue;
-            };
-            let Some(was) = self.now_here(&before)? else { continue };
-            let moved = before != after && was.mode & 0o700 != 0o700;
-            if !worked_in && !moved && !meta_changed(inode) {
-                continue;
-            }
-            let touched = renamed.contains(&ino);
-            let (mode, times) = (mode_after(inode, &was), times_after(inode, &was, touched));
-            let before = Placed { path: before, mode: was.mode, times: Times::of(&was) };
-            let meta = Meta {
-                kind: FileKind::Dir.into(),
-                before: Some(before),
-                after: Some(Placed { path: after, mode, times }),
-            };
-            self.plan.steps.metas.push(meta);
+    /// Plans a new file or symlink.
+    pub(super) fn stage(
+        &mut self,
+        placement: &Placement<'_>,
+        slot: Slot,
+        path: PathId,
+    ) -> Result<(), Failure> {
+        let Placement { ino, inode, here, copy, .. } = placement;
+        if matches!(inode.node, Node::Special | Node::Dir(_)) {
+            // A device, socket or FIFO that is gone cannot be made.
+            return Err(Failure::Read { path: self.disk.paths.bytes(path), errno: Errno::Nxio });
         }
-        // Directories that go, and out of which something has moved.
-        for path in left.difference(&known).cloned().collect::<Vec<_>>() {
-            let Some(was) = self.now_here(&path)? else { continue };
-            let before = Some(Placed { path, mode: was.mode, times: Times::of(&was) });
-            self.plan.steps.metas.push(Meta { kind: FileKind::Dir.into(), before, after: None });
-        }
-        self.plan.steps.metas.sort_by(|a, b| a.path().cmp(b.path()));
+        let like = here.filter(|_| *copy);
+        let was = like.map_or(Ok(None), |like| self.now(like))?;
+        let meta = inode.meta;
+        let (mode, times) = match was {
+            Some(was) => (mode_after(inode, &was), times_after(inode, &was, true)),
+            None => (meta.mode, Times::new(meta.atime, meta.mtime)),
+        };
+        self.plan.stage.push(Staged { slot, ino: *ino, path, mode, times, like });
         Ok(())
     }
 
-    /// Directories in which names have come or gone, and not only changed what they stand for.
+    /// Plans permission bits and times of a file that stays the same file.
+    pub(super) fn file_meta(
+        &mut self,
+        inode: &Inode,
+        was: &Stat,
+        before: PathId,
+        after: PathId,
+    ) -> Result<(), Failure> {
+        if meta_changed(inode) {
+            let may = self.disk.check_may_set_meta(before);
+            may.map_err(at("set the metadata of", &self.disk.paths, before))?;
+            self.meta(after, was.kind, mode_after(inode, was), times_after(inode, was, false));
+        }
+        Ok(())
+    }
+
+    fn meta(&mut self, path: PathId, kind: FileKind, mode: u32, times: Times) {
+        self.plan.steps.metas.push(MetaStep { path, kind: letter(kind), mode, times });
+    }
+
+    /// Plans permission bits and times of directories: of those that have changed, and of those in
+    /// which the commit works. All of them must be open to the committer meanwhile.
+    pub(super) fn dir_metas(&mut self) -> Result<(), Failure> {
+        let paths = &self.disk.paths;
+        let left: BTreeSet<PathId> =
+            self.plan.steps.outs.iter().map(|out| paths.dir(out.path)).collect();
+        let entered: BTreeSet<PathId> =
+            self.plan.steps.ins.iter().map(|step| paths.dir(step.path)).collect();
+        let renamed = self.dirs_with_renames();
+        let mut worked_in = left.clone();
+        for PlacedDir { ino, before, after } in std::mem::take(&mut self.dirs) {
+            let inode = self.inode(ino)?;
+            let Some(before) = before else {
+                let times = Times::new(inode.meta.atime, inode.meta.mtime);
+                self.meta(after, FileKind::Dir, inode.meta.mode, times);
+                continue;
+            };
+            let Some(was) = self.now_here(before)? else { continue };
+            if entered.contains(&after) || before != after {
+                worked_in.insert(before);
+            }
+            let closed = before != after && was.mode & WORK != WORK;
+            if left.contains(&before) || entered.contains(&after) || closed || meta_changed(inode) {
+                let mode = mode_after(inode, &was);
+                if mode != was.mode {
+                    let may = self.disk.check_may_set_meta(before);
+                    may.map_err(at("set the mode of", &self.disk.paths, before))?;
+                }
+                let times = times_after(inode, &was, renamed.contains(&ino));
+                self.meta(after, FileKind::Dir, mode, times);
+            }
+        }
+        for dir in worked_in {
+            let may = self.disk.check_may_work_in(dir);
+            may.map_err(at("change names in", &self.disk.paths, dir))?;
+            if self.now_here(dir)?.is_some_and(|was| was.mode & WORK != WORK) {
+                self.plan.steps.opens.push(dir);
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories in which names have come or gone, and not only the files behind them.
     fn dirs_with_renames(&self) -> BTreeSet<Ino> {
-        let is_rename = |spot: &&Spot| {
-            let inode = spot.ino.and_then(|ino| self.survey.state.inodes.get(&ino));
-            let origin = inode.and_then(|inode| inode.origin.as_ref());
-            let paths = origin.map(|origin| &origin.paths[..]).unwrap_or_default();
-            !spot.before.as_ref().is_some_and(|before| paths.contains(before))
-        };
-        self.spots.iter().filter(is_rename).map(|spot| spot.dir).collect()
+        let renames = self.survey.spots.iter().filter(|spot| !self.survey.stays(spot));
+        renames.map(|spot| spot.dir).collect()
     }
 }
 
-pub(super) fn times(atime: WallTime, mtime: WallTime) -> Times {
-    Times { atime: atime.into(), mtime: mtime.into() }
-}
-
 /// The bits that were set in the overlay, else those on the disk, which it may show otherwise.
-pub(super) fn mode_after(inode: &Inode, was: &Stat) -> u32 {
+fn mode_after(inode: &Inode, was: &Stat) -> u32 {
     let shown = inode.origin.as_ref().map(|origin| origin.meta.mode);
     if shown == Some(inode.meta.mode) { was.mode } else { inode.meta.mode }
 }
 
 /// The times that were set in the overlay, else those on the disk.
-pub(super) fn times_after(inode: &Inode, was: &Stat, changed: bool) -> Times {
+fn times_after(inode: &Inode, was: &Stat, changed: bool) -> Times {
     let shown = inode.origin.as_ref().map(|origin| origin.meta);
     let atime = match shown {
         Some(shown) if shown.atime == inode.meta.atime => was.atime,
@@ -102,5 +124,5 @@ pub(super) fn times_after(inode: &Inode, was: &Stat, changed: bool) -> Times {
         Some(shown) if shown.mtime == inode.meta.mtime && !changed => was.mtime,
         _ => inode.meta.mtime,
     };
-    times(atime, mtime)
+    Times::new(atime, mtime)
 }

@@ -4,6 +4,7 @@
 use std::os::unix::process::CommandExt as _;
 
 use super::*;
+use crate::RecoverError;
 
 /// Without `w`, without `x`, without both, with nothing.
 const CLOSED: [u32; 4] = [0o2500, 0o655, 0o444, 0];
@@ -73,7 +74,7 @@ fn ends(mode: u32) -> ((u32, Tree), (u32, Tree), u64) {
     seed_few(dir.path());
     let before = look_inside(dir.path());
     let gate = Limited::count();
-    closing(dir.path(), mode).commit_through(&gate, None).unwrap();
+    closing(dir.path(), mode).commit_through(&gate, &CommitOptions::new()).unwrap();
     (before, look_inside(dir.path()), gate.calls())
 }
 
@@ -104,14 +105,13 @@ fn a_commit_may_close_the_top_to_the_committer() {
     }
 }
 
-/// As [`super::recover`], and `None` where the top is closed already: then all is done.
-fn recover_open<G: Gate>(root: &Path, gate: &G, resume: bool) -> Option<Result<Recovered, String>> {
+/// As [`recover`], and `None` where the top is closed already: then all is done.
+fn recover_open<G: Gate>(root: &Path, gate: &G) -> Result<Option<Recovered>, RecoverError> {
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-    let is_closed = matches!(
-        Overlay::recover(root),
-        Err(crate::RecoverError::Open { source, .. }) if denied(&source)
-    );
-    if is_closed { None } else { recover(root, gate, resume) }
+    match recover(root, gate) {
+        Err(RecoverError::Open { source, .. }) if denied(&source) => Ok(None),
+        recovered => recovered,
+    }
 }
 
 /// For every mode and every pair: the commit dies after `n` calls, its recovery after `m`, and the
@@ -128,36 +128,34 @@ fn a_commit_that_closes_the_top_can_be_cut_off_anywhere() {
         let almost = (after.0 | 0o700, after.1.clone());
         assert_eq!((before.0, after.0), (0o750, mode));
         for n in 0..=calls + 2 {
-            for resume in [true, false] {
-                for m in 0.. {
-                    let dir = tempdir();
-                    seed_few(dir.path());
-                    let dead = Limited::new(n, Then::Dead);
-                    let whole = closing(dir.path(), mode).commit_through(&dead, None).is_ok();
-                    assert!(!whole || n + 2 >= calls, "{mode:o} {n} of {calls}");
-                    if whole {
-                        assert_eq!(look_inside(dir.path()), after, "{mode:o} {n}");
-                        break;
+            for m in 0.. {
+                let dir = tempdir();
+                seed_few(dir.path());
+                let dead = Limited::new(n, Then::Dead);
+                let whole =
+                    closing(dir.path(), mode).commit_through(&dead, &CommitOptions::new()).is_ok();
+                assert!(!whole || n + 2 >= calls, "{mode:o} {n} of {calls}");
+                if whole {
+                    assert_eq!(look_inside(dir.path()), after, "{mode:o} {n}");
+                    break;
+                }
+                let cut = recover_open(dir.path(), &Limited::new(m, Then::Dead));
+                let was_cut = cut.is_err();
+                let last = recover_open(dir.path(), &Open).unwrap();
+                let recovered = last.or(cut.ok().flatten());
+                let is = look_inside(dir.path());
+                let what = format!("{mode:o}, commit cut off after {n} calls, recovery after {m}");
+                let outcome = match &recovered {
+                    Some(Recovered::Before) | None if is == before => "before",
+                    Some(Recovered::After { .. }) | None if is == after => "after",
+                    _ if is == almost && (n + 5 >= calls || was_cut) => {
+                        "after, but the top not closed"
                     }
-                    let cut = recover_open(dir.path(), &Limited::new(m, Then::Dead), resume);
-                    let last = recover_open(dir.path(), &Open, resume);
-                    let recovered =
-                        last.or_else(|| cut.clone().filter(Result::is_ok)).map(Result::unwrap);
-                    let is = look_inside(dir.path());
-                    let what =
-                        format!("{mode:o}, commit cut off after {n} calls, recovery after {m}");
-                    let outcome = match recovered {
-                        Some(Recovered::Before) | None if is == before => "before",
-                        Some(Recovered::After) | None if is == after => "after",
-                        _ if is == almost && (n + 5 >= calls || matches!(cut, Some(Err(_)))) => {
-                            "after, but the top not closed"
-                        }
-                        _ => panic!("{what}, {recovered:?}: {is:#?}"),
-                    };
-                    *outcomes.entry(outcome).or_default() += 1;
-                    if !matches!(cut, Some(Err(_))) {
-                        break;
-                    }
+                    _ => panic!("{what}, {recovered:?}: {is:#?}"),
+                };
+                *outcomes.entry(outcome).or_default() += 1;
+                if !was_cut {
+                    break;
                 }
             }
         }
@@ -177,7 +175,9 @@ fn child() {
     let Some(mode) = std::env::var_os(MODE) else { return };
     let number = |text: std::ffi::OsString| text.to_str().unwrap().parse::<u64>().unwrap();
     let gate = Limited::new(number(calls), Then::Abort);
-    closing(Path::new(&root), number(mode) as u32).commit_through(&gate, None).unwrap();
+    closing(Path::new(&root), number(mode) as u32)
+        .commit_through(&gate, &CommitOptions::new())
+        .unwrap();
 }
 
 #[test]
@@ -200,14 +200,13 @@ fn a_process_that_dies_while_it_closes_the_top_can_be_recovered() {
                 .output()
                 .unwrap();
             assert!(!child.status.success() || n + 2 >= calls, "{n} of {calls}");
-            let found = Overlay::recover(dir.path());
-            let recovered = found.ok().flatten().map(|found| found.resume().unwrap());
+            let recovered = recover_open(dir.path(), &Open).unwrap();
             let is = look_inside(dir.path());
             match recovered {
                 Some(Recovered::Before) => assert_eq!(is, before, "{mode:o} {n}"),
                 None if is == almost => unsettled += 1,
-                Some(Recovered::After) if is == almost => unsettled += 1,
-                Some(Recovered::After) | None => assert_eq!(is, after, "{mode:o} {n}"),
+                Some(Recovered::After { .. }) if is == almost => unsettled += 1,
+                Some(Recovered::After { .. }) | None => assert_eq!(is, after, "{mode:o} {n}"),
             }
         }
         // The journal is gone; then the stage is, and the times are set.
