@@ -55,19 +55,24 @@
 //!
 //! # Committing
 //!
-//! [`Overlay::commit`] writes what has changed to the real directory. Everything that the overlay
-//! has seen there is checked first; if something is not as it was, nothing is written, or a resolver
-//! decides ([`Overlay::commit_with`]). New content is prepared beside the tree and moved in place,
-//! so a file holds its old or its new content at every instant.
+//! [`Overlay::commit`] writes all changes to the real directory. Everything that the overlay has seen
+//! there is checked first; if something is not as it was, nothing is written.
+//! [`Overlay::commit_with`] commits some paths only, or over conflicts. New content is prepared
+//! beside the tree and moved in place, so a file holds its old or its new content at every instant.
 //!
-//! POSIX cannot change many files in one instant. So what is about to be done stands first, with a
-//! checksum and synced to the disk, in a journal in the directory `.testbench-commit` at the top of
-//! the root. A commit that was interrupted, by a crash or a loss of power, is taken up with
-//! [`Overlay::recover`], which goes on or goes back; the outcome is the tree after or before the
-//! commit, and nothing else. Until then no overlay of the directory can be made.
+//! POSIX cannot change many files in one instant. So all steps stand first, with a checksum and
+//! synced to the disk, in a journal in the directory `.testbench-commit` at the top of the root.
+//! A commit that was interrupted, by a crash, a full disk or a loss of power, is completed by
+//! [`Overlay::recover`]; the outcome is the tree after the commit, or the one before if nothing was
+//! changed yet. Until then no overlay of the directory can be made.
+//!
+//! A file that another process changes when the commit is at work already is not overwritten: the
+//! rest is committed, and [`Committed::passed_over`] says where its new content is kept.
+//!
+//! After a commit, checkpoints from before are refused, and forks find the directory changed.
 //!
 //! Not promised: that a reader of the directory never sees a part of a commit; that a write by
-//! someone else is noticed between the last check of a file and its replacement, if it leaves size
+//! another process is noticed between the last check of a file and its replacement, if it leaves size
 //! and times as they were; owners and extended attributes beyond what the system lets us keep; the
 //! times of the root directory after an interruption; nor its mode, where a commit takes a right to
 //! it from the owner who commits, and the process dies just before that last call.

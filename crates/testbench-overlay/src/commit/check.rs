@@ -146,7 +146,7 @@ impl<G: Gate> Checker<'_, '_, '_, G> {
                 listing => listing.map_err(at("list", &self.disk.paths, *path))?,
             };
             listing.retain(|entry| *path != PathId::TOP || &*entry.name != STAGE);
-            if !Listing::of(&listing, false).same(was) {
+            if !Listing::of(&listing).same(was) {
                 self.found.entry(*path).or_insert(TheirChange::Listing);
             }
         }
