@@ -206,6 +206,16 @@ impl Process {
         Ok(Arc::clone(&entry.open))
     }
 
+    /// As [`Process::open_file`], for a file of the kind that `select` finds.
+    pub(crate) fn open_as<T: ?Sized>(
+        &self,
+        fd: u32,
+        select: impl for<'a> FnOnce(&'a Open) -> Result<&'a T, Errno>,
+        rights: Rights,
+    ) -> Result<Arc<Open>, Errno> {
+        self.open_file(fd, |open| select(open).map(drop), rights)
+    }
+
     /// Where a write to `fd` goes.
     pub(crate) fn sink(&self, fd: u32) -> Result<Sink<'_>, Errno> {
         let state = self.lock();

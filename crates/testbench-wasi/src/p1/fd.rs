@@ -81,13 +81,11 @@ pub(super) fn seek(cx: &mut Call<'_>, fd: u32, offset: i64, whence: Whence) -> R
     // Asking for the position needs a smaller right than moving it.
     let asks = offset == 0 && whence.0 == crate::kernel::Whence::Cur;
     let right = if asks { Rights::FD_TELL } else { Rights::FD_SEEK };
-    let seekable = |open: &Open| open.seekable().map(drop);
-    Ok(cx.process.open_file(fd, seekable, right)?.seek(offset, whence.0)?)
+    Ok(cx.process.open_as(fd, Open::seekable, right)?.seek(offset, whence.0)?)
 }
 
 pub(super) fn tell(cx: &mut Call<'_>, fd: u32) -> Result<u64> {
-    let seekable = |open: &Open| open.seekable().map(drop);
-    Ok(cx.process.open_file(fd, seekable, Rights::FD_TELL)?.position()?)
+    Ok(cx.process.open_as(fd, Open::seekable, Rights::FD_TELL)?.position()?)
 }
 
 pub(super) fn read(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {

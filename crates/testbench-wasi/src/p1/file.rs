@@ -10,8 +10,7 @@ use crate::kernel::{Kind, Listed, Open, Result, Rights};
 
 /// Advice is taken and changes nothing: there is no cache to steer.
 pub(super) fn advise(cx: &mut Call<'_>, fd: u32, offset: u64, len: u64, _: Advice) -> Result<()> {
-    let regular = |open: &Open| open.regular().map(drop);
-    cx.process.open_file(fd, regular, Rights::FD_ADVISE)?;
+    cx.process.open_as(fd, Open::regular, Rights::FD_ADVISE)?;
     // As posix_fadvise(2): both are signed there.
     i64::try_from(offset).and(i64::try_from(len)).map_err(|_| Errno::Inval)?;
     Ok(())
@@ -30,13 +29,11 @@ pub(super) fn allocate(cx: &mut Call<'_>, fd: u32, offset: u64, len: u64) -> Res
 }
 
 pub(super) fn datasync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
-    let file = |open: &Open| open.any_file().map(drop);
-    Ok(cx.process.open_file(fd, file, Rights::FD_DATASYNC)?.any_file()?.sync(true)?)
+    Ok(cx.process.open_as(fd, Open::any_file, Rights::FD_DATASYNC)?.any_file()?.sync(true)?)
 }
 
 pub(super) fn sync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
-    let file = |open: &Open| open.any_file().map(drop);
-    Ok(cx.process.open_file(fd, file, Rights::FD_SYNC)?.any_file()?.sync(false)?)
+    Ok(cx.process.open_as(fd, Open::any_file, Rights::FD_SYNC)?.any_file()?.sync(false)?)
 }
 
 /// Of a stream only its type is known.
@@ -75,8 +72,7 @@ pub(super) fn filestat_set_times(
     flags: FstFlags,
 ) -> Result<()> {
     let times = set_times(atim, mtim, flags)?;
-    let file = |open: &Open| open.any_file().map(drop);
-    let open = cx.process.open_file(fd, file, Rights::FD_FILESTAT_SET_TIMES)?;
+    let open = cx.process.open_as(fd, Open::any_file, Rights::FD_FILESTAT_SET_TIMES)?;
     Ok(open.any_file()?.set_times(times)?)
 }
 
@@ -98,8 +94,7 @@ pub(super) fn set_times(atim: u64, mtim: u64, flags: FstFlags) -> Result<SetTime
 /// Writes entries until the buffer is full; the last one may be cut off, and the guest reads
 /// it again with the cookie of the one before it. Cookie 0 begins anew, and sees what changed.
 pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Result<u32> {
-    let directory = |open: &Open| open.directory().map(drop);
-    let open = cx.process.open_file(fd, directory, Rights::FD_READDIR)?;
+    let open = cx.process.open_as(fd, Open::directory, Rights::FD_READDIR)?;
     let listing = open.directory()?.listing(cookie == 0)?;
     if cookie == 0 {
         cx.charge(listing.len() as u64)?;

@@ -185,7 +185,7 @@ impl std::ops::Deref for Dir {
 }
 
 fn directory(cx: &Call<'_>, fd: u32, right: Rights) -> Result<Dir, Errno> {
-    cx.process.open_file(fd, |open| open.directory().map(drop), right).map(Dir)
+    cx.process.open_as(fd, Open::directory, right).map(Dir)
 }
 
 /// Fails unless both directories are of one tree: files cannot move from one tree to another.

@@ -81,12 +81,6 @@ impl Decode for OpenRights {
     }
 }
 
-impl fmt::Display for OpenRights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} inheriting {}", names(&self.base), names(&self.inheriting))
-    }
-}
-
 impl LookupFlags {
     pub(super) fn follow(self) -> Follow {
         if self.contains(LookupFlags::SYMLINK_FOLLOW) { Follow::Yes } else { Follow::No }
@@ -135,12 +129,6 @@ impl Decode for Ptr {
     }
 }
 
-impl fmt::Display for Ptr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
 /// A range of memory to be filled. All of it must be inside the memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Buf {
@@ -155,12 +143,6 @@ impl Decode for Buf {
     fn decode(cx: &Call<'_>, [at, len]: [u32; 2]) -> Result<Self> {
         cx.mem.check(at, len, 1)?;
         Ok(Buf { at, len })
-    }
-}
-
-impl fmt::Display for Buf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}[{}]", self.at, self.len)
     }
 }
 
@@ -193,12 +175,6 @@ impl Decode for Path {
         let path = cx.mem.lend(at, len, <[u8]>::to_vec)?;
         // A name with a NUL in it exists nowhere, and the host's calls cannot even be given one.
         if path.contains(&0) { Err(Errno::Inval.into()) } else { Ok(Path(path)) }
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.as_guest())
     }
 }
 
@@ -241,12 +217,6 @@ impl Iovs {
             Buf { at: u32::from_le_bytes([a, b, c, d]), len: u32::from_le_bytes([e, f, g, h]) };
         cx.mem.check(buf.at, buf.len, 1)?;
         Ok(buf)
-    }
-}
-
-impl fmt::Display for Iovs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{} buffers]", self.count)
     }
 }
 
@@ -314,12 +284,6 @@ impl Decode for Whence {
     }
 }
 
-impl fmt::Display for Whence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
 /// `filetype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -358,12 +322,6 @@ impl Store for Fdstat {
         bytes[8..16].copy_from_slice(&self.base.bits().to_le_bytes());
         bytes[16..24].copy_from_slice(&self.inheriting.bits().to_le_bytes());
         cx.mem.put(at, &bytes)
-    }
-}
-
-impl fmt::Display for Fdstat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{{:?}, flags={}, rights={}}}", self.file_type, self.flags, names(&self.base))
     }
 }
 
@@ -419,16 +377,6 @@ impl Store for Filestat {
     }
 }
 
-impl fmt::Display for Filestat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{{{:?}, ino={}, size={}, nlink={}}}",
-            self.file_type, self.ino, self.size, self.nlink
-        )
-    }
-}
-
 /// `prestat` of a directory, the only kind: the length of its name.
 pub(super) struct Prestat(pub(super) u32);
 
@@ -440,14 +388,32 @@ impl Store for Prestat {
     }
 }
 
-impl fmt::Display for Prestat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{dir, name of {} bytes}}", self.0)
-    }
-}
-
 /// A file's time as WASI has it: what lies before 1970, or after 2554, is moved to the edge, since
 /// a file is not to be unusable for its time.
 fn clamped_timestamp(time: WallTime) -> u64 {
     u64::try_from(time.unix_nanos().max(0)).unwrap_or(u64::MAX)
+}
+
+/// How arguments and results look in a trace: a format, and the values in it.
+macro_rules! shown {
+    ($($ty:ident($this:ident): $format:literal, $($value:expr),+;)*) => {$(
+        impl fmt::Display for $ty {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let $this = self;
+                write!(f, $format, $($value),+)
+            }
+        }
+    )*};
+}
+
+shown! {
+    OpenRights(it): "{} inheriting {}", names(&it.base), names(&it.inheriting);
+    Ptr(it): "{:#x}", it.0;
+    Buf(it): "{:#x}[{}]", it.at, it.len;
+    Path(it): "{:?}", it.as_guest();
+    Iovs(it): "[{} buffers]", it.count;
+    Whence(it): "{:?}", it.0;
+    Fdstat(it): "{{{:?}, flags={}, rights={}}}", it.file_type, it.flags, names(&it.base);
+    Filestat(it): "{{{:?}, ino={}, size={}, nlink={}}}", it.file_type, it.ino, it.size, it.nlink;
+    Prestat(it): "{{dir, name of {} bytes}}", it.0;
 }

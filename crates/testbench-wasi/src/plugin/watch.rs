@@ -43,13 +43,8 @@ struct State {
     seen: u64,
     /// Since when it is the same, in looks.
     looks: u32,
-    target: Option<Target>,
-}
-
-/// The plugin instance to end.
-struct Target {
-    interrupter: Interrupter,
-    clock: Arc<CallClock>,
+    /// The plugin instance to end.
+    target: Option<(Interrupter, Arc<CallClock>)>,
 }
 
 impl Watch {
@@ -67,7 +62,7 @@ impl Watch {
 
     /// Sets the instance to end from now on.
     pub(super) fn aim(&self, interrupter: Interrupter, clock: Arc<CallClock>) {
-        let old = self.lock().target.replace(Target { interrupter, clock });
+        let old = self.lock().target.replace((interrupter, clock));
         drop(old);
     }
 
@@ -148,11 +143,11 @@ impl Watch {
     }
 
     fn look_at_a_long_call(&self, state: &State, calls: u64) {
-        let Some(target) = &state.target else { return };
+        let Some((interrupter, clock)) = &state.target else { return };
         if state.looks == 1 {
-            drop(target.clock.lent());
+            drop(clock.lent());
             if self.calls.load(Ordering::SeqCst) != calls {
-                target.clock.call_ended();
+                clock.call_ended();
             }
         }
         let Some(after) = self.limit else { return };
@@ -165,7 +160,7 @@ impl Watch {
                 Ordering::SeqCst,
             );
             if told.is_ok() {
-                target.interrupter.interrupt(Exit::Limit(Limit::Watchdog { after }));
+                interrupter.interrupt(Exit::Limit(Limit::Watchdog { after }));
             }
         }
     }
