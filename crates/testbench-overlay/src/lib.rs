@@ -20,6 +20,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! | name | is |
+//! | --- | --- |
+//! | [`Overlay`] | a tree of changes in memory above a directory |
+//! | [`install()`] | makes an overlay the tree of this thread, for as long as the guard lives |
+//! | [`fs`] | `std::fs` over the installed overlay |
+//! | [`Diff`] | the changes, as text, JSON or git patch |
+//! | [`Fs`] and [`File`] | the operations on any tree, by directory handle and relative path |
+//! | [`OverlayBuilder`] | quota, faults, policy, mounts, audit |
+//!
 //! Code that calls `std::fs` and cannot be changed is for [`capture`]. The guide "Snapshot-test
 //! what your code did to the disk" begins there.
 //!

@@ -240,17 +240,11 @@ impl Serialize for Document {
 /// Checks like [`Document::from_json`]; the errors are those of the deserializer.
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Whole {
-            format: serde_json::Value,
-            version: serde_json::Value,
-            entries: serde_json::Value,
-        }
         // The version decides how the entries are read, so they wait until it is known.
-        let whole = Whole::deserialize(deserializer)?;
-        Head { format: whole.format, version: whole.version }.check().map_err(D::Error::custom)?;
-        let entries = Vec::<Record>::deserialize(whole.entries).map_err(D::Error::custom)?;
-        check(entries).map_err(D::Error::custom)
+        let whole = serde_json::Value::deserialize(deserializer)?;
+        let head = Head::deserialize(&whole).map_err(D::Error::custom)?;
+        head.check().map_err(D::Error::custom)?;
+        let body = Body::deserialize(whole).map_err(D::Error::custom)?;
+        check(body.entries).map_err(D::Error::custom)
     }
 }

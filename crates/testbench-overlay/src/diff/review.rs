@@ -175,28 +175,23 @@ fn summary_line(entry: &Entry) -> String {
 /// The unusual properties of an entry.
 fn remarks(entry: &Entry) -> Vec<String> {
     let mut remarks = Vec::new();
+    let kind = |side: &Side| {
+        let is_rare = matches!(side.kind, FileKind::Symlink | FileKind::Special);
+        is_rare.then(|| kind_name(side.kind).to_owned())
+    };
+    let mode = |side: &Side| (!is_ordinary(side)).then(|| format!("mode {:04o}", side.mode));
     match (&entry.old, &entry.new) {
         (None, Some(new)) => {
-            match new.kind {
-                FileKind::Symlink | FileKind::Special => remarks.push(kind_name(new.kind).into()),
-                FileKind::File if new.bytes().is_some_and(<[u8]>::is_empty) => {
-                    remarks.push("empty".into());
-                }
-                FileKind::File | FileKind::Dir => {}
+            remarks.extend(kind(new));
+            if new.kind == FileKind::File && new.bytes().is_some_and(<[u8]>::is_empty) {
+                remarks.push("empty".into());
             }
-            if !is_ordinary(new) {
-                remarks.push(format!("mode {:04o}", new.mode));
-            }
+            remarks.extend(mode(new));
         }
-        (Some(old), None) => match old.kind {
-            FileKind::Symlink | FileKind::Special => remarks.push(kind_name(old.kind).into()),
-            FileKind::File | FileKind::Dir => {}
-        },
+        (Some(old), None) => remarks.extend(kind(old)),
         (Some(old), Some(new)) if old.kind != new.kind => {
             remarks.push(format!("{} -> {}", kind_name(old.kind), kind_name(new.kind)));
-            if !is_ordinary(new) {
-                remarks.push(format!("mode {:04o}", new.mode));
-            }
+            remarks.extend(mode(new));
         }
         (Some(old), Some(new)) if old.mode != new.mode => {
             remarks.push(format!("mode {:04o} -> {:04o}", old.mode, new.mode));
