@@ -17,4 +17,4 @@ target=${CARGO_TARGET_DIR:-$root/target}/lowest-tokio
 cd "$copy"
 cargo update --quiet -p tokio --precise "$lowest"
 echo "tokio $(cargo tree --quiet -p testbench-clock -e normal --features tokio -i tokio --depth 0)"
-CARGO_TARGET_DIR=$target cargo test -p testbench-clock --features tokio --test tokio --test tokio_time "$@"
+CARGO_TARGET_DIR=$target cargo test -p testbench-clock --features tokio --test it "$@" -- on_tokio tokio_time

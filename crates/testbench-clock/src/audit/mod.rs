@@ -8,7 +8,7 @@
 //! 3. The crate `testbench-interpose`, which interposes the C library's clock functions: at run time,
 //!    for any dependency. It reports by [`interpose`]; other interposers may as well.
 //!
-//! Every [`Lifetime`](crate::Lifetime) keeps its own [`Audit`], so that tests which run side by side
+//! Every [`Lifetime`] keeps its own [`Audit`], so that tests which run side by side
 //! do not mix. What happens on a thread without a session goes to [`unattributed`], and is not
 //! dropped.
 //!

@@ -1,6 +1,6 @@
 //! `time_timeout.rs`, and the timeouts of `time_rt.rs` and `time_alt.rs`.
 
-use crate::world::{Held, ms, row, us};
+use crate::tokio_time::world::{Held, ms, row, us};
 use std::future::pending;
 use std::task::Poll;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! `time_rt.rs`, `time_alt.rs`, `time_panic.rs`, and the timer's own tests in `runtime/time/tests`.
 
-use crate::world::{Held, Sleep, Ticks, Time, ms, on_ours, poll_once, row};
+use crate::tokio_time::world::{Held, Sleep, Ticks, Time, ms, on_ours, poll_once, row};
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
 use std::pin::Pin;

@@ -78,12 +78,12 @@ macro_rules! row {
     ($name:ident, |$time:ident| $body:block) => {
         #[test]
         fn $name() {
-            async fn row<T: crate::world::Time>($time: T) {
+            async fn row<T: crate::tokio_time::world::Time>($time: T) {
                 $body
             }
-            crate::world::on_ours(row);
-            crate::world::on_tokios(row);
-            crate::world::on_paused(row);
+            crate::tokio_time::world::on_ours(row);
+            crate::tokio_time::world::on_tokios(row);
+            crate::tokio_time::world::on_paused(row);
         }
     };
 }

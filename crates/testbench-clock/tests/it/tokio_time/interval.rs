@@ -4,7 +4,7 @@
 //! be seen; all its ticks that are planned from "now" come one later than their arithmetic says.
 //! Ours need none of that, so the rows carry that lateness as a value, which is zero for ours.
 
-use crate::world::{Missed, Ticks, Time, ms, row};
+use crate::tokio_time::world::{Missed, Ticks, Time, ms, row};
 use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

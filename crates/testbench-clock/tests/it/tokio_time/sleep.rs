@@ -1,6 +1,8 @@
 //! `time_sleep.rs`.
 
-use crate::world::{Held, NS, Sleep, Time, ms, on_ours, on_tokios, poll_here, poll_once, row};
+use crate::tokio_time::world::{
+    Held, NS, Sleep, Time, ms, on_ours, on_tokios, poll_here, poll_once, row,
+};
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;

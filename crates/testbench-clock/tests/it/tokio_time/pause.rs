@@ -1,6 +1,6 @@
 //! `time_pause.rs` and `rt_time_start_paused.rs`.
 
-use crate::world::{Held, NS, Ticks, Time, ms, row, us};
+use crate::tokio_time::world::{Held, NS, Ticks, Time, ms, row, us};
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;

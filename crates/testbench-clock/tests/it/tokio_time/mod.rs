@@ -20,7 +20,6 @@
 //! | `src/runtime/time/tests` | all 8, in [`runtime`] | |
 //! | `src/runtime/time/wheel`, `src/runtime/time_alt` | | unit tests of the slots and queues of tokio's timer wheel; ours is an ordered map, which the model test covers |
 //! | `tests/time_wasm.rs`, `tests/tracing_time.rs` | | about targets without a clock, and about tracing |
-#![cfg(feature = "tokio")]
 
 mod interval;
 mod pause;

@@ -38,8 +38,6 @@
 //! | `TestWaitGroupMovedIntoBubble`, `…OutOfBubble`, `…WithNonZeroCount` | left out: a `WaitGroup` has no counterpart that can be moved; scopes of threads borrow |
 //! | `TestReflectFuncOf`, `TestWeak` | left out: Go's reflection and garbage collector |
 
-#![cfg(feature = "macros")]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};

@@ -1,5 +1,4 @@
 //! `#[testbench_clock::test]` on the functions that people write.
-#![cfg(feature = "macros")]
 
 use std::io;
 use std::time::Duration;

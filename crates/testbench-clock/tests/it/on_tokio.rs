@@ -1,5 +1,4 @@
 //! tokio's own behaviours of time, on a runtime of ours: exact where tokio rounds to a millisecond.
-#![cfg(feature = "tokio")]
 
 use std::future::{Future, pending};
 use std::pin::pin;
