@@ -7,6 +7,7 @@
 mod common;
 
 mod afterwards;
+mod depth;
 mod files;
 mod journal;
 mod options;

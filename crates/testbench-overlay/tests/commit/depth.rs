@@ -1,0 +1,55 @@
+//! Trees of great depth.
+
+use std::fs as disk;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use testbench_overlay::{Fs as _, GuestPath, LowerModes, OpenHow, Overlay};
+
+const DIRS: usize = 10_000;
+
+/// Makes trees of directories in one another, with a symlink in the last one of each.
+fn make(overlay: &Overlay, trees: usize) {
+    let how = OpenHow { directory: true, ..OpenHow::READ };
+    for tree in 0..trees {
+        let mut at = overlay.root().unwrap();
+        let mut name = format!("t{tree}");
+        for _ in 0..DIRS / trees {
+            overlay.create_dir_at(&*at, GuestPath::new(&name), 0o755).unwrap();
+            at = overlay.open_at(&*at, GuestPath::new(&name), &how).unwrap();
+            "d".clone_into(&mut name);
+        }
+        overlay.symlink_at(b"target", &*at, GuestPath::new("last")).unwrap();
+    }
+}
+
+/// Memory, if the machine has such a file system: the time of a disk says nothing.
+fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn new(root: &Path) -> Arc<Overlay> {
+    Overlay::builder(root).lower_modes(LowerModes::Real).build().unwrap()
+}
+
+fn commit_time(trees: usize) -> Duration {
+    let dir = tempdir();
+    let overlay = new(dir.path());
+    make(&overlay, trees);
+    let began = Instant::now();
+    overlay.commit().unwrap();
+    let took = began.elapsed();
+    assert_eq!(disk::read_dir(dir.path()).unwrap().count(), trees);
+    assert_eq!(walkdir::WalkDir::new(dir.path()).max_depth(50).into_iter().count(), 1 + 50 * trees);
+    disk::remove_dir_all(dir.path()).unwrap();
+    took
+}
+
+/// A figure of time: by the length of paths it would be ten times as much and more.
+#[test]
+fn one_deep_tree_is_committed_in_the_time_of_many_flat_ones() {
+    let best = |trees| (0..3).map(|_| commit_time(trees)).min().unwrap();
+    let (flat, deep) = (best(10), best(1));
+    assert!(deep < flat * 2, "{deep:?} for one tree, {flat:?} for ten");
+}
