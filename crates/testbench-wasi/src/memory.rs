@@ -41,25 +41,25 @@ impl GuestMemory {
     pub(crate) fn with<T: 'static, R>(
         &self,
         mut store: impl AsContextMut<Data = T>,
-        f: impl FnOnce(Bytes<'_>, &mut T) -> R,
+        f: impl FnOnce(MemoryBytes<'_>, &mut T) -> R,
     ) -> R {
         match self {
             GuestMemory::Unknown | GuestMemory::None => {
-                f(Bytes::Plain(&mut []), store.as_context_mut().data_mut())
+                f(MemoryBytes::Plain(&mut []), store.as_context_mut().data_mut())
             }
             GuestMemory::Plain(memory) => {
                 let (bytes, data) = memory.data_and_store_mut(&mut store);
-                f(Bytes::Plain(bytes), data)
+                f(MemoryBytes::Plain(bytes), data)
             }
             GuestMemory::Shared(memory) => {
-                f(Bytes::Shared(memory.data()), store.as_context_mut().data_mut())
+                f(MemoryBytes::Shared(memory.data()), store.as_context_mut().data_mut())
             }
         }
     }
 }
 
 /// The bytes of a guest's memory during one call.
-pub(crate) enum Bytes<'a> {
+pub(crate) enum MemoryBytes<'a> {
     Plain(&'a mut [u8]),
     Shared(&'a [UnsafeCell<u8>]),
 }
@@ -79,13 +79,13 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Bytes<'_> {
+impl MemoryBytes<'_> {
     /// The size of the memory.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
-            Bytes::Plain(bytes) => bytes.len(),
-            Bytes::Shared(cells) => cells.len(),
+            MemoryBytes::Plain(bytes) => bytes.len(),
+            MemoryBytes::Shared(cells) => cells.len(),
         }
     }
 
@@ -101,8 +101,8 @@ impl Bytes<'_> {
         let range = self.range(address, N as u64)?;
         let mut value = [0; N];
         match self {
-            Bytes::Plain(bytes) => value.copy_from_slice(&bytes[range]),
-            Bytes::Shared(cells) => copy_out(&cells[range], &mut value),
+            MemoryBytes::Plain(bytes) => value.copy_from_slice(&bytes[range]),
+            MemoryBytes::Shared(cells) => copy_out(&cells[range], &mut value),
         }
         Ok(value)
     }
@@ -112,8 +112,8 @@ impl Bytes<'_> {
     pub(crate) fn put(&mut self, address: u32, value: &[u8]) -> Result<(), Fault> {
         let range = self.range(address, value.len() as u64)?;
         match self {
-            Bytes::Plain(bytes) => bytes[range].copy_from_slice(value),
-            Bytes::Shared(cells) => copy_in(value, &cells[range]),
+            MemoryBytes::Plain(bytes) => bytes[range].copy_from_slice(value),
+            MemoryBytes::Shared(cells) => copy_in(value, &cells[range]),
         }
         Ok(())
     }
@@ -127,8 +127,8 @@ impl Bytes<'_> {
     ) -> Result<R, Fault> {
         let range = self.range(address, len.into())?;
         Ok(match self {
-            Bytes::Plain(bytes) => f(&bytes[range]),
-            Bytes::Shared(cells) => {
+            MemoryBytes::Plain(bytes) => f(&bytes[range]),
+            MemoryBytes::Shared(cells) => {
                 let mut copy = vec![0; range.len()];
                 copy_out(&cells[range], &mut copy);
                 f(&copy)
@@ -146,8 +146,8 @@ impl Bytes<'_> {
     ) -> Result<Result<usize, E>, Fault> {
         let range = self.range(address, len.into())?;
         Ok(match self {
-            Bytes::Plain(bytes) => f(&mut bytes[range]),
-            Bytes::Shared(cells) => {
+            MemoryBytes::Plain(bytes) => f(&mut bytes[range]),
+            MemoryBytes::Shared(cells) => {
                 let mut copy = vec![0; range.len()];
                 f(&mut copy).inspect(|&n| copy_in(&copy[..n], &cells[range.start..][..n]))
             }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn ranges_end_exactly_at_the_end_and_never_wrap() {
         let mut store = [0_u8; 16];
-        let mut bytes = Bytes::Plain(&mut store);
+        let mut bytes = MemoryBytes::Plain(&mut store);
         assert_eq!(bytes.get::<8>(8), Ok([0; 8]));
         assert!(bytes.get::<8>(9).is_err());
         assert!(bytes.get::<8>(u32::MAX - 3).is_err());
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_shared_memory_is_copied_and_only_what_was_filled_changes() {
         let cells: Vec<UnsafeCell<u8>> = (0..8).map(UnsafeCell::new).collect();
-        let mut bytes = Bytes::Shared(&cells);
+        let mut bytes = MemoryBytes::Shared(&cells);
         let filled = bytes.fill(2, 4, |buf| {
             buf.fill(9);
             Ok::<_, ()>(2)

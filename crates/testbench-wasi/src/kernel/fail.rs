@@ -50,11 +50,11 @@ impl From<Stuck> for Fail {
 /// Ends a guest from outside. Clones end the same guest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stopper {
-    shared: Arc<Shared>,
+    shared: Arc<StopState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct StopState {
     is_stopped: AtomicBool,
     exit: OnceLock<Exit>,
     event: Event,

@@ -15,7 +15,7 @@ use super::errno;
 use crate::exit::{Exit, exit_error};
 use crate::kernel::{Fail, Process, Result, Thread};
 use crate::limits::Limit;
-use crate::memory::{Bytes, Fault, GuestMemory};
+use crate::memory::{Fault, GuestMemory, MemoryBytes};
 
 /// Which of the two versions of the interface a module was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) enum Abi {
 
 /// One call of a guest, as a function of the interface sees it.
 pub(super) struct Call<'a> {
-    pub(super) mem: Bytes<'a>,
+    pub(super) mem: MemoryBytes<'a>,
     pub(super) process: &'a Process,
     pub(super) abi: Abi,
     /// The fuel that is left, if fuel is counted.
@@ -119,14 +119,14 @@ pub(super) fn run(
 ) -> wasmtime::Result<u32> {
     let counts_fuel = caller.data().process().limits.fuel.is_some();
     let fuel = if counts_fuel { Some(caller.get_fuel()?) } else { None };
-    let work = |mem: Bytes<'_>, process: &Process| {
+    let work = |mem: MemoryBytes<'_>, process: &Process| {
         let mut call = Call { mem, process, abi, fuel: Cell::new(fuel) };
         (body(&mut call), call.fuel.get())
     };
     // The common case by hand: it must not cost more than the call it serves.
     let (outcome, left) = if let &GuestMemory::Plain(memory) = caller.data().memory() {
         let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
-        work(Bytes::Plain(bytes), thread.process())
+        work(MemoryBytes::Plain(bytes), thread.process())
     } else {
         let memory = Thread::memory_of(caller);
         memory.with(&mut *caller, |mem, thread| work(mem, thread.process()))

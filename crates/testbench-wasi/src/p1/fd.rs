@@ -5,8 +5,8 @@ use std::sync::Arc;
 use testbench_overlay::Errno;
 
 use super::call::Call;
-use super::types::{Buf, Fdstat, FileType, Iovs, Prestat, Whence};
-use crate::kernel::{CallOn, FdFlags, Kind, Open, Result, Rights, Sink};
+use super::types::{Buf, Fdstat, FileType, Iovs, Prestat};
+use crate::kernel::{CallOn, FdFlags, Kind, Open, Result, Rights, Sink, Whence};
 
 pub(super) fn close(cx: &mut Call<'_>, fd: u32) -> Result<()> {
     // Dropped here, where no lock is held: the last end of a pipe wakes the participants that wait for it.
@@ -79,9 +79,9 @@ pub(super) fn prestat_dir_name(cx: &mut Call<'_>, fd: u32, path: Buf) -> Result<
 
 pub(super) fn seek(cx: &mut Call<'_>, fd: u32, offset: i64, whence: Whence) -> Result<u64> {
     // Asking for the position needs a smaller right than moving it.
-    let asks = offset == 0 && whence.0 == crate::kernel::Whence::Cur;
+    let asks = offset == 0 && whence == Whence::Cur;
     let right = if asks { Rights::FD_TELL } else { Rights::FD_SEEK };
-    Ok(cx.process.open_as(fd, Open::seekable, right)?.seek(offset, whence.0)?)
+    Ok(cx.process.open_as(fd, Open::seekable, right)?.seek(offset, whence)?)
 }
 
 pub(super) fn tell(cx: &mut Call<'_>, fd: u32) -> Result<u64> {

@@ -48,9 +48,9 @@ use wasmtime::{Caller, Linker};
 use self::call::{Abi, Decode, Results};
 use self::types::{
     Advice, Buf, ClockId, FstFlags, Iovs, LookupFlags, OFlags, OpenRights, Path, Ptr, RiFlags,
-    SdFlags, Whence,
+    SdFlags,
 };
-use crate::kernel::{FdFlags, Thread};
+use crate::kernel::{FdFlags, Thread, Whence};
 
 /// Turns the table into one function that defines everything in it.
 ///

@@ -88,8 +88,8 @@ pub(super) fn open(
         }
     };
     let mut entry = Entry::new(Arc::new(open));
-    entry.base = entry.base & parent.inheriting;
-    entry.inheriting = entry.inheriting & parent.inheriting;
+    entry.base &= parent.inheriting;
+    entry.inheriting &= parent.inheriting;
     Ok(cx.process.push(entry)?)
 }
 
@@ -165,10 +165,10 @@ fn open_how(dirflags: LookupFlags, oflags: OFlags, base: Rights) -> Result<OpenH
 fn needed_to_open(oflags: OFlags) -> Rights {
     let mut needed = Rights::PATH_OPEN;
     if oflags.contains(OFlags::CREAT) {
-        needed = needed | Rights::PATH_CREATE_FILE;
+        needed |= Rights::PATH_CREATE_FILE;
     }
     if oflags.contains(OFlags::TRUNC) {
-        needed = needed | Rights::PATH_FILESTAT_SET_SIZE;
+        needed |= Rights::PATH_FILESTAT_SET_SIZE;
     }
     needed
 }

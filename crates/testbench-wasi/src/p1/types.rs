@@ -6,7 +6,7 @@ use testbench_clock::WallTime;
 use testbench_overlay::{Errno, FileKind, Follow, GuestPath, Stat};
 
 use super::call::{Abi, Call, Decode, Store};
-use crate::kernel::{FdFlags, Result, Rights, names};
+use crate::kernel::{FdFlags, Result, Rights, Whence, names};
 use crate::limits::Limit;
 use crate::memory::Fault;
 
@@ -267,20 +267,17 @@ enumeration! {
 }
 
 /// `whence`, whose numbers differ between the versions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Whence(pub(super) crate::kernel::Whence);
-
 impl Decode for Whence {
     type Number = u32;
     type Numbers = [u32; 1];
 
     fn decode(cx: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
-        use crate::kernel::Whence::{Cur, End, Set};
+        use Whence::{Cur, End, Set};
         let all = match cx.abi {
             Abi::Unstable => [Cur, End, Set],
             Abi::Snapshot1 => [Set, Cur, End],
         };
-        Ok(Whence(*all.get(raw as usize).ok_or(Errno::Inval)?))
+        Ok(*all.get(raw as usize).ok_or(Errno::Inval)?)
     }
 }
 
@@ -412,7 +409,7 @@ shown! {
     Buf(it): "{:#x}[{}]", it.at, it.len;
     Path(it): "{:?}", it.as_guest();
     Iovs(it): "[{} buffers]", it.count;
-    Whence(it): "{:?}", it.0;
+    Whence(it): "{:?}", it;
     Fdstat(it): "{{{:?}, flags={}, rights={}}}", it.file_type, it.flags, names(&it.base);
     Filestat(it): "{{{:?}, ino={}, size={}, nlink={}}}", it.file_type, it.ino, it.size, it.nlink;
     Prestat(it): "{{dir, name of {} bytes}}", it.0;

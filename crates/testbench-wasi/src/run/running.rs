@@ -20,11 +20,13 @@ pub struct Running {
     pub(super) result: Arc<RunResult>,
 }
 
+type Panic = Box<dyn Any + Send>;
+
 /// The place where a guest's thread leaves its result.
 #[derive(Default)]
 pub(super) struct RunResult {
     /// The panic of a host function is taken by the first caller that asks for the result.
-    set: OnceLock<Result<Arc<Finished>, Mutex<Option<Box<dyn Any + Send>>>>>,
+    set: OnceLock<Result<Arc<Finished>, Mutex<Option<Panic>>>>,
     event: Event,
 }
 
