@@ -14,8 +14,8 @@ use crate::lower::{Lower, LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
 use crate::ops::core::{Config, Core};
 use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Quota, Settings};
-use crate::upper::chunk::{MEMORY_MAX, Store};
 use crate::upper::inode::{Dir, Inode, Node, Origin, State};
+use crate::upper::store::{MEMORY_MAX, Store};
 use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
 

@@ -1,19 +1,19 @@
-//! Small reads of a lower file, one behind the other, served from a larger one.
+//! Small reads of a lower file, each behind the one before it, served from a larger one.
 //!
-//! A read beneath is two system calls, the second of which finds out whether the file has changed. For
-//! a few bytes they are most of the cost, and programs do read a file by a few bytes: `BufReader` by
-//! 8 KiB, the C library's streams by one. So the second small read that goes on where the one before
-//! it ended takes [`AHEAD_BYTES`], and those that follow are copies.
+//! A read beneath is two system calls; the second one finds out whether the file has changed. For a few
+//! bytes these calls are most of the cost, and programs do read by a few bytes: `BufReader` by 8 KiB,
+//! the C library's streams by one. So the second small read in a row takes [`AHEAD_BYTES`], and those
+//! that follow are copies.
 //!
-//! What is handed out was what the file held when it was first seen, as the look after the larger read
-//! has shown. A change beneath after that is found by the next read that goes beneath.
+//! The bytes read ahead are checked against a change of the file when they are read. A later change is
+//! found by the next read that goes beneath.
 
 use std::sync::Mutex;
 
 use crate::Errno;
 
-/// As much as there is in one chunk: further growth of it gains nothing measurable.
-const AHEAD_BYTES: u64 = 64 * 1024;
+/// One chunk: more gains nothing measurable.
+const AHEAD_BYTES: usize = 64 * 1024;
 
 /// Belongs to one open lower file.
 #[derive(Debug, Default)]
@@ -21,7 +21,6 @@ pub(crate) struct ReadAhead {
     taken: Mutex<Taken>,
 }
 
-/// The last bytes that were taken.
 #[derive(Debug, Default)]
 struct Taken {
     /// Where the last read ended.
@@ -32,8 +31,8 @@ struct Taken {
 }
 
 impl ReadAhead {
-    /// Fills `buf` with what is at `offset` of a file of `size` bytes, all of which is there. `read`
-    /// fills a buffer from the file itself, in part or wholly for the buffer's sake.
+    /// Fills `buf` with the bytes at `offset` of a file of `size` bytes, all of which are there. `read`
+    /// fills a buffer from the file itself; after an error, the buffer may hold anything.
     ///
     /// # Errors
     ///
@@ -45,60 +44,38 @@ impl ReadAhead {
         size: u64,
         mut read: impl FnMut(&mut [u8], u64) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        // Large reads gain nothing, and who reads the same file at the same time does not wait.
-        let taken = if buf.len() as u64 >= AHEAD_BYTES { None } else { self.taken.try_lock().ok() };
-        let Some(mut taken) = taken else { return read(buf, offset) };
-        let goes_on = taken.next == offset && offset > 0;
+        // Of two readers at the same time, the second does not wait.
+        let Ok(mut taken) = self.taken.try_lock() else { return read(buf, offset) };
+        let in_a_row = taken.next == offset && offset > 0;
         taken.next = offset + buf.len() as u64;
-        let at_hand = taken.copy(buf, offset);
-        let (rest, offset) = (&mut buf[at_hand..], offset + at_hand as u64);
-        if rest.is_empty() {
-            taken.drop_if_read_to(size);
-            return Ok(());
+        if !taken.copy(buf, offset) {
+            if !in_a_row || buf.len() >= AHEAD_BYTES {
+                return read(buf, offset);
+            }
+            let mut bytes = std::mem::take(&mut taken.bytes);
+            bytes.resize((size - offset).min(AHEAD_BYTES as u64) as usize, 0);
+            match read(&mut bytes, offset) {
+                Ok(()) => (taken.start, taken.bytes) = (offset, bytes),
+                Err(Errno::Stale) => return Err(Errno::Stale),
+                // The error may be about bytes behind those asked for.
+                Err(_) => return read(buf, offset),
+            }
+            taken.copy(buf, offset);
         }
-        if !goes_on {
-            return read(rest, offset);
+        if taken.next >= size {
+            // Few read on from the end of a file.
+            taken.bytes = Vec::new();
         }
-        match taken.take(offset, size, rest.len(), &mut read) {
-            Ok(()) => taken.copy(rest, offset),
-            Err(Errno::Stale) => return Err(Errno::Stale),
-            // It may be for the bytes behind, which nobody has asked for.
-            Err(_) => return read(rest, offset),
-        };
-        taken.drop_if_read_to(size);
         Ok(())
     }
 }
 
 impl Taken {
-    /// Copies what is at hand of the bytes at `offset`, answering how many that were.
-    fn copy(&self, buf: &mut [u8], offset: u64) -> usize {
+    /// Copies the bytes at `offset` if all of them are at hand.
+    fn copy(&self, buf: &mut [u8], offset: u64) -> bool {
         let from = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
-        let there = from.and_then(|from| self.bytes.get(from..)).unwrap_or_default();
-        let len = there.len().min(buf.len());
-        buf[..len].copy_from_slice(&there[..len]);
-        len
-    }
-
-    /// Takes the bytes from `offset` on, `least` of them or more.
-    fn take(
-        &mut self,
-        offset: u64,
-        size: u64,
-        least: usize,
-        read: &mut impl FnMut(&mut [u8], u64) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        let len = size.saturating_sub(offset).min(AHEAD_BYTES) as usize;
-        self.start = offset;
-        self.bytes.resize(len.max(least), 0);
-        read(&mut self.bytes, offset).inspect_err(|_| self.bytes.clear())
-    }
-
-    /// With the last byte of the file its memory goes: few read on from there.
-    fn drop_if_read_to(&mut self, size: u64) {
-        if self.next >= size {
-            self.bytes = Vec::new();
-        }
+        let bytes = from.and_then(|from| self.bytes.get(from..)?.get(..buf.len()));
+        bytes.map(|bytes| buf.copy_from_slice(bytes)).is_some()
     }
 }
 
@@ -136,9 +113,9 @@ mod tests {
             assert_eq!(read(&ahead, n * 8192, 8192), []);
         }
         assert_eq!(read(&ahead, 9 * 8192, 8192), [(9 * 8192, 65536)]);
-        // Across the end of what is at hand: only the rest is read.
-        read(&ahead, 17 * 8192 - 100, 100);
-        assert_eq!(read(&ahead, 17 * 8192, 10), [(17 * 8192, 65536)]);
+        // Across the end of the bytes at hand.
+        read(&ahead, 17 * 8192 - 200, 100);
+        assert_eq!(read(&ahead, 17 * 8192 - 100, 200), [(17 * 8192 - 100, 65536)]);
     }
 
     #[test]

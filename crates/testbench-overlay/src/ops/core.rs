@@ -13,8 +13,8 @@ use crate::lower::observe::{LowerChange, LowerChangeKind};
 use crate::lower::{Lower, View};
 use crate::ops::lookup::{Stride, Tx};
 use crate::pipeline::{Pipeline, Quota};
-use crate::upper::chunk::Store;
 use crate::upper::inode::{Ino, State};
+use crate::upper::store::Store;
 use crate::vfs::name::RelPath;
 
 /// What an overlay and its handles share.

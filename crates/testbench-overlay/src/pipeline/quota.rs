@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::upper::chunk::Store;
+use crate::upper::store::Store;
 use crate::{Errno, Overlay};
 
 /// 16 GiB: more than a test has any use for, less than a disk has.

@@ -1,36 +1,174 @@
-//! Where changed bytes are kept: chunks in memory, and beyond a budget in a file without a name.
+//! The bytes of changed files, in chunks that states share.
 //!
-//! A [`Chunk`] is shared by all states of an overlay that hold the same bytes (checkpoints, forks,
-//! readers on their way), and so is the place where its bytes are: when they go to the file, they
-//! go there for all of them, and no state is any the wiser. Which ones go is decided by the clock
-//! algorithm: those that were not touched since the hand came by last.
+//! A [`Chunk`] is shared by all states of an overlay that hold the same bytes: checkpoints, forks, and
+//! readers that are not done. A shared chunk never changes; a write to it makes a new one. The place of
+//! its bytes is chosen when it is made or grows, and is one of its [`Store`]'s.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::Arc;
 
 use crate::Errno;
-use crate::upper::arena::{ARENA_BYTES, Arenas, Slot};
+use crate::upper::store::{Slot, Store};
 
 /// The unit of copying. Large enough that bookkeeping is small beside the bytes, small enough that
 /// a write of one byte stays cheap.
 pub(crate) const CHUNK_BYTES: u64 = 64 * 1024;
 
-/// The unit in which what is held is counted: a page, as memory and disks do.
+/// The unit in which held bytes are counted: a page, as memory and disks do.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
-
-/// 1 GiB of changed bytes stays in memory; more than most machines can spare for long, less than
-/// they have.
-pub(crate) const MEMORY_MAX: u64 = 1 << 30;
 
 /// How many bytes count for `len` bytes held.
 pub(crate) fn in_blocks(len: u64) -> u64 {
     len.next_multiple_of(BLOCK_BYTES)
+}
+
+/// One chunk of a file: a run of bytes in it. The bytes before and behind the run are zeros.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    store: Arc<Store>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Heap(Run),
+    /// Each byte of the run has the offset in the slot that it has in the chunk.
+    Slot(Slot, Range<usize>),
+}
+
+impl Chunk {
+    /// A chunk with the bytes of `run`.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Nospc`] if they fit neither in memory nor on the disk.
+    pub(crate) fn new(store: &Arc<Store>, run: Run) -> Result<Arc<Chunk>, Errno> {
+        let heap_bytes = run.bytes.capacity() as u64;
+        let slot = if run.is_whole() { store.slot_for_whole() } else { None };
+        if slot.is_none() && store.has_room(heap_bytes) {
+            store.recount(0, heap_bytes);
+            return Ok(Arc::new(Chunk { store: store.clone(), place: Place::Heap(run) }));
+        }
+        let slot = slot.unwrap_or_else(|| store.slot());
+        let place = Place::Slot(slot, run.start..run.end());
+        let chunk = Arc::new(Chunk { store: store.clone(), place });
+        if let Place::Slot(slot, _) = &chunk.place {
+            // If this fails, the drop of the chunk gives the slot back.
+            store.write(slot, run.start, &run.bytes)?;
+        }
+        Ok(chunk)
+    }
+
+    /// The part of the chunk that is held: where it starts, and its length.
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        match &self.place {
+            Place::Heap(run) => (run.start, run.bytes.len()),
+            Place::Slot(_, run) => (run.start, run.len()),
+        }
+    }
+
+    /// Fills `buf` with the bytes at `within`.
+    pub(crate) fn read(&self, buf: &mut [u8], within: usize) -> Result<(), Errno> {
+        let (start, len) = self.extent();
+        let from = start.saturating_sub(within).min(buf.len());
+        let to = (start + len).saturating_sub(within).clamp(from, buf.len());
+        buf[..from].fill(0);
+        buf[to..].fill(0);
+        let (buf, at) = (&mut buf[from..to], within + from);
+        match &self.place {
+            _ if buf.is_empty() => {}
+            Place::Heap(run) => buf.copy_from_slice(&run.bytes[at - start..][..buf.len()]),
+            Place::Slot(slot, _) => self.store.read(slot, at, buf)?,
+        }
+        Ok(())
+    }
+
+    /// Writes. A chunk that others hold as well is replaced by a new one.
+    pub(crate) fn write(self: &mut Arc<Self>, within: usize, part: &[u8]) -> Result<(), Errno> {
+        if let Some(unshared) = Arc::get_mut(self)
+            && unshared.write_in_place(within, part)?
+        {
+            return Ok(());
+        }
+        let mut run = self.load()?;
+        run.write(within, part);
+        *self = Chunk::new(&self.store, run)?;
+        Ok(())
+    }
+
+    /// Cuts off the bytes behind `len`.
+    pub(crate) fn truncate(self: &mut Arc<Self>, len: usize) -> Result<(), Errno> {
+        let Some(Chunk { store, place }) = Arc::get_mut(self) else {
+            let mut run = self.load()?;
+            run.truncate(len);
+            *self = Chunk::new(&self.store, run)?;
+            return Ok(());
+        };
+        match place {
+            Place::Heap(run) => {
+                let before = run.bytes.capacity() as u64;
+                run.truncate(len);
+                store.recount(before, run.bytes.capacity() as u64);
+            }
+            Place::Slot(_, run) => run.end = run.end.min(len.max(run.start)),
+        }
+        Ok(())
+    }
+
+    /// Returns false, and does nothing, if the bytes have to move elsewhere.
+    fn write_in_place(&mut self, within: usize, part: &[u8]) -> Result<bool, Errno> {
+        let end = within + part.len();
+        let Chunk { store, place } = self;
+        match place {
+            Place::Heap(run) => {
+                let before = run.bytes.capacity() as u64;
+                let after = run.capacity_with(within, part.len()) as u64;
+                if after > before && !store.has_room(after - before) {
+                    return Ok(false);
+                }
+                run.write(within, part);
+                store.recount(before, run.bytes.capacity() as u64);
+                if run.is_whole()
+                    && let Some(slot) = store.slot_for_whole()
+                {
+                    store.write(&slot, 0, &run.bytes)?;
+                    store.recount(run.bytes.capacity() as u64, 0);
+                    *place = Place::Slot(slot, 0..CHUNK_BYTES as usize);
+                }
+            }
+            Place::Slot(slot, run) => {
+                if run.len() == 0 {
+                    *run = within..within;
+                }
+                // Bytes of an earlier chunk must not show in a gap.
+                let gap = if within > run.end { run.end..within } else { end..run.start };
+                store.write(slot, gap.start, &vec![0; gap.len()])?;
+                store.write(slot, within, part)?;
+                *run = run.start.min(within)..run.end.max(end);
+            }
+        }
+        Ok(true)
+    }
+
+    fn load(&self) -> Result<Run, Errno> {
+        match &self.place {
+            Place::Heap(run) => Ok(run.clone()),
+            Place::Slot(slot, run) => {
+                let mut bytes = vec![0; run.len()];
+                self.store.read(slot, run.start, &mut bytes)?;
+                Ok(Run { start: run.start, bytes })
+            }
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        match &self.place {
+            Place::Heap(run) => self.store.recount(run.bytes.capacity() as u64, 0),
+            Place::Slot(slot, _) => self.store.give_back(slot),
+        }
+    }
 }
 
 /// Some of the [`CHUNK_BYTES`] bytes of one chunk of a file. Those before and behind are zeros.
@@ -45,51 +183,35 @@ impl Run {
         self.start + self.bytes.len()
     }
 
-    fn read(&self, buf: &mut [u8], within: usize) {
-        let held = held(buf.len(), within, self.start, self.end());
-        let from = within + held.start;
-        buf[..held.start].fill(0);
-        buf[held.end..].fill(0);
-        if !held.is_empty() {
-            let bytes = &self.bytes[from - self.start..][..held.len()];
-            buf[held].copy_from_slice(bytes);
-        }
-    }
-
-    /// Makes it cover `from..to`, too.
-    fn cover(&mut self, from: usize, to: usize) {
-        if self.bytes.is_empty() {
-            self.start = from;
-        }
-        if from < self.start {
-            let gap = self.start - from;
-            self.bytes.splice(0..0, std::iter::repeat_n(0, gap));
-            self.start = from;
-        }
-        if to > self.end() {
-            self.bytes.resize(to - self.start, 0);
-        }
-    }
-
+    /// Writes `part` at `within`; between it and the bytes so far come zeros.
     pub(crate) fn write(&mut self, within: usize, part: &[u8]) {
+        let capacity = self.capacity_with(within, part.len());
+        self.bytes.reserve_exact(capacity - self.bytes.len());
         if self.bytes.is_empty() {
             self.start = within;
         }
         if within == self.end() {
-            // The common case of writing one piece after the other: room grows by doubling, but
-            // not beyond the chunk.
-            let (len, room) = (self.bytes.len() + part.len(), self.bytes.capacity());
-            if len > room {
-                let whole = CHUNK_BYTES as usize - self.start;
-                let wanted = (2 * room).clamp(len, whole.max(len));
-                self.bytes.reserve_exact(wanted - self.bytes.len());
-            }
             self.bytes.extend_from_slice(part);
             return;
         }
-        self.cover(within, within + part.len());
+        if within < self.start {
+            self.bytes.splice(0..0, std::iter::repeat_n(0, self.start - within));
+            self.start = within;
+        }
         let at = within - self.start;
+        self.bytes.resize(self.bytes.len().max(at + part.len()), 0);
         self.bytes[at..at + part.len()].copy_from_slice(part);
+    }
+
+    /// The capacity that a write makes of the present one: it doubles, but not beyond the chunk.
+    fn capacity_with(&self, within: usize, len: usize) -> usize {
+        let capacity = self.bytes.capacity();
+        let (start, end) = match self.bytes.is_empty() {
+            true => (within, within + len),
+            false => (self.start.min(within), self.end().max(within + len)),
+        };
+        let whole = (CHUNK_BYTES as usize).max(end) - start;
+        if end - start <= capacity { capacity } else { (2 * capacity).clamp(end - start, whole) }
     }
 
     fn truncate(&mut self, len: usize) {
@@ -98,341 +220,16 @@ impl Run {
     }
 
     fn is_whole(&self) -> bool {
-        self.start == 0 && self.bytes.len() as u64 == CHUNK_BYTES
-    }
-}
-
-/// Which part of `len` bytes at `within` lies in `start..end`.
-fn held(len: usize, within: usize, start: usize, end: usize) -> Range<usize> {
-    let from = start.saturating_sub(within).min(len);
-    from..end.saturating_sub(within).clamp(from, len)
-}
-
-/// One chunk of some file, wherever its bytes are.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    store: Arc<Store>,
-    place: RwLock<Place>,
-    /// Touched since the hand came by last.
-    recent: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Place {
-    Memory(Run),
-    /// All of the chunk, in an arena.
-    Whole(Slot),
-    /// At the slot with this number.
-    Disk {
-        slot: u64,
-        start: usize,
-        len: usize,
-    },
-}
-
-impl Place {
-    /// What it takes of the memory.
-    fn memory_bytes(&self) -> u64 {
-        match self {
-            Place::Memory(run) => run.bytes.capacity() as u64,
-            Place::Whole(_) => CHUNK_BYTES,
-            Place::Disk { .. } => 0,
-        }
-    }
-}
-
-impl Chunk {
-    /// # Errors
-    ///
-    /// [`Errno::Nospc`] if memory is used up and nothing more can be moved out of it.
-    pub(crate) fn new(store: &Arc<Store>, run: Run) -> Result<Arc<Chunk>, Errno> {
-        store.make_room(run.bytes.capacity() as u64)?;
-        let place = store.settle(run);
-        store.recount(0, place.memory_bytes());
-        let place = RwLock::new(place);
-        let chunk = Chunk { store: store.clone(), place, recent: AtomicBool::new(true) };
-        let chunk = Arc::new(chunk);
-        store.enqueue(&chunk);
-        Ok(chunk)
-    }
-
-    /// The part of the chunk that is held: where it starts, and its length.
-    pub(crate) fn extent(&self) -> (usize, usize) {
-        match &*self.place() {
-            Place::Memory(run) => (run.start, run.bytes.len()),
-            Place::Whole(_) => (0, CHUNK_BYTES as usize),
-            Place::Disk { start, len, .. } => (*start, *len),
-        }
-    }
-
-    /// Fills `buf` with what is at `within`.
-    pub(crate) fn read(&self, buf: &mut [u8], within: usize) -> Result<(), Errno> {
-        self.touch();
-        match &*self.place() {
-            Place::Memory(run) => run.read(buf, within),
-            Place::Whole(slot) => slot.read(buf, within),
-            Place::Disk { slot, start, len } => {
-                let held = held(buf.len(), within, *start, start + len);
-                buf[..held.start].fill(0);
-                buf[held.end..].fill(0);
-                if !held.is_empty() {
-                    let at = slot * CHUNK_BYTES + (within + held.start - start) as u64;
-                    self.store.read(&mut buf[held], at)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes; the chunk becomes another one if somebody else holds this one, too.
-    pub(crate) fn write(self: &mut Arc<Self>, within: usize, part: &[u8]) -> Result<(), Errno> {
-        if self.is_unshared() && self.write_in_arena(within, part) {
-            return Ok(());
-        }
-        self.change(part.len(), |run| run.write(within, part))
-    }
-
-    /// Cuts off what lies behind `len`.
-    pub(crate) fn truncate(self: &mut Arc<Self>, len: usize) -> Result<(), Errno> {
-        self.change(0, |run| run.truncate(len))
-    }
-
-    fn change(
-        self: &mut Arc<Self>,
-        more: usize,
-        change: impl FnOnce(&mut Run),
-    ) -> Result<(), Errno> {
-        let in_place = self.is_unshared() && matches!(&*self.place(), Place::Memory(_));
-        if in_place {
-            self.touch();
-            self.store.make_room(more as u64)?;
-            let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
-            // Making room may have moved this very chunk.
-            if let Place::Memory(run) = &mut *place {
-                let before = run.bytes.capacity() as u64;
-                change(run);
-                let run = std::mem::take(run);
-                *place = self.store.settle(run);
-                self.store.recount(before, place.memory_bytes());
-                return Ok(());
-            }
-        }
-        let mut run = self.load()?;
-        change(&mut run);
-        *self = Chunk::new(&self.store, run)?;
-        Ok(())
-    }
-
-    /// Writes if the chunk is whole and in an arena, where nothing has to grow.
-    fn write_in_arena(&self, within: usize, part: &[u8]) -> bool {
-        let place = self.place();
-        let Place::Whole(slot) = &*place else { return false };
-        self.touch();
-        slot.write(within, part);
-        true
-    }
-
-    /// Nobody can come to hold it meanwhile: who could clone it needs what it is borrowed from.
-    fn is_unshared(self: &mut Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1
-    }
-
-    fn touch(&self) {
-        self.recent.store(true, Ordering::Relaxed);
-    }
-
-    fn place(&self) -> RwLockReadGuard<'_, Place> {
-        self.place.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn load(&self) -> Result<Run, Errno> {
-        match &*self.place() {
-            Place::Memory(run) => Ok(run.clone()),
-            Place::Whole(slot) => Ok(Run { start: 0, bytes: slot.to_vec() }),
-            Place::Disk { slot, start, len } => {
-                let mut bytes = vec![0; *len];
-                self.store.read(&mut bytes, slot * CHUNK_BYTES)?;
-                Ok(Run { start: *start, bytes })
-            }
-        }
-    }
-
-    /// Moves the bytes to the file, if they are in memory.
-    fn move_out(&self) -> io::Result<()> {
-        let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
-        let (slot, start, len) = match &*place {
-            Place::Memory(run) => (self.store.write(&run.bytes)?, run.start, run.bytes.len()),
-            Place::Whole(slot) => (self.store.write(&slot.to_vec())?, 0, CHUNK_BYTES as usize),
-            Place::Disk { .. } => return Ok(()),
-        };
-        self.store.recount(place.memory_bytes(), 0);
-        *place = Place::Disk { slot, start, len };
-        Ok(())
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        let place = self.place.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.store.recount(place.memory_bytes(), 0);
-        if let Place::Disk { slot, .. } = place {
-            self.store.slots().free.push(*slot);
-        }
-        self.store.live.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Keeps the chunks of an overlay and its forks within a budget of memory.
-#[derive(Debug)]
-pub(crate) struct Store {
-    memory_max: u64,
-    /// Where the file is made; `None` is the system's directory for temporary files.
-    dir: Option<PathBuf>,
-    held_bytes: AtomicU64,
-    /// How many chunks there are.
-    live: AtomicU64,
-    /// All chunks, and some that are gone, in the order in which the hand comes by.
-    queue: Mutex<VecDeque<Weak<Chunk>>>,
-    arenas: Arenas,
-    file: OnceLock<File>,
-    slots: Mutex<Slots>,
-}
-
-#[derive(Debug, Default)]
-struct Slots {
-    free: Vec<u64>,
-    used: u64,
-}
-
-impl Store {
-    pub(crate) fn new(memory_max: u64, dir: Option<PathBuf>) -> Arc<Store> {
-        Arc::new(Store {
-            memory_max,
-            dir,
-            held_bytes: AtomicU64::new(0),
-            live: AtomicU64::new(0),
-            queue: Mutex::default(),
-            arenas: Arenas::default(),
-            file: OnceLock::new(),
-            slots: Mutex::default(),
-        })
-    }
-
-    /// How many bytes are in memory.
-    pub(crate) fn held_bytes(&self) -> u64 {
-        self.held_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Where a run is to stay. With little in memory that is where it is: a large page for it would be
-    /// mostly empty.
-    fn settle(&self, run: Run) -> Place {
-        if !run.is_whole() || self.held_bytes() < ARENA_BYTES as u64 {
-            return Place::Memory(run);
-        }
-        self.arenas.place(&run.bytes).map_or(Place::Memory(run), Place::Whole)
-    }
-
-    /// What took `before` bytes of the memory takes `after` of them now.
-    fn recount(&self, before: u64, after: u64) {
-        // Adding what wraps is subtracting.
-        self.held_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
-    }
-
-    fn enqueue(&self, chunk: &Arc<Chunk>) {
-        let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut queue = self.queue();
-        if queue.len() as u64 > 2 * live + 1024 {
-            queue.retain(|chunk| chunk.strong_count() > 0);
-        }
-        queue.push_back(Arc::downgrade(chunk));
-    }
-
-    /// Sees to it that `bytes` more fit into the budget, in which unused arenas count, too.
-    fn make_room(&self, bytes: u64) -> Result<(), Errno> {
-        self.move_chunks_out(bytes)?;
-        let held = self.held_bytes().saturating_add(bytes);
-        self.arenas.keep_unused(self.memory_max.saturating_sub(held));
-        Ok(())
-    }
-
-    /// Moves chunks out of memory until `bytes` more fit.
-    fn move_chunks_out(&self, bytes: u64) -> Result<(), Errno> {
-        // Twice around: the first time only takes off the marks.
-        let mut turns = None;
-        while self.held_bytes().saturating_add(bytes) > self.memory_max {
-            let (candidate, waiting) = {
-                let mut queue = self.queue();
-                (queue.pop_front(), queue.len())
-            };
-            let Some(candidate) = candidate else { return Ok(()) };
-            let turns = turns.get_or_insert(2 * waiting + 2);
-            if *turns == 0 {
-                self.queue().push_back(candidate);
-                return Ok(());
-            }
-            *turns -= 1;
-            // With no lock held, since this may turn out to be the last one that holds it.
-            let Some(chunk) = candidate.upgrade() else { continue };
-            if chunk.recent.swap(false, Ordering::Relaxed) {
-                self.queue().push_back(candidate);
-                continue;
-            }
-            if let Err(error) = chunk.move_out() {
-                self.queue().push_back(candidate);
-                return Err(match Errno::from(error) {
-                    // Whatever keeps the file from growing: there is no more room.
-                    Errno::Dquot | Errno::Fbig | Errno::Nospc => Errno::Nospc,
-                    other => other,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<u64> {
-        let file = self.file()?;
-        let slot = {
-            let mut slots = self.slots();
-            slots.free.pop().unwrap_or_else(|| {
-                slots.used += 1;
-                slots.used - 1
-            })
-        };
-        let written = file.write_all_at(bytes, slot * CHUNK_BYTES);
-        if written.is_err() {
-            self.slots().free.push(slot);
-        }
-        written.map(|()| slot)
-    }
-
-    fn read(&self, buf: &mut [u8], at: u64) -> Result<(), Errno> {
-        let file = self.file.get().ok_or(Errno::Io)?;
-        Ok(file.read_exact_at(buf, at)?)
-    }
-
-    fn file(&self) -> io::Result<&File> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let file = match &self.dir {
-            Some(dir) => tempfile::tempfile_in(dir)?,
-            None => tempfile::tempfile()?,
-        };
-        Ok(self.file.get_or_init(|| file))
-    }
-
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Weak<Chunk>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.len() as u64 == CHUNK_BYTES
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
+    use crate::upper::store::ARENA_BYTES;
 
     const LEN: usize = CHUNK_BYTES as usize;
 
@@ -448,14 +245,17 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_budget_goes_to_a_file_and_comes_back() {
-        // The larger one has arenas.
-        for (count_max, count) in [(4, 20), (60, 240)] {
+        // The last one has arenas.
+        for (count_max, count) in [(0, 20), (4, 20), (60, 240), (128, 240)] {
             let store = Store::new(count_max * CHUNK_BYTES, None);
             let mut chunks = chunks(&store, count);
-            let in_arena = chunks.iter().any(|chunk| matches!(*chunk.place(), Place::Whole(_)));
-            assert_eq!(in_arena, count_max * CHUNK_BYTES > ARENA_BYTES as u64);
-            assert!(store.held_bytes() <= count_max * CHUNK_BYTES);
-            assert!(store.file.get().is_some());
+            let is_in =
+                |which: fn(&Place) -> bool| chunks.iter().filter(|c| which(&c.place)).count();
+            let in_arenas = is_in(|place| matches!(place, Place::Slot(Slot::Memory(..), _)));
+            let on_disk = is_in(|place| matches!(place, Place::Slot(Slot::File(_), _)));
+            assert_eq!(in_arenas, if count_max == 128 { 96 } else { 0 });
+            assert_eq!(on_disk as u64, u64::from(count) - count_max);
+            assert_eq!(store.held_bytes(), count_max * CHUNK_BYTES);
             let copies = chunks.clone();
             for (i, chunk) in chunks.iter_mut().enumerate() {
                 assert_eq!(first(chunk), i as u8);
@@ -466,80 +266,118 @@ mod tests {
                 assert_eq!((first(chunk), first(copy)), (!(i as u8), i as u8));
             }
             drop((chunks, copies));
-            let slots = store.slots();
-            assert_eq!((store.held_bytes(), slots.free.len() as u64), (0, slots.used));
+            assert_eq!(store.held_bytes(), in_arenas as u64 * CHUNK_BYTES);
+            assert!(store.has_all_slots());
         }
     }
 
     #[test]
-    fn a_chunk_in_an_arena_is_changed_in_place_unless_it_is_shared_and_can_be_cut() {
-        let store = Store::new(u64::MAX, None);
-        let mut chunks = chunks(&store, 60);
-        let mut chunk = chunks.pop().unwrap();
-        assert!(matches!(&*chunk.place(), Place::Whole(slot) if slot.to_vec() == [59; LEN]));
-        let (held, address) = (store.held_bytes(), Arc::as_ptr(&chunk));
-        chunk.write(7, &[1]).unwrap();
-        assert_eq!((Arc::as_ptr(&chunk), store.held_bytes()), (address, held));
-        let before = chunk.clone();
-        chunk.write(7, &[2]).unwrap();
-        let mut both = [0; 2];
-        before.read(&mut both[..1], 7).unwrap();
-        chunk.read(&mut both[1..], 7).unwrap();
-        assert_eq!(both, [1, 2]);
-        chunk.truncate(8).unwrap();
-        assert_eq!(chunk.extent(), (0, 8));
-        drop((before, chunks));
-        assert_eq!(store.held_bytes(), 8);
+    fn a_chunk_is_changed_in_place_unless_it_is_shared() {
+        for memory_max in [0, u64::MAX] {
+            let store = Store::new(memory_max, None);
+            let mut chunks = chunks(&store, 60);
+            let mut chunk = chunks.pop().unwrap();
+            assert!(matches!(chunk.place, Place::Slot(..)));
+            let (held, address) = (store.held_bytes(), Arc::as_ptr(&chunk));
+            chunk.write(7, &[1]).unwrap();
+            assert_eq!((Arc::as_ptr(&chunk), store.held_bytes()), (address, held));
+            let before = chunk.clone();
+            chunk.write(7, &[2]).unwrap();
+            let mut both = [0; 2];
+            before.read(&mut both[..1], 7).unwrap();
+            chunk.read(&mut both[1..], 7).unwrap();
+            assert_eq!(both, [1, 2]);
+            chunk.truncate(8).unwrap();
+            assert_eq!(chunk.extent(), (0, 8));
+            drop((before, chunk, chunks));
+            assert!(store.has_all_slots());
+        }
     }
 
     #[test]
-    fn whole_chunks_that_are_cut_do_not_take_twice_the_budget() {
-        let arena = ARENA_BYTES as u64;
-        let store = Store::new(4 * arena, None);
+    fn a_chunk_that_grows_beyond_the_budget_moves_to_the_file() {
+        let store = Store::new(CHUNK_BYTES + 100, None);
+        let mut kept = chunks(&store, 1);
+        let mut chunk = Chunk::new(&store, Run { start: 60_000, bytes: vec![5; 100] }).unwrap();
+        assert!(matches!(chunk.place, Place::Heap(_)));
+        chunk.write(60_100, &[6; 100]).unwrap();
+        assert!(matches!(chunk.place, Place::Slot(Slot::File(_), _)));
+        let mut buf = [9; 202];
+        chunk.read(&mut buf, 59_999).unwrap();
+        assert_eq!((buf[0], buf[1], buf[100], buf[101], buf[200], buf[201]), (0, 5, 5, 6, 6, 0));
+        kept[0].truncate(10).unwrap();
+        assert_eq!((first(&kept[0]), store.held_bytes()), (0, 10));
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_shows_nothing_of_its_earlier_bytes() {
+        let store = Store::new(0, None);
+        drop(chunks(&store, 1));
+        let mut chunk = Chunk::new(&store, Run { start: 100, bytes: vec![200; 10] }).unwrap();
+        chunk.write(150, &[201; 10]).unwrap();
+        chunk.write(50, &[202; 10]).unwrap();
+        chunk.write(105, &[203; 10]).unwrap();
+        let mut plain = vec![0; LEN];
+        plain[100..110].fill(200);
+        plain[150..160].fill(201);
+        plain[50..60].fill(202);
+        plain[105..115].fill(203);
+        let mut bytes = vec![9; LEN];
+        chunk.read(&mut bytes, 0).unwrap();
+        assert!(bytes == plain);
+        chunk.truncate(20).unwrap();
+        chunk.write(5_000, &[1]).unwrap();
+        assert_eq!(chunk.extent(), (5_000, 1));
+        assert!(matches!(chunk.place, Place::Slot(Slot::File(0), _)), "the same slot");
+    }
+
+    #[test]
+    fn a_chunk_that_becomes_whole_moves_to_a_large_page_and_memory_stays_within_the_budget() {
+        let store = Store::new(4 * ARENA_BYTES as u64, None);
         let mut chunks = chunks(&store, 4 * 32);
-        assert!(store.arenas.mapped_bytes() >= 3 * arena);
         for (i, chunk) in chunks.iter_mut().enumerate() {
             chunk.truncate(60 * 1024).unwrap();
             assert_eq!(first(chunk), i as u8);
         }
-        let taken = store.arenas.mapped_bytes() + store.held_bytes();
-        assert!(taken <= 5 * arena, "{taken}, with at most one arena that is in use in part");
+        let mut grown = Chunk::new(&store, Run::default()).unwrap();
+        for step in 0..8 {
+            grown.write(step << 13, &[step as u8; 8 << 10]).unwrap();
+            assert!(store.held_bytes() <= 4 * ARENA_BYTES as u64);
+        }
+        let mut ends = [9; 2];
+        grown.read(&mut ends[..1], 0).unwrap();
+        grown.read(&mut ends[1..], LEN - 1).unwrap();
+        assert_eq!(ends, [0, 7]);
     }
 
     #[test]
     fn a_full_disk_is_an_error_and_nothing_is_lost() {
         let store = Store::new(4 * CHUNK_BYTES, None);
-        store.file.set(File::options().write(true).open("/dev/full").unwrap()).unwrap();
+        store.use_file(File::options().write(true).open("/dev/full").unwrap());
         let mut kept = chunks(&store, 4);
         let run = Run { start: 0, bytes: vec![9; LEN] };
         assert_eq!(Chunk::new(&store, run).unwrap_err(), Errno::Nospc);
         for (i, chunk) in kept.iter_mut().enumerate() {
+            let shared = chunk.clone();
+            assert_eq!(chunk.write(0, &[50]), Err(Errno::Nospc));
+            drop(shared);
             assert_eq!(first(chunk), i as u8);
-            chunk.write(0, &[50]).unwrap_or_else(|errno| assert_eq!(errno, Errno::Nospc));
+            assert_eq!(chunk.write(0, &[50]), Ok(()));
         }
         kept.pop();
         chunks(&store, 1);
     }
 
     #[test]
-    fn chunks_that_are_gone_leave_nothing_behind() {
-        let store = Store::new(u64::MAX, None);
-        for _ in 0..5_000 {
-            chunks(&store, 1);
-        }
-        assert!(store.queue().len() < 2_000);
-        assert_eq!((store.held_bytes(), store.live.load(Ordering::Relaxed)), (0, 0));
-    }
-
-    #[test]
     fn a_run_holds_what_was_written_and_not_what_lies_around() {
+        let store = Store::new(u64::MAX, None);
         let mut run = Run::default();
         run.write(60_000, b"x");
         assert_eq!((run.start, run.bytes.len()), (60_000, 1));
         run.write(60_004, b"yz");
         run.write(59_998, b"w");
         let mut buf = [9; 10];
-        run.read(&mut buf, 59_997);
+        Chunk::new(&store, run.clone()).unwrap().read(&mut buf, 59_997).unwrap();
         assert_eq!(&buf, b"\0w\0x\0\0\0yz\0");
         run.truncate(60_001);
         assert_eq!((run.start, &run.bytes[..]), (59_998, &b"w\0x"[..]));

@@ -246,7 +246,7 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upper::chunk::Store;
+    use crate::upper::store::Store;
 
     fn room() -> Room {
         Room { bytes: u64::MAX / 2, len_max: LEN_MAX, store: Store::new(u64::MAX, None) }
@@ -291,15 +291,10 @@ mod tests {
 
     #[test]
     fn agrees_with_a_plain_vector() {
-        check_against_a_vector(Room { store: Store::new(3 * CHUNK_BYTES, None), ..room() });
-    }
-
-    #[test]
-    fn agrees_with_a_plain_vector_where_chunks_lie_in_arenas() {
-        let mut room = room();
-        let mut many = Content::empty();
-        many.write_at(&[1; 3 << 20], 0, &mut room, &mut no_base).unwrap();
-        check_against_a_vector(room);
+        for chunks_max in [0, 3, u64::MAX / CHUNK_BYTES] {
+            let store = Store::new(chunks_max * CHUNK_BYTES, None);
+            check_against_a_vector(Room { store, ..room() });
+        }
     }
 
     fn check_against_a_vector(mut room: Room) {

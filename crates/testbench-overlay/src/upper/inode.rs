@@ -8,6 +8,7 @@
 //! reached from the top through entries alone; everything changed is pinned, which is what lets
 //! the diff walk the changes without looking at the rest.
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,12 +17,32 @@ use testbench_clock::WallTime;
 use crate::lower::observe::{LowerId, Observation, Seen};
 use crate::pipeline::Usage;
 use crate::upper::content::Content;
-use crate::upper::table::Inodes;
 use crate::vfs::name::{Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.
 pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+
+/// The inode table. Inode numbers of lower files are hashes already, those of new files count up.
+pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, BuildHasherDefault<InoHasher>>;
+
+/// The number itself as its hash, with which no two inodes collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InoHasher(u64);
+
+impl Hasher for InoHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("an inode number is a `u64`")
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
 
 /// A list that nearly always has one element, which then needs no memory of its own.
 pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
@@ -90,7 +111,8 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(root: Inode) -> State {
-        let mut inodes = Inodes::default();
+        let mut inodes =
+            Inodes::new_with_hasher_and_degree_and_ptr_kind(BuildHasherDefault::default(), 16);
         inodes.insert_mut(Ino::ROOT, Arc::new(root));
         State {
             inodes,

@@ -1,7 +1,6 @@
 //! The upper layer: inodes, the entries of directories, and the bytes that were changed.
 
-mod arena;
 pub(crate) mod chunk;
 pub(crate) mod content;
 pub(crate) mod inode;
-pub(crate) mod table;
+pub(crate) mod store;
