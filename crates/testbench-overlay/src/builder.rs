@@ -237,8 +237,8 @@ impl OverlayBuilder {
     }
 
     /// How many bytes of changed content stay in memory, for this overlay and all its forks and
-    /// checkpoints together. What was not touched for longest beyond it goes to a temporary file
-    /// without a name; if the disk is full, what does not fit is [`Errno::Nospc`].
+    /// checkpoints together. Bytes written beyond it go to a temporary file without a name; if the disk
+    /// is full, the write fails with [`Errno::Nospc`].
     ///
     /// Directories, names and metadata always stay in memory: the [quota](OverlayBuilder::quota)
     /// bounds them.

@@ -291,10 +291,18 @@ mod tests {
 
     #[test]
     fn agrees_with_a_plain_vector() {
-        for chunks_max in [0, 3, u64::MAX / CHUNK_BYTES] {
+        for chunks_max in [0, 3] {
             let store = Store::new(chunks_max * CHUNK_BYTES, None);
             check_against_a_vector(Room { store, ..room() });
         }
+    }
+
+    #[test]
+    fn agrees_with_a_plain_vector_where_chunks_lie_in_arenas() {
+        let mut room = room();
+        let mut many = Content::empty();
+        many.write_at(&[1; 3 << 20], 0, &mut room, &mut no_base).unwrap();
+        check_against_a_vector(room);
     }
 
     fn check_against_a_vector(mut room: Room) {

@@ -8,7 +8,6 @@
 //! reached from the top through entries alone; everything changed is pinned, which is what lets
 //! the diff walk the changes without looking at the rest.
 
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,32 +16,18 @@ use testbench_clock::WallTime;
 use crate::lower::observe::{LowerId, Observation, Seen};
 use crate::pipeline::Usage;
 use crate::upper::content::Content;
-use crate::vfs::name::{Name, PathHash, RelPath};
+use crate::vfs::name::{Hashed, Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
 
 /// A persistent ordered map that can be sent between threads.
 pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
 
-/// The inode table. Inode numbers of lower files are hashes already, those of new files count up.
-pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, BuildHasherDefault<InoHasher>>;
+/// The inode table. The numbers of lower files are hashes already, those of new files count up, and
+/// no two are equal: each serves as its own hash, and the order is the same on every machine.
+pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, Hashed>;
 
-/// The number itself as its hash, with which no two inodes collide.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct InoHasher(u64);
-
-impl Hasher for InoHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("an inode number is a `u64`")
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
+/// How many ways a branch of the inode table has. With more, a change after a checkpoint copies more.
+const TABLE_DEGREE: u8 = 16;
 
 /// A list that nearly always has one element, which then needs no memory of its own.
 pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
@@ -112,7 +97,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(root: Inode) -> State {
         let mut inodes =
-            Inodes::new_with_hasher_and_degree_and_ptr_kind(BuildHasherDefault::default(), 16);
+            Inodes::new_with_hasher_and_degree_and_ptr_kind(Hashed::default(), TABLE_DEGREE);
         inodes.insert_mut(Ino::ROOT, Arc::new(root));
         State {
             inodes,
