@@ -1,4 +1,4 @@
-//! What stands in the parentheses of the attribute.
+//! The arguments in the parentheses of the attribute.
 
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream};
@@ -24,7 +24,7 @@ pub(crate) enum Start {
     Expression(Box<Expr>),
 }
 
-/// What polls an async test.
+/// The driver that polls an async test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
     /// The tokio runtime if there is that feature, else `block_on`.

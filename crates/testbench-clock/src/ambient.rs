@@ -224,7 +224,7 @@ pub fn advance(d: Duration) -> Result<(), ClockError> {
 
 /// Lets everyone else of this instant run until they all wait, and moves no time.
 ///
-/// What follows sees a world at rest: whatever could happen by now has happened.
+/// The code that follows sees a world at rest: all that could happen by now has happened.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -276,7 +276,7 @@ pub fn is_mocked() -> bool {
 /// Runs `f`, which blocks on something that is not on the timeline, such as a native process, a
 /// socket or another thread. Other participants run meanwhile; virtual time stands still.
 ///
-/// What `f` waits for must not wait for virtual time itself, as neither would ever end: a thread that
+/// The thing that `f` waits for must not wait for virtual time itself, as neither would ever end: a thread that
 /// uses this clock is started by [`thread::spawn`](crate::thread::spawn) and joined without this.
 ///
 /// ```

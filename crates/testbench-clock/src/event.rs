@@ -1,4 +1,4 @@
-//! What a wait listens to besides time.
+//! Events: what ends a wait besides time.
 
 use crate::panics::Panics;
 use std::collections::BTreeMap;

@@ -15,6 +15,15 @@
 //! assert_eq!(now().to_string(), "2000-01-01T03:00:00Z");
 //! ```
 //!
+//! | begin with | |
+//! | --- | --- |
+//! | [`MockClock`] | a virtual clock, to build and to [install](MockClock::install) |
+//! | [`now`], [`instant_now`] | the two readings of the clock of this thread |
+//! | [`sleep`] | takes no real time on a mock clock |
+//! | [`advance`] | moves virtual time by hand |
+//! | [`thread`], [`task`] | threads and tasks that wait in virtual time |
+//! | [`Clock`] | the trait that a library takes, as `&dyn Clock` |
+//!
 //! # How it works
 //!
 //! Everyone who runs on a timeline is a *participant*: a value, not a thread. Whatever blocks is one
@@ -36,8 +45,8 @@
 //! - Libraries take a `&dyn` [`Clock`].
 //! - Carrying what is installed to another thread or task: [`Context`]. Installing things of one's
 //!   own in the same way: [`Scope`].
-//! - Bytes that a seed decides: [`Seed`]. Real time limits: [`Watchdog`]. Who still reads the real
-//!   clock: [`audit`]. What happened when: [`log`].
+//! - Bytes that a seed decides: [`Seed`]. Real time limits: [`Watchdog`]. Code that still reads the
+//!   real clock: [`audit`]. The steps of a test with their times: [`log`].
 //!
 //! Invariants: `system.rs` is the only code that reads real time. `scope/stack.rs` has the only
 //! thread-local. No lock is held while foreign code runs, such as a waker, a `Display` or a `Drop`.
@@ -52,15 +61,11 @@ pub mod ambient;
 pub mod audit;
 mod clock;
 mod closed;
-mod context;
-#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
-mod convert;
 mod event;
 pub mod log;
 mod mock;
 mod panics;
 mod random;
-mod rfc3339;
 mod scope;
 mod system;
 pub mod task;
@@ -69,7 +74,6 @@ mod time;
 mod timeline;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod wall;
 mod watchdog;
 
 pub use ambient::{
@@ -79,17 +83,16 @@ pub use ambient::{
 pub use clock::{
     Clock, External, Participant, Reading, Role, Stuck, StuckReport, Wait, Waiting, Woke,
 };
-pub use context::{Context, EnterGuard, FutureExt, WithContext};
-#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
-pub use convert::OutOfRangeError;
 pub use event::{Event, Listener};
 pub use mock::{ClockError, MockClock, MockClockBuilder, Schedule};
 pub use random::{RandomStream, Seed};
-pub use rfc3339::ParseWallTimeError;
+pub use scope::{Context, EnterGuard, FutureExt, WithContext};
 pub use scope::{Ended, Guard, Lifetime, Lookup, Scope};
 pub use system::SystemClock;
-pub use time::{MonoTime, WallTime};
-pub use wall::{Injection, InjectionError, Shift, When};
+#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+pub use time::OutOfRangeError;
+pub use time::{MonoTime, ParseWallTimeError, WallTime};
+pub use timeline::{Injection, InjectionError, Shift, When};
 pub use watchdog::{Armed, Watchdog};
 
 /// Makes a function a test with a [`MockClock`] installed: a sync function, or an async one, which

@@ -1,4 +1,4 @@
-//! What becomes of the panics of wakers, listeners and drops that are not ours.
+//! Keeping the panics of wakers, listeners and drops that are not ours.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -153,7 +153,7 @@ struct RealParticipant {
     parked: Mutex<Option<Parked>>,
 }
 
-/// What wakes a parked executor.
+/// The timer and the listener that wake a parked executor.
 struct Parked {
     _armed: Option<Armed>,
     _cancel: Listener,

@@ -1,4 +1,4 @@
-//! What `#[testbench_clock::test]` expands to calls these.
+//! Functions that the expansion of `#[testbench_clock::test]` calls.
 
 use crate::clock::Stuck;
 use crate::{MockClock, WallTime, task};

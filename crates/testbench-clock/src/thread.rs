@@ -254,7 +254,7 @@ impl Running {
     }
 }
 
-/// What a new thread needs, and what it owes at its end, even if it never comes to run.
+/// The needs of a new thread, and its duties at its end, even if it never comes to run.
 struct Start {
     context: Context,
     clock: Arc<dyn Clock>,

@@ -21,7 +21,7 @@
 //! }
 //! ```
 //!
-//! What may use real time is said with a reason, by `testbench_clock::audit::real` at the call, or
+//! Code that may use real time says so with a reason, by `testbench_clock::audit::real` at the call, or
 //! by [`Audit::allow`](testbench_clock::audit::Audit::allow) for a crate or file. The clock's own
 //! use of real time, such as that of its watchdog, does not count.
 //!

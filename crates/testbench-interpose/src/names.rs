@@ -11,7 +11,7 @@ pub(crate) fn site(return_addresses: &[usize]) -> Option<String> {
     let is_hook = |call: &Vec<Function>| {
         call.last().is_some_and(|function| HOOKS.contains(&function.name.as_str()))
     };
-    // What lies before the hook is the walk of the stack.
+    // The frames before the hook are the walk of the stack.
     let after_hook = calls.iter().position(is_hook).map_or(0, |hook| hook + 1);
     for function in calls[after_hook..].iter().flatten() {
         match judge(function) {
@@ -57,7 +57,7 @@ enum Found {
 const OWN: &[&str] =
     &["testbench_clock::audit::real::", "testbench_clock::system::", "testbench_clock::watchdog::"];
 
-/// What lies between a clock function and whoever asked for the time; looked at before [`OWN`].
+/// Frames between a clock function and the code that asked for the time; looked at before [`OWN`].
 const PLUMBING: &[&str] = &[
     "std::",
     "core::",
@@ -101,7 +101,7 @@ fn has_path(name: &str) -> bool {
     path[..path.find(['<', '(', '{']).unwrap_or(path.len())].contains("::")
 }
 
-/// What the path of a module is by its file: `time::format` for `…/time-0.3.41/src/format/mod.rs`.
+/// The path of a module by its file: `time::format` for `…/time-0.3.41/src/format/mod.rs`.
 fn module_of(file: &Path) -> String {
     let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
     let src = parts.iter().rposition(|part| part == "src").filter(|src| *src > 0);

@@ -197,7 +197,7 @@ fn result(of_system_call: c_long) -> c_int {
 mod tests {
     use super::*;
 
-    /// What a call does before the functions are looked up: it goes to the kernel.
+    /// A call before the functions are looked up: it goes to the kernel.
     #[test]
     fn without_a_next_function_the_kernel_answers() {
         let nothing = Next::new(c"no_function_has_this_name");

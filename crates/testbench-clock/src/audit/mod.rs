@@ -9,7 +9,7 @@
 //!    for any dependency. It reports by [`interpose`]; other interposers may as well.
 //!
 //! Every [`Lifetime`] keeps its own [`Audit`], so that tests which run side by side
-//! do not mix. What happens on a thread without a session goes to [`unattributed`], and is not
+//! do not mix. Uses on a thread without a session go to [`unattributed`], and is not
 //! dropped.
 //!
 //! ```
@@ -48,7 +48,7 @@ pub const CLIPPY_TOML: &str = include_str!("../../assets/clippy.toml");
 /// One place that used real time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leak {
-    /// What it used.
+    /// The way in which it used real time.
     pub source: Source,
     /// Where: `file:line`, or `path::of::function (file:line)` as far as that is known.
     pub site: String,
@@ -81,12 +81,12 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// What was used without a reason, ordered by source and place.
+    /// Returns the uses without a reason, ordered by source and place.
     pub fn leaks(&self) -> Vec<Leak> {
         self.all().into_iter().filter(|leak| leak.allowed.is_none()).collect()
     }
 
-    /// What was used for a stated reason, ordered by source and place.
+    /// Returns the uses for a stated reason, ordered by source and place.
     pub fn allowed(&self) -> Vec<Leak> {
         self.all().into_iter().filter(|leak| leak.allowed.is_some()).collect()
     }
@@ -204,7 +204,7 @@ pub fn record(source: Source, site: &str) {
     add(source, site, None);
 }
 
-/// What was used on threads without a session. Of what an interposer sees, only what happened while
+/// The uses on threads without a session. Of those that an interposer sees, only the ones made while
 /// some session of the process had a mock clock: at other times, real time is nothing special.
 pub fn unattributed() -> &'static Audit {
     static TABLE: Table = Table::new();
@@ -224,7 +224,7 @@ enum Counters {
     OfTheProcess(&'static Table),
 }
 
-/// What may use real time, and why.
+/// Code that may use real time, and why.
 #[derive(Clone)]
 struct Rule {
     prefix: String,

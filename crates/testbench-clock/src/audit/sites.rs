@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 /// `Instant::elapsed` in a closure is four deep; the rest is for wrappers of wrappers.
 pub const FRAMES_MAX: usize = 16;
 
-/// What was used of real time.
+/// A way to use real time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -44,7 +44,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What an interposed clock function finds out about its thread.
+/// The session of a thread, as an interposed clock function finds it.
 #[derive(Clone, Copy, Default)]
 pub(crate) enum Audited {
     /// No clock is installed.
@@ -78,7 +78,7 @@ const SOURCES: usize = 4;
 /// Counters of one session.
 pub(crate) struct Table {
     slots: [Slot; SLOTS],
-    /// What no slot was free for.
+    /// Uses for which no slot was free.
     others: [AtomicU64; SOURCES],
 }
 
@@ -93,7 +93,7 @@ struct Slot {
     complete: AtomicBool,
 }
 
-/// What was counted at one place.
+/// The uses counted at one place.
 pub(crate) struct Counted {
     pub(crate) source: Source,
     /// Return addresses, innermost first; none if there was no room for them.
@@ -175,7 +175,7 @@ impl Slot {
     }
 
     fn take(&self) -> Option<Counted> {
-        // What is not complete yet is left for the next time.
+        // An incomplete slot is left for the next time.
         if !self.complete.load(Ordering::Acquire) {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Who takes part in a timeline, from joining it to leaving it.
+//! Taking part in a timeline, from joining it to leaving it.
 
 use super::{Clock, External, Stuck, Wait};
 use std::any::Any;
@@ -158,7 +158,7 @@ pub trait Participant: Send + Sync {
     }
 }
 
-/// What runs as a participant, which decides what a long silence of it means.
+/// The kind of a participant, which decides what a long silence of it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Rust code of a test, which may block outside the timeline by mistake: if all others wait for

@@ -43,7 +43,7 @@ pub enum Stuck {
     Outside {
         /// The participant's name.
         who: Arc<str>,
-        /// What it tried to wait for.
+        /// The wait that it tried.
         what: String,
     },
     /// The session to which the clock belongs has ended, or the wait was cancelled.
@@ -66,7 +66,7 @@ impl From<Stuck> for std::io::Error {
     }
 }
 
-/// Who waits for what, in the order in which the participants joined.
+/// The wait of each participant, in the order in which they joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StuckReport {
     /// One line for each participant.
@@ -78,7 +78,7 @@ pub struct StuckReport {
 pub struct Waiting {
     /// The participant's name.
     pub who: String,
-    /// What it is doing, such as `read on a pipe`.
+    /// Its wait, such as `read on a pipe`.
     pub what: String,
 }
 

@@ -3,7 +3,7 @@
 use crate::{Listener, MonoTime};
 use std::fmt;
 
-/// What one call of [`Clock::wait`](crate::Clock::wait) waits for.
+/// The deadline and the events of one call of [`Clock::wait`](crate::Clock::wait).
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What happened on a timeline, in order.
+//! The log of a timeline, in order.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +18,7 @@
 
 mod svg;
 
-use crate::wall::WallCell;
+use crate::timeline::WallCell;
 use crate::{MonoTime, WallTime};
 use serde::Serialize;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub struct LogLine {
     pub wall: WallTime,
     /// The participant.
     pub who: Arc<str>,
-    /// What sort of thing happened.
+    /// The kind of thing that happened.
     pub kind: Kind,
     /// More about it: what a wait is for, what a reading read and where.
     pub text: Box<str>,
@@ -59,7 +59,7 @@ pub struct LogLine {
     pub until: Option<MonoTime>,
 }
 
-/// What sort of thing an [`LogLine`] is.
+/// The kind of a [`LogLine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

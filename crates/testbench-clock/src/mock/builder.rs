@@ -2,8 +2,8 @@
 
 use super::MockClock;
 use crate::clock::Reading;
+use crate::timeline::{Injection, InjectionError, When};
 use crate::timeline::{Settings, Timeline};
-use crate::wall::{Injection, InjectionError, When};
 use crate::{Seed, WallTime};
 use std::panic::Location;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub enum Schedule {
 }
 
 impl MockClockBuilder {
-    /// What the wall clock shows at the origin of monotonic time: 2000-01-01T00:00:00Z by
+    /// Sets the wall time at the origin of monotonic time: 2000-01-01T00:00:00Z by
     /// default.
     pub fn start(mut self, start: WallTime) -> Self {
         self.settings.start = start;

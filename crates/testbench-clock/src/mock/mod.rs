@@ -11,7 +11,7 @@ use crate::log::Log;
 #[cfg(feature = "tokio")]
 use crate::timeline::Executor;
 use crate::timeline::{Dial, View};
-use crate::wall::{Injection, InjectionError, When};
+use crate::timeline::{Injection, InjectionError, When};
 use crate::{Listener, MonoTime, WallTime};
 use std::any::Any;
 use std::fmt;
@@ -85,7 +85,7 @@ impl MockClock {
         Ok(())
     }
 
-    /// Sets what the wall clock shows, now. Whoever waits for an absolute wall time looks again.
+    /// Sets what the wall clock shows, now. Waits for an absolute wall time are looked at again.
     #[track_caller]
     pub fn set_wall(&self, to: WallTime) {
         // Setting is never refused.
@@ -144,7 +144,7 @@ impl MockClock {
         self.view.timeline.settings().utc_offset_secs
     }
 
-    /// What has happened so far, if the builder was asked to keep a log.
+    /// Returns the log so far, if the builder was asked to keep one.
     pub fn log(&self) -> Option<Log> {
         self.view.timeline.log()
     }

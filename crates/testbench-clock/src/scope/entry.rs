@@ -1,4 +1,4 @@
-//! What is installed under a key, without its type.
+//! An entry under a key, without its type.
 
 use super::Scope;
 use super::lifetime::{Ended, Lifetime};
@@ -15,7 +15,7 @@ pub(crate) type ForkFn<T> = fn(&Arc<T>, &str) -> Forked<T>;
 /// The shortcuts to a value.
 pub(crate) type ShortcutsFn<T> = fn(&T) -> Shortcuts;
 
-/// What an entry offers beside its value.
+/// Shortcuts that an entry offers beside its value.
 #[derive(Clone, Default)]
 pub(crate) struct Shortcuts {
     /// The shortest way to readings of a mock clock.

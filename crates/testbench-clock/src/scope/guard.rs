@@ -1,4 +1,4 @@
-//! What keeps an entry installed.
+//! The guard that keeps an entry installed.
 
 use super::entry::Entry;
 use super::lifetime::Lifetime;

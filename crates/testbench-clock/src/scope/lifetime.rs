@@ -50,7 +50,7 @@ impl Lifetime {
         self.shared.began_at
     }
 
-    /// Ends it, at the caller's place. The first end stays. Whoever waits on a mock clock of this
+    /// Ends it, at the caller's place. The first end stays. Each wait on a mock clock of this
     /// lifetime, on whatever thread, is told so at once.
     #[track_caller]
     pub fn end(&self) {

@@ -1,4 +1,4 @@
-//! What is installed on a thread: the only thread-local of the workspace.
+//! Values installed on a thread: the only thread-local of the workspace.
 //!
 //! A `static KEY: Scope<T>` is a typed key. [`Scope::install`] puts a value under it on this
 //! thread until the [`Guard`] drops; [`Scope::get`] finds it. The clock, the overlay, the
@@ -19,12 +19,14 @@
 //! a finished test thus gets an error with a name in it; it never falls through to what the parent
 //! had installed, or to the real world.
 
+mod context;
 mod entry;
 mod guard;
 mod lifetime;
 mod stack;
 mod view;
 
+pub use context::{Context, EnterGuard, FutureExt, WithContext};
 pub(crate) use entry::{Forked, OnExit, Shortcuts};
 pub use guard::Guard;
 pub use lifetime::{Ended, Lifetime};
@@ -67,7 +69,7 @@ pub struct Scope<T> {
     value: PhantomData<fn() -> T>,
 }
 
-/// What a look-up found.
+/// The result of a look-up.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -169,7 +171,7 @@ impl<T: Send + Sync + 'static> Scope<T> {
         Guard::over(entry, Location::caller())
     }
 
-    /// What this thread finds under the key.
+    /// Looks the key up on this thread.
     pub fn get(&'static self) -> Lookup<T> {
         let found = self.with_entry(|entry| {
             let value = Arc::clone(&entry.value).downcast::<T>().ok()?;

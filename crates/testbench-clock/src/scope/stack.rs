@@ -58,7 +58,7 @@ enum What {
 struct Layer {
     id: u64,
     what: What,
-    /// What is found when this layer is on top.
+    /// The view when this layer is on top.
     view: View,
 }
 
@@ -83,7 +83,7 @@ impl Stack {
         id
     }
 
-    /// Takes a layer out and works out those above it again. What is returned may hold the last
+    /// Takes a layer out and works out those above it again. The result may hold the last
     /// references to foreign values, and is to be dropped outside of the borrow.
     fn remove(&mut self, id: u64) -> (Option<Layer>, Vec<View>) {
         let Some(at) = self.layers.iter().rposition(|layer| layer.id == id) else {

@@ -1,4 +1,4 @@
-//! What is found under each key.
+//! The entry found under each key.
 
 use super::entry::{Entry, OnExit};
 use crate::audit::Audited;
@@ -71,7 +71,7 @@ impl View {
         (view, exits)
     }
 
-    /// What holds for interposed clock functions where this is the view.
+    /// Returns what interposed clock functions find where this is the view.
     pub(super) fn audited(&self) -> Audited {
         let mut all = self.entries.iter().flatten().map(|entry| entry.shortcuts.audited);
         all.find(|audited| !matches!(audited, Audited::Nowhere)).unwrap_or_default()

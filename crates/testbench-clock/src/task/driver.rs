@@ -1,4 +1,4 @@
-//! What an executor's thread has installed: the timers of its tasks, and the clock that they wait on.
+//! The driver that an executor's thread has installed: the timers of its tasks, and the clock that they wait on.
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck};
@@ -78,7 +78,7 @@ impl Driver {
         Arc::clone(&self.clock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the poll of a future gives that has nothing to wait for: that it is ready, but every so often
+    /// The result of polling a future that has nothing to wait for: it is ready, but every so often
     /// not yet, so that a loop of such futures keeps neither other tasks nor other participants from
     /// running, and is found out.
     pub(super) fn ready_at_once(&self, task: &Waker) -> Poll<()> {
@@ -99,7 +99,7 @@ impl Driver {
         self.at_once.gave_way.load(Ordering::Relaxed)
     }
 
-    /// What an idle executor waits for, and whether only someone who moves time by hand does, who
+    /// The deadline of an idle executor, and whether it is only that of a task that moves time by hand, which
     /// goes last in the instant.
     pub(crate) fn next(&self) -> Option<(MonoTime, bool)> {
         let timer = first(&self.timers()).map(|deadline| (deadline, false));

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// Ticks now, and then every `period`, without drift. What happens after a tick that comes late is
+/// Ticks now, and then every `period`, without drift. The behaviour after a tick that comes late is
 /// the [`MissedTickBehavior`]: by default, late ticks follow each other until they have caught up.
 ///
 /// # Panics
@@ -146,7 +146,7 @@ impl Interval {
         self.period
     }
 
-    /// What happens after a late tick.
+    /// Returns what happens after a late tick.
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }

@@ -1,6 +1,6 @@
-//! What a participant's handle reads without a lock, and the count of how often it does.
+//! The readings that a participant's handle takes without a lock, and their count.
 
-use crate::wall::WallCell;
+use super::wall::WallCell;
 use crate::{MonoTime, WallTime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
-//! What is done to the wall clock, now or at a given instant.
+//! Changes of the wall clock, now or at a given instant.
 
 use super::state::State;
+use super::wall::{Injection, When};
 use crate::log::Kind;
-use crate::wall::{Injection, When};
 use std::panic::Location;
 use std::sync::Arc;
 

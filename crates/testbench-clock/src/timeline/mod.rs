@@ -19,11 +19,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wall;
 
 pub(crate) use dial::{AT_ONCE_MAX, Dial, Face};
 #[cfg(feature = "tokio")]
 pub(crate) use seats::Executor;
 pub(crate) use view::View;
+pub(crate) use wall::WallCell;
+pub use wall::{Injection, InjectionError, Shift, When};
 
 use crate::log::{Kind, Log};
 use crate::panics::Panics;

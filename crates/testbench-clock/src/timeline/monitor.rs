@@ -6,7 +6,7 @@ use super::state::State;
 use crate::{Armed, Stuck};
 use std::sync::Arc;
 
-/// What is remembered between two looks. Nothing ticks while nobody waits.
+/// The state kept between two looks. Nothing ticks while nobody waits.
 #[derive(Default)]
 pub(super) struct Monitor {
     /// The next look.

@@ -69,7 +69,7 @@ pub(super) struct Seat {
     pub(super) wait: u64,
     pub(super) view: u64,
     pub(super) deadline_ns: Option<u64>,
-    /// What it is for; of an absence, why.
+    /// Its purpose; of an absence, the reason.
     pub(super) what: String,
     /// Something besides time can end it.
     pub(super) hears: bool,

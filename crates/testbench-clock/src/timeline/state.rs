@@ -1,4 +1,4 @@
-//! Who may run, and what time it is: the timeline's kernel, without threads or locks.
+//! The participants that may run, and the present time: the timeline's kernel, without threads or locks.
 //!
 //! Every participant has a **seat**. [`State::dispatch`] is the one place that gives turns and
 //! moves time; everything else changes a seat's status and calls it.
@@ -9,8 +9,8 @@ use super::monitor::{Hold, Monitor};
 #[cfg(feature = "tokio")]
 use super::seats::Executor;
 use super::seats::{End, Seat, SeatId, Seats, Status};
+use super::wall::{Segment, WallCell};
 use crate::log::{Kind, Log, WaitNote};
-use crate::wall::{Segment, WallCell};
 use crate::{RandomStream, Stuck, StuckReport, Waiting, WallTime};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -26,12 +26,12 @@ pub(super) struct State {
     running: usize,
     running_max: usize,
     ready: VecDeque<SeatId>,
-    /// Whoever advances time by hand runs after everyone else of the same instant.
+    /// A participant that advances time by hand runs after all others of the same instant.
     ready_last: VecDeque<SeatId>,
     /// Entries of waits that have ended otherwise stay until they come up, or are swept.
     timers: BinaryHeap<Reverse<Timer>>,
     waits: u64,
-    /// Who was given up on, with the report of then.
+    /// The participants declared lost, with the report of then.
     pub(super) lost: Vec<(SeatId, Arc<StuckReport>)>,
     /// How many seats have an executor in them.
     executors: usize,
@@ -46,7 +46,7 @@ pub(super) struct State {
     pub(super) sessions: Vec<u64>,
     pub(super) log: Option<Log>,
     pub(super) monitor: Monitor,
-    /// What is to be done when the lock is released.
+    /// Wakers to be woken when the lock is released.
     pub(super) wakers: Vec<Waker>,
     /// Seats that were taken away, with what others have left in them, to be dropped when the lock is
     /// released.
@@ -76,7 +76,7 @@ pub(super) struct Start {
     pub(super) log: bool,
 }
 
-/// What a seat starts to wait for.
+/// A wait that a seat starts.
 #[derive(Clone)]
 pub(super) struct Waited {
     pub(super) deadline_ns: Option<u64>,
@@ -163,7 +163,7 @@ impl State {
 
     /// From running to ready, behind the others who could run at this instant. False if there are none.
     ///
-    /// Who moves time by hand goes last in the instant, but not behind those who give way again and
+    /// A participant that moves time by hand goes last in the instant, but not behind those that give way again and
     /// again: what they look for may be what it does next.
     pub(super) fn give_way(&mut self, id: SeatId) -> bool {
         let running = self.seats.get_mut(id).filter(|seat| seat.status == Status::Running);
@@ -319,7 +319,7 @@ impl State {
     /// Makes those ready, in an order that does not depend on when their threads came out.
     fn rouse_executors(&mut self) {
         for id in self.executors_with_work() {
-            // Whoever gave it something to do has woken its thread, too; a second time would leave
+            // The participant that gave it work has woken its thread, too; a second time would leave
             // a wake-up behind that nobody ordered.
             let parked = self.seats.get_mut(id).and_then(|seat| seat.parked.take());
             self.end_wait(id, End::Notified);
@@ -491,7 +491,7 @@ impl State {
         self.end_all_waits(&stuck)
     }
 
-    /// Who waits through this handle: each of its threads in a seat of its own.
+    /// The waits through this handle: each of its threads in a seat of its own.
     pub(super) fn waits_of(&self, view: u64) -> Vec<SeatId> {
         self.waiting_if(|seat| seat.view == view)
     }

@@ -5,10 +5,10 @@ use super::injected::Injected;
 use super::seats::Executor;
 use super::seats::{End, SeatId, Status};
 use super::state::{State, Waited};
+use super::wall::{Injection, InjectionError, When};
 use super::{Dial, Timeline};
 use crate::clock::{Stuck, Wait, Woke};
 use crate::log::Kind;
-use crate::wall::{Injection, InjectionError, When};
 use crate::{External, Listener, MonoTime, Role};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,7 +154,7 @@ impl View {
     }
 
     pub(crate) fn wait(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
-        // Who waits does not spin, whatever it did before.
+        // A participant that waits does not spin, whatever it did before.
         if self.flagged.load(Ordering::Relaxed) {
             self.trouble()?;
         }
@@ -300,7 +300,7 @@ impl View {
         self.check()
     }
 
-    /// Never blocks: it is called where an executor is about to. What keeps it from waiting is told by
+    /// Never blocks: it is called where an executor is about to. A reason not to wait is returned by
     /// [`View::unpark`].
     pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
         // Foreign code, so before the lock is taken.
@@ -350,7 +350,7 @@ impl View {
         let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
         seat.calls += 1;
         let is_here = matches!(seat.status, Status::Running | Status::Ready) && !seat.blocked;
-        // What roused it before it was parked must not be waited for.
+        // An event that roused it before it was parked must not be waited for.
         is_here && !std::mem::take(&mut seat.roused) && !seat.sessions.are_over()
     }
 
@@ -384,7 +384,7 @@ impl View {
         let seat = state.seats.get_mut(self.seat.id);
         let (waker, idle, has_work) = seat
             .map_or((None, false, false), |seat| (seat.parked.take(), seat.idle, seat.has_work()));
-        // Whom another participant gave something to do gets ready when that one's turn is over,
+        // An executor that another participant gave work becomes ready when the other's turn ends,
         // whenever the machine has started this thread. All else is not on the timeline.
         if idle && !has_work {
             state.make_ready(self.seat.id);
@@ -419,7 +419,7 @@ impl View {
     }
 
     fn go_outside(&self, why: &str, holds: bool) -> External {
-        // What happens outside is not a loop of readings.
+        // Time spent outside is no loop of readings.
         self.dial.reset();
         let id = self.seat.id;
         let (hold, left) = self.timeline.with(|state| {

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// tokio moves its clock by itself when all of its tasks wait; the timeline is moved to the same
 /// instant before any of them runs on, stopping at every deadline of others on the way. The other
 /// direction does not exist: a blocking [`sleep`](crate::sleep) inside of a task moves the timeline
-/// and not tokio's clock. What has moved the timeline between two [`Runtime::block_on`] takes nothing
+/// and not tokio's clock. A move of the timeline between two [`Runtime::block_on`] takes nothing
 /// off the waits of the second.
 ///
 /// When tokio has no timer, it sleeps in earnest, and the timeline does not see that as a wait. So
@@ -119,7 +119,7 @@ impl Shared {
     fn plan(self: &Arc<Self>) {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(Some(Waker::from(Arc::new(Lost(Arc::downgrade(self))))));
-            // What came before that woke nobody.
+            // An end that came before that woke nobody.
             if let Err(stuck) = self.clock.participant().begin() {
                 self.end(stuck);
             }

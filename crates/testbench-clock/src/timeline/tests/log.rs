@@ -1,4 +1,4 @@
-//! What the log says of each call.
+//! The lines of the log for each call.
 
 use std::time::Duration;
 

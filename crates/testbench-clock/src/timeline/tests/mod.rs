@@ -27,12 +27,12 @@ fn until(clock: &dyn Clock, deadline: MonoTime) -> Result<Woke, Stuck> {
     clock.wait(Wait { deadline: Some(deadline), on: &[], what: &"a test" })
 }
 
-/// What the timeline does not see.
+/// Blocks where the timeline does not see it.
 fn really_block(ms: u64) {
     crate::audit::real::sleep(Duration::from_millis(ms), "a test of real blocking");
 }
 
-/// What the participants of a test did, with the time of each entry.
+/// The steps of the participants of a test, with the time of each entry.
 #[derive(Clone, Default)]
 struct Trace(Arc<Mutex<Vec<(u64, String)>>>);
 

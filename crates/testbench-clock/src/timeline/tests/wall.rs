@@ -1,4 +1,4 @@
-//! What is read, and what is done to the wall clock meanwhile.
+//! Readings, and changes of the wall clock meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

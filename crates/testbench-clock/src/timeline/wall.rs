@@ -75,13 +75,13 @@ pub enum InjectionError {
         "{injection:?} would make the wall clock run backwards; use `Injection::Step` to set it back"
     )]
     Backwards {
-        /// What was asked for.
+        /// The injection that was asked for.
         injection: Injection,
     },
     /// A drift outside of ±100,000 percent.
     #[error("{injection:?}: a drift is at most 1,000,000,000,000 parts per billion")]
     Rate {
-        /// What was asked for.
+        /// The injection that was asked for.
         injection: Injection,
     },
 }
@@ -213,7 +213,7 @@ impl WallCell {
         self.offset_ns.store(segment.offset_ns().unwrap_or(Self::NOT_PLAIN), Ordering::Release);
     }
 
-    /// What the wall shows at the present of that monotonic clock.
+    /// Returns the wall time at the present of that monotonic clock.
     #[inline]
     pub(crate) fn read_at(&self, mono_ns: &AtomicU64) -> WallTime {
         let offset_ns = self.offset_ns.load(Ordering::Acquire);

@@ -1,5 +1,13 @@
 //! The two readings of a clock, as two types that never mix.
 
+#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+mod convert;
+mod rfc3339;
+
+#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+pub use convert::OutOfRangeError;
+pub use rfc3339::ParseWallTimeError;
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

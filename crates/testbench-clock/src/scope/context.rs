@@ -1,4 +1,4 @@
-//! What is installed, carried to another thread or into a task.
+//! Carrying what is installed to another thread or into a task.
 
 use crate::scope::{self, OnExit, View};
 use std::fmt;
@@ -28,7 +28,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// What is installed on this thread now. Costs one reference count.
+    /// Captures all that is installed on this thread now. Costs one reference count.
     pub fn capture() -> Self {
         Context { view: scope::view(), captured_on: std::thread::current().id() }
     }
