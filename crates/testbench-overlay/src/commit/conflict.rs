@@ -1,4 +1,4 @@
-//! What stands against a commit, and what to do about it.
+//! Conflicts: the reasons against a commit.
 
 use std::fmt;
 
@@ -35,61 +35,16 @@ pub struct Conflict {
 impl Conflict {
     /// The path in the lower directory that the conflict is about, relative to its top, in raw
     /// bytes; empty for the top itself.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::fs::create_dir(dir.path().join("src"))?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::write(dir.path().join("src/a"), "ours")?;
-    /// std::fs::write(dir.path().join("src/a"), "theirs")?;
-    /// let error = overlay.commit().unwrap_err();
-    /// assert_eq!(error.conflicts()[0].path(), b"src/a");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// What the overlay has done at this path.
-    ///
-    /// ```
-    /// use testbench_overlay::{OurChange, Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-    /// std::fs::write(&a, "base")?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::rename(&a, &b)?;
-    /// std::fs::write(&a, "theirs")?;
-    /// let error = overlay.commit().unwrap_err();
-    /// assert_eq!(error.conflicts()[0].ours(), &OurChange::Renamed { to: b"b"[..].into() });
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The change that the overlay has made at this path.
     pub fn ours(&self) -> &OurChange {
         &self.ours
     }
 
-    /// What happened to this path of the lower directory since the overlay saw it.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, TheirChange, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let file = dir.path().join("a");
-    /// std::fs::write(&file, "base")?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::write(&file, "ours")?;
-    /// std::fs::remove_file(&file)?;
-    /// std::fs::create_dir(&file)?;
-    /// let error = overlay.commit().unwrap_err();
-    /// assert_eq!(error.conflicts()[0].theirs(), TheirChange::Retyped);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The change to this path of the lower directory since the overlay saw it.
     pub fn theirs(&self) -> TheirChange {
         self.theirs
     }
@@ -104,15 +59,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What the overlay has done to something of the lower directory.
-///
-/// ```
-/// use testbench_overlay::OurChange;
-///
-/// assert_eq!(OurChange::Deleted.to_string(), "deleted");
-/// let moved = OurChange::Renamed { to: b"src/b.rs"[..].into() };
-/// assert_eq!(moved.to_string(), "renamed to src/b.rs");
-/// ```
+/// A change that the overlay has made to something of the lower directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OurChange {
@@ -158,14 +105,7 @@ impl fmt::Display for OurChange {
     }
 }
 
-/// What happened to something in the lower directory since the overlay saw it.
-///
-/// ```
-/// use testbench_overlay::TheirChange;
-///
-/// let text = [TheirChange::Appeared, TheirChange::Listing].map(|change| change.to_string());
-/// assert_eq!(text, ["appeared", "given or robbed of entries"]);
-/// ```
+/// A change to something in the lower directory since the overlay saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TheirChange {

@@ -235,7 +235,7 @@ impl<G: Gate> Disk<'_, G> {
 
 /// Looking.
 impl<G: Gate> Disk<'_, G> {
-    /// What is at a place, if anything.
+    /// The metadata of the file at a place; `None` if there is none.
     pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, Errno> {
         let mut look = || match at {
             // To be seen, the top need not be open to us.

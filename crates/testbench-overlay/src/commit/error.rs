@@ -105,7 +105,7 @@ pub enum CommitError {
     /// The system refused a call.
     #[error("cannot {what} {}: {source}; nothing was committed", path.display())]
     Disk {
-        /// What was attempted.
+        /// The attempt.
         what: &'static str,
         /// On what.
         path: PathBuf,

@@ -25,7 +25,7 @@ pub(crate) enum Call {
     SyncAll,
 }
 
-/// What stands before each [`Call`].
+/// A check before each [`Call`].
 pub(crate) trait Gate {
     /// How much one write takes. A mebibyte is past the size at which system calls cost anything.
     const WRITE_BYTES_MAX: usize = 1 << 20;

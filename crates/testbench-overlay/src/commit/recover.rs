@@ -91,7 +91,7 @@ pub enum RecoverError {
     /// The system refused a step.
     #[error("cannot {what} {}: {source}; put that right and recover again", path.display())]
     Disk {
-        /// What was attempted.
+        /// The attempt.
         what: &'static str,
         /// On what.
         path: PathBuf,
