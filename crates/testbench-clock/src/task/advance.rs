@@ -91,18 +91,18 @@ impl Future for Advance {
         };
         let driver = Driver::here();
         if let Some((registered, key)) = &self.registered {
-            if !registered.has_last(*key) {
+            if !registered.has(*key) {
                 return Poll::Ready(Ok(()));
             }
             if Arc::ptr_eq(registered, &driver) {
-                driver.register_last(*key, task.waker());
+                driver.register(*key, task.waker());
                 return Poll::Pending;
             }
             // It has moved to another executor since the last poll.
-            registered.forget_last(*key);
+            registered.forget(*key);
         }
-        let key = driver.new_key(deadline);
-        driver.register_last(key, task.waker());
+        let key = driver.new_key(deadline, true);
+        driver.register(key, task.waker());
         self.registered = Some((driver, key));
         Poll::Pending
     }
@@ -111,7 +111,7 @@ impl Future for Advance {
 impl Drop for Advance {
     fn drop(&mut self) {
         if let Some((driver, key)) = self.registered.take() {
-            driver.forget_last(key);
+            driver.forget(key);
         }
     }
 }

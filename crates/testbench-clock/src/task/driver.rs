@@ -15,8 +15,6 @@ use std::task::{Poll, Waker};
 pub(crate) struct Driver {
     clock: Mutex<Arc<dyn Clock>>,
     timers: Mutex<BTreeMap<Key, Waker>>,
-    /// Of those who move time by hand: due when everyone else of their instant is idle again.
-    last: Mutex<BTreeMap<Key, Waker>>,
     roused: AtomicBool,
     next_id: AtomicU64,
     at_once: AtOnce,
@@ -24,8 +22,14 @@ pub(crate) struct Driver {
     pub(super) hears_events: bool,
 }
 
-/// Ties go by order of registration.
-pub(super) type Key = (MonoTime, u64);
+/// One timer. Ties go by order of registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    deadline: MonoTime,
+    /// Of a task that moves time by hand: due when all others of its instant are idle again.
+    last: bool,
+    id: u64,
+}
 
 static DRIVER: Scope<Driver> = Scope::new("async driver").bound_to_thread();
 
@@ -34,7 +38,6 @@ impl Driver {
         Arc::new(Driver {
             clock: Mutex::new(clock),
             timers: Mutex::default(),
-            last: Mutex::default(),
             roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             at_once: AtOnce::default(),
@@ -89,7 +92,7 @@ impl Driver {
             Ok(()) => task.wake_by_ref(),
             Err(stuck @ Stuck::Spinning { .. }) => panic!("{stuck}"),
             // The executor finds out when it is idle, which this timer of the past makes it wait for.
-            Err(_) => self.register(self.new_key(MonoTime::ORIGIN), task),
+            Err(_) => self.register(self.new_key(MonoTime::ORIGIN, false), task),
         }
         Poll::Pending
     }
@@ -102,9 +105,7 @@ impl Driver {
     /// The deadline of an idle executor, and whether it is only that of a task that moves time by hand, which
     /// goes last in the instant.
     pub(crate) fn next(&self) -> Option<(MonoTime, bool)> {
-        let timer = first(&self.timers()).map(|deadline| (deadline, false));
-        let last = first(&self.last()).map(|deadline| (deadline, true));
-        timer.into_iter().chain(last).min()
+        self.timers().first_key_value().map(|(key, _)| (key.deadline, key.last))
     }
 
     /// A task was woken by someone else on the timeline.
@@ -126,17 +127,30 @@ impl Driver {
     /// Wakes the tasks whose time has come, in order, and tells how many.
     pub(crate) fn fire_due(&self) -> usize {
         self.at_once.count.store(0, Ordering::Relaxed);
-        wake_due(self.clock().mono_exact(), self.timers())
+        self.wake_due(false)
     }
 
     /// Wakes those who move time by hand and whose time has come. Only for an executor that has
     /// found nothing else to do at this instant.
     pub(crate) fn fire_last(&self) -> usize {
-        wake_due(self.clock().mono_exact(), self.last())
+        self.wake_due(true)
     }
 
-    pub(super) fn new_key(&self, deadline: MonoTime) -> Key {
-        (deadline, self.next_id.fetch_add(1, Ordering::Relaxed))
+    /// Wakers are foreign code, so the lock is released before they run.
+    fn wake_due(&self, last: bool) -> usize {
+        let now = self.clock().mono_exact();
+        let end = Key { deadline: now, last: true, id: u64::MAX };
+        let due: Vec<_> =
+            self.timers().extract_if(..=end, |key, _| key.last == last).map(|due| due.1).collect();
+        let count = due.len();
+        let mut panics = Panics::default();
+        due.into_iter().for_each(|waker| panics.keep(|| waker.wake()));
+        panics.go_on();
+        count
+    }
+
+    pub(super) fn new_key(&self, deadline: MonoTime, last: bool) -> Key {
+        Key { deadline, last, id: self.next_id.fetch_add(1, Ordering::Relaxed) }
     }
 
     pub(super) fn register(&self, key: Key, waker: &Waker) {
@@ -149,29 +163,14 @@ impl Driver {
         drop(old);
     }
 
-    pub(super) fn register_last(&self, key: Key, waker: &Waker) {
-        let old = self.last().insert(key, waker.clone());
-        drop(old);
+    /// Whether the timer has not come up yet.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.timers().contains_key(&key)
     }
 
-    /// Whether [`Driver::fire_last`] has not come to it yet.
-    pub(super) fn has_last(&self, key: Key) -> bool {
-        self.last().contains_key(&key)
-    }
-
-    pub(super) fn forget_last(&self, key: Key) {
-        let old = self.last().remove(&key);
-        drop(old);
-    }
-
-    // No foreign code runs under these locks, so a poisoned one is still in order.
-
+    // No foreign code runs under this lock, so a poisoned one is still in order.
     fn timers(&self) -> Timers<'_> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn last(&self) -> Timers<'_> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -194,30 +193,6 @@ impl AtOnce {
 }
 
 type Timers<'a> = MutexGuard<'a, BTreeMap<Key, Waker>>;
-
-fn first(timers: &BTreeMap<Key, Waker>) -> Option<MonoTime> {
-    timers.first_key_value().map(|((deadline, _), _)| *deadline)
-}
-
-/// Wakers are foreign code, so the lock is released before they run.
-fn wake_due(now: MonoTime, mut timers: Timers<'_>) -> usize {
-    if first(&timers).is_none_or(|first| first > now) {
-        return 0;
-    }
-    let due = match now.nanos().checked_add(1) {
-        None => std::mem::take(&mut *timers),
-        Some(after) => {
-            let later = timers.split_off(&(MonoTime::from_nanos(after), 0));
-            std::mem::replace(&mut *timers, later)
-        }
-    };
-    drop(timers);
-    let count = due.len();
-    let mut panics = Panics::default();
-    due.into_values().for_each(|waker| panics.keep(|| waker.wake()));
-    panics.go_on();
-    count
-}
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -103,7 +103,7 @@ impl Future for Sleep {
             }
             _ => {
                 self.forget();
-                let key = driver.new_key(deadline);
+                let key = driver.new_key(deadline, false);
                 driver.register(key, task.waker());
                 self.registered = Some((driver, key));
             }
