@@ -25,6 +25,8 @@ pub mod lua;
 pub mod rhai;
 #[cfg(feature = "scripts")]
 pub mod scripts;
+#[cfg(any(feature = "rhai", feature = "scripts"))]
+mod setting;
 mod shell;
 
 pub use shell::{CommandLine, CommandLineError};

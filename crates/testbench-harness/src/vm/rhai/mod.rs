@@ -39,7 +39,7 @@ use super::{Handle, Uncovered, VmPlugin};
 
 mod files;
 mod time;
-mod tools;
+pub(in crate::vm) mod tools;
 
 /// Puts the functions of this [module](self) into a Rhai engine.
 #[derive(Clone, Copy, Debug, Default)]

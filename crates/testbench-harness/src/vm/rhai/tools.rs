@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ::rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
-use super::{ScriptResult, bytes_of, script_error, text_or_blob};
+use super::{ScriptResult, script_error, text_or_blob};
+use crate::sys;
+use crate::vm::setting::{Setting, Settings, command};
 use crate::vm::{CommandLine, Handle};
-use crate::{Command, sys};
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     let on = handle.clone();
@@ -23,33 +24,8 @@ pub(super) fn register(engine: &mut Engine, handle: &Handle) {
 }
 
 fn run(program: &str, args: Array, options: Map) -> ScriptResult<Map> {
-    let mut command = Command::new(program);
-    for arg in args {
-        command.arg(arg.to_string());
-    }
-    for (name, value) in options {
-        match name.as_str() {
-            "stdin" => {
-                command.stdin_bytes(bytes_of(value)?);
-            }
-            "env" => {
-                for (key, value) in map_of(&name, value)? {
-                    command.env(key.as_str(), value.to_string());
-                }
-            }
-            "cwd" => {
-                command.current_dir(value.into_string()?);
-            }
-            "arg0" => {
-                command.arg0(value.into_string()?);
-            }
-            other => {
-                return Err(script_error(format_args!(
-                    "`run` has no option `{other}`; there are stdin, env, cwd and arg0"
-                )));
-            }
-        }
-    }
+    let args = args.into_iter().map(|arg| arg.to_string().into()).collect();
+    let mut command = command(program.into(), args, settings(options)).map_err(script_error)?;
     let finished = command.run().map_err(script_error)?;
     let virtual_time = finished.virtual_time;
     Ok(answer(Output::from(finished), virtual_time))
@@ -76,7 +52,29 @@ fn answer(output: Output, virtual_time: Duration) -> Map {
     .collect()
 }
 
-pub(in crate::vm) fn map_of(name: &str, value: Dynamic) -> ScriptResult<Map> {
-    let kind = value.type_name();
-    value.try_cast().ok_or_else(|| script_error(format_args!("`{name}` is a map, not {kind}")))
+pub(in crate::vm) fn settings(options: Map) -> Settings {
+    options.into_iter().map(|(name, value)| (name.into(), setting(value))).collect()
+}
+
+fn setting(value: Dynamic) -> Setting {
+    let kind = value.type_name().to_owned();
+    if value.is_string() {
+        return Setting::Text(value.to_string().into_bytes());
+    }
+    if value.is_blob() {
+        return Setting::Text(value.into_blob().unwrap_or_default());
+    }
+    if let Ok(integer) = value.as_int() {
+        return Setting::Integer(integer);
+    }
+    if value.is_array() {
+        let values = value.into_array().unwrap_or_default();
+        return Setting::List(values.into_iter().map(setting).collect());
+    }
+    let is_simple = value.is_float() || value.is_bool() || value.is_char();
+    let text = is_simple.then(|| value.to_string());
+    match value.try_cast::<Map>() {
+        Some(map) => Setting::Map(settings(map)),
+        None => Setting::Other { kind, text },
+    }
 }
