@@ -51,7 +51,7 @@ struct State {
     /// Children that run beside their parents, to be ended with the session.
     processes: Vec<Weak<Process>>,
     processes_swept_at: usize,
-    /// What holds the clock for native children.
+    /// The holds of the clock for native children.
     holds: Vec<Weak<Hold>>,
     started: u32,
 }
@@ -203,7 +203,7 @@ impl Bench {
         }
     }
 
-    /// What was spawned so far, in the order of the starts.
+    /// The spawns so far, in the order of the starts.
     pub(crate) fn spawns(&self) -> Vec<SpawnRecord> {
         self.state().spawns.clone()
     }

@@ -18,8 +18,8 @@ use crate::streams::Ends;
 /// A program that was started by [`Command::spawn`](crate::Command::spawn); see
 /// [`std::process::Child`].
 ///
-/// In a session it runs on the session's timeline, beside its parent: time moves when all of them
-/// wait. Dropping this lets it go on, until the session ends it.
+/// In a session it runs on the session's timeline, beside its parent: time moves when all
+/// participants wait. A dropped child goes on until the session ends it.
 ///
 /// ```
 /// use std::io::Write;
@@ -29,16 +29,16 @@ use crate::streams::Ends;
 /// let mut sort = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
 /// let mut input = sort.stdin.take().unwrap();
 /// input.write_all(b"pear\napple\n")?;
-/// drop(input); // it sorts when it has found the end of its input
+/// drop(input); // it sorts when it finds end-of-file
 /// assert_eq!(sort.wait_with_output()?.stdout, b"apple\npear\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Child {
-    /// What it reads as its stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The other end of its stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stdin: Option<ChildStdin>,
-    /// What it writes to its stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The other end of its stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stdout: Option<ChildStdout>,
-    /// What it writes to its stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The other end of its stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stderr: Option<ChildStderr>,
     inner: Inner,
 }
@@ -94,8 +94,8 @@ impl Child {
         }
     }
 
-    /// Waits until it has ended. Its stdin, if that is still here, is closed first, so that a
-    /// child which waits for more input does not wait for ever.
+    /// Waits until it has ended. Its stdin, if that is still here, is closed first, so a child that
+    /// waits for more input finds end-of-file.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Child {
         }
     }
 
-    /// Its status, if it has ended. In a session this lets others run first that can run now.
+    /// Returns its status, if it has ended. In a session, other participants that can run now run first.
     ///
     /// # Errors
     ///
@@ -128,8 +128,8 @@ impl Child {
         }
     }
 
-    /// Closes its stdin, collects what it writes into pipes that are still here, and waits until
-    /// it has ended.
+    /// Closes its stdin, collects the output of the pipes that are still here, and waits until it
+    /// has ended.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Child {
         }
     }
 
-    /// What runs, for the twin for tokio; `None` for a child of the standard library's.
+    /// The process and its waiter, for the twin for tokio; `None` for a child of the standard library's.
     #[cfg(feature = "tokio")]
     pub(crate) fn of_timeline(&self) -> Option<(&Arc<Process>, &Waiter)> {
         match &self.inner {
@@ -200,7 +200,7 @@ pub struct ChildStderr {
     pipe: PipeReader,
 }
 
-/// What the ends have in common: the pipe behind them, which can be another child's stream.
+/// The common part of the ends: the pipe behind them, which can be another child's stream.
 macro_rules! ends {
     ($($end:ident is $pipe:ident)*) => {$(
         impl $end {
@@ -249,7 +249,7 @@ fn read_all(mut from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads two pipes side by side, since a child that fills one may never come to close the other.
+/// Reads two pipes side by side: a child that fills one may never close the other.
 fn read_both(stdout: PipeReader, stderr: PipeReader) -> io::Result<(Vec<u8>, Vec<u8>)> {
     match (stdout.end(), stderr.end()) {
         (End::Timeline { pipe: out, waiter }, End::Timeline { pipe: err, .. }) => {

@@ -1,8 +1,8 @@
 //! Flat functions for virtual machines that were written against an earlier interface of this
-//! kind: one guard for each thing, and free functions that look at what is installed.
+//! kind: one guard for each part, and free functions that read the installed parts.
 //!
-//! New code has less to hold together with [`Testbench`](crate::Testbench) and
-//! [`Command`]. Both may be mixed: in a session, these functions speak of the session.
+//! New code is simpler with [`Testbench`](crate::Testbench) and [`Command`]. Both may be mixed: in a
+//! session, these functions act on the session.
 //!
 //! | to | |
 //! | --- | --- |
@@ -137,13 +137,13 @@ pub fn wasi_module_for(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     toolchain.find(name)?.path()
 }
 
-/// What [`run_wasm_module`] answers.
+/// The result of [`run_wasm_module`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WasiOutput {
-    /// What it wrote to its standard output.
+    /// The bytes written to standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to its standard error.
+    /// The bytes written to standard error.
     pub stderr: Vec<u8>,
     /// Its exit code, 0 to 255; for a guest that was ended by force what a shell would show: 134
     /// for a trap, 137 for a limit.
@@ -226,12 +226,12 @@ pub fn install_override(clock: Arc<dyn Clock>) -> Guard {
 
 /// Runs a program the way this thread's session would, or leaves it to the caller.
 ///
-/// For the one place of a virtual machine where it starts programs. Standard input is empty, the
-/// environment is the session's, and `cwd` means what [`Command::current_dir`] does.
+/// Call it from the one place where a virtual machine starts programs. Standard input is empty, the
+/// environment is the session's, and `cwd` is as for [`Command::current_dir`].
 ///
-/// * `None`: there is no session on this thread, or its policy runs this program natively; or there
-///   is a [toolchain](install_wasi_toolchain) without a session, which does not have it. It is the
-///   caller's to start.
+/// * `None`: the program is the caller's to start. This thread has no session, or the session's
+///   policy runs the program natively; or there is a [toolchain](install_wasi_toolchain) without a
+///   session, and it lacks the program.
 /// * `Some(Ok(_))`: it ran as a guest.
 /// * `Some(Err(_))`: it was refused, or could not be started; see
 ///   [`SpawnError`]. So is everything on a thread without a session, while one
@@ -286,7 +286,7 @@ impl fmt::Debug for Flat {
 
 static FLAT: Scope<Flat> = Scope::new("flat toolchain");
 
-/// [`intercept_spawn`] by an installed toolchain, where there is no session.
+/// [`intercept_spawn`] by an installed toolchain, without a session.
 fn run_flat(command: &mut Command) -> Option<io::Result<Output>> {
     if matches!(FLAT.get(), Lookup::Absent) {
         return None;
@@ -304,7 +304,7 @@ fn run_flat(command: &mut Command) -> Option<io::Result<Output>> {
     Some(run().map(Output::from).map_err(io::Error::from))
 }
 
-/// The session of this thread; without one, what a session of the installed things would be.
+/// The session of this thread; without one, a session made of the installed parts.
 fn bench_here(program: &OsStr) -> Result<Arc<Bench>, SpawnError> {
     match bench::current() {
         Lookup::Open(bench) => return Ok(bench),

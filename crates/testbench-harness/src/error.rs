@@ -1,4 +1,4 @@
-//! What keeps a spawn from starting, as one typed error that travels inside [`io::Error`].
+//! [`SpawnError`]: why a spawn fails, as one typed error that travels inside [`io::Error`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -36,7 +36,7 @@ pub enum SpawnError {
     Module {
         /// The program, as it was called.
         program: OsString,
-        /// What is wrong with the module.
+        /// The defect of the module.
         source: ModuleError,
     },
     /// The module is sound, yet the guest could not be set up.
@@ -44,7 +44,7 @@ pub enum SpawnError {
     Start {
         /// The program, as it was called.
         program: OsString,
-        /// What went wrong.
+        /// The cause.
         source: StartError,
     },
     /// The working directory cannot be entered.
@@ -52,7 +52,7 @@ pub enum SpawnError {
     CurrentDir {
         /// The program, as it was called.
         program: OsString,
-        /// Why not.
+        /// The cause.
         source: CurrentDirError,
     },
     /// A name, a directory or a stream that cannot be passed to any program.
@@ -60,7 +60,7 @@ pub enum SpawnError {
     Input {
         /// The program, as it was called.
         program: OsString,
-        /// Which one, and what is wrong with it.
+        /// The input, and its defect.
         source: InputError,
     },
     /// One of its standard streams cannot be had.
@@ -70,15 +70,15 @@ pub enum SpawnError {
         program: OsString,
         /// `stdin`, `stdout` or `stderr`.
         stream: &'static str,
-        /// What went wrong.
+        /// The cause.
         source: io::Error,
     },
-    /// It was started, but waiting for its end was given up.
+    /// It was started, but the wait for its end failed.
     #[error("{}", not_waited(program, source))]
     Wait {
         /// The program, as it was called.
         program: OsString,
-        /// The clock's answer.
+        /// The clock's error.
         source: io::Error,
     },
     /// The session's files cannot be written out for a native program.
@@ -86,15 +86,15 @@ pub enum SpawnError {
     CopyFiles {
         /// The program, as it was called.
         program: OsString,
-        /// What went wrong.
+        /// The cause.
         source: io::Error,
     },
-    /// What a native program changed cannot be taken over into the overlay, or only a part of it.
+    /// The changes of a native program cannot be absorbed into the overlay, or only a part of them.
     #[error("`{}` has ended, but the session's files do not have its changes: {source}", program.display())]
     AbsorbFiles {
         /// The program, as it was called.
         program: OsString,
-        /// What went wrong.
+        /// The cause.
         source: io::Error,
     },
     /// A directory of the toolchain's manifest cannot be shown.
@@ -107,15 +107,15 @@ pub enum SpawnError {
         program: OsString,
         /// The real directory.
         dir: PathBuf,
-        /// What went wrong.
+        /// The cause.
         source: io::Error,
     },
-    /// What the tape says cannot be done again.
+    /// The tape's record cannot be played.
     #[error("`{}` was replayed, but {source}", program.display())]
     Replay {
         /// The program, as it was called.
         program: OsString,
-        /// Why not.
+        /// The cause.
         source: PlayError,
     },
     /// The host does not start the native program.
@@ -123,12 +123,12 @@ pub enum SpawnError {
     Native {
         /// The program, as it was called.
         program: OsString,
-        /// The host's answer.
+        /// The host's error.
         source: io::Error,
     },
 }
 
-/// What cannot be passed to a program.
+/// Input that cannot be passed to a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
@@ -138,7 +138,7 @@ pub enum InputError {
     /// No program can be given an argument with a NUL byte in it.
     #[error("its argument {index} contains a NUL byte")]
     NulInArgument {
-        /// Which argument, from 1.
+        /// The argument's number, from 1.
         index: usize,
     },
     /// A NUL byte in `current_dir`.
@@ -181,7 +181,7 @@ impl SpawnError {
     /// session.
     pub fn of(error: &io::Error) -> Option<&SpawnError> {
         let inner = error.get_ref()?;
-        // One that several waits may report is shared.
+        // An error that several waits may report is shared.
         inner.downcast_ref().or_else(|| inner.downcast_ref::<Arc<SpawnError>>().map(|e| &**e))
     }
 
@@ -230,7 +230,7 @@ impl From<SpawnError> for io::Error {
     }
 }
 
-/// What was lost is the message by itself; it names the program already.
+/// The message of a lost result names the program already.
 fn not_waited(program: &OsStr, source: &io::Error) -> String {
     match SpawnError::of(source) {
         Some(lost) => lost.to_string(),

@@ -1,4 +1,4 @@
-//! Which files a session shows, and under which names.
+//! [`Files`]: the files that a session shows, and their names.
 //!
 //! The rule: host and guest name a file alike. The overlay is mounted at its root's own absolute
 //! path, so `/home/me/proj/in.txt` is the same file to a test, a script and a guest. Where the
@@ -67,7 +67,7 @@ impl Files {
         self.overlay.as_ref()?.host_names.first().map(PathBuf::as_path)
     }
 
-    /// What the overlay's root is called: by the host, and by guests where that differs.
+    /// The names of the overlay's root: the host's, and the guests' where they differ.
     pub(crate) fn root_names(&self) -> Vec<Vec<u8>> {
         let Some(mount) = &self.overlay else { return Vec::new() };
         let host = mount.host_names.iter().map(|name| sys::guest_path(name));
@@ -226,7 +226,7 @@ pub enum CurrentDirError {
     Enter {
         /// As it was given.
         dir: PathBuf,
-        /// The overlay's answer.
+        /// The overlay's error.
         errno: Errno,
     },
 }

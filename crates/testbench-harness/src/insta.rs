@@ -1,7 +1,7 @@
-//! Snapshots of what a session changed and of what a command did, on insta's own macros.
+//! Snapshots of a session's changes and of a command's result, on insta's own macros.
 //!
-//! Review, inline snapshots, filters and settings are insta's. What differs from run to run is
-//! replaced before insta sees it: the overlay's root becomes `[root]`, the directory of temporary
+//! Review, inline snapshots, filters and settings are insta's. Paths that differ from run to run are
+//! replaced before insta sees them: the overlay's root becomes `[root]`, the directory of temporary
 //! files `[temp]`, and the path of the running test `[exe]`.
 //!
 //! [`assert_overlay_snapshot!`](crate::assert_overlay_snapshot) is that of testbench-overlay, which
@@ -37,7 +37,7 @@ use crate::report::Report;
 use crate::session::Session;
 use crate::tape::Tape;
 
-/// Runs a `Command` and asserts how it ended and what it printed.
+/// Runs a `Command` and asserts its exit and its output.
 ///
 /// ```
 /// use testbench_harness::{Command, Testbench, Toolchain, assert_run_snapshot};
@@ -70,10 +70,10 @@ macro_rules! assert_run_snapshot {
     };
 }
 
-/// Asserts that the tape of a session says what the snapshot says.
+/// Asserts that the tape of a session is as in the snapshot.
 ///
-/// Takes a `Session`, a `Report` or a `Tape`. How long native programs took differs from run to run
-/// and is left out.
+/// Takes a `Session`, a `Report` or a `Tape`. The durations of native programs
+/// differ from run to run and are left out.
 ///
 /// ```
 /// use testbench_harness::tape::TapeMode;
@@ -110,7 +110,7 @@ macro_rules! assert_tape_snapshot {
     };
 }
 
-/// What [`assert_tape_snapshot!`] takes.
+/// A value that [`assert_tape_snapshot!`] takes.
 pub trait Recorded {
     /// The tape, if there is one.
     fn recorded(&self) -> Option<Tape>;

@@ -1,8 +1,17 @@
 //! A test bench for code that starts other programs.
 //!
-//! Inside a [`Session`] a spawn of `<program>` runs `<toolchain>/<program>.wasm` in this process:
-//! on a clock that stands still until somebody waits, and on a copy-on-write overlay of a real
-//! directory. At the end there is a diff to look at, and the directory is as it was.
+//! Inside a [`Session`] a spawn of `<program>` runs `<toolchain>/<program>.wasm` in this process, on
+//! a clock that stands still until all participants wait, and on a copy-on-write overlay of a real
+//! directory. At its end the session returns a diff, and the directory is unchanged.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`Testbench`] | builds a session of a clock, files, a toolchain and policies |
+//! | [`Session`] | keeps it installed on this thread, until [`finish`](Session::finish) |
+//! | [`Command`] | starts programs, as `std::process::Command` does |
+//! | [`Toolchain`] | the programs: a directory of `.wasm` files, or the built-in ones |
+//! | [`Policy`] | the treatment of programs that the toolchain does not have |
+//! | [`Report`] | the result: diff, spawns, tape, virtual time |
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,10 +49,10 @@
 //!
 //! # How it works
 //!
-//! [`Command`] looks for the session of its thread: the only thing that is read from the
-//! surroundings. [`Command::route`] says what will happen without doing it, as a [`Route`]; one
-//! `match` does it. A guest gets the session's clock, files, seed and limits, and nothing else.
-//! What was started and how it ended is in the [`Report`].
+//! [`Command`] reads the session of its thread from the surroundings, and nothing else.
+//! [`Command::route`] decides and starts nothing; one `match` acts on the [`Route`]. A guest gets the
+//! session's clock, files, seed and limits, and nothing else. The [`Report`] lists the spawns and how
+//! they ended.
 //!
 //! On a thread without a session, [`Command`] is [`std::process::Command`], so tests with and
 //! without one run side by side. Nothing global to the process is changed.
@@ -72,8 +81,8 @@
 //!
 //! # Where to begin reading
 //!
-//! `command.rs` is the edge, `route.rs` the decision, `spawn.rs` the one `match` on it, and
-//! `testbench.rs` shows what a session is made of.
+//! `command.rs` is the edge, `spec.rs` one spawn as plain data, `config.rs` the session as plain data,
+//! `route.rs` the decision about both, and `spawn.rs` the one `match` on it.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 #![allow(

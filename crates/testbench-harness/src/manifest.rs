@@ -1,4 +1,4 @@
-//! `testbench.toml`: what the file names of a toolchain do not say.
+//! `testbench.toml`: additions to the file names of a toolchain.
 //!
 //! It lies in the toolchain's directory, beside the modules, and is read when the toolchain is
 //! opened. All of it is optional:
@@ -34,7 +34,7 @@ use crate::policy::{OnMiss, Policy};
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "testbench.toml";
 
-/// Where programs are expected to be, unless a manifest says otherwise.
+/// The directories for which a toolchain stands in by default.
 pub(crate) const CLAIMS: [&str; 2] = ["/bin", "/usr/bin"];
 
 /// A manifest that was read, or the one that says nothing.
@@ -46,7 +46,7 @@ pub(crate) struct Manifest {
     tools: BTreeMap<OsString, Entry>,
 }
 
-/// What it says about one program.
+/// Its table for one program.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Entry {
@@ -91,10 +91,10 @@ pub enum ManifestError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is not TOML, or says something that is not understood.
+    /// It is not TOML, or has an unknown key or value.
     #[error("cannot understand `{}`: {source}", path.display())]
     Syntax {
         /// The file.
@@ -102,12 +102,12 @@ pub enum ManifestError {
         /// Where and what.
         source: Box<toml::de::Error>,
     },
-    /// It says something that cannot be.
+    /// It asks for something impossible.
     #[error("`{}`: {what}", path.display())]
     Meaning {
         /// The file.
         path: PathBuf,
-        /// What, and what to write instead.
+        /// The mistake, and the way to write it.
         what: String,
     },
 }
@@ -179,12 +179,12 @@ impl Manifest {
         Ok(Manifest { claims: document.claims, tools: tools.collect(), path: Some(path) })
     }
 
-    /// What it says about the program.
+    /// The table for a program.
     pub(crate) fn entry(&self, name: &OsStr) -> Option<&Entry> {
         self.tools.get(name)
     }
 
-    /// The program whose module can be called by this name, too.
+    /// The program whose module also has this name.
     pub(crate) fn multicall(&self, name: &OsStr) -> Option<&OsStr> {
         let mut tools = self.tools.iter();
         let (module, _) = tools.find(|(_, entry)| entry.multicall.iter().any(|n| name == &**n))?;
@@ -232,7 +232,7 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What reading this manifest says, with the directory's path taken out.
+    /// The error of reading this manifest, with the directory's path taken out.
     fn error(text: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE_NAME), text).unwrap();

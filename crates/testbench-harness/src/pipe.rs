@@ -1,7 +1,7 @@
 //! Pipes between this process and its children: on the session's timeline, or the system's.
 //!
-//! In a session every pipe is one of the kernel of guests, whoever its ends belong to: this
-//! process, a guest, or a native child (which has a thread that copies). So waiting for a pipe is
+//! In a session every pipe is a pipe of the guests' kernel, whether its ends belong to this process,
+//! a guest, or a native child (which has a thread that copies). So waiting for a pipe is
 //! always a wait on the timeline, and one that can never end is a reported deadlock.
 
 use std::fmt;
@@ -30,7 +30,7 @@ use crate::sys;
 ///     .args(["-", "missing"])
 ///     .stdin("there\n")
 ///     .stdout(writer.try_clone()?)
-///     .stderr(writer) // the last end of ours: else there would be no end of the file
+///     .stderr(writer) // the last copy of this end: another one would keep end-of-file away
 ///     .spawn()?;
 /// let mut text = String::new();
 /// reader.read_to_string(&mut text)?;
@@ -77,7 +77,7 @@ pub struct PipeReader {
 /// The end of a [`pipe`] that is written to.
 ///
 /// In a session, a write waits on the timeline; one that can never end is
-/// [`io::ErrorKind::Deadlock`]. If nobody can read any more, it is [`io::ErrorKind::BrokenPipe`].
+/// [`io::ErrorKind::Deadlock`]. Without a reader it is [`io::ErrorKind::BrokenPipe`].
 pub struct PipeWriter {
     end: End<testbench_wasi::PipeWriter>,
 }
@@ -100,7 +100,7 @@ impl PipeReader {
         &self.end
     }
 
-    /// A further end of the same pipe.
+    /// Returns a further end of the same pipe.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl PipeWriter {
         self.end
     }
 
-    /// A further end of the same pipe. Its readers find the end of the file when all are gone.
+    /// Returns a further end of the same pipe. Its readers find end-of-file when all are gone.
     ///
     /// # Errors
     ///
@@ -213,10 +213,10 @@ impl fmt::Debug for PipeWriter {
     }
 }
 
-/// As which participant a thread waits for something of a session.
+/// Finds the participant as which a thread waits for something of a session.
 ///
-/// Pipes and children can be handed to other threads, and used where another session is installed
-/// meanwhile, so this is found out at each wait.
+/// Pipes and children can move to other threads, and be used where another session is installed, so
+/// each wait asks anew.
 #[derive(Clone)]
 pub(crate) struct Waiter {
     bench: Arc<Bench>,

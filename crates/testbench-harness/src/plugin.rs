@@ -1,8 +1,8 @@
 //! Plugins of a session: modules that are libraries, called function by function.
 //!
-//! They are testbench-wasi's [`Plugin`]s; what is done here is to say what one may touch, which is what a
-//! guest of the session may. A plugin is no spawn, so it is neither in the session's list of spawns nor on
-//! its tape; what it writes is in the session's diff.
+//! They are testbench-wasi's [`Plugin`]s, with access to all that a guest of the session has. A plugin is
+//! no spawn, so it is neither in the session's list of spawns nor on its tape; the files that it writes are
+//! in the session's diff.
 
 use std::ffi::OsStr;
 
@@ -12,11 +12,11 @@ use testbench_wasi::{GuestSpec, Module, Plugin, PluginError};
 use crate::{Session, sys};
 
 impl Session {
-    /// A plugin made of `module` that lives in this session: on its timeline and its files, with its
-    /// environment and limits, and with randomness that follows from its seed and the plugin's name.
+    /// Makes a plugin of `module` that lives in this session: on its timeline and its files, with its
+    /// environment and limits, and with randomness from its seed and the plugin's name.
     ///
-    /// Its standard input is empty, and [`Plugin::take_output`] gives what it writes. When the session
-    /// has ended, a call of it is [`PluginError::Ended`]; so let it end first.
+    /// Its standard input is empty, and [`Plugin::take_output`] returns its output. After the session's
+    /// end a call fails with [`PluginError::Ended`].
     ///
     /// # Errors
     ///
@@ -45,9 +45,8 @@ impl Session {
         Plugin::new(self.guest_spec(module))
     }
 
-    /// What a guest made of `module` may touch in this session, to be changed before a
-    /// [`Plugin`] is made of it: other streams, arguments, a
-    /// [`PluginSpec`](testbench_wasi::PluginSpec).
+    /// The specification of a guest of `module` in this session, to be changed before a [`Plugin`] is
+    /// made of it: other streams, arguments, a [`PluginSpec`](testbench_wasi::PluginSpec).
     ///
     /// Each call gives another stream of randomness.
     pub fn guest_spec(&self, module: Module) -> GuestSpec {

@@ -1,6 +1,6 @@
-//! [`Policy`]: what a session does about a program that its toolchain does not have.
+//! [`Policy`]: the treatment of a program that the toolchain does not have.
 
-/// What to do about a program that the toolchain does not have.
+/// The treatment of a program that the toolchain does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
@@ -20,7 +20,7 @@ pub enum Policy {
     Replay(OnMiss),
 }
 
-/// What happens to a spawn that is to be replayed and is not on the tape; see [`Policy::Replay`].
+/// The treatment of a spawn that is to be replayed and is not on the tape; see [`Policy::Replay`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnMiss {

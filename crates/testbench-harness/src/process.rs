@@ -17,7 +17,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
     end: OnceLock<End>,
     announced: Event,
-    /// Ends it from outside; set as soon as there is something to end.
+    /// Ends it from outside; set as soon as it runs.
     kill: OnceLock<Kill>,
 }
 
@@ -39,14 +39,14 @@ impl Process {
         })
     }
 
-    /// Says how it can be ended, for a reason.
+    /// Sets how it can be ended, for a reason.
     pub(crate) fn killed_by(&self, kill: impl Fn(&str) + Send + Sync + 'static) {
         // Set once, at the start.
         let _ = self.kill.set(Box::new(kill));
     }
 
-    /// Announces its end; the first end stays. `lost` says what of it could not be kept, such as
-    /// the files that it wrote: the error of every wait for it.
+    /// Announces its end; the first end stays. `lost` is the error of every wait for it, if a part
+    /// of its result could not be kept, such as the files that it wrote.
     pub(crate) fn finish(&self, finished: Finished, lost: Option<SpawnError>) {
         let _ = self.end.set(End { finished, lost: lost.map(Arc::new) });
         self.announced.notify();
@@ -57,7 +57,7 @@ impl Process {
         self.end.get().map(|end| &end.finished)
     }
 
-    /// What a wait for it returns, if it has ended.
+    /// The result of a wait for it, if it has ended.
     pub(crate) fn result(&self) -> Option<io::Result<&Finished>> {
         let End { finished, lost } = self.end.get()?;
         Some(match lost {
@@ -66,7 +66,7 @@ impl Process {
         })
     }
 
-    /// Hears of the end. Take it before looking.
+    /// A listener for the end. Take it before reading the state.
     pub(crate) fn listen(&self) -> Listener {
         self.announced.listen()
     }

@@ -116,7 +116,7 @@ impl Life {
 struct Playing {
     clock: Arc<dyn Clock>,
     streams: Streams,
-    /// How much of stdin was read, if that is bytes.
+    /// The number of bytes read of a stdin of bytes.
     stdin_read: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What a session tells at its end.
+//! [`Report`]: the result of a session.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,22 +12,22 @@ use testbench_wasi::Exit;
 use crate::Route;
 use crate::tape::{Record, Tape};
 
-/// What a [`Session`](crate::Session) did, from [`finish`](crate::Session::finish).
+/// The result of a [`Session`](crate::Session), from [`finish`](crate::Session::finish).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
     /// The session's name.
     pub name: String,
-    /// What changed in the overlay; empty for a session without one.
+    /// The changes in the overlay; empty for a session without one.
     pub diff: Diff,
     /// Every spawn, in the order of the starts, refused ones included.
     pub spawns: Vec<SpawnRecord>,
-    /// What went past the session.
+    /// The calls that bypassed the session.
     pub leaks: Leaks,
     /// How far the session's clock moved from its start to its end.
     pub virtual_time: Duration,
-    /// What was put onto the tape, or would have been in a session that only plays one; `None`
-    /// without a tape.
+    /// The tape that was recorded, also in a session that only plays one and does not write it;
+    /// `None` without a tape.
     pub tape: Option<Tape>,
     /// The entries of the tape that no spawn took. Unless
     /// [allowed](crate::tape::TapeOptions::allow_unused), they make
@@ -57,20 +57,20 @@ pub struct SpawnRecord {
     pub program: OsString,
     /// Its arguments, without its own name.
     pub args: Vec<OsString>,
-    /// Which way it went.
+    /// Its route.
     pub route: Route,
     /// How it ended; `None` if it did not start.
     pub status: Option<ExitStatus>,
-    /// How exactly the guest ended; `None` if it was none, or did not start.
+    /// Why exactly it ended; `None` if it did not start.
     pub exit: Option<Exit>,
     /// How far its clock moved.
     pub virtual_time: Duration,
-    /// How long a native child took in real time, in milliseconds begun; `None` for a guest. So
-    /// much time has passed on the session's clock at its end.
+    /// How long a native child took in real time, rounded up to a millisecond; `None` for a guest.
+    /// So much time has passed on the session's clock at its end.
     pub real_time: Option<Duration>,
 }
 
-/// What went past a session while it was there.
+/// The calls that bypassed a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Leaks {

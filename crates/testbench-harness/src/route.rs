@@ -39,7 +39,7 @@ pub enum Route {
     },
     /// This record of the session's tape is played.
     Replay(Box<Record>),
-    /// Nothing is started, and this is why.
+    /// Nothing is started, for this reason.
     Refuse(Refusal),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Route {
 pub struct Explanation {
     /// The program, as it was called.
     pub program: OsString,
-    /// What was looked at, in order. The last one decided.
+    /// The steps, in order. The last one decided.
     pub steps: Vec<Step>,
     /// The decision.
     pub route: Route,
@@ -75,9 +75,9 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// What was looked at, such as `policy of the session`.
+    /// The thing consulted, such as `policy of the session`.
     pub what: String,
-    /// What was found, such as `not set`.
+    /// The finding, such as `not set`.
     pub found: String,
 }
 

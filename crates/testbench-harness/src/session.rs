@@ -17,17 +17,16 @@ use crate::{Command, Route, route, strict};
 /// spawns.
 ///
 /// It ends with [`finish`](Session::finish), or when it drops. Either way the children that still
-/// run, guests and native ones, are ended first, and whoever entered a
+/// run, guests and native ones, are ended first. A thread that entered a
 /// [`Context`](testbench_clock::Context) captured in the session gets the error "session NAME
-/// ended at FILE:LINE" from then on; nothing ever falls through to the real disk.
+/// ended at FILE:LINE" from then on; nothing falls through to the real disk.
 ///
-/// What would make `finish` fail, such as entries of the tape that no spawn took or a spawn that
-/// [`strict_threads`] refused, makes a drop panic, unless the thread is unwinding already.
+/// A drop panics where `finish` would fail, for instance because entries of the tape are left over
+/// or [`strict_threads`] refused a spawn, unless the thread is unwinding already.
 ///
 /// [`strict_threads`]: crate::TestbenchBuilder::strict_threads
 ///
-/// Sessions nest, the inner one being seen, and those of different threads know nothing of each
-/// other.
+/// Sessions nest: the inner one is seen. Sessions of different threads do not see each other.
 #[must_use = "the session ends as soon as this is dropped"]
 pub struct Session {
     bench: Arc<Bench>,
@@ -80,7 +79,7 @@ impl Session {
         self.bench.files.overlay_root()
     }
 
-    /// What has changed in the overlay so far; empty without one.
+    /// Returns the changes in the overlay so far; none without one.
     ///
     /// # Errors
     ///
@@ -94,17 +93,17 @@ impl Session {
         self.clock.mono().duration_since(self.began)
     }
 
-    /// What was spawned so far, in the order of the starts.
+    /// Returns the spawns so far, in the order of the starts.
     pub fn spawns(&self) -> Vec<SpawnRecord> {
         self.bench.spawns()
     }
 
-    /// What a start of `command` in this session would run. Starts nothing.
+    /// Returns what a start of `command` in this session would run. Starts nothing.
     pub fn resolve(&self, command: &Command) -> Route {
         route::resolve(&self.bench, &command.spec)
     }
 
-    /// Ends the session and says what it did.
+    /// Ends the session and returns its report.
     ///
     /// # Errors
     ///
@@ -136,7 +135,7 @@ impl Session {
         })
     }
 
-    /// What is on the tape so far; `None` without one.
+    /// Returns the tape recorded so far; `None` without one.
     pub fn tape(&self) -> Option<Tape> {
         self.bench.tape.as_ref().map(|deck| deck.tape())
     }
@@ -151,7 +150,7 @@ impl Session {
         }
     }
 
-    /// What a session that has ended is held to.
+    /// Checks that a session that has ended kept its rules.
     fn check(&mut self) -> Result<(), FinishError> {
         let refused = self.strict.take().map_or(Vec::new(), strict::Strict::end);
         if refused.is_empty() {
@@ -185,7 +184,7 @@ impl Drop for Session {
             // Its drop ends the lifetime, and names the place where the session was entered.
             drop(owner);
             self.close();
-            // What is wrong must not pass unseen because nobody called `finish`.
+            // Without a call of `finish`, a mistake must not go unseen.
             let refused = self.check();
             if !std::thread::panicking()
                 && let Err(error) = self.finish_tape().and(refused)
@@ -209,20 +208,20 @@ impl fmt::Debug for Session {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FinishError {
-    /// What the overlay changed cannot be told.
+    /// The diff of the overlay cannot be made.
     #[error("session `{session}` has no diff: {source}")]
     Diff {
         /// The session's name.
         session: String,
-        /// Why not.
+        /// The cause.
         source: OverlayError,
     },
-    /// What was spawned is not what the tape has.
+    /// The spawns are not those of the tape.
     #[error("session `{session}`: {source}")]
     Tape {
         /// The session's name.
         session: String,
-        /// What was left over, and what was missing.
+        /// The entries left over, and the calls without one.
         source: TapeMismatch,
     },
     /// The tape cannot be written.
@@ -230,7 +229,7 @@ pub enum FinishError {
     TapeFile {
         /// The session's name.
         session: String,
-        /// Why not.
+        /// The cause.
         source: TapeError,
     },
     /// Programs were to be started on threads that had no session, which

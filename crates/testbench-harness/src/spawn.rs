@@ -1,4 +1,4 @@
-//! One spawn, from the decision to the record of it.
+//! One spawn, from the decision to the record of its end.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -137,8 +137,8 @@ impl Start {
         }
     }
 
-    /// Writes down how `process` ended, announces it, and lets the session end. `lost` says what of
-    /// it could not be kept.
+    /// Writes down how `process` ended, announces it, and lets the session end. `lost` is the error
+    /// if a part of its result could not be kept.
     pub(crate) fn end(
         mut self,
         process: &Process,

@@ -13,7 +13,7 @@ use crate::spec::SpawnSpec;
 use crate::stdio::{Stdio, StdioKind};
 use crate::tape::Tap;
 
-/// Which of std's calls is running: they differ in the defaults of the standard streams.
+/// The call of std that is running: they differ in the defaults of the standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Collect {
     Output,

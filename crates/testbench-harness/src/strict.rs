@@ -1,8 +1,8 @@
 //! Sessions that own the process: spawns on threads without a session are refused.
 //!
-//! A thread that was started without the session's context knows nothing of it, and its spawns
-//! are the standard library's. Where a process belongs to one session that is a mistake, and worth
-//! an error. The list of such sessions is the one thing that threads without a session look at.
+//! A thread that was started without the session's context has no session, and its spawns are the
+//! standard library's. In a process that belongs to one session this is a mistake. Threads without a
+//! session look at this list of such sessions.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The strict sessions of the process, in the order of their beginning.
 static SESSIONS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
-/// How many there are: for the usual look, which takes no lock.
+/// Their number: the usual look takes no lock.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 struct Entry {
@@ -33,7 +33,7 @@ impl Strict {
         Strict { id }
     }
 
-    /// Leaves the list, and gives the programs whose start was refused.
+    /// Leaves the list, and returns the programs whose start was refused.
     pub(crate) fn end(self) -> Vec<OsString> {
         self.leave()
     }

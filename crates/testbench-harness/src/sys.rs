@@ -1,4 +1,4 @@
-//! What differs by platform.
+//! Differences between platforms.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -87,13 +87,13 @@ mod imp {
         String::from_utf8_lossy(&bytes.into()).into_owned().into()
     }
 
-    /// Whether this is the end by force, which a child cannot be told from by its status.
+    /// Whether this may be the end by force, which the status does not tell.
     pub(crate) fn is_killed(status: ExitStatus) -> bool {
         !status.success()
     }
 }
 
-/// What follows `dir` in `path`, if `path` starts with its components.
+/// The rest of `path` after `dir`, if `path` starts with its components.
 pub(crate) fn beneath<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     let dir = dir.strip_suffix(b"/").unwrap_or(dir);
     match path.strip_prefix(dir)? {
@@ -107,7 +107,7 @@ pub(crate) fn beneath<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// The number by which the kernel knows this thread; 0 where that is of no use.
+/// The kernel's number of this thread; 0 where it is of no use.
 pub(crate) fn thread_id() -> u32 {
     #[cfg(target_os = "linux")]
     return rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
@@ -115,8 +115,8 @@ pub(crate) fn thread_id() -> u32 {
     return 0;
 }
 
-/// Blocks until the child `pid` of this process has ended, and leaves its status to be asked for;
-/// returns at once where the platform cannot do that.
+/// Blocks until the child `pid` of this process has ended, without reaping it; returns at once where
+/// the platform cannot do that.
 pub(crate) fn wait_for_end(pid: u32) {
     #[cfg(target_os = "linux")]
     {

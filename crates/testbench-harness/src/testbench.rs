@@ -1,4 +1,4 @@
-//! [`Testbench`]: what a session will be made of, and the builder that checks it.
+//! [`Testbench`]: the parts of a session before it runs, and the builder that checks them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -68,11 +68,11 @@ pub struct TestbenchBuilder {
     tape: Option<(PathBuf, TapeOptions)>,
 }
 
-/// What [`TestbenchBuilder::set_up_overlay`] was given.
+/// The closures given to [`TestbenchBuilder::set_up_overlay`].
 #[derive(Default)]
 struct SetUpOverlay(Vec<Box<dyn FnOnce(OverlayBuilder) -> OverlayBuilder + Send>>);
 
-/// How many there are; what they do cannot be shown.
+/// Their number; closures cannot be shown.
 impl fmt::Debug for SetUpOverlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SetUpOverlay({})", self.0.len())
@@ -80,15 +80,15 @@ impl fmt::Debug for SetUpOverlay {
 }
 
 impl TestbenchBuilder {
-    /// The name in reports and errors. By default that of the thread that enters, which under
+    /// Sets the name in reports and errors. By default it is that of the thread that enters, which under
     /// `cargo test` is the test's.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
         self
     }
 
-    /// The clock of host and guests: a [`WallTime`] or [`SystemTime`] at which a mock clock of
-    /// its own starts, or any [`Clock`]. By default a mock clock paused at 2000-01-01T00:00:00Z.
+    /// Sets the clock of host and guests: a [`WallTime`] or [`SystemTime`] at which a new mock clock
+    /// starts, or any [`Clock`]. By default a mock clock paused at 2000-01-01T00:00:00Z.
     pub fn clock(mut self, clock: impl Into<SessionClock>) -> Self {
         self.clock = clock.into();
         self
@@ -100,7 +100,7 @@ impl TestbenchBuilder {
         self.clock(real)
     }
 
-    /// Decides all randomness that guests get. By default 0.
+    /// Sets the seed of all randomness that guests get. By default 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Seed::new(seed);
         self
@@ -113,15 +113,14 @@ impl TestbenchBuilder {
         self
     }
 
-    /// As [`overlay`](Self::overlay), but guests see it at `guest_path`, such as `/`.
+    /// Like [`overlay`](Self::overlay), but guests see it at `guest_path`, such as `/`.
     pub fn overlay_at(mut self, dir: impl AsRef<Path>, guest_path: impl AsRef<[u8]>) -> Self {
         self.overlays.push((dir.as_ref().to_owned(), Some(guest_path.as_ref().to_vec())));
         self
     }
 
-    /// Sets the overlay up further: what goes wrong with its files, how much it may hold, what is
-    /// hidden, mounted or audited. May be called several times; without an overlay, `set_up` is not
-    /// called.
+    /// Sets up the overlay further: faults, quotas, hidden paths, mounts, an audit. May be called several
+    /// times; without an overlay, `set_up` is not called.
     ///
     /// ```
     /// use testbench_harness::{Command, Testbench, Toolchain};
@@ -153,33 +152,31 @@ impl TestbenchBuilder {
         self
     }
 
-    /// Where programs are found: a directory of `<program>.wasm` files, or a [`Toolchain`]. Called
-    /// again, it adds one that is asked when the earlier ones do not have the program. By default
-    /// there is none.
+    /// Adds a toolchain: a directory of `<program>.wasm` files, or a [`Toolchain`](crate::Toolchain). Those
+    /// added first are asked first. By default there is none.
     pub fn toolchain(mut self, toolchain: impl Into<ToolchainSource>) -> Self {
         self.toolchain.push(toolchain.into());
         self
     }
 
-    /// What to do about `program` when the toolchain does not have it, instead of what
-    /// [`unmatched`](Self::unmatched) says. [`Policy::Deny`] refuses it even if the toolchain does.
+    /// Sets the policy for `program`, in place of [`unmatched`](Self::unmatched), for when the toolchain
+    /// does not have it. [`Policy::Deny`] refuses it even if the toolchain has it.
     ///
-    /// A path under `/bin` or `/usr/bin` is known by its last component, any other path as it
-    /// stands.
+    /// A path under `/bin` or `/usr/bin` goes by its last component, any other path as it stands.
     pub fn policy(mut self, program: impl AsRef<OsStr>, policy: Policy) -> Self {
         self.config.policies.insert(program.as_ref().to_owned(), policy);
         self
     }
 
-    /// What to do about programs that the toolchain does not have. By default
+    /// Sets the policy for all other programs that the toolchain does not have. By default
     /// [`Policy::NotFound`].
     pub fn unmatched(mut self, policy: Policy) -> Self {
         self.config.unmatched = policy;
         self
     }
 
-    /// Variables of this process's environment that guests get, with the values that they have at
-    /// [`build`](Self::build); one that is not set there is left out. By default none.
+    /// Passes variables of this process's environment to guests, with their values at
+    /// [`build`](Self::build); those that are not set then are left out. By default none.
     pub fn pass_env<I>(mut self, keys: I) -> Self
     where
         I: IntoIterator,
@@ -189,20 +186,20 @@ impl TestbenchBuilder {
         self
     }
 
-    /// A variable that guests get; it outranks [`pass_env`](Self::pass_env). By default `TZ=UTC`
-    /// alone.
+    /// Sets a variable of all guests; it outranks [`pass_env`](Self::pass_env). By default there is
+    /// `TZ=UTC` alone.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.config.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
-    /// The bounds of every guest. By default [`Limits::default`].
+    /// Sets the bounds of every guest. By default [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
         self
     }
 
-    /// Which files native programs see in a session with an overlay. By default
+    /// Sets the files that native programs see in a session with an overlay. By default
     /// [`NativeFiles::Refuse`].
     pub fn native_files(mut self, files: NativeFiles) -> Self {
         self.config.native_files = files;
@@ -212,9 +209,9 @@ impl TestbenchBuilder {
     /// Records the session's spawns onto the tape at `path`, or plays it back: a
     /// [`TapeMode`](crate::tape::TapeMode), or [`TapeOptions`]. By default there is no tape.
     ///
-    /// Every spawn is recorded, guests too. Which are played is said by policies: give
-    /// [`unmatched`](Self::unmatched), or [`policy`](Self::policy) for a program,
-    /// [`Policy::Replay`], which records while the session does.
+    /// Every spawn is recorded, guests too. Policies select the spawns that are played: set
+    /// [`Policy::Replay`] by [`unmatched`](Self::unmatched), or by [`policy`](Self::policy) for one
+    /// program. While the session records, `Replay` records as well.
     ///
     /// ```no_run
     /// use testbench_harness::tape::TapeMode;
@@ -236,10 +233,10 @@ impl TestbenchBuilder {
         self
     }
 
-    /// For a process that belongs to this one session: while it lives, a `Command` on a thread
-    /// without a session is refused ([`Refusal::UnboundThread`]), instead of being the standard
-    /// library's, and [`finish`](Session::finish) fails. By default such spawns are counted in
-    /// [`Leaks::unattributed_spawns`](crate::Leaks::unattributed_spawns).
+    /// Refuses each `Command` on a thread without a session while this session lives
+    /// ([`Refusal::UnboundThread`]), and makes [`finish`](Session::finish) fail then. It is for a process
+    /// that belongs to this one session. By default such a spawn is the standard library's, and is
+    /// counted in [`Leaks::unattributed_spawns`](crate::Leaks::unattributed_spawns).
     ///
     /// [`Refusal::UnboundThread`]: crate::Refusal::UnboundThread
     pub fn strict_threads(mut self, on: bool) -> Self {
@@ -247,14 +244,14 @@ impl TestbenchBuilder {
         self
     }
 
-    /// How long a child may take in real time before it is killed; it sets
-    /// [`Limits::watchdog`]. By default a minute.
+    /// Sets how long a child may take in real time before it is killed: [`Limits::watchdog`]. By
+    /// default a minute.
     pub fn watchdog(mut self, after: Duration) -> Self {
         self.config.limits.watchdog = Some(after);
         self
     }
 
-    /// Opens directories and checks what was asked for. Nothing is installed yet.
+    /// Opens directories and checks the settings. Nothing is installed yet.
     ///
     /// # Errors
     ///
@@ -277,7 +274,7 @@ impl TestbenchBuilder {
         if let Some((path, options)) = self.tape {
             let mut roots: Vec<PathBuf> = config.files.host_names().map(Path::to_owned).collect();
             if roots.is_empty() {
-                // Where nothing else is shown, paths are told relative to this directory.
+                // Without files, paths are relative to this directory.
                 roots.extend(std::env::current_dir());
             }
             let (env, seed, start) = (&config.env, config.seed, clock.wall());
@@ -288,7 +285,7 @@ impl TestbenchBuilder {
     }
 }
 
-/// What [`TestbenchBuilder::clock`] takes: an instant at which to start, or a clock.
+/// The argument of [`TestbenchBuilder::clock`]: the start of a mock clock, or a clock.
 #[derive(Clone, Debug, Default)]
 pub struct SessionClock(ClockKind);
 
@@ -343,15 +340,15 @@ pub enum BuildError {
     Overlay {
         /// As it was given.
         dir: PathBuf,
-        /// Why not.
+        /// The cause.
         source: OverlayError,
     },
-    /// A directory that is to be shown does not exist, or cannot be opened.
+    /// A directory to show does not exist, or cannot be opened.
     #[error("cannot show `{}`: {source}", dir.display())]
     Dir {
         /// As it was given.
         dir: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A session has at most one overlay, since it has one diff.
@@ -366,7 +363,7 @@ pub enum BuildError {
         /// The one that is too many.
         second: PathBuf,
     },
-    /// Guests could not name the place.
+    /// The place is no absolute path of a guest.
     #[error(
         "the overlay over `{}` cannot be shown at `{guest_path}`: not an absolute path (`/` would be)",
         dir.display()

@@ -57,8 +57,8 @@ impl Toolchain {
         Toolchain::open_on(Engine::shared(), dir)
     }
 
-    /// As [`Toolchain::open`], compiled and run by an engine of one's own: with another cache, say,
-    /// or without interruption.
+    /// Like [`Toolchain::open`], compiled and run by another engine: with its own cache, say, or without
+    /// interruption.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Toolchain {
         Toolchain::builtin_on(Engine::shared())
     }
 
-    /// As [`Toolchain::builtin`], compiled and run by an engine of one's own.
+    /// Like [`Toolchain::builtin`], compiled and run by another engine.
     #[cfg(feature = "guests")]
     pub fn builtin_on(engine: &Engine) -> Toolchain {
         let guests = crate::builtin::GUESTS.iter().copied();
@@ -100,17 +100,16 @@ impl Toolchain {
         crate::builtin::GUESTS.iter().copied()
     }
 
-    /// This toolchain, with `other` asked for what it does not have.
+    /// Adds `other`, which is asked for programs that this one does not have.
     pub fn or(mut self, other: Toolchain) -> Toolchain {
         self.layers.extend(other.layers);
         self
     }
 
-    /// The program that is meant by this name, if there is one: by the manifest, by its exact
-    /// name, as a version of it, or as one of a multicall module's. It may turn out not to be
-    /// runnable.
+    /// Finds the program of this name: by the manifest, by its exact name, as a version of it, or as
+    /// one of a multicall module's. Its module is not looked into.
     ///
-    /// A name with a `/` never is one: paths are not joined onto a directory.
+    /// A name with a `/` is never found: paths are not joined onto a directory.
     pub fn find(&self, program: impl AsRef<OsStr>) -> Option<Tool> {
         self.layers.iter().find_map(|layer| layer.find(program.as_ref()).ok())
     }
@@ -150,7 +149,7 @@ impl Toolchain {
         self.layers.iter().find_map(|layer| layer.programs.nearest(program.as_ref()))
     }
 
-    /// What the manifests say about the program of this name.
+    /// The manifests' table for the program of this name.
     pub(crate) fn entry(&self, name: &OsStr) -> Option<(&Entry, &Path)> {
         self.layers
             .iter()
@@ -186,8 +185,8 @@ impl Toolchain {
         (!places.is_empty()).then(|| places.join(" or "))
     }
 
-    /// What `testbench_wasi::active_toolchain` is to answer in a session: the layer that is asked
-    /// first, or one without programs, which hides that of an outer session.
+    /// The result of `testbench_wasi::active_toolchain` in a session: the layer that is asked first, or
+    /// one without programs, which hides that of an outer session.
     pub(crate) fn first(&self) -> testbench_wasi::Toolchain {
         let none = || testbench_wasi::Toolchain::from_modules::<&str, Vec<u8>>("no toolchain", []);
         self.layers.first().map_or_else(none, |layer| layer.programs.clone())
@@ -308,7 +307,7 @@ impl Tool {
         &self.matched
     }
 
-    /// What it sees as its own name, if the manifest says so; else the name as it was called.
+    /// Its `argv[0]`, if the manifest sets it; else that is the name as it was called.
     pub fn argv0(&self) -> Option<&OsStr> {
         self.entry.as_ref()?.argv0.as_ref().map(OsStr::new)
     }
@@ -379,8 +378,8 @@ fn file_name(program: &OsStr) -> PathBuf {
     file_name.into()
 }
 
-/// What [`TestbenchBuilder::toolchain`](crate::TestbenchBuilder::toolchain) takes: a directory or
-/// a [`Toolchain`].
+/// The argument of [`TestbenchBuilder::toolchain`](crate::TestbenchBuilder::toolchain): a directory or a
+/// [`Toolchain`].
 #[derive(Clone, Debug)]
 pub struct ToolchainSource(Source);
 

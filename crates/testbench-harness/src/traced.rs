@@ -27,15 +27,15 @@ pub struct Traced {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// What was at each path before its first change.
+    /// The state of each path before its first change.
     touched: BTreeMap<Vec<u8>, Before>,
     failed: Option<(Vec<u8>, Errno)>,
 }
 
-/// What was at a path.
+/// The former state of a path.
 pub(crate) type Before = Option<Was>;
 
-/// What is remembered of a file.
+/// The remembered state of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Was {
     pub(crate) kind: FileKind,
@@ -64,11 +64,11 @@ impl Was {
     }
 }
 
-/// What one child changed.
+/// The changes of one child.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) paths: BTreeMap<Vec<u8>, Before>,
-    /// Why not all of it is known.
+    /// The first path whose former state could not be read.
     pub(crate) failed: Option<(Vec<u8>, Errno)>,
 }
 
@@ -83,7 +83,7 @@ impl Traced {
         &self.overlay
     }
 
-    /// Takes what was changed so far.
+    /// Takes the changes so far.
     pub(crate) fn take(&self) -> Touched {
         let log = std::mem::take(&mut *lock(&self.log));
         Touched { paths: log.touched, failed: log.failed }
@@ -293,7 +293,7 @@ impl TracedFile {
         if self.is_touched.load(Ordering::Relaxed) {
             return operation();
         }
-        // A file that has lost its names is nobody's any more.
+        // A file that has lost its names is on no path any more.
         let names = self.overlay.names_of(&*self.inner).unwrap_or_default();
         let done = change(&self.overlay, &self.log, names, operation)?;
         self.is_touched.store(true, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use crate::child;
 /// A program that was started by [`tokio::Command::spawn`](super::Command::spawn); see
 /// `tokio::process::Child`.
 ///
-/// Dropping it lets it go on, until the session ends it, unless
+/// A dropped child goes on until the session ends it, unless
 /// [`kill_on_drop`](super::Command::kill_on_drop) was set.
 ///
 /// ```
@@ -37,11 +37,11 @@ use crate::child;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Child {
-    /// What it reads as its stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The other end of its stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stdin: Option<ChildStdin>,
-    /// What it writes to its stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The other end of its stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stdout: Option<ChildStdout>,
-    /// What it writes to its stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The other end of its stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stderr: Option<ChildStderr>,
     inner: Inner,
 }
@@ -117,8 +117,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// As [`crate::Child::wait`], other than that a deadlock is the error of whoever drives the
-    /// runtime; [`NotDriven`](super::NotDriven) on a foreign runtime.
+    /// As [`crate::Child::wait`], except that a deadlock is an error of the runtime's driver;
+    /// [`NotDriven`](super::NotDriven) on a foreign runtime.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         match &mut self.inner {
@@ -127,7 +127,7 @@ impl Child {
         }
     }
 
-    /// Its status, if it has ended. In a session this lets others run first that can run now.
+    /// Returns its status, if it has ended. In a session, other participants that can run now run first.
     ///
     /// # Errors
     ///
@@ -143,8 +143,8 @@ impl Child {
         }
     }
 
-    /// Closes its stdin, collects what it writes into pipes that are still here, and waits until
-    /// it has ended.
+    /// Closes its stdin, collects the output of the pipes that are still here, and waits until it
+    /// has ended.
     ///
     /// # Errors
     ///

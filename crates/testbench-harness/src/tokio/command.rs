@@ -16,8 +16,8 @@ use crate::policy::Policy;
 use crate::route::{Explanation, Route};
 use crate::stdio::{Stdio, StdioKind};
 
-/// Starts a program, as `tokio::process::Command` does; in a [`Session`](crate::Session), as a
-/// guest or however the session says. See the [module](super) for where it can be awaited.
+/// Starts a program, as `tokio::process::Command` does; in a [`Session`](crate::Session), by
+/// the route that the session decides. See the [module](super) for where it can be awaited.
 ///
 /// ```
 /// use testbench_harness::tokio::Command;
@@ -87,7 +87,7 @@ impl Command {
         self.inner
     }
 
-    /// Whether a child is ended by force when its [`Child`], or the future of
+    /// Sets whether a child is ended by force when its [`Child`], or the future of
     /// [`output`](Command::output) or [`status`](Command::status), drops while it runs. By default
     /// it is not.
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Command {
@@ -95,7 +95,7 @@ impl Command {
         self
     }
 
-    /// What was said by [`kill_on_drop`](Command::kill_on_drop).
+    /// The setting of [`kill_on_drop`](Command::kill_on_drop).
     pub fn get_kill_on_drop(&self) -> bool {
         self.kill_on_drop
     }

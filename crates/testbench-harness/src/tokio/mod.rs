@@ -25,7 +25,7 @@
 //!
 //! # Runtimes
 //!
-//! Time moves when everybody waits, so a runtime must tell the timeline that it does. Make it by
+//! Time moves when all participants wait, so a runtime must tell the timeline when it is idle. Make it by
 //! [`testbench_clock::tokio::runtime`], or write `#[testbench_clock::test] async fn`; without tokio
 //! there is [`testbench_clock::task::block_on`]. On any other runtime an await of a child that still
 //! runs is the error [`NotDriven`], unless the session's clock is real, which moves by itself.
@@ -35,7 +35,7 @@
 //!
 //! # What differs from `tokio::process`
 //!
-//! What differs between [`crate::Command`] and the standard library's: see there. Beside that,
+//! See [`crate::Command`] for its differences from the standard library's. Beside that,
 //! [`Child::exit`] and [`Child::virtual_time`] tell more about a guest, and nothing of the platform
 //! (`pre_exec`, `uid`, handles) is here.
 
@@ -56,7 +56,7 @@ use testbench_clock::task::{self, Notified};
 
 use crate::pipe::Waiter;
 
-/// Something of a session was awaited where that session's clock cannot move meanwhile.
+/// A child or a pipe of a session was awaited where the session's clock cannot move meanwhile.
 ///
 /// It is inside an [`io::Error`] of kind [`io::ErrorKind::Unsupported`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +71,8 @@ pub struct NotDriven {
     pub session: String,
 }
 
-/// One wait for a signal of a session, across polls. What it waits with is kept, since dropping that
-/// forgets the waker.
+/// One wait for an event of a session, across polls. The listener is kept, since dropping it forgets
+/// the waker.
 #[derive(Debug, Default)]
 struct Hearing {
     on_timeline: Option<Notified>,
@@ -80,7 +80,7 @@ struct Hearing {
 }
 
 impl Hearing {
-    /// Ready when `listener` has heard; take it before looking at what it announces.
+    /// Ready when `listener` is notified; take it before reading the state that it announces.
     fn poll(
         &mut self,
         waiter: &Waiter,
