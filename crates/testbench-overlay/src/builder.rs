@@ -9,12 +9,14 @@ use testbench_clock::Clock;
 
 use crate::commit::{STAGE, WASTE};
 use crate::fs::passthrough::Passthrough;
-use crate::lower::observe::Seen;
-use crate::lower::{Lower, LowerModes, LowerTimes, View};
+use crate::lower::Lower;
+use crate::lower::observe::{Origin, Seen};
+use crate::lower::view::{LowerModes, LowerTimes, View};
 use crate::materialize::os_str;
 use crate::ops::core::{Config, Core};
-use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Quota, Settings};
-use crate::upper::inode::{Dir, Inode, Node, Origin, State};
+use crate::pipeline::{Audit, FaultPlan, OutwardLinks, Settings};
+use crate::upper::inode::{Dir, Inode, Node, State};
+use crate::upper::quota::Quota;
 use crate::upper::store::{MEMORY_MAX, Store};
 use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
@@ -442,9 +444,10 @@ impl OverlayBuilder {
             path: config.host_root.as_ref().map(|(given, _)| given.clone()).unwrap_or_default(),
             source: errno.into(),
         };
-        let lower = Lower::new(fs).map_err(refused)?;
-        if let Some(beneath) = lower.overlay() {
+        let mut lower = Lower::new(fs).map_err(refused)?;
+        if let Some(beneath) = Overlay::of_fs(lower.fs()) {
             beneath.is_beneath.store(true, Ordering::Relaxed);
+            lower = lower.with_links(links_beneath);
         }
         let stat = lower.top_stat().map_err(refused)?;
         if stat.kind != FileKind::Dir {
@@ -455,6 +458,14 @@ impl OverlayBuilder {
         let mut core = Core::new(lower, view, config, clock, store, state);
         core.pipeline = self.settings.build(&core)?.map(Box::new);
         Ok(Arc::new(Overlay::of(core)))
+    }
+}
+
+/// How many names a file of an overlay beneath may have.
+fn links_beneath(fs: &dyn Fs, stat: &Stat) -> u64 {
+    match Overlay::of_fs(fs) {
+        Some(overlay) if stat.kind != FileKind::Dir => overlay.links_max(stat),
+        _ => stat.nlink,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ops::core::{Core, Live};
+use crate::ops::core::{Core, Family};
 use crate::upper::inode::State;
 use crate::{Overlay, OverlayError};
 
@@ -29,11 +29,6 @@ pub struct Checkpoint {
     state: State,
     family: Arc<Family>,
 }
-
-/// What an overlay has in common with its forks, until one of them commits, and with no other
-/// overlay.
-#[derive(Debug)]
-pub(crate) struct Family;
 
 impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,21 +152,5 @@ impl Overlay {
         let core = Core::fork(&self.core, own.state, own.family);
         core.tx().live.forget_closed();
         Arc::new(Overlay::of(core))
-    }
-}
-
-impl Live {
-    /// Refuses the states that were saved so far.
-    pub(crate) fn renew(&mut self) {
-        self.family = Arc::new(Family);
-    }
-
-    /// Drops files without a name that no handle keeps.
-    fn forget_closed(&mut self) {
-        let open = |ino| self.opens.contains_key(ino);
-        let closed: Vec<_> = self.state.orphans.keys().filter(|ino| !open(ino)).copied().collect();
-        for ino in closed {
-            self.state.forget(ino);
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::lower::Lower;
 use crate::lower::observe::LowerChange;
-use crate::ops::core::Core;
 use crate::pipeline::{FaultError, PatternError};
 use crate::{Errno, GuestPath};
 
@@ -137,8 +137,8 @@ impl From<OverlayError> for io::Error {
 }
 
 /// The path at which an error is reported, for people.
-pub(crate) fn read_error(core: &Core, path: &[u8], errno: Errno) -> OverlayError {
-    match (errno, core.lower_changes().pop()) {
+pub(crate) fn read_error(lower: &Lower, path: &[u8], errno: Errno) -> OverlayError {
+    match (errno, lower.changes().pop()) {
         (Errno::Stale, Some(change)) => OverlayError::LowerChanged { change },
         _ => OverlayError::Read { path: display(path).to_string(), errno },
     }

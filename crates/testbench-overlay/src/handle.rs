@@ -6,11 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::lower::base::Base;
-use crate::ops::core::Core;
-use crate::ops::lookup::Tx;
-use crate::pipeline::{Room, StagedFile};
+use crate::lower::observe::Origin;
+use crate::ops::core::{Core, Tx};
+use crate::pipeline::StagedFile;
 use crate::upper::content::{Content, ReadBase};
-use crate::upper::inode::{Ino, Inode, Node, Origin};
+use crate::upper::inode::{Ino, Inode, Node};
+use crate::upper::quota::Room;
 use crate::{DirEntry, Errno, File, SetTime, SetTimes, Stat};
 
 /// An open file or directory of one overlay.
@@ -66,7 +67,7 @@ impl Handle {
         let Ok(inode) = self.core.tx().live.state.inode(self.ino).cloned() else { return false };
         match (&inode.node, inode.origin.as_deref()) {
             (Node::File(content), Some(origin)) if content.is_base(origin.seen.stamp.size) => {
-                self.base.clone_into(&self.core, origin, target)
+                self.base.clone_into(&self.core.lower, origin, target)
             }
             _ => false,
         }
@@ -84,7 +85,7 @@ impl Handle {
     ) -> Result<R, Errno> {
         let origin = tx.live.state.inode(self.ino)?.origin.clone();
         let mut base =
-            |buf: &mut [u8], at: u64| self.base.read(&self.core, origin.as_deref(), buf, at);
+            |buf: &mut [u8], at: u64| self.base.read(&self.core.lower, origin.as_deref(), buf, at);
         tx.change(self.ino, |content, room| change(content, room, &mut base))
     }
 }
@@ -118,8 +119,9 @@ impl File for Handle {
         if !self.read {
             return Err(Errno::Badf);
         }
-        let mut base =
-            |buf: &mut [u8], at: u64| self.base.read(&self.core, inode.origin.as_deref(), buf, at);
+        let mut base = |buf: &mut [u8], at: u64| {
+            self.base.read(&self.core.lower, inode.origin.as_deref(), buf, at)
+        };
         content(&inode)?.read_at(buf, offset, &mut base)
     }
 
@@ -171,7 +173,8 @@ impl File for Handle {
                 return Ok(Some(data));
             }
             // What is a hole beneath is one here.
-            let beneath = self.base.next_data(&self.core, inode.origin.as_deref(), data.start)?;
+            let beneath =
+                self.base.next_data(&self.core.lower, inode.origin.as_deref(), data.start)?;
             match beneath {
                 Some(there) if there.start < data.end => {
                     return Ok(Some(there.start..there.end.min(data.end)));
@@ -279,7 +282,7 @@ fn without_set_id(mode: u32) -> u32 {
 pub(crate) fn whole(core: &Core, inode: &Inode) -> Result<Arc<[u8]>, Errno> {
     let base = Base::default();
     let origin: Option<&Origin> = inode.origin.as_deref();
-    let mut read = |buf: &mut [u8], at: u64| base.read(core, origin, buf, at);
+    let mut read = |buf: &mut [u8], at: u64| base.read(&core.lower, origin, buf, at);
     Ok(content(inode)?.to_vec(&mut read)?.into())
 }
 

@@ -6,10 +6,11 @@
 
 use crate::diff::Side;
 use crate::handle::{Handle, whole};
-use crate::ops::lookup::{Tx, path_of};
+use crate::ops::core::Tx;
+use crate::ops::lookup::path_of;
 use crate::resolve::{End, Last, Step};
 use crate::upper::inode::{Ino, Inode, Node, State};
-use crate::{Errno, File, FileKind, Follow, GuestPath, Overlay};
+use crate::{Errno, File, FileKind, Follow, GuestPath, LowerChange, Overlay, OverlayError};
 
 use testbench_clock::WallTime;
 
@@ -42,6 +43,43 @@ pub struct PathState {
 type Found = (Ino, Inode, Vec<Vec<u8>>);
 
 impl Overlay {
+    /// Compares everything that this overlay has seen of the lower tree with what is there now, and
+    /// returns the differences, ordered by path. Nothing else happens.
+    ///
+    /// It costs a system call or two for each file seen, and reads those again whose content was
+    /// hashed when it was first read: short files, and files that were changed shortly before.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// assert!(!fs::exists(dir.path().join("a"))?);
+    /// std::fs::write(dir.path().join("a"), "")?;
+    /// assert_eq!(overlay.check_lower()?.len(), 1, "its absence was seen");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OverlayError::Read`] if something that is there cannot be looked at.
+    pub fn check_lower(&self) -> Result<Vec<LowerChange>, OverlayError> {
+        let state = self.core.tx().live.state.clone();
+        let mut changes = Vec::new();
+        for (path, seen) in state.observed() {
+            let kind =
+                self.core.lower.recheck(path, &seen).map_err(|errno| OverlayError::Read {
+                    path: crate::error::display(path.as_bytes()).to_string(),
+                    errno,
+                })?;
+            changes.extend(kind.map(|kind| LowerChange::new(path, kind)));
+        }
+        changes.sort_by(|a, b| (a.path(), a.kind()).cmp(&(b.path(), b.kind())));
+        changes.dedup();
+        Ok(changes)
+    }
+
     /// Every path, from the top and without symlinks, by which the overlay now knows the open file
     /// or directory `file`: in order, none if all its names were removed. The top is the empty
     /// path.

@@ -125,7 +125,7 @@ pub use error::OverlayError;
 pub use fs::install::{active, install, install_nothing, install_with};
 pub use inspect::PathState;
 pub use lower::observe::{LowerChange, LowerChangeKind};
-pub use lower::{LowerModes, LowerTimes};
+pub use lower::view::{LowerModes, LowerTimes};
 pub use materialize::apply::{ApplyError, Put};
 pub use materialize::{Materialized, capture};
 pub use ops::Renaming;

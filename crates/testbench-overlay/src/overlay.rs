@@ -1,5 +1,6 @@
 //! [`Overlay`]: a tree of changes in memory above a tree that is never written.
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,11 +9,12 @@ use crate::builder::Below;
 use crate::diff::DiffOptions;
 use crate::handle::Handle;
 use crate::lower::observe::LowerChange;
-use crate::ops::core::Core;
-use crate::ops::lookup::{Tx, path_of};
+use crate::ops::core::{Core, Tx};
+use crate::ops::lookup::path_of;
 use crate::pipeline::{FaultCount, Pipeline, Staged, StagedFile};
 use crate::resolve::{End, Last, Step};
 use crate::upper::inode::Ino;
+use crate::upper::quota::{Quota, Usage};
 use crate::{
     Diff, Errno, File, Follow, Fs, GuestPath, OpenHow, OverlayBuilder, OverlayError, Renaming,
     SetTimes, Stat,
@@ -152,10 +154,15 @@ impl Overlay {
     /// directory or above it. Both paths are canonical.
     pub fn root_that_meets(&self, path: &Path) -> Option<&Path> {
         let mut bottom = self;
-        while let Some(below) = bottom.core.lower.overlay() {
+        while let Some(below) = Overlay::of_fs(bottom.core.lower.fs()) {
             bottom = below;
         }
         bottom.host_root().filter(|root| path.starts_with(root) || root.starts_with(path))
+    }
+
+    /// The overlay that a tree is, if it is one.
+    pub(crate) fn of_fs(fs: &dyn Fs) -> Option<&Overlay> {
+        (fs as &dyn Any).downcast_ref()
     }
 
     pub(crate) fn top(&self) -> &dyn File {
@@ -240,7 +247,33 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn lower_changes(&self) -> Vec<LowerChange> {
-        self.core.lower_changes()
+        self.core.lower.changes()
+    }
+
+    /// What this overlay holds, by the measures of its [`Quota`](crate::pipeline::Quota). What only checkpoints and forks
+    /// hold is not in it.
+    ///
+    /// ```
+    /// use testbench_overlay::{Overlay, fs, install};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let overlay = Overlay::new(dir.path())?;
+    /// let _installed = install(overlay.clone());
+    /// let file = fs::File::create(dir.path().join("sparse"))?;
+    /// file.set_len(1 << 30)?;
+    /// assert_eq!(overlay.usage().bytes, 0, "a hole");
+    /// fs::write(dir.path().join("a"), "text")?;
+    /// assert_eq!((overlay.usage().bytes, overlay.usage().inodes), (4096, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn usage(&self) -> Usage {
+        let state = &self.core.tx().live.state;
+        Usage { observations: state.reads.size() as u64, ..state.usage }
+    }
+
+    /// Returns the quota that was set, or the defaults.
+    pub fn quota(&self) -> Quota {
+        self.core.config.quota
     }
 
     /// How often each fault of the [plan](OverlayBuilder::faults) has had its chance, in the order of

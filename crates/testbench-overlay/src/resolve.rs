@@ -17,7 +17,7 @@ use std::ops::Range;
 use smallvec::{SmallVec, smallvec};
 
 use crate::vfs::name::NAME_BYTES_MAX;
-use crate::{Errno, GuestPath};
+use crate::{Create, Errno, GuestPath};
 
 /// Linux's `MAXSYMLINKS`: enough for any real tree, and an end for loops.
 const LINKS_MAX: usize = 40;
@@ -371,6 +371,15 @@ impl<'p> Todo<'p> {
         self.of_path = self.of_path.min(rest.len());
         self.text = Cow::Owned([target, rest].concat());
         self.at = 0;
+    }
+}
+
+/// A slash behind a name asks for a directory, which `open` does not make; behind a dot it says nothing
+/// new.
+pub(crate) fn not_to_create(last: &Last, create: Create) -> Errno {
+    match last {
+        Last::Dot | Last::DotDot if create == Create::New => Errno::Exist,
+        _ => Errno::Isdir,
     }
 }
 

@@ -87,8 +87,7 @@ use self::paths::PathId;
 use self::plan::{Plan, Planner};
 use self::stage::Written;
 use self::survey::{Limits, Survey};
-use crate::ops::core::Core;
-use crate::ops::lookup::Tx;
+use crate::ops::core::{Core, Tx};
 use crate::upper::inode::{Entry, Ino};
 use crate::{Errno, GuestPath, Overlay};
 
@@ -261,7 +260,7 @@ impl<G: Gate> Commit<'_, G> {
         let settled = cleared.and_then(|()| apply::settle_top(&mut self.disk, &plan.steps));
         rebase::see_top(&mut tx, &mut self.disk);
         tx.live.renew();
-        core.forget_lower_changes();
+        core.lower.forget_changes();
         let leftover = |failure| CommitError::Leftover { source: Box::new(self.failed(failure)) };
         settled.map(|()| committed).map_err(leftover)
     }

@@ -16,12 +16,11 @@ use super::gate::Gate;
 use super::paths::PathId;
 use super::survey::{Limits, Survey};
 use crate::lower::base::Base;
-use crate::lower::observe::{Seen, Stamp};
-use crate::ops::core::Core;
-use crate::ops::lookup::Tx;
-use crate::pipeline::Room;
+use crate::lower::observe::{Origin, Seen, Stamp};
+use crate::ops::core::{Core, Tx};
 use crate::upper::content::Content;
-use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State};
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
+use crate::upper::quota::Room;
 use crate::vfs::name::{Name, RelPath};
 use crate::{Errno, Stat};
 
@@ -53,7 +52,8 @@ fn taken_up(core: &Core, inode: &Inode) -> Result<Inode, Errno> {
     let mut inode = inode.clone();
     if let Node::File(content) = &inode.node {
         let base = Base::default();
-        let mut read = |buf: &mut [u8], at: u64| base.read(core, inode.origin.as_deref(), buf, at);
+        let mut read =
+            |buf: &mut [u8], at: u64| base.read(&core.lower, inode.origin.as_deref(), buf, at);
         let mut nothing = |_: &mut [u8], _: u64| Err(Errno::Io);
         let mut whole = Content::empty();
         // It was within the quota before.
@@ -147,7 +147,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
                 let Ok(inode) = self.old.inode(ino) else { continue };
                 let mut inode = (**inode).clone();
                 if let Node::Dir(dir) = &mut inode.node {
-                    dir.entries = crate::upper::inode::PMap::new_sync();
+                    dir.entries = crate::upper::PMap::new_sync();
                 }
                 for (dir, _) in &inode.names {
                     self.keep_dir(*dir);

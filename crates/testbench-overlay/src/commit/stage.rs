@@ -92,7 +92,7 @@ fn copy<G: Gate>(
     let Node::File(content) = &inode.node else { return Err(unread(Errno::Inval)) };
     let base = Base::default();
     let origin = inode.origin.as_deref();
-    let mut read = |buf: &mut [u8], at: u64| base.read(core, origin, buf, at);
+    let mut read = |buf: &mut [u8], at: u64| base.read(&core.lower, origin, buf, at);
     let mut buf = vec![0; COPY_BYTES.min(usize::try_from(content.len()).unwrap_or(COPY_BYTES))];
     let mut offset = 0;
     while offset < content.len() {

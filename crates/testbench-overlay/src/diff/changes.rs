@@ -13,9 +13,10 @@ use crate::OverlayError;
 use crate::diff::{Change, DiffOptions, Side};
 use crate::error::{display, read_error};
 use crate::handle::whole;
-use crate::lower::observe::{Listing, Observation, Seen, Stamp};
+use crate::lower::observe::{Listing, Observation, Origin, Seen, Stamp};
+use crate::lower::view::Meta;
 use crate::ops::core::Core;
-use crate::upper::inode::{Dir, Entry, Ino, Inode, Meta, Node, Origin, State};
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 
@@ -27,7 +28,7 @@ const BYTES_MAX: u64 = 4 << 30;
 
 /// All changes, in no particular order.
 pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>, OverlayError> {
-    let state = core.find_other_names().map_err(|errno| read_error(core, b"", errno))?;
+    let state = core.find_other_names().map_err(|errno| read_error(&core.lower, b"", errno))?;
     // What counts is where paths lead now, not what they led to when a directory was opened.
     core.lower.forget_dirs();
     let mut changes = Changes {
@@ -47,7 +48,7 @@ pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>, 
             let path = display(path.as_bytes()).to_string();
             Err(OverlayError::DiffTooLarge { path, bytes_max: BYTES_MAX })
         }
-        Err(At { path, errno }) => Err(read_error(core, path.as_bytes(), errno)),
+        Err(At { path, errno }) => Err(read_error(&core.lower, path.as_bytes(), errno)),
     }
 }
 
@@ -316,7 +317,7 @@ impl Changes<'_> {
     }
 
     fn changed(&self, path: &RelPath, kind: LowerChangeKind) -> At {
-        At { path: path.clone(), errno: self.core.note_lower_change(path, kind) }
+        At { path: path.clone(), errno: self.core.lower.note_change(path, kind) }
     }
 
     /// Something that was not in the lower tree.
@@ -428,7 +429,7 @@ impl Changes<'_> {
         let as_seen = before.bytes().is_none_or(|bytes| origin.seen.agrees_with(bytes));
         if !as_seen {
             let kind = LowerChangeKind::Modified;
-            let errno = self.core.note_lower_change(origin.path(), kind);
+            let errno = self.core.lower.note_change(origin.path(), kind);
             return Err(At { path: path.clone(), errno });
         }
         Ok((before, self.side(inode, path)?))
@@ -491,12 +492,12 @@ impl Changes<'_> {
             FileKind::Symlink => Side::symlink(self.core.lower.read_link(path).map_err(at(path))?),
             FileKind::File => {
                 self.make_room(stat.size, path)?;
-                Side::file(mode, self.core.read_lower(path, stat).map_err(at(path))?)
+                Side::file(mode, self.core.lower.read_lower(path, stat).map_err(at(path))?)
             }
         };
         match seen.and_then(|seen| change_since(seen, stat, &side)) {
             Some(kind) => {
-                let errno = self.core.note_lower_change(path, kind);
+                let errno = self.core.lower.note_change(path, kind);
                 Err(At { path: path.clone(), errno })
             }
             None => Ok(self.timed(side, &meta)),

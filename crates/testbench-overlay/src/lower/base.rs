@@ -3,11 +3,9 @@
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::lower;
-use crate::lower::observe::{Seen, Stamp};
+use crate::lower::observe::{Origin, Seen, Stamp};
 use crate::lower::read_ahead::ReadAhead;
-use crate::ops::core::Core;
-use crate::upper::inode::Origin;
+use crate::lower::{self, Lower};
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, HostDir, LowerChangeKind, Stat};
 
@@ -36,7 +34,7 @@ impl Base {
     /// Fills `buf` with the bytes at `offset` of the file as it was first seen.
     pub(crate) fn read(
         &self,
-        core: &Core,
+        lower: &Lower,
         origin: Option<&Origin>,
         buf: &mut [u8],
         offset: u64,
@@ -48,20 +46,20 @@ impl Base {
         if let Some(opened) = &*opened
             && opened.seen.is(seen)
         {
-            return opened.read(core, origin, buf, offset);
+            return opened.read(lower, origin, buf, offset);
         }
         drop(opened);
-        read_watched(core, origin, &*self.open(core, origin)?, buf, offset)
+        read_watched(lower, origin, &*self.open(lower, origin)?, buf, offset)
     }
 
     /// Makes `target` share the blocks of the file beneath, if all of that can be relied on without
     /// reading it; else answers false, and `target` is as empty as it was.
-    pub(crate) fn clone_into(&self, core: &Core, origin: &Origin, target: &dyn File) -> bool {
+    pub(crate) fn clone_into(&self, lower: &Lower, origin: &Origin, target: &dyn File) -> bool {
         let seen = &origin.seen;
-        if !core.stamp_suffices(seen) {
+        if !lower.stamp_suffices(seen) {
             return false;
         }
-        let Ok(file) = self.open(core, origin) else { return false };
+        let Ok(file) = self.open(lower, origin) else { return false };
         if !HostDir::share_blocks(&*file, target) {
             return false;
         }
@@ -76,15 +74,15 @@ impl Base {
     /// As [`File::next_data`] of the file beneath; all of it if that cannot be told.
     pub(crate) fn next_data(
         &self,
-        core: &Core,
+        lower: &Lower,
         origin: Option<&Origin>,
         offset: u64,
     ) -> Result<Option<Range<u64>>, Errno> {
         let origin = origin.ok_or(Errno::Io)?;
-        self.open(core, origin)?.next_data(offset)
+        self.open(lower, origin)?.next_data(offset)
     }
 
-    fn open(&self, core: &Core, origin: &Origin) -> Result<Arc<dyn File>, Errno> {
+    fn open(&self, lower: &Lower, origin: &Origin) -> Result<Arc<dyn File>, Errno> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*open
             && open.seen.is(&origin.seen)
@@ -92,12 +90,12 @@ impl Base {
             return Ok(open.file.clone());
         }
         let opened = match self.by_path {
-            true => core.lower.open_now(origin.path()),
-            false => core.lower.open(origin.path()),
+            true => lower.open_now(origin.path()),
+            false => lower.open(origin.path()),
         };
         let file = match opened {
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => {
-                return Err(core.note_lower_change(origin.path(), LowerChangeKind::Removed));
+                return Err(lower.note_change(origin.path(), LowerChangeKind::Removed));
             }
             file => file?,
         };
@@ -108,24 +106,30 @@ impl Base {
 }
 
 impl Opened {
-    fn read(&self, core: &Core, origin: &Origin, buf: &mut [u8], offset: u64) -> Result<(), Errno> {
+    fn read(
+        &self,
+        lower: &Lower,
+        origin: &Origin,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> Result<(), Errno> {
         let size = self.seen.stamp.size;
-        let read = |buf: &mut [u8], at: u64| read_watched(core, origin, &*self.file, buf, at);
+        let read = |buf: &mut [u8], at: u64| read_watched(lower, origin, &*self.file, buf, at);
         self.ahead.read(buf, offset, size, read)
     }
 }
 
-impl Core {
+impl Lower {
     /// The whole of a lower file, whose metadata was just seen to be `stat`.
     pub(crate) fn read_lower(&self, path: &RelPath, stat: &Stat) -> Result<Arc<[u8]>, Errno> {
-        let file = self.lower.open(path)?;
+        let file = self.open(path)?;
         let len = usize::try_from(stat.size).map_err(|_| Errno::Fbig)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
         bytes.resize(len, 0);
         let read = lower::read_exact(&*file, &mut bytes, 0);
         if read == Err(Errno::Stale) || Stamp::of(&file.stat()?) != Stamp::of(stat) {
-            return Err(self.note_lower_change(path, LowerChangeKind::Modified));
+            return Err(self.note_change(path, LowerChangeKind::Modified));
         }
         read.map(|()| bytes.into())
     }
@@ -133,14 +137,14 @@ impl Core {
 
 /// Reads, and compares the file with what was first seen.
 fn read_watched(
-    core: &Core,
+    lower: &Lower,
     origin: &Origin,
     file: &dyn File,
     buf: &mut [u8],
     offset: u64,
 ) -> Result<(), Errno> {
     let seen = &origin.seen;
-    let read = match core.first_read(seen, file) {
+    let read = match lower.first_read(seen, file) {
         Ok(Some(whole)) => copy_from(&whole, buf, offset),
         Ok(None) => lower::read_exact(file, buf, offset),
         Err(errno) => Err(errno),
@@ -148,7 +152,7 @@ fn read_watched(
     // Looked at after reading: what was read before the file changed is what was first seen.
     let unchanged = seen.stamp == Stamp::of(&file.stat()?);
     if !unchanged || read == Err(Errno::Stale) {
-        return Err(core.note_lower_change(origin.path(), LowerChangeKind::Modified));
+        return Err(lower.note_change(origin.path(), LowerChangeKind::Modified));
     }
     read
 }

@@ -4,110 +4,32 @@
 pub(crate) mod base;
 pub(crate) mod observe;
 pub(crate) mod read_ahead;
+pub(crate) mod view;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
-use testbench_clock::WallTime;
+use testbench_clock::SystemClock;
 
-use crate::lower::observe::LowerId;
+use crate::lower::observe::{LowerChange, LowerId};
 use crate::sys;
-use crate::upper::inode::Meta;
 use crate::vfs::name::{Hashed, PathHash, RelPath};
-use crate::{
-    DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, HostDir, OpenHow, Overlay, Stat,
-};
-
-/// Which times the files of the lower directory show.
-///
-/// A fresh clone, a copy and a CI cache of one and the same tree differ in nothing but times, so by
-/// default they are not let through: a run gives the same bytes wherever it happens.
-///
-/// ```
-/// use testbench_overlay::{LowerTimes, Overlay, fs, install};
-///
-/// let dir = tempfile::tempdir()?;
-/// std::fs::write(dir.path().join("a"), "")?;
-/// let _installed = install(Overlay::builder(dir.path()).lower_times(LowerTimes::Real).build()?);
-/// let real = std::fs::metadata(dir.path().join("a"))?.modified()?;
-/// assert_eq!(fs::metadata(dir.path().join("a"))?.modified()?, real);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LowerTimes {
-    /// All of them the time at which the overlay was made, by its clock: never in the future, and
-    /// no file newer than another until something is written.
-    #[default]
-    Start,
-    /// Those of the lower files.
-    Real,
-}
-
-/// Which permission bits the files of the lower directory show.
-///
-/// The bits for group and others depend on the umask of whoever made the tree. Git stores one bit
-/// of the nine for the same reason.
-///
-/// ```
-/// use testbench_overlay::{LowerModes, Overlay, fs, install};
-///
-/// let dir = tempfile::tempdir()?;
-/// let file = dir.path().join("a");
-/// std::fs::write(&file, "")?;
-/// std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
-/// for (modes, wanted) in [(LowerModes::Owner, 0o644), (LowerModes::Real, 0o660)] {
-///     let _installed = install(Overlay::builder(dir.path()).lower_modes(modes).build()?);
-///     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, wanted);
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LowerModes {
-    /// The owner's bits are kept; group and others get what a umask of `022` leaves of them: the
-    /// owner's read and execute bits. Set-id and sticky bits are not shown.
-    #[default]
-    Owner,
-    /// Those of the lower files.
-    Real,
-}
-
-/// How the lower tree is presented.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
-    pub(crate) times: LowerTimes,
-    pub(crate) modes: LowerModes,
-    pub(crate) start: WallTime,
-}
-
-impl View {
-    pub(crate) fn meta(&self, stat: &Stat) -> Meta {
-        let mode = match (stat.kind, self.modes) {
-            (FileKind::Symlink, _) => 0o777,
-            (_, LowerModes::Real) => stat.mode & 0o7777,
-            (_, LowerModes::Owner) => {
-                let owner = (stat.mode >> 6) & 0o7;
-                owner << 6 | (owner & 0o5) << 3 | owner & 0o5
-            }
-        };
-        match self.times {
-            LowerTimes::Start => Meta::new(mode, self.start),
-            LowerTimes::Real => {
-                Meta { mode, atime: stat.atime, mtime: stat.mtime, ctime: stat.ctime }
-            }
-        }
-    }
-}
+use crate::{DirEntry, Errno, File, Follow, Fs, GuestPath, HostDir, OpenHow, Stat};
 
 /// The lower tree.
 #[derive(Debug)]
 pub(crate) struct Lower {
     fs: Arc<dyn Fs>,
     top: OpenDir,
-    dirs: Mutex<OpenDirs>,
+    dirs: Arc<Mutex<OpenDirs>>,
+    /// How many names a file may have, given its metadata.
+    links: fn(&dyn Fs, &Stat) -> u64,
+    /// The clock by which its times go, if it is a real directory.
+    clock: Option<SystemClock>,
+    /// The changes beneath that operations have met.
+    changes: Mutex<Vec<LowerChange>>,
 }
 
 /// An open directory, and which one it is: what its path leads to may change, it does not.
@@ -121,16 +43,35 @@ impl Lower {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower, Errno> {
         let top = fs.root()?;
         let top = OpenDir::new(top.clone(), &top.stat()?);
-        Ok(Lower { fs, top, dirs: Mutex::default() })
+        let clock = is_host(&*fs).then(|| SystemClock::new("overlay"));
+        let (dirs, changes) = (Arc::default(), Mutex::default());
+        Ok(Lower { fs, top, dirs, links: |_, stat| stat.nlink, clock, changes })
+    }
+
+    /// The same with another rule for how many names a file may have. Another overlay shows only
+    /// those that were looked at, and knows of more.
+    pub(crate) fn with_links(self, links: fn(&dyn Fs, &Stat) -> u64) -> Lower {
+        Lower { links, ..self }
+    }
+
+    /// The same tree with its own list of changes, for a fork.
+    pub(crate) fn fork(&self) -> Lower {
+        Lower {
+            fs: self.fs.clone(),
+            top: self.top.clone(),
+            dirs: self.dirs.clone(),
+            links: self.links,
+            clock: self.clock.clone(),
+            changes: Mutex::new(self.changes()),
+        }
+    }
+
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.fs
     }
 
     /// The real directory that this is, if it is one.
     pub(crate) fn host_dir(&self) -> Option<&HostDir> {
-        (&*self.fs as &dyn std::any::Any).downcast_ref()
-    }
-
-    /// The overlay that this is, if it is one.
-    pub(crate) fn overlay(&self) -> Option<&Overlay> {
         (&*self.fs as &dyn std::any::Any).downcast_ref()
     }
 
@@ -221,16 +162,7 @@ impl Lower {
     /// What is at a name in a directory, if anything.
     pub(crate) fn stat_in(&self, dir: &OpenDir, name: &[u8]) -> Result<Option<Stat>, Errno> {
         let stat = present(self.fs.stat_at(&*dir.file, GuestPath::new(name), Follow::No))?;
-        Ok(stat.map(|stat| Stat { nlink: self.links(&stat), ..stat }))
-    }
-
-    /// How many names a file may have. Another overlay shows only those that were looked at, and
-    /// knows of more.
-    fn links(&self, stat: &Stat) -> u64 {
-        match self.overlay() {
-            Some(overlay) if stat.kind != FileKind::Dir => overlay.links_max(stat),
-            _ => stat.nlink,
-        }
+        Ok(stat.map(|stat| Stat { nlink: (self.links)(&*self.fs, &stat), ..stat }))
     }
 
     /// What is at a path, if anything.
@@ -295,6 +227,10 @@ impl OpenDir {
     fn new(file: Arc<dyn File>, stat: &Stat) -> OpenDir {
         OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } }
     }
+}
+
+fn is_host(fs: &dyn Fs) -> bool {
+    (fs as &dyn std::any::Any).is::<HostDir>()
 }
 
 /// `None` for what is missing.

@@ -5,21 +5,20 @@
 //! their own. A stamp misses one thing: a write of the same length within the step of the file
 //! system's clock in which the stamp was taken. Where that can have happened (the file was changed
 //! shortly before it was first read) or where it costs nothing (the file is short), a hash of the
-//! whole content is taken at the first read, and is compared by [`Core::recheck`], by the diff and by
+//! whole content is taken at the first read, and is compared by [`Lower::recheck`], by the diff and by
 //! the commit. Of files over 16 MiB the stamp is all that is compared.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use testbench_clock::{Clock as _, WallTime};
 
-use crate::lower;
-use crate::ops::core::Core;
-use crate::upper::inode::State;
+use crate::lower::view::Meta;
+use crate::lower::{self, Lower};
 use crate::vfs::name::RelPath;
-use crate::{DirEntry, Errno, File, FileKind, Overlay, OverlayError, Stat};
+use crate::{DirEntry, Errno, File, FileKind, Stat};
 
 /// A file up to this length is hashed at its first read whenever it was written: the read fetches
 /// about as much anyway.
@@ -147,44 +146,6 @@ impl fmt::Display for LowerChange {
     }
 }
 
-impl Overlay {
-    /// Compares everything that this overlay has seen of the lower tree with what is there now, and
-    /// returns the differences, ordered by path. Nothing else happens.
-    ///
-    /// It costs a system call or two for each file seen, and reads those again whose content was
-    /// hashed when it was first read: short files, and files that were changed shortly before.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// assert!(!fs::exists(dir.path().join("a"))?);
-    /// std::fs::write(dir.path().join("a"), "")?;
-    /// assert_eq!(overlay.check_lower()?.len(), 1, "its absence was seen");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`OverlayError::Read`] if something that is there cannot be looked at.
-    pub fn check_lower(&self) -> Result<Vec<LowerChange>, OverlayError> {
-        let state = self.core.tx().live.state.clone();
-        let mut changes = Vec::new();
-        for (path, seen) in observed(&state) {
-            let kind = self.core.recheck(path, &seen).map_err(|errno| OverlayError::Read {
-                path: crate::error::display(path.as_bytes()).to_string(),
-                errno,
-            })?;
-            changes.extend(kind.map(|kind| LowerChange::new(path, kind)));
-        }
-        changes.sort_by(|a, b| (a.path(), a.kind).cmp(&(b.path(), b.kind)));
-        changes.dedup();
-        Ok(changes)
-    }
-}
-
 /// Which file of the lower tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LowerId {
@@ -266,6 +227,33 @@ impl Seen {
     }
 }
 
+/// A list that nearly always has one element, which then needs no memory of its own.
+pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
+
+/// Where an inode came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The lower paths at which it was seen, the first one first.
+    pub(crate) paths: Few<RelPath>,
+    pub(crate) seen: Seen,
+    /// How many names it has beneath. Some may lie outside of the root, and those inside may not
+    /// have been looked at yet.
+    pub(crate) links: u64,
+    /// As it was presented before any change.
+    pub(crate) meta: Meta,
+}
+
+impl Origin {
+    pub(crate) fn path(&self) -> &RelPath {
+        &self.paths[0]
+    }
+
+    /// Whether the lower tree may hold names of it that nobody has looked at yet.
+    pub(crate) fn may_have_more_names(&self) -> bool {
+        self.links > self.paths.len() as u64
+    }
+}
+
 /// For telling copies from others: no two are the same in one process.
 fn next_id() -> u64 {
     static IDS: AtomicU64 = AtomicU64::new(0);
@@ -316,23 +304,34 @@ impl Listing {
     }
 }
 
-/// Everything that a state has seen, each with its path.
-pub(crate) fn observed(state: &State) -> impl Iterator<Item = (&RelPath, Observation)> {
-    let origins = state.inodes.values().filter_map(|inode| inode.origin.as_ref());
-    let present = origins.flat_map(|origin| {
-        origin.paths.iter().map(|path| (path, Observation::Removed(origin.seen.clone(), None)))
-    });
-    present.chain(state.reads.iter().map(|(path, seen)| (path, seen.clone())))
-}
+impl Lower {
+    /// Keeps the change for [`Lower::changes`] and returns the error of the operation that met it.
+    pub(crate) fn note_change(&self, path: &RelPath, kind: LowerChangeKind) -> Errno {
+        let change = LowerChange::new(path, kind);
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !changes.contains(&change) {
+            changes.push(change);
+        }
+        Errno::Stale
+    }
 
-impl Core {
+    /// The changes that operations have met, in this order.
+    pub(crate) fn changes(&self) -> Vec<LowerChange> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a commit they are history.
+    pub(crate) fn forget_changes(&self) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether what was seen at a path is still so, content included; `None` if it is.
     pub(crate) fn recheck(
         &self,
         path: &RelPath,
         was: &Observation,
     ) -> Result<Option<LowerChangeKind>, Errno> {
-        let now = self.lower.stat(path)?;
+        let now = self.stat(path)?;
         let (seen, now) = match (was, now) {
             (Observation::Absent, now) => return Ok(now.map(|_| LowerChangeKind::Appeared)),
             (_, None) => return Ok(Some(LowerChangeKind::Removed)),
@@ -350,8 +349,8 @@ impl Core {
         }
         let Some(hash) = seen.content_hash() else { return Ok(None) };
         let is = match now.kind {
-            FileKind::Symlink => blake3::hash(&self.lower.read_link(path)?),
-            _ => match hash_of(&*self.lower.open(path)?, now.size) {
+            FileKind::Symlink => blake3::hash(&self.read_link(path)?),
+            _ => match hash_of(&*self.open(path)?, now.size) {
                 Err(Errno::Stale) => return Ok(Some(LowerChangeKind::Modified)),
                 hash => hash?,
             },
@@ -361,7 +360,7 @@ impl Core {
 
     /// Whether a directory still lists what it did; `None` if so.
     fn relist(&self, dir: &RelPath, was: &Listing) -> Result<Option<LowerChangeKind>, Errno> {
-        let same = was.same(&Listing::of(&self.lower.list(dir)?));
+        let same = was.same(&Listing::of(&self.list(dir)?));
         Ok((!same).then_some(LowerChangeKind::Listing))
     }
 
@@ -402,7 +401,7 @@ impl Core {
         if seen.stamp.size > HASHED_BYTES_MAX {
             return false;
         }
-        match &self.disk_clock {
+        match &self.clock {
             Some(clock) => {
                 let since = clock.wall().checked_duration_since(seen.stamp.ctime);
                 since.is_none_or(|since| since < TIMES_SETTLE_AFTER)

@@ -8,7 +8,7 @@ use testbench_clock::WallTime;
 
 use super::{COPY_BYTES, Materialized, RealTree, about};
 use crate::handle::Handle;
-use crate::ops::lookup::Tx;
+use crate::ops::core::Tx;
 use crate::resolve::End;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;

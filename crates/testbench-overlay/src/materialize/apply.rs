@@ -6,7 +6,7 @@ use std::io;
 use crate::diff::{Content, Side};
 use crate::handle::Handle;
 use crate::ops::Renaming;
-use crate::ops::lookup::Tx;
+use crate::ops::core::Tx;
 use crate::resolve::End;
 use crate::upper::inode::Ino;
 use crate::{

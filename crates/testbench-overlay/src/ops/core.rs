@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::{Clock, SystemClock};
+use testbench_clock::Clock;
 
-use crate::Errno;
-use crate::checkpoint::Family;
 use crate::fs::passthrough::Passthrough;
-use crate::lower::observe::{LowerChange, LowerChangeKind};
-use crate::lower::{Lower, View};
-use crate::ops::lookup::{Stride, Tx};
-use crate::pipeline::{Pipeline, Quota};
-use crate::upper::inode::{Ino, State};
+use crate::lower::Lower;
+use crate::lower::view::View;
+use crate::pipeline::Pipeline;
+use crate::resolve::Trail;
+use crate::upper::inode::{Ino, Inode, State, Version};
+use crate::upper::quota::Quota;
 use crate::upper::store::Store;
-use crate::vfs::name::RelPath;
 
 /// What an overlay and its handles share.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) lower: Arc<Lower>,
+    pub(crate) lower: Lower,
     pub(crate) view: View,
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
@@ -28,10 +26,7 @@ pub(crate) struct Core {
     pub(crate) store: Arc<Store>,
     /// What operations go through before they reach this core, if there is anything.
     pub(crate) pipeline: Option<Box<Pipeline>>,
-    /// The clock by which the lower tree's times go, if that is a real directory.
-    pub(crate) disk_clock: Option<SystemClock>,
     live: Mutex<Live>,
-    lower_changes: Mutex<Vec<LowerChange>>,
 }
 
 /// The rules of one overlay.
@@ -56,6 +51,11 @@ impl Config {
     }
 }
 
+/// What an overlay has in common with its forks, until one of them commits, and with no other
+/// overlay.
+#[derive(Debug)]
+pub(crate) struct Family;
+
 /// What changes while an overlay is used.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -74,6 +74,69 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Refuses the states that were saved so far.
+    pub(crate) fn renew(&mut self) {
+        self.family = Arc::new(Family);
+    }
+
+    /// Drops files without a name that no handle keeps.
+    pub(crate) fn forget_closed(&mut self) {
+        let open = |ino| self.opens.contains_key(ino);
+        let closed: Vec<_> = self.state.orphans.keys().filter(|ino| !open(ino)).copied().collect();
+        for ino in closed {
+            self.state.forget(ino);
+        }
+    }
+}
+
+/// One operation, from its beginning to its end, on the locked state.
+pub(crate) struct Tx<'c> {
+    pub(crate) core: &'c Core,
+    pub(crate) live: MutexGuard<'c, Live>,
+    /// Permission bits do not bind.
+    pub(crate) as_root: bool,
+    /// What a walk has come to last, so that it need not be looked for again.
+    pub(crate) came_to: Option<Child>,
+    /// `.` and `..` ask for no permission, as where `realpath` resolves them.
+    pub(crate) free_dots: bool,
+}
+
+/// What a name stands for: the number, and the inode as it is now.
+pub(crate) type Child = (Ino, Arc<Inode>);
+
+/// Directories through which a walk came, which lie open as long as no inode is changed.
+#[derive(Debug, Default)]
+pub(crate) struct Stride {
+    /// The directory from which it started, whether permission bits did not bind, and the state of
+    /// the overlay.
+    from: Option<(Ino, bool, Version)>,
+    /// The part of the path, with the slash behind.
+    dirs: Vec<u8>,
+    /// Where each component of it led.
+    pub(crate) trail: Trail<Ino>,
+}
+
+impl Stride {
+    pub(crate) fn leads(&self, start: Ino, as_root: bool, version: Version, dirs: &[u8]) -> bool {
+        self.from == Some((start, as_root, version)) && self.dirs == dirs
+    }
+
+    pub(crate) fn keep(
+        &mut self,
+        start: Ino,
+        as_root: bool,
+        version: Version,
+        dirs: &[u8],
+        trail: &[Ino],
+    ) {
+        self.from = Some((start, as_root, version));
+        self.dirs.clear();
+        self.dirs.extend_from_slice(dirs);
+        self.trail = trail.into();
+    }
+}
+
 impl Core {
     pub(crate) fn new(
         lower: Lower,
@@ -84,24 +147,19 @@ impl Core {
         state: State,
     ) -> Core {
         let live = Mutex::new(Live::new(state, Arc::new(Family)));
-        let disk_clock = config.host_root.as_ref().map(|_| SystemClock::new("overlay"));
-        let (lower, lower_changes) = (Arc::new(lower), Mutex::default());
-        let pipeline = None;
-        Core { lower, view, config, clock, store, pipeline, disk_clock, live, lower_changes }
+        Core { lower, view, config, clock, store, pipeline: None, live }
     }
 
     /// The same in everything but the state and who is open on it.
     pub(crate) fn fork(&self, state: State, family: Arc<Family>) -> Core {
         Core {
-            lower: self.lower.clone(),
+            lower: self.lower.fork(),
             view: self.view,
             config: self.config.clone(),
             clock: self.clock.clone(),
             store: self.store.clone(),
             pipeline: self.pipeline.as_ref().map(|pipeline| Box::new(pipeline.fork())),
-            disk_clock: self.disk_clock.clone(),
             live: Mutex::new(Live::new(state, family)),
-            lower_changes: Mutex::new(self.lower_changes()),
         }
     }
 
@@ -113,24 +171,5 @@ impl Core {
     /// One in which permission bits do not bind, for what has already happened elsewhere.
     pub(crate) fn tx_as_root(&self) -> Tx<'_> {
         Tx { as_root: true, ..self.tx() }
-    }
-
-    /// Keeps the change for [`Core::lower_changes`] and answers the error of the operation.
-    pub(crate) fn note_lower_change(&self, path: &RelPath, kind: LowerChangeKind) -> Errno {
-        let change = LowerChange::new(path, kind);
-        let mut changes = self.lower_changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !changes.contains(&change) {
-            changes.push(change);
-        }
-        Errno::Stale
-    }
-
-    pub(crate) fn lower_changes(&self) -> Vec<LowerChange> {
-        self.lower_changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// After a commit they are history.
-    pub(crate) fn forget_lower_changes(&self) {
-        self.lower_changes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -10,9 +10,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::lower::observe::{LowerId, Stamp};
-use crate::ops::core::Core;
-use crate::ops::lookup::Tx;
+use crate::lower::observe::{LowerId, Origin, Stamp};
+use crate::ops::core::{Core, Tx};
 use crate::upper::inode::{Ino, Inode, State};
 use crate::vfs::name::{Name, RelPath};
 use crate::{Errno, FileKind, Overlay, Stat};
@@ -95,7 +94,7 @@ impl Tx<'_> {
             return Ok(None);
         };
         if let Some(change) = origin.seen.stamp.change_to(stamp) {
-            return Err(self.core.note_lower_change(path, change));
+            return Err(self.core.lower.note_change(path, change));
         }
         if !origin.paths.contains(path) {
             let name = Name::new(name)?;
@@ -195,8 +194,7 @@ impl Tx<'_> {
         let inode = self.live.state.inode_mut(ino)?;
         if let Some(origin) = &inode.origin {
             let links = origin.paths.len() as u64;
-            inode.origin =
-                Some(Arc::new(crate::upper::inode::Origin { links, ..(**origin).clone() }));
+            inode.origin = Some(Arc::new(Origin { links, ..(**origin).clone() }));
         }
         if inode.names.is_empty() && !self.live.opens.contains_key(&ino) {
             self.live.state.forget(ino);

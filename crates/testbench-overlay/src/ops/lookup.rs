@@ -1,53 +1,20 @@
 //! Looking things up: the upper entries first, then the lower tree, with a note of all that was
 //! seen there.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use smallvec::smallvec;
 use testbench_clock::WallTime;
 
-use crate::lower::observe::{Listing, LowerId, Observation, Seen, Stamp};
+use crate::lower::observe::{Listing, LowerId, Observation, Origin, Seen, Stamp};
 use crate::lower::{self, OpenDir};
-use crate::ops::core::{Core, Live};
-use crate::pipeline::Usage;
+use crate::ops::core::{Child, Tx};
 use crate::resolve::{self, End, Place, Step, Trail, Walk};
 use crate::upper::content::Content;
-use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, Origin, State, Version};
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
+use crate::upper::quota::Usage;
 use crate::vfs::name::{Name, RelPath};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, Stat};
-
-/// One operation, from its beginning to its end, on the locked state.
-pub(crate) struct Tx<'c> {
-    pub(crate) core: &'c Core,
-    pub(crate) live: MutexGuard<'c, Live>,
-    /// Permission bits do not bind.
-    pub(crate) as_root: bool,
-    /// What a walk has come to last, so that it need not be looked for again.
-    pub(crate) came_to: Option<Child>,
-    /// `.` and `..` ask for no permission, as where `realpath` resolves them.
-    pub(crate) free_dots: bool,
-}
-
-/// What a name stands for: the number, and the inode as it is now.
-pub(crate) type Child = (Ino, Arc<Inode>);
-
-/// Directories through which a walk came, which lie open as long as no inode is changed.
-#[derive(Debug, Default)]
-pub(crate) struct Stride {
-    /// The directory from which it started, whether permission bits did not bind, and the state of
-    /// the overlay.
-    from: Option<(Ino, bool, Version)>,
-    /// The part of the path, with the slash behind.
-    dirs: Vec<u8>,
-    /// Where each component of it led.
-    trail: Trail<Ino>,
-}
-
-impl Stride {
-    fn leads(&self, start: Ino, as_root: bool, version: Version, dirs: &[u8]) -> bool {
-        self.from == Some((start, as_root, version)) && self.dirs == dirs
-    }
-}
 
 /// What is asked of a lower directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,10 +115,10 @@ impl Tx<'_> {
                 let change =
                     inode.origin.as_ref().and_then(|o| o.seen.stamp.change_to(&Stamp::of(&stat)));
                 let change = change.unwrap_or(LowerChangeKind::Modified);
-                Err(self.core.note_lower_change(&lower_dir.child(name), change))
+                Err(self.core.lower.note_change(&lower_dir.child(name), change))
             }
             (None, Some(_)) => {
-                Err(self.core.note_lower_change(&lower_dir.child(name), LowerChangeKind::Removed))
+                Err(self.core.lower.note_change(&lower_dir.child(name), LowerChangeKind::Removed))
             }
             (Some(stat), None) => self.saw(dir, lower_dir, name, ino, &stat).map(Some),
             (None, None) => self.saw_nothing(dir, lower_dir, name).map(|()| None),
@@ -179,9 +146,9 @@ impl Tx<'_> {
             Wants::Name => lower::present(self.core.lower.dir(lower, id))?,
         };
         match (opened, id) {
-            (None, _) => Err(self.core.note_lower_change(lower, LowerChangeKind::Removed)),
+            (None, _) => Err(self.core.lower.note_change(lower, LowerChangeKind::Removed)),
             (Some(opened), Some(id)) if opened.id != id => {
-                Err(self.core.note_lower_change(lower, LowerChangeKind::Modified))
+                Err(self.core.lower.note_change(lower, LowerChangeKind::Modified))
             }
             (Some(opened), _) => Ok(opened),
         }
@@ -287,7 +254,7 @@ impl Tx<'_> {
     ) -> Result<Child, Errno> {
         let path = lower_dir.child(name);
         if self.live.state.was_absent(&path) {
-            return Err(self.core.note_lower_change(&path, LowerChangeKind::Appeared));
+            return Err(self.core.lower.note_change(&path, LowerChangeKind::Appeared));
         }
         let stamp = Stamp::of(stat);
         let linked = stat.kind != FileKind::Dir && stat.nlink > 1;
@@ -379,7 +346,7 @@ impl Tx<'_> {
         match self.live.state.reads.get(lower) {
             Some(Observation::Listing(before)) if before.same(&listing) => Ok(()),
             Some(Observation::Listing(_)) => {
-                Err(self.core.note_lower_change(lower, LowerChangeKind::Listing))
+                Err(self.core.lower.note_change(lower, LowerChangeKind::Listing))
             }
             Some(Observation::Absent | Observation::Removed(..)) | None => {
                 self.note(lower.clone(), Observation::Listing(listing))
@@ -470,10 +437,7 @@ impl Walk for Tx<'_> {
         if walked == dirs.len()
             && let Some(last) = &mut self.live.last_stride
         {
-            last.from = Some((start, as_root, version));
-            last.dirs.clear();
-            last.dirs.extend_from_slice(dirs);
-            last.trail = trail[1..].into();
+            last.keep(start, as_root, version, dirs, &trail[1..]);
         }
         walked
     }

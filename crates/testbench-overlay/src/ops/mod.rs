@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use crate::ops::lookup::{Found, Tx};
-use crate::resolve::{End, Last, Step};
+use crate::lower::view::Meta;
+use crate::ops::core::Tx;
+use crate::ops::lookup::Found;
+use crate::resolve::{End, Last, Step, not_to_create};
 use crate::upper::content::Content;
-use crate::upper::inode::{Dir, Entry, Ino, Inode, Meta, Node};
+use crate::upper::inode::{Dir, Entry, Ino, Inode, Node};
 use crate::vfs::name::Name;
 use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
 
@@ -503,15 +505,6 @@ pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<(), Er
         (Last::Name(_), Last::Name(_)) => Ok(()),
         (Last::Name(_), _) if how == Renaming::New => Err(Errno::Exist),
         _ => Err(Errno::Busy),
-    }
-}
-
-/// A slash behind a name asks for a directory, which `open` does not make; behind a dot it says nothing
-/// new.
-pub(crate) fn not_to_create(last: &Last, create: Create) -> Errno {
-    match last {
-        Last::Dot | Last::DotDot if create == Create::New => Errno::Exist,
-        _ => Errno::Isdir,
     }
 }
 

@@ -73,12 +73,12 @@ mod operation;
 mod outside;
 mod pattern;
 mod policy;
-mod quota;
 mod staged;
 mod walk;
 
 use std::sync::Arc;
 
+pub use crate::upper::quota::{Quota, Usage};
 pub use audit::{Audit, AuditLine};
 pub use fault::{Fault, FaultError};
 pub use faults::{FaultCount, FaultPlan};
@@ -86,10 +86,8 @@ pub use inode_handle::InodeHandle;
 pub use operation::Operation;
 pub use outside::OutwardLinks;
 pub use pattern::PatternError;
-pub use quota::{Quota, Usage};
 
 pub(crate) use file::StagedFile;
-pub(crate) use quota::Room;
 pub(crate) use staged::Staged;
 
 use crate::ops::core::Core;

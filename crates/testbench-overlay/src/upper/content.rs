@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Errno;
-use crate::pipeline::Room;
+use crate::upper::PMap;
 use crate::upper::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, Run, in_blocks};
-use crate::upper::inode::PMap;
+use crate::upper::quota::Room;
 
 /// The largest length of a file: what a signed 64-bit offset can express.
 pub(crate) const LEN_MAX: u64 = i64::MAX as u64;

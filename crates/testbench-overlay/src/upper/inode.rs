@@ -13,14 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use testbench_clock::WallTime;
 
-use crate::lower::observe::{LowerId, Observation, Seen};
-use crate::pipeline::Usage;
+use crate::lower::observe::{Few, LowerId, Observation, Origin};
+use crate::lower::view::Meta;
+use crate::upper::PMap;
 use crate::upper::content::Content;
+use crate::upper::quota::Usage;
 use crate::vfs::name::{Hashed, Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
-
-/// A persistent ordered map that can be sent between threads.
-pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
 
 /// The inode table. The numbers of lower files are hashes already, those of new files count up, and
 /// no two are equal: each serves as its own hash, and the order is the same on every machine.
@@ -28,9 +27,6 @@ pub(crate) type Inodes = rpds::HashTrieMapSync<Ino, Arc<Inode>, Hashed>;
 
 /// How many ways a branch of the inode table has. With more, a change after a checkpoint copies more.
 const TABLE_DEGREE: u8 = 16;
-
-/// A list that nearly always has one element, which then needs no memory of its own.
-pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
 
 /// The number of the device of every overlay.
 pub(crate) const DEVICE: u64 = 1;
@@ -151,6 +147,15 @@ impl State {
         matches!(self.reads.get(path), Some(Observation::Absent))
     }
 
+    /// Everything that was seen of the lower tree, each with its path.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = (&RelPath, Observation)> {
+        let origins = self.inodes.values().filter_map(|inode| inode.origin.as_ref());
+        let present = origins.flat_map(|origin| {
+            origin.paths.iter().map(|path| (path, Observation::Removed(origin.seen.clone(), None)))
+        });
+        present.chain(self.reads.iter().map(|(path, seen)| (path, seen.clone())))
+    }
+
     /// Removes an inode that has neither name nor handle. What it was beneath is remembered, and so
     /// is the inode itself if it was changed and may have further names: they show the change.
     pub(crate) fn forget(&mut self, ino: Ino) {
@@ -198,46 +203,6 @@ pub(crate) struct Inode {
     /// may have thousands of names, which are not to be gone through at each write.
     pub(crate) is_pinned: bool,
     pub(crate) origin: Option<Arc<Origin>>,
-}
-
-/// Where an inode came from.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    /// The lower paths at which it was seen, the first one first.
-    pub(crate) paths: Few<RelPath>,
-    pub(crate) seen: Seen,
-    /// How many names it has beneath. Some may lie outside of the root, and those inside may not
-    /// have been looked at yet.
-    pub(crate) links: u64,
-    /// As it was presented before any change.
-    pub(crate) meta: Meta,
-}
-
-impl Origin {
-    pub(crate) fn path(&self) -> &RelPath {
-        &self.paths[0]
-    }
-
-    /// Whether the lower tree may hold names of it that nobody has looked at yet.
-    pub(crate) fn may_have_more_names(&self) -> bool {
-        self.links > self.paths.len() as u64
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meta {
-    /// Permission bits.
-    pub(crate) mode: u32,
-    pub(crate) atime: WallTime,
-    pub(crate) mtime: WallTime,
-    pub(crate) ctime: WallTime,
-}
-
-impl Meta {
-    /// Of something made now.
-    pub(crate) fn new(mode: u32, now: WallTime) -> Meta {
-        Meta { mode: mode & 0o7777, atime: now, mtime: now, ctime: now }
-    }
 }
 
 #[derive(Clone, Debug)]

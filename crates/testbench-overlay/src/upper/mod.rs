@@ -3,4 +3,8 @@
 pub(crate) mod chunk;
 pub(crate) mod content;
 pub(crate) mod inode;
+pub(crate) mod quota;
 pub(crate) mod store;
+
+/// A persistent ordered map that can be sent between threads.
+pub(crate) type PMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;

@@ -14,8 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::ops::not_to_create;
-use crate::resolve::{self, End, Last, ShortName};
+use crate::resolve::{self, End, Last, ShortName, not_to_create};
 use crate::sys::{self, Access};
 use crate::trees::refusal;
 use crate::vfs::name::NAME_BYTES_MAX;
