@@ -1,6 +1,6 @@
 //! A child that is played from the tape: one more process of the session, as a guest is.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::thread;
 
@@ -16,7 +16,10 @@ use crate::spec::SpawnSpec;
 use crate::stdio::StdioKind;
 use crate::streams::Streams;
 use crate::sys;
-use crate::tape::{self, Entry, PlayError, Stream};
+use crate::tape::{Entry, PlayError, Stream};
+
+/// The most that is read from a pipe at a time, as much as it holds.
+const STEP_BYTES: usize = 64 * 1024;
 
 /// Takes the entry for a command from the session's tape, and plays it on a thread of its own.
 pub(crate) fn start(
@@ -39,10 +42,12 @@ pub(crate) fn start(
     let life = Life {
         program: program(),
         timeout: spec.timeout,
-        streams: Playing { clock, streams, stdin_read: 0, stdout: Vec::new(), stderr: Vec::new() },
         process: process.clone(),
         start,
         entry,
+        clock,
+        streams,
+        captured: Default::default(),
     };
     let thread = thread::Builder::new().name(format!("replayed {}", process.name));
     let failed = |source| SpawnError::Native { program: program(), source };
@@ -61,121 +66,124 @@ fn take(start: &Start, spec: &SpawnSpec) -> Result<Entry, SpawnError> {
         .map_err(|miss| Refusal::NotOnTape(miss).into())
 }
 
-/// All that is needed to play a child and to end it.
+/// A child that is played, and all that its end needs.
 struct Life {
     program: std::ffi::OsString,
     timeout: Option<std::time::Duration>,
-    streams: Playing,
     process: Arc<Process>,
     start: Start,
     entry: Entry,
+    clock: Arc<dyn Clock>,
+    streams: Streams,
+    /// The piped part of stdout and stderr.
+    captured: [Vec<u8>; 2],
 }
 
 impl Life {
     fn run(mut self) {
-        let clock = self.streams.clock.clone();
-        let began = clock.mono();
-        let played = match clock.participant().begin() {
+        let began = self.clock.mono();
+        let played = match self.clock.participant().begin() {
             Ok(()) => self.play(),
             Err(stuck) => Err(PlayError::Stuck(stuck)),
         };
-        let Playing { streams, stdout, stderr, .. } = self.streams;
         // Their readers find end-of-file before the child is seen to have ended.
-        drop(streams);
+        drop(self.streams);
         let (exit, lost) = match played {
             Ok(exit) => (exit, None),
             Err(PlayError::Stuck(Stuck::Cancelled(why))) => (Exit::Killed(why), None),
-            Err(source) => (
-                Exit::Signal(sys::SIGKILL),
-                Some(SpawnError::Replay { program: self.program, source }),
-            ),
+            Err(source) => {
+                let lost = SpawnError::Replay { program: self.program, source };
+                (Exit::Signal(sys::SIGKILL), Some(lost))
+            }
         };
         let mut finished = Finished::new(exit);
-        finished.virtual_time = clock.mono().duration_since(began);
-        (finished.stdout, finished.stderr) = (stdout, stderr);
+        finished.virtual_time = self.clock.mono().duration_since(began);
+        [finished.stdout, finished.stderr] = self.captured;
         self.start.end(&self.process, finished, None, lost);
-        clock.participant().leave();
+        self.clock.participant().leave();
     }
 
+    /// Does the child's work: reads its input, waits for the time that it took, changes its files,
+    /// writes its output.
     fn play(&mut self) -> Result<Exit, PlayError> {
-        let record = self.entry.record();
-        if let Some(after) = self.timeout.filter(|after| *after < self.entry.duration()) {
-            let clock = &self.streams.clock;
-            let deadline = clock.mono().checked_add(after);
+        let (clock, entry) = (&*self.clock, &self.entry);
+        let began = clock.mono();
+        if let Some(after) = self.timeout.filter(|after| *after < entry.duration()) {
+            let deadline = began.checked_add(after);
             clock.wait(Wait { deadline, on: &[], what: &"the timeout of a replayed child" })?;
             return Ok(Exit::Limit(Limit::VirtualDeadline { after }));
         }
-        let clock = self.streams.clock.clone();
-        let overlay = self.start.bench.files.overlay().map(|overlay| &**overlay);
-        self.entry.play(&*clock, &mut self.streams, overlay)?;
-        Ok(record.status.exit().unwrap_or(Exit::Signal(sys::SIGKILL)))
-    }
-}
-
-/// The streams of a child that is played.
-struct Playing {
-    clock: Arc<dyn Clock>,
-    streams: Streams,
-    /// The number of bytes read of a stdin of bytes.
-    stdin_read: usize,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-impl tape::Streams for Playing {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let outside = || self.clock.participant().external(&"a replayed child reads from outside");
-        match &mut self.streams.stdin {
-            StdioKind::Bytes(bytes) => {
-                let rest = &bytes[self.stdin_read..];
-                let n = rest.len().min(buf.len());
-                buf[..n].copy_from_slice(&rest[..n]);
-                self.stdin_read += n;
-                Ok(n)
-            }
-            StdioKind::Inherit => {
-                let _outside = outside();
-                io::stdin().read(buf)
-            }
-            StdioKind::Real(file) => {
-                let _outside = outside();
-                file.read(buf)
-            }
-            StdioKind::File(file) => file.read(buf),
-            StdioKind::Reader(pipe) => pipe.read(&*self.clock, buf),
-            StdioKind::Null | StdioKind::Piped | StdioKind::Writer(_) => Ok(0),
-        }
-    }
-
-    fn close_stdin(&mut self) {
+        let read = read(&mut self.streams.stdin, clock, entry.input_bytes_max())?;
+        entry.check_input(&read)?;
         self.streams.stdin = StdioKind::Null;
-    }
-
-    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let (sink, captured) = match stream {
-            Stream::Stderr => (&mut self.streams.stderr, &mut self.stderr),
-            Stream::Stdin | Stream::Stdout => (&mut self.streams.stdout, &mut self.stdout),
-        };
-        let outside = || self.clock.participant().external(&"a replayed child writes to outside");
-        match sink {
-            StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => Ok(()),
-            StdioKind::Inherit => {
-                let _outside = outside();
-                match stream {
-                    Stream::Stderr => io::stderr().write_all(bytes),
-                    _ => io::stdout().write_all(bytes),
-                }
-            }
-            StdioKind::Piped => {
-                captured.extend_from_slice(bytes);
-                Ok(())
-            }
-            StdioKind::Real(file) => {
-                let _outside = outside();
-                file.write_all(bytes)
-            }
-            StdioKind::File(file) => file.write_all(bytes),
-            StdioKind::Writer(pipe) => pipe.write_all(&*self.clock, bytes),
+        if clock.is_mocked() {
+            let deadline = Some(began.saturating_add(entry.duration()));
+            let what = format!("the time that `{}` took", entry.record().call.program);
+            clock.wait(Wait { deadline, on: &[], what: &what })?;
         }
+        if let Some(overlay) = self.start.bench.files.overlay() {
+            entry.change_files(overlay)?;
+        }
+        let [stdout, stderr] = &mut self.captured;
+        for (stream, sink, captured) in [
+            (Stream::Stdout, &mut self.streams.stdout, stdout),
+            (Stream::Stderr, &mut self.streams.stderr, stderr),
+        ] {
+            match write(stream, sink, captured, clock, &entry.output(stream)) {
+                // The child has met this, too: the tape's status is the one that followed.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                done => done.map_err(PlayError::of_stream)?,
+            }
+        }
+        Ok(entry.record().status.exit().unwrap_or(Exit::Signal(sys::SIGKILL)))
     }
+}
+
+/// Reads to the end of the input, or as much as `bytes_max`.
+fn read(from: &mut StdioKind, clock: &dyn Clock, bytes_max: usize) -> Result<Vec<u8>, PlayError> {
+    let mut read = Vec::new();
+    let from: &mut dyn Read = match from {
+        StdioKind::Reader(pipe) => {
+            let mut buf = vec![0; STEP_BYTES];
+            while read.len() < bytes_max {
+                let step = buf.len().min(bytes_max - read.len());
+                let n = pipe.read(clock, &mut buf[..step]).map_err(PlayError::of_stream)?;
+                if n == 0 {
+                    break;
+                }
+                read.extend_from_slice(&buf[..n]);
+            }
+            return Ok(read);
+        }
+        StdioKind::Bytes(bytes) => &mut &bytes[..],
+        StdioKind::Inherit => &mut io::stdin(),
+        StdioKind::Real(file) => file,
+        StdioKind::File(file) => file,
+        StdioKind::Null | StdioKind::Piped | StdioKind::Writer(_) => &mut io::empty(),
+    };
+    // It may block outside of the timeline.
+    let _outside = clock.participant().external(&"a replayed child reads from outside");
+    from.take(bytes_max as u64).read_to_end(&mut read).map_err(PlayError::of_stream)?;
+    Ok(read)
+}
+
+/// Writes all of it; a piped stream is captured.
+fn write(
+    stream: Stream,
+    to: &mut StdioKind,
+    captured: &mut Vec<u8>,
+    clock: &dyn Clock,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let to: &mut dyn Write = match to {
+        StdioKind::Writer(pipe) => return pipe.write_all(clock, bytes),
+        StdioKind::Piped => captured,
+        StdioKind::Inherit if stream == Stream::Stderr => &mut io::stderr(),
+        StdioKind::Inherit => &mut io::stdout(),
+        StdioKind::Real(file) => file,
+        StdioKind::File(file) => file,
+        StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => &mut io::sink(),
+    };
+    let _outside = clock.participant().external(&"a replayed child writes to outside");
+    to.write_all(bytes)
 }

@@ -1,9 +1,9 @@
-//! [`Traced`]: an overlay as one child sees it, which remembers what that child changed.
+//! [`Traced`]: an overlay as one child sees it, which remembers the paths that the child changed.
 //!
 //! Recording is decoration: the child gets this tree instead of the overlay, and neither of them
-//! knows of a tape. Each child has a tree of its own, so that a change belongs to the child that
-//! made it, however many run at once. A path counts from its first change on; what was there just
-//! before that is remembered by kind, mode and digest, so that the net change can be told at the end.
+//! knows of a tape. Each child has a tree of its own, so a change belongs to the child that made it
+//! even while several run. A path counts from its first change on. The tree remembers kind, mode and
+//! digest of the path just before that, from which the net change at the end follows.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -17,25 +17,24 @@ use testbench_overlay::{
     Result, SetTimes, Stat,
 };
 
-/// An overlay that remembers which paths were changed through it. Made by a session that has a
-/// tape, for each child.
-#[derive(Debug)]
+/// An overlay that remembers which paths were changed through it. A session that has a tape makes
+/// one for each child.
+#[derive(Clone, Debug)]
 pub struct Traced {
     overlay: Arc<Overlay>,
-    log: Arc<Mutex<Log>>,
+    touched: Arc<Mutex<Touched>>,
 }
 
+/// The changes of one child.
 #[derive(Debug, Default)]
-struct Log {
-    /// The state of each path before its first change.
-    touched: BTreeMap<Vec<u8>, Before>,
-    failed: Option<(Vec<u8>, Errno)>,
+pub(crate) struct Touched {
+    /// The file at each path before its first change.
+    pub(crate) paths: BTreeMap<Vec<u8>, Option<Was>>,
+    /// Why not all of it is known.
+    pub(crate) failed: Option<(Vec<u8>, Errno)>,
 }
 
-/// The former state of a path.
-pub(crate) type Before = Option<Was>;
-
-/// The remembered state of a file.
+/// A file before its first change.
 #[derive(Clone, Debug)]
 pub(crate) struct Was {
     pub(crate) kind: FileKind,
@@ -64,18 +63,10 @@ impl Was {
     }
 }
 
-/// The changes of one child.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    pub(crate) paths: BTreeMap<Vec<u8>, Before>,
-    /// The first path whose former state could not be read.
-    pub(crate) failed: Option<(Vec<u8>, Errno)>,
-}
-
 impl Traced {
     /// A tree through which nothing was changed yet.
     pub(crate) fn new(overlay: Arc<Overlay>) -> Traced {
-        Traced { overlay, log: Arc::default() }
+        Traced { overlay, touched: Arc::default() }
     }
 
     /// The tree that is decorated.
@@ -85,74 +76,77 @@ impl Traced {
 
     /// Takes the changes so far.
     pub(crate) fn take(&self) -> Touched {
-        let log = std::mem::take(&mut *lock(&self.log));
-        Touched { paths: log.touched, failed: log.failed }
+        std::mem::take(&mut *self.lock())
     }
 
-    /// Counts paths as changed that were changed in another way, such as by a native child, with
-    /// `before` showing the tree as it was.
+    /// Counts paths as changed that were changed in another way, such as by a native child;
+    /// `before` shows the tree as it was.
     pub(crate) fn touched(&self, before: &Overlay, paths: impl IntoIterator<Item = Vec<u8>>) {
         for path in paths {
-            let was = before.look(&path).map(|state| state.as_ref().map(Was::of));
-            note(&self.log, path, was);
+            let was = look(before, &path);
+            self.note(path, was);
         }
     }
 
-    /// Runs an operation that changes these paths.
+    fn note(&self, path: Vec<u8>, was: Result<Option<Was>>) {
+        let mut touched = self.lock();
+        match was {
+            Ok(was) => _ = touched.paths.entry(path).or_insert(was),
+            Err(errno) => _ = touched.failed.get_or_insert((path, errno)),
+        }
+    }
+
+    /// Looks at the paths, runs the operation, and counts the paths as changed if it succeeds.
     fn change<T>(
         &self,
         paths: impl IntoIterator<Item = Vec<u8>>,
         operation: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        change(&self.overlay, &self.log, paths, operation)
+        let mut before = Vec::new();
+        for path in paths {
+            if !self.lock().paths.contains_key(&path) {
+                let was = look(&self.overlay, &path);
+                before.push((path, was));
+            }
+        }
+        let done = operation()?;
+        for (path, was) in before {
+            self.note(path, was);
+        }
+        Ok(done)
     }
 
-    /// The place of a name that is created, removed or changed itself; nothing if there is none, of
-    /// which the operation will tell.
+    /// Runs an operation that changes the entry `path`. The overlay's own handle of `dir` is given
+    /// to it.
+    fn change_at<T>(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        operation: impl FnOnce(&dyn File) -> Result<T>,
+    ) -> Result<T> {
+        let dir = inner(dir);
+        self.change(self.place(dir, path, follow), || operation(dir))
+    }
+
+    /// The place of a name that is created, removed or changed itself. It is `None` if there is
+    /// none, with which the operation then fails.
     fn place(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Option<Vec<u8>> {
         self.overlay.place_of(dir, path, follow).ok()
     }
 
     fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        let (overlay, log) = (self.overlay.clone(), self.log.clone());
-        Arc::new(TracedFile { overlay, log, inner, is_touched: AtomicBool::new(false) })
+        Arc::new(TracedFile { tree: self.clone(), inner, is_touched: AtomicBool::new(false) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Touched> {
+        // A map of what was seen is whole after every statement.
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
-    // A map of what was seen is whole after every statement.
-    log.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn note(log: &Mutex<Log>, path: Vec<u8>, was: Result<Before>) {
-    let mut log = lock(log);
-    match was {
-        Ok(was) => _ = log.touched.entry(path).or_insert(was),
-        Err(errno) => _ = log.failed.get_or_insert((path, errno)),
-    }
-}
-
-/// Looks at what is there, runs the operation, and counts the paths if it went well.
-fn change<T>(
-    overlay: &Overlay,
-    log: &Mutex<Log>,
-    paths: impl IntoIterator<Item = Vec<u8>>,
-    operation: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let is_new = |path: &Vec<u8>| !lock(log).touched.contains_key(path);
-    let before: Vec<_> = paths
-        .into_iter()
-        .filter(is_new)
-        .map(|path| {
-            let was = overlay.look(&path).map(|state| state.as_ref().map(Was::of));
-            (path, was)
-        })
-        .collect();
-    let done = operation()?;
-    for (path, was) in before {
-        note(log, path, was);
-    }
-    Ok(done)
+fn look(tree: &Overlay, path: &[u8]) -> Result<Option<Was>> {
+    tree.look(path).map(|state| state.as_ref().map(Was::of))
 }
 
 /// The overlay's own handle behind a traced one.
@@ -192,17 +186,11 @@ impl Fs for Traced {
     }
 
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
-        let dir = inner(dir);
-        self.change(self.place(dir, path, Follow::No), || {
-            self.overlay.create_dir_at(dir, path, mode)
-        })
+        self.change_at(dir, path, Follow::No, |dir| self.overlay.create_dir_at(dir, path, mode))
     }
 
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        let dir = inner(dir);
-        self.change(self.place(dir, path, Follow::No), || {
-            self.overlay.symlink_at(target, dir, path)
-        })
+        self.change_at(dir, path, Follow::No, |dir| self.overlay.symlink_at(target, dir, path))
     }
 
     fn link_at(
@@ -213,10 +201,8 @@ impl Fs for Traced {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        let (from_dir, to_dir) = (inner(from_dir), inner(to_dir));
-        self.change(self.place(to_dir, to, Follow::No), || {
-            self.overlay.link_at(from_dir, from, follow, to_dir, to)
-        })
+        let link = |dir: &dyn File| self.overlay.link_at(inner(from_dir), from, follow, dir, to);
+        self.change_at(to_dir, to, Follow::No, link)
     }
 
     fn rename_at(
@@ -231,7 +217,7 @@ impl Fs for Traced {
         let places = (self.place(from_dir, from, Follow::No), self.place(to_dir, to, Follow::No));
         let (Some(source), Some(target)) = places else { return rename() };
         let mut paths = Vec::new();
-        // A directory takes along all that is in it.
+        // The entries of a directory move with it.
         for beneath in self.overlay.beneath(&source)? {
             paths.push([&target, &beneath[source.len()..]].concat());
             paths.push(beneath);
@@ -241,13 +227,11 @@ impl Fs for Traced {
     }
 
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        let dir = inner(dir);
-        self.change(self.place(dir, path, Follow::No), || self.overlay.remove_file_at(dir, path))
+        self.change_at(dir, path, Follow::No, |dir| self.overlay.remove_file_at(dir, path))
     }
 
     fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        let dir = inner(dir);
-        self.change(self.place(dir, path, Follow::No), || self.overlay.remove_dir_at(dir, path))
+        self.change_at(dir, path, Follow::No, |dir| self.overlay.remove_dir_at(dir, path))
     }
 
     fn set_times_at(
@@ -257,10 +241,7 @@ impl Fs for Traced {
         follow: Follow,
         times: SetTimes,
     ) -> Result<()> {
-        let dir = inner(dir);
-        self.change(self.place(dir, path, follow), || {
-            self.overlay.set_times_at(dir, path, follow, times)
-        })
+        self.change_at(dir, path, follow, |dir| self.overlay.set_times_at(dir, path, follow, times))
     }
 
     fn set_mode_at(
@@ -270,18 +251,14 @@ impl Fs for Traced {
         follow: Follow,
         mode: u32,
     ) -> Result<()> {
-        let dir = inner(dir);
-        self.change(self.place(dir, path, follow), || {
-            self.overlay.set_mode_at(dir, path, follow, mode)
-        })
+        self.change_at(dir, path, follow, |dir| self.overlay.set_mode_at(dir, path, follow, mode))
     }
 }
 
 /// An open file or directory of a [`Traced`] tree.
 #[derive(Debug)]
 struct TracedFile {
-    overlay: Arc<Overlay>,
-    log: Arc<Mutex<Log>>,
+    tree: Traced,
     inner: Arc<dyn File>,
     /// Its names are noted already.
     is_touched: AtomicBool,
@@ -293,9 +270,9 @@ impl TracedFile {
         if self.is_touched.load(Ordering::Relaxed) {
             return operation();
         }
-        // A file that has lost its names is on no path any more.
-        let names = self.overlay.names_of(&*self.inner).unwrap_or_default();
-        let done = change(&self.overlay, &self.log, names, operation)?;
+        // A file that has lost its names is in no tree any more.
+        let names = self.tree.overlay.names_of(&*self.inner).unwrap_or_default();
+        let done = self.tree.change(names, operation)?;
         self.is_touched.store(true, Ordering::Relaxed);
         Ok(done)
     }

@@ -1,4 +1,4 @@
-//! Two tapes side by side.
+//! [`compare`]: the differences between two tapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,10 +7,10 @@ use serde::Serialize;
 use testbench_overlay::FileKind;
 
 use super::calls::command_line;
-use super::format::{FileChange, FileOp, Record, TapedCall};
+use super::format::{FileChange, FileOp, Header, Record, TapedCall};
 use super::{Tape, Taped};
 
-/// What two tapes must have in common to count as equal.
+/// The parts of two tapes that must be equal, the strictest mode first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -18,37 +18,37 @@ pub enum CompareMode {
     /// Everything.
     #[default]
     ByteIdentical,
-    /// Everything but sequence numbers, and so the order of the spawns, and durations with the times
+    /// Everything but the order of the spawns and their numbers, and their durations with the times
     /// that follow from them.
     Semantic,
-    /// The files as they are at the end, and how each spawn ended.
+    /// The files at the end, and the status of each spawn.
     Outcome,
 }
 
-/// One thing in which two tapes differ.
+/// A difference between two tapes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Divergence {
     /// The headers differ.
     Header {
-        /// In this field.
+        /// The field that differs.
         field: &'static str,
-        /// What the first tape says.
+        /// The first tape's value.
         a: String,
-        /// What the second tape says.
+        /// The second tape's value.
         b: String,
     },
     /// A spawn is on one tape only.
     Spawn {
-        /// Which one.
+        /// The tape that has it.
         only_on: Side,
         /// Its number there.
         sequence: u32,
         /// Its command line.
         call: String,
     },
-    /// A spawn that is on both differs.
+    /// A spawn that is on both tapes differs.
     Field {
         /// Its number on the first tape.
         sequence_a: u32,
@@ -56,20 +56,20 @@ pub enum Divergence {
         sequence_b: u32,
         /// Its command line on the first tape.
         call: String,
-        /// In this field.
+        /// The field that differs.
         field: &'static str,
-        /// What the first tape says.
+        /// The first tape's value.
         a: String,
-        /// What the second tape says.
+        /// The second tape's value.
         b: String,
     },
     /// A file is not the same in the end.
     File {
-        /// Where.
+        /// Its path.
         path: String,
-        /// What the first tape leaves there.
+        /// Its state after the first tape.
         a: String,
-        /// What the second tape leaves there.
+        /// Its state after the second tape.
         b: String,
     },
 }
@@ -118,7 +118,7 @@ fn sides(what: &str, a: &str, b: &str) -> String {
     format!("{what}: {a} -> {b}")
 }
 
-/// All in which `a` and `b` differ, as far as the mode looks at it; empty if they are equal.
+/// Returns the differences between `a` and `b` that the mode compares; none if they are equal.
 ///
 /// ```no_run
 /// use testbench_harness::tape::{CompareMode, Tape, compare};
@@ -131,8 +131,11 @@ fn sides(what: &str, a: &str, b: &str) -> String {
 /// ```
 pub fn compare(a: &Tape, b: &Tape, mode: CompareMode) -> Vec<Divergence> {
     let mut found = Vec::new();
-    if mode != CompareMode::Outcome {
-        headers(a, b, mode, &mut found);
+    for (field, most_lenient, text) in HEADER_FIELDS {
+        let (a, b) = (text(a.header()), text(b.header()));
+        if mode as u8 <= most_lenient as u8 && a != b {
+            found.push(Divergence::Header { field, a, b });
+        }
     }
     for pair in pairs(a.records(), b.records(), mode) {
         match pair {
@@ -148,33 +151,70 @@ pub fn compare(a: &Tape, b: &Tape, mode: CompareMode) -> Vec<Divergence> {
     found
 }
 
+/// The fields of a header: the most lenient mode that compares each, and its text.
+const HEADER_FIELDS: [(&str, CompareMode, fn(&Header) -> String); 5] = [
+    ("engine", CompareMode::Semantic, |header| header.engine.clone()),
+    ("modules", CompareMode::Semantic, |header| {
+        let modules = header.modules.iter();
+        joined(modules.map(|module| format!("{} {}", module.name, module.blake3)))
+    }),
+    ("seed", CompareMode::Semantic, |header| header.seed.to_string()),
+    ("start_unix_ns", CompareMode::Semantic, |header| header.start_unix_ns.to_string()),
+    ("reproducible", CompareMode::ByteIdentical, |header| header.reproducible.to_string()),
+];
+
+/// The fields of a record, but for its files: the most lenient mode that compares each, and its text.
+const FIELDS: [(&str, CompareMode, fn(&Record) -> String); 9] = [
+    ("call", CompareMode::Outcome, |record| described(&record.call)),
+    ("status", CompareMode::Outcome, |record| record.status.to_string()),
+    ("sequence", CompareMode::ByteIdentical, |record| record.sequence.to_string()),
+    ("duration_ns", CompareMode::ByteIdentical, |record| record.duration_ns.to_string()),
+    ("stdin", CompareMode::Semantic, input),
+    ("route", CompareMode::Semantic, |record| record.route.to_string()),
+    ("module", CompareMode::Semantic, |record| record.module.clone().unwrap_or_default()),
+    ("stdout", CompareMode::Semantic, |record| content_text(&record.stdout)),
+    ("stderr", CompareMode::Semantic, |record| content_text(&record.stderr)),
+];
+
+fn fields(a: &Record, b: &Record, mode: CompareMode, found: &mut Vec<Divergence>) {
+    let compared = FIELDS.iter().filter(|(_, most_lenient, _)| mode as u8 <= *most_lenient as u8);
+    let mut texts: Vec<_> = compared.map(|(field, _, text)| (*field, text(a), text(b))).collect();
+    if mode != CompareMode::Outcome {
+        texts.push(("files", own_files(a, b, mode), own_files(b, a, mode)));
+    }
+    for (field, text_a, text_b) in texts.into_iter().filter(|(_, a, b)| a != b) {
+        found.push(Divergence::Field {
+            sequence_a: a.sequence,
+            sequence_b: b.sequence,
+            call: command_line(&a.call),
+            field,
+            a: text_a,
+            b: text_b,
+        });
+    }
+}
+
+/// The changes of a record that another one does not have.
+fn own_files(own: &Record, other: &Record, mode: CompareMode) -> String {
+    let compared = |record: &Record| match mode {
+        CompareMode::ByteIdentical => record.files.clone(),
+        _ => record.files.iter().map(timeless).collect(),
+    };
+    let other = compared(other);
+    joined(compared(own).iter().filter(|file| !other.contains(file)).map(file_line))
+}
+
+fn joined(lines: impl Iterator<Item = String>) -> String {
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn lone(only_on: Side, record: &Record) -> Divergence {
     Divergence::Spawn { only_on, sequence: record.sequence, call: command_line(&record.call) }
 }
 
-fn headers(a: &Tape, b: &Tape, mode: CompareMode, found: &mut Vec<Divergence>) {
-    let (a, b) = (a.header(), b.header());
-    let modules = |header: &super::Header| {
-        let each = header.modules.iter().map(|m| format!("{} {}", m.name, m.blake3));
-        each.collect::<Vec<_>>().join("\n")
-    };
-    let mut field = |field, a: String, b: String| {
-        if a != b {
-            found.push(Divergence::Header { field, a, b });
-        }
-    };
-    field("engine", a.engine.clone(), b.engine.clone());
-    field("modules", modules(a), modules(b));
-    field("seed", a.seed.to_string(), b.seed.to_string());
-    field("start_unix_ns", a.start_unix_ns.to_string(), b.start_unix_ns.to_string());
-    if mode == CompareMode::ByteIdentical {
-        field("reproducible", a.reproducible.to_string(), b.reproducible.to_string());
-    }
-}
-
 type Pair<'t> = (Option<&'t Record>, Option<&'t Record>);
 
-/// The records that stand for the same spawn, in the order of the first tape and then of the second.
+/// Pairs the records of the same spawn, in the order of the first tape and then of the second.
 fn pairs<'t>(a: &'t [Record], b: &'t [Record], mode: CompareMode) -> Vec<Pair<'t>> {
     if mode == CompareMode::ByteIdentical {
         let longer = a.len().max(b.len());
@@ -206,7 +246,7 @@ fn pairs<'t>(a: &'t [Record], b: &'t [Record], mode: CompareMode) -> Vec<Pair<'t
     firsts.chain(lone.map(|(record, _)| (None, Some(record)))).collect()
 }
 
-/// What came of a spawn, without what depends on when it ran.
+/// The result of a spawn, without the times.
 fn result(record: &Record) -> (String, &Taped, &Taped, Vec<FileChange>) {
     let files = record.files.iter().map(timeless).collect();
     (record.status.to_string(), &record.stdout, &record.stderr, files)
@@ -214,56 +254,6 @@ fn result(record: &Record) -> (String, &Taped, &Taped, Vec<FileChange>) {
 
 fn timeless(file: &FileChange) -> FileChange {
     FileChange { mtime_ns: None, ..file.clone() }
-}
-
-fn fields(a: &Record, b: &Record, mode: CompareMode, found: &mut Vec<Divergence>) {
-    let call = command_line(&a.call);
-    let mut field = |field: &'static str, a_text: String, b_text: String| {
-        if a_text != b_text {
-            found.push(Divergence::Field {
-                sequence_a: a.sequence,
-                sequence_b: b.sequence,
-                call: call.clone(),
-                field,
-                a: a_text,
-                b: b_text,
-            });
-        }
-    };
-    if a.call != b.call {
-        field("call", described(&a.call), described(&b.call));
-    }
-    field("status", a.status.to_string(), b.status.to_string());
-    if mode == CompareMode::Outcome {
-        return;
-    }
-    let all = mode == CompareMode::ByteIdentical;
-    if all {
-        field("sequence", a.sequence.to_string(), b.sequence.to_string());
-        field("duration_ns", a.duration_ns.to_string(), b.duration_ns.to_string());
-    }
-    field("stdin", input(a), input(b));
-    field("route", a.route.to_string(), b.route.to_string());
-    field("module", a.module.clone().unwrap_or_default(), b.module.clone().unwrap_or_default());
-    if a.stdout != b.stdout {
-        let (a, b) = two(&a.stdout, &b.stdout);
-        field("stdout", a, b);
-    }
-    if a.stderr != b.stderr {
-        let (a, b) = two(&a.stderr, &b.stderr);
-        field("stderr", a, b);
-    }
-    let files = |record: &Record| -> Vec<FileChange> {
-        record.files.iter().map(|f| if all { f.clone() } else { timeless(f) }).collect()
-    };
-    let (files_a, files_b) = (files(a), files(b));
-    if files_a != files_b {
-        let list = |own: &[FileChange], other: &[FileChange]| {
-            let different = own.iter().filter(|file| !other.contains(file)).map(file_line);
-            different.collect::<Vec<_>>().join("\n")
-        };
-        field("files", list(&files_a, &files_b), list(&files_b, &files_a));
-    }
 }
 
 fn described(call: &TapedCall) -> String {
@@ -292,11 +282,6 @@ fn input(record: &Record) -> String {
     text
 }
 
-/// Two texts so that they differ also when shown.
-fn two(a: &Taped, b: &Taped) -> (String, String) {
-    (content_text(a), content_text(b))
-}
-
 /// Text as it is, if it is short; else size and digest.
 pub(crate) fn content_text(content: &Taped) -> String {
     const SHOWN_BYTES_MAX: usize = 2000;
@@ -314,14 +299,12 @@ pub(crate) fn file_line(file: &FileChange) -> String {
     if file.kind == FileKind::Dir {
         line.push('/');
     }
-    if let Some(from) = &file.from {
-        line += &format!(" (was {from})");
-    }
-    if let Some(link) = &file.link {
-        line += &format!(" (also {link})");
-    }
-    if let Some(target) = &file.target {
-        line += &format!(" -> {target}");
+    for (before, text, after) in
+        [(" (was ", &file.from, ")"), (" (also ", &file.link, ")"), (" -> ", &file.target, "")]
+    {
+        if let Some(text) = text {
+            line += &format!("{before}{text}{after}");
+        }
     }
     if let Some(mode) = file.mode {
         line += &format!(" {mode:04o}");
@@ -336,66 +319,53 @@ pub(crate) fn file_line(file: &FileChange) -> String {
     line
 }
 
-/// What all changes together leave.
+/// Compares the files as all changes together leave them.
 fn outcome(a: &Tape, b: &Tape, found: &mut Vec<Divergence>) {
     let (a, b) = (last_states(a), last_states(b));
     let paths: BTreeSet<&Taped> = a.keys().chain(b.keys()).copied().collect();
     for path in paths {
-        let (a, b) = (a.get(path), b.get(path));
+        let text = |states: &BTreeMap<&Taped, String>| {
+            states.get(path).cloned().unwrap_or_else(|| "as it was".to_owned())
+        };
+        let (a, b) = (text(&a), text(&b));
         if a != b {
-            let text = |left: Option<&Option<Left<'_>>>| match left {
-                None => "as it was".to_owned(),
-                Some(None) => "nothing".to_owned(),
-                Some(Some(left)) => left.to_string(),
-            };
-            found.push(Divergence::File { path: path.to_string(), a: text(a), b: text(b) });
+            found.push(Divergence::File { path: path.to_string(), a, b });
         }
     }
 }
 
-/// What is at a path in the end.
-#[derive(Clone, PartialEq, Eq)]
-struct Left<'t> {
-    kind: FileKind,
-    mode: Option<u32>,
-    /// `None` for what was there before.
-    content: Option<&'t Taped>,
-    target: Option<&'t Taped>,
-}
-
-impl fmt::Display for Left<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
+/// The last state of each path that a spawn changed, as text.
+fn last_states(tape: &Tape) -> BTreeMap<&Taped, String> {
+    let mut states = BTreeMap::new();
+    // The target and the content of each path, where a spawn has set them.
+    let mut contents: BTreeMap<&Taped, [Option<&Taped>; 2]> = BTreeMap::new();
+    for file in tape.records().iter().flat_map(|record| &record.files) {
+        if file.op == FileOp::Delete {
+            contents.remove(&file.path);
+            states.insert(&file.path, "nothing".to_owned());
+            continue;
+        }
+        // Metadata alone leaves the content that an earlier spawn wrote.
+        let [target, content] = contents.entry(&file.path).or_default();
+        *target = file.target.as_ref().or(*target);
+        *content = file.content.as_ref().or(*content);
+        let mut state = match file.kind {
             FileKind::File => "file",
             FileKind::Dir => "directory",
             FileKind::Symlink => "symlink",
             FileKind::Special => "special file",
-        })?;
-        if let Some(mode) = self.mode {
-            write!(f, " {mode:04o}")?;
         }
-        if let Some(target) = self.target {
-            write!(f, " -> {target}")?;
+        .to_owned();
+        if let Some(mode) = file.mode {
+            state += &format!(" {mode:04o}");
         }
-        match self.content {
-            Some(content) => write!(f, " {}", content_text(content)),
-            None => Ok(()),
+        if let Some(target) = target {
+            state += &format!(" -> {target}");
         }
-    }
-}
-
-fn last_states(tape: &Tape) -> BTreeMap<&Taped, Option<Left<'_>>> {
-    let mut states: BTreeMap<&Taped, Option<Left<'_>>> = BTreeMap::new();
-    for file in tape.records().iter().flat_map(|record| &record.files) {
-        let before = states.get(&file.path).and_then(Option::as_ref);
-        let left = (file.op != FileOp::Delete).then(|| Left {
-            kind: file.kind,
-            mode: file.mode,
-            // Metadata alone leaves what an earlier spawn wrote.
-            content: file.content.as_ref().or_else(|| before.and_then(|before| before.content)),
-            target: file.target.as_ref().or_else(|| before.and_then(|before| before.target)),
-        });
-        states.insert(&file.path, left);
+        if let Some(content) = content {
+            state += &format!(" {}", content_text(content));
+        }
+        states.insert(&file.path, state);
     }
     states
 }

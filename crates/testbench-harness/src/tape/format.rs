@@ -1,4 +1,4 @@
-//! What stands on a tape, format version 1: a [`Header`], then one [`Record`] for each spawn.
+//! The content of a tape, format version 1: a [`Header`], then one [`Record`] for each spawn.
 //!
 //! Every type here is one object of the JSON, its fields in the order in which they are written;
 //! `docs/TAPE_FORMAT.md` is the specification. How lines become a file is in `store.rs`.
@@ -13,9 +13,9 @@ use testbench_wasi::Exit;
 
 use super::Taped;
 
-/// What stands in `format`.
+/// The value of `format`.
 pub(crate) const FORMAT: &str = "testbench-tape";
-/// What stands in `version`.
+/// The value of `version`.
 pub(crate) const VERSION: u64 = 1;
 
 /// The first line.
@@ -27,7 +27,7 @@ pub struct Header {
     pub(crate) format: String,
     /// The version of the format.
     pub(crate) version: u64,
-    /// What ran the guests, such as `testbench 0.1.0`.
+    /// The program that ran the guests, such as `testbench 0.1.0`.
     pub engine: String,
     /// The modules that ran, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,9 +36,9 @@ pub struct Header {
     pub seed: u64,
     /// The wall time of the session's clock at its start, in nanoseconds since 1970.
     pub start_unix_ns: i64,
-    /// Whether another run gives the same tape: no native child took part.
+    /// Whether another run gives the same tape, which holds if no native child took part.
     pub reproducible: bool,
-    /// How many records follow, by which a tape that was cut off is known.
+    /// The number of records that follow. It shows whether the file was cut off.
     pub spawns: usize,
 }
 
@@ -82,78 +82,78 @@ pub struct Record {
     /// Its place in the order of the session's spawns. Those that were refused have a number but no
     /// record.
     pub sequence: u32,
-    /// What was called.
+    /// The call: program, arguments, environment, directory.
     pub call: TapedCall,
-    /// What it read.
+    /// The input that it read.
     #[serde(default, skip_serializing_if = "Input::is_empty")]
     pub stdin: Input,
-    /// Which way it went.
+    /// Whether a module or the host's program ran.
     pub route: Way,
     /// BLAKE3 of the guest's module, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
     /// How it ended.
     pub status: TapedStatus,
-    /// What it wrote to standard output.
+    /// The bytes that it wrote to standard output.
     #[serde(default, skip_serializing_if = "Taped::is_empty")]
     pub stdout: Taped,
-    /// What it wrote to standard error.
+    /// The bytes that it wrote to standard error.
     #[serde(default, skip_serializing_if = "Taped::is_empty")]
     pub stderr: Taped,
-    /// How far the session's clock moved from its start to its end.
+    /// The time that passed on the session's clock from its start to its end.
     pub duration_ns: u64,
-    /// What it changed, in the order of the paths.
+    /// The files that it changed, in the order of the paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileChange>,
 }
 
-/// What a spawn is known by.
+/// The part of a spawn by which a replay finds its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TapedCall {
     /// The program, as it was called.
     pub program: Taped,
-    /// The arguments, the name that it sees as its own first.
+    /// The arguments, beginning with the name that the program sees as its own.
     pub argv: Vec<Taped>,
-    /// The working directory: relative to the root if inside of it, `.` being the root itself.
+    /// The working directory, relative to the root if it lies inside; `.` is the root itself.
     pub cwd: Taped,
-    /// The variables that count, ordered by name; `None` for one that was taken out.
+    /// The variables that count, ordered by name; `None` for a variable that was removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<(Taped, Option<Taped>)>,
 }
 
-/// What a child read from its standard input.
+/// The input that a child read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Input {
-    /// How many bytes it read, without those for which marks stand.
+    /// The number of bytes that it read, without those for which marks stand.
     #[serde(rename = "size")]
     pub size_bytes: u64,
-    /// The [`digest`](Input::digest) of what it read; none if nobody saw it.
+    /// The [`digest`](Input::digest) of the bytes; `None` if they were not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,
-    /// It did not read to the end.
+    /// The child did not read to the end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// Nobody saw what it read: it was the input of this process, or a file.
+    /// The bytes were not seen: they came from this process's own input or from a file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unseen: bool,
-    /// What it read, unless the tape was made without inputs.
+    /// The bytes, unless the tape was made without inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Taped>,
 }
 
 impl Input {
-    /// Whether there was none: it read to the end of nothing.
+    /// Whether the child had an empty input, or none.
     pub fn is_empty(&self) -> bool {
         self.size_bytes == 0 && !self.cut && !self.unseen
     }
 
-    /// The digest of what was read, on which neither the root's path nor a secret has any influence:
-    /// BLAKE3, in hexadecimal, of the bytes with the byte `0xff` and the text of the mark in the
-    /// place of each mark.
+    /// The digest of an input, which does not depend on the root's path or on secrets. It is the
+    /// BLAKE3, in hexadecimal, of the bytes with the byte `0xff` and the mark's text in the place of
+    /// each mark.
     pub fn digest(content: &Taped) -> String {
         let mut hasher = blake3::Hasher::new();
         let mut from = 0;
@@ -169,7 +169,7 @@ impl Input {
     }
 }
 
-/// Which way a spawn went.
+/// The kind of program that ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -200,7 +200,7 @@ pub enum TapedStatus {
     Signal {
         /// Its number on Linux.
         number: i32,
-        /// What a guest did to be ended.
+        /// The reason for which a guest was ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<Taped>,
     },
@@ -208,13 +208,13 @@ pub enum TapedStatus {
     NotStarted {
         /// The name of the [`std::io::ErrorKind`].
         kind: String,
-        /// What the host said.
+        /// The host's message.
         message: Taped,
     },
 }
 
 impl TapedStatus {
-    /// The end of a child that ended like this; `tape` makes text of the reason.
+    /// The status for `exit`; `tape` makes taped text of the reason.
     pub(crate) fn of(exit: &Exit, tape: impl FnOnce(&str) -> Taped) -> TapedStatus {
         match exit {
             Exit::Code(code) => TapedStatus::Code(*code),
@@ -228,7 +228,7 @@ impl TapedStatus {
         }
     }
 
-    /// The end of the child, as far as the tape has it; `None` if there was no child.
+    /// The child's exit, as far as the tape has it; `None` if the child did not start.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self {
             TapedStatus::Code(code) => Some(Exit::Code(*code)),
@@ -251,16 +251,16 @@ impl fmt::Display for TapedStatus {
     }
 }
 
-/// What a child left at one path.
+/// The change of a child at one path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileChange {
     /// From the root, which is `.`.
     pub path: Taped,
-    /// What happened there.
+    /// The kind of change.
     pub op: FileOp,
-    /// What is there now, or was if it is gone.
+    /// The kind of the file that is there now, or of the one that was removed.
     #[serde(with = "Kind")]
     pub kind: FileKind,
     /// Permission bits.
@@ -269,10 +269,10 @@ pub struct FileChange {
     /// The whole content of a file, unless it did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Taped>,
-    /// What a symlink holds.
+    /// The target of a symlink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Taped>,
-    /// Where it was before: it is the same file.
+    /// The path that the same file had before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Taped>,
     /// The other path of the same file.
@@ -287,20 +287,20 @@ pub struct FileChange {
     pub mtime_ns: Option<i64>,
 }
 
-/// What happened at a path.
+/// The kind of change at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FileOp {
-    /// Something is there now.
+    /// A file is there now, and was not before.
     Add,
     /// The content changed.
     Modify,
     /// Permission bits or times changed, the content did not.
     Meta,
-    /// Something of another kind is there.
+    /// A file of another kind is there.
     Retype,
-    /// Nothing is there any more.
+    /// The file is gone.
     Delete,
 }
 
@@ -317,8 +317,8 @@ impl FileOp {
 }
 
 impl FileChange {
-    /// What is at the path afterwards, with `expand` giving the bytes of what is taped; `None` for
-    /// nothing. The content of a file that kept it is not read.
+    /// The file at the path afterwards; `None` if there is none. `expand` gives the bytes of taped
+    /// contents. The content of a file that kept it is not read.
     pub(crate) fn side(&self, expand: impl Fn(&Taped) -> Vec<u8>) -> Option<Side> {
         if self.op == FileOp::Delete {
             return None;
@@ -336,26 +336,7 @@ impl FileChange {
 }
 
 impl Record {
-    /// Everything that may be large or hold secrets.
-    pub(crate) fn texts(&self) -> Vec<&Taped> {
-        let call = &self.call;
-        let mut texts = vec![&call.program, &call.cwd, &self.stdout, &self.stderr];
-        texts.extend(&call.argv);
-        texts.extend(
-            call.env.iter().flat_map(|(name, value)| [Some(name), value.as_ref()]).flatten(),
-        );
-        texts.extend(&self.stdin.content);
-        texts.extend(self.status.text());
-        for file in &self.files {
-            texts.push(&file.path);
-            texts.extend(
-                [&file.content, &file.target, &file.from, &file.link].into_iter().flatten(),
-            );
-        }
-        texts
-    }
-
-    /// The same, to be read from payloads.
+    /// Every [`Taped`] in it.
     pub(crate) fn texts_mut(&mut self) -> Vec<&mut Taped> {
         let call = &mut self.call;
         let mut texts = vec![&mut call.program, &mut call.cwd, &mut self.stdout, &mut self.stderr];
@@ -365,31 +346,17 @@ impl Record {
             texts.extend(value);
         }
         texts.extend(&mut self.stdin.content);
-        texts.extend(self.status.text_mut());
+        match &mut self.status {
+            TapedStatus::Code(_) => {}
+            TapedStatus::Signal { why, .. } => texts.extend(why),
+            TapedStatus::NotStarted { message, .. } => texts.push(message),
+        }
         for file in &mut self.files {
             texts.push(&mut file.path);
             let FileChange { content, target, from, link, .. } = file;
             texts.extend([content, target, from, link].into_iter().flatten());
         }
         texts
-    }
-}
-
-impl TapedStatus {
-    fn text(&self) -> Option<&Taped> {
-        match self {
-            TapedStatus::Code(_) => None,
-            TapedStatus::Signal { why, .. } => why.as_ref(),
-            TapedStatus::NotStarted { message, .. } => Some(message),
-        }
-    }
-
-    fn text_mut(&mut self) -> Option<&mut Taped> {
-        match self {
-            TapedStatus::Code(_) => None,
-            TapedStatus::Signal { why, .. } => why.as_mut(),
-            TapedStatus::NotStarted { message, .. } => Some(message),
-        }
     }
 }
 

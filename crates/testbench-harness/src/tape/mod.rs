@@ -69,7 +69,7 @@ pub use crate::policy::OnMiss;
 pub(crate) use call::Call;
 pub(crate) use deck::{Deck, DeckError, DeckSpec};
 pub(crate) use record::{Recording, Stream, Tap, Tapped};
-pub(crate) use replay::{Entry, Streams};
+pub(crate) use replay::Entry;
 
 /// What the spawns of a session were, read and did.
 ///

@@ -1,8 +1,7 @@
-//! From bytes to [`Taped`]: what must not get onto a tape is found here, before anything is kept.
+//! [`Scrubber`]: finds secrets and the root's path in bytes before these get onto a tape.
 //!
-//! Literal values and patterns are looked for in the raw bytes, whatever they are: arguments,
-//! output, whole files. A secret outranks the root, of secrets that overlap all goes, and a value
-//! found inside of a longer one is part of it.
+//! It looks for literal values and patterns in the raw bytes of arguments, output and whole files. A
+//! secret outranks the root. Secrets that overlap are hidden as a whole, under the name of the first.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,37 +14,14 @@ use super::error::TapeError;
 use super::{Mark, Taped};
 use crate::sys;
 
-/// A value shorter than this is not looked for unless its variable was named: `TOKEN_TYPE=jwt`
-/// would hide every `jwt`.
+/// The shortest value that is looked for, unless its variable was named: `TOKEN_TYPE=jwt` would
+/// hide every `jwt`.
 const VALUE_BYTES_MIN: usize = 6;
 
-/// Words that make a variable's name look like that of a secret.
-const WORDS: [&str; 24] = [
-    "APIKEY",
-    "AUTH",
-    "BEARER",
-    "COOKIE",
-    "CRED",
-    "CREDENTIAL",
-    "CREDENTIALS",
-    "CREDS",
-    "DSN",
-    "JWT",
-    "KEY",
-    "KEYS",
-    "PASS",
-    "PASSCODE",
-    "PASSPHRASE",
-    "PASSWD",
-    "PASSWORD",
-    "PAT",
-    "PRIVATE",
-    "PWD",
-    "SECRET",
-    "SECRETS",
-    "TOKEN",
-    "TOKENS",
-];
+/// The words that make a variable's name look like that of a secret.
+const WORDS: &str = "APIKEY AUTH BEARER COOKIE CRED CREDENTIAL CREDENTIALS CREDS DSN JWT KEY KEYS \
+                     PASS PASSCODE PASSPHRASE PASSWD PASSWORD PAT PRIVATE PWD SECRET SECRETS TOKEN \
+                     TOKENS";
 
 /// The same, run together with other words, as in `PGPASSWORD`.
 const PARTS: [&str; 5] = ["APIKEY", "PASSWD", "PASSWORD", "SECRET", "TOKEN"];
@@ -64,14 +40,15 @@ pub fn looks_secret(variable: impl AsRef<OsStr>) -> bool {
     if matches!(name.as_str(), "PWD" | "OLDPWD") {
         return false;
     }
-    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| WORDS.split(' ').any(|secret| secret == word))
         || PARTS.iter().any(|part| name.contains(part))
 }
 
 /// Finds the root's path and secrets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scrubber {
-    /// Longest first, so that what lies in another directory of the list is found there.
+    /// Longest first, so that a root inside of another one is found.
     roots: Vec<Vec<u8>>,
     /// Longest first.
     secrets: Vec<(Vec<u8>, Arc<str>)>,
@@ -94,7 +71,7 @@ impl Scrubber {
         Ok(Scrubber { patterns: patterns.into(), named: named.into(), ..Scrubber::default() })
     }
 
-    /// Adds the names of a root. The root directory itself is in every path, so it tells nothing.
+    /// Adds the names of a root. The root directory `/` is ignored, since every path begins with it.
     pub(crate) fn add_roots(&mut self, roots: impl IntoIterator<Item = PathBuf>) {
         for root in roots {
             let mut root = sys::guest_path(&root);
@@ -124,7 +101,7 @@ impl Scrubber {
         self.secrets.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     }
 
-    /// The value of a variable: all of it is a secret if its name says so.
+    /// The value of a variable; all of it is a secret if the variable's name says so.
     pub(crate) fn tape_value(&self, name: &OsStr, value: &OsStr) -> Taped {
         let is_secret = looks_secret(name) || self.named.iter().any(|named| named == name);
         if !is_secret || value.is_empty() {
@@ -135,7 +112,7 @@ impl Scrubber {
         taped
     }
 
-    /// The bytes with marks in the place of what they must not hold.
+    /// The bytes with marks in the place of the root's path and of secrets.
     pub(crate) fn tape(&self, bytes: &[u8]) -> Taped {
         let mut taped = Taped::default();
         let mut from = 0;
@@ -148,8 +125,7 @@ impl Scrubber {
         taped
     }
 
-    /// What the patterns find, by their names: of each the first. What these marks stood for in a
-    /// recording may be the same.
+    /// The matches of the patterns, by the patterns' names.
     pub(crate) fn found<'b>(&self, bytes: &'b [u8]) -> Vec<(String, &'b [u8])> {
         let patterns = self.find_patterns(bytes);
         let found = patterns.into_iter().filter_map(|found| match found.mark {
@@ -159,7 +135,7 @@ impl Scrubber {
         found.collect()
     }
 
-    /// What is found, in order and without overlaps.
+    /// All that is found, in order and without overlaps.
     fn find(&self, bytes: &[u8]) -> Vec<Found> {
         let mut secrets = self.find_patterns(bytes);
         secrets.extend(self.find_values(bytes));
@@ -196,34 +172,40 @@ impl Scrubber {
     }
 
     fn find_values(&self, bytes: &[u8]) -> Vec<Found> {
-        let firsts = firsts(self.secrets.iter().map(|(value, _)| value));
         let mut all = Vec::new();
-        for start in starts(bytes, &firsts) {
-            let is_here = |(value, _): &&(Vec<u8>, Arc<str>)| bytes[start..].starts_with(value);
-            if let Some((value, name)) = self.secrets.iter().find(is_here) {
-                let end = start + value.len();
-                all.push(Found { start, end, mark: Mark::Secret(name.to_string()) });
-            }
+        for (value, name) in &self.secrets {
+            all.extend(occurrences(bytes, value).map(|start| {
+                let mark = Mark::Secret(name.to_string());
+                Found { start, end: start + value.len(), mark }
+            }));
         }
         all
     }
 
     fn find_roots(&self, bytes: &[u8]) -> Vec<Found> {
-        let firsts = firsts(self.roots.iter());
-        let mut all: Vec<Found> = Vec::new();
-        for start in starts(bytes, &firsts) {
-            if all.last().is_some_and(|last| start < last.end) {
-                continue;
-            }
-            if let Some(root) = self.roots.iter().find(|root| is_path_at(bytes, start, root)) {
-                all.push(Found { start, end: start + root.len(), mark: Mark::Root });
-            }
+        let mut found = Vec::new();
+        for root in &self.roots {
+            let places = occurrences(bytes, root);
+            let whole = places.filter(|start| is_whole_path(bytes, *start, start + root.len()));
+            found.extend(whole.map(|start| Found {
+                start,
+                end: start + root.len(),
+                mark: Mark::Root,
+            }));
         }
-        all
+        // The longest of those that begin at the same place stays the first.
+        found.sort_by_key(|root| root.start);
+        let mut end = 0;
+        found.retain(|root| {
+            let is_free = root.start >= end;
+            end = if is_free { root.end } else { end };
+            is_free
+        });
+        found
     }
 }
 
-/// What stands for marks when a tape is played: the way back from [`Taped`] to bytes.
+/// The values that stand for marks when a tape is played: the way back from [`Taped`] to bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
     root: Option<Vec<u8>>,
@@ -231,12 +213,12 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// `root` is the path of the root here, `secrets` are the variables that may be one.
+    /// `root` is the root's path in this session; `secrets` are the variables that marks may name.
     pub(crate) fn new(root: Option<Vec<u8>>, secrets: BTreeMap<OsString, OsString>) -> Marks {
         Marks { root, secrets }
     }
 
-    /// The same with other secrets, which come first.
+    /// The same with further secrets, which take precedence.
     pub(crate) fn with(&self, secrets: BTreeMap<OsString, OsString>) -> Marks {
         let mut marks = self.clone();
         marks.secrets.extend(secrets);
@@ -265,26 +247,20 @@ struct Found {
     mark: Mark,
 }
 
-/// The bytes with which any of these begins.
-fn firsts<'v>(values: impl Iterator<Item = &'v Vec<u8>>) -> [bool; 256] {
-    let mut firsts = [false; 256];
-    for first in values.filter_map(|value| value.first()) {
-        firsts[usize::from(*first)] = true;
-    }
-    firsts
+/// The places where `value` begins; they may overlap.
+fn occurrences(bytes: &[u8], value: &[u8]) -> impl Iterator<Item = usize> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + memchr::memmem::find(&bytes[from..], value)?;
+        from = at + 1;
+        Some(at)
+    })
 }
 
-fn starts<'b>(bytes: &'b [u8], firsts: &'b [bool; 256]) -> impl Iterator<Item = usize> + 'b {
-    bytes.iter().enumerate().filter(|(_, byte)| firsts[usize::from(**byte)]).map(|(at, _)| at)
-}
-
-/// Whether `path` stands at `at`, and not as a part of a longer name.
-fn is_path_at(bytes: &[u8], at: usize, path: &[u8]) -> bool {
-    let in_name =
-        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
-    bytes[at..].starts_with(path)
-        && !in_name(bytes.get(at + path.len()))
-        && !(at > 0 && in_name(bytes.get(at - 1)))
+/// Whether the path from `start` to `end` is no part of a longer name.
+fn is_whole_path(bytes: &[u8], start: usize, end: usize) -> bool {
+    let in_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-".contains(b);
+    !bytes[..start].last().is_some_and(in_name) && !bytes.get(end).is_some_and(in_name)
 }
 
 #[cfg(test)]

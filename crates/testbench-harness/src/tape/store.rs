@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{LineProblem, TapeError};
 use super::format::{FORMAT, Header, ModuleUsed, Record, VERSION, Way};
@@ -51,7 +52,7 @@ impl Tape {
         }
         for (digest, bytes) in &payloads {
             let file = payload_dir.join(digest);
-            let is_there = fs::read(&file).is_ok_and(|there| there == *bytes);
+            let is_there = fs::read(&file).is_ok_and(|there| there == **bytes);
             if !is_there {
                 write_beside(&file, bytes).map_err(|source| fails(&file, source))?;
             }
@@ -78,9 +79,14 @@ impl Tape {
     }
 
     /// The contents of the payload files, by name.
-    pub fn payloads(&self) -> BTreeMap<String, &[u8]> {
-        let texts = self.records().iter().flat_map(Record::texts);
-        texts.filter_map(|text| Some((text.payload()?, text.bytes()))).collect()
+    pub fn payloads(&self) -> BTreeMap<String, Arc<Vec<u8>>> {
+        let mut payloads = BTreeMap::new();
+        for mut record in self.records().iter().cloned() {
+            for text in record.texts_mut() {
+                payloads.extend(text.payload().map(|digest| (digest, text.shared_bytes())));
+            }
+        }
+        payloads
     }
 }
 

@@ -1,40 +1,41 @@
 //! [`Taped`]: bytes as a tape holds them.
 //!
-//! Two things never stand in them: the path of the session's root, which differs from run to run,
-//! and secrets. Where they stood is a [`Mark`]. Taking the marks out and putting something else in
-//! is exact, so that output which names the root names the *replaying* session's root.
+//! They never hold two things: the path of the session's root, which differs from run to run, and
+//! secrets. A [`Mark`] stands in the place of each. A replay puts its own values in the place of the
+//! marks, so output that names the root names the root of the *replaying* session.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
-/// Bytes beyond this many go to a payload file: a line of a tape stays something that a person
-/// can look at.
+/// The most bytes that stand on a line of a tape, so that a person can read it. Longer contents go
+/// to a payload file.
 pub const INLINE_BYTES_MAX: usize = 4096;
 
-/// What stood somewhere and is not kept.
+/// The name of bytes that are not kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Mark {
     /// The path of the overlay's root on the host.
     Root,
-    /// A secret: the value of the variable, or what the pattern found, of this name.
+    /// A secret: the value of the variable, or a match of the pattern, of this name.
     Secret(String),
 }
 
 /// Bytes with [`Mark`]s between them. They need not be UTF-8.
 ///
-/// Its `Display` is for people: `[root]` and `[secret:NAME]` stand for the marks, and what is not
-/// UTF-8 is replaced.
+/// Its `Display` is for people: `[root]` and `[secret:NAME]` stand for the marks, and `U+FFFD` for
+/// bytes that are not UTF-8.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taped {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     /// Each before the byte at its offset, ordered.
     marks: Vec<(usize, Mark)>,
-    /// Where the bytes are, between the reading of a line and that of its payloads.
+    /// The place of the bytes, until the payload is read.
     pending: Option<Pending>,
 }
 
@@ -49,15 +50,15 @@ pub(crate) struct Pending {
 impl Taped {
     /// These bytes, as they are.
     pub fn plain(bytes: impl Into<Vec<u8>>) -> Taped {
-        Taped { bytes: bytes.into(), marks: Vec::new(), pending: None }
+        Taped { bytes: Arc::new(bytes.into()), ..Taped::default() }
     }
 
-    /// Adds bytes behind what is there.
+    /// Adds bytes at the end.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        Arc::make_mut(&mut self.bytes).extend_from_slice(bytes);
     }
 
-    /// Adds a mark behind what is there.
+    /// Adds a mark at the end.
     pub(crate) fn push_mark(&mut self, mark: Mark) {
         self.marks.push((self.bytes.len(), mark));
     }
@@ -77,7 +78,7 @@ impl Taped {
         self.bytes.is_empty() && self.marks.is_empty()
     }
 
-    /// The bytes with something in the place of each mark.
+    /// The bytes with `with`'s value in the place of each mark.
     pub fn expand(&self, mut with: impl FnMut(&Mark) -> Vec<u8>) -> Vec<u8> {
         let mut whole = Vec::with_capacity(self.bytes.len());
         for piece in self.pieces() {
@@ -89,8 +90,7 @@ impl Taped {
         whole
     }
 
-    /// The bytes with something in the place of each mark, cut in two at those for which there is
-    /// nothing.
+    /// The bytes with `with`'s value in the place of each mark, cut in two at marks without one.
     pub(crate) fn split(&self, with: impl Fn(&Mark) -> Option<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut pieces = vec![Vec::new()];
         for piece in self.pieces() {
@@ -106,12 +106,18 @@ impl Taped {
         pieces
     }
 
-    /// The bytes with what people read in the place of each mark.
+    /// The bytes with the name of each mark in its place, for people.
     pub fn shown(&self) -> Vec<u8> {
         self.expand(|mark| mark.to_string().into_bytes())
     }
 
-    /// The BLAKE3 of what a payload file holds, in hexadecimal, if this goes to one.
+    /// The same, shared.
+    pub(crate) fn shared_bytes(&self) -> Arc<Vec<u8>> {
+        self.bytes.clone()
+    }
+
+    /// The BLAKE3 of the bytes in hexadecimal, which names their payload file; `None` if the bytes
+    /// are short and stand on the line.
     pub(crate) fn payload(&self) -> Option<String> {
         (self.bytes.len() > INLINE_BYTES_MAX)
             .then(|| blake3::hash(&self.bytes).to_hex().to_string())
@@ -121,10 +127,10 @@ impl Taped {
         self.pending.as_ref()
     }
 
-    /// Puts in the bytes of the payload. A mark behind their end is `false`.
+    /// Sets the bytes of the payload. Returns false if a mark lies behind their end.
     pub(crate) fn resolve(&mut self, bytes: Vec<u8>) -> bool {
         self.pending = None;
-        self.bytes = bytes;
+        self.bytes = Arc::new(bytes);
         self.marks.iter().all(|(at, _)| *at <= self.bytes.len())
     }
 
@@ -198,115 +204,100 @@ impl<'de> Deserialize<'de> for Mark {
     }
 }
 
-/// How it stands on a line: the simplest form that holds it.
+/// The form on a line: the simplest that holds the bytes.
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged, expecting = "expected a string, or an object with `b64`, `parts` or `payload`")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a string, or an object with `b64`, `parts` or `payload`"
+)]
 enum Wire {
     Text(String),
-    Base64(Base64),
-    Parts(Parts),
-    Payload(Payload),
+    Base64 {
+        b64: String,
+    },
+    Parts {
+        parts: Vec<Part>,
+    },
+    Payload {
+        payload: String,
+        #[serde(rename = "size")]
+        size_bytes: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        marks: Vec<(usize, Mark)>,
+    },
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Base64 {
-    b64: String,
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parts {
-    parts: Vec<Part>,
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged, expecting = "expected a string, or an object with `b64` or `mark`")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a string, or an object with `b64` or `mark`"
+)]
 enum Part {
     Text(String),
-    Base64(Base64),
-    Mark(Marked),
+    Base64 { b64: String },
+    Mark { mark: Mark },
 }
 
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Marked {
-    mark: Mark,
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payload {
-    payload: String,
-    #[serde(rename = "size")]
-    size_bytes: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    marks: Vec<(usize, Mark)>,
+impl Part {
+    fn of(piece: Piece<'_>) -> Part {
+        match piece {
+            Piece::Mark(mark) => Part::Mark { mark: mark.clone() },
+            Piece::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Part::Text(text.to_owned()),
+                Err(_) => Part::Base64 { b64: BASE64.encode(bytes) },
+            },
+        }
+    }
 }
 
 impl Serialize for Taped {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let wire = if let Some(payload) = self.payload() {
             let (size_bytes, marks) = (self.bytes.len() as u64, self.marks.clone());
-            Wire::Payload(Payload { payload, size_bytes, marks })
+            Wire::Payload { payload, size_bytes, marks }
         } else if self.marks.is_empty() {
-            match text_or_base64(&self.bytes) {
-                Ok(text) => Wire::Text(text),
-                Err(b64) => Wire::Base64(b64),
+            match Part::of(Piece::Bytes(&self.bytes)) {
+                Part::Text(text) => Wire::Text(text),
+                Part::Base64 { b64 } => Wire::Base64 { b64 },
+                part => Wire::Parts { parts: vec![part] },
             }
         } else {
-            Wire::Parts(Parts { parts: self.pieces().map(Part::of).collect() })
+            Wire::Parts { parts: self.pieces().map(Part::of).collect() }
         };
         wire.serialize(serializer)
     }
 }
 
-impl Part {
-    fn of(piece: Piece<'_>) -> Part {
-        match piece {
-            Piece::Mark(mark) => Part::Mark(Marked { mark: mark.clone() }),
-            Piece::Bytes(bytes) => match text_or_base64(bytes) {
-                Ok(text) => Part::Text(text),
-                Err(b64) => Part::Base64(b64),
-            },
-        }
-    }
-}
-
-fn text_or_base64(bytes: &[u8]) -> Result<String, Base64> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(Base64 { b64: BASE64.encode(bytes) }),
-    }
-}
-
 impl<'de> Deserialize<'de> for Taped {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Taped, D::Error> {
-        let decode = |b64: &Base64| BASE64.decode(&b64.b64).map_err(D::Error::custom);
         let mut taped = Taped::default();
-        match Wire::deserialize(deserializer)? {
-            Wire::Text(text) => taped.bytes = text.into_bytes(),
-            Wire::Base64(b64) => taped.bytes = decode(&b64)?,
-            Wire::Parts(Parts { parts }) => {
-                for part in parts {
-                    match part {
-                        Part::Text(text) => taped.push(text.as_bytes()),
-                        Part::Base64(b64) => taped.push(&decode(&b64)?),
-                        Part::Mark(Marked { mark }) => taped.push_mark(mark),
-                    }
-                }
+        let parts = match Wire::deserialize(deserializer)? {
+            Wire::Text(text) => return Ok(Taped::plain(text)),
+            Wire::Base64 { b64 } => vec![Part::Base64 { b64 }],
+            Wire::Parts { parts } => parts,
+            Wire::Payload { payload, .. } if !is_digest(&payload) => {
+                return Err(D::Error::custom(format!(
+                    "`payload` is `{payload}`, not 64 lower-case hexadecimal digits"
+                )));
             }
-            Wire::Payload(Payload { payload, size_bytes, marks }) => {
-                if !is_digest(&payload) {
-                    return Err(D::Error::custom(format!(
-                        "`payload` is `{payload}`, not 64 lower-case hexadecimal digits"
-                    )));
-                }
-                if !marks.is_sorted_by_key(|(at, _)| *at) {
-                    return Err(D::Error::custom("`marks` are not in order"));
-                }
+            Wire::Payload { marks, .. } if !marks.is_sorted_by_key(|(at, _)| *at) => {
+                return Err(D::Error::custom("`marks` are not in order"));
+            }
+            Wire::Payload { payload, size_bytes, marks } => {
                 taped.marks = marks;
                 taped.pending = Some(Pending { digest: payload, size_bytes });
+                return Ok(taped);
+            }
+        };
+        for part in parts {
+            match part {
+                Part::Text(text) => taped.push(text.as_bytes()),
+                Part::Base64 { b64 } => {
+                    taped.push(&BASE64.decode(&b64).map_err(D::Error::custom)?);
+                }
+                Part::Mark { mark } => taped.push_mark(mark),
             }
         }
         Ok(taped)

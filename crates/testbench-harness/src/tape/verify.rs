@@ -1,9 +1,8 @@
-//! Running on WebAssembly what was recorded natively, to see whether a tool may be swapped.
+//! [`verify`]: runs native records on WebAssembly, to see whether a tool may be swapped.
 //!
-//! Each native record is run by the toolchain in the state in which the recording had it: over the
-//! directory that the recording had, with the recorded changes of all spawns before it. What it
-//! makes of its files is compared and then thrown away, so that a tool which differs does not make
-//! the tools after it differ.
+//! The toolchain runs each native record in the state that the recording had: over the recording's
+//! directory, with the recorded changes of all spawns before it. The guest's own changes are
+//! compared and then dropped, so a tool that differs does not make the tools after it differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,11 +16,12 @@ use testbench_overlay::{ApplyError, Overlay, OverlayError, PathState};
 use testbench_wasi::Finished;
 
 use super::calls::command_line;
-use super::format::{FileChange, Record, TapedStatus, Way};
-use super::{Mark, Tape, Taped, files};
+use super::format::{Record, TapedStatus, Way};
+use super::scrub::Marks;
+use super::{Tape, Taped, files};
 use crate::{BuildError, Command, Refusal, Route, Session, Testbench, ToolchainSource, sys};
 
-/// What [`verify`] runs, and where.
+/// The toolchain and the directory of [`verify`].
 #[derive(Clone, Debug)]
 #[must_use = "give it to `verify`"]
 pub struct VerifyOptions {
@@ -42,14 +42,14 @@ impl VerifyOptions {
         self
     }
 
-    /// Whether messages must be the same, too. By default they must.
+    /// Whether standard error is compared. By default it is.
     pub fn stderr(mut self, compared: bool) -> Self {
         self.stderr = compared;
         self
     }
 }
 
-/// What [`verify`] found, by program.
+/// The result of [`verify`], by program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -57,19 +57,19 @@ pub struct VerifyReport {
     pub tools: BTreeMap<String, ToolReport>,
 }
 
-/// What was found about one program.
+/// The result for one program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ToolReport {
-    /// How many of its spawns did the same.
+    /// The number of its spawns that did the same.
     pub agree: usize,
-    /// The spawns that did something else.
+    /// The spawns that differ.
     pub drifts: Vec<Drift>,
     /// The spawns that were not run, and why.
     pub skipped: Vec<Skipped>,
 }
 
-/// A spawn that does something else on WebAssembly.
+/// A spawn that differs on WebAssembly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Drift {
@@ -77,17 +77,17 @@ pub struct Drift {
     pub sequence: u32,
     /// Its command line.
     pub call: String,
-    /// In what it differs.
+    /// The differences.
     pub differences: Vec<Difference>,
 }
 
-/// One thing in which the taped child and the guest differ.
+/// A difference between the taped child and the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// `start`, `status`, `stdout`, `stderr`, or the path of a file.
     pub what: String,
-    /// For people: what was taped (`-`) and what came (`+`).
+    /// The taped value (`-`) and the guest's (`+`), for people.
     pub shown: String,
 }
 
@@ -99,7 +99,7 @@ pub struct Skipped {
     pub sequence: u32,
     /// Its command line.
     pub call: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -110,7 +110,7 @@ pub enum VerifyError {
     /// The toolchain or the directory cannot be used.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// There is no place for an empty directory.
+    /// An empty directory to run in cannot be made.
     #[error("cannot make an empty directory to run in: {0}")]
     TempDir(#[source] io::Error),
     /// The recorded changes do not fit the directory.
@@ -176,8 +176,8 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// Runs on WebAssembly what the tape recorded natively, and says in what it differs. Nothing runs
-/// natively, and no real file is changed.
+/// Runs the tape's native records on WebAssembly and reports the differences. Nothing runs natively,
+/// and no real file is changed.
 ///
 /// ```no_run
 /// use testbench_harness::Toolchain;
@@ -204,7 +204,9 @@ pub fn verify(tape: &Tape, options: VerifyOptions) -> Result<VerifyReport, Verif
         .build()?
         .enter();
     let overlay = session.overlay().expect("it was built with one").clone();
-    let verifier = Verifier { session, overlay, root, stderr: options.stderr };
+    #[allow(clippy::disallowed_methods, reason = "the tape names variables that were secrets")]
+    let marks = Marks::new(Some(sys::guest_path(root)), std::env::vars_os().collect());
+    let verifier = Verifier { session, overlay, root, marks, stderr: options.stderr };
     let mut report = VerifyReport::default();
     for record in tape.records() {
         let verdict = verifier.step(record, tape)?;
@@ -234,6 +236,7 @@ struct Verifier<'a> {
     session: Session,
     overlay: Arc<Overlay>,
     root: &'a Path,
+    marks: Marks,
     stderr: bool,
 }
 
@@ -250,14 +253,14 @@ impl Verifier<'_> {
         let puts: Vec<_> = record
             .files
             .iter()
-            .map(|file| files::put(file, tape.header().start(), |taped| self.expand(taped)))
+            .map(|file| files::put(file, tape.header().start(), |taped| self.marks.expand(taped)))
             .collect();
         self.overlay
             .apply(&puts)
             .map_err(|source| VerifyError::Files { sequence: record.sequence, source })?;
         let clock = self.session.clock();
         if let Some(mock) = clock.as_mock() {
-            // How late it is matters to tools that tell the time, and they differ anyway.
+            // Only tools that print the time see a failure of this, and they differ anyway.
             let _ = mock.advance(std::time::Duration::from_nanos(record.duration_ns));
         }
         Ok(match run {
@@ -267,7 +270,7 @@ impl Verifier<'_> {
                 Verdict::Differs(vec![Difference { what: "start".to_owned(), shown }])
             }
             Ok(Ok(output)) => {
-                let differences = self.differences(record, &output, &before, &after)?;
+                let differences = self.differences(record, &output, &after)?;
                 match differences.is_empty() {
                     true => Verdict::Agrees,
                     false => Verdict::Differs(differences),
@@ -284,14 +287,14 @@ impl Verifier<'_> {
         let input = &record.stdin;
         let stdin = match &input.content {
             _ if input.unseen => return Err("its input was not seen".to_owned()),
-            Some(content) => Some(self.expand(content)),
+            Some(content) => Some(self.marks.expand(content)),
             None if input.size_bytes > 0 => {
                 return Err("its input is not on the tape (`TapeOptions::inputs`)".to_owned());
             }
             None => None,
         };
         let call = &record.call;
-        let text = |taped: &Taped| sys::os_string(self.expand(taped));
+        let text = |taped: &Taped| sys::os_string(self.marks.expand(taped));
         let mut command = Command::new(text(&call.program));
         if call.argv.first().is_some_and(|arg0| *arg0 != call.program) {
             command.arg0(text(&call.argv[0]));
@@ -318,7 +321,6 @@ impl Verifier<'_> {
         &self,
         record: &Record,
         output: &Finished,
-        before: &testbench_overlay::Checkpoint,
         after: &Overlay,
     ) -> Result<Vec<Difference>, VerifyError> {
         let mut found = Vec::new();
@@ -336,11 +338,10 @@ impl Verifier<'_> {
         }
         for (what, taped, actual) in streams {
             if !self.is_same(taped, actual) {
-                add(what, text_difference(&self.expand(taped), actual));
+                add(what, text_difference(&self.marks.expand(taped), actual));
             }
         }
-        let changed = self.overlay.fork_at(before)?;
-        for path in self.touched(record, &changed, after)? {
+        for path in self.different_paths(after)? {
             let look = |tree: &Overlay| tree.look(&path).ok().flatten();
             let (taped, actual) = (look(&self.overlay), look(after));
             if taped.as_ref().map(|state| &state.side) != actual.as_ref().map(|state| &state.side) {
@@ -350,21 +351,11 @@ impl Verifier<'_> {
         Ok(found)
     }
 
-    /// Every path that either changed.
-    fn touched(
-        &self,
-        record: &Record,
-        before: &Overlay,
-        after: &Overlay,
-    ) -> Result<BTreeSet<Vec<u8>>, VerifyError> {
-        let path = |file: &FileChange| match self.expand(&file.path) {
-            path if path == b"." => Vec::new(),
-            path => path,
-        };
-        let mut paths: BTreeSet<Vec<u8>> = record.files.iter().map(path).collect();
-        // What the guest changed is in one of the two diffs and not the same in the other.
-        let (before, after) = (before.diff()?, after.diff()?);
-        for (one, other) in [(&before, &after), (&after, &before)] {
+    /// Every path whose change differs between the tape's state and the guest's.
+    fn different_paths(&self, after: &Overlay) -> Result<BTreeSet<Vec<u8>>, VerifyError> {
+        let (taped, actual) = (self.overlay.diff()?, after.diff()?);
+        let mut paths = BTreeSet::new();
+        for (one, other) in [(&taped, &actual), (&actual, &taped)] {
             let known: BTreeMap<&[u8], _> =
                 other.entries().iter().map(|entry| (entry.path(), entry)).collect();
             for entry in one.entries() {
@@ -377,59 +368,27 @@ impl Verifier<'_> {
         Ok(paths)
     }
 
+    /// Whether the bytes are the same. Any bytes may stand where a secret stood that is not known
+    /// in this process.
     fn is_same(&self, taped: &Taped, actual: &[u8]) -> bool {
-        let is_known = |mark: &Mark| match mark {
-            Mark::Root => true,
-            Mark::Secret(name) => secret(name).is_some(),
-        };
-        if taped.marks().all(|(_, mark)| is_known(mark)) {
-            return self.expand(taped) == actual;
-        }
-        // What a secret was is not known, so that anything may stand there.
-        let unknown = |mark: &Mark| match mark {
-            Mark::Secret(name) if secret(name).is_none() => None,
-            mark => Some(self.value(mark)),
-        };
-        matches_around(&taped.split(unknown), actual)
-    }
-
-    fn expand(&self, taped: &Taped) -> Vec<u8> {
-        taped.expand(|mark| self.value(mark))
-    }
-
-    fn value(&self, mark: &Mark) -> Vec<u8> {
-        match mark {
-            Mark::Root => sys::guest_path(self.root),
-            Mark::Secret(name) => secret(name).unwrap_or_else(|| mark.to_string().into_bytes()),
-        }
+        matches_around(&taped.split(|mark| self.marks.value(mark)), actual)
     }
 }
 
-/// The value of a secret in this process.
-fn secret(name: &str) -> Option<Vec<u8>> {
-    #[allow(clippy::disallowed_methods, reason = "the tape says by its name which variable it was")]
-    std::env::var_os(name).map(|value| sys::guest_bytes(&value))
-}
-
-/// Whether `bytes` are these pieces with anything between them.
+/// Whether `bytes` are these pieces with any bytes between them.
 fn matches_around(pieces: &[Vec<u8>], bytes: &[u8]) -> bool {
-    let Some(([first, middle @ ..], last)) = pieces.split_last().map(|(last, all)| (all, last))
-    else {
+    let [first, middle @ .., last] = pieces else {
         return pieces.first().is_none_or(|only| only == bytes);
     };
     let Some(mut rest) = bytes.strip_prefix(first.as_slice()) else { return false };
     for piece in middle {
-        let found = rest.windows(piece.len().max(1)).position(|at| at.starts_with(piece));
-        match (piece.is_empty(), found) {
-            (true, _) => {}
-            (false, Some(at)) => rest = &rest[at + piece.len()..],
-            (false, None) => return false,
-        }
+        let Some(at) = memchr::memmem::find(rest, piece) else { return false };
+        rest = &rest[at + piece.len()..];
     }
     rest.ends_with(last)
 }
 
-/// As a parent sees it.
+/// The status as a parent sees it.
 fn status_of(ending: &TapedStatus) -> String {
     match ending {
         TapedStatus::Code(code) => format!("exit {}", code & 0xff),
@@ -438,7 +397,7 @@ fn status_of(ending: &TapedStatus) -> String {
     }
 }
 
-/// The changed lines, or the sizes of what is no text.
+/// The changed lines of text, or the sizes and digests of other bytes.
 fn text_difference(taped: &[u8], actual: &[u8]) -> String {
     let change = Change::changed("x", Side::file(0o644, taped), Side::file(0o644, actual));
     let text = Diff::from_changes([change]).to_string();
