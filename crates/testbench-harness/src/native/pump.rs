@@ -27,65 +27,34 @@ const COPY_BYTES: usize = 65_536;
 const EXIT_GRACE: Duration = Duration::from_millis(50);
 
 /// Copies `from` to the stdin of a native child.
-pub(crate) fn feed(hold: &Arc<Hold>, from: StdioKind, to: Tapped<File>) -> io::Result<()> {
-    match from {
-        StdioKind::Reader(from) => feed_from_pipe(hold, from, to),
-        StdioKind::File(from) => feed_at_once(hold, from, to),
-        StdioKind::Bytes(bytes) => feed_at_once(hold, io::Cursor::new(bytes), to),
-        _ => Ok(()),
-    }
-}
-
-/// Copies a native child's output `from` to where it belongs. Output that does not go into a pipe
-/// of the session has a [`Collector`].
-pub(crate) fn drain(
-    hold: &Arc<Hold>,
-    pump: Stream,
-    from: Tapped<File>,
-    to: StdioKind,
-) -> io::Result<Option<Collector>> {
-    let to: Option<Box<dyn Write + Send>> = match to {
-        StdioKind::Writer(to) => return drain_into_pipe(hold, pump, from, to).map(|()| None),
-        StdioKind::Piped => None,
-        StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => Some(Box::new(io::sink())),
-        StdioKind::File(to) => Some(Box::new(to)),
-        StdioKind::Real(to) => Some(Box::new(to)),
-        StdioKind::Inherit if pump == Stream::Stdout => Some(Box::new(io::stdout())),
-        StdioKind::Inherit => Some(Box::new(io::stderr())),
+pub(crate) fn feed(hold: &Arc<Hold>, from: StdioKind, mut to: Tapped<File>) -> io::Result<()> {
+    let pump = Stream::Stdin;
+    let mut from: Box<dyn Read + Send> = match from {
+        StdioKind::Reader(from) => {
+            let feed = move |hold: &Arc<Hold>| feed_from_pipe(hold, &from, &mut to);
+            return start(hold, pump, feed).map(drop);
+        }
+        // These never wait for the timeline.
+        StdioKind::File(from) => Box::new(from),
+        StdioKind::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
+        _ => return Ok(()),
     };
-    Collector::start(hold, pump, from, to).map(Some)
+    let feed = move |hold: &Arc<Hold>| {
+        hold.set(pump, Activity::Native { thread: sys::thread_id() });
+        // A child need not read all of it, so an error means nothing.
+        if io::copy(&mut from, &mut to).is_ok() {
+            to.ended();
+        }
+    };
+    start(hold, pump, feed).map(drop)
 }
 
-/// A thread that copies a native child's output to something that never waits for the timeline.
+/// A thread that copies a native child's output to a place that never waits for the timeline.
 pub(crate) struct Collector {
     thread: thread::JoinHandle<Vec<u8>>,
 }
 
 impl Collector {
-    /// Writes into `to`, or keeps the bytes if that is `None`.
-    fn start(
-        hold: &Arc<Hold>,
-        pump: Stream,
-        mut from: Tapped<File>,
-        to: Option<Box<dyn Write + Send>>,
-    ) -> io::Result<Collector> {
-        let hold = hold.clone();
-        hold.set(pump, Activity::Moving);
-        let thread = start("output", move || {
-            hold.set(pump, Activity::Native { thread: sys::thread_id() });
-            let mut kept = Vec::new();
-            // The bytes before an error count.
-            let _ = match to {
-                Some(mut to) => io::copy(&mut from, &mut to),
-                None => io::copy(&mut from, &mut kept),
-            };
-            drop(from);
-            hold.set(pump, Activity::None);
-            kept
-        })?;
-        Ok(Collector { thread })
-    }
-
     /// Returns the kept bytes once every writing end of the child's output is closed.
     pub(crate) fn finish(self) -> Vec<u8> {
         // The thread does not panic.
@@ -93,93 +62,104 @@ impl Collector {
     }
 }
 
-/// Copies a pipe of the session to a native child.
-fn feed_from_pipe(hold: &Arc<Hold>, from: PipeReader, mut to: Tapped<File>) -> io::Result<()> {
-    let hold = hold.clone();
-    hold.set(Stream::Stdin, Activity::Moving);
-    start("stdin", move || {
-        hold.unpark_at_exit();
-        let waker = waker(&hold, Stream::Stdin);
-        let mut buf = vec![0; COPY_BYTES];
-        loop {
-            let heard = from.listen();
-            match from.try_read(&mut buf) {
-                Err(Errno::Again) => {
-                    // A child that has ended reads nothing any more.
-                    if !wait(&hold, Stream::Stdin, &heard, &waker, || hold.is_exited()) {
-                        break;
-                    }
-                }
-                Ok(n) if n > 0 => {
-                    hold.set(Stream::Stdin, Activity::Native { thread: sys::thread_id() });
-                    if to.write_all(&buf[..n]).is_err() {
-                        break;
-                    }
-                }
-                // The end of the file.
-                Ok(_) => {
-                    to.ended();
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        hold.set(Stream::Stdin, Activity::Moving);
-        drop((from, to));
-        hold.set(Stream::Stdin, Activity::None);
-    })
-    .map(drop)
-}
-
-/// Copies `from`, which never waits for the timeline, to a native child.
-fn feed_at_once(
-    hold: &Arc<Hold>,
-    mut from: impl Read + Send + 'static,
-    mut to: Tapped<File>,
-) -> io::Result<()> {
-    let hold = hold.clone();
-    hold.set(Stream::Stdin, Activity::Moving);
-    start("stdin", move || {
-        hold.set(Stream::Stdin, Activity::Native { thread: sys::thread_id() });
-        // A child need not read all of it, so an error means nothing.
-        if io::copy(&mut from, &mut to).is_ok() {
-            to.ended();
-        }
-        drop((from, to));
-        hold.set(Stream::Stdin, Activity::None);
-    })
-    .map(drop)
-}
-
-/// Copies a native child's output into a pipe of the session.
-fn drain_into_pipe(
+/// Copies a native child's output `from` to its place. Output that does not go into a pipe of the
+/// session has a [`Collector`].
+pub(crate) fn drain(
     hold: &Arc<Hold>,
     pump: Stream,
     mut from: Tapped<File>,
-    to: PipeWriter,
-) -> io::Result<()> {
+    to: StdioKind,
+) -> io::Result<Option<Collector>> {
+    let mut to: Option<Box<dyn Write + Send>> = match to {
+        StdioKind::Writer(to) => {
+            let drain = move |hold: &Arc<Hold>| drain_into_pipe(hold, pump, from, to);
+            return start(hold, pump, drain).map(|_| None);
+        }
+        StdioKind::Piped => None,
+        StdioKind::Null | StdioKind::Bytes(_) | StdioKind::Reader(_) => Some(Box::new(io::sink())),
+        StdioKind::File(to) => Some(Box::new(to)),
+        StdioKind::Real(to) => Some(Box::new(to)),
+        StdioKind::Inherit if pump == Stream::Stdout => Some(Box::new(io::stdout())),
+        StdioKind::Inherit => Some(Box::new(io::stderr())),
+    };
+    let collect = move |hold: &Arc<Hold>| {
+        hold.set(pump, Activity::Native { thread: sys::thread_id() });
+        let mut kept = Vec::new();
+        // The bytes before an error count.
+        let _ = match &mut to {
+            Some(to) => io::copy(&mut from, to),
+            None => io::copy(&mut from, &mut kept),
+        };
+        kept
+    };
+    Ok(Some(Collector { thread: start(hold, pump, collect)? }))
+}
+
+/// Runs `copy` on a thread of its own. The timeline is held from now on until `copy` has returned
+/// and dropped its ends, but while it waits for the timeline.
+fn start<R: Send + 'static>(
+    hold: &Arc<Hold>,
+    pump: Stream,
+    copy: impl FnOnce(&Arc<Hold>) -> R + Send + 'static,
+) -> io::Result<thread::JoinHandle<R>> {
     let hold = hold.clone();
     hold.set(pump, Activity::Moving);
-    start("stdout", move || {
-        let waker = waker(&hold, pump);
-        let mut buf = vec![0; COPY_BYTES];
-        loop {
-            hold.set(pump, Activity::Native { thread: sys::thread_id() });
-            let n = match from.read(&mut buf) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Ok(0) | Err(_) => break,
-                Ok(n) => n,
-            };
-            hold.set(pump, Activity::Moving);
-            if !pass_on(&hold, pump, &waker, &to, &buf[..n]) {
-                // The reading ends are gone; the child finds out at its next write.
+    thread::Builder::new().name(format!("native {}", pump.name())).spawn(move || {
+        let result = copy(&hold);
+        hold.set(pump, Activity::None);
+        result
+    })
+}
+
+/// Copies a pipe of the session to a native child.
+fn feed_from_pipe(hold: &Arc<Hold>, from: &PipeReader, to: &mut Tapped<File>) {
+    hold.unpark_at_exit();
+    let waker = waker(hold, Stream::Stdin);
+    let mut buf = vec![0; COPY_BYTES];
+    loop {
+        let heard = from.listen();
+        match from.try_read(&mut buf) {
+            Err(Errno::Again) => {
+                // A child that has ended reads nothing any more.
+                if !wait(hold, Stream::Stdin, &heard, &waker, || hold.is_exited()) {
+                    break;
+                }
+            }
+            Err(_) => break,
+            Ok(0) => {
+                to.ended();
                 break;
             }
+            Ok(n) => {
+                hold.set(Stream::Stdin, Activity::Native { thread: sys::thread_id() });
+                if to.write_all(&buf[..n]).is_err() {
+                    break;
+                }
+            }
         }
-        drop(from);
-        hold.pass_on_the_end(pump, to, EXIT_GRACE);
-    })
-    .map(drop)
+    }
+    hold.set(Stream::Stdin, Activity::Moving);
+}
+
+/// Copies a native child's output into a pipe of the session.
+fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: PipeWriter) {
+    let waker = waker(hold, pump);
+    let mut buf = vec![0; COPY_BYTES];
+    loop {
+        hold.set(pump, Activity::Native { thread: sys::thread_id() });
+        let n = match from.read(&mut buf) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) | Err(_) => break,
+            Ok(n) => n,
+        };
+        hold.set(pump, Activity::Moving);
+        if !pass_on(hold, pump, &waker, &to, &buf[..n]) {
+            // The reading ends are gone; the child finds out at its next write.
+            break;
+        }
+    }
+    drop(from);
+    hold.pass_on_the_end(pump, to, EXIT_GRACE);
 }
 
 /// Writes all of it into the pipe. Returns false if its reading ends are gone.
@@ -201,13 +181,6 @@ fn pass_on(
         }
     }
     true
-}
-
-fn start<R: Send + 'static>(
-    stream: &str,
-    f: impl FnOnce() -> R + Send + 'static,
-) -> io::Result<thread::JoinHandle<R>> {
-    thread::Builder::new().name(format!("native {stream}")).spawn(f)
 }
 
 fn waker(hold: &Arc<Hold>, pump: Stream) -> Waker {

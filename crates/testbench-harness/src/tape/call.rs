@@ -1,9 +1,9 @@
-//! [`Call`]: one spawn as its caller asks for it.
+//! [`Call`]: one spawn as its command describes it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// A spawn before it has gone any way: program, argv, environment and working directory.
+/// A spawn before its route is decided: program, argv, environment and working directory.
 ///
 /// A plain value, so that the tape knows neither `Command` nor the session.
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Call {
     pub(crate) program: OsString,
     /// The name that the program sees as its own, then the arguments.
     pub(crate) argv: Vec<OsString>,
-    /// The variables that the command sets (`Some`) or takes out (`None`).
+    /// The variables that the command sets (`Some`) or removes (`None`).
     pub(crate) env: BTreeMap<OsString, Option<OsString>>,
     /// The session's variables do not reach the program.
     pub(crate) env_clear: bool,

@@ -1,4 +1,4 @@
-//! Finding the entry of a tape for a call, and saying how a call that has none differs.
+//! [`Entries`] find the entry of a tape for a call; a [`Miss`] shows how a call without one differs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use super::Taped;
 use super::format::{Record, TapedCall};
 
-/// Which entry of a tape a call takes.
+/// How a call finds its entry on the tape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Matching {
-    /// The next one: calls come in the order in which they were recorded.
+    /// It takes the next entry: calls come in the order in which they were recorded.
     #[default]
     Ordered,
-    /// The next one of the same program: programs that run side by side may overtake each other.
+    /// It takes the next entry of the same program: programs that run side by side may overtake each
+    /// other.
     PerProgram,
-    /// Any that fits, an unused one first; when all that fit are used, the last one again.
+    /// It takes any entry that fits: the first unused one, or the last one again.
     AnyOrder,
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for Matching {
     }
 }
 
-/// The entries of a tape, and how often each was used.
+/// The entries of a tape, with the number of times that each was used.
 #[derive(Debug)]
 pub(crate) struct Entries {
     matching: Matching,
@@ -41,7 +42,8 @@ impl Entries {
         Entries { matching, uses: vec![0; count] }
     }
 
-    /// The index of the entry that `call` would take; else that of the one to show beside it.
+    /// The index of the entry that `call` takes. The error is the index of the entry to show beside
+    /// a call that has none.
     pub(crate) fn find(
         &self,
         records: &[Record],
@@ -81,7 +83,7 @@ fn nearest(records: &[Record], call: &TapedCall) -> Option<usize> {
     (0..records.len()).max_by_key(likeness)
 }
 
-/// How much two calls have in common; more is more.
+/// A measure of what two calls have in common; more alike is larger.
 fn likeness(a: &TapedCall, b: &TapedCall) -> usize {
     let same_args = a.argv.iter().zip(&b.argv).filter(|(a, b)| a == b).count();
     let same_length = usize::from(a.argv.len() == b.argv.len());
@@ -99,7 +101,7 @@ pub struct Miss {
     pub matching: Matching,
     /// The call that was made.
     pub call: TapedCall,
-    /// The entry that was next, or is most like the call, with its number; none on an empty tape.
+    /// The entry that was next, or is most like the call, with its number; `None` on an empty tape.
     pub nearest: Option<(u32, TapedCall)>,
     /// The entry fits, but has been used already.
     pub used: bool,
@@ -123,7 +125,7 @@ impl fmt::Display for Miss {
         let (taped_line, taped_marks) = line(taped, call);
         let (line, marks) = line(call, taped);
         write!(f, "\n  taped:  {taped_line}")?;
-        // What is on the tape alone is marked there.
+        // Arguments that only the tape has are marked in the tape's line.
         if marks.is_empty() && !taped_marks.is_empty() {
             write!(f, "\n          {taped_marks}")?;
         }
@@ -147,8 +149,8 @@ impl fmt::Display for Miss {
 const ADVICE: &str = "\nRecord the tape again with `TapeMode::Record`, or let calls that are not \
                       on it run with `Policy::Replay(OnMiss::Record)`.";
 
-/// The command line of a call, and below it a mark under each argument that another call does not
-/// have in that place.
+/// The command line of a call, and a line with a mark under each argument that `other` does not have
+/// in the same place.
 fn line(call: &TapedCall, other: &TapedCall) -> (String, String) {
     let (mut line, mut marks) = (String::new(), String::new());
     for (at, arg) in call.argv.iter().enumerate() {
@@ -164,7 +166,7 @@ fn line(call: &TapedCall, other: &TapedCall) -> (String, String) {
     (line, marks.trim_end().to_owned())
 }
 
-/// As a person would type it.
+/// The argument as a person types it.
 pub(crate) fn quoted(arg: &Taped) -> String {
     let text = arg.to_string();
     let plain = |c: char| c.is_alphanumeric() || "-_./:=+,@%[]".contains(c);
@@ -178,7 +180,7 @@ pub(crate) fn command_line(call: &TapedCall) -> String {
 
 type Value<'c> = Option<&'c Option<Taped>>;
 
-/// The variables that are not the same, in order.
+/// The variables that differ, in order.
 fn different_env<'c>(a: &'c TapedCall, b: &'c TapedCall) -> Vec<(&'c Taped, Value<'c>, Value<'c>)> {
     fn get<'c>(call: &'c TapedCall, name: &Taped) -> Value<'c> {
         call.env.iter().find(|(known, _)| known == name).map(|(_, value)| value)
@@ -192,7 +194,7 @@ fn different_env<'c>(a: &'c TapedCall, b: &'c TapedCall) -> Vec<(&'c Taped, Valu
 fn value(value: Value<'_>) -> String {
     match value {
         None => "not set".to_owned(),
-        Some(None) => "taken out".to_owned(),
+        Some(None) => "removed".to_owned(),
         Some(Some(value)) => format!("`{value}`"),
     }
 }

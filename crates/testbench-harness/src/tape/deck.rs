@@ -16,7 +16,7 @@ use super::scrub::{Marks, Scrubber};
 use super::{Call, Tape, TapeError, TapeOptions, Taped};
 use crate::sys;
 
-/// The tape of a session: what is played, and what is recorded.
+/// The tape of a session: the one that is played and the one that is recorded.
 pub(crate) struct Deck {
     path: PathBuf,
     options: TapeOptions,
@@ -29,7 +29,7 @@ pub(crate) struct Deck {
     scrubber: Scrubber,
     /// The variables of the session that count as part of a call.
     session_env: BTreeMap<OsString, OsString>,
-    /// What stands for marks, whichever command plays them.
+    /// The values of marks that do not depend on the command.
     marks: Marks,
     state: Mutex<State>,
 }
@@ -41,7 +41,7 @@ struct State {
     misses: Vec<Miss>,
 }
 
-/// What a deck needs to know of its session.
+/// The values of the session that a deck needs.
 pub(crate) struct DeckSpec<'a> {
     pub(crate) path: PathBuf,
     pub(crate) options: TapeOptions,
@@ -54,7 +54,7 @@ pub(crate) struct DeckSpec<'a> {
 }
 
 impl Deck {
-    /// Reads the tape that is to be played, if one is.
+    /// Reads the tape if it is to be played.
     pub(crate) fn open(spec: DeckSpec<'_>) -> Result<Deck, TapeError> {
         let DeckSpec { path, options, roots, env, seed, start } = spec;
         let mut scrubber = Scrubber::new(&options.secret_patterns, &options.secret_env)?;
@@ -141,7 +141,7 @@ impl Deck {
         Recording::new(self.recorder.clone(), sequence, call, way, scrubber)
     }
 
-    /// Notes a call that was refused for want of an entry: the end of the session fails with it.
+    /// Notes a call that was refused because it has no entry: the end of the session fails with it.
     pub(crate) fn missed(&self, miss: &Miss) {
         self.state().misses.push(miss.clone());
     }
@@ -189,7 +189,7 @@ impl Deck {
         scrubber
     }
 
-    /// What a call is known by on the tape.
+    /// The call as it stands on the tape.
     fn known_by(&self, call: &Call, scrubber: &Scrubber) -> TapedCall {
         let tape = |text: &OsStr| scrubber.tape(&sys::guest_bytes(text));
         let mut env: BTreeMap<&OsStr, Option<&OsStr>> = BTreeMap::new();
@@ -222,8 +222,8 @@ impl Deck {
         }
     }
 
-    /// What stands for marks in what is played to this call: first the values that it brings
-    /// along, in its variables and where patterns find something in its arguments.
+    /// The values of marks for this call. Its own variables, and the matches of patterns in its
+    /// arguments, take precedence.
     fn marks_of(&self, call: &Call) -> Marks {
         let mut secrets = BTreeMap::new();
         for text in call.args().chain(call.set_env().map(|(_, value)| value)) {
@@ -247,7 +247,7 @@ impl fmt::Debug for Deck {
     }
 }
 
-/// Why a session's tape has no good end.
+/// Why a session's tape cannot be closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeckError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! What can be wrong with a tape.
+//! The errors of tapes.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,21 +20,21 @@ pub enum TapeError {
     Read {
         /// The tape.
         path: PathBuf,
-        /// The host's answer.
+        /// The host's error.
         source: io::Error,
     },
-    /// The file, its folder of payloads, or one of these cannot be written. The tape that was there
-    /// before is as it was.
+    /// The file, its folder of payloads, or a payload cannot be written. An earlier tape is
+    /// unchanged.
     #[error("cannot write the tape `{}`: {source} (`{}`)", path.display(), file.display())]
     Write {
         /// The tape.
         path: PathBuf,
         /// The file that could not be written.
         file: PathBuf,
-        /// The host's answer.
+        /// The host's error.
         source: io::Error,
     },
-    /// It is a file of another kind.
+    /// The file is no tape.
     #[error(
         "`{}` is no tape: its first line is not the header of one (`\"format\":\"testbench-tape\"`)",
         path.display()
@@ -43,7 +43,7 @@ pub enum TapeError {
         /// The file.
         path: PathBuf,
     },
-    /// It is of a version that this program does not know.
+    /// The tape has a version that this program does not know.
     #[error(
         "the tape `{}` is of format version {found}, this program reads version {VERSION}: use the \
          testbench that wrote it, or a newer one, or record it again", path.display()
@@ -51,20 +51,20 @@ pub enum TapeError {
     Version {
         /// The tape.
         path: PathBuf,
-        /// What stands in `version`.
+        /// The value of `version`.
         found: u64,
     },
-    /// A line is not what it should be.
+    /// A line is damaged.
     #[error("the tape `{}` is damaged at line {line}: {problem}", path.display())]
     Line {
         /// The tape.
         path: PathBuf,
         /// From 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: LineProblem,
     },
-    /// Lines are missing at the end, or there are some too many.
+    /// The number of lines is wrong.
     #[error(
         "the tape `{}` is damaged: line 1 announces {announced} spawns, but {found} follow \
          (until line {line})", path.display()
@@ -74,19 +74,19 @@ pub enum TapeError {
         path: PathBuf,
         /// The last line.
         line: usize,
-        /// What the header says.
+        /// The number in the header.
         announced: usize,
-        /// How many there are.
+        /// The number of lines.
         found: usize,
     },
-    /// A spawn cannot be put onto the tape.
+    /// A spawn cannot be recorded.
     #[error("spawn {sequence} (`{program}`) cannot be put onto the tape: {why}")]
     Spawn {
         /// Its number.
         sequence: u32,
         /// Its program.
         program: String,
-        /// Why not.
+        /// The reason.
         why: SpawnProblem,
     },
     /// The pattern of a secret is no regular expression.
@@ -94,24 +94,24 @@ pub enum TapeError {
     Pattern {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         source: regex::Error,
     },
 }
 
-/// What is wrong with a line of a tape.
+/// The problem of a damaged line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineProblem {
-    /// The file ends in the middle of it.
+    /// The file ends in the middle of the line.
     #[error("it is cut off (no line feed at its end)")]
     CutOff,
-    /// It is no JSON, or not that of a record.
+    /// The line is not the JSON of a record.
     #[error("column {column}: {message}")]
     Json {
         /// From 1, in bytes.
         column: usize,
-        /// What was found instead of what.
+        /// The found and the expected value.
         message: String,
     },
     /// The records are not in order.
@@ -127,10 +127,10 @@ pub enum LineProblem {
     PayloadMissing {
         /// The file.
         file: PathBuf,
-        /// The host's answer.
+        /// The host's error.
         kind: io::ErrorKind,
     },
-    /// A payload file holds something else.
+    /// A payload file has another content than its name says.
     #[error(
         "its payload `{}` has the wrong digest: it holds {found_bytes} bytes of BLAKE3 {found}, \
          not the {expected_bytes} bytes that its name says", file.display()
@@ -138,11 +138,11 @@ pub enum LineProblem {
     PayloadDigest {
         /// The file, whose name is the digest.
         file: PathBuf,
-        /// How long it should be.
+        /// The length that the line names.
         expected_bytes: u64,
-        /// How long it is.
+        /// The file's length.
         found_bytes: u64,
-        /// The digest of what it holds.
+        /// The digest of its content.
         found: String,
     },
     /// A mark stands behind the end of its payload.
@@ -157,20 +157,20 @@ pub enum LineProblem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnProblem {
-    /// A stream has more bytes than a tape takes.
+    /// A stream has more bytes than a tape holds.
     #[error("its {stream} has more than {bytes_max} bytes")]
     TooLong {
         /// `stdin`, `stdout` or `stderr`.
         stream: &'static str,
-        /// How many would have been taken.
+        /// The most bytes that a tape holds of a stream.
         bytes_max: usize,
     },
-    /// What it changed cannot be read.
+    /// A file that it changed cannot be read.
     #[error("`{}`, which it changed, cannot be read: {errno}", GuestPath::new(path))]
     File {
         /// From the root.
         path: Vec<u8>,
-        /// Why not.
+        /// The overlay's error.
         errno: Errno,
     },
 }
@@ -189,11 +189,11 @@ impl LineProblem {
     }
 }
 
-/// Why a child could not be played to its end.
+/// Why a replayed child did not get to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlayError {
-    /// It was given other input than when it was recorded.
+    /// Its input is not the recorded one.
     #[error(
         "its standard input is not that of the tape (entry {sequence}): taped {taped_bytes} bytes of \
          BLAKE3 {taped}, actual {actual_bytes} bytes of BLAKE3 {actual}. Give it the same input, or \
@@ -204,31 +204,31 @@ pub enum PlayError {
         sequence: u32,
         /// The digest on the tape.
         taped: String,
-        /// How many bytes it belongs to.
+        /// The number of bytes on the tape.
         taped_bytes: u64,
-        /// The digest of what came.
+        /// The digest of the actual bytes.
         actual: String,
-        /// How many bytes that were.
+        /// The number of actual bytes.
         actual_bytes: u64,
     },
-    /// What it did to files cannot be done.
+    /// Its changes do not fit the overlay's files.
     #[error("its file changes do not fit (entry {sequence}): {source}")]
     Files {
         /// The entry's number.
         sequence: u32,
-        /// The first one that does not.
+        /// The first change that does not fit.
         source: ApplyError,
     },
-    /// A wait was given up.
+    /// A wait on the timeline ended without its event.
     #[error(transparent)]
     Stuck(#[from] Stuck),
     /// A stream failed.
-    #[error("a stream of it failed: {0}")]
+    #[error("one of its streams failed: {0}")]
     Stream(#[source] io::Error),
 }
 
 impl PlayError {
-    /// The kind of the [`io::Error`] that carries it.
+    /// The kind of the [`io::Error`] that carries this one.
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             PlayError::Stdin { .. } => io::ErrorKind::InvalidData,

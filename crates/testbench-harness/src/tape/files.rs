@@ -1,4 +1,4 @@
-//! From what a child touched to what the tape says about it, and back to the overlay.
+//! From the paths that a child touched to the changes on a tape, and back to the overlay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ pub(crate) fn changes(
     Ok(changes)
 }
 
-/// What makes a path look as a tape says.
+/// The change of the overlay that a taped change describes.
 pub(crate) fn put(
     change: &FileChange,
     started: WallTime,
@@ -66,7 +66,7 @@ pub(crate) fn put(
     put
 }
 
-/// What differs at one path; nothing if all is as it was.
+/// The change at one path; `None` if there is no difference.
 fn net(
     path: &[u8],
     was: Option<&Was>,
@@ -110,8 +110,8 @@ fn net(
     })
 }
 
-/// A name of the same file that is there already when this path's turn comes: it was one before,
-/// or its own turn comes first.
+/// Another name of the same file that a replay finds when it makes this path: the name was there
+/// before, or it comes first.
 fn other_name<'s>(path: &[u8], state: &'s PathState, touched: &Touched) -> Option<&'s [u8]> {
     let is_old = |name: &[u8]| match touched.paths.get(name) {
         None => true,
@@ -121,7 +121,7 @@ fn other_name<'s>(path: &[u8], state: &'s PathState, touched: &Touched) -> Optio
     others().find(|name| is_old(name)).or_else(|| others().find(|name| *name < path))
 }
 
-/// Which file came from where.
+/// The earlier path of each moved file.
 struct Moves<'t> {
     from: BTreeMap<&'t [u8], &'t [u8]>,
 }
@@ -150,7 +150,7 @@ impl<'t> Moves<'t> {
         Moves { from }
     }
 
-    /// Where a path came from, unless it came along with its directory.
+    /// The earlier path, unless the file moved with its directory.
     fn reason(&self, path: &[u8]) -> Option<&'t [u8]> {
         let from = *self.from.get(path)?;
         let (dir, name) = split(path);

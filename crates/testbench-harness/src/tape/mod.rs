@@ -1,5 +1,5 @@
-//! The tape: what crossed the spawn boundary, written down so that it can be read, compared, and
-//! played back without the programs.
+//! The tape: a record of the spawns of a session, which can be read, compared, and played back without
+//! the programs.
 //!
 //! ```
 //! use testbench_harness::tape::{Tape, TapeMode};
@@ -26,12 +26,12 @@
 //! (`scrub.rs`), which puts [`Mark`]s in the place of secrets and of the root's path.
 //!
 //! A session that has a tape holds a `Deck` (`deck.rs`). Each spawn gets a `Recording` from it
-//! (`record.rs`), which is told what passes by: bytes by taps on the streams, files by the
-//! [`Traced`](crate::traced) tree that the child gets. For a spawn that is replayed, the deck finds
-//! the entry (`calls.rs`), and `replay.rs` plays it as a participant of the timeline.
+//! (`record.rs`): taps on the streams pass on the bytes, and the [`Traced`](crate::traced) tree that
+//! the child gets remembers the changed files. For a spawn that is replayed, the deck finds the entry
+//! (`calls.rs`, `replay.rs`), which `replayed.rs` plays as a participant of the timeline.
 //!
-//! [`compare`] says in what two tapes differ, [`verify`] runs on WebAssembly what was recorded
-//! natively. Neither starts anything natively.
+//! [`compare`] returns the differences between two tapes. [`verify`] runs native records on
+//! WebAssembly. Neither starts a native program.
 
 mod call;
 mod calls;
@@ -71,10 +71,10 @@ pub(crate) use deck::{Deck, DeckError, DeckSpec};
 pub(crate) use record::{Recording, Stream, Tap, Tapped};
 pub(crate) use replay::Entry;
 
-/// What the spawns of a session were, read and did.
+/// The spawns of a session: their calls, inputs and results.
 ///
-/// Its `Display` is for people, and what
-/// [`assert_tape_snapshot!`](crate::assert_tape_snapshot) takes.
+/// Its `Display` is for people and for
+/// [`assert_tape_snapshot!`](crate::assert_tape_snapshot).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tape {
     header: Header,
@@ -87,7 +87,7 @@ impl Tape {
         Tape { header, records }
     }
 
-    /// Where it comes from.
+    /// The engine, the seed and the start of the session.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -97,7 +97,7 @@ impl Tape {
         &self.records
     }
 
-    /// The tape without what differs between two runs of a native program.
+    /// The tape without the times that differ between two runs of a native program.
     #[cfg(feature = "insta")]
     pub(crate) fn without_real_time(mut self) -> Tape {
         for record in self.records.iter_mut().filter(|record| record.route == Way::Native) {
@@ -106,7 +106,7 @@ impl Tape {
         self
     }
 
-    /// The tape without the records that `keep` does not want.
+    /// The tape with those records for which `keep` returns true.
     pub fn retain(self, keep: impl FnMut(&Record) -> bool) -> Tape {
         let Tape { header, mut records } = self;
         records.retain(keep);
@@ -124,7 +124,7 @@ impl fmt::Display for Tape {
     }
 }
 
-/// The call, then what came of it, each on lines of its own.
+/// The call, then its result, each on lines of its own.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let call = &self.call;

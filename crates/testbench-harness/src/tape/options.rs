@@ -1,18 +1,18 @@
-//! What is said about a tape when a session is built.
+//! [`TapeMode`] and [`TapeOptions`]: the settings of a session's tape.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::Matching;
 
-/// What a session does with its tape.
+/// Whether a session records or replays its tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TapeMode {
-    /// Writes a new one when the session ends, in the place of an old one.
+    /// Writes a new tape when the session ends, in the place of an old one.
     /// [`Policy::Replay`](crate::Policy::Replay) then is [`Policy::Record`](crate::Policy::Record).
     Record,
-    /// Plays it back.
+    /// Plays the tape back.
     Replay,
     /// [`Replay`](TapeMode::Replay) if the file is there, else [`Record`](TapeMode::Record).
     Auto,
@@ -28,7 +28,7 @@ impl TapeMode {
     }
 }
 
-/// A [`TapeMode`] with all that can be said beside it.
+/// A [`TapeMode`] with further settings.
 ///
 /// ```
 /// use testbench_harness::tape::{Matching, TapeMode, TapeOptions};
@@ -53,8 +53,8 @@ pub struct TapeOptions {
     pub(crate) unused: bool,
 }
 
-/// Variables of a session that are part of a call unless told otherwise: those that most tools look
-/// at, and that hold no path.
+/// The variables of a session that are part of a call by default: most tools read them, and they
+/// hold no path.
 pub(crate) const ENV_DEFAULT: [&str; 4] = ["LANG", "LC_ALL", "SOURCE_DATE_EPOCH", "TZ"];
 
 impl From<TapeMode> for TapeOptions {
@@ -73,64 +73,52 @@ impl From<TapeMode> for TapeOptions {
 }
 
 impl TapeOptions {
-    /// Which entry a call takes. By default [`Matching::Ordered`].
+    /// How a call finds its entry. By default [`Matching::Ordered`].
     pub fn matching(mut self, matching: Matching) -> Self {
         self.matching = matching;
         self
     }
 
-    /// Further variables of the session's environment that are part of a call: they are on the
-    /// tape and must be the same when it is replayed. By default `LANG`, `LC_ALL`, `TZ` and
-    /// `SOURCE_DATE_EPOCH`, where the session sets them. What a command sets itself is always part
-    /// of its call, as its arguments are.
-    pub fn env<I>(mut self, names: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
+    /// Adds variables of the session's environment to those that are part of a call: they are on
+    /// the tape and must be the same when it is replayed. By default these are `LANG`, `LC_ALL`,
+    /// `TZ` and `SOURCE_DATE_EPOCH`, where the session sets them. The variables that a command sets
+    /// itself are always part of its call, as its arguments are.
+    pub fn env(mut self, names: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.env.extend(names.into_iter().map(|name| name.as_ref().to_owned()));
         self
     }
 
-    /// Variables that are not part of a call, whoever sets them.
-    pub fn ignore_env<I>(mut self, names: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
+    /// Variables that are not part of a call, even if the command sets them.
+    pub fn ignore_env(mut self, names: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.ignored_env.extend(names.into_iter().map(|name| name.as_ref().to_owned()));
         self
     }
 
     /// Variables whose values are secrets, beside those that
-    /// [look like one](super::looks_secret). The value that such a variable has in this
-    /// process, the session or the command gets onto the tape nowhere: `[secret:NAME]` stands in
-    /// its place, and when the tape is replayed the value that the variable has then.
-    pub fn secret_env<I>(mut self, names: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
+    /// [look like one](super::looks_secret). The value of such a variable in this process, the
+    /// session or the command is nowhere on the tape: `[secret:NAME]` stands in its place. A replay
+    /// uses the value that the variable has then.
+    pub fn secret_env(mut self, names: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.secret_env.extend(names.into_iter().map(|name| name.as_ref().to_owned()));
         self
     }
 
-    /// Text that is a secret wherever it appears: a regular expression (of the `regex` crate, on
-    /// bytes), of which only the first group counts if it has one.
+    /// Text that is a secret wherever it appears, as a regular expression (of the `regex` crate, on
+    /// bytes). If the expression has a group, only the first group is the secret.
     pub fn secret_pattern(mut self, name: impl Into<String>, pattern: impl Into<String>) -> Self {
         self.secret_patterns.push((name.into(), pattern.into()));
         self
     }
 
-    /// Whether what children read is kept, and not its digest alone. By default it is;
-    /// [`verify`](super::verify) needs it.
+    /// Whether the tape keeps the inputs of children, and not their digests alone. By default it
+    /// does; [`verify`](super::verify) needs them.
     pub fn inputs(mut self, kept: bool) -> Self {
         self.inputs = kept;
         self
     }
 
-    /// Whether entries may be left over at the end of a replay. By default they make
-    /// [`finish`](crate::Session::finish) fail.
+    /// Whether entries may be left over at the end of a replay. By default
+    /// [`finish`](crate::Session::finish) fails then.
     pub fn allow_unused(mut self, allowed: bool) -> Self {
         self.unused = allowed;
         self

@@ -1,6 +1,6 @@
 //! Recording: a [`Recorder`] for a session, and a [`Recording`] for each spawn.
 //!
-//! The spawn layer tells a [`Recording`] which bytes pass, and how the child ended. Everything goes
+//! The spawn layer gives a [`Recording`] the bytes that pass and the child's exit. All of it goes
 //! through the scrubber before it is kept.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Stream::Stdin => "stdin",
             Stream::Stdout => "stdout",
@@ -51,7 +51,7 @@ pub(crate) struct Tap {
 #[derive(Debug, Default)]
 struct Heard {
     bytes: Vec<u8>,
-    /// Somebody listens at all.
+    /// The stream passes by this tap.
     is_tapped: bool,
     /// The child has seen the end of its input.
     has_ended: bool,
@@ -77,13 +77,13 @@ impl Tap {
         heard.has_ended = true;
     }
 
-    /// This as what a guest's input is observed by.
+    /// The tap as the observer of a guest's input.
     pub(crate) fn of_input(self) -> Observer {
         self.lock().is_tapped = true;
         Arc::new(move |bytes| if bytes.is_empty() { self.ended() } else { self.saw(bytes) })
     }
 
-    /// This as what a guest's output is observed by.
+    /// The tap as the observer of a guest's output.
     pub(crate) fn of_output(self) -> Observer {
         Arc::new(move |bytes| self.saw(bytes))
     }
@@ -108,7 +108,7 @@ impl<S> Tapped<S> {
         Tapped { stream, tap }
     }
 
-    /// All that there is was written.
+    /// The whole input was written.
     pub(crate) fn ended(&self) {
         self.tap.iter().for_each(Tap::ended);
     }
@@ -182,7 +182,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// When a spawn could not be recorded.
+    /// Fails if a spawn could not be recorded.
     pub(crate) fn finish(&self) -> Result<Tape, TapeError> {
         let Recorded { records, failed } = std::mem::take(&mut *self.lock());
         match failed {
@@ -239,8 +239,8 @@ impl Recording {
         self.traced(overlay)
     }
 
-    /// Counts as the child's what was changed in another way, such as by absorbing it; `before`
-    /// shows the tree as it was.
+    /// Counts paths as the child's that were changed in another way, such as by absorbing them;
+    /// `before` shows the tree as it was.
     pub(crate) fn changed(&self, overlay: &Arc<Overlay>, before: &Overlay, paths: Vec<Vec<u8>>) {
         self.traced(overlay).touched(before, paths);
     }
@@ -260,7 +260,7 @@ impl Recording {
     pub(crate) fn not_started(self, error: &io::Error) {
         let message = self.scrubber.tape(error.to_string().as_bytes());
         let status = TapedStatus::NotStarted { kind: format!("{:?}", error.kind()), message };
-        // There was no child, so there was nothing to hear.
+        // There was no child to read an input.
         self.taps[Stream::Stdin as usize].ended();
         let start = self.recorder.start();
         self.record(status, Duration::ZERO, start);

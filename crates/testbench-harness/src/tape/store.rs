@@ -1,8 +1,9 @@
-//! From lines and payload files to a [`Tape`] and back.
+//! Reads and writes a [`Tape`] as lines and payload files.
 //!
-//! A tape is written beside its place and renamed, its payloads before it, so that whoever opens it
-//! finds the old one or the new one, whole. A payload's name is the digest of its content: writing
-//! one that is there already is not needed, and a damaged one is found when it is read.
+//! A tape is written beside its place and then renamed, and its payloads are written before it. So a
+//! reader finds the old tape or the new one, whole. A payload's name is the digest of its content:
+//! a payload that is there already is not written again, and a damaged one is found when it is
+//! read.
 #![allow(clippy::disallowed_methods, reason = "tapes are files of the real disk")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ impl Tape {
     ///
     /// # Errors
     ///
-    /// [`TapeError`]: nothing of a damaged tape is used.
+    /// Fails with a [`TapeError`]; no part of a damaged tape is used.
     pub fn load(path: impl AsRef<Path>) -> Result<Tape, TapeError> {
         let path = path.as_ref();
         let bytes =
@@ -30,12 +31,12 @@ impl Tape {
         Reader { path, payloads: payload_dir(path) }.read(&bytes)
     }
 
-    /// Writes the tape, and into the folder `<file name>.payloads` beside it what is too long for a
-    /// line. Payloads of an earlier tape that are not needed any more are removed.
+    /// Writes the tape, and contents that are too long for a line into the folder
+    /// `<file name>.payloads` beside it. Payloads that only an earlier tape needed are removed.
     ///
     /// # Errors
     ///
-    /// [`TapeError::Write`]; what was there before is still there then.
+    /// Fails with [`TapeError::Write`]; an earlier tape is unchanged then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TapeError> {
         let path = path.as_ref();
         let payload_dir = payload_dir(path);
@@ -67,8 +68,7 @@ impl Tape {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut lines = Vec::new();
         let mut line = |value: serde_json::Result<Vec<u8>>| {
-            // Writing to memory fails for maps with keys that are no strings alone.
-            lines.extend(value.expect("a tape has no such maps"));
+            lines.extend(value.expect("a tape has no maps, whose keys could be no strings"));
             lines.push(b'\n');
         };
         line(serde_json::to_vec(&self.header()));
@@ -90,7 +90,7 @@ impl Tape {
     }
 }
 
-/// What the records say that also stands in the header.
+/// The header with the fields that follow from the records.
 pub(crate) fn header_of(header: &Header, records: &[Record]) -> Header {
     let modules: BTreeSet<ModuleUsed> = records
         .iter()
@@ -116,8 +116,8 @@ pub fn payload_dir(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes the payload files that are not `needed`, and the folder if it is empty then. Files that
-/// have another kind of name are not ours.
+/// Removes the payload files that are not `needed`, and the folder if it is empty then. A file whose
+/// name is no digest stays.
 fn remove_payloads(path: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
     for file in stale_payloads(path, needed)? {
         match fs::remove_file(&file) {
@@ -134,7 +134,7 @@ fn remove_payloads(path: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When their folder cannot be listed.
+/// Fails if their folder cannot be listed.
 pub fn stale_payloads(path: &Path, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(payload_dir(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -161,7 +161,7 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     builder.prefix(".tape");
     #[cfg(unix)]
     {
-        // As any file that a program makes: the umask decides.
+        // The umask decides, as for any new file.
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }

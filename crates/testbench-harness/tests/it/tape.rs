@@ -307,7 +307,7 @@ fn a_changed_call_fails_with_both_calls_shown() {
       taped:  sort -n numbers
       actual: sort -n numbers
       cwd: taped `.`, actual `old`
-      HOME: taped not set, actual taken out
+      HOME: taped not set, actual removed
       MODE: taped not set, actual `slow`
     Record the tape again with `TapeMode::Record`, or let calls that are not on it run with `Policy::Replay(OnMiss::Record)`.
     ");

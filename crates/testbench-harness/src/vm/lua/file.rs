@@ -21,13 +21,12 @@ const NUMBER_BYTES_MAX: usize = 200;
 const TEMPORARY_NAMES_MAX: u32 = 1_000_000;
 
 pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Result<()> {
-    let on = handle.clone();
-    add(lua, native, handle, "open", move |lua, (path, mode): (LuaString, Option<String>)| {
+    add(lua, native, handle, "open", |lua, (path, mode): (LuaString, Option<String>)| {
         let options = options(mode.as_deref().unwrap_or("r"));
         let options = options.ok_or_else(|| invalid(2, "open", "invalid mode"))?;
         let path = os_string(&path);
         match options.open(&path) {
-            Ok(file) => LuaFile::make(lua, &on, path, Stream::disk(file))?.into_lua_multi(lua),
+            Ok(file) => LuaFile::make(lua, path, Stream::disk(file))?.into_lua_multi(lua),
             Err(error) => failed(lua, Some(&path), &error),
         }
     })?;
@@ -39,22 +38,19 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
         }
         let line = parse(&text)?;
         let stream = if mode == "w" {
-            Stream::Input { line, written: Vec::new() }
+            Stream::Input { handle: on.clone(), line, written: Vec::new() }
         } else {
             let output = run(&line, Vec::new())?;
             Stream::Output { text: BufReader::new(Cursor::new(output.stdout.clone())), output }
         };
-        LuaFile::make(lua, &on, text.into(), stream)
+        LuaFile::make(lua, text.into(), stream)
     })?;
-    let on = handle.clone();
-    add(lua, native, handle, "tmpfile", move |lua, ()| {
+    add(lua, native, handle, "tmpfile", |lua, ()| {
         // A file without a name goes when it is closed.
         let made =
             temporary().and_then(|(path, file)| fs::remove_file(&path).map(|()| (path, file)));
         match made {
-            Ok((path, file)) => {
-                LuaFile::make(lua, &on, path, Stream::disk(file))?.into_lua_multi(lua)
-            }
+            Ok((path, file)) => LuaFile::make(lua, path, Stream::disk(file))?.into_lua_multi(lua),
             Err(error) => failed(lua, None, &error),
         }
     })?;
@@ -145,7 +141,6 @@ fn temporary() -> io::Result<(OsString, fs::File)> {
 
 /// A file of a script.
 struct LuaFile {
-    handle: Handle,
     /// The path or the command line.
     name: OsString,
     /// `None` once it is closed.
@@ -161,6 +156,7 @@ enum Stream {
     },
     /// `io.popen(line, "w")`: the line runs on the written bytes when this is closed.
     Input {
+        handle: Handle,
         line: CommandLine,
         written: Vec<u8>,
     },
@@ -201,14 +197,8 @@ fn not_open_for(what: &str) -> io::Error {
 }
 
 impl LuaFile {
-    fn make(
-        lua: &Lua,
-        handle: &Handle,
-        name: OsString,
-        stream: Stream,
-    ) -> mlua::Result<AnyUserData> {
-        let stream = Some(stream);
-        lua.create_any_userdata(LuaFile { handle: handle.clone(), name, stream })
+    fn make(lua: &Lua, name: OsString, stream: Stream) -> mlua::Result<AnyUserData> {
+        lua.create_any_userdata(LuaFile { name, stream: Some(stream) })
     }
 
     fn stream(&mut self) -> mlua::Result<&mut Stream> {
@@ -218,8 +208,8 @@ impl LuaFile {
     fn close(&mut self, lua: &Lua) -> mlua::Result<MultiValue> {
         match self.stream.take().ok_or_else(closed)? {
             Stream::Output { output, .. } => ended(lua, &output),
-            Stream::Input { line, written } => {
-                ended(lua, &self.handle.within(|| run_shown(&line, written))?)
+            Stream::Input { handle, line, written } => {
+                ended(lua, &handle.within(|| run_shown(&line, written))?)
             }
             Stream::Disk(_) => true.into_lua_multi(lua),
         }
@@ -229,9 +219,9 @@ impl LuaFile {
 /// As Lua does with a pipe that was not closed when it is collected.
 impl Drop for LuaFile {
     fn drop(&mut self) {
-        if let Some(Stream::Input { line, written }) = self.stream.take() {
-            // No script is left that could be told of a failure.
-            let _ = self.handle.within(|| run_shown(&line, written));
+        if let Some(Stream::Input { handle, line, written }) = self.stream.take() {
+            // No script is left that could see a failure.
+            let _ = handle.within(|| run_shown(&line, written));
         }
     }
 }

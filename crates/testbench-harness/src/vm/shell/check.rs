@@ -1,15 +1,15 @@
-//! What a command line may be made of: looked at as a whole before any of it runs.
+//! Checks a whole command line for unsupported constructs before any of it runs.
 
 use std::fmt;
 
 use deno_task_shell::parser::{
-    Command, CommandInner, IoFile, PipelineInner, Redirect, RedirectFd, RedirectOp, Sequence,
-    SequentialList, Word, WordPart,
+    Command, CommandInner, IoFile, Redirect, RedirectFd, RedirectOp, Sequence, SequentialList,
+    Word, WordPart,
 };
 
-use super::run::is_builtin;
+use super::run::{is_builtin, stages};
 
-/// Something that the parser knows and we do not run.
+/// A construct that the parser knows and `run.rs` does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Construct {
     Background,
@@ -54,20 +54,9 @@ pub(super) fn understood(list: &SequentialList) -> Result<(), Construct> {
 fn sequence(of: &Sequence) -> Result<(), Construct> {
     match of {
         Sequence::ShellVar(var) => word(&var.value),
-        Sequence::Pipeline(pipeline) => match &pipeline.inner {
-            PipelineInner::Command(only) => command(only),
-            PipelineInner::PipeSequence(first) => {
-                stage(&first.current)?;
-                let mut rest = &first.next;
-                while let PipelineInner::PipeSequence(next) = rest {
-                    stage(&next.current)?;
-                    rest = &next.next;
-                }
-                match rest {
-                    PipelineInner::Command(last) => stage(last),
-                    PipelineInner::PipeSequence(_) => Ok(()),
-                }
-            }
+        Sequence::Pipeline(pipeline) => match stages(&pipeline.inner).as_slice() {
+            [(only, _)] => command(only),
+            several => several.iter().try_for_each(|(of, _)| stage(of)),
         },
         Sequence::BooleanList(list) => {
             sequence(&list.current)?;
@@ -131,7 +120,7 @@ fn word(of: &Word) -> Result<(), Construct> {
         WordPart::Tilde => Err(Construct::Tilde),
         WordPart::Brace(_) => Err(Construct::Braces),
         WordPart::Command(list) => understood(list),
-        // Inside of quotes only these two mean anything.
+        // In quotes only these two have a meaning.
         WordPart::Quoted(parts) => parts.iter().try_for_each(|part| match part {
             WordPart::Command(list) => understood(list),
             _ => Ok(()),

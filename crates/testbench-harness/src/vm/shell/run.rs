@@ -18,23 +18,23 @@ use crate::{Child, Command, PipeReader, Refusal, SpawnError, Stdio, sys};
 /// The commands that a shell does itself, since they change the shell.
 const BUILTINS: [&str; 7] = [":", "cd", "exit", "export", "false", "true", "unset"];
 
-/// The path that is no file but nothing.
+/// The path that stands for no file.
 const NULL_DEVICE: &str = "/dev/null";
 
 pub(super) fn is_builtin(name: &str) -> bool {
     BUILTINS.contains(&name)
 }
 
-/// The state of a shell: what `cd` and assignments change.
+/// The state of a shell, which `cd` and assignments change.
 #[derive(Clone)]
 pub(super) struct Shell<'a> {
     bench: &'a Bench,
-    /// Every variable; commands see those that came with the session or were exported.
+    /// Every variable; commands see those of the session and the exported ones.
     variables: BTreeMap<String, Variable>,
     dir: Option<PathBuf>,
     /// Set by `exit`.
     exited: bool,
-    /// What nobody has read yet of the line's own input.
+    /// The part of the line's own input that no command has read.
     stdin: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ struct Variable {
     exported: bool,
 }
 
-/// What a part of a line came to.
+/// The result of a part of a line.
 #[derive(Default)]
 struct Outcome {
     status: i32,
@@ -57,12 +57,12 @@ impl Outcome {
         Outcome { status, ..Outcome::default() }
     }
 
-    /// As a shell tells it: on standard error, after its own name.
+    /// A failure with a message on standard error, after the shell's name.
     fn failed(status: i32, problem: impl std::fmt::Display) -> Outcome {
         Outcome { status, stdout: Vec::new(), stderr: format!("sh: {problem}\n").into_bytes() }
     }
 
-    /// What comes after this; its status counts.
+    /// Adds the next part, whose status counts.
     fn then(&mut self, next: Outcome) {
         self.status = next.status;
         self.stdout.extend(next.stdout);
@@ -104,7 +104,7 @@ impl<'a> Shell<'a> {
         self.variables.get(name).map(|variable| variable.value.clone()).unwrap_or_default()
     }
 
-    /// What `$(list)` becomes. Runs in a shell of its own, and its standard error is dropped.
+    /// The text of `$(list)`. It runs in a shell of its own, and its standard error is dropped.
     pub(super) fn substitute(&mut self, list: &SequentialList) -> io::Result<String> {
         let outcome = self.clone().list(list)?;
         Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
@@ -157,57 +157,11 @@ impl<'a> Shell<'a> {
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline) -> io::Result<Outcome> {
-        let mut outcome = match &pipeline.inner {
-            PipelineInner::Command(command) => self.command(command)?,
-            PipelineInner::PipeSequence(_) => self.pipe(&pipeline.inner)?,
-        };
+        let mut outcome = self.pipe(&stages(&pipeline.inner))?;
         if pipeline.negated && !self.exited {
             outcome.status = i32::from(outcome.status == 0);
         }
         Ok(outcome)
-    }
-
-    /// One command that has nobody beside it: on the calling thread, unless its two outputs share
-    /// one pipe, so that what is printed keeps its order.
-    fn command(&mut self, command: &parser::Command) -> io::Result<Outcome> {
-        if let (CommandInner::Simple(_), Some(Redirect { io_file: IoFile::Fd(1), .. })) =
-            (&command.inner, &command.redirect)
-        {
-            return self.pipe(&PipelineInner::Command(command.clone()));
-        }
-        let redirect = match &command.redirect {
-            None => None,
-            Some(redirect) => match self.redirection(redirect) {
-                Ok(redirect) => Some(redirect),
-                Err(error) => return Ok(Outcome::failed(1, error)),
-            },
-        };
-        let stdin = redirect.as_ref().and_then(Redirection::input);
-        let mut outcome = match &command.inner {
-            CommandInner::Subshell(list) => {
-                // Only simple commands take input; a group reads none.
-                self.clone().list(list)?
-            }
-            CommandInner::Simple(simple) => self.simple(simple, stdin)?,
-        };
-        if let Some(redirect) = redirect {
-            redirect.send(&mut outcome)?;
-        }
-        Ok(outcome)
-    }
-
-    fn simple(&mut self, simple: &SimpleCommand, stdin: Option<Vec<u8>>) -> io::Result<Outcome> {
-        let args = self.arguments(simple)?;
-        let Some((name, args)) = args.split_first() else { return Ok(Outcome::default()) };
-        if is_builtin(name) {
-            return self.builtin(name, args);
-        }
-        let mut command = self.prepare(name, args, simple)?;
-        command.stdin_bytes(stdin.unwrap_or_else(|| std::mem::take(&mut self.stdin)));
-        match command.output() {
-            Ok(output) => Ok(output.into()),
-            Err(error) => not_started(error),
-        }
     }
 
     fn arguments(&mut self, simple: &SimpleCommand) -> io::Result<Vec<String>> {
@@ -240,21 +194,16 @@ impl<'a> Shell<'a> {
         Ok(command)
     }
 
-    /// `1` alone, or `1 | 2 | 3` side by side. All of them are participants of the session's
-    /// timeline, so their status and what they print are the same in every run.
-    fn pipe(&mut self, pipeline: &PipelineInner) -> io::Result<Outcome> {
+    /// Runs `1` alone, or `1 | 2 | 3` side by side. All of them are participants of the session's
+    /// timeline, so their status and their output are the same in every run.
+    fn pipe(&mut self, commands: &[StageOfLine<'_>]) -> io::Result<Outcome> {
+        if let [(only, None)] = commands {
+            return self.stage(only, None, None, true)?.wait();
+        }
         let mut stages = Vec::new();
         let mut input = None;
-        let mut rest = Some(pipeline);
-        while let Some(inner) = rest.take() {
-            let (command, feeds) = match inner {
-                PipelineInner::Command(last) => (last, None),
-                PipelineInner::PipeSequence(pipe) => {
-                    rest = Some(&pipe.next);
-                    (&pipe.current, Some(pipe.op))
-                }
-            };
-            let mut stage = self.stage(command, input.take(), feeds)?;
+        for (command, feeds) in commands {
+            let mut stage = self.stage(command, input.take(), *feeds, false)?;
             if feeds.is_some() {
                 // A stage whose output goes elsewhere, or that did not start, feeds nothing.
                 input = Some(stage.output.take().unwrap_or_else(Stdio::null));
@@ -275,26 +224,32 @@ impl<'a> Shell<'a> {
         Ok(all)
     }
 
-    /// Starts one command of a pipeline, with what the one before it prints as `input`.
+    /// Starts one command. Its `input` is the output of the one before it. A command that is alone
+    /// runs on this thread, unless its two outputs share one pipe, which keeps their order.
     fn stage(
         &mut self,
         command: &parser::Command,
         input: Option<Stdio>,
         feeds: Option<PipeSequenceOperator>,
+        is_alone: bool,
     ) -> io::Result<Stage> {
-        let CommandInner::Simple(simple) = &command.inner else {
-            return Ok(Stage::ended(Outcome::failed(2, "a group inside of a pipeline")));
-        };
         let redirect = match command.redirect.as_ref().map(|r| self.redirection(r)).transpose() {
             Ok(redirect) => redirect,
-            Err(error) => return Ok(Stage::ended(Outcome::failed(1, error))),
+            Err(error) => return Ok(Stage::ended(Outcome::failed(1, error), None)),
+        };
+        let simple = match &command.inner {
+            CommandInner::Simple(simple) => simple,
+            // `check.rs` refuses those that are not alone. They read no input.
+            CommandInner::Subshell(list) => {
+                return Ok(Stage::ended(self.clone().list(list)?, redirect));
+            }
         };
         let args = self.arguments(simple)?;
         let Some((name, args)) = args.split_first() else {
-            return Ok(Stage::ended(Outcome::default()));
+            return Ok(Stage::ended(Outcome::default(), redirect));
         };
         if is_builtin(name) {
-            return Ok(Stage::ended(self.builtin(name, args)?));
+            return Ok(Stage::ended(self.builtin(name, args)?, redirect));
         }
         let mut start = self.prepare(name, args, simple)?;
         match (redirect.as_ref().and_then(Redirection::input), input) {
@@ -304,6 +259,10 @@ impl<'a> Shell<'a> {
         };
         let joined = feeds == Some(PipeSequenceOperator::StdoutStderr)
             || matches!(redirect, Some(Redirection::ErrorToOutput));
+        if is_alone && !joined {
+            let outcome = start.output().map_or_else(not_started, |output| Ok(output.into()))?;
+            return Ok(Stage::ended(outcome, redirect));
+        }
         let feeds = feeds.is_some() && redirect.as_ref().is_none_or(|r| !r.takes_output());
         let mut joined_output = None;
         if joined {
@@ -315,9 +274,9 @@ impl<'a> Shell<'a> {
         }
         let mut child = match start.spawn() {
             Ok(child) => child,
-            Err(error) => return not_started(error).map(Stage::ended),
+            Err(error) => return Ok(Stage::ended(not_started(error)?, redirect)),
         };
-        // The command holds the writing ends; as long as it does, nobody sees an end-of-file.
+        // The command holds the writing ends, so readers would find no end-of-file.
         drop(start);
         let output = match (feeds, joined_output.take()) {
             (true, Some(reader)) => Some(Stdio::from(reader)),
@@ -327,7 +286,7 @@ impl<'a> Shell<'a> {
                 None
             }
         };
-        Ok(Stage { what: Started::Child { child, joined_output }, redirect, output })
+        Ok(Stage { state: StageState::Started { child, joined_output }, redirect, output })
     }
 
     fn builtin(&mut self, name: &str, args: &[String]) -> io::Result<Outcome> {
@@ -392,7 +351,7 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Opens what a redirection names. Its errors are the command's, not the line's.
+    /// Opens the file of a redirection. An error is the command's, not the line's.
     fn redirection(&mut self, redirect: &Redirect) -> io::Result<Redirection> {
         let path = match &redirect.io_file {
             IoFile::Fd(1) => return Ok(Redirection::ErrorToOutput),
@@ -409,10 +368,10 @@ impl<'a> Shell<'a> {
             _ => Some(Streams::Output),
         };
         if path.as_os_str() == NULL_DEVICE {
-            // Not a file of the overlay, and every command line knows it.
+            // It is no file of the overlay.
             return Ok(match streams {
                 None => Redirection::Input(Vec::new()),
-                Some(streams) => Redirection::Null { streams },
+                Some(streams) => Redirection::Output { streams, file: None },
             });
         }
         if self.bench.files.overlay().is_none() {
@@ -434,42 +393,63 @@ impl<'a> Shell<'a> {
             _ => options.write(true).truncate(true),
         };
         let file = options.create(true).open(&path).map_err(in_path)?;
-        Ok(Redirection::File { streams, file })
+        Ok(Redirection::Output { streams, file: Some(file) })
+    }
+}
+
+/// One command of a pipeline as it is parsed. Its output goes to the next one if there is an
+/// operator.
+pub(super) type StageOfLine<'l> = (&'l parser::Command, Option<PipeSequenceOperator>);
+
+/// The commands of a pipeline, in their order.
+pub(super) fn stages(mut pipeline: &PipelineInner) -> Vec<StageOfLine<'_>> {
+    let mut stages = Vec::new();
+    loop {
+        match pipeline {
+            PipelineInner::PipeSequence(pipe) => {
+                stages.push((&pipe.current, Some(pipe.op)));
+                pipeline = &pipe.next;
+            }
+            PipelineInner::Command(last) => {
+                stages.push((last, None));
+                return stages;
+            }
+        }
     }
 }
 
 /// One command of a pipeline, between its start and its end.
 struct Stage {
-    what: Started,
+    state: StageState,
     redirect: Option<Redirection>,
-    /// What the next command is to read.
+    /// The input of the next command.
     output: Option<Stdio>,
 }
 
-enum Started {
-    Child {
+enum StageState {
+    Started {
         child: Child,
-        /// What comes out of the one pipe into which standard output and error both go.
+        /// The end of the one pipe into which standard output and error both go.
         joined_output: Option<PipeReader>,
     },
     Ended(Outcome),
 }
 
 impl Stage {
-    fn ended(outcome: Outcome) -> Stage {
-        Stage { what: Started::Ended(outcome), redirect: None, output: None }
+    fn ended(outcome: Outcome, redirect: Option<Redirection>) -> Stage {
+        Stage { state: StageState::Ended(outcome), redirect, output: None }
     }
 
     fn wait(self) -> io::Result<Outcome> {
-        let mut outcome = match self.what {
-            Started::Ended(outcome) => outcome,
-            Started::Child { mut child, joined_output: Some(mut reader) } => {
+        let mut outcome = match self.state {
+            StageState::Ended(outcome) => outcome,
+            StageState::Started { mut child, joined_output: Some(mut reader) } => {
                 let mut stdout = Vec::new();
                 reader.read_to_end(&mut stdout)?;
                 let status = sys::shell_status(child.wait()?);
                 Outcome { status, stdout, stderr: Vec::new() }
             }
-            Started::Child { child, joined_output: None } => child.wait_with_output()?.into(),
+            StageState::Started { child, joined_output: None } => child.wait_with_output()?.into(),
         };
         if let Some(redirect) = self.redirect {
             redirect.send(&mut outcome)?;
@@ -481,13 +461,10 @@ impl Stage {
 /// A redirection whose file is open.
 enum Redirection {
     Input(Vec<u8>),
-    File {
+    /// To `/dev/null` if there is no file.
+    Output {
         streams: Streams,
-        file: fs::File,
-    },
-    /// `/dev/null`
-    Null {
-        streams: Streams,
+        file: Option<fs::File>,
     },
     /// `2>&1`
     ErrorToOutput,
@@ -510,37 +487,29 @@ impl Redirection {
         }
     }
 
-    /// Whether standard output goes somewhere else.
+    /// Whether standard output goes elsewhere.
     fn takes_output(&self) -> bool {
         match self {
             Redirection::Input(_) | Redirection::ErrorToOutput => false,
             Redirection::OutputToError => true,
-            Redirection::File { streams, .. } | Redirection::Null { streams } => {
-                *streams != Streams::Error
-            }
+            Redirection::Output { streams, .. } => *streams != Streams::Error,
         }
     }
 
-    /// Sends what was printed where it belongs.
+    /// Sends the output of a command where it belongs.
     fn send(self, outcome: &mut Outcome) -> io::Result<()> {
         match self {
             Redirection::Input(_) => {}
             Redirection::ErrorToOutput => outcome.stdout.append(&mut outcome.stderr),
             Redirection::OutputToError => outcome.stderr.append(&mut outcome.stdout),
-            Redirection::Null { streams } => {
-                if streams != Streams::Error {
-                    outcome.stdout.clear();
-                }
-                if streams != Streams::Output {
-                    outcome.stderr.clear();
-                }
-            }
-            Redirection::File { streams, mut file } => {
-                if streams != Streams::Error {
-                    file.write_all(&std::mem::take(&mut outcome.stdout))?;
-                }
-                if streams != Streams::Output {
-                    file.write_all(&std::mem::take(&mut outcome.stderr))?;
+            Redirection::Output { streams, mut file } => {
+                for (other, bytes) in
+                    [(Streams::Error, &mut outcome.stdout), (Streams::Output, &mut outcome.stderr)]
+                {
+                    if streams != other {
+                        file.iter_mut().try_for_each(|file| file.write_all(bytes))?;
+                        bytes.clear();
+                    }
                 }
             }
         }
@@ -548,8 +517,7 @@ impl Redirection {
     }
 }
 
-/// What a shell says of a command that could not be started. The end of the session is the end of
-/// the line, though.
+/// The outcome of a command that cannot be started, as in a shell. Fails if the session has ended.
 fn not_started(error: io::Error) -> io::Result<Outcome> {
     match SpawnError::of(&error) {
         Some(SpawnError::Refused(Refusal::Ended(_))) => Err(error),
