@@ -12,7 +12,7 @@ use testbench_clock::{Armed, Clock, Event, MonoTime, Role, SystemClock, Wait, Wa
 use testbench_wasi::{Exit, Finished, Limit};
 
 use super::copy::Copy;
-use super::hold::Hold;
+use super::hold::{Hold, Phase};
 use super::idle::{self, Look};
 use super::pump::{self, Collector};
 use crate::bench::Bench;
@@ -237,7 +237,7 @@ impl NativeChild {
     fn kill(&self, why: Exit) {
         // The first reason stays.
         let _ = self.ended_by.set(why);
-        self.hold.killed();
+        self.hold.reach(Phase::Killed);
         // The only error is that it has ended.
         let _ = self.lock().kill();
     }
@@ -293,13 +293,13 @@ impl Life {
         // It fails for a child that other code has reaped; its status is lost.
         let status = self.child.wait().unwrap_or_else(|_| Exit::Signal(sys::SIGKILL).status());
         let took = whole_millis(took());
-        self.hold.reaped();
+        self.hold.reach(Phase::Reaped);
         self.armed.clear();
         let [stdout, stderr] = self.collectors.map(|c| c.map_or(Vec::new(), Collector::finish));
 
         // A participant from here on, so that time does not move before it waits.
         let clock = self.start.clock.join(&self.process.name, Role::Guest);
-        self.hold.exited();
+        self.hold.reach(Phase::Exited);
         let goes_on = self.start.bench.lifetime.ended().is_none();
         if goes_on && clock.is_mocked() && clock.participant().begin().is_ok() {
             let what = format!("the time that `{}` took", self.process.name);

@@ -1,10 +1,10 @@
 //! [`Hold`]: keeps virtual time still while a native child works.
 //!
-//! A native child runs in real time. While it works, virtual time must not move, or it would move
-//! by however long the machine needs. But a child that waits for its parent, such as `cat` whose
-//! input comes from a sleeping guest, would stop time for good. So the timeline is held only while
-//! something runs on the native side. It is let go when every thread of the child, and every
-//! copying thread (`pump.rs`), is blocked in a call that only the timeline can end.
+//! A native child runs in real time. While it works, virtual time must not move, or the machine's
+//! speed would show in it. But a child that waits for its parent, such as `cat` whose input comes
+//! from a sleeping guest, would stop time for good. So the timeline is held only while a thread runs
+//! on the native side. It is let go when every thread of the child, and every copying thread
+//! (`pump.rs`), is blocked in a call that only the timeline can end.
 //!
 //! Letting go is slow and careful: a thread looks ([`super::idle`]). Taking hold again is
 //! immediate: putting bytes into a pipe to the child, or making room in one from it, runs a waker
@@ -35,18 +35,26 @@ struct State {
     epoch: u64,
     /// The activity of the copying thread of each [`Stream`].
     pumps: [Activity; 3],
-    /// The child is being ended by force.
-    killed: bool,
-    /// The child has ended, and its output is being collected.
-    reaped: bool,
-    /// The output has been collected too.
-    exited: bool,
-    /// The child's time has passed on the clock as well.
-    over: bool,
+    phase: Phase,
     /// Ends of pipes to be closed when the child's time has passed.
     kept: [Option<PipeWriter>; 3],
     /// Waits for bytes that a child which has ended will not read.
     feeder: Option<Thread>,
+}
+
+/// How far the child is on its way to the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    #[default]
+    Running,
+    /// It is about to be ended by force: its end will come, even if it waits for the timeline now.
+    Killed,
+    /// It has ended, and its output is being collected.
+    Reaped,
+    /// Its output has been collected too.
+    Exited,
+    /// Its time has passed on the clock as well.
+    Over,
 }
 
 /// The activity of a copying thread.
@@ -110,26 +118,14 @@ impl Hold {
         });
     }
 
-    /// The child is about to be ended by force: its end will come, even if it waits for the
-    /// timeline now.
-    pub(crate) fn killed(&self) {
+    /// The child has come to this phase, if it was not further already.
+    pub(crate) fn reach(&self, phase: Phase) {
         self.update(|state| {
-            state.killed = true;
-            self.hold_again(state);
-        });
-    }
-
-    /// The child itself has ended; its output is still to be collected.
-    pub(crate) fn reaped(&self) {
-        self.update(|state| state.reaped = true);
-    }
-
-    /// The child itself has ended, and its output has been collected.
-    pub(crate) fn exited(&self) {
-        self.update(|state| {
-            state.exited = true;
-            if let Some(feeder) = &state.feeder {
-                feeder.unpark();
+            state.phase = state.phase.max(phase);
+            match (phase, &state.feeder) {
+                (Phase::Killed, _) => self.hold_again(state),
+                (Phase::Exited, Some(feeder)) => feeder.unpark(),
+                _ => {}
             }
         });
     }
@@ -137,7 +133,7 @@ impl Hold {
     /// The child's time has passed too. Returns the ends of pipes that were kept until now.
     pub(crate) fn over(&self) -> [Option<PipeWriter>; 3] {
         let mut state = self.lock();
-        state.over = true;
+        state.phase = Phase::Over;
         std::mem::take(&mut state.kept)
     }
 
@@ -146,7 +142,7 @@ impl Hold {
     /// has passed. Else the end of the output is passed on alone.
     pub(crate) fn pass_on_the_end(&self, pump: Stream, to: PipeWriter, grace: Duration) {
         let late = self.update(|state| {
-            if state.over {
+            if state.phase == Phase::Over {
                 return Some(to);
             }
             state.pumps[pump as usize] = Activity::Ending;
@@ -154,9 +150,10 @@ impl Hold {
             None
         });
         if late.is_none() {
-            let waited = self.changed.wait_timeout_while(self.lock(), grace, |s| !s.exited);
+            let waited =
+                self.changed.wait_timeout_while(self.lock(), grace, |s| s.phase < Phase::Exited);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if state.exited {
+            if state.phase >= Phase::Exited {
                 return;
             }
             let to = state.kept[pump as usize].take();
@@ -173,7 +170,7 @@ impl Hold {
     }
 
     pub(crate) fn is_exited(&self) -> bool {
-        self.lock().exited
+        self.lock().phase >= Phase::Exited
     }
 
     /// Whether the child has ended and its output has been passed on.
@@ -252,14 +249,18 @@ impl State {
     /// Whether the child has ended and its output has been passed on.
     fn is_over(&self) -> bool {
         let done = |pump: &Activity| matches!(pump, Activity::None | Activity::Ending);
-        self.exited && self.pumps.iter().all(done)
+        self.phase >= Phase::Exited && self.pumps.iter().all(done)
     }
 
-    /// Whether the child ends without any further wait, so that [`Hold::exited`] comes at once.
+    /// Whether the child ends without any further wait, so that [`Phase::Exited`] comes at once.
     fn is_about_to_exit(&self) -> bool {
         let native = |pump: &Activity| matches!(pump, Activity::Native { .. });
         let collected = !self.pumps.iter().any(native);
-        !self.exited && if self.reaped { collected } else { self.killed }
+        match self.phase {
+            Phase::Running | Phase::Exited | Phase::Over => false,
+            Phase::Killed => true,
+            Phase::Reaped => collected,
+        }
     }
 
     fn sight(&self) -> Sight {
@@ -267,7 +268,7 @@ impl State {
             Activity::Native { thread } => Some(*thread),
             _ => None,
         });
-        Sight { epoch: self.epoch, reaped: self.reaped, threads: threads.collect() }
+        Sight { epoch: self.epoch, reaped: self.phase >= Phase::Reaped, threads: threads.collect() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Native programs: the only caller of [`std::process`].
 //!
-//! Without a session a command is the standard library's and nothing else ([`spawn`], [`run`]).
+//! Without a session a command is the standard library's ([`spawn`], [`run`]).
 //! In a session ([`start`]) a native child is one more process of the session (`child.rs`):
 //!
 //! - its pipes are the session's, with threads that copy between them and the system's (`pump.rs`);
@@ -90,7 +90,7 @@ fn command_with(
 
 type Input = std::sync::Arc<[u8]>;
 
-/// Starts the child. Returns the bytes that its stdin is still to be fed too.
+/// Starts the child. Returns it with the bytes that are still to be written to its stdin.
 fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<(StdChild, Option<Input>)> {
     spec.check()?;
     let mut native = std_command(spec);

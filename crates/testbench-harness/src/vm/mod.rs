@@ -1,9 +1,9 @@
 //! The test bench inside of a scripting language.
 //!
 //! A script starts programs, reads the clock and touches files through functions of its virtual
-//! machine. A [`VmPlugin`] puts functions in their place that do the same through the session of
-//! the calling thread, so that a script under test needs no change: its tools run as WebAssembly,
-//! its sleeps move virtual time, and its files are the overlay's.
+//! machine. A [`VmPlugin`] replaces them by functions that use the session of the calling thread. A
+//! script under test needs no change: its tools run as WebAssembly, its sleeps move virtual time,
+//! and its files are the overlay's.
 //!
 //! | feature | virtual machine | plugin |
 //! | --- | --- | --- |
@@ -11,11 +11,11 @@
 //! | `lua` | Lua 5.4, by [`mlua`](https://docs.rs/mlua) | `vm::lua::LuaPlugin` |
 //! | `scripts` | runs files of either as tests | `vm::scripts` |
 //!
-//! Every plugin says with [`VmPlugin::uncovered`] what of its language still reaches the real
-//! world. A plugin for another virtual machine is a few dozen lines: the guide
-//! `docs/guides/vm-plugins.md` writes one.
+//! [`VmPlugin::uncovered`] lists the functions of the language that still reach the real world. A
+//! plugin for another virtual machine is a few dozen lines; the guide `docs/guides/vm-plugins.md`
+//! writes one.
 //!
-//! `shell/` runs the command lines that `os.execute` and its kind take.
+//! `shell/` runs the command lines of `os.execute` and similar functions.
 
 use testbench_clock::Context;
 
@@ -31,30 +31,30 @@ mod shell;
 
 pub use shell::{CommandLine, CommandLineError};
 
-/// What puts the test bench into a virtual machine of the kind `Vm`.
+/// Puts the test bench into a virtual machine of the type `Vm`.
 pub trait VmPlugin<Vm> {
-    /// Why it could not be put in.
+    /// Why it cannot be installed.
     type Error: std::error::Error;
 
-    /// Replaces what the machine's scripts reach the world by. `handle` knows the session to use
-    /// on threads that have none of their own.
+    /// Replaces the functions by which the machine's scripts reach the world. `handle` holds the
+    /// session of threads that have none of their own.
     ///
     /// # Errors
     ///
-    /// When the machine does not take the functions.
+    /// Fails if the machine does not accept the functions.
     fn install(&self, vm: &mut Vm, handle: &Handle) -> Result<(), Self::Error>;
 
-    /// What scripts can still reach the real world by, once this is installed.
+    /// The functions by which scripts still reach the real world after the installation.
     fn uncovered(&self) -> &[Uncovered];
 }
 
-/// Something that a plugin does not replace.
+/// A function that a plugin does not replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uncovered {
     /// The language's name for it.
     pub what: &'static str,
-    /// Why it is not replaced, and what to do about it.
+    /// Why it is not replaced, and what to use instead.
     pub why: &'static str,
 }
 
@@ -65,22 +65,22 @@ impl Uncovered {
     }
 }
 
-/// Where the calls of a virtual machine belong.
+/// The session of a virtual machine's calls.
 ///
-/// That is the session of the thread that calls. A machine whose scripts run on threads of its own
-/// belongs to the session in which its plugin was installed.
+/// A call belongs to the session of its thread. On a thread without one it belongs to the session in
+/// which the plugin was installed.
 #[derive(Clone, Debug)]
 pub struct Handle {
     context: Context,
 }
 
 impl Handle {
-    /// A handle on what is installed on this thread now, which may be nothing.
+    /// A handle on the session of this thread, if there is one.
     pub fn capture() -> Handle {
         Handle { context: Context::capture() }
     }
 
-    /// Runs `f` inside of the session that a call on this thread belongs to.
+    /// Runs `f` in the session to which a call on this thread belongs.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`Setting`]: a value of a script, as far as options need it, and the options of `run`.
+//! [`Setting`]: a script's value of an option; [`command`] takes the options of `run`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

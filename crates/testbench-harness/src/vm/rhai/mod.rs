@@ -9,7 +9,7 @@
 //! | `sleep(seconds)` | a sleep on the session's clock |
 //! | `fs::read(path)`, `fs::write(path, text)`, … | `testbench_overlay::fs`, by the names of `std::fs` |
 //!
-//! `run` and `sh` answer `#{ status, success, stdout, stderr, virtual_time }`: the exit code (128
+//! `run` and `sh` return `#{ status, success, stdout, stderr, virtual_time }`: the exit code (128
 //! and the signal's number if a signal ended it), strings (blobs where the output is not UTF-8),
 //! and the seconds that passed on the clock. The options are `stdin` (a string or a blob), `env` (a
 //! map), `cwd` and `arg0`. A program that cannot be started is an error of the script, with its
@@ -84,7 +84,7 @@ pub(super) fn script_error(error: impl fmt::Display) -> Box<EvalAltResult> {
     error.to_string().into()
 }
 
-/// A string if it is one.
+/// A string if the bytes are UTF-8, else a blob.
 fn text_or_blob(bytes: Vec<u8>) -> Dynamic {
     match String::from_utf8(bytes) {
         Ok(text) => text.into(),

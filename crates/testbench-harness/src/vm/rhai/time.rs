@@ -18,7 +18,7 @@ impl Timestamp {
         Timestamp(i128::try_from(since_origin.as_nanos()).unwrap_or(i128::MAX))
     }
 
-    /// As in Rhai, no number is no time.
+    /// Fails as in Rhai if the seconds are out of range.
     fn plus(self, seconds: FLOAT) -> ScriptResult<Timestamp> {
         if seconds.abs() > SECONDS_MAX {
             return Err(script_error(format_args!(

@@ -11,7 +11,7 @@ use super::options::{self, OptionError};
 use crate::vm::setting::Settings;
 use crate::{FinishError, Session, SpawnRecord};
 
-/// The sessions of one script. They last until it has ended, whatever it does with its own values.
+/// The sessions of one script. They last until it has ended, even if it drops its own values.
 #[derive(Clone)]
 pub(super) struct Benches {
     script: Arc<Path>,

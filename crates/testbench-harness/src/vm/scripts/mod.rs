@@ -17,13 +17,13 @@
 //! }
 //! ```
 //!
-//! A script has all that [`RhaiPlugin`](super::rhai::RhaiPlugin) or
-//! [`LuaPlugin`](super::lua::LuaPlugin) gives it, and what a test needs:
+//! A script has the functions of [`RhaiPlugin`](super::rhai::RhaiPlugin) or
+//! [`LuaPlugin`](super::lua::LuaPlugin), and those of tests:
 //!
 //! | Rhai | Lua | |
 //! | --- | --- | --- |
 //! | `testbench(#{…})` | `testbench{…}` | enters a session that lasts to the end of the script |
-//! | `b.diff()`, `b.virtual_time()`, `b.spawns()`, `b.root()` | `b:diff()`, … | what happened so far |
+//! | `b.diff()`, `b.virtual_time()`, `b.spawns()`, `b.root()` | `b:diff()`, … | the session's results so far |
 //! | `b.finish()` | `b:finish()` | ends the session early, so that an outer one is seen again |
 //! | `assert_eq(actual, expected)` | the same | |
 //! | `assert(condition, message)` | Lua's own | |
@@ -43,8 +43,8 @@
 //! | `policy` | a map of programs to `"deny"`, `"native"` or `"not found"` | `"not found"` |
 //! | `name` | the session's name | the script's |
 //!
-//! Snapshots are insta's: `INSTA_UPDATE=always` writes them, and `cargo insta review` shows what
-//! is new.
+//! Snapshots are insta's: `INSTA_UPDATE=always` writes them, and `cargo insta review` shows new
+//! ones.
 #![allow(clippy::disallowed_methods, reason = "scripts are files of the real disk")]
 
 use std::fmt;
@@ -63,9 +63,10 @@ mod options;
 mod rhai;
 mod snapshot;
 
-/// Runs every script under `dir` as a test, as the command line says: all of a `main` function.
+/// Runs the scripts under `dir` as tests, as the command line says. It is the whole of a `main`
+/// function.
 ///
-/// Fails when there is no script.
+/// Fails if there is no script.
 pub fn main(dir: impl AsRef<Path>) -> ExitCode {
     // The process ends inside when the arguments are wrong, with an explanation.
     let arguments = Arguments::from_args();
@@ -79,11 +80,11 @@ pub fn main(dir: impl AsRef<Path>) -> ExitCode {
     }
 }
 
-/// The scripts under `dir` as tests, in order of their paths, to be run together with others.
+/// The scripts under `dir` as tests, in the order of their paths, to run together with other tests.
 ///
 /// # Errors
 ///
-/// When the directory cannot be read, or holds no script.
+/// Fails if the directory cannot be read, or holds no script.
 pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
     let dir = dir.as_ref();
     let mut tests = Vec::new();
@@ -142,7 +143,7 @@ pub enum FindError {
     },
 }
 
-/// A script that did not pass: where, and why.
+/// The failure of a script, with its place.
 ///
 /// Shown as `PATH:LINE: TEXT`, so that an editor can follow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ impl ScriptFailure {
         self.line
     }
 
-    /// What went wrong, without its place.
+    /// The error, without its place.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -32,7 +32,7 @@ pub(super) struct Prepared {
     pub(super) made: Option<TempDir>,
 }
 
-/// Makes what `options` describe for the script at `script`.
+/// Makes the session that `options` describe for the script at `script`.
 pub(super) fn prepare(script: &Path, options: Settings) -> Result<Prepared, OptionError> {
     let beside = script.parent().unwrap_or(Path::new(""));
     let name = script.file_name().unwrap_or(script.as_os_str()).to_string_lossy();

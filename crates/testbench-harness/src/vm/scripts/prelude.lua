@@ -1,4 +1,4 @@
--- What a test needs beside Lua's own `assert`.
+-- The functions of tests beside Lua's own `assert`.
 
 local native = ...
 

@@ -1,4 +1,4 @@
-//! From the words of a line to the arguments of a command.
+//! Expands the words of a line to the arguments of a command.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use deno_task_shell::parser::{Word, WordPart};
 use super::run::Shell;
 
 impl Shell<'_> {
-    /// The arguments that a word becomes: one, or as many as an unquoted `$NAME` or `$(…)` in it
-    /// has fields, so also none.
+    /// The arguments of a word: one, or as many as the fields of an unquoted `$NAME` or `$(…)` in
+    /// it, which may be none.
     pub(super) fn fields(&mut self, word: &Word) -> io::Result<Vec<String>> {
         let mut fields = Fields::default();
         for part in word.parts() {
@@ -27,8 +27,8 @@ impl Shell<'_> {
         Ok(fields.done())
     }
 
-    /// The text that a word becomes where no fields are made: in quotes, in an assignment, as the
-    /// file of a redirection.
+    /// The text of a word that is not split into fields: in quotes, in an assignment, as the file of
+    /// a redirection.
     pub(super) fn text(&mut self, word: &Word) -> io::Result<String> {
         self.join(word.parts())
     }
@@ -44,7 +44,7 @@ impl Shell<'_> {
                     let output = self.substitute(list)?;
                     joined.push_str(output.trim_end_matches('\n'));
                 }
-                // Quoted ones mean themselves; `check.rs` refuses the others.
+                // In quotes they have no meaning; `check.rs` refuses others.
                 WordPart::Tilde => joined.push('~'),
                 WordPart::Brace(_) => {}
             }
@@ -53,7 +53,7 @@ impl Shell<'_> {
     }
 }
 
-/// Fields in the making. The last one may grow still.
+/// Fields in the making. The last one may still grow.
 #[derive(Default)]
 struct Fields {
     done: Vec<String>,
@@ -61,12 +61,12 @@ struct Fields {
 }
 
 impl Fields {
-    /// Adds what is kept together; even when empty, there is a field now.
+    /// Adds text that is not split. Even an empty text makes a field.
     fn append(&mut self, text: &str) {
         self.open.get_or_insert_default().push_str(text);
     }
 
-    /// Adds what blanks divide.
+    /// Adds text that blanks split.
     fn append_split(&mut self, text: &str) {
         let blank = |c: char| matches!(c, ' ' | '\t' | '\n');
         for (n, piece) in text.split(blank).enumerate() {

@@ -1,17 +1,15 @@
 //! Command lines, for virtual machines whose scripts hand a whole line to a shell.
 //!
 //! `os.execute("sort in.txt > out.txt")` in Lua, `sh(…)` in Rhai and `system` in most languages
-//! mean `/bin/sh -c LINE`. Inside a session there is no shell to start: a WASI guest cannot start
-//! programs of its own. So the line is parsed here, and each command in it goes through
-//! [`Command`](crate::Command) like any other: routed to the toolchain, on the session's clock and
-//! files.
+//! mean `/bin/sh -c LINE`. A session has no shell to start, since a WASI guest cannot start programs
+//! of its own. So the line is parsed here, and each command in it is a [`Command`](crate::Command)
+//! like any other: routed to the toolchain, on the session's clock and files.
 //!
-//! What of the [POSIX shell language] is understood: words and both kinds of quotes, `$NAME` and
+//! These parts of the [POSIX shell language] are understood: words and both kinds of quotes, `$NAME` and
 //! `$(…)`, assignments before and without a command, pipelines and `!`, `&&`, `||`, `;`, groups in
 //! `( )`, one redirection a command (`<`, `>`, `>>`, `2>`, `&>`, `2>&1`), and the built-in commands
-//! `cd`, `export`, `unset`, `exit`, `true`, `false` and `:`. Everything else (patterns such as
-//! `*.txt`, `&`, `for` and `if`, functions) is refused by name before anything runs, never
-//! misread.
+//! `cd`, `export`, `unset`, `exit`, `true`, `false` and `:`. Every other construct (patterns such
+//! as `*.txt`, `&`, `for` and `if`, functions) is refused by name before any command runs.
 //!
 //! The parser is that of the crate `deno_task_shell`; `expand.rs` makes words, `run.rs` runs.
 //!
@@ -47,11 +45,11 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Understands `line`.
+    /// Parses `line`.
     ///
     /// # Errors
     ///
-    /// [`CommandLineError`] when it is not of the language, or uses what is not understood here.
+    /// Fails with [`CommandLineError`] if the line is malformed, or uses an unsupported construct.
     pub fn parse(line: &str) -> Result<CommandLine, CommandLineError> {
         let failed = |problem| CommandLineError { line: line.to_owned(), problem };
         let list = parser::parse(line)
@@ -60,25 +58,24 @@ impl CommandLine {
         Ok(CommandLine { text: line.to_owned(), list })
     }
 
-    /// Runs it to the end and gives its status, and what its commands printed, in their order.
+    /// Runs the line and returns its status, and the output of its commands in their order.
     ///
-    /// As in a shell, a command that cannot be started is no error but status 127 (not found) or
-    /// 126, with the reason on standard error; a child that a signal ended counts as 128 and the
-    /// signal's number.
+    /// As in a shell, a command that cannot be started has the status 127 (not found) or 126, with
+    /// the reason on standard error. A child that a signal ended has 128 plus the signal's number.
     ///
-    /// Without a session on this thread, or where the session runs `sh` natively, this is the
-    /// host's `sh -c LINE`.
+    /// Without a session on this thread, or if the session runs `sh` natively, the host's
+    /// `sh -c LINE` runs.
     ///
     /// # Errors
     ///
-    /// When the session has ended, when a file of a redirection cannot be used, or when the host's
-    /// shell cannot be started.
+    /// Fails if the session has ended, if a file of a redirection cannot be written, or if the
+    /// host's shell cannot be started.
     pub fn output(&self) -> io::Result<Output> {
         self.output_with(Vec::new())
     }
 
-    /// As [`output`](CommandLine::output), with these bytes as standard input of the first command
-    /// that has no other.
+    /// As [`output`](CommandLine::output); `stdin` is the standard input of the first command that
+    /// has no other.
     ///
     /// # Errors
     ///
@@ -90,7 +87,7 @@ impl CommandLine {
             Lookup::Open(bench) if !matches!(sh.route(), Route::Native { .. }) => {
                 run::Shell::new(&bench, stdin).output(&self.list)
             }
-            // Also the way to the error of a session that has ended.
+            // If the session has ended, this fails with the reason.
             _ => sh.output(),
         }
     }
