@@ -41,8 +41,7 @@ pub(crate) struct OpenDir {
 
 impl Lower {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower, Errno> {
-        let top = fs.root()?;
-        let top = OpenDir::new(top.clone(), &top.stat()?);
+        let top = OpenDir::of(fs.root()?)?;
         let clock = is_host(&*fs).then(|| SystemClock::new("overlay"));
         let (dirs, changes) = (Arc::default(), Mutex::default());
         Ok(Lower { fs, top, dirs, links: |_, stat| stat.nlink, clock, changes })
@@ -135,7 +134,7 @@ impl Lower {
 
     /// One component, which must not be a symlink. To be listed if that is allowed, else for
     /// looking up names only.
-    fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<(OpenDir, Stat), Errno> {
+    pub(crate) fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<(OpenDir, Stat), Errno> {
         let name = GuestPath::new(name);
         let open = || match self.fs.open_at(&*dir.file, name, &READ_DIR) {
             Err(Errno::Acces) => {
@@ -222,6 +221,11 @@ impl Lower {
 impl OpenDir {
     pub(crate) fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    pub(crate) fn of(file: Arc<dyn File>) -> Result<OpenDir, Errno> {
+        let stat = file.stat()?;
+        Ok(OpenDir::new(file, &stat))
     }
 
     fn new(file: Arc<dyn File>, stat: &Stat) -> OpenDir {

@@ -6,71 +6,68 @@ use std::path::Path;
 
 use testbench_clock::WallTime;
 
+use super::trail::{PlaceId, Places, Trail};
 use super::{COPY_BYTES, Materialized, RealTree, about};
 use crate::handle::Handle;
+use crate::lower::observe::{LowerId, Stamp};
 use crate::ops::core::Tx;
 use crate::resolve::End;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;
-use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, SetTime, SetTimes, Stat};
+use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, SetTime, SetTimes};
 
-/// What tells whether something was changed in the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    kind: FileKind,
-    id: (u64, u64),
-    mode: u32,
-    size: u64,
-    mtime: WallTime,
-    ctime: WallTime,
+/// The state of a directory: its places, and the stamp of each.
+#[derive(Debug)]
+pub(super) struct Scan {
+    places: Places,
+    stamps: Vec<Stamp>,
 }
 
-impl Stamp {
-    fn of(stat: &Stat) -> Stamp {
-        Stamp {
-            kind: stat.kind,
-            id: (stat.dev, stat.ino),
-            mode: stat.mode,
-            size: stat.size,
-            mtime: stat.mtime,
-            ctime: stat.ctime,
-        }
-    }
-}
-
-impl Stamp {
-    /// Whether the thing itself was changed, and not only what is in a directory, or how many names a
-    /// file has.
-    fn is_changed_from(&self, was: &Stamp) -> bool {
-        let Stamp { kind, id, mode, size, mtime, ctime: _ } = *self;
-        (kind, id, mode) != (was.kind, was.id, was.mode)
-            || (kind != FileKind::Dir && (size, mtime) != (was.size, was.mtime))
-    }
-}
-
-/// All that is below the top; every directory before what is in it.
-pub(super) fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stamp>> {
-    let mut found = BTreeMap::new();
-    let mut todo = vec![RelPath::TOP];
-    while let Some(dir) = todo.pop() {
-        for entry in tree.at(&dir, "list", tree.list(&dir))? {
-            let path = dir.child(&entry.name);
-            // What is gone by now is as if it had never been.
-            let Some(stat) = tree.at(&path, "look at", tree.stat(&path))? else { continue };
-            if stat.kind == FileKind::Dir {
-                todo.push(path.clone());
+impl Scan {
+    /// Looks at the whole directory.
+    pub(super) fn of(tree: &RealTree) -> io::Result<Scan> {
+        let top = PlaceId::TOP;
+        let mut trail = tree.at(&RelPath::TOP, "open", Trail::new(tree))?;
+        let stat = trail.dir(top).and_then(|dir| dir.file().stat());
+        let mut stamps = vec![Stamp::of(&trail.at(top, "look at", stat)?)];
+        let mut todo = vec![top];
+        while let Some(at) = todo.pop() {
+            let dir = trail.dir(at);
+            let dir = trail.at(at, "list", dir)?;
+            for entry in trail.at(at, "list", tree.seen.list_in(&dir))? {
+                let stat = tree.seen.stat_in(&dir, &entry.name);
+                let place = trail.child(at, &entry.name);
+                // A name that is gone by now was never there.
+                let Some(stat) = trail.at(place, "look at", stat)? else {
+                    trail.forget_last();
+                    continue;
+                };
+                stamps.push(Stamp::of(&stat));
+                if stat.kind == FileKind::Dir {
+                    todo.push(place);
+                }
             }
-            found.insert(path, Stamp::of(&stat));
         }
+        Ok(Scan { places: trail.places, stamps })
     }
-    Ok(found)
+
+    /// When the last change that shows in the directory was made, by the clock of its file system.
+    pub(super) fn latest(&self) -> WallTime {
+        self.stamps.iter().map(|stamp| stamp.ctime).fold(self.stamps[0].ctime, WallTime::max)
+    }
+
+    /// All that is below the top; every directory before the entries in it.
+    fn by_path(&self) -> BTreeMap<RelPath, Stamp> {
+        self.places.paths().into_iter().zip(self.stamps.iter().skip(1).copied()).collect()
+    }
 }
 
-/// When the last change that shows in a tree was made, by the clock of its file system.
-pub(super) fn latest(tree: &RealTree, found: &BTreeMap<RelPath, Stamp>) -> io::Result<WallTime> {
-    let top =
-        tree.at(&RelPath::TOP, "look at", tree.dir(&RelPath::TOP).and_then(|dir| dir.stat()))?;
-    Ok(found.values().map(|stamp| stamp.ctime).fold(top.ctime, WallTime::max))
+/// Whether the thing itself was changed, and not only what is in a directory, or how many names a
+/// file has.
+fn is_changed(was: &Stamp, is: &Stamp) -> bool {
+    let Stamp { kind, id, mode, size, mtime, ctime: _ } = *is;
+    (kind, id, mode) != (was.kind, was.id, was.mode)
+        || (kind != FileKind::Dir && (size, mtime) != (was.size, was.mtime))
 }
 
 /// Which time of its last change something gets that was found changed, if it was changed. What was
@@ -141,10 +138,11 @@ impl Materialized {
             return Err(about("absorb", &self.dir, error));
         }
         self.tree.renew();
-        let now = scan(&self.tree)?;
-        self.check_policy(&now)?;
+        let scan = Scan::of(&self.tree)?;
+        let (written, now) = (self.written.by_path(), scan.by_path());
+        self.check_policy(&written, &now)?;
         // What lies in a directory sorts behind it, so backwards is from the bottom up.
-        for (path, was) in self.written.iter().rev() {
+        for (path, was) in written.iter().rev() {
             if now.get(path).is_none_or(|is| is.kind != was.kind) {
                 self.remove(path, was.kind)?;
             }
@@ -152,41 +150,41 @@ impl Materialized {
         let mut links = Links::default();
         for (path, is) in &now {
             // Names that are what they were come first, whatever the order of the new ones.
-            if let Some(was) = self.written.get(path)
+            if let Some(was) = written.get(path)
                 && self.is_the_same(path, was, is)?
             {
                 links.note(is, path);
             }
         }
         for (path, is) in &now {
-            let was = self.written.get(path).filter(|was| was.kind == is.kind);
+            let was = written.get(path).filter(|was| was.kind == is.kind);
             self.absorb_one(path, was, is, &mut links)?;
         }
         // At last, since what is done in a directory moves its times.
         for (path, is) in &now {
-            self.absorb_time(path, self.written.get(path), is)?;
+            self.absorb_time(path, written.get(path), is)?;
         }
-        self.written_at = latest(&self.tree, &now)?.max(self.written_at);
-        let was = std::mem::replace(&mut self.written, now);
-        let mut changed: Vec<Vec<u8>> = was
-            .iter()
-            .filter(|(path, was)| self.written.get(*path) != Some(was))
-            .map(path_of)
-            .collect();
-        changed
-            .extend(self.written.iter().filter(|(path, _)| !was.contains_key(*path)).map(path_of));
+        self.written_at = scan.latest().max(self.written_at);
+        self.written = scan;
+        let differs = |(path, was): &(&RelPath, &Stamp)| now.get(*path) != Some(was);
+        let is_new = |(path, _): &(&RelPath, &Stamp)| !written.contains_key(*path);
+        let mut changed: Vec<Vec<u8>> =
+            written.iter().filter(differs).chain(now.iter().filter(is_new)).map(path_of).collect();
         changed.sort_unstable();
         Ok(changed)
     }
 
     /// Nothing is taken over if a part of it must not be.
-    fn check_policy(&self, now: &BTreeMap<RelPath, Stamp>) -> io::Result<()> {
+    fn check_policy(
+        &self,
+        written: &BTreeMap<RelPath, Stamp>,
+        now: &BTreeMap<RelPath, Stamp>,
+    ) -> io::Result<()> {
         let Some(pipeline) = &self.overlay.core.pipeline else { return Ok(()) };
-        let differs = |(path, was): &(&RelPath, &Stamp)| {
-            now.get(*path).is_none_or(|is| is.is_changed_from(was))
-        };
-        let was = self.written.iter().filter(differs);
-        let new = now.iter().filter(|(path, _)| !self.written.contains_key(*path));
+        let differs =
+            |(path, was): &(&RelPath, &Stamp)| now.get(*path).is_none_or(|is| is_changed(was, is));
+        let was = written.iter().filter(differs);
+        let new = now.iter().filter(|(path, _)| !written.contains_key(*path));
         for (path, _) in was.chain(new) {
             self.tree.at(path, "absorb", pipeline.check_absorbed(path))?;
         }
@@ -342,7 +340,7 @@ fn path_of((path, _): (&RelPath, &Stamp)) -> Vec<u8> {
 /// Under which path of the overlay a file of the directory is known: several names may be one file.
 #[derive(Default)]
 struct Links {
-    by_id: BTreeMap<(u64, u64), RelPath>,
+    by_id: BTreeMap<LowerId, RelPath>,
 }
 
 impl Links {

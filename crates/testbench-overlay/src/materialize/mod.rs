@@ -11,6 +11,7 @@ pub(crate) mod apply;
 
 mod absorb;
 mod real;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,7 +26,9 @@ use crate::ops::core::Core;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
-use absorb::Stamp;
+use absorb::Scan;
+use trail::{PlaceId, Trail};
+
 pub(crate) use real::{RealTree, os_str};
 
 /// How much is copied at a time.
@@ -52,8 +55,8 @@ pub struct Materialized {
     dir: PathBuf,
     /// Where it was written, whatever its path leads to by now.
     tree: RealTree,
-    /// What was written.
-    written: BTreeMap<RelPath, Stamp>,
+    /// The directory as it was written.
+    written: Scan,
     /// When the last of that was written, by the clock of the file system.
     written_at: WallTime,
 }
@@ -95,12 +98,13 @@ impl Overlay {
             let full = io::ErrorKind::DirectoryNotEmpty.into();
             return Err(about("materialize an overlay into", &dir, full));
         }
+        let trail = tree.at(&RelPath::TOP, "open", Trail::new(&tree))?;
         let mut writer =
-            Writer { core: &self.core, tree: &tree, first: BTreeMap::new(), dirs: Vec::new() };
+            Writer { core: &self.core, trail, first: BTreeMap::new(), dirs: Vec::new() };
         writer.write_tree()?;
         writer.finish()?;
-        let written = absorb::scan(&tree)?;
-        let written_at = absorb::latest(&tree, &written)?;
+        let written = Scan::of(&tree)?;
+        let written_at = written.latest();
         Ok(Materialized { overlay: self.clone(), dir, tree, written, written_at })
     }
 
@@ -135,83 +139,90 @@ fn as_it_will_be(path: &Path) -> io::Result<PathBuf> {
 
 struct Writer<'c> {
     core: &'c Arc<Core>,
-    tree: &'c RealTree,
-    /// Where a file that may have several names was written first.
-    first: BTreeMap<Ino, RelPath>,
+    trail: Trail<'c>,
+    /// The first place of a file that may have several names.
+    first: BTreeMap<Ino, PlaceId>,
     /// Directories whose mode and times are set when all in them is done.
-    dirs: Vec<(RelPath, crate::Stat)>,
+    dirs: Vec<(PlaceId, crate::Stat)>,
 }
 
 impl Writer<'_> {
-    /// Writes all that there is. Goes by a list: a tree may be deeper than the stack.
+    /// Writes all entries. Goes by a list: a tree may be deeper than the stack.
     fn write_tree(&mut self) -> io::Result<()> {
-        let mut todo = vec![(Ino::ROOT, RelPath::TOP)];
-        while let Some((dir, path)) = todo.pop() {
+        let mut todo = vec![(Ino::ROOT, PlaceId::TOP)];
+        while let Some((dir, at)) = todo.pop() {
             let (stat, entries) = {
                 let mut tx = self.core.tx_as_root();
                 let stat = tx.live.state.inode(dir).map(|inode| inode.stat(dir));
-                (self.read(&path, stat)?, self.read(&path, tx.list(dir))?)
+                (self.read(at, stat)?, self.read(at, tx.list(dir))?)
             };
-            self.dirs.push((path.clone(), stat));
+            self.dirs.push((at, stat));
             for entry in entries {
-                let path = path.child(&entry.name);
-                if self.core.pipeline.as_ref().is_some_and(|pipeline| pipeline.hides(&path)) {
+                let place = self.trail.child(at, &entry.name);
+                let pipeline = self.core.pipeline.as_ref();
+                if pipeline.is_some_and(|pipeline| pipeline.hides(&self.trail.path(place))) {
                     continue;
                 }
                 let child = self.core.tx_as_root().lookup(dir, &entry.name);
-                if let Some(child) = self.read(&path, child)?
-                    && self.write(child, &path)? == FileKind::Dir
+                if let Some(child) = self.read(place, child)?
+                    && self.write(child, place)? == FileKind::Dir
                 {
-                    todo.push((child, path));
+                    todo.push((child, place));
                 }
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, ino: Ino, path: &RelPath) -> io::Result<FileKind> {
-        let inode = self.read(path, self.core.tx().live.state.inode(ino).cloned())?;
+    fn write(&mut self, ino: Ino, at: PlaceId) -> io::Result<FileKind> {
+        let inode = self.read(at, self.core.tx().live.state.inode(ino).cloned())?;
         let stat = inode.stat(ino);
+        let trail = &mut self.trail;
         if let Some(first) = self.first.get(&ino) {
-            self.tree.at(path, "link", self.tree.link(first, path))?;
+            let linked = trail.link(*first, at);
+            trail.at(at, "link", linked)?;
             return Ok(stat.kind);
         }
         let further_names = inode.origin.as_ref().is_some_and(|o| o.may_have_more_names());
-        if stat.kind != FileKind::Dir && (stat.nlink > 1 || further_names) {
-            self.first.insert(ino, path.clone());
+        let may_be_linked = stat.nlink > 1 || further_names;
+        if may_be_linked && !matches!(stat.kind, FileKind::Dir | FileKind::Special) {
+            self.first.insert(ino, at);
         }
         match &inode.node {
-            Node::Special => {
-                // Left out, so there is nothing that its other names could be linked to.
-                self.first.remove(&ino);
-            }
+            // Left out.
+            Node::Special => {}
             Node::Symlink(target) => {
-                let made = self.tree.symlink(target, path, times(&stat));
-                self.tree.at(path, "create", made)?;
+                let made = trail.symlink(target, at, times(&stat));
+                trail.at(at, "create", made)?;
             }
-            Node::Dir(_) => self.tree.at(path, "create", self.tree.create_dir(path))?,
+            Node::Dir(_) => {
+                let made = trail.create_dir(at);
+                trail.at(at, "create", made)?;
+            }
             Node::File(_) => {
                 let source = Handle::new(self.core, &mut self.core.tx(), ino, true, false);
-                let file = self.tree.at(path, "create", self.tree.create_file(path))?;
-                self.tree.at(path, "write", copy_out(&source, &*file))?;
-                self.tree.at(path, "set the metadata of", set_meta(&*file, &stat))?;
+                let file = trail.create_file(at);
+                let file = trail.at(at, "create", file)?;
+                trail.at(at, "write", copy_out(&source, &*file))?;
+                trail.at(at, "set the metadata of", set_meta(&*file, &stat))?;
             }
         }
         Ok(stat.kind)
     }
 
-    /// From the bottom up, since what is done in a directory moves its times, and what it then
-    /// allows may be nothing.
+    /// From the bottom up: a change in a directory moves its times, and its permission bits may
+    /// allow nothing.
     fn finish(&mut self) -> io::Result<()> {
-        while let Some((path, stat)) = self.dirs.pop() {
-            let dir = self.tree.at(&path, "open", self.tree.dir(&path))?;
-            self.tree.at(&path, "set the metadata of", set_meta(&*dir, &stat))?;
+        while let Some((at, stat)) = self.dirs.pop() {
+            let dir = self.trail.last_of_dir(at);
+            let dir = self.trail.at(at, "open", dir)?;
+            self.trail.at(at, "set the metadata of", set_meta(&*dir, &stat))?;
         }
         Ok(())
     }
 
-    fn read<T>(&self, path: &RelPath, result: Result<T, Errno>) -> io::Result<T> {
-        self.tree.at(path, "read through the overlay, to write", result)
+    fn read<T>(&self, at: PlaceId, result: Result<T, Errno>) -> io::Result<T> {
+        self.trail.at(at, "read through the overlay, to write", result)
     }
 }
 

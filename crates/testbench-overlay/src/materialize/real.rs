@@ -12,23 +12,16 @@ use std::sync::Arc;
 use super::about;
 use crate::lower::Lower;
 use crate::vfs::name::RelPath;
-use crate::{
-    Create, DirEntry, Errno, File, Follow, Fs as _, GuestPath, HostDir, OpenHow, SetTimes, Stat,
-    sys,
-};
+use crate::{DirEntry, Errno, File, HostDir, Stat, sys};
 
 /// A real directory. Directories in it are kept open under their paths until [`RealTree::renew`].
 #[derive(Debug)]
 pub(crate) struct RealTree {
     /// As the user names it, for messages.
     path: PathBuf,
-    host: HostDir,
-    seen: Lower,
+    pub(super) host: HostDir,
+    pub(super) seen: Lower,
 }
-
-/// What a file is created as, to be written; its permission bits come last.
-const NEW: OpenHow =
-    OpenHow { write: true, create: Create::New, follow: Follow::No, mode: 0o600, ..OpenHow::READ };
 
 impl RealTree {
     pub(crate) fn open(path: &Path) -> io::Result<RealTree> {
@@ -63,45 +56,6 @@ impl RealTree {
     /// A file for reading.
     pub(crate) fn open_file(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
         self.seen.open(path)
-    }
-
-    pub(crate) fn dir(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        Ok(self.seen.dir(path, None)?.file().clone())
-    }
-
-    pub(crate) fn create_file(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        let (dir, name) = self.place(path)?;
-        self.host.open_at(&*dir, GuestPath::new(name), &NEW)
-    }
-
-    /// A directory that only its owner may use yet.
-    pub(crate) fn create_dir(&self, path: &RelPath) -> Result<(), Errno> {
-        let (dir, name) = self.place(path)?;
-        self.host.create_dir_at(&*dir, GuestPath::new(name), 0o700)
-    }
-
-    pub(crate) fn symlink(
-        &self,
-        target: &[u8],
-        path: &RelPath,
-        times: SetTimes,
-    ) -> Result<(), Errno> {
-        let (dir, name) = self.place(path)?;
-        let name = GuestPath::new(name);
-        self.host.symlink_at(target, &*dir, name)?;
-        self.host.set_times_at(&*dir, name, Follow::No, times)
-    }
-
-    /// Gives what is at `first` one more name.
-    pub(crate) fn link(&self, first: &RelPath, path: &RelPath) -> Result<(), Errno> {
-        let ((from_dir, from), (dir, name)) = (self.place(first)?, self.place(path)?);
-        let (from, name) = (GuestPath::new(from), GuestPath::new(name));
-        self.host.link_at(&*from_dir, from, Follow::No, &*dir, name)
-    }
-
-    fn place<'p>(&self, path: &'p RelPath) -> Result<(Arc<dyn File>, &'p [u8]), Errno> {
-        let (dir, name) = path.split().ok_or(Errno::Inval)?;
-        Ok((self.dir(&dir)?, name))
     }
 
     /// Says of an error what was attempted, and where.

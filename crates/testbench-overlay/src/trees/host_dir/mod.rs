@@ -122,6 +122,14 @@ impl HostDir {
         }
     }
 
+    /// Opens the directory above an open one, which may lie outside of this tree: the caller compares
+    /// it with the directory that it has seen there.
+    pub(crate) fn above(&self, dir: &dyn File) -> Result<Arc<dyn File>, Errno> {
+        let dir = (dir as &dyn Any).downcast_ref::<HostFile>().ok_or(Errno::Xdev)?;
+        let above = sys::open_dir(&dir.fd, b"..", Access::Read)?;
+        Ok(Arc::new(HostFile::new(&self.tree, above, FileKind::Dir, &OpenHow::READ)))
+    }
+
     /// Without `openat2`, for the test that both ways agree.
     #[cfg(test)]
     pub(crate) fn portable(self) -> HostDir {

@@ -46,10 +46,30 @@ fn commit_time(trees: usize) -> Duration {
     took
 }
 
+fn materialize_time(trees: usize) -> Duration {
+    let (dir, out) = (tempdir(), tempdir());
+    let overlay = new(dir.path());
+    make(&overlay, trees);
+    let began = Instant::now();
+    let written = overlay.materialize(out.path()).unwrap();
+    let took = began.elapsed();
+    let made = walkdir::WalkDir::new(written.path()).max_depth(50).into_iter().count();
+    assert_eq!(made, 1 + 50 * trees);
+    disk::remove_dir_all(out.path()).unwrap();
+    took
+}
+
 /// A figure of time: by the length of paths it would be ten times as much and more.
 #[test]
 fn one_deep_tree_is_committed_in_the_time_of_many_flat_ones() {
     let best = |trees| (0..3).map(|_| commit_time(trees)).min().unwrap();
+    let (flat, deep) = (best(10), best(1));
+    assert!(deep < flat * 2, "{deep:?} for one tree, {flat:?} for ten");
+}
+
+#[test]
+fn one_deep_tree_is_materialized_in_the_time_of_many_flat_ones() {
+    let best = |trees| (0..3).map(|_| materialize_time(trees)).min().unwrap();
     let (flat, deep) = (best(10), best(1));
     assert!(deep < flat * 2, "{deep:?} for one tree, {flat:?} for ten");
 }
