@@ -137,7 +137,7 @@ impl Chunk {
                 }
             }
             Place::Slot(slot, run) => {
-                if run.len() == 0 {
+                if run.is_empty() {
                     *run = within..within;
                 }
                 // Bytes of an earlier chunk must not show in a gap.
