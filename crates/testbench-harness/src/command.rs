@@ -51,6 +51,9 @@ pub struct Command {
     pub(crate) spec: SpawnSpec,
 }
 
+/// A session, and the clock of the calling thread in it.
+type OfSession = (Arc<Bench>, Arc<dyn Clock>);
+
 impl Command {
     /// A command without arguments, see [`std::process::Command::new`].
     pub fn new(program: impl AsRef<OsStr>) -> Command {
@@ -289,7 +292,7 @@ impl Command {
     /// The session of this thread with the thread's own view of its timeline, or `None` for a
     /// command of the standard library's, which this counts or refuses. The only ambient read of a
     /// spawn: everything below gets the session and the clock as values.
-    pub(crate) fn place(&self) -> Result<Option<(Arc<Bench>, Arc<dyn Clock>)>, SpawnError> {
+    pub(crate) fn place(&self) -> Result<Option<OfSession>, SpawnError> {
         match bench::current() {
             Lookup::Open(bench) => Ok(Some((bench, testbench_clock::current()))),
             Lookup::Closed(_, ended) => Err(Refusal::Ended(ended).into()),

@@ -112,8 +112,8 @@ fn command_in(
     Ok(super::command_with(spec, env, cwd.as_deref(), translate))
 }
 
-/// A pipe of the system's, and the place to which it is copied.
-type Drain = (StdioKind, Tapped<File>);
+/// A pipe of the system's, and the stream that is copied into it or out of it.
+type Copied = (StdioKind, Tapped<File>);
 
 /// The collectors of stdout and stderr. The child has ended for its parent when they have.
 type Collectors = [Option<Collector>; 2];
@@ -147,7 +147,7 @@ fn start_copying(
     let mut child = spawn_when_not_busy(&mut native)?;
     // It holds the child's ends of the pipes.
     drop(native);
-    let drain = |stream, drain: Option<Drain>| {
+    let drain = |stream, drain: Option<Copied>| {
         drain.map_or(Ok(None), |(to, from)| pump::drain(hold, stream, from, to))
     };
     let copy = || {
@@ -165,10 +165,7 @@ fn start_copying(
     }
 }
 
-fn input(
-    source: StdioKind,
-    tap: Option<Tap>,
-) -> io::Result<(StdStdio, Option<(StdioKind, Tapped<File>)>)> {
+fn input(source: StdioKind, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Copied>)> {
     Ok(match source {
         StdioKind::Null => {
             // There is nothing to be heard, whether the child looks or not.
@@ -184,7 +181,7 @@ fn input(
     })
 }
 
-fn output(sink: StdioKind, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Drain>)> {
+fn output(sink: StdioKind, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Copied>)> {
     Ok(match (sink, &tap) {
         // Recorded bytes must pass by here.
         (StdioKind::Null, None) => (StdStdio::null(), None),

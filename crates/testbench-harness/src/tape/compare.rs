@@ -151,8 +151,11 @@ pub fn compare(a: &Tape, b: &Tape, mode: CompareMode) -> Vec<Divergence> {
     found
 }
 
-/// The fields of a header: the most lenient mode that compares each, and its text.
-const HEADER_FIELDS: [(&str, CompareMode, fn(&Header) -> String); 5] = [
+/// A field: its name, the most lenient mode that compares it, and its text.
+type Field<T> = (&'static str, CompareMode, fn(&T) -> String);
+
+/// The fields of a header.
+const HEADER_FIELDS: [Field<Header>; 5] = [
     ("engine", CompareMode::Semantic, |header| header.engine.clone()),
     ("modules", CompareMode::Semantic, |header| {
         let modules = header.modules.iter();
@@ -163,8 +166,8 @@ const HEADER_FIELDS: [(&str, CompareMode, fn(&Header) -> String); 5] = [
     ("reproducible", CompareMode::ByteIdentical, |header| header.reproducible.to_string()),
 ];
 
-/// The fields of a record, but for its files: the most lenient mode that compares each, and its text.
-const FIELDS: [(&str, CompareMode, fn(&Record) -> String); 9] = [
+/// The fields of a record, but for its files.
+const FIELDS: [Field<Record>; 9] = [
     ("call", CompareMode::Outcome, |record| described(&record.call)),
     ("status", CompareMode::Outcome, |record| record.status.to_string()),
     ("sequence", CompareMode::ByteIdentical, |record| record.sequence.to_string()),

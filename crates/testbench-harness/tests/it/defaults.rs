@@ -91,7 +91,7 @@ fn stdin_is_empty_for_output_and_status_alike() {
     assert_eq!(stdout(Command::new("wc").args(["-c", "got"])).trim(), "0 got");
     assert_eq!(stdout(Command::new("cat").stdin(testbench_harness::Stdio::piped())), "");
     assert_eq!(
-        stdout(Command::new("cat").stdin_bytes(b"\xffbytes".map(|b| b & 0x7f).to_vec())),
+        stdout(Command::new("cat").stdin_bytes(b"\xffbytes".map(|b| b & 0x7f))),
         "\u{7f}bytes"
     );
 }

@@ -25,7 +25,7 @@ impl Timestamp {
                 "Timestamp overflow when adding {seconds} second(s)"
             )));
         }
-        Ok(Timestamp(self.0.saturating_add((f64::from(seconds) * 1e9) as i128)))
+        Ok(Timestamp(self.0.saturating_add((seconds * 1e9) as i128)))
     }
 
     /// The seconds since `earlier`, which may be negative.
@@ -74,18 +74,12 @@ fn timestamps(engine: &mut Engine, handle: &Handle) {
         engine.register_fn(assign, move |t: &mut Timestamp, s: FLOAT| add(t, float(s)));
         engine.register_fn(assign, move |t: &mut Timestamp, s: INT| add(t, int(s)));
     }
-    type Compare = fn(&Timestamp, &Timestamp) -> bool;
-    let comparisons: [(&str, Compare); 6] = [
-        ("==", PartialEq::eq),
-        ("!=", PartialEq::ne),
-        ("<", PartialOrd::lt),
-        ("<=", PartialOrd::le),
-        (">", PartialOrd::gt),
-        (">=", PartialOrd::ge),
-    ];
-    for (name, holds) in comparisons {
-        engine.register_fn(name, move |a: Timestamp, b: Timestamp| holds(&a, &b));
-    }
+    engine.register_fn("==", |a: Timestamp, b: Timestamp| a == b);
+    engine.register_fn("!=", |a: Timestamp, b: Timestamp| a != b);
+    engine.register_fn("<", |a: Timestamp, b: Timestamp| a < b);
+    engine.register_fn("<=", |a: Timestamp, b: Timestamp| a <= b);
+    engine.register_fn(">", |a: Timestamp, b: Timestamp| a > b);
+    engine.register_fn(">=", |a: Timestamp, b: Timestamp| a >= b);
 }
 
 fn now_seconds() -> FLOAT {

@@ -92,14 +92,14 @@ pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
     for entry in entries {
         let entry = entry
             .map_err(|source| FindError::Walk { dir: dir.to_owned(), source: source.into() })?;
-        let Some(language) = Language::of(entry.path()) else { continue };
+        let Some(run) = runner(entry.path()) else { continue };
         if !entry.file_type().is_file() {
             continue;
         }
         let name = entry.path().strip_prefix(dir).unwrap_or(entry.path());
         let name = name.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
         let path = entry.into_path();
-        tests.push(Trial::test(name, move || language.run(&path).map_err(Failed::from)));
+        tests.push(Trial::test(name, move || run(&path).map_err(Failed::from)));
     }
     if tests.is_empty() {
         return Err(FindError::None { dir: dir.to_owned() });
@@ -111,12 +111,12 @@ pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
 ///
 /// # Errors
 ///
-/// [`ScriptFailure`]: an assertion that does not hold, an error that nobody caught, a script that
-/// is not of its language, or a file that is no script.
+/// Fails with [`ScriptFailure`] if an assertion does not hold, an error is not caught, the script is
+/// malformed, or the file is no script.
 pub fn run_file(path: impl AsRef<Path>) -> Result<(), ScriptFailure> {
     let path = path.as_ref();
-    match Language::of(path) {
-        Some(language) => language.run(path),
+    match runner(path) {
+        Some(run) => run(path),
         None => Err(ScriptFailure::new(path, None, "its name ends neither in .rhai nor in .lua")),
     }
 }
@@ -181,32 +181,20 @@ impl fmt::Display for ScriptFailure {
 
 impl std::error::Error for ScriptFailure {}
 
-#[derive(Clone, Copy)]
-enum Language {
-    Rhai,
-    Lua,
-}
+type Runner = fn(&Path) -> Result<(), ScriptFailure>;
 
-impl Language {
-    fn of(path: &Path) -> Option<Language> {
-        match path.extension()?.to_str()? {
-            "rhai" => Some(Language::Rhai),
-            "lua" => Some(Language::Lua),
-            _ => None,
-        }
-    }
-
-    fn run(self, path: &Path) -> Result<(), ScriptFailure> {
-        match self {
-            #[cfg(feature = "rhai")]
-            Language::Rhai => rhai::run(path),
-            #[cfg(feature = "lua")]
-            Language::Lua => lua::run(path),
-            #[allow(unreachable_patterns, reason = "unless a feature is off")]
-            _ => {
-                let text = "this build of testbench-harness does not have the feature for it";
-                Err(ScriptFailure::new(path, None, text))
-            }
-        }
+/// The function that runs a script of this name; `None` for any other file.
+fn runner(path: &Path) -> Option<Runner> {
+    match path.extension()?.to_str()? {
+        #[cfg(feature = "rhai")]
+        "rhai" => Some(rhai::run),
+        #[cfg(feature = "lua")]
+        "lua" => Some(lua::run),
+        #[allow(unreachable_patterns, reason = "unless a feature is off")]
+        "rhai" | "lua" => Some(|path| {
+            let text = "this build of testbench-harness does not have the feature for it";
+            Err(ScriptFailure::new(path, None, text))
+        }),
+        _ => None,
     }
 }

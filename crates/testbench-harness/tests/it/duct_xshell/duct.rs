@@ -207,7 +207,8 @@ pub(crate) fn test_file(subject: &Subject) {
 pub(crate) fn test_ergonomics(subject: &Subject) {
     let cat = |command: &mut Command| command.output().unwrap().stdout;
     assert_eq!(cat(subject.act(["cat"]).stdin_bytes("borrowed")), b"borrowed");
-    assert_eq!(cat(subject.act(["cat"]).stdin_bytes("owned".to_owned())), b"owned");
+    let owned = "owned".to_owned();
+    assert_eq!(cat(subject.act(["cat"]).stdin_bytes(owned)), b"owned");
     assert_eq!(cat(subject.act(["cat"]).stdin_bytes(b"bytes")), b"bytes");
     assert_eq!(cat(subject.act(["cat"]).stdin_bytes(vec![1, 2, 3])), [1, 2, 3]);
     assert_eq!(cat(subject.act(["cat"]).stdin_bytes(&[4_u8, 5][..])), [4, 5]);

@@ -7,6 +7,7 @@
 
 mod command_ui;
 mod process_ui;
+#[allow(clippy::module_inception, reason = "the tests of std's module of this name")]
 mod std_process;
 mod std_tests;
 mod unix_process;
