@@ -137,7 +137,7 @@ impl Chunk {
                 }
             }
             Place::Slot(slot, run) => {
-                if run.is_empty() {
+                if run.start == run.end {
                     *run = within..within;
                 }
                 // Bytes of an earlier chunk must not show in a gap.
