@@ -1,7 +1,7 @@
 //! Ending a guest from outside, wherever it is.
 //!
 //! A guest is in one of two places. In a call to the host it waits for an event that is part of
-//! every wait; the kernel's [`Stopper`] notifies it. In its own code it passes checks that compare
+//! every wait; the kernel's `Stopper` notifies it. In its own code it passes checks that compare
 //! a counter of the engine with a deadline; advancing the counter makes every guest of the engine
 //! look at its own stop flag, and all but the stopped guest go on.
 
@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use testbench_clock::{Armed, Clock, Watchdog};
+use testbench_clock::{Armed, Watchdog};
 
 use crate::engine::Engines;
 use crate::exit::Exit;
-use crate::kernel::{Process, Stopper};
+use crate::kernel::Process;
 
 /// Ends guests from another thread.
 ///
@@ -89,7 +89,7 @@ impl Cancel {
 
     /// Forgets a guest that has ended.
     fn detach(&self, target: &Interrupter) {
-        self.lock().targets.retain(|other| !Arc::ptr_eq(&other.bell, &target.bell));
+        self.lock().targets.retain(|other| !Arc::ptr_eq(&other.target, &target.target));
     }
 
     fn lock(&self) -> MutexGuard<'_, CancelState> {
@@ -103,53 +103,50 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Ends one guest, wherever it is.
+/// Ends one guest, wherever it is. Clones end the same guest.
 #[derive(Clone)]
 pub(crate) struct Interrupter {
-    stopper: Stopper,
-    /// The guest's own participant.
-    clock: Arc<dyn Clock>,
-    bell: Arc<Bell>,
+    target: Arc<Target>,
+}
+
+struct Target {
+    process: Arc<Process>,
+    engines: Arc<Engines>,
+    is_running: Box<dyn Fn() -> bool + Send + Sync>,
+    guest_ended: AtomicBool,
+    again: Mutex<Option<Armed>>,
 }
 
 impl Interrupter {
     /// Ends the guest of `process`, whose code may be running whenever `is_running` returns true. When
     /// it is not running, it looks at its flag before it runs again.
     pub(crate) fn new(
-        process: &Process,
+        process: &Arc<Process>,
         engines: &Arc<Engines>,
         is_running: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let bell = Bell {
+        let target = Target {
+            process: Arc::clone(process),
             engines: Arc::clone(engines),
             is_running: Box::new(is_running),
             guest_ended: AtomicBool::new(false),
             again: Mutex::default(),
         };
-        let (stopper, clock) = (process.stopper.clone(), Arc::clone(&process.clock));
-        Interrupter { stopper, clock, bell: Arc::new(bell) }
+        Interrupter { target: Arc::new(target) }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.target.process
     }
 
     /// Ends the guest as soon as it can be reached. The first reason stays.
     pub(crate) fn interrupt(&self, exit: Exit) {
         let why = exit.to_string();
-        self.stopper.stop(exit);
+        self.process().stopper.stop(exit);
         // It may also wait for its turn to begin, where no event reaches it.
-        self.clock.participant().cancel(&why);
-        self.bell.clone().ring(FIRST_PAUSE);
+        self.process().cancel_waits(&why);
+        Arc::clone(&self.target).advance(FIRST_PAUSE);
     }
-}
-
-/// Advances the counter until the guest has ended.
-///
-/// Once is not always enough: a guest that another guest's bell has sent to its flag may be past
-/// looking at it, and about to set its next deadline from the counter that was just advanced. This
-/// is over within nanoseconds, so the second time reaches it.
-struct Bell {
-    engines: Arc<Engines>,
-    is_running: Box<dyn Fn() -> bool + Send + Sync>,
-    guest_ended: AtomicBool,
-    again: Mutex<Option<Armed>>,
 }
 
 /// The pause before the counter is advanced again; doubled each time.
@@ -158,19 +155,25 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// its memory.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-impl Bell {
-    fn ring(self: Arc<Self>, pause: Duration) {
+impl Target {
+    /// Advances the counter until the guest has ended.
+    ///
+    /// Once is not always enough: a guest that the interruption of another guest has sent to its flag may
+    /// be past looking at it, and about to set its next deadline from the counter that was just advanced.
+    /// This is over within nanoseconds, so the second time reaches it.
+    fn advance(self: Arc<Self>, pause: Duration) {
         if self.guest_ended.load(Ordering::Acquire) || !(self.is_running)() {
             return;
         }
         self.engines.interrupt();
-        let bell = self.clone();
-        let again = Watchdog::arm(pause, move || bell.ring((pause * 2).min(LONGEST_PAUSE)));
+        let target = Arc::clone(&self);
+        let next_pause = (pause * 2).min(LONGEST_PAUSE);
+        let again = Watchdog::arm(pause, move || target.advance(next_pause));
         // Without a watchdog thread the guest was reached once, which nearly always suffices.
-        *self.lock() = again.ok();
+        *self.again() = again.ok();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Armed>> {
+    fn again(&self) -> MutexGuard<'_, Option<Armed>> {
         self.again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -178,26 +181,24 @@ impl Bell {
 /// Everything that a running guest holds outside of its store: released when this drops, also while
 /// a host function's panic unwinds.
 pub(crate) struct Held {
-    process: Arc<Process>,
     interrupter: Interrupter,
     cancel: Cancel,
 }
 
 impl Held {
     /// From now on `cancel` ends the guest.
-    pub(crate) fn new(process: &Arc<Process>, interrupter: &Interrupter, cancel: &Cancel) -> Self {
-        cancel.attach(interrupter);
-        let (process, interrupter) = (Arc::clone(process), interrupter.clone());
-        Held { process, interrupter, cancel: cancel.clone() }
+    pub(crate) fn new(interrupter: Interrupter, cancel: &Cancel) -> Self {
+        cancel.attach(&interrupter);
+        Held { interrupter, cancel: cancel.clone() }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let bell = &self.interrupter.bell;
-        bell.guest_ended.store(true, Ordering::Release);
-        drop(bell.lock().take());
+        let target = &self.interrupter.target;
+        target.guest_ended.store(true, Ordering::Release);
+        drop(target.again().take());
         self.cancel.detach(&self.interrupter);
-        self.process.close();
+        target.process.close();
     }
 }

@@ -1,7 +1,7 @@
 //! Why a kernel operation fails, and how a guest is ended from outside.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use testbench_clock::{Event, Listener, Stuck};
 use testbench_overlay::Errno;
@@ -47,14 +47,9 @@ impl From<Stuck> for Fail {
     }
 }
 
-/// Ends a guest from outside. Clones end the same guest.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stopper {
-    shared: Arc<StopState>,
-}
-
+/// Ends a guest from outside.
 #[derive(Debug, Default)]
-struct StopState {
+pub(crate) struct Stopper {
     is_stopped: AtomicBool,
     exit: OnceLock<Exit>,
     event: Event,
@@ -63,21 +58,21 @@ struct StopState {
 impl Stopper {
     /// Ends the guest at its next check or wait. The first reason is kept.
     pub(crate) fn stop(&self, exit: Exit) {
-        if self.shared.exit.set(exit).is_ok() {
+        if self.exit.set(exit).is_ok() {
             // Sequentially consistent, as is the look: when a call begins while another thread ends
             // the guest, one of the two sees the other.
-            self.shared.is_stopped.store(true, Ordering::SeqCst);
-            self.shared.event.notify();
+            self.is_stopped.store(true, Ordering::SeqCst);
+            self.event.notify();
         }
     }
 
     /// Why the guest must end, if it must.
     #[inline]
     pub(crate) fn stopped(&self) -> Option<Exit> {
-        if !self.shared.is_stopped.load(Ordering::SeqCst) {
+        if !self.is_stopped.load(Ordering::SeqCst) {
             return None;
         }
-        self.shared.exit.get().cloned()
+        self.exit.get().cloned()
     }
 
     /// Fails once the guest must end.
@@ -88,7 +83,7 @@ impl Stopper {
 
     /// Listens for [`Stopper::stop`].
     pub(super) fn listen(&self) -> Listener {
-        self.shared.event.listen()
+        self.event.listen()
     }
 }
 
@@ -101,7 +96,7 @@ mod tests {
         let stopper = Stopper::default();
         let listener = stopper.listen();
         assert!(stopper.stopped().is_none());
-        stopper.clone().stop(Exit::Code(3));
+        stopper.stop(Exit::Code(3));
         stopper.stop(Exit::Code(4));
         assert!(listener.is_notified());
         assert!(matches!(stopper.stopped(), Some(Exit::Code(3))));

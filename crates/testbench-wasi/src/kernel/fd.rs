@@ -119,11 +119,10 @@ impl FdTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::stdio::Stream;
-    use crate::kernel::{FdFlags, Kind};
+    use crate::kernel::stdio::{Output, Stdout};
 
     fn entry() -> Entry {
-        Entry::new(Arc::new(Open::new(Kind::Stream(Stream::Null), false, true, FdFlags::default())))
+        Entry::new(Stdout::Null.open(Output::Stdout))
     }
 
     #[test]

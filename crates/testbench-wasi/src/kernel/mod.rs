@@ -3,7 +3,7 @@
 //! A [`Process`] has descriptors ([`fd`]), which refer to open files ([`open`]): files and
 //! directories of some [`Fs`](testbench_overlay::Fs), [pipes](mod@pipe), and the sources and sinks of
 //! standard streams ([`stdio`]). Everything that blocks does so in one wait on the process's clock
-//! ([`Process::wait`]), in which a guest can also be ended from outside ([`Stopper`]).
+//! ([`Process::wait`]), in which a guest can also be ended from outside ([`Stopper`](fail::Stopper)).
 //!
 //! The faces of the kernel (`p1`, and those to come) decode a guest's call, call the kernel, and
 //! encode the result; guest addresses do not come here. An operation returns a value or a [`Fail`]:
@@ -17,6 +17,7 @@
 
 mod fail;
 mod fd;
+mod loan;
 mod open;
 mod pipe;
 mod poll;
@@ -28,10 +29,11 @@ mod spec;
 mod stdio;
 mod thread;
 
-pub(crate) use self::fail::{Fail, Result, Stopper};
+pub(crate) use self::fail::{Fail, Result};
 pub(crate) use self::fd::Entry;
 pub use self::open::OpenFile;
 pub(crate) use self::open::{CallOn, Directory, Kind, Listed, Open, Whence};
+pub(crate) use self::pipe::Ready;
 pub use self::pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};
 pub use self::process::Captured;

@@ -10,7 +10,8 @@ use testbench_overlay::{Errno, File, FileKind, Fs};
 use super::fail::Result;
 use super::process::Process;
 use super::rights::{FdFlags, Rights};
-use super::stdio::Stream;
+use super::pipe::Ready;
+use super::stdio::{Stream, StreamCall};
 
 /// A file with a position, for a guest's standard streams. Clones share the position, as
 /// duplicated descriptors do.
@@ -37,12 +38,11 @@ impl OpenFile {
 
     fn with(file: Arc<dyn File>, flags: FdFlags) -> Self {
         // The handle itself refuses operations that it was not opened for.
-        let kind = Kind::File(Regular { file, position: AtomicU64::new(0) });
-        OpenFile { open: Arc::new(Open::new(kind, true, true, flags)) }
+        OpenFile { open: Arc::new(Open::file(file, true, true, flags)) }
     }
 
-    pub(super) fn into_open(self) -> Arc<Open> {
-        self.open
+    pub(super) fn open(&self) -> Arc<Open> {
+        Arc::clone(&self.open)
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) enum Whence {
 }
 
 impl Open {
-    pub(crate) fn new(kind: Kind, reads: bool, writes: bool, flags: FdFlags) -> Self {
+    fn new(kind: Kind, reads: bool, writes: bool, flags: FdFlags) -> Self {
         Open { kind, reads, writes, flags: AtomicU16::new(flags.bits()) }
     }
 
@@ -110,6 +110,12 @@ impl Open {
     pub(crate) fn dir(fs: Arc<dyn Fs>, file: Arc<dyn File>) -> Self {
         let dir = Directory { fs, file, listing: Mutex::default() };
         Open::new(Kind::Dir(dir), true, false, FdFlags::default())
+    }
+
+    /// A standard stream.
+    pub(super) fn stream(stream: Stream) -> Arc<Self> {
+        let is_input = stream.is_input();
+        Arc::new(Open::new(Kind::Stream(stream), is_input, !is_input, FdFlags::default()))
     }
 
     pub(crate) fn kind(&self) -> &Kind {
@@ -201,9 +207,7 @@ impl Open {
                 Ok(n)
             }
             Kind::Dir(_) => Err(Errno::Isdir.into()),
-            Kind::Stream(stream) => {
-                stream.read(process, by, buf, !self.flags().contains(FdFlags::NONBLOCK))
-            }
+            Kind::Stream(stream) => stream.read(&self.call(process, by), buf),
         }
     }
 
@@ -217,9 +221,7 @@ impl Open {
                 Ok(n)
             }
             Kind::Dir(_) => Err(Errno::Badf.into()),
-            Kind::Stream(stream) => {
-                stream.write(process, by, buf, !self.flags().contains(FdFlags::NONBLOCK))
-            }
+            Kind::Stream(stream) => stream.write(&self.call(process, by), buf),
         }
     }
 
@@ -261,28 +263,26 @@ impl Open {
         Ok(self.seekable()?.position.load(Ordering::Relaxed))
     }
 
-    /// How much could be read without waiting, and whether the end comes then; `None` if a read
-    /// would wait.
-    pub(crate) fn look_to_read(&self) -> Result<Option<(u64, bool)>, Errno> {
+    /// How much could be read without waiting; `None` if a read would wait.
+    pub(crate) fn look_to_read(&self) -> Result<Option<Ready>, Errno> {
         self.check_readable()?;
         match &self.kind {
             Kind::File(Regular { file, position }) => {
                 let size = file.stat()?.size;
                 let left = size.saturating_sub(position.load(Ordering::Relaxed));
-                Ok(Some((left, left == 0)))
+                Ok(Some(Ready { bytes: left, hangup: left == 0 }))
             }
             Kind::Dir(_) => Err(Errno::Isdir),
             Kind::Stream(stream) => Ok(stream.look()),
         }
     }
 
-    /// How much could be written without waiting, and whether all readers are gone; `None` if a
-    /// write would wait.
-    pub(crate) fn look_to_write(&self) -> Result<Option<(u64, bool)>, Errno> {
+    /// How much could be written without waiting; `None` if a write would wait.
+    pub(crate) fn look_to_write(&self) -> Result<Option<Ready>, Errno> {
         self.check_writable()?;
         match &self.kind {
             Kind::Stream(stream) => Ok(stream.look()),
-            Kind::File(_) | Kind::Dir(_) => Ok(Some((1, false))),
+            Kind::File(_) | Kind::Dir(_) => Ok(Some(Ready { bytes: 1, hangup: false })),
         }
     }
 
@@ -297,6 +297,10 @@ impl Open {
     /// Whether waiting for it is a wait outside of the timeline.
     pub(super) fn is_outside(&self) -> bool {
         matches!(&self.kind, Kind::Stream(stream) if stream.is_outside())
+    }
+
+    fn call<'a>(&self, process: &'a Process, by: CallOn) -> StreamCall<'a> {
+        StreamCall { process, by, wait: !self.flags().contains(FdFlags::NONBLOCK) }
     }
 
     /// Writes at `at`, or at the end in append mode. Returns how much was written, and where it ends.

@@ -50,13 +50,13 @@ pub struct PipeWriter {
     end: Arc<WriteEnd>,
 }
 
-/// The state of one end of a pipe.
+/// A read or a write would not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// A call would not wait; so many bytes can be moved, and the other end may be gone.
-    Ready { bytes: usize, hangup: bool },
-    /// A call would wait.
-    Waiting,
+pub(crate) struct Ready {
+    /// How many bytes can be moved.
+    pub(crate) bytes: u64,
+    /// Whether the other end is gone, or the file at its end.
+    pub(crate) hangup: bool,
 }
 
 impl PipeReader {
@@ -100,12 +100,11 @@ impl PipeReader {
         self.end.ring.readable.listen()
     }
 
-    pub(crate) fn look(&self) -> Look {
+    /// `None`: a read would wait.
+    pub(super) fn look(&self) -> Option<Ready> {
         let state = self.end.ring.lock();
-        match state.bytes.len() {
-            0 if !state.writers_gone => Look::Waiting,
-            bytes => Look::Ready { bytes, hangup: state.writers_gone },
-        }
+        let (bytes, hangup) = (state.bytes.len() as u64, state.writers_gone);
+        (bytes > 0 || hangup).then_some(Ready { bytes, hangup })
     }
 }
 
@@ -161,14 +160,11 @@ impl PipeWriter {
         self.end.ring.writable.listen()
     }
 
-    pub(crate) fn look(&self) -> Look {
+    /// `None`: a write would wait.
+    pub(super) fn look(&self) -> Option<Ready> {
         let state = self.end.ring.lock();
-        let bytes = CAPACITY_BYTES - state.bytes.len();
-        if state.readers_gone || bytes >= ATOMIC_BYTES_MAX {
-            Look::Ready { bytes, hangup: state.readers_gone }
-        } else {
-            Look::Waiting
-        }
+        let (room, hangup) = (CAPACITY_BYTES - state.bytes.len(), state.readers_gone);
+        (room >= ATOMIC_BYTES_MAX || hangup).then_some(Ready { bytes: room as u64, hangup })
     }
 }
 
@@ -240,7 +236,7 @@ mod tests {
         let big = vec![7; CAPACITY_BYTES + 1];
         assert_eq!(writer.try_write(&big), Ok(CAPACITY_BYTES));
         assert_eq!(writer.try_write(b"x"), Err(Errno::Again));
-        assert_eq!(writer.look(), Look::Waiting);
+        assert_eq!(writer.look(), None);
         let mut buf = [0; 100];
         assert_eq!(reader.try_read(&mut buf), Ok(100));
         assert_eq!(writer.try_write(&big[..101]), Err(Errno::Again));
@@ -258,7 +254,7 @@ mod tests {
         drop(second);
         assert!(heard.is_notified());
         assert_eq!(reader.try_read(&mut [0]), Ok(0));
-        assert_eq!(reader.look(), Look::Ready { bytes: 0, hangup: true });
+        assert_eq!(reader.look(), Some(Ready { bytes: 0, hangup: true }));
 
         let (reader, writer) = pipe();
         drop(reader);

@@ -8,6 +8,7 @@ use testbench_overlay::Errno;
 
 use super::fail::Result;
 use super::open::Open;
+use super::pipe::Ready;
 use super::process::Process;
 use crate::exit::Exit;
 
@@ -33,8 +34,7 @@ pub(crate) enum When {
 /// The state of one [`Interest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
-    /// So many bytes can be moved; the other end may be gone, or the file at its end.
-    Ready { bytes: u64, hangup: bool },
+    Ready(Ready),
     /// The instant has come.
     Due,
     /// It cannot be waited for.
@@ -77,7 +77,7 @@ pub(crate) fn poll(
             // A look that takes no time: let the others run first, or a loop of such looks would
             // keep them from ever making a file ready.
             yielded = true;
-            process.clock.yield_now()?;
+            process.yield_now()?;
             continue;
         }
         yielded = true;
@@ -101,7 +101,7 @@ pub(crate) fn sleep(process: &Process, now: MonoTime, until: MonoTime) -> Result
     if until <= now {
         // Counts as a reading, as every look that takes no time: a loop of them is found out.
         process.clock.mono();
-        return Ok(process.clock.yield_now()?);
+        return Ok(process.yield_now()?);
     }
     process.wait(Some(until), &[], &"sleep").map(drop)
 }
@@ -117,7 +117,7 @@ impl Interest {
             Interest::Failed(errno) => Err(*errno),
         };
         match looked {
-            Ok(ready) => ready.map(|(bytes, hangup)| Happened::Ready { bytes, hangup }),
+            Ok(ready) => ready.map(Happened::Ready),
             Err(errno) => Some(Happened::Failed(errno)),
         }
     }

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread;
 
-use testbench_clock::{Clock, Listener, MonoTime, Wait, Woke};
+use testbench_clock::{Clock, External, Listener, MonoTime, Stuck, Wait, Woke};
 use testbench_overlay::{Create, Errno, File, Follow, GuestPath, OpenHow};
 
 use super::fail::{Result, Stopper};
 use super::fd::{Entry, FdTable};
+use super::loan::Loan;
 use super::open::{Kind, Open};
 use super::random::Random;
 use super::rights::Rights;
 use super::spec::{Mount, ProcessSpec};
-use super::stdio::{Output, Stream};
+use super::stdio::{Output, Stdout, Stream};
 use crate::error::StartError;
 use crate::exit::Exit;
 use crate::limits::{Limit, Limits};
@@ -25,7 +26,10 @@ pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) args: Vec<Vec<u8>>,
     pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// For readings. The process waits through its own methods.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Of a process that has no place of its own on the timeline.
+    loan: Option<Loan>,
     pub(crate) limits: Limits,
     /// The monotonic reading at which the process was made.
     pub(crate) started: MonoTime,
@@ -118,6 +122,7 @@ impl Process {
         let started = clock.mono();
         let state = ProcessState { fds: FdTable::new(entries), captured: Captured::default() };
         Ok(Arc::new(Process {
+            loan: spec.borrows_place.then(|| Loan::new(&name)),
             name,
             args,
             env,
@@ -131,17 +136,18 @@ impl Process {
         }))
     }
 
-    /// A process that replaces this one, which has ended: of the same kind, with these descriptors,
-    /// on this clock. The captured output and the rest of the randomness move to it.
-    pub(crate) fn successor(&self, clock: Arc<dyn Clock>, entries: Vec<Entry>) -> Arc<Process> {
-        let started = clock.mono();
+    /// A process that replaces this one, which has ended: of the same kind, with these descriptors.
+    /// The captured output and the rest of the randomness move to it.
+    pub(crate) fn successor(&self, entries: Vec<Entry>) -> Arc<Process> {
+        let started = self.clock.mono();
         let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (fds, captured) = (FdTable::new(entries), self.take_captured());
         Arc::new(Process {
             name: self.name.clone(),
             args: self.args.clone(),
             env: self.env.clone(),
-            clock,
+            clock: Arc::clone(&self.clock),
+            loan: self.loan.as_ref().map(|_| Loan::new(&self.name)),
             limits: self.limits.clone(),
             started,
             deadline_from_ns: AtomicU64::new(started.nanos()),
@@ -222,7 +228,7 @@ impl Process {
         let entry = state.fds.get(fd)?;
         entry.open.check_writable()?;
         entry.need(Rights::FD_WRITE)?;
-        if let Kind::Stream(Stream::Capture(output)) = *entry.open.kind() {
+        if let &Kind::Stream(Stream::Out(Stdout::Capture, output)) = entry.open.kind() {
             let bytes_max = self.limits.output_bytes_max;
             return Ok(Sink::Captured(CapturedSink { state, output, bytes_max }));
         }
@@ -255,6 +261,55 @@ impl Process {
         pushed
     }
 
+    /// Runs `f` on the clock from whose place the process waits.
+    fn at_place<R>(&self, f: impl FnOnce(&dyn Clock) -> R) -> R {
+        match &self.loan {
+            None => f(&*self.clock),
+            Some(loan) => f(&*loan.place(&*self.clock)),
+        }
+    }
+
+    /// Borrows the caller's place until [`Process::give_place_back`]; does nothing to a process that has its own.
+    pub(crate) fn borrow_place(&self) {
+        self.at_place(|_| ());
+    }
+
+    /// Gives the caller's place back, if it is borrowed.
+    pub(crate) fn give_place_back(&self) {
+        if let Some(loan) = &self.loan {
+            loan.give_back();
+        }
+    }
+
+    /// Lets the other participants run first.
+    pub(crate) fn yield_now(&self) -> Result<(), Stuck> {
+        self.at_place(|clock| clock.yield_now())
+    }
+
+    /// Marks a wait outside of the timeline, until the result drops.
+    pub(super) fn external(&self, what: &dyn fmt::Display) -> External {
+        self.at_place(|clock| clock.participant().external(what))
+    }
+
+    /// Fails if the process's place on the timeline was given up.
+    #[inline]
+    pub(crate) fn check_place(&self) -> Result<(), Stuck> {
+        match &self.loan {
+            Some(loan) if loan.is_lent() => {
+                self.at_place(|clock| clock.participant().check())
+            }
+            _ => self.clock.participant().check(),
+        }
+    }
+
+    /// Ends all waits of the process, which may also wait for its turn to begin.
+    pub(crate) fn cancel_waits(&self, why: &str) {
+        match &self.loan {
+            None => self.clock.participant().cancel(why),
+            Some(loan) => loan.cancel(why),
+        }
+    }
+
     /// Blocks until `deadline`, or until one of `on` is notified.
     ///
     /// Here a guest can be ended from outside (which cancels its clock's waits), by a deadlock, or by
@@ -273,7 +328,7 @@ impl Process {
             (Some(deadline), Some(end)) => Some(deadline.min(end)),
             (deadline, end) => deadline.or(end),
         };
-        let woke = self.clock.wait(Wait { deadline: until, on, what });
+        let woke = self.at_place(|clock| clock.wait(Wait { deadline: until, on, what }));
         self.stopper.check()?;
         let woke = woke?;
         if woke == Woke::Deadline
@@ -298,7 +353,7 @@ impl Process {
         }
         on.push(self.stopper.listen());
         self.stopper.check()?;
-        let outside = self.clock.participant().external(what);
+        let outside = self.external(what);
         let unpark = Waker::from(Arc::new(Unpark(thread::current())));
         for listener in &on {
             listener.register(&unpark);

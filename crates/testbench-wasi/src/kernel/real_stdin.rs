@@ -11,6 +11,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use testbench_clock::{Event, Listener};
 use testbench_overlay::Errno;
 
+use super::pipe::Ready;
+
 /// How much one read asks for: the most that a pipe or a terminal line holds.
 const READ_BYTES_MAX: usize = 65_536;
 
@@ -47,16 +49,16 @@ pub(super) fn try_read(buf: &mut [u8]) -> Result<usize, Errno> {
 
 /// How many bytes are there, and whether the end is; `None`: nothing yet, but it has been asked
 /// for.
-pub(super) fn look() -> Option<(u64, bool)> {
+pub(super) fn look() -> Option<Ready> {
     let mut state = INPUT.lock();
-    if state.bytes.is_empty() {
-        match state.next {
-            Next::End | Next::Failed(_) => return Some((0, true)),
-            Next::Asked => return None,
-            Next::Unknown => return state.ask().is_err().then_some((0, true)),
-        }
-    }
-    Some((state.bytes.len() as u64, false))
+    let bytes = state.bytes.len() as u64;
+    let is_ready = bytes > 0
+        || match state.next {
+            Next::End | Next::Failed(_) => true,
+            Next::Asked => false,
+            Next::Unknown => state.ask().is_err(),
+        };
+    is_ready.then_some(Ready { bytes, hangup: bytes == 0 })
 }
 
 /// Listens for the end of the read that is under way.
@@ -66,12 +68,12 @@ pub(super) fn listen() -> Listener {
 
 #[derive(Default)]
 struct Input {
-    state: Mutex<State>,
+    state: Mutex<InputState>,
     event: Event,
 }
 
 #[derive(Default)]
-struct State {
+struct InputState {
     bytes: VecDeque<u8>,
     next: Next,
 }
@@ -86,7 +88,7 @@ enum Next {
     Failed(Errno),
 }
 
-impl State {
+impl InputState {
     fn ask(&mut self) -> Result<(), Errno> {
         let builder = std::thread::Builder::new().name("stdin".to_owned());
         builder.spawn(pump).map_err(|_| Errno::Nomem)?;
@@ -96,7 +98,7 @@ impl State {
 }
 
 impl Input {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, InputState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct ProcessSpec {
     pub(crate) stderr: Stdout,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether the clock is a caller's, whose place the process borrows while it waits.
+    pub(crate) borrows_place: bool,
     pub(crate) random: Random,
     pub(crate) limits: Limits,
 }
@@ -78,6 +80,7 @@ impl ProcessSpec {
             stderr: Stdout::Capture,
             mounts: Vec::new(),
             clock: MockClock::builder().build(),
+            borrows_place: false,
             random: Seed::new(0).stream("guest").into(),
             limits: Limits::default(),
         }

@@ -9,11 +9,10 @@ use testbench_clock::Listener;
 use testbench_overlay::Errno;
 
 use super::fail::{Fail, Result};
-use super::open::{CallOn, Kind, Open, OpenFile};
-use super::pipe::{Look, PipeReader, PipeWriter};
+use super::open::{CallOn, Open, OpenFile};
+use super::pipe::{PipeReader, PipeWriter, Ready};
 use super::process::Process;
 use super::real_stdin;
-use super::rights::FdFlags;
 
 /// Where a guest's standard input comes from. Clones are the same source: bytes that one guest
 /// has read from a file, a pipe or a reader do not reach another guest.
@@ -126,21 +125,54 @@ impl Stdin {
 
     /// The open file that descriptor 0 refers to.
     pub(super) fn open(self) -> Arc<Open> {
-        open(self.stream(), true)
+        match self.innermost() {
+            Stdin::File(file) => file.open(),
+            _ => Open::stream(Stream::In(self, AtomicUsize::new(0))),
+        }
     }
 
-    fn stream(self) -> std::result::Result<Stream, OpenFile> {
-        Ok(match self {
-            Stdin::Empty => Stream::bytes(Arc::default()),
-            Stdin::Bytes(bytes) => Stream::bytes(bytes),
-            Stdin::Inherit => Stream::RealInput,
-            Stdin::File(file) => return Err(file),
-            Stdin::Pipe(reader) => Stream::PipeReader(reader),
-            Stdin::Reader(reader) => Stream::Reader(reader),
+    /// The source below all observers.
+    fn innermost(&self) -> &Stdin {
+        match self {
+            Stdin::Observed(stdin, _) => stdin.innermost(),
+            stdin => stdin,
+        }
+    }
+
+    fn read(&self, call: &StreamCall<'_>, position: &AtomicUsize, buf: &mut [u8]) -> Result<usize> {
+        match self {
             Stdin::Observed(stdin, observer) => {
-                Stream::Observed(Box::new(stdin.stream()?), observer)
+                let n = stdin.read(call, position, buf)?;
+                observer(&buf[..n]);
+                Ok(n)
             }
-        })
+            Stdin::Empty => Ok(0),
+            Stdin::Bytes(bytes) => {
+                let from = position.load(Ordering::Relaxed);
+                let n = buf.len().min(bytes.len() - from);
+                buf[..n].copy_from_slice(&bytes[from..from + n]);
+                position.store(from + n, Ordering::Relaxed);
+                Ok(n)
+            }
+            Stdin::Reader(reader) => {
+                let _outside = call.process.external(&call.by.which_is("a closure"));
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                retry(|| reader.read(buf)).map(|n| n.min(buf.len()))
+            }
+            Stdin::Inherit => loop {
+                let heard = real_stdin::listen();
+                match real_stdin::try_read(buf) {
+                    Err(Errno::Again) if call.wait => {
+                        let what = call.by.which_is("the inherited standard input");
+                        call.process.wait_outside(None, vec![heard], &what)?;
+                    }
+                    done => return Ok(done?),
+                }
+            },
+            Stdin::Pipe(pipe) => call.on_pipe(|| pipe.listen(), || pipe.try_read(buf)),
+            // It is opened as the file itself.
+            Stdin::File(_) => Err(Errno::Badf.into()),
+        }
     }
 }
 
@@ -158,32 +190,42 @@ impl Stdout {
 
     /// The open file that descriptor 1 or 2 refers to.
     pub(super) fn open(self, output: Output) -> Arc<Open> {
-        open(self.stream(output), false)
-    }
-
-    fn stream(self, output: Output) -> std::result::Result<Stream, OpenFile> {
-        Ok(match self {
-            Stdout::Null => Stream::Null,
-            Stdout::Capture => Stream::Capture(output),
-            Stdout::Inherit => Stream::RealOutput(output),
-            Stdout::File(file) => return Err(file),
-            Stdout::Pipe(writer) => Stream::PipeWriter(writer),
-            Stdout::Writer(writer) => Stream::Writer(writer),
-            Stdout::Observed(stdout, observer) => {
-                Stream::Observed(Box::new(stdout.stream(output)?), observer)
-            }
-        })
-    }
-}
-
-/// The open file of a standard stream, which is an input or an output.
-fn open(stream: std::result::Result<Stream, OpenFile>, is_input: bool) -> Arc<Open> {
-    match stream {
-        Ok(stream) => {
-            let kind = Kind::Stream(stream);
-            Arc::new(Open::new(kind, is_input, !is_input, FdFlags::default()))
+        match self.innermost() {
+            Stdout::File(file) => file.open(),
+            _ => Open::stream(Stream::Out(self, output)),
         }
-        Err(file) => file.into_open(),
+    }
+
+    /// The place below all observers.
+    fn innermost(&self) -> &Stdout {
+        match self {
+            Stdout::Observed(stdout, _) => stdout.innermost(),
+            stdout => stdout,
+        }
+    }
+
+    fn write(&self, call: &StreamCall<'_>, output: Output, buf: &[u8]) -> Result<usize> {
+        match self {
+            Stdout::Observed(stdout, observer) => {
+                let n = stdout.write(call, output, buf)?;
+                observer(&buf[..n]);
+                Ok(n)
+            }
+            Stdout::Null => Ok(buf.len()),
+            Stdout::Capture => call.process.capture(output, buf).map(|()| buf.len()),
+            Stdout::Inherit => match output {
+                Output::Stdout => retry(|| write_through(&mut std::io::stdout().lock(), buf)),
+                Output::Stderr => retry(|| write_through(&mut std::io::stderr().lock(), buf)),
+            },
+            Stdout::Writer(writer) => {
+                let _outside = call.process.external(&call.by.which_is("a closure"));
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
+            }
+            Stdout::Pipe(pipe) => call.write_pipe(pipe, buf),
+            // It is opened as the file itself.
+            Stdout::File(_) => Err(Errno::Badf.into()),
+        }
     }
 }
 
@@ -194,204 +236,140 @@ pub(crate) enum Output {
     Stderr,
 }
 
-/// A source or a sink of bytes that has no position.
+/// A source or a sink of bytes that has no position which a guest could move.
 pub(crate) enum Stream {
-    Bytes { bytes: Arc<[u8]>, position: AtomicUsize },
-    RealInput,
-    Reader(Arc<Mutex<dyn Read + Send>>),
-    PipeReader(PipeReader),
-    Null,
-    Capture(Output),
-    RealOutput(Output),
-    Writer(Arc<Mutex<dyn Write + Send>>),
-    PipeWriter(PipeWriter),
-    Observed(Box<Stream>, Observer),
+    /// With the number of bytes that were read, for [`Stdin::Bytes`].
+    In(Stdin, AtomicUsize),
+    Out(Stdout, Output),
+}
+
+/// A call that moves bytes through a stream.
+pub(super) struct StreamCall<'a> {
+    pub(super) process: &'a Process,
+    pub(super) by: CallOn,
+    /// Whether it waits for what cannot be done at once.
+    pub(super) wait: bool,
 }
 
 impl Stream {
-    fn bytes(bytes: Arc<[u8]>) -> Stream {
-        Stream::Bytes { bytes, position: AtomicUsize::new(0) }
+    pub(super) fn is_input(&self) -> bool {
+        matches!(self, Stream::In(..))
     }
 
     /// Whether this is a terminal, which only an inherited stream can be.
     pub(crate) fn is_terminal(&self) -> bool {
         match self {
-            Stream::RealInput => std::io::stdin().is_terminal(),
-            Stream::RealOutput(Output::Stdout) => std::io::stdout().is_terminal(),
-            Stream::RealOutput(Output::Stderr) => std::io::stderr().is_terminal(),
-            Stream::Observed(stream, _) => stream.is_terminal(),
-            _ => false,
-        }
-    }
-
-    /// Reads the bytes that are there, waiting for the first if `wait` is set.
-    pub(super) fn read(
-        &self,
-        process: &Process,
-        by: CallOn,
-        buf: &mut [u8],
-        wait: bool,
-    ) -> Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        match self {
-            Stream::Observed(stream, observer) => {
-                let n = stream.read(process, by, buf, wait)?;
-                observer(&buf[..n]);
-                Ok(n)
+            Stream::In(stdin, _) => {
+                matches!(stdin.innermost(), Stdin::Inherit) && std::io::stdin().is_terminal()
             }
-            Stream::Bytes { bytes, position } => {
-                let from = position.load(Ordering::Relaxed);
-                let n = buf.len().min(bytes.len() - from);
-                buf[..n].copy_from_slice(&bytes[from..from + n]);
-                position.store(from + n, Ordering::Relaxed);
-                Ok(n)
-            }
-            Stream::Reader(reader) => {
-                let _outside = process.clock.participant().external(&by.which_is("a closure"));
-                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                retry(|| reader.read(buf)).map(|n| n.min(buf.len()))
-            }
-            Stream::RealInput => loop {
-                let heard = real_stdin::listen();
-                match real_stdin::try_read(buf) {
-                    Err(Errno::Again) if wait => {
-                        let what = by.which_is("the inherited standard input");
-                        process.wait_outside(None, vec![heard], &what)?;
+            Stream::Out(stdout, output) => {
+                matches!(stdout.innermost(), Stdout::Inherit)
+                    && match output {
+                        Output::Stdout => std::io::stdout().is_terminal(),
+                        Output::Stderr => std::io::stderr().is_terminal(),
                     }
-                    done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Reads the bytes that are there, waiting for the first if the call waits.
+    pub(super) fn read(&self, call: &StreamCall<'_>, buf: &mut [u8]) -> Result<usize> {
+        match self {
+            Stream::In(..) if buf.is_empty() => Ok(0),
+            Stream::In(stdin, position) => stdin.read(call, position, buf),
+            Stream::Out(..) => Err(Errno::Badf.into()),
+        }
+    }
+
+    /// Writes `buf`: all of it if the call waits, else as much as there is room for.
+    pub(super) fn write(&self, call: &StreamCall<'_>, buf: &[u8]) -> Result<usize> {
+        match self {
+            Stream::In(..) => Err(Errno::Badf.into()),
+            Stream::Out(stdout, output) => stdout.write(call, *output, buf),
+        }
+    }
+
+    /// Whether a read (a write, for an output) would not wait. `None`: it would.
+    pub(super) fn look(&self) -> Option<Ready> {
+        // The room of the others is not known before a call.
+        let unknown = Some(Ready { bytes: 1, hangup: false });
+        match self {
+            Stream::In(stdin, position) => match stdin.innermost() {
+                Stdin::Empty => Some(Ready { bytes: 0, hangup: true }),
+                Stdin::Bytes(bytes) => {
+                    let left = bytes.len() - position.load(Ordering::Relaxed);
+                    Some(Ready { bytes: left as u64, hangup: left == 0 })
                 }
+                Stdin::Inherit => real_stdin::look(),
+                Stdin::Pipe(pipe) => pipe.look(),
+                _ => unknown,
             },
-            Stream::PipeReader(pipe) => {
-                on_pipe(process, by, wait, || pipe.listen(), || pipe.try_read(buf))
-            }
-            _ => Err(Errno::Badf.into()),
-        }
-    }
-
-    /// Writes `buf`: all of it if `wait` is set, else as much as there is room for.
-    pub(super) fn write(
-        &self,
-        process: &Process,
-        by: CallOn,
-        buf: &[u8],
-        wait: bool,
-    ) -> Result<usize> {
-        match self {
-            Stream::Observed(stream, observer) => {
-                let n = stream.write(process, by, buf, wait)?;
-                observer(&buf[..n]);
-                Ok(n)
-            }
-            Stream::Null => Ok(buf.len()),
-            Stream::Capture(output) => process.capture(*output, buf).map(|()| buf.len()),
-            Stream::RealOutput(Output::Stdout) => {
-                retry(|| write_through(&mut std::io::stdout().lock(), buf))
-            }
-            Stream::RealOutput(Output::Stderr) => {
-                retry(|| write_through(&mut std::io::stderr().lock(), buf))
-            }
-            Stream::Writer(writer) => {
-                let _outside = process.clock.participant().external(&by.which_is("a closure"));
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
-            }
-            Stream::PipeWriter(pipe) => write_pipe(process, by, pipe, buf, wait),
-            _ => Err(Errno::Badf.into()),
-        }
-    }
-
-    /// Whether a read (a write, for an output) would wait. `None`: it would.
-    pub(super) fn look(&self) -> Option<(u64, bool)> {
-        let of_pipe = |look| match look {
-            Look::Ready { bytes, hangup } => Some((bytes as u64, hangup)),
-            Look::Waiting => None,
-        };
-        match self {
-            Stream::Observed(stream, _) => stream.look(),
-            Stream::Bytes { bytes, position } => {
-                let left = bytes.len() - position.load(Ordering::Relaxed);
-                Some((left as u64, left == 0))
-            }
-            Stream::RealInput => real_stdin::look(),
-            Stream::PipeReader(pipe) => of_pipe(pipe.look()),
-            Stream::PipeWriter(pipe) => of_pipe(pipe.look()),
-            // The room that they have is not known before a call.
-            Stream::Reader(_)
-            | Stream::Null
-            | Stream::Capture(_)
-            | Stream::RealOutput(_)
-            | Stream::Writer(_) => Some((1, false)),
+            Stream::Out(stdout, _) => match stdout.innermost() {
+                Stdout::Pipe(pipe) => pipe.look(),
+                _ => unknown,
+            },
         }
     }
 
     /// Listens for changes of [`Stream::look`]'s result; `None` if it never waits.
     pub(super) fn listen(&self) -> Option<Listener> {
         match self {
-            Stream::RealInput => Some(real_stdin::listen()),
-            Stream::PipeReader(pipe) => Some(pipe.listen()),
-            Stream::PipeWriter(pipe) => Some(pipe.listen()),
-            Stream::Observed(stream, _) => stream.listen(),
-            _ => None,
+            Stream::In(stdin, _) => match stdin.innermost() {
+                Stdin::Inherit => Some(real_stdin::listen()),
+                Stdin::Pipe(pipe) => Some(pipe.listen()),
+                _ => None,
+            },
+            Stream::Out(stdout, _) => match stdout.innermost() {
+                Stdout::Pipe(pipe) => Some(pipe.listen()),
+                _ => None,
+            },
         }
     }
 
     /// Whether waiting for this is a wait outside of the timeline.
     pub(super) fn is_outside(&self) -> bool {
-        match self {
-            Stream::RealInput => true,
-            Stream::Observed(stream, _) => stream.is_outside(),
-            _ => false,
-        }
+        matches!(self, Stream::In(stdin, _) if matches!(stdin.innermost(), Stdin::Inherit))
     }
 }
 
-fn write_pipe(
-    process: &Process,
-    by: CallOn,
-    pipe: &PipeWriter,
-    buf: &[u8],
-    wait: bool,
-) -> Result<usize> {
-    let mut written = 0;
-    loop {
-        let listen = || pipe.listen();
-        match on_pipe(process, by, wait, listen, || pipe.try_write(&buf[written..])) {
-            Ok(n) => {
-                written += n;
-                if written == buf.len() || !wait {
-                    return Ok(written);
+impl StreamCall<'_> {
+    fn write_pipe(&self, pipe: &PipeWriter, buf: &[u8]) -> Result<usize> {
+        let mut written = 0;
+        loop {
+            match self.on_pipe(|| pipe.listen(), || pipe.try_write(&buf[written..])) {
+                Ok(n) => {
+                    written += n;
+                    if written == buf.len() || !self.wait {
+                        return Ok(written);
+                    }
                 }
+                // The bytes written so far count; the error comes again with the next call.
+                Err(Fail::Errno(_)) if written > 0 => return Ok(written),
+                failed => return failed,
             }
-            // The bytes written so far count; the error comes again with the next call.
-            Err(Fail::Errno(_)) if written > 0 => return Ok(written),
-            failed => return failed,
         }
     }
-}
 
-/// Calls `attempt` until it succeeds, if `wait` is set; else once more after a turn of the others, or a
-/// loop of calls that fail with "again" would keep the other end from ever running.
-fn on_pipe(
-    process: &Process,
-    by: CallOn,
-    wait: bool,
-    listen: impl Fn() -> Listener,
-    mut attempt: impl FnMut() -> Result<usize, Errno>,
-) -> Result<usize> {
-    let mut has_yielded = false;
-    loop {
-        let heard = listen();
-        match attempt() {
-            Err(Errno::Again) if wait => {
-                process.wait(None, &[heard], &by.which_is("a pipe"))?;
+    /// Calls `attempt` until it succeeds, if the call waits; else once more after a turn of the others, or
+    /// a loop of calls that fail with "again" would keep the other end from ever running.
+    fn on_pipe(
+        &self,
+        listen: impl Fn() -> Listener,
+        mut attempt: impl FnMut() -> Result<usize, Errno>,
+    ) -> Result<usize> {
+        let mut has_yielded = false;
+        loop {
+            let heard = listen();
+            match attempt() {
+                Err(Errno::Again) if self.wait => {
+                    self.process.wait(None, &[heard], &self.by.which_is("a pipe"))?;
+                }
+                Err(Errno::Again) if !has_yielded => {
+                    has_yielded = true;
+                    self.process.yield_now()?;
+                }
+                done => return Ok(done?),
             }
-            Err(Errno::Again) if !has_yielded => {
-                has_yielded = true;
-                process.clock.yield_now()?;
-            }
-            done => return Ok(done?),
         }
     }
 }

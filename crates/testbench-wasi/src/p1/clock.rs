@@ -41,7 +41,7 @@ pub(super) fn time_get(cx: &mut Call<'_>, id: ClockId, _precision: u64) -> Resul
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         }
     };
-    clock.participant().check()?;
+    cx.process.check_place()?;
     Ok(shown)
 }
 

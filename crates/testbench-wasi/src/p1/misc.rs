@@ -33,7 +33,7 @@ pub(super) fn proc_raise(_: &mut Call<'_>, signal: u32) -> Result<()> {
 }
 
 pub(super) fn sched_yield(cx: &mut Call<'_>) -> Result<()> {
-    Ok(cx.process.clock.yield_now()?)
+    Ok(cx.process.yield_now()?)
 }
 
 pub(super) fn random_get(cx: &mut Call<'_>, buf: Buf) -> Result<()> {

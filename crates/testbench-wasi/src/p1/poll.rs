@@ -9,7 +9,7 @@ use super::call::{Abi, Call, Decode};
 use super::clock::monotonic_instant;
 use super::errno;
 use super::types::{ClockId, Ptr};
-use crate::kernel::{Happened, Interest, Open, Result, Rights, When, poll, sleep};
+use crate::kernel::{Happened, Interest, Open, Ready, Result, Rights, When, poll, sleep};
 
 /// How many subscriptions one call may have; more is `EINVAL`. Far above any descriptor table, so
 /// that only a mistake or an attack meets it.
@@ -161,7 +161,7 @@ fn put_event(
 ) -> Result<()> {
     let (error, bytes, hangup) = match what {
         Happened::Due => (0, 0, false),
-        Happened::Ready { bytes, hangup } => (0, bytes, hangup),
+        Happened::Ready(Ready { bytes, hangup }) => (0, bytes, hangup),
         Happened::Failed(errno) => (errno::number(errno), 0, false),
     };
     let error_and_type = u64::from(error) | u64::from(event_type) << 16;

@@ -4,7 +4,7 @@
 //! [`GuestSpec`](crate::GuestSpec) as a command, has the same kernel below it, and lives on the same
 //! timeline; but there are many calls instead of one, and its owner does other work in between. So
 //! limits on time and work count for each call, its place on the timeline is
-//! borrowed only while it is needed ([`clock`]), and the watchdog looks at calls instead of being
+//! borrowed only while it is needed (`kernel/loan.rs`), and the watchdog looks at calls instead of being
 //! armed for each ([`watch`]).
 //!
 //! An instance that has ended is never called again: a trap leaves its memory in an unknown state. By
@@ -14,7 +14,6 @@
 //! Begin reading at [`Plugin::during`], through which every call goes; then [`json`] for the calls
 //! that pass bytes, and [`life`] for one instance.
 
-mod clock;
 mod error;
 mod export;
 mod json;
@@ -33,7 +32,6 @@ pub use self::export::Export;
 pub use self::spec::{AfterEnd, PluginSpec};
 pub use self::value::{Signature, Values};
 
-use self::clock::CallClock;
 use self::life::{Life, Trouble};
 use self::spec::Names;
 use self::watch::Watch;
@@ -76,7 +74,6 @@ pub struct Plugin {
     /// The functions to call once an instance is made.
     starts: Vec<String>,
     exports: Vec<Export>,
-    clock: Arc<CallClock>,
     watch: Arc<Watch>,
     /// The descriptors with which each instance begins.
     given: Vec<Entry>,
@@ -134,8 +131,7 @@ impl Plugin {
         let compiled = module.compiled(process.limits.fuel.is_some())?;
         let exports = Export::all(compiled.any());
         let watch = Watch::new(process.limits.watchdog);
-        let clock = CallClock::new(Arc::clone(&process.clock), &process.name);
-        process.clock = clock.clone();
+        process.borrows_place = true;
         let process = Process::new(process)?;
         let given = process.with_fds(|fds| fds.entries());
         let mut plugin = Plugin {
@@ -144,7 +140,6 @@ impl Plugin {
             compiled,
             starts,
             exports,
-            clock,
             watch,
             given,
             process,
@@ -296,8 +291,7 @@ impl Plugin {
 
     /// A new instance in place of the one that has ended.
     fn replace(&mut self) -> Result<Box<Life>, PluginError> {
-        self.clock = CallClock::new(Arc::clone(self.clock.caller()), &self.process.name);
-        self.process = self.process.successor(self.clock.clone(), self.given.clone());
+        self.process = self.process.successor(self.given.clone());
         self.restarts += 1;
         let life = self.instantiate()?;
         self.ended = None;
@@ -309,8 +303,8 @@ impl Plugin {
         let calls = Arc::downgrade(&self.watch);
         let in_a_call = move || calls.upgrade().is_some_and(|calls| calls.is_on());
         let interrupter = Interrupter::new(&self.process, self.compiled.engines(), in_a_call);
-        self.watch.aim(interrupter.clone(), Arc::clone(&self.clock));
-        let held = Held::new(&self.process, &interrupter, &self.spec.guest.cancel);
+        self.watch.aim(interrupter.clone());
+        let held = Held::new(interrupter, &self.spec.guest.cancel);
         let made = self.watched("start", || {
             let made = instantiate(&self.compiled, &self.process);
             let mut live = made.map_err(|error| life::ended("start", error))?;
@@ -374,7 +368,7 @@ impl Counted<'_> {
     fn count_out(&self) -> Result<(), Limit> {
         // In this order: the watch lends the caller's place, and then looks whether the call is on.
         let in_time = self.plugin.watch.end();
-        self.plugin.clock.call_ended();
+        self.plugin.process.give_place_back();
         in_time
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use testbench_clock::{Armed, Watchdog};
 
-use super::clock::CallClock;
 use crate::exit::Exit;
 use crate::limits::Limit;
 use crate::stopping::Interrupter;
@@ -33,18 +32,18 @@ pub(super) struct Watch {
     /// Odd while a call is made.
     calls: AtomicU64,
     ticking: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<Seen>,
 }
 
 #[derive(Default)]
-struct State {
+struct Seen {
     armed: Option<Armed>,
     /// The count at the last look.
     seen: u64,
     /// Since when it is the same, in looks.
     looks: u32,
-    /// The plugin instance to end.
-    target: Option<(Interrupter, Arc<CallClock>)>,
+    /// Ends the plugin's instance.
+    target: Option<Interrupter>,
 }
 
 impl Watch {
@@ -61,8 +60,8 @@ impl Watch {
     }
 
     /// Sets the instance to end from now on.
-    pub(super) fn aim(&self, interrupter: Interrupter, clock: Arc<CallClock>) {
-        let old = self.lock().target.replace((interrupter, clock));
+    pub(super) fn aim(&self, interrupter: Interrupter) {
+        let old = self.lock().target.replace(interrupter);
         drop(old);
     }
 
@@ -110,7 +109,7 @@ impl Watch {
         drop(state);
     }
 
-    fn arm(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+    fn arm(self: &Arc<Self>, state: &mut Seen) -> io::Result<()> {
         let watch: Weak<Self> = Arc::downgrade(self);
         let look = move || {
             if let Some(watch) = watch.upgrade() {
@@ -142,12 +141,13 @@ impl Watch {
         let _ = self.arm(&mut state);
     }
 
-    fn look_at_a_long_call(&self, state: &State, calls: u64) {
-        let Some((interrupter, clock)) = &state.target else { return };
+    fn look_at_a_long_call(&self, state: &Seen, calls: u64) {
+        let Some(interrupter) = &state.target else { return };
         if state.looks == 1 {
-            drop(clock.lent());
+            let process = interrupter.process();
+            process.borrow_place();
             if self.calls.load(Ordering::SeqCst) != calls {
-                clock.call_ended();
+                process.give_place_back();
             }
         }
         let Some(after) = self.limit else { return };
@@ -165,7 +165,7 @@ impl Watch {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

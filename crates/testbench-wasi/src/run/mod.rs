@@ -137,7 +137,7 @@ impl Guest {
         let span = tracing::debug_span!("guest", name = process.name);
         let _entered = span.enter();
         let started = process.clock.mono();
-        let held = Held::new(process, &self.interrupter, &self.cancel);
+        let held = Held::new(self.interrupter.clone(), &self.cancel);
         // File operations of the guest may take time (latency faults). That is the guest's time, so
         // it must pass for the participant that the guest is.
         let installed = testbench_clock::install_participant(Arc::clone(&process.clock));
