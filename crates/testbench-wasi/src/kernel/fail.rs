@@ -1,7 +1,7 @@
 //! Why a kernel operation fails, and how a guest is ended from outside.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use testbench_clock::{Event, Listener, Stuck};
 use testbench_overlay::Errno;

@@ -8,9 +8,9 @@ use testbench_clock::Listener;
 use testbench_overlay::{Errno, File, FileKind, Fs};
 
 use super::fail::Result;
+use super::pipe::Ready;
 use super::process::Process;
 use super::rights::{FdFlags, Rights};
-use super::pipe::Ready;
 use super::stdio::{Stream, StreamCall};
 
 /// A file with a position, for a guest's standard streams. Clones share the position, as

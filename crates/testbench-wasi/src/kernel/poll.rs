@@ -96,7 +96,7 @@ pub(crate) fn poll(
 
 /// Waits for an instant and nothing else, as [`poll`] does for one interest; programs do little else
 /// as often.
-#[inline]
+#[inline(always)]
 pub(crate) fn sleep(process: &Process, now: MonoTime, until: MonoTime) -> Result<(), Exit> {
     if until <= now {
         // Counts as a reading, as every look that takes no time: a loop of them is found out.

@@ -262,11 +262,16 @@ impl Process {
     }
 
     /// Runs `f` on the clock from whose place the process waits.
+    #[inline(always)]
     fn at_place<R>(&self, f: impl FnOnce(&dyn Clock) -> R) -> R {
-        match &self.loan {
-            None => f(&*self.clock),
-            Some(loan) => f(&*loan.place(&*self.clock)),
-        }
+        let place;
+        f(match &self.loan {
+            None => &*self.clock,
+            Some(loan) => {
+                place = loan.place(&*self.clock);
+                &*place
+            }
+        })
     }
 
     /// Borrows the caller's place until [`Process::give_place_back`]; does nothing to a process that has its own.
@@ -295,9 +300,7 @@ impl Process {
     #[inline]
     pub(crate) fn check_place(&self) -> Result<(), Stuck> {
         match &self.loan {
-            Some(loan) if loan.is_lent() => {
-                self.at_place(|clock| clock.participant().check())
-            }
+            Some(loan) if loan.is_lent() => self.at_place(|clock| clock.participant().check()),
             _ => self.clock.participant().check(),
         }
     }

@@ -12,12 +12,14 @@ use crate::memory::GuestMemory;
 pub(crate) struct Thread {
     process: Arc<Process>,
     memory: GuestMemory,
+    /// The memory, if that is all a call needs to know.
+    uncounted_memory: Option<Memory>,
 }
 
 impl Thread {
     /// The first thread of `process`.
     pub(crate) fn new(process: Arc<Process>) -> Thread {
-        Thread { process, memory: GuestMemory::Unknown }
+        Thread { process, memory: GuestMemory::Unknown, uncounted_memory: None }
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -29,9 +31,16 @@ impl Thread {
         &self.memory
     }
 
+    /// The memory that the thread's calls are about, if it is known, not shared, and no fuel is counted.
+    #[inline]
+    pub(crate) fn uncounted_memory(&self) -> Option<Memory> {
+        self.uncounted_memory
+    }
+
     /// Sets the memory that the thread's calls are about, so that they need not look for it.
     pub(crate) fn set_memory(&mut self, memory: Option<Memory>) {
         self.memory = memory.map_or(GuestMemory::None, GuestMemory::Plain);
+        self.uncounted_memory = memory.filter(|_| self.process.limits.fuel.is_none());
     }
 
     /// The memory that the calling thread's calls are about.

@@ -15,7 +15,7 @@ use super::errno;
 use crate::exit::{Exit, exit_error};
 use crate::kernel::{Fail, Process, Result, Thread};
 use crate::limits::Limit;
-use crate::memory::{Fault, GuestMemory, MemoryBytes};
+use crate::memory::{Fault, MemoryBytes};
 
 /// Which of the two versions of the interface a module was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Takes `units` of fuel for work that the call makes the host do: without this, one instruction
     /// could cost seconds. Fails, which ends the guest, when less is left.
+    #[inline]
     pub(super) fn charge(&self, units: u64) -> Result<(), Exit> {
         let Some(left) = self.fuel.get() else { return Ok(()) };
         self.fuel.set(Some(left.saturating_sub(units)));
@@ -117,29 +118,39 @@ pub(super) fn run(
     name: &'static str,
     body: impl FnOnce(&mut Call<'_>) -> Result<()>,
 ) -> wasmtime::Result<u32> {
-    let counts_fuel = caller.data().process().limits.fuel.is_some();
-    let fuel = if counts_fuel { Some(caller.get_fuel()?) } else { None };
-    let work = |mem: MemoryBytes<'_>, process: &Process| {
-        let mut call = Call { mem, process, abi, fuel: Cell::new(fuel) };
-        (body(&mut call), call.fuel.get())
-    };
     // The common case by hand: it must not cost more than the call it serves.
-    let (outcome, left) = if let &GuestMemory::Plain(memory) = caller.data().memory() {
-        let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
-        work(MemoryBytes::Plain(bytes), thread.process())
-    } else {
-        let memory = Thread::memory_of(caller);
-        memory.with(&mut *caller, |mem, thread| work(mem, thread.process()))
+    let outcome = match caller.data().uncounted_memory() {
+        Some(memory) => {
+            let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
+            let mem = MemoryBytes::Plain(bytes);
+            body(&mut Call { mem, process: thread.process(), abi, fuel: Cell::new(None) })
+        }
+        None => run_counted(caller, abi, body)?,
     };
-    if let Some(left) = left
-        && left != fuel.unwrap_or_default()
-    {
-        caller.set_fuel(left)?;
-    }
     match outcome {
         Ok(()) => Ok(0),
         Err(fail) => encode(caller, name, fail),
     }
+}
+
+/// Runs `body` on any sort of memory, and takes the fuel that it charges.
+#[cold]
+fn run_counted(
+    caller: &mut Caller<'_, Thread>,
+    abi: Abi,
+    body: impl FnOnce(&mut Call<'_>) -> Result<()>,
+) -> wasmtime::Result<Result<()>> {
+    let counts_fuel = caller.data().process().limits.fuel.is_some();
+    let fuel = if counts_fuel { Some(caller.get_fuel()?) } else { None };
+    let memory = Thread::memory_of(caller);
+    let (outcome, left) = memory.with(&mut *caller, |mem, thread| {
+        let mut call = Call { mem, process: thread.process(), abi, fuel: Cell::new(fuel) };
+        (body(&mut call), call.fuel.get())
+    });
+    if let Some(left) = left.filter(|_| left != fuel) {
+        caller.set_fuel(left)?;
+    }
+    Ok(outcome)
 }
 
 #[cold]

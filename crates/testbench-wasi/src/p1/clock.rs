@@ -28,7 +28,7 @@ pub(super) fn res_get(cx: &mut Call<'_>, id: ClockId) -> Result<u64> {
 ///
 /// A guest that only ever reads is ended by the clock's spin guard: virtual time would stand still
 /// for it.
-#[inline]
+#[inline(always)]
 pub(super) fn time_get(cx: &mut Call<'_>, id: ClockId, _precision: u64) -> Result<u64> {
     let clock = &cx.process.clock;
     let shown = match id {
