@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use testbench_clock::WallTime;
-use testbench_overlay::{Errno, FileKind, SetTime, Stat};
+use testbench_overlay::{Errno, SetTime, Stat};
 
 use crate::table::Extra;
 
@@ -35,16 +35,6 @@ pub(crate) fn attr(number: u64, stat: &Stat, extra: &Extra) -> FileAttr {
         rdev: extra.special.map_or(0, |special| special.rdev),
         blksize: BLOCK_BYTES,
         flags: 0,
-    }
-}
-
-/// Special files of the lower tree show as sockets, which the kernel never opens.
-pub(crate) fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::File => FileType::RegularFile,
-        FileKind::Dir => FileType::Directory,
-        FileKind::Symlink => FileType::Symlink,
-        FileKind::Special => FileType::Socket,
     }
 }
 

@@ -10,7 +10,7 @@ use fuser::{
     BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::OFlags;
 use testbench_overlay::{Create, Errno, OpenHow, Renaming, SetTimes};
@@ -44,22 +44,20 @@ impl Protocol {
     pub(crate) fn new(server: Server, cache: Duration) -> Protocol {
         Protocol { server, cache }
     }
-
-    fn entry(&self, reply: ReplyEntry, result: Result<fuser::FileAttr, Errno>) {
-        match result {
-            Ok(attr) => reply.entry(&self.cache, &attr, GENERATION),
-            Err(error) => reply.error(errno(error)),
-        }
-    }
-
-    fn attr(&self, reply: ReplyAttr, result: Result<fuser::FileAttr, Errno>) {
-        match result {
-            Ok(attr) => reply.attr(&self.cache, &attr),
-            Err(error) => reply.error(errno(error)),
-        }
-    }
 }
 
+/// Replies with a result: as the closure says, or with the error.
+macro_rules! answer {
+    ($reply:ident, $result:expr, |$value:pat_param| $ok:expr) => {
+        match $result {
+            Ok($value) => $ok,
+            Err(error) => $reply.error(errno(error)),
+        }
+    };
+}
+
+/// Requests that are not here fail with `ENOSYS`. After that the kernel no longer asks for extended attributes
+/// or for a flush, which nothing needs because every write is done already.
 impl Filesystem for Protocol {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let _ = config.set_time_granularity(Duration::from_nanos(1));
@@ -76,7 +74,11 @@ impl Filesystem for Protocol {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.entry(reply, self.server.lookup(parent.0, name));
+        answer!(reply, self.server.lookup(parent.0, name), |attr| reply.entry(
+            &self.cache,
+            &attr,
+            GENERATION
+        ));
     }
 
     fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
@@ -84,7 +86,7 @@ impl Filesystem for Protocol {
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.attr(reply, self.server.attr(number.0));
+        answer!(reply, self.server.attr(number.0), |attr| reply.attr(&self.cache, &attr));
     }
 
     fn setattr(
@@ -108,14 +110,12 @@ impl Filesystem for Protocol {
         let (atime, mtime) = (atime.map(attr::set_time), mtime.map(attr::set_time));
         let changes = SetAttr { mode, uid, gid, size, times: SetTimes { atime, mtime } };
         let handle = handle.map(|handle| handle.0);
-        self.attr(reply, self.server.set_attr(number.0, handle, changes));
+        answer!(reply, self.server.set_attr(number.0, handle, changes), |attr| reply
+            .attr(&self.cache, &attr));
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        match self.server.read_link(number.0) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(errno(error)),
-        }
+        answer!(reply, self.server.read_link(number.0), |target| reply.data(&target));
     }
 
     fn mknod(
@@ -128,7 +128,11 @@ impl Filesystem for Protocol {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.entry(reply, self.server.make_node(caller(request), parent.0, name, mode, rdev));
+        answer!(
+            reply,
+            self.server.make_node(caller(request), parent.0, name, mode, rdev),
+            |attr| reply.entry(&self.cache, &attr, GENERATION)
+        );
     }
 
     fn mkdir(
@@ -140,15 +144,16 @@ impl Filesystem for Protocol {
         _: u32,
         reply: ReplyEntry,
     ) {
-        self.entry(reply, self.server.make_dir(caller(request), parent.0, name, mode));
+        answer!(reply, self.server.make_dir(caller(request), parent.0, name, mode), |attr| reply
+            .entry(&self.cache, &attr, GENERATION));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(reply, self.server.remove_file(parent.0, name));
+        answer!(reply, self.server.remove_file(parent.0, name), |()| reply.ok());
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(reply, self.server.remove_dir(parent.0, name));
+        answer!(reply, self.server.remove_dir(parent.0, name), |()| reply.ok());
     }
 
     fn symlink(
@@ -160,7 +165,8 @@ impl Filesystem for Protocol {
         reply: ReplyEntry,
     ) {
         let target = target.as_os_str().as_bytes();
-        self.entry(reply, self.server.symlink(caller(request), parent.0, name, target));
+        answer!(reply, self.server.symlink(caller(request), parent.0, name, target), |attr| reply
+            .entry(&self.cache, &attr, GENERATION));
     }
 
     fn rename(
@@ -179,15 +185,21 @@ impl Filesystem for Protocol {
             RenameFlags::RENAME_EXCHANGE => Renaming::Exchange,
             _ => return reply.error(errno(Errno::Inval)),
         };
-        done(reply, self.server.rename(parent.0, name, new_parent.0, new_name, how));
+        answer!(reply, self.server.rename(parent.0, name, new_parent.0, new_name, how), |()| reply
+            .ok());
     }
 
     fn link(&self, _: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.entry(reply, self.server.link(number.0, parent.0, name));
+        answer!(reply, self.server.link(number.0, parent.0, name), |attr| reply.entry(
+            &self.cache,
+            &attr,
+            GENERATION
+        ));
     }
 
     fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        opened(reply, self.server.open_as(number.0, &how(flags.0)));
+        answer!(reply, self.server.open_as(number.0, &how(flags.0)), |handle| reply
+            .opened(FileHandle(handle), FopenFlags::empty()));
     }
 
     fn read(
@@ -201,10 +213,8 @@ impl Filesystem for Protocol {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.server.read(handle.0, offset, size as usize) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(error) => reply.error(errno(error)),
-        }
+        answer!(reply, self.server.read(handle.0, offset, size as usize), |bytes| reply
+            .data(&bytes));
     }
 
     fn write(
@@ -222,11 +232,6 @@ impl Filesystem for Protocol {
         // The kernel gives bytes from a mapping their place.
         let append = flags.0 & APPEND != 0 && !how.contains(WriteFlags::FUSE_WRITE_CACHE);
         written(reply, self.server.write(handle.0, offset, bytes, append));
-    }
-
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Every write is done already.
-        reply.ok();
     }
 
     fn release(
@@ -251,11 +256,12 @@ impl Filesystem for Protocol {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.server.sync(handle.0, data_only));
+        answer!(reply, self.server.sync(handle.0, data_only), |()| reply.ok());
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        opened(reply, self.server.open_dir(number.0));
+        answer!(reply, self.server.open_dir(number.0), |handle| reply
+            .opened(FileHandle(handle), FopenFlags::empty()));
     }
 
     fn readdir(
@@ -330,7 +336,7 @@ impl Filesystem for Protocol {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.server.sync(handle.0, data_only));
+        answer!(reply, self.server.sync(handle.0, data_only), |()| reply.ok());
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
@@ -342,15 +348,6 @@ impl Filesystem for Protocol {
         let free_files = files.saturating_sub(usage.inodes);
         let size = attr::BLOCK_BYTES;
         reply.statfs(blocks, free, free, files, free_files, size, NAME_BYTES_MAX, size);
-    }
-
-    // After this reply the kernel no longer asks for extended attributes.
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(errno(Errno::Nosys));
-    }
-
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(errno(Errno::Nosys));
     }
 
     fn create(
@@ -366,13 +363,11 @@ impl Filesystem for Protocol {
         let create = if flags & EXCLUSIVE != 0 { Create::New } else { Create::IfMissing };
         let truncate = flags & TRUNCATE != 0;
         let how = OpenHow { create, truncate, mode: mode & 0o7777, ..how(flags) };
-        match self.server.create(caller(request), parent.0, name, &how) {
-            Ok((attr, handle)) => {
-                let handle = FileHandle(handle);
-                reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());
-            }
-            Err(error) => reply.error(errno(error)),
-        }
+        let created = self.server.create(caller(request), parent.0, name, &how);
+        answer!(reply, created, |(attr, handle)| {
+            let handle = FileHandle(handle);
+            reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());
+        });
     }
 
     fn fallocate(
@@ -385,7 +380,7 @@ impl Filesystem for Protocol {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.server.allocate(handle.0, offset, len, mode));
+        answer!(reply, self.server.allocate(handle.0, offset, len, mode), |()| reply.ok());
     }
 
     fn lseek(
@@ -403,10 +398,7 @@ impl Filesystem for Protocol {
             (SEEK_DATA | SEEK_HOLE, Err(_)) => Err(Errno::Nxio),
             _ => Err(Errno::Inval),
         };
-        match found {
-            Ok(at) => reply.offset(at as i64),
-            Err(error) => reply.error(errno(error)),
-        }
+        answer!(reply, found, |at| reply.offset(at as i64));
     }
 
     fn copy_file_range(
@@ -436,24 +428,7 @@ fn how(flags: i32) -> OpenHow {
     OpenHow { read, write, ..OpenHow::READ }
 }
 
-fn done(reply: ReplyEmpty, result: Result<(), Errno>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn opened(reply: ReplyOpen, result: Result<u64, Errno>) {
-    match result {
-        Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
 fn written(reply: ReplyWrite, result: Result<usize, Errno>) {
-    match result {
-        // No request is that large.
-        Ok(len) => reply.written(u32::try_from(len).unwrap_or(u32::MAX)),
-        Err(error) => reply.error(errno(error)),
-    }
+    // No request is that large.
+    answer!(reply, result, |len| reply.written(u32::try_from(len).unwrap_or(u32::MAX)));
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use fuser::FileType;
 use testbench_overlay::{DirEntry, Errno, File, FileKind, InodeHandle, Stat};
 
-use crate::attr;
-
 /// The number of the top directory, which FUSE fixes.
 pub(crate) const TOP: u64 = 1;
 
@@ -25,7 +23,7 @@ pub(crate) struct Extra {
 
 impl Extra {
     pub(crate) fn kind(&self, kind: FileKind) -> FileType {
-        self.special.map_or(attr::file_type(kind), |special| special.kind)
+        self.special.map_or_else(|| file_type(kind), |special| special.kind)
     }
 }
 
@@ -171,4 +169,14 @@ impl Table {
 
 pub(crate) fn id_of(stat: &Stat) -> Id {
     (stat.dev, stat.ino)
+}
+
+/// Special files of the lower tree show as sockets, which the kernel never opens.
+fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Dir => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::Special => FileType::Socket,
+    }
 }

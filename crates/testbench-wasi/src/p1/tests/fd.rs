@@ -31,6 +31,12 @@ fn write(puppet: &mut Puppet, fd: u64, bytes: &[u8]) -> u32 {
     puppet.call("fd_write", &[fd, iovs.at, 1, n.at])
 }
 
+fn pwrite(puppet: &mut Puppet, fd: u64, bytes: &[u8]) -> u32 {
+    let bytes = puppet.bytes(bytes);
+    let (iovs, n) = (puppet.iovs(&[bytes]), puppet.room(4));
+    puppet.call("fd_pwrite", &[fd, iovs.at, 1, 0, n.at])
+}
+
 fn read(puppet: &mut Puppet, fd: u64, len: usize) -> (u32, At) {
     let room = puppet.room(len);
     let (iovs, n) = (puppet.iovs(&[room]), puppet.room(4));
@@ -119,6 +125,7 @@ fn operations_that_a_file_was_not_opened_for_fail_with_ebadf_and_reading_a_direc
         read(&mut puppet, 5, 1).0,
         read(&mut puppet, 6, 1).0,
         write(&mut puppet, 6, b"x"),
+        pwrite(&mut puppet, 6, b"x"),
         read(&mut puppet, 1, 1).0,
         write(&mut puppet, 0, b"x"),
         puppet.call("fd_filestat_set_size", &[4, 0]),
@@ -128,6 +135,7 @@ fn operations_that_a_file_was_not_opened_for_fail_with_ebadf_and_reading_a_direc
         Errno::Badf,
         Errno::Badf,
         Errno::Isdir,
+        Errno::Badf,
         Errno::Badf,
         Errno::Badf,
         Errno::Badf,
