@@ -28,7 +28,7 @@ use crate::sys;
 /// let (mut reader, writer) = testbench_harness::pipe()?;
 /// let mut child = Command::new("cat")
 ///     .args(["-", "missing"])
-///     .stdin("there\n")
+///     .stdin_bytes("there\n")
 ///     .stdout(writer.try_clone()?)
 ///     .stderr(writer) // the last copy of this end: another one would keep end-of-file away
 ///     .spawn()?;

@@ -1,8 +1,10 @@
 //! [`Setting`]: a script's value of an option; [`command`] takes the options of `run`.
 
 use std::collections::BTreeMap;
+#[cfg(any(feature = "lua", feature = "rhai"))]
 use std::ffi::OsString;
 
+#[cfg(any(feature = "lua", feature = "rhai"))]
 use crate::{Command, sys};
 
 /// The options of a function, by name.
@@ -39,6 +41,7 @@ impl Setting {
         }
     }
 
+    #[cfg(feature = "scripts")]
     pub(super) fn text(self, name: &str) -> Result<String, SettingError> {
         Ok(String::from_utf8_lossy(&self.bytes(name)?).into_owned())
     }

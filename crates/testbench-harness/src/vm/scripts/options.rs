@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use testbench_clock::WallTime;
 
 use crate::vm::setting::{Setting, SettingError, Settings};
-use crate::{Policy, Testbench, TestbenchBuilder, Toolchain};
+use crate::{Policy, Testbench, TestbenchBuilder};
 
 /// Why the options do not make a session.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ fn tools(
     all.into_iter().try_fold(builder, |builder, one| {
         Ok(match one.text("toolchain")?.as_str() {
             #[cfg(feature = "guests")]
-            "builtin" => builder.toolchain(Toolchain::builtin()),
+            "builtin" => builder.toolchain(crate::Toolchain::builtin()),
             dir => builder.toolchain(beside.join(dir)),
         })
     })
