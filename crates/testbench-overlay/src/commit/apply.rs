@@ -7,105 +7,87 @@
 //! everything else is committed, and the report says where the content for that path is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
-use super::disk::{At, Disk};
-use super::error::{Failure, at, on_stage};
+use super::disk::{At, Disk, Failure, failure};
 use super::gate::Gate;
-use super::journal::{self, In, Incoming, Mark, MetaStep, Out, Slot, Steps, letter};
+use super::journal::{self, In, Incoming, Mark, MetaStep, Out, Steps};
 use super::paths::PathId;
-use super::plan::WORK;
 use crate::{Errno, FileKind, Stat};
 
+/// The directory at the top of the root for files that could not be put in place.
+const KEPT: &[u8] = b".testbench-kept";
+
+/// The owner's bits without which a directory cannot be worked in.
+pub(super) const WORK: u32 = 0o700;
+
 /// More files and directories than this are synced by one call for the whole file system, which
-/// also waits for everything that other processes have written there. Each one is held open until
-/// then, so this must stay far below the limit of open files of a process.
+/// also waits for everything that other processes have written there.
 const SYNC_EACH_MAX: usize = 128;
 
-/// A path that was passed over, and where its content is, both relative to the root.
-pub(super) type Passed = (Box<[u8]>, Option<Vec<u8>>);
-
-/// Files and directories that are to be brought to stable storage.
-enum ToSync {
-    Few(Vec<OwnedFd>),
-    /// So many that the whole file system is synced.
-    Many,
+/// A path at which a commit left the work of another process as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassedOver {
+    /// Relative to the top, in raw bytes.
+    pub path: Box<[u8]>,
+    /// The file or directory with the content that could not be put there, in `.testbench-kept` at
+    /// the top. `None` if there is none: a path was to be removed, or the content to be moved there
+    /// had changed.
+    pub kept_at: Option<PathBuf>,
 }
 
 /// A commit at work.
-pub(super) struct Run<'a, 'g, G> {
+struct Run<'a, 'g, G> {
     disk: &'a mut Disk<'g, G>,
     steps: &'a Steps,
-    /// An earlier process has been here: steps may have been made already.
-    again: bool,
     /// The slots from which something is put in place.
-    used: BTreeSet<Slot>,
+    used: BTreeSet<u64>,
     passed: BTreeSet<PathId>,
+    /// The slots that stay empty, since what was to wait there has been passed over.
+    lost: BTreeSet<u64>,
 }
 
-/// Makes all steps; [`finish`], [`clean_up`] and [`settle_top`] are left.
+/// Makes all steps, but for all that leave their place if these have `moved` already. Then the
+/// commit is made; [`clean_up`] and [`settle_top`] are left.
 pub(super) fn forward<G: Gate>(
     disk: &mut Disk<'_, G>,
     steps: &Steps,
-    again: bool,
     moved: bool,
-) -> Result<Vec<Passed>, Failure> {
+) -> Result<Vec<PassedOver>, Failure> {
     let used = steps.ins.iter().filter_map(In::slot).collect();
-    let mut run = Run { disk, steps, again, used, passed: BTreeSet::new() };
+    let mut run = Run { disk, steps, used, passed: BTreeSet::new(), lost: BTreeSet::new() };
     if !moved {
         run.open_dirs(steps.opens.iter())?;
-        for out in &steps.outs {
-            run.take_out(out)?;
-        }
+        steps.outs.iter().try_for_each(|out| run.take_out(out))?;
         let left = steps.outs.iter().map(|out| run.disk.paths.dir(out.path)).collect();
-        let left = run.open_to_sync(left)?;
-        run.sync(left)?;
-        journal::mark_moved(run.disk).map_err(on_stage)?;
+        run.settle(left, &[])?;
+        journal::mark_moved(run.disk)?;
     }
-    if again {
-        let dirs = steps.metas.iter().filter(|meta| meta.kind == letter(FileKind::Dir));
-        run.open_dirs(dirs.map(|meta| &meta.path))?;
-    }
-    for step in &steps.ins {
-        run.put_in(step)?;
-    }
+    // An interrupted run may have closed some already.
+    let dirs = steps.metas.iter().filter(|meta| meta.kind == FileKind::Dir);
+    run.open_dirs(dirs.map(|meta| &meta.path))?;
+    steps.ins.iter().try_for_each(|step| run.put_in(step))?;
     run.drop_old()?;
-    // While they still can be opened.
-    let entered = steps.ins.iter().map(|step| run.disk.paths.dir(step.path));
-    let changed = entered.chain(steps.metas.iter().map(|meta| meta.path)).collect();
-    let changed = run.open_to_sync(changed)?;
-    for meta in steps.metas.iter().rev().filter(|meta| meta.path != PathId::TOP) {
-        run.set_meta(meta)?;
-    }
-    if let Some(top) = steps.metas.iter().find(|meta| meta.path == PathId::TOP) {
-        let mode = mode_under_stage(top);
-        run.set_meta(&MetaStep { mode, ..top.clone() })?;
-    }
-    run.sync(changed)?;
-    run.report()
-}
-
-/// From here on the commit is made: the stage is waste.
-pub(super) fn finish<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
-    disk.give_up_stage().map_err(on_stage)
+    let entered = steps.ins.iter().map(|step| run.disk.paths.dir(step.path)).collect();
+    run.settle(entered, &steps.metas)?;
+    let passed = run.report()?;
+    disk.give_up_stage()?;
+    Ok(passed)
 }
 
 /// Removes everything that is on the stage, and the stage.
 pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
     if disk.is_waste() {
-        disk.sync_root().map_err(on_stage)?;
+        disk.sync_root()?;
     }
+    let names = disk.list(At::STAGE)?;
+    let slots = names.iter().filter_map(|entry| journal::slot(&entry.name)).map(At::Slot);
     // The journal says what is left to do, so it goes last.
-    let names = disk.list_stage().map_err(on_stage)?;
-    for slot in names.iter().filter_map(|entry| Slot::parse(&entry.name)) {
-        disk.unlink(At::Slot(slot)).map_err(on_stage)?;
-    }
-    for name in journal::OURS {
-        if names.iter().any(|entry| *entry.name == *name.as_bytes()) {
-            disk.unlink(At::Stage(name)).map_err(on_stage)?;
-        }
-    }
-    disk.remove_stage().map_err(on_stage)
+    let is_there = |name: &&str| names.iter().any(|entry| *entry.name == *name.as_bytes());
+    let ours = journal::OURS.into_iter().filter(is_there).map(At::Stage);
+    slots.chain(ours).try_for_each(|at| disk.unlink(at))?;
+    disk.remove_stage()
 }
 
 /// Gives the top its times, since the stage came and went in it, and takes from its mode the bits
@@ -115,126 +97,121 @@ pub(super) fn settle_top<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Resu
     let Some(top) = steps.metas.iter().find(|meta| meta.path == PathId::TOP) else {
         return Ok(());
     };
-    let here = At::Tree(PathId::TOP);
-    let _ = disk.set_times(here, &top.times);
+    let _ = disk.set_times(At::TOP, top.times.set());
     let held_back = mode_under_stage(top);
-    let is = disk.look(here).map_err(at("look at", &disk.paths, PathId::TOP))?;
+    let is = disk.look(At::TOP)?;
     // Another process may have set another since.
     if held_back == top.mode || is.is_none_or(|is| is.mode != held_back) {
         return Ok(());
     }
-    let set = disk.set_mode(here, FileKind::Dir, top.mode);
-    set.and_then(|()| disk.sync_root()).map_err(at("set the mode of", &disk.paths, PathId::TOP))
+    disk.set_mode(At::TOP, FileKind::Dir, top.mode)?;
+    disk.sync_root()
 }
 
-/// The mode that the top can have as long as there is a stage: only root could find and remove that
-/// in a top that does not let its owner do so.
-fn mode_under_stage(top: &MetaStep) -> u32 {
-    if rustix::process::geteuid().is_root() { top.mode } else { top.mode | WORK }
+/// The mode that something can have as long as there is a stage: only root could find and remove
+/// that in a top that does not let its owner do so.
+fn mode_under_stage(meta: &MetaStep) -> u32 {
+    let is_top = meta.path == PathId::TOP;
+    let must_open = is_top && !rustix::process::geteuid().is_root();
+    if must_open { meta.mode | WORK } else { meta.mode }
 }
 
 impl<G: Gate> Run<'_, '_, G> {
     fn take_out(&mut self, Out { path, slot, was }: &Out) -> Result<(), Failure> {
         if let Some(slot) = slot
-            && self.again
-            && self.look_slot(*slot)?.is_some()
+            && self.disk.look(At::Slot(*slot))?.is_some()
         {
             return Ok(());
         }
-        let done = match (self.look(*path)?, slot) {
+        let here = At::Tree(*path);
+        let used = slot.filter(|slot| self.used.contains(slot));
+        let done = match (self.disk.look(here)?, slot) {
             // Removed already.
-            (None, slot) if slot.is_none_or(|slot| !self.used.contains(&slot)) => return Ok(()),
+            (None, _) if used.is_none() => return Ok(()),
             (Some(is), Some(slot)) if was.matches(&is) => {
-                self.disk.rename_new(At::Tree(*path), At::Slot(*slot))
+                self.disk.rename_new(here, At::Slot(*slot))
             }
-            (Some(is), None) if was.matches(&is) => self.disk.remove_dir(At::Tree(*path)),
-            _ => Err(Errno::Noent),
+            (Some(is), None) if was.matches(&is) => self.disk.remove_dir(here),
+            _ => Err(changed(here)),
         };
-        self.unless_in_the_way(done, *path, "take away")
+        if !self.is_done(done, *path)? {
+            self.lost.extend(used);
+        }
+        Ok(())
     }
 
     fn put_in(&mut self, In { path, what, over }: &In) -> Result<(), Failure> {
+        let here = At::Tree(*path);
         let slot = match what {
             Incoming::Dir => {
-                let made = match self.disk.make_dir(At::Tree(*path)) {
+                let made = match self.disk.make_dir(here) {
                     // Made already, or by another process, whose directory will do.
-                    Err(Errno::Exist) if self.look(*path)?.is_some_and(is_dir) => Ok(()),
+                    Err(_) if self.disk.look(here)?.is_some_and(is_dir) => Ok(()),
                     made => made,
                 };
-                return self.unless_in_the_way(made, *path, "create");
+                return self.is_done(made, *path).map(drop);
             }
             Incoming::Slot(slot) => *slot,
             Incoming::Link(of, slot) => {
-                match (self.look(*of)?, self.look(*path)?) {
+                match (self.disk.look(At::Tree(*of))?, self.disk.look(here)?) {
                     (Some(of), Some(is)) if same(&of, &is) => return Ok(()),
                     (Some(_), _) if !self.passed.contains(of) => {}
-                    _ => return self.unless_in_the_way(Err(Errno::Noent), *path, "link"),
+                    _ => return self.is_done(Err(changed(here)), *path).map(drop),
                 }
-                if self.look_slot(*slot)?.is_none() {
-                    let linked = self.disk.link(At::Tree(*of), At::Slot(*slot));
-                    linked.map_err(at("link", &self.disk.paths, *of))?;
+                if self.disk.look(At::Slot(*slot))?.is_none() {
+                    self.disk.link(At::Tree(*of), At::Slot(*slot))?;
                 }
                 *slot
             }
         };
-        // Put there already.
-        if self.again && self.look_slot(slot)?.is_none() {
-            return Ok(());
-        }
-        let done = match over {
-            None => self.disk.rename_new(At::Slot(slot), At::Tree(*path)),
-            Some((old, was)) => self.replace(slot, *path, *old, was)?,
+        let done = match (self.disk.look(At::Slot(slot))?, over) {
+            (None, _) if self.lost.contains(&slot) => Err(changed(here)),
+            // Put there already.
+            (None, _) => return Ok(()),
+            (Some(_), None) => self.disk.rename_new(At::Slot(slot), here),
+            (Some(_), Some((old, was))) => self.replace(slot, here, *old, was),
         };
-        self.unless_in_the_way(done, *path, "put in place")
+        self.is_done(done, *path).map(drop)
     }
 
     /// Puts a file in the place of another, which is kept as `old`.
-    fn replace(
-        &mut self,
-        new: Slot,
-        path: PathId,
-        old: Slot,
-        was: &Mark,
-    ) -> Result<Result<(), Errno>, Failure> {
-        if self.look_slot(old)?.is_none() {
-            match self.look(path)? {
-                Some(is) if was.matches(&is) => self.set_aside(path, old)?,
-                Some(_) => return Ok(Err(Errno::Exist)),
+    fn replace(&mut self, new: u64, here: At, old: u64, was: &Mark) -> Result<(), Failure> {
+        if self.disk.look(At::Slot(old))?.is_none() {
+            match self.disk.look(here)? {
+                Some(is) if was.matches(&is) => self.set_aside(here, old)?,
+                Some(_) => return Err(changed(here)),
                 None => {}
             }
         }
-        self.cover(new, path, old)
+        self.cover(new, here, old)
     }
 
     /// Keeps a file on the stage that is about to be replaced: as a second name, so that there is
     /// no instant at which nothing is at the path.
-    fn set_aside(&mut self, path: PathId, slot: Slot) -> Result<(), Failure> {
-        let linked = match self.disk.link(At::Tree(path), At::Slot(slot)) {
+    fn set_aside(&mut self, here: At, slot: u64) -> Result<(), Failure> {
+        let Err(failure) = self.disk.link(here, At::Slot(slot)) else { return Ok(()) };
+        match failure.errno() {
             // Hard links are not to be had everywhere and for everyone.
-            Err(Errno::Perm | Errno::Notsup | Errno::Mlink | Errno::Nosys | Errno::Inval) => {
-                self.disk.rename_new(At::Tree(path), At::Slot(slot))
+            Errno::Perm | Errno::Notsup | Errno::Mlink | Errno::Nosys | Errno::Inval => {
+                self.disk.rename_new(here, At::Slot(slot))
             }
-            linked => linked,
-        };
-        match linked {
-            Err(Errno::Noent) => Ok(()),
-            linked => linked.map_err(at("link", &self.disk.paths, path)),
+            Errno::Noent => Ok(()),
+            _ => Err(failure),
         }
     }
 
     /// Puts a file in the place of another that was [set aside](Run::set_aside).
-    fn cover(&mut self, new: Slot, path: PathId, old: Slot) -> Result<Result<(), Errno>, Failure> {
-        let (new_is, old_is) = (self.look_slot(new)?, self.look_slot(old)?);
+    fn cover(&mut self, new: u64, here: At, old: u64) -> Result<(), Failure> {
+        let (new, old) = (At::Slot(new), At::Slot(old));
+        let (new_is, old_is) = (self.disk.look(new)?, self.disk.look(old)?);
         let is = |is: &Stat, slot: Option<Stat>| slot.is_some_and(|slot| same(is, &slot));
-        Ok(match self.look(path)? {
-            None => self.disk.rename_new(At::Slot(new), At::Tree(path)),
-            Some(found) if is(&found, old_is) => {
-                self.disk.rename_over(At::Slot(new), At::Tree(path))
-            }
+        match self.disk.look(here)? {
+            None => self.disk.rename_new(new, here),
+            Some(found) if is(&found, old_is) => self.disk.rename_over(new, here),
             // It was covered before, and giving the place back was begun.
-            Some(found) if is(&found, new_is) => self.disk.unlink(At::Slot(new)),
-            Some(_) => Err(Errno::Exist),
-        })
+            Some(found) if is(&found, new_is) => self.disk.unlink(new),
+            Some(_) => Err(changed(here)),
+        }
     }
 
     /// Drops the files that have left their place for good. One that another process has written to
@@ -248,141 +225,154 @@ impl<G: Gate> Run<'_, '_, G> {
             step.over.as_ref().map(|(old, was)| (*old, step.path, was, step.slot()))
         });
         for (old, path, was, new) in outs.chain(replaced) {
-            let Some(is) = self.look_slot(old)? else { continue };
+            let Some(is) = self.disk.look(At::Slot(old))? else { continue };
             // A file with another name is not lost, and the steps may have changed its times.
             if is.nlink > 1 || was.holds(&is) {
-                self.disk.unlink(At::Slot(old)).map_err(on_stage)?;
+                self.disk.unlink(At::Slot(old))?;
                 continue;
             }
-            let back = match new {
-                Some(new) if !self.passed.contains(&path) => {
-                    self.set_aside(path, new)?;
-                    self.cover(old, path, new)?
-                }
-                _ => self.disk.rename_new(At::Slot(old), At::Tree(path)),
+            let here = At::Tree(path);
+            let back = match new.filter(|_| !self.passed.contains(&path)) {
+                Some(new) => self.set_aside(here, new).and_then(|()| self.cover(old, here, new)),
+                None => self.disk.rename_new(At::Slot(old), here),
             };
             self.passed.insert(path);
-            self.unless_in_the_way(back, path, "put back")?;
+            self.is_done(back, path)?;
         }
         Ok(())
     }
 
     /// Moves all that is left on the stage to where it is kept.
-    fn report(mut self) -> Result<Vec<Passed>, Failure> {
-        let names = self.disk.list_stage().map_err(on_stage)?;
-        let left: BTreeSet<Slot> =
-            names.iter().filter_map(|entry| Slot::parse(&entry.name)).collect();
+    fn report(mut self) -> Result<Vec<PassedOver>, Failure> {
+        let names = self.disk.list(At::STAGE)?;
+        let left: BTreeSet<u64> =
+            names.iter().filter_map(|entry| journal::slot(&entry.name)).collect();
+        let outs = self.steps.outs.iter().filter_map(|out| Some((out.slot?, out.path)));
+        let ins = self.steps.ins.iter().flat_map(|step| {
+            let old = step.over.as_ref().map(|(old, _)| *old);
+            [old, step.slot()].into_iter().flatten().map(|slot| (slot, step.path))
+        });
+        let paths: BTreeMap<u64, PathId> = outs.chain(ins).collect();
         let mut kept = BTreeMap::new();
-        if !left.is_empty() {
-            let outs = self.steps.outs.iter().filter_map(|out| Some((out.slot?, out.path)));
-            let old =
-                self.steps.ins.iter().filter_map(|step| Some((step.over.as_ref()?.0, step.path)));
-            let new = self.steps.ins.iter().filter_map(|step| Some((step.slot()?, step.path)));
-            let paths: BTreeMap<Slot, PathId> = outs.chain(old).chain(new).collect();
-            for slot in left {
-                let path = *paths.get(&slot).unwrap_or(&PathId::TOP);
-                let name = self.disk.paths.name(path).to_vec();
-                let place = self.disk.keep(slot, &name).map_err(on_stage)?;
-                kept.insert(path, place);
-                self.passed.insert(path);
-            }
+        for slot in left {
+            let path = *paths.get(&slot).unwrap_or(&PathId::TOP);
+            kept.insert(path, self.keep(slot, path)?);
+            self.passed.insert(path);
         }
-        let passed = std::mem::take(&mut self.passed).into_iter();
-        let mut passed: Vec<Passed> =
-            passed.map(|path| (self.disk.paths.bytes(path), kept.remove(&path))).collect();
-        passed.sort();
+        let mut passed: Vec<PassedOver> = Vec::new();
+        for path in self.passed {
+            let kept_at = kept.remove(&path).map(|kept| self.disk.host_path(kept));
+            passed.push(PassedOver { path: self.disk.paths.bytes(path), kept_at });
+        }
+        passed.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(passed)
     }
 
-    /// Passes over a path that another process has changed.
-    fn unless_in_the_way(
-        &mut self,
-        done: Result<(), Errno>,
-        path: PathId,
-        what: &'static str,
-    ) -> Result<(), Failure> {
-        match done {
-            Err(
-                Errno::Exist
-                | Errno::Noent
-                | Errno::Notempty
-                | Errno::Notdir
-                | Errno::Isdir
-                | Errno::Loop
-                | Errno::Busy,
-            ) => {
-                self.passed.insert(path);
-                Ok(())
+    /// Moves something from the stage to where files are kept that could not be put in place.
+    fn keep(&mut self, slot: u64, path: PathId) -> Result<At, Failure> {
+        let dir = self.disk.paths.child(PathId::TOP, KEPT);
+        match self.disk.make_dir(At::Tree(dir)) {
+            Err(failure) if failure.errno() != Errno::Exist => return Err(failure),
+            _ => {}
+        }
+        let name = self.disk.paths.name(path);
+        // With the number in front it must still be a name.
+        let name = name[..name.len().min(200)].to_vec();
+        let mut number = 1;
+        loop {
+            let numbered = [format!("{number}-").as_bytes(), &name].concat();
+            let place = At::Tree(self.disk.paths.child(dir, &numbered));
+            match self.disk.rename_new(At::Slot(slot), place) {
+                Err(failure) if failure.errno() == Errno::Exist => number += 1,
+                kept => return kept.map(|()| place),
             }
-            done => done.map_err(at(what, &self.disk.paths, path)),
+        }
+    }
+
+    /// Passes over a path that another process has changed: then the result is false.
+    fn is_done(&mut self, done: Result<(), Failure>, path: PathId) -> Result<bool, Failure> {
+        let Err(failure) = done else { return Ok(true) };
+        match failure.errno() {
+            Errno::Exist
+            | Errno::Noent
+            | Errno::Notempty
+            | Errno::Notdir
+            | Errno::Isdir
+            | Errno::Loop
+            | Errno::Busy => {
+                self.passed.insert(path);
+                Ok(false)
+            }
+            _ => Err(failure),
         }
     }
 
     /// Makes sure that the directories can be worked in, from the top down.
     fn open_dirs<'d>(&mut self, dirs: impl Iterator<Item = &'d PathId>) -> Result<(), Failure> {
+        let mut missing = BTreeSet::new();
         for path in dirs {
-            let Some(is) = self.look(*path)?.filter(|is| is_dir(*is)) else { continue };
-            if is.mode & WORK != WORK {
-                let opened = self.disk.set_mode(At::Tree(*path), is.kind, is.mode | WORK);
-                opened.map_err(at("open for writing", &self.disk.paths, *path))?;
+            // In a directory that is still to be made there is nothing.
+            let is_beyond = missing.contains(&self.disk.paths.dir(*path));
+            let here = At::Tree(*path);
+            match if is_beyond { None } else { self.disk.look(here)? } {
+                None => _ = missing.insert(*path),
+                Some(is) if is_dir(is) && !may_work(&is) => {
+                    self.disk.set_mode(here, is.kind, is.mode | WORK)?;
+                }
+                Some(_) => {}
             }
         }
         Ok(())
     }
 
+    /// Sets permission bits and times, from below upwards, and brings these and the directories to
+    /// stable storage. They are opened before they may be closed to their owner.
+    fn settle(&mut self, dirs: BTreeSet<PathId>, metas: &[MetaStep]) -> Result<(), Failure> {
+        let with_meta: BTreeSet<PathId> = metas.iter().map(|meta| meta.path).collect();
+        let others = dirs.difference(&with_meta).map(|dir| (*dir, None));
+        let metas = metas.iter().rev().map(|meta| (meta.path, Some(meta)));
+        let sync_each = dirs.len() + with_meta.len() <= SYNC_EACH_MAX;
+        for (path, meta) in others.chain(metas) {
+            let here = At::Tree(path);
+            let opened = if sync_each { self.disk.open_to_sync(here)? } else { None };
+            meta.map_or(Ok(()), |meta| self.set_meta(meta))?;
+            let synced = opened.map_or(Ok(()), |opened| self.disk.sync_opened(&opened));
+            synced.map_err(failure("sync", here))?;
+        }
+        if sync_each { self.disk.sync_stage() } else { self.disk.sync_all() }
+    }
+
     /// Sets permission bits and times, unless something else is there now.
     fn set_meta(&mut self, meta: &MetaStep) -> Result<(), Failure> {
-        let is = self.look(meta.path)?.filter(|is| letter(is.kind) == meta.kind);
-        let Some(is) = is.filter(|_| !self.passed.contains(&meta.path)) else { return Ok(()) };
         let here = At::Tree(meta.path);
-        if is.mode != meta.mode && is.kind != FileKind::Symlink {
-            let set = self.disk.set_mode(here, is.kind, meta.mode);
-            set.map_err(at("set the mode of", &self.disk.paths, meta.path))?;
+        let is = self.disk.look(here)?.filter(|is| is.kind == meta.kind);
+        let Some(is) = is.filter(|_| !self.passed.contains(&meta.path)) else { return Ok(()) };
+        let mode = mode_under_stage(meta);
+        if is.mode != mode && is.kind != FileKind::Symlink {
+            self.disk.set_mode(here, is.kind, mode)?;
         }
-        match self.disk.set_times(here, &meta.times) {
+        match self.disk.set_times(here, meta.times.set()) {
             // In a directory that belongs to another user the system keeps the times.
-            Err(Errno::Perm | Errno::Acces) if is_dir(is) => Ok(()),
-            set => set.map_err(at("set the times of", &self.disk.paths, meta.path)),
+            Err(failure) if is_dir(is) && matches!(failure.errno(), Errno::Perm | Errno::Acces) => {
+                Ok(())
+            }
+            set => set,
         }
     }
+}
 
-    fn look(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
-        let is = self.disk.look(At::Tree(path));
-        is.map_err(at("look at", &self.disk.paths, path))
-    }
-
-    fn look_slot(&mut self, slot: Slot) -> Result<Option<Stat>, Failure> {
-        self.disk.look(At::Slot(slot)).map_err(on_stage)
-    }
-
-    /// Opens the files and directories to be synced. Their number counts, not that of the steps: a
-    /// directory out of which thousands of files went is one.
-    fn open_to_sync(&mut self, paths: BTreeSet<PathId>) -> Result<ToSync, Failure> {
-        if paths.len() > SYNC_EACH_MAX {
-            return Ok(ToSync::Many);
-        }
-        let mut opened = Vec::new();
-        for path in paths {
-            let file = self.disk.open_to_sync(At::Tree(path));
-            opened.extend(file.map_err(at("open", &self.disk.paths, path))?);
-        }
-        Ok(ToSync::Few(opened))
-    }
-
-    fn sync(&self, changed: ToSync) -> Result<(), Failure> {
-        let synced = match changed {
-            ToSync::Many => self.disk.sync_all(),
-            ToSync::Few(opened) => opened
-                .iter()
-                .try_for_each(|opened| self.disk.sync_opened(opened))
-                .and_then(|()| self.disk.sync_stage()),
-        };
-        synced.map_err(on_stage)
-    }
+/// Another process has changed the place.
+fn changed(at: At) -> Failure {
+    failure("change", at)(Errno::Exist)
 }
 
 fn is_dir(stat: Stat) -> bool {
     stat.kind == FileKind::Dir
+}
+
+/// Whether a directory's owner may work in it.
+pub(super) fn may_work(stat: &Stat) -> bool {
+    stat.mode & WORK == WORK
 }
 
 fn same(a: &Stat, b: &Stat) -> bool {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::conflict::{Conflict, OurChange, TheirChange};
-use super::disk::{At, Disk, STAGE};
-use super::error::{Failure, at};
+use super::disk::{At, Disk, Failure, STAGE};
 use super::gate::Gate;
 use super::paths::PathId;
-use super::survey::{Limits, Ours, Survey, Was};
+use super::survey::{Limits, Survey};
 use crate::lower::observe::{Listing, Seen, Stamp};
-use crate::{Errno, FileKind, Stat};
+use crate::{FileKind, Stat};
 
 /// The result of a check.
 #[derive(Debug, Default)]
@@ -37,7 +36,7 @@ pub(super) fn check<G: Gate>(
     checker.check_listings()?;
     let Checker { disk, found, mut checked, .. } = checker;
     for (path, theirs) in found {
-        let existed = matches!(survey.seen.get(&path), Some(Was::There(_)));
+        let existed = matches!(survey.seen.get(&path), Some(Some(_)));
         let ours = match survey.ours_at(&disk.paths, path, existed) {
             // It lies in a directory that we have deleted.
             OurChange::Looked if !survey.seen.contains_key(&path) => OurChange::Deleted,
@@ -61,16 +60,16 @@ struct Checker<'c, 's, 'g, G> {
 }
 
 impl<G: Gate> Checker<'_, '_, '_, G> {
-    fn check_seen(&mut self, path: PathId, was: &Was) -> Result<(), Failure> {
+    fn check_seen(&mut self, path: PathId, was: &Option<Seen>) -> Result<(), Failure> {
         let stat = self.now(path)?;
         let theirs = match (was, stat) {
-            (Was::Absent, None) => None,
-            (Was::Absent, Some(_)) => Some(TheirChange::Appeared),
-            (Was::There(_), None) => Some(TheirChange::Removed),
-            (Was::There(was), Some(stat)) => {
+            (None, None) => None,
+            (None, Some(_)) => Some(TheirChange::Appeared),
+            (Some(_), None) => Some(TheirChange::Removed),
+            (Some(was), Some(stat)) => {
                 let stamp = Stamp::of(&stat);
                 let both_set_its_mode = was.stamp.mode != stamp.mode
-                    && self.survey.ours.get(&path) == Some(&Ours::Meta);
+                    && self.survey.ours.get(&path) == Some(&OurChange::Meta);
                 match difference(&was.stamp, &stamp) {
                     None if both_set_its_mode => Some(TheirChange::Meta),
                     // The same metadata; a hash of its content may say otherwise. And the other way
@@ -92,8 +91,7 @@ impl<G: Gate> Checker<'_, '_, '_, G> {
     }
 
     fn now(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
-        let stat = self.disk.look(At::Tree(path));
-        let stat = stat.map_err(at("look at", &self.disk.paths, path))?;
+        let stat = self.disk.look(At::Tree(path))?;
         self.checked.now.insert(path, stat);
         Ok(stat)
     }
@@ -104,18 +102,17 @@ impl<G: Gate> Checker<'_, '_, '_, G> {
             return Ok(true);
         }
         let bytes = match stat.kind {
-            FileKind::File => self.disk.read(At::Tree(path)),
-            FileKind::Symlink => self.disk.read_link(At::Tree(path)),
+            FileKind::File => self.disk.read(At::Tree(path))?,
+            FileKind::Symlink => self.disk.read_link(At::Tree(path))?,
             FileKind::Dir | FileKind::Special => return Ok(true),
         };
-        let bytes = bytes.map_err(at("read", &self.disk.paths, path))?;
         Ok(was.agrees_with(&bytes))
     }
 
     /// A file that was never seen must not go with its directory.
     fn check_doomed(&mut self) -> Result<(), Failure> {
         let survey = self.survey;
-        let is_renamed = |path| matches!(survey.ours.get(&path), Some(Ours::Renamed(_)));
+        let is_renamed = |path| matches!(survey.ours.get(&path), Some(OurChange::Renamed { .. }));
         let gone = survey.spots.iter().filter(|spot| !survey.stays(spot));
         let mut next: Vec<PathId> =
             gone.filter_map(|spot| spot.before).filter(|path| !is_renamed(*path)).collect();
@@ -125,10 +122,9 @@ impl<G: Gate> Checker<'_, '_, '_, G> {
             if stat.is_none_or(|stat| stat.kind != FileKind::Dir) || is_renamed(path) {
                 continue;
             }
-            let entries = self.disk.list(At::Tree(path));
-            for entry in entries.map_err(at("list", &self.disk.paths, path))? {
+            for entry in self.disk.list(At::Tree(path))? {
                 let inside = self.disk.paths.child(path, &entry.name);
-                if !matches!(survey.seen.get(&inside), Some(Was::There(_))) {
+                if !matches!(survey.seen.get(&inside), Some(Some(_))) {
                     self.found.insert(inside, TheirChange::Appeared);
                 }
                 next.push(inside);
@@ -140,11 +136,8 @@ impl<G: Gate> Checker<'_, '_, '_, G> {
     /// Finds listings that show other names or kinds than before.
     fn check_listings(&mut self) -> Result<(), Failure> {
         for (path, was) in &self.survey.listings {
-            let mut listing = match self.disk.list(At::Tree(*path)) {
-                // That the directory is gone was found before.
-                Err(Errno::Noent | Errno::Notdir | Errno::Loop) => continue,
-                listing => listing.map_err(at("list", &self.disk.paths, *path))?,
-            };
+            // If the directory is gone, that was found before.
+            let mut listing = self.disk.list(At::Tree(*path))?;
             listing.retain(|entry| *path != PathId::TOP || &*entry.name != STAGE);
             if !Listing::of(&listing).same(was) {
                 self.found.entry(*path).or_insert(TheirChange::Listing);

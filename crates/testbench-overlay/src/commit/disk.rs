@@ -1,20 +1,24 @@
 //! The directory that is committed to, and the stage in it, through handles.
 //!
 //! Like everything in this crate it takes one name at a time and follows no symlink, so that a
-//! process that swaps names meanwhile cannot lead a commit out of the root. The directories on the
-//! way to the last place stay open: a neighbour is one step away, however deep it lies. Calls that
-//! change something pass a [`Gate`].
+//! process that swaps names meanwhile cannot lead a commit out of the root. The directory of the last
+//! place stays open: a neighbour is a step away, however deep it lies. Calls that change something
+//! pass a [`Gate`].
 
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 
+use super::error::CommitError;
 use super::gate::{Call, Gate};
-use super::journal::{Slot, Times};
 use super::paths::{PathId, Paths};
+use crate::lower::observe::{LowerId, Stamp};
+use crate::materialize::os_str;
 use crate::sys::{self, Access};
-use crate::{DirEntry, Errno, FileKind, SetTime, SetTimes, Stat};
+use crate::{DirEntry, Errno, FileKind, SetTimes, Stat};
 
 /// The directory at the top of the root in which a commit keeps its journal, the files that it is
 /// about to put in place, and those that have left their place.
@@ -23,18 +27,43 @@ pub(crate) const STAGE: &[u8] = b".testbench-commit";
 /// The name of the stage once the commit is made.
 pub(crate) const WASTE: &[u8] = b".testbench-commit-done";
 
-/// The directory at the top of the root for files that could not be put in place.
-const KEPT: &[u8] = b".testbench-kept";
-
-/// Directories above this many levels are closed again, so that a deep tree needs few descriptors.
-const OPEN_MAX: usize = 64;
-
 /// A place in the tree or on the stage.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
     Tree(PathId),
     Stage(&'static str),
-    Slot(Slot),
+    /// A numbered name on the stage.
+    Slot(u64),
+}
+
+impl At {
+    pub(super) const TOP: At = At::Tree(PathId::TOP);
+    /// The stage itself.
+    pub(super) const STAGE: At = At::Stage(".");
+}
+
+/// Why a part of a commit failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The system refused a call.
+    Os { what: &'static str, at: At, errno: Errno },
+    /// A file cannot be read through the overlay.
+    Read { path: PathId, errno: Errno },
+}
+
+impl Failure {
+    /// What the system said; of a file of the overlay, [`Errno::Io`].
+    pub(super) fn errno(&self) -> Errno {
+        match self {
+            Failure::Os { errno, .. } => *errno,
+            Failure::Read { .. } => Errno::Io,
+        }
+    }
+}
+
+/// The failure of an attempt at a place.
+pub(super) fn failure(what: &'static str, at: At) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure::Os { what, at, errno }
 }
 
 /// The stage, locked.
@@ -56,76 +85,99 @@ impl Drop for Stage {
 pub(super) struct Disk<'g, G> {
     pub(super) paths: Paths,
     root: Arc<OwnedFd>,
+    /// The root's path, for messages.
+    path: PathBuf,
     stage: Option<Stage>,
     gate: &'g G,
-    /// The directories from the top to the last place; the last one of them is open.
-    trail: Vec<Rung>,
-}
-
-#[derive(Debug)]
-struct Rung {
-    id: PathId,
-    dir: Dir,
-}
-
-#[derive(Debug)]
-enum Dir {
-    Open(Arc<OwnedFd>),
-    /// Device and inode.
-    Closed(u64, u64),
+    /// The directories from the top to the last place, with what is known of each.
+    trail: Vec<(PathId, LowerId)>,
+    /// The last of them.
+    last: Arc<OwnedFd>,
 }
 
 impl<'g, G: Gate> Disk<'g, G> {
-    pub(super) fn new(root: Arc<OwnedFd>, gate: &'g G) -> Disk<'g, G> {
-        let trail = vec![Rung { id: PathId::TOP, dir: Dir::Open(root.clone()) }];
-        Disk { paths: Paths::new(), root, stage: None, gate, trail }
+    pub(super) fn new(root: Arc<OwnedFd>, path: PathBuf, gate: &'g G) -> Disk<'g, G> {
+        let last = root.clone();
+        Disk { paths: Paths::new(), root, path, stage: None, gate, trail: Vec::new(), last }
+    }
+
+    /// The path of a place, for messages and reports.
+    pub(super) fn host_path(&self, at: At) -> PathBuf {
+        match at {
+            At::TOP => self.path.clone(),
+            At::Tree(id) => self.path.join(os_str(&self.paths.bytes(id))),
+            At::Stage(_) | At::Slot(_) => self.path.join(os_str(STAGE)),
+        }
+    }
+
+    /// The attempt that failed, its path, and the cause.
+    pub(super) fn refused(&self, failure: &Failure) -> (&'static str, PathBuf, io::Error) {
+        let (what, at, errno) = match failure {
+            Failure::Os { what, at, errno } => (*what, *at, *errno),
+            Failure::Read { path, errno } => ("read", At::Tree(*path), *errno),
+        };
+        (what, self.host_path(at), errno.into())
+    }
+
+    pub(super) fn error(&self, failure: Failure) -> CommitError {
+        if let Failure::Read { path, errno } = failure {
+            return CommitError::Read { path: self.paths.bytes(path), errno };
+        }
+        let (what, path, source) = self.refused(&failure);
+        match failure.errno() {
+            Errno::Xdev => CommitError::Device { path },
+            _ => CommitError::Disk { what, path, source },
+        }
+    }
+
+    /// A name at the top of the root.
+    pub(super) fn at_top(&mut self, name: &[u8]) -> At {
+        At::Tree(self.paths.child(PathId::TOP, name))
     }
 
     /// Makes the stage and locks it. [`Errno::Exist`]: another commit has one.
-    pub(super) fn make_stage(&mut self) -> Result<(), Errno> {
-        let made = || Ok(rustix::fs::mkdirat(&*self.root, STAGE, Mode::RWXU)?);
-        self.gate.pass(Call::MakeDir, made)?;
-        match self.open_stage()? {
-            true => Ok(()),
-            false => Err(Errno::Noent),
+    pub(super) fn make_stage(&mut self) -> Result<(), Failure> {
+        let stage = self.at_top(STAGE);
+        self.make_dir(stage)?;
+        match self.open_stage() {
+            Ok(true) => Ok(()),
+            opened => Err(failure("open", stage)(opened.err().unwrap_or(Errno::Noent))),
         }
     }
 
     /// Opens the stage and locks it; false if there is none. [`Errno::Busy`]: a commit is at work.
     pub(super) fn open_stage(&mut self) -> Result<bool, Errno> {
-        Ok(self.open_stage_as(STAGE)? || self.open_stage_as(WASTE)?)
-    }
-
-    fn open_stage_as(&mut self, name: &'static [u8]) -> Result<bool, Errno> {
-        let dir = match sys::open_dir(&self.root, name, Access::Read) {
-            Err(Errno::Noent) => return Ok(false),
-            dir => Arc::new(dir?),
-        };
-        let stage = Stage { dir, name };
-        match rustix::fs::flock(&*stage.dir, FlockOperation::NonBlockingLockExclusive) {
-            // A file system without locks has to do without the protection.
-            Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Errno::Busy),
-            Err(errno) => return Err(errno.into()),
+        for name in [STAGE, WASTE] {
+            let dir = match sys::open_dir(&self.root, name, Access::Read) {
+                Err(Errno::Noent) => continue,
+                dir => Arc::new(dir?),
+            };
+            match rustix::fs::flock(&*dir, FlockOperation::NonBlockingLockExclusive) {
+                // A file system without locks has to do without the protection.
+                Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Errno::Busy),
+                Err(errno) => return Err(errno.into()),
+            }
+            self.stage = Some(Stage { dir, name });
+            return Ok(true);
         }
-        self.stage = Some(stage);
-        Ok(true)
+        Ok(false)
     }
 
     /// Removes the empty stage.
-    pub(super) fn remove_stage(&mut self) -> Result<(), Errno> {
-        let name = self.stage.as_ref().ok_or(Errno::Noent)?.name;
-        self.gate.pass(Call::RemoveDir, || sys::remove_dir(&self.root, name))?;
+    pub(super) fn remove_stage(&mut self) -> Result<(), Failure> {
+        let name = if self.is_waste() { WASTE } else { STAGE };
+        let stage = self.at_top(name);
+        self.remove_dir(stage)?;
         self.stage = None;
         Ok(())
     }
 
-    /// Makes the stage waste, in one instant.
-    pub(super) fn give_up_stage(&mut self) -> Result<(), Errno> {
-        let stage = self.stage.as_mut().ok_or(Errno::Noent)?;
-        let rename = || sys::rename(&self.root, STAGE, &self.root, WASTE);
-        self.gate.pass(Call::Rename, rename)?;
-        stage.name = WASTE;
+    /// Makes the stage waste, in one instant: from here on the commit is made.
+    pub(super) fn give_up_stage(&mut self) -> Result<(), Failure> {
+        let (stage, waste) = (self.at_top(STAGE), self.at_top(WASTE));
+        self.rename_over(stage, waste)?;
+        self.stage.iter_mut().for_each(|stage| stage.name = WASTE);
         Ok(())
     }
 
@@ -133,204 +185,189 @@ impl<'g, G: Gate> Disk<'g, G> {
     pub(super) fn is_waste(&self) -> bool {
         self.stage.as_ref().is_some_and(|stage| stage.name == WASTE)
     }
-
-    fn stage(&self) -> Result<&Arc<OwnedFd>, Errno> {
-        self.stage.as_ref().map(|stage| &stage.dir).ok_or(Errno::Noent)
-    }
-
-    /// Moves something from the stage to where files are kept that could not be put in place. The
-    /// result is its path there, relative to the root.
-    pub(super) fn keep(&mut self, slot: Slot, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        let make = || Ok(rustix::fs::mkdirat(&*self.root, KEPT, Mode::RWXU)?);
-        match self.gate.pass(Call::MakeDir, make) {
-            Ok(()) | Err(Errno::Exist) => {}
-            Err(errno) => return Err(errno),
-        }
-        let dir = sys::open_dir(&self.root, KEPT, Access::Search)?;
-        // With the number in front it must still be a name.
-        let name = &name[..name.len().min(200)];
-        let mut number = 1;
-        loop {
-            let name = [format!("{number}-").as_bytes(), name].concat();
-            let from = slot.name();
-            match self.rename_between(self.stage()?, from.as_bytes(), &dir, &name) {
-                Err(Errno::Exist) => number += 1,
-                kept => return kept.map(|()| [KEPT, b"/", &name].concat()),
-            }
-        }
-    }
 }
 
 /// Walking.
 impl<G: Gate> Disk<'_, G> {
     /// A directory of the tree; symlinks on the way are [`Errno::Loop`] or [`Errno::Notdir`].
     fn dir(&mut self, id: PathId) -> Result<Arc<OwnedFd>, Errno> {
-        let mut down = self.way_down(id);
-        if !self.climb(self.paths.depth(id) + 1 - down.len()) {
-            self.trail.truncate(1);
-            down = self.way_down(id);
+        let on_trail = |id: &PathId| self.is_on_trail(*id);
+        let shared = self.paths.upwards(id).find(on_trail).unwrap_or(PathId::TOP);
+        self.climb(self.paths.depth(shared));
+        let down: Vec<PathId> =
+            self.paths.upwards(id).take_while(|id| !self.is_on_trail(*id)).collect();
+        for id in down.into_iter().rev().filter(|id| *id != PathId::TOP) {
+            let dir = sys::open_dir(&self.last, self.paths.name(id), Access::Search)?;
+            self.trail.push((id, Stamp::of(&sys::stat(&dir)?).id));
+            self.last = Arc::new(dir);
         }
-        while let Some(id) = down.pop() {
-            let above = self.last()?;
-            let dir = sys::open_dir(&above, self.paths.name(id), Access::Search)?;
-            self.trail.push(Rung { id, dir: Dir::Open(Arc::new(dir)) });
-            if let Some(above) = self.trail.len().checked_sub(OPEN_MAX).filter(|at| *at > 0)
-                && let Dir::Open(dir) = &self.trail[above].dir
-            {
-                let is = sys::stat(dir)?;
-                self.trail[above].dir = Dir::Closed(is.dev, is.ino);
-            }
-        }
-        self.last()
+        Ok(self.last.clone())
     }
 
-    /// The part of the way to a directory that is not on the trail, the last step first.
-    fn way_down(&self, id: PathId) -> Vec<PathId> {
-        let on_trail =
-            |id: &PathId| self.trail.get(self.paths.depth(*id)).is_some_and(|rung| rung.id == *id);
-        self.paths.upwards(id).take_while(|id| !on_trail(id)).collect()
+    fn is_on_trail(&self, id: PathId) -> bool {
+        let above = self.paths.depth(id).checked_sub(1);
+        above.and_then(|above| self.trail.get(above)).is_some_and(|(is, _)| *is == id)
     }
 
-    fn last(&self) -> Result<Arc<OwnedFd>, Errno> {
-        match self.trail.last() {
-            Some(Rung { dir: Dir::Open(dir), .. }) => Ok(dir.clone()),
-            _ => Err(Errno::Badf),
-        }
-    }
-
-    /// Goes up until the trail is that long; false if a directory does not lie where it did.
-    fn climb(&mut self, len: usize) -> bool {
+    /// Goes up until the trail is that long; to the top, if a directory does not lie where it did.
+    fn climb(&mut self, len: usize) {
         while self.trail.len() > len {
-            let Some(Rung { dir: Dir::Open(below), .. }) = self.trail.pop() else { return false };
-            let Some(rung) = self.trail.last_mut() else { return false };
-            let Dir::Closed(dev, ino) = rung.dir else { continue };
-            let Ok(above) = sys::open_dir(&below, b"..", Access::Search) else { return false };
-            if !sys::stat(&above).is_ok_and(|is| (is.dev, is.ino) == (dev, ino)) {
-                return false;
+            self.trail.pop();
+            let above = match self.trail.last() {
+                Some((_, id)) => sys::open_dir(&self.last, b"..", Access::Search)
+                    .ok()
+                    .filter(|dir| sys::stat(dir).is_ok_and(|is| Stamp::of(&is).id == *id)),
+                None => None,
+            };
+            match above {
+                Some(above) => self.last = Arc::new(above),
+                None => {
+                    self.trail.clear();
+                    self.last = self.root.clone();
+                }
             }
-            rung.dir = Dir::Open(Arc::new(above));
         }
-        true
     }
 
     /// Leaves a place that is about to be given to something else.
     fn leave(&mut self, at: At) {
-        let At::Tree(id) = at else { return };
-        let depth = self.paths.depth(id);
-        if self.trail.get(depth).is_some_and(|rung| rung.id == id) && !self.climb(depth) {
-            self.trail.truncate(1);
+        if let At::Tree(id) = at
+            && self.is_on_trail(id)
+        {
+            self.climb(self.paths.depth(id) - 1);
         }
     }
 
     /// The directory that holds a place, and the name in it.
     fn place(&mut self, at: At) -> Result<(Arc<OwnedFd>, Vec<u8>), Errno> {
-        match at {
-            At::Stage(name) => Ok((self.stage()?.clone(), name.into())),
-            At::Slot(slot) => Ok((self.stage()?.clone(), slot.name().into_bytes())),
-            At::Tree(PathId::TOP) => Ok((self.root.clone(), b".".to_vec())),
-            At::Tree(id) => Ok((self.dir(self.paths.dir(id))?, self.paths.name(id).to_vec())),
-        }
+        let name = match at {
+            At::TOP => return Ok((self.root.clone(), b".".to_vec())),
+            At::Tree(id) => {
+                return Ok((self.dir(self.paths.dir(id))?, self.paths.name(id).to_vec()));
+            }
+            At::Stage(name) => name.into(),
+            At::Slot(slot) => format!("n{slot}").into_bytes(),
+        };
+        Ok((self.stage.as_ref().ok_or(Errno::Noent)?.dir.clone(), name))
+    }
+
+    /// Makes a call at a place.
+    fn call<T>(
+        &mut self,
+        what: &'static str,
+        at: At,
+        call: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Failure> {
+        let done = self.place(at).and_then(|(dir, name)| call(&dir, &name));
+        done.map_err(failure(what, at))
+    }
+
+    /// Makes a changing call at a place.
+    fn change<T>(
+        &mut self,
+        call: Call,
+        at: At,
+        change: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Failure> {
+        let gate = self.gate;
+        self.call(call.verb(), at, |dir, name| gate.pass(call, || change(dir, name)))
+    }
+
+    /// Makes a changing call at two places.
+    fn change_both(
+        &mut self,
+        call: Call,
+        (from, to): (At, At),
+        change: impl FnOnce(&OwnedFd, &[u8], &OwnedFd, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), Failure> {
+        let (from_dir, from_name) = self.place(from).map_err(failure(call.verb(), from))?;
+        let about = if matches!(to, At::Tree(_)) { to } else { from };
+        let gate = self.gate;
+        self.call(call.verb(), to, |dir, name| {
+            gate.pass(call, || change(&from_dir, &from_name, dir, name))
+        })
+        .map_err(|failed| failure(call.verb(), about)(failed.errno()))
     }
 }
 
 /// Looking.
 impl<G: Gate> Disk<'_, G> {
     /// The metadata of the file at a place; `None` if there is none.
-    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, Errno> {
-        let mut look = || match at {
+    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, Failure> {
+        let stat = match at {
             // To be seen, the top need not be open to us.
-            At::Tree(PathId::TOP) => sys::stat(&self.root),
-            at => {
-                let (dir, name) = self.place(at)?;
-                sys::stat_at(&dir, &name)
-            }
+            At::TOP => sys::stat(&self.root),
+            at => self.place(at).and_then(|(dir, name)| sys::stat_at(&dir, &name)),
         };
-        crate::lower::present(look())
+        crate::lower::present(stat).map_err(failure("look at", at))
     }
 
-    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>, Errno> {
-        let (dir, name) = self.place(at)?;
-        sys::read_link(&dir, &name)
+    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>, Failure> {
+        self.call("read", at, sys::read_link)
     }
 
     /// A regular file for reading.
-    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd, Errno> {
-        let (dir, name) = self.place(at)?;
-        sys::open_file(&dir, &name, Access::Read)
+    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd, Failure> {
+        self.call("open", at, |dir, name| sys::open_file(dir, name, Access::Read))
     }
 
-    /// The entries of a directory.
-    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>, Errno> {
-        let (dir, name) = self.place(at)?;
-        sys::read_dir(&sys::open_dir(&dir, &name, Access::Read)?)
-    }
-
-    /// The entries of the stage.
-    pub(super) fn list_stage(&self) -> Result<Vec<DirEntry>, Errno> {
-        // Through a handle of its own, whose position is at the beginning.
-        sys::read_dir(&sys::open_dir(self.stage()?, b".", Access::Read)?)
+    /// The entries of a directory; none if it is not there.
+    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>, Failure> {
+        let entries = self
+            .place(at)
+            .and_then(|(dir, name)| sys::read_dir(&sys::open_dir(&dir, &name, Access::Read)?));
+        let entries = crate::lower::present(entries).map_err(failure("list", at))?;
+        Ok(entries.unwrap_or_default())
     }
 
     /// All bytes of a regular file.
-    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>, Errno> {
-        let file = self.open(at)?;
-        let mut bytes = vec![0; usize::try_from(sys::stat(&file)?.size).map_err(|_| Errno::Fbig)?];
-        let mut done = 0;
-        loop {
-            match sys::read_at(&file, &mut bytes[done..], done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(Errno::Intr) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        bytes.truncate(done);
-        Ok(bytes)
+    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>, Failure> {
+        self.call("read", at, |dir, name| {
+            let mut file = std::fs::File::from(sys::open_file(dir, name, Access::Read)?);
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes)
+                .map_err(|error| Errno::from(&error))?;
+            Ok(bytes)
+        })
     }
 
     /// Fails with [`Errno::Acces`] if this process may neither change names in a directory nor
     /// give itself the right.
-    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<(), Errno> {
-        let (parent, name) = self.place(At::Tree(dir))?;
+    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<(), Failure> {
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-        let flags = AtFlags::EACCESS;
-        match rustix::fs::accessat(&*parent, &*name, access, flags) {
-            Err(rustix::io::Errno::ACCESS) => self.check_may_set_meta(dir),
+        let denied = self.call("change names in", At::Tree(dir), |parent, name| {
+            let may = rustix::fs::accessat(parent, name, access, AtFlags::EACCESS);
             // Whatever else is wrong with it, the steps say it better.
-            _ => Ok(()),
-        }
+            Ok(may == Err(rustix::io::Errno::ACCESS))
+        })?;
+        if denied { self.check_may_set_meta(dir) } else { Ok(()) }
     }
 
     /// Fails with [`Errno::Acces`] if this process may not set permission bits and times.
-    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<(), Errno> {
-        let (dir, name) = self.place(At::Tree(path))?;
-        let owner = rustix::fs::statat(&*dir, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
-        let user = rustix::process::geteuid();
-        match user.is_root() || user.as_raw() == owner {
-            true => Ok(()),
-            false => Err(Errno::Acces),
-        }
+    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<(), Failure> {
+        self.call(Call::SetMode.verb(), At::Tree(path), |dir, name| {
+            let owner = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
+            let user = rustix::process::geteuid();
+            let may = user.is_root() || user.as_raw() == owner;
+            if may { Ok(()) } else { Err(Errno::Acces) }
+        })
     }
 }
 
 /// Changing calls.
 impl<G: Gate> Disk<'_, G> {
-    pub(super) fn make_dir(&mut self, at: At) -> Result<(), Errno> {
-        let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::MakeDir, || Ok(rustix::fs::mkdirat(&*dir, &*name, Mode::RWXU)?))
+    pub(super) fn make_dir(&mut self, at: At) -> Result<(), Failure> {
+        let make = |dir: &OwnedFd, name: &[u8]| Ok(rustix::fs::mkdirat(dir, name, Mode::RWXU)?);
+        self.change(Call::MakeDir, at, make)
     }
 
     /// A new file on the stage that only the owner may use.
-    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd, Errno> {
-        let (dir, name) = self.place(at)?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
+    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd, Failure> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        self.gate.pass(Call::MakeFile, || Ok(rustix::fs::openat(&*dir, &*name, flags, mode)?))
+        self.change(Call::MakeFile, at, |dir, name| {
+            Ok(rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, mode)?)
+        })
     }
 
     pub(super) fn write(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Errno> {
@@ -352,33 +389,21 @@ impl<G: Gate> Disk<'_, G> {
         self.gate.pass(Call::SetLen, || sys::set_len(file, len))
     }
 
-    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<(), Errno> {
-        let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::Symlink, || sys::symlink(target, &dir, &name))
+    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<(), Failure> {
+        self.change(Call::Symlink, at, |dir, name| sys::symlink(target, dir, name))
     }
 
     /// One more name for a file or symlink.
-    pub(super) fn link(&mut self, from: At, to: At) -> Result<(), Errno> {
-        let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
-        self.gate.pass(Call::Link, || sys::link(&from_dir, &from, &to_dir, &to))
+    pub(super) fn link(&mut self, from: At, to: At) -> Result<(), Failure> {
+        self.change_both(Call::Link, (from, to), sys::link)
     }
 
     /// Moves to where nothing is; [`Errno::Exist`] if something is there after all.
-    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<(), Errno> {
+    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<(), Failure> {
         self.leave(from);
-        let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
-        self.rename_between(&from_dir, &from, &to_dir, &to)
-    }
-
-    fn rename_between(
-        &self,
-        from_dir: &OwnedFd,
-        from: &[u8],
-        to_dir: &OwnedFd,
-        to: &[u8],
-    ) -> Result<(), Errno> {
-        self.gate.pass(Call::Rename, || {
-            match rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
+        self.change_both(Call::Rename, (from, to), |from_dir, from, to_dir, to| {
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(from_dir, from, to_dir, to, flags) {
                 // Not every file system has the flag.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
                     match sys::stat_at(to_dir, to) {
@@ -393,31 +418,26 @@ impl<G: Gate> Disk<'_, G> {
     }
 
     /// Moves in one step over a file or symlink.
-    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<(), Errno> {
-        let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
-        self.gate.pass(Call::Rename, || sys::rename(&from_dir, &from, &to_dir, &to))
+    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<(), Failure> {
+        self.change_both(Call::Rename, (from, to), sys::rename)
     }
 
-    pub(super) fn unlink(&mut self, at: At) -> Result<(), Errno> {
-        let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::Unlink, || sys::remove_file(&dir, &name))
+    pub(super) fn unlink(&mut self, at: At) -> Result<(), Failure> {
+        self.change(Call::Unlink, at, sys::remove_file)
     }
 
-    pub(super) fn remove_dir(&mut self, at: At) -> Result<(), Errno> {
+    pub(super) fn remove_dir(&mut self, at: At) -> Result<(), Failure> {
         self.leave(at);
-        let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::RemoveDir, || sys::remove_dir(&dir, &name))
+        self.change(Call::RemoveDir, at, sys::remove_dir)
     }
 
     /// Sets permission bits; never those of a symlink's target.
-    pub(super) fn set_mode(&mut self, at: At, kind: FileKind, mode: u32) -> Result<(), Errno> {
-        let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::SetMode, || set_mode_at(&dir, &name, kind, mode))
+    pub(super) fn set_mode(&mut self, at: At, kind: FileKind, mode: u32) -> Result<(), Failure> {
+        self.change(Call::SetMode, at, |dir, name| set_mode_at(dir, name, kind, mode))
     }
 
-    pub(super) fn set_times(&mut self, at: At, times: &Times) -> Result<(), Errno> {
-        let (dir, name) = self.place(at)?;
-        self.gate.pass(Call::SetTimes, || sys::set_times_at(&dir, &name, set_times(times)))
+    pub(super) fn set_times(&mut self, at: At, times: SetTimes) -> Result<(), Failure> {
+        self.change(Call::SetTimes, at, |dir, name| sys::set_times_at(dir, name, times))
     }
 
     /// Gives a file that is about to replace another its permission bits, times, owner, group and
@@ -427,7 +447,7 @@ impl<G: Gate> Disk<'_, G> {
         &self,
         file: &OwnedFd,
         mode: u32,
-        times: &Times,
+        times: SetTimes,
         like: Option<&OwnedFd>,
     ) -> Result<(), Errno> {
         let mut mode = mode;
@@ -438,9 +458,10 @@ impl<G: Gate> Disk<'_, G> {
             self.keep_xattrs(file, like)?;
         }
         self.gate.pass(Call::SetMode, || sys::set_mode(file, mode))?;
-        self.gate.pass(Call::SetTimes, || sys::set_times(file, set_times(times)))
+        self.gate.pass(Call::SetTimes, || sys::set_times(file, times))
     }
 
+    /// Keeps the owner and the group, or at least the group; false if not both.
     fn keep_owner(&self, file: &OwnedFd, like: &OwnedFd) -> Result<bool, Errno> {
         let (is, wanted) = (rustix::fs::fstat(file)?, rustix::fs::fstat(like)?);
         if (is.st_uid, is.st_gid) == (wanted.st_uid, wanted.st_gid) {
@@ -448,17 +469,14 @@ impl<G: Gate> Disk<'_, G> {
         }
         let owner = rustix::fs::Uid::from_raw(wanted.st_uid);
         let group = rustix::fs::Gid::from_raw(wanted.st_gid);
-        let both = || Ok(rustix::fs::fchown(file, Some(owner), Some(group))?);
-        match self.gate.pass(Call::SetOwner, both) {
-            Err(Errno::Perm | Errno::Inval) => {}
-            done => return done.map(|()| true),
+        for owner in [Some(owner), None] {
+            let set = || Ok(rustix::fs::fchown(file, owner, Some(group))?);
+            match self.gate.pass(Call::SetOwner, set) {
+                Err(Errno::Perm | Errno::Inval) => {}
+                done => return done.map(|()| owner.is_some()),
+            }
         }
-        // The group may be one of ours where the owner is not.
-        let group = || Ok(rustix::fs::fchown(file, None, Some(group))?);
-        match self.gate.pass(Call::SetOwner, group) {
-            Ok(()) | Err(Errno::Perm | Errno::Inval) => Ok(false),
-            Err(errno) => Err(errno),
-        }
+        Ok(false)
     }
 
     fn keep_xattrs(&self, file: &OwnedFd, like: &OwnedFd) -> Result<(), Errno> {
@@ -473,19 +491,20 @@ impl<G: Gate> Disk<'_, G> {
         Ok(())
     }
 
-    /// A file or directory, to be synced; `None` for everything else and for a missing one.
-    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>, Errno> {
-        let open = |disk: &mut Self| match disk.look(at)?.map(|stat| stat.kind) {
-            Some(FileKind::File | FileKind::Dir) => {
-                let (dir, name) = disk.place(at)?;
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                Ok(Some(rustix::fs::openat(&*dir, &*name, flags, Mode::empty())?))
-            }
-            Some(FileKind::Symlink | FileKind::Special) | None => Ok(None),
-        };
-        match open(self) {
+    /// A file or directory, to be synced; `None` for everything else, for a missing one, and for one
+    /// that this process may not open.
+    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>, Failure> {
+        let is = self.look(at)?;
+        if !is.is_some_and(|is| matches!(is.kind, FileKind::File | FileKind::Dir)) {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = self
+            .place(at)
+            .and_then(|(dir, name)| Ok(rustix::fs::openat(&*dir, &*name, flags, Mode::empty())?));
+        match opened {
             Err(Errno::Acces) => Ok(None),
-            opened => crate::lower::present(opened).map(Option::flatten),
+            opened => crate::lower::present(opened).map_err(failure("open", at)),
         }
     }
 
@@ -497,29 +516,27 @@ impl<G: Gate> Disk<'_, G> {
         })
     }
 
-    pub(super) fn sync_stage(&self) -> Result<(), Errno> {
-        self.sync_opened(self.stage()?)
+    pub(super) fn sync_stage(&self) -> Result<(), Failure> {
+        let stage = self.stage.as_ref().ok_or(Errno::Noent);
+        let synced = stage.and_then(|stage| self.sync_opened(&stage.dir));
+        synced.map_err(failure("sync", At::STAGE))
     }
 
-    pub(super) fn sync_root(&self) -> Result<(), Errno> {
-        self.sync_opened(&self.root)
+    pub(super) fn sync_root(&self) -> Result<(), Failure> {
+        self.sync_opened(&self.root).map_err(failure("sync", At::TOP))
     }
 
     /// Brings all of the file system to stable storage, where there is a call for that.
-    pub(super) fn sync_all(&self) -> Result<(), Errno> {
-        self.gate.pass(Call::SyncAll, || {
+    pub(super) fn sync_all(&self) -> Result<(), Failure> {
+        let synced = self.gate.pass(Call::SyncAll, || {
             #[cfg(target_os = "linux")]
             rustix::fs::syncfs(&*self.root)?;
             #[cfg(not(target_os = "linux"))]
             rustix::fs::sync();
             Ok(())
-        })
+        });
+        synced.map_err(failure("sync", At::TOP))
     }
-}
-
-fn set_times(times: &Times) -> SetTimes {
-    let [atime, mtime] = [times.atime(), times.mtime()].map(|time| Some(SetTime::At(time)));
-    SetTimes { atime, mtime }
 }
 
 /// Through a handle that neither reads nor follows, since a name could be swapped for a symlink

@@ -1,11 +1,10 @@
-//! Why a commit failed.
+//! Why a commit failed, or could not be completed.
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Conflict;
-use super::paths::{PathId, Paths};
 use crate::{Errno, GuestPath};
 
 /// How many conflicts a message names; the list in the error holds all.
@@ -103,7 +102,7 @@ pub enum CommitError {
         errno: Errno,
     },
     /// The system refused a call.
-    #[error("cannot {what} {}: {source}; nothing was committed", path.display())]
+    #[error("cannot {what} {}: {source}", path.display())]
     Disk {
         /// The attempt.
         what: &'static str,
@@ -140,16 +139,6 @@ impl CommitError {
             _ => &[],
         }
     }
-
-    pub(super) fn of(root: &Path, failure: Failure) -> CommitError {
-        match failure {
-            Failure::Os { what, path, errno } => {
-                CommitError::Disk { what, path: host_path(root, &path), source: errno.into() }
-            }
-            Failure::Read { path, errno } => CommitError::Read { path, errno },
-            Failure::Device { path } => CommitError::Device { path: host_path(root, &path) },
-        }
-    }
 }
 
 /// The kind is that of the cause for [`CommitError::Read`] and [`CommitError::Disk`], and
@@ -175,6 +164,97 @@ impl From<CommitError> for io::Error {
     }
 }
 
+/// Why an interrupted commit could not be completed. Nothing is lost: everything that the commit
+/// took out of the tree, and everything that it was about to put there, stays where it is.
+///
+/// ```
+/// use testbench_overlay::{Overlay, RecoverError};
+///
+/// let error = Overlay::recover("/no/such/directory").unwrap_err();
+/// assert!(matches!(error, RecoverError::Open { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// The directory cannot be used.
+    #[error("cannot look for an interrupted commit in {}: {source}", path.display())]
+    Open {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The commit is not interrupted.
+    #[error("a commit to {} is under way in another process or thread; wait until it ends", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The stage was not made by a commit.
+    #[error(
+        "{} was not made by a commit, since it holds `{name}`; nothing was changed: move it away \
+         to use the directory above it",
+        stage.display()
+    )]
+    Foreign {
+        /// The directory in which a commit keeps its journal.
+        stage: PathBuf,
+        /// The name that should not be in it.
+        name: String,
+    },
+    /// The journal is of a version that this program does not know.
+    #[error(
+        "the journal in {} is of version {found}, this program reads version 2; nothing was \
+         changed: use the program that began the commit",
+        stage.display()
+    )]
+    Version {
+        /// The directory in which a commit keeps its journal.
+        stage: PathBuf,
+        /// The version in the journal.
+        found: String,
+    },
+    /// The journal is not as it was written.
+    #[error(
+        "the journal in {} is damaged: {why}; nothing was changed. The files that the commit took \
+         out of the tree, and those that it was about to put there, are `n0`, `n1`, … beside it",
+        stage.display()
+    )]
+    Damaged {
+        /// The directory in which a commit keeps its journal.
+        stage: PathBuf,
+        /// The damage.
+        why: String,
+    },
+    /// The system refused a step.
+    #[error("cannot {what} {}: {source}; put that right and recover again", path.display())]
+    Disk {
+        /// The attempt.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// The kind is that of the cause where the system refused something,
+/// [`io::ErrorKind::ResourceBusy`] for a commit that is under way, and
+/// [`io::ErrorKind::InvalidData`] for a journal that cannot be used.
+impl From<RecoverError> for io::Error {
+    fn from(error: RecoverError) -> io::Error {
+        let kind = match &error {
+            RecoverError::Open { source, .. } | RecoverError::Disk { source, .. } => source.kind(),
+            RecoverError::Busy { .. } => io::ErrorKind::ResourceBusy,
+            RecoverError::Foreign { .. }
+            | RecoverError::Version { .. }
+            | RecoverError::Damaged { .. } => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
 fn list(conflicts: &[Conflict]) -> String {
     let mut text = String::new();
     for conflict in conflicts.iter().take(NAMED_MAX) {
@@ -184,33 +264,4 @@ fn list(conflicts: &[Conflict]) -> String {
         let _ = writeln!(text, "  and {more} more");
     }
     text
-}
-
-/// Why a part of a commit failed. Paths are relative to the root.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The system refused a call.
-    Os { what: &'static str, path: Box<[u8]>, errno: Errno },
-    /// A file cannot be read through the overlay.
-    Read { path: Box<[u8]>, errno: Errno },
-    /// A file lies on another file system than the root.
-    Device { path: Box<[u8]> },
-}
-
-/// The failure of an attempt at a path.
-pub(super) fn at<'p>(
-    what: &'static str,
-    paths: &'p Paths,
-    path: PathId,
-) -> impl Fn(Errno) -> Failure + use<'p> {
-    move |errno| Failure::Os { what, path: paths.bytes(path), errno }
-}
-
-/// The failure of an attempt at the stage.
-pub(super) fn on_stage(errno: Errno) -> Failure {
-    Failure::Os { what: "use", path: super::disk::STAGE.into(), errno }
-}
-
-pub(super) fn host_path(root: &Path, path: &[u8]) -> PathBuf {
-    if path.is_empty() { root.to_path_buf() } else { root.join(crate::materialize::os_str(path)) }
 }

@@ -1,7 +1,7 @@
 //! Where every system call passes that changes something on the disk.
 //!
 //! The gate of production is open: it is compiled away. The tests put a counter there that ends
-//! the process, or answers an error, at the nth call.
+//! the process, or fails, at the nth call.
 
 use crate::Errno;
 
@@ -23,6 +23,22 @@ pub(crate) enum Call {
     SetXattr,
     Sync,
     SyncAll,
+}
+
+impl Call {
+    /// The attempt, for messages.
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Call::MakeDir | Call::MakeFile | Call::Symlink => "create",
+            Call::Write | Call::SetLen => "write",
+            Call::Link => "link",
+            Call::Rename => "move",
+            Call::Unlink | Call::RemoveDir => "remove",
+            Call::SetMode | Call::SetTimes => "set the mode or times of",
+            Call::SetOwner | Call::SetXattr => "set the owner or attributes of",
+            Call::Sync | Call::SyncAll => "sync",
+        }
+    }
 }
 
 /// A check before each [`Call`].

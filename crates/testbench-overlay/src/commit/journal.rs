@@ -16,18 +16,20 @@
 //! Steps are made in this order: `outs`, `ins`, `metas`. Each step sees on the disk whether it is
 //! done, so that all of them can be made again after an interruption. There is no way back.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 
-use super::disk::{At, Disk};
+use super::disk::{At, Disk, Failure, failure};
 use super::gate::Gate;
 use super::paths::{Line, PathId, Paths};
 use crate::lower::observe::Stamp;
-use crate::{Errno, FileKind, Stat};
+use crate::{FileKind, SetTime, SetTimes, Stat};
 
-pub(super) const FORMAT: &str = "format";
-pub(super) const JOURNAL: &str = "journal";
-pub(super) const MOVED: &str = "moved";
+const FORMAT: &str = "format";
+const JOURNAL: &str = "journal";
+const MOVED: &str = "moved";
 /// The journal while it is written.
 const JOURNAL_NEW: &str = "journal.new";
 /// All of them, in the order in which they are removed.
@@ -59,7 +61,7 @@ pub(super) struct Steps {
 pub(super) struct Out {
     pub(super) path: PathId,
     /// A slot that no [`In`] uses holds a deleted file.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<u64>,
     pub(super) was: Mark,
 }
 
@@ -70,7 +72,7 @@ pub(super) struct In {
     pub(super) path: PathId,
     pub(super) what: Incoming,
     /// The file that is there before, and the slot that keeps it until all is in place.
-    pub(super) over: Option<(Slot, Mark)>,
+    pub(super) over: Option<(u64, Mark)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,9 +81,9 @@ pub(super) enum Incoming {
     /// A new directory.
     Dir,
     /// Something on the stage.
-    Slot(Slot),
+    Slot(u64),
     /// One more name of the file at a path, made by way of the slot.
-    Link(PathId, Slot),
+    Link(PathId, u64),
 }
 
 /// Sets permission bits and times of something that is in place.
@@ -89,60 +91,34 @@ pub(super) enum Incoming {
 #[serde(deny_unknown_fields)]
 pub(super) struct MetaStep {
     pub(super) path: PathId,
-    pub(super) kind: char,
+    pub(super) kind: FileKind,
     pub(super) mode: u32,
     pub(super) times: Times,
 }
 
+/// Times of access and of change, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Times {
-    atime: (i64, u32),
-    mtime: (i64, u32),
-}
+pub(super) struct Times(i128, i128);
 
 impl Times {
     pub(super) fn new(atime: WallTime, mtime: WallTime) -> Times {
-        Times { atime: to_parts(atime), mtime: to_parts(mtime) }
+        Times(atime.unix_nanos(), mtime.unix_nanos())
     }
 
-    pub(super) fn atime(&self) -> WallTime {
-        from_parts(self.atime)
-    }
-
-    pub(super) fn mtime(&self) -> WallTime {
-        from_parts(self.mtime)
+    pub(super) fn set(self) -> SetTimes {
+        // Beyond the range of every file system, the nearest will do.
+        let range = i128::from(i64::MAX) * 1_000_000_000;
+        let time = |nanos: i128| WallTime::from_unix_nanos(nanos.clamp(-range, range));
+        let [atime, mtime] = [self.0, self.1].map(|nanos| Some(SetTime::At(time(nanos))));
+        SetTimes { atime, mtime }
     }
 }
 
-/// Seconds since 1970, and nanoseconds beyond them.
-fn to_parts(time: WallTime) -> (i64, u32) {
-    let secs = time.unix_nanos().div_euclid(1_000_000_000);
-    let nanos = time.unix_nanos().rem_euclid(1_000_000_000) as u32;
-    // Beyond the range of every file system, the nearest will do.
-    let limit = if secs < 0 { i64::MIN } else { i64::MAX };
-    (i64::try_from(secs).unwrap_or(limit), nanos)
-}
-
-fn from_parts((secs, nanos): (i64, u32)) -> WallTime {
-    WallTime::from_unix_nanos(i128::from(secs) * 1_000_000_000 + i128::from(nanos))
-}
-
-/// A numbered name on the stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Slot(pub(super) u64);
-
-impl Slot {
-    pub(super) fn name(self) -> String {
-        format!("n{}", self.0)
-    }
-
-    /// The slot of a name; `None` for any other name.
-    pub(super) fn parse(name: &[u8]) -> Option<Slot> {
-        let number = std::str::from_utf8(name.strip_prefix(b"n")?).ok()?.parse().ok()?;
-        // Neither `+1` nor `01`.
-        (Slot(number).name().as_bytes() == name).then_some(Slot(number))
-    }
+/// The number of a name on the stage; `None` for any other name.
+pub(super) fn slot(name: &[u8]) -> Option<u64> {
+    let number: u64 = std::str::from_utf8(name.strip_prefix(b"n")?).ok()?.parse().ok()?;
+    // Neither `+1` nor `01`.
+    (format!("n{number}").as_bytes() == name).then_some(number)
 }
 
 /// Tells whether a file still is the one that a step is about, also after it was moved, by another
@@ -150,9 +126,10 @@ impl Slot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mark {
-    kind: char,
+    kind: FileKind,
     size: u64,
-    mtime: (i64, u32),
+    /// In nanoseconds since 1970.
+    mtime: i128,
     /// All that was seen of it, while it lies in its place and the process lives.
     #[serde(skip)]
     stamp: Option<Stamp>,
@@ -160,8 +137,8 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn of(stat: &Stat) -> Mark {
-        let (kind, mtime) = (letter(stat.kind), to_parts(stat.mtime));
-        Mark { kind, size: stat.size, mtime, stamp: Some(Stamp::of(stat)) }
+        let mtime = stat.mtime.unix_nanos();
+        Mark { kind: stat.kind, size: stat.size, mtime, stamp: Some(Stamp::of(stat)) }
     }
 
     /// Whether something in its place is unchanged.
@@ -177,23 +154,14 @@ impl Mark {
 
     /// Whether something on the stage is unchanged.
     pub(super) fn holds(&self, stat: &Stat) -> bool {
-        let same = (self.size, self.mtime) == (stat.size, to_parts(stat.mtime));
-        self.kind == letter(stat.kind) && (same || stat.kind != FileKind::File)
-    }
-}
-
-pub(super) fn letter(kind: FileKind) -> char {
-    match kind {
-        FileKind::File => 'f',
-        FileKind::Dir => 'd',
-        FileKind::Symlink => 'l',
-        FileKind::Special => 's',
+        let same = (self.size, self.mtime) == (stat.size, stat.mtime.unix_nanos());
+        self.kind == stat.kind && (same || stat.kind != FileKind::File)
     }
 }
 
 impl In {
     /// The slot by way of which it comes.
-    pub(super) fn slot(&self) -> Option<Slot> {
+    pub(super) fn slot(&self) -> Option<u64> {
         match self.what {
             Incoming::Dir => None,
             Incoming::Slot(slot) | Incoming::Link(_, slot) => Some(slot),
@@ -229,12 +197,19 @@ struct Journal {
 /// Why a journal cannot be used.
 #[derive(Debug)]
 pub(super) enum Unusable {
-    /// It is something else.
-    Foreign,
+    /// This name on the stage, or what it holds, is none of ours.
+    Foreign(String),
     /// It is of a version that this program does not know.
     Version(String),
     /// It is ours, and not complete.
     Damaged(String),
+    Disk(Failure),
+}
+
+impl From<Failure> for Unusable {
+    fn from(failure: Failure) -> Unusable {
+        Unusable::Disk(failure)
+    }
 }
 
 fn write(paths: &Paths, steps: &Steps) -> String {
@@ -246,11 +221,12 @@ fn write(paths: &Paths, steps: &Steps) -> String {
 fn read(text: &[u8]) -> Result<(Paths, Steps), Unusable> {
     let lines: Vec<&[u8]> = text.splitn(2, |byte| *byte == b'\n').collect();
     let first = String::from_utf8_lossy(lines[0]);
-    let rest = first.strip_prefix(TITLE).ok_or(Unusable::Foreign)?;
+    let foreign = || Unusable::Foreign(JOURNAL.to_owned());
+    let rest = first.strip_prefix(TITLE).ok_or_else(foreign)?;
     match rest.split(' ').nth(1) {
         Some(VERSION) => {}
         Some(version) => return Err(Unusable::Version(version.to_owned())),
-        None => return Err(Unusable::Foreign),
+        None => return Err(foreign()),
     }
     let damaged = |why: &str| Unusable::Damaged(why.to_owned());
     let json = lines.get(1).and_then(|rest| rest.strip_suffix(b"\n"));
@@ -285,60 +261,81 @@ pub(super) enum Progress {
     Done,
 }
 
-/// Looks at the stage. `Err(Ok(name))`: something on it is none of ours.
-pub(super) fn progress<G: Gate>(disk: &mut Disk<'_, G>) -> Result<Progress, Result<String, Errno>> {
-    let names = disk.list_stage().map_err(Err)?;
-    let has = |wanted: &str| names.iter().any(|entry| *entry.name == *wanted.as_bytes());
-    let ours = |name: &[u8]| {
-        Slot::parse(name).is_some() || OURS.iter().any(|ours| ours.as_bytes() == name)
-    };
+/// Looks at the stage, and reads the journal if one is in force.
+pub(super) fn load<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(Progress, Steps), Unusable> {
+    let names = disk.list(At::STAGE)?;
+    let has = |wanted: &&str| names.iter().any(|entry| *entry.name == *wanted.as_bytes());
+    let ours = |name: &[u8]| slot(name).is_some() || OURS.iter().any(|our| our.as_bytes() == name);
+    let foreign = |name: &[u8]| Unusable::Foreign(crate::GuestPath::new(name).to_string());
     if let Some(entry) = names.iter().find(|entry| !ours(&entry.name)) {
-        return Err(Ok(crate::GuestPath::new(&*entry.name).to_string()));
+        return Err(foreign(&entry.name));
     }
-    if disk.is_waste() {
-        return Ok(Progress::Done);
-    }
-    if let Some(first) = names.first() {
+    let in_force = [MOVED, JOURNAL].into_iter().find(has);
+    let progress = match in_force {
+        _ if disk.is_waste() => Progress::Done,
+        Some(name) => Progress::Begun { moved: name == MOVED },
+        None => Progress::Staging,
+    };
+    if progress != Progress::Done
+        && let Some(first) = names.first()
+    {
+        if !has(&FORMAT) {
+            return Err(foreign(&first.name));
+        }
         // Cut short, it was being written when nothing else was there. That of another version
         // says the same, and its journal says which.
-        let text = disk.read(At::Stage(FORMAT)).map_err(|errno| match errno {
-            Errno::Noent => Ok(first.name.escape_ascii().to_string()),
-            errno => Err(errno),
-        })?;
+        let text = disk.read(At::Stage(FORMAT))?;
         let cut_short = names.len() == 1 && format().as_bytes().starts_with(&text);
         if !text.starts_with(TITLE.as_bytes()) && !cut_short {
-            return Err(Ok(FORMAT.to_owned()));
+            return Err(foreign(FORMAT.as_bytes()));
         }
     }
-    Ok(match (has(JOURNAL), has(MOVED)) {
-        (false, false) => Progress::Staging,
-        (_, moved) => Progress::Begun { moved },
-    })
+    let Some(name) = in_force else { return Ok((progress, Steps::default())) };
+    if disk.look(At::Stage(name))?.is_some_and(|stat| stat.size > JOURNAL_BYTES_MAX) {
+        return Err(foreign(name.as_bytes()));
+    }
+    match read(&disk.read(At::Stage(name))?) {
+        Ok((paths, steps)) => {
+            disk.paths = paths;
+            Ok((progress, steps))
+        }
+        // Nothing hangs on it any more.
+        Err(_) if progress == Progress::Done => Ok((progress, Steps::default())),
+        Err(unusable) => Err(unusable),
+    }
 }
 
 /// Marks the stage as ours.
-pub(super) fn claim<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
-    let file = disk.make_file(At::Stage(FORMAT))?;
-    disk.write(&file, format().as_bytes(), 0)
+pub(super) fn claim<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+    put(disk, FORMAT, &format()).map(drop)
 }
 
 /// Writes the journal, which is not in force yet.
-pub(super) fn prepare<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Result<(), Errno> {
+pub(super) fn prepare<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Result<(), Failure> {
     let text = write(&disk.paths, steps);
-    let file = disk.make_file(At::Stage(JOURNAL_NEW))?;
-    disk.write(&file, text.as_bytes(), 0)?;
-    disk.sync_opened(&file)?;
+    let file = put(disk, JOURNAL_NEW, &text)?;
+    disk.sync_opened(&file).map_err(failure("sync", At::STAGE))?;
     disk.sync_stage()
 }
 
+fn put<G: Gate>(
+    disk: &mut Disk<'_, G>,
+    name: &'static str,
+    text: &str,
+) -> Result<OwnedFd, Failure> {
+    let file = disk.make_file(At::Stage(name))?;
+    disk.write(&file, text.as_bytes(), 0).map_err(failure("write", At::STAGE))?;
+    Ok(file)
+}
+
 /// Puts the journal in force, in one instant.
-pub(super) fn store<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
+pub(super) fn store<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
     disk.rename_new(At::Stage(JOURNAL_NEW), At::Stage(JOURNAL))?;
     disk.sync_stage()
 }
 
 /// Makes sure that no journal is in force.
-pub(super) fn withdraw<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
+pub(super) fn withdraw<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
     if disk.look(At::Stage(JOURNAL))?.is_some() {
         disk.unlink(At::Stage(JOURNAL))?;
         disk.sync_stage()?;
@@ -347,25 +344,9 @@ pub(super) fn withdraw<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
 }
 
 /// Notes that everything that leaves its place has left it.
-pub(super) fn mark_moved<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Errno> {
+pub(super) fn mark_moved<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
     disk.rename_new(At::Stage(JOURNAL), At::Stage(MOVED))?;
     disk.sync_stage()
-}
-
-/// Reads the journal on the stage.
-pub(super) fn load<G: Gate>(
-    disk: &mut Disk<'_, G>,
-) -> Result<Result<(Paths, Steps), Unusable>, Errno> {
-    let mut found = Err(Errno::Noent);
-    for name in [MOVED, JOURNAL] {
-        if let Some(stat) = disk.look(At::Stage(name))? {
-            found = Ok((name, stat.size));
-        }
-    }
-    match found? {
-        (_, size) if size > JOURNAL_BYTES_MAX => Ok(Err(Unusable::Foreign)),
-        (name, _) => Ok(read(&disk.read(At::Stage(name))?)),
-    }
 }
 
 #[cfg(test)]
@@ -400,18 +381,18 @@ mod tests {
     fn another_version_is_called_that() {
         let text = text().replace("journal 2 ", "journal 3 ");
         assert!(matches!(read(text.as_bytes()), Err(Unusable::Version(v)) if v == "3"));
-        assert!(matches!(read(b"[]"), Err(Unusable::Foreign)));
-        assert!(matches!(read(b""), Err(Unusable::Foreign)));
+        assert!(matches!(read(b"[]"), Err(Unusable::Foreign(_))));
+        assert!(matches!(read(b""), Err(Unusable::Foreign(_))));
     }
 
     #[test]
     fn only_our_own_names_are_slots() {
         for name in ["n0", "n17"] {
-            assert_eq!(Slot::parse(name.as_bytes()).unwrap().name(), name);
+            assert_eq!(format!("n{}", slot(name.as_bytes()).unwrap()), name);
         }
         for name in ["", "n", "x1", "n+1", "n01", "n-1", "n1x", "journal", "n99999999999999999999"]
         {
-            assert_eq!(Slot::parse(name.as_bytes()), None, "{name}");
+            assert_eq!(slot(name.as_bytes()), None, "{name}");
         }
     }
 
@@ -419,7 +400,7 @@ mod tests {
     fn times_before_1970_survive() {
         for nanos in [-1, 0, 1, -1_000_000_001, 1_700_000_000_123_456_789] {
             let time = WallTime::from_unix_nanos(nanos);
-            assert_eq!(Times::new(time, time).mtime(), time);
+            assert_eq!(Times::new(time, time).set().mtime, Some(SetTime::At(time)));
         }
     }
 }

@@ -68,27 +68,22 @@ mod survey;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use apply::PassedOver;
 pub use conflict::{Conflict, OurChange, TheirChange};
 pub(crate) use disk::{STAGE, WASTE};
-pub use error::CommitError;
+pub use error::{CommitError, RecoverError};
 pub use options::CommitOptions;
-pub use recover::{RecoverError, Recovered};
+pub use recover::Recovered;
 
-use self::apply::Passed;
-use self::disk::{At, Disk};
-use self::error::{Failure, host_path, on_stage};
+use self::disk::{At, Disk, Failure};
 use self::gate::{Gate, Open};
 use self::paths::PathId;
 use self::plan::{Plan, Planner};
-use self::stage::Written;
 use self::survey::{Limits, Survey};
 use crate::ops::core::{Core, Tx};
-use crate::upper::inode::{Entry, Ino};
+use crate::upper::inode::{Entry, Ino, State};
 use crate::{Errno, GuestPath, Overlay};
 
 /// The report of a commit.
@@ -125,18 +120,6 @@ pub struct Committed {
     /// The paths that another process changed when the commit was at work already, sorted. Nearly
     /// always empty.
     pub passed_over: Vec<PassedOver>,
-}
-
-/// A path at which a commit left the work of another process as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PassedOver {
-    /// Relative to the top, in raw bytes.
-    pub path: Box<[u8]>,
-    /// The file or directory with the content that could not be put there, in `.testbench-kept` at
-    /// the top. `None` if there is none: a path was to be removed, or the content to be moved there
-    /// had changed.
-    pub kept_at: Option<PathBuf>,
 }
 
 impl Overlay {
@@ -187,27 +170,20 @@ impl Overlay {
         gate: &G,
         options: &CommitOptions,
     ) -> Result<Committed, CommitError> {
-        let (root, path) = self.real_root()?;
-        let keeps = self.is_beneath.load(Ordering::Relaxed);
-        let mut commit = Commit { disk: Disk::new(root, gate), root: path, keeps };
-        commit.run(&self.core, options)
-    }
-
-    /// The directory beneath, and its path for messages.
-    fn real_root(&self) -> Result<(Arc<OwnedFd>, PathBuf), CommitError> {
         let dir = self.core.lower.host_dir().ok_or(CommitError::NoDirectory)?;
+        let path = dir.path().to_path_buf();
         // The overlay keeps itself from writing to its own root, and a caller's promise is kept.
         if dir.is_read_only() && self.core.config.host_root.is_none() {
-            return Err(CommitError::ReadOnly { path: dir.path().to_path_buf() });
+            return Err(CommitError::ReadOnly { path });
         }
-        Ok((dir.top(), dir.path().to_path_buf()))
+        let keeps = self.is_beneath.load(Ordering::Relaxed);
+        Commit { disk: Disk::new(dir.top(), path, gate), keeps }.run(&self.core, options)
     }
 }
 
 /// A commit at work.
 struct Commit<'g, G> {
     disk: Disk<'g, G>,
-    root: PathBuf,
     /// Every inode keeps its number and its times.
     keeps: bool,
 }
@@ -225,43 +201,35 @@ impl<G: Gate> Commit<'_, G> {
         let mut survey = Survey::new(&state, &mut self.disk.paths).map_err(unread)?;
         let limits = self.limit(core, options, &mut survey)?;
         survey.classify(&self.disk.paths).map_err(unread)?;
-        let checked = check::check(&mut self.disk, &survey, &limits);
-        let checked = checked.map_err(|failure| self.failed(failure))?;
+        let checked = self.done(|disk| check::check(disk, &survey, &limits))?;
         if !options.force && !checked.conflicts.is_empty() {
             return Err(CommitError::Conflicts { conflicts: checked.conflicts });
         }
-        let plan = Planner::plan(&mut self.disk, &survey, checked);
-        let plan = plan.map_err(|failure| self.failed(failure))?;
+        let plan = self.done(|disk| Planner::plan(disk, &survey, checked))?;
         let mut committed = Committed::default();
         let mut cleared = Ok(());
         if !plan.steps.is_empty() {
-            self.disk.make_stage().map_err(|errno| match errno {
-                Errno::Exist | Errno::Busy => CommitError::Unfinished { path: self.root.clone() },
-                errno => self.failed(on_stage(errno)),
+            self.disk.make_stage().map_err(|failure| match failure.errno() {
+                Errno::Exist | Errno::Busy => self.unfinished(),
+                _ => self.disk.error(failure),
             })?;
             rebase::take_up_orphans(&mut tx);
             let check_again = (!options.force).then_some((&survey, &limits));
-            let written = self.stage(&tx, &state, &plan, check_again)?;
-            let done = apply::forward(&mut self.disk, &plan.steps, false, false);
-            let done = done.and_then(|passed| apply::finish(&mut self.disk).map(|()| passed));
-            let passed = done.map_err(|failure| self.interrupted(failure))?;
+            let (files_written, bytes_written) = self.stage(&tx, &state, &plan, check_again)?;
+            let passed_over = self.done(|disk| apply::forward(disk, &plan.steps, false));
+            let passed_over = passed_over.map_err(|source| self.interrupted(source))?;
             cleared = apply::clean_up(&mut self.disk);
-            committed = Committed {
-                files_written: written.files,
-                bytes_written: written.bytes,
-                moved: plan.moved,
-                removed: plan.removed,
-                passed_over: passed_over(&self.root, passed),
-            };
+            let Plan { moved, removed, .. } = plan;
+            committed = Committed { files_written, bytes_written, moved, removed, passed_over };
         }
         core.lower.forget_dirs();
         rebase::rebase(&mut tx, &mut self.disk, &mut survey, &limits, self.keeps);
         // Last, since it may close the top to us.
-        let settled = cleared.and_then(|()| apply::settle_top(&mut self.disk, &plan.steps));
+        let settled = self.done(|disk| cleared.and_then(|()| apply::settle_top(disk, &plan.steps)));
         rebase::see_top(&mut tx, &mut self.disk);
         tx.live.renew();
         core.lower.forget_changes();
-        let leftover = |failure| CommitError::Leftover { source: Box::new(self.failed(failure)) };
+        let leftover = |source| CommitError::Leftover { source: Box::new(source) };
         settled.map(|()| committed).map_err(leftover)
     }
 
@@ -270,14 +238,13 @@ impl<G: Gate> Commit<'_, G> {
     fn check_free(&mut self, tx: &Tx<'_>) -> Result<(), CommitError> {
         let top = tx.live.state.dir(Ino::ROOT).map_err(unread)?;
         for name in [STAGE, WASTE] {
-            let stage = self.disk.paths.child(PathId::TOP, name);
-            match self.disk.look(At::Tree(stage)) {
+            let stage = self.disk.at_top(name);
+            match self.disk.look(stage) {
+                Ok(None) => {}
+                Ok(Some(_)) => return Err(self.unfinished()),
                 // Where we may not look we cannot make a stage either, and say so then.
-                Ok(None) | Err(Errno::Acces) => {}
-                Ok(Some(_)) => {
-                    return Err(CommitError::Unfinished { path: self.root.clone() });
-                }
-                Err(errno) => return Err(self.failed(on_stage(errno))),
+                Err(failure) if failure.errno() == Errno::Acces => {}
+                Err(failure) => return Err(self.disk.error(failure)),
             }
             if let Some(Entry::Present(_)) = top.entries.get(name) {
                 return Err(CommitError::Reserved);
@@ -319,62 +286,57 @@ impl<G: Gate> Commit<'_, G> {
     }
 
     /// Prepares everything, makes sure that nothing has changed meanwhile, and puts the journal in
-    /// force.
+    /// force. The result is the number of files written, and of their bytes.
     fn stage(
         &mut self,
         tx: &Tx<'_>,
-        state: &crate::upper::inode::State,
+        state: &State,
         plan: &Plan,
         check_again: Option<(&Survey<'_>, &Limits)>,
-    ) -> Result<Written, CommitError> {
-        let mut prepare = || -> Result<Written, Failure> {
-            journal::claim(&mut self.disk).map_err(on_stage)?;
-            let written = stage::fill(tx.core, state, &mut self.disk, &plan.stage)?;
-            journal::prepare(&mut self.disk, &plan.steps).map_err(on_stage)?;
-            Ok(written)
-        };
-        let prepared = prepare().map_err(|failure| self.failed(failure)).and_then(|written| {
+    ) -> Result<(u64, u64), CommitError> {
+        let prepared = self.done(|disk| {
+            journal::claim(disk)?;
+            let written = stage::fill(tx.core, state, disk, &plan.stage)?;
+            journal::prepare(disk, &plan.steps)?;
+            let mut conflicts = Vec::new();
             if let Some((survey, limits)) = check_again {
-                let checked = check::check(&mut self.disk, survey, limits);
-                let conflicts = checked.map_err(|failure| self.failed(failure))?.conflicts;
-                if !conflicts.is_empty() {
-                    return Err(CommitError::Conflicts { conflicts });
-                }
+                conflicts = check::check(disk, survey, limits)?.conflicts;
             }
-            let stored = journal::store(&mut self.disk);
-            stored.map_err(|errno| self.failed(on_stage(errno)))?;
-            Ok(written)
+            if conflicts.is_empty() {
+                journal::store(disk)?;
+            }
+            Ok((written, conflicts))
         });
-        prepared.map_err(|error| {
-            // The journal may be in force; until it is gone, the stage must stay whole.
-            let dropped = journal::withdraw(&mut self.disk).map_err(on_stage);
-            match dropped.and_then(|()| apply::clean_up(&mut self.disk)) {
-                Ok(()) => error,
-                Err(_) => {
-                    CommitError::Interrupted { path: self.root.clone(), source: Box::new(error) }
-                }
-            }
-        })
+        let error = match prepared {
+            Ok((written, conflicts)) if conflicts.is_empty() => return Ok(written),
+            Ok((_, conflicts)) => CommitError::Conflicts { conflicts },
+            Err(error) => error,
+        };
+        // The journal may be in force; until it is gone, the stage must stay whole.
+        let dropped = journal::withdraw(&mut self.disk);
+        match dropped.and_then(|()| apply::clean_up(&mut self.disk)) {
+            Ok(()) => Err(error),
+            Err(_) => Err(self.interrupted(error)),
+        }
     }
 
-    fn interrupted(&self, failure: Failure) -> CommitError {
-        let source = Box::new(self.failed(failure));
-        CommitError::Interrupted { path: self.root.clone(), source }
+    /// Does a part of the commit.
+    fn done<T>(
+        &mut self,
+        part: impl FnOnce(&mut Disk<'_, G>) -> Result<T, Failure>,
+    ) -> Result<T, CommitError> {
+        part(&mut self.disk).map_err(|failure| self.disk.error(failure))
     }
 
-    fn failed(&self, failure: Failure) -> CommitError {
-        CommitError::of(&self.root, failure)
+    fn unfinished(&self) -> CommitError {
+        CommitError::Unfinished { path: self.disk.host_path(At::TOP) }
+    }
+
+    fn interrupted(&self, source: CommitError) -> CommitError {
+        CommitError::Interrupted { path: self.disk.host_path(At::TOP), source: Box::new(source) }
     }
 }
 
 fn unread(errno: Errno) -> CommitError {
     CommitError::Read { path: Box::default(), errno }
-}
-
-fn passed_over(root: &Path, passed: Vec<Passed>) -> Vec<PassedOver> {
-    let over = |(path, kept): Passed| PassedOver {
-        path,
-        kept_at: kept.map(|kept| host_path(root, &kept)),
-    };
-    passed.into_iter().map(over).collect()
 }

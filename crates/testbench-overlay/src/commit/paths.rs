@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::diff::name;
 use crate::vfs::name::{NAME_BYTES_MAX, RelPath};
 
+/// A journal with more paths than this is not one of ours: their names alone would fill the memory.
+const PATHS_MAX: u32 = 1 << 30;
+
 /// The number of a path in a [`Paths`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct PathId(u32);
@@ -48,7 +51,8 @@ impl Paths {
         if let Some(id) = self.nodes[&dir].inside.get(name) {
             return *id;
         }
-        let id = PathId(self.nodes.len() as u32);
+        let last = self.nodes.last_key_value().map_or(0, |(last, _)| last.0);
+        let id = PathId(last + 1);
         self.insert(id, dir, name);
         id
     }
@@ -143,7 +147,8 @@ impl Paths {
         for Line(id, dir, name) in lines {
             let bad = matches!(&*name, b"" | b"." | b"..")
                 || name.iter().any(|byte| matches!(byte, 0 | b'/'))
-                || name.len() > NAME_BYTES_MAX;
+                || name.len() > NAME_BYTES_MAX
+                || id.0 > PATHS_MAX;
             if bad || paths.has(id) || !paths.has(dir) {
                 return Err("a path is not relative to the root".to_owned());
             }

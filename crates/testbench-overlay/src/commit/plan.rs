@@ -9,17 +9,15 @@ mod meta;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use self::meta::WORK;
 use super::check::Checked;
-use super::disk::{At, Disk};
-use super::error::{Failure, at};
+use super::disk::{At, Disk, Failure, failure};
 use super::gate::Gate;
-use super::journal::{In, Incoming, Mark, Out, Slot, Steps, Times};
+use super::journal::{In, Incoming, Mark, Out, Steps, Times};
 use super::paths::PathId;
 use super::survey::{NameOf, Survey, content_changed, meta_changed};
 use crate::lower::observe::Stamp;
 use crate::upper::inode::{Ino, Inode};
-use crate::{FileKind, Stat};
+use crate::{Errno, FileKind, Stat};
 
 /// The steps, and the files that must be on the stage before they are made.
 #[derive(Debug, Default)]
@@ -35,7 +33,7 @@ pub(super) struct Plan {
 /// The content of a new file or symlink.
 #[derive(Debug)]
 pub(super) struct Staged {
-    pub(super) slot: Slot,
+    pub(super) slot: u64,
     pub(super) ino: Ino,
     pub(super) path: PathId,
     pub(super) mode: u32,
@@ -50,7 +48,7 @@ pub(super) struct Planner<'p, 's, 'g, G> {
     device: u64,
     now: BTreeMap<PathId, Option<Stat>>,
     /// Paths before from which something moves, with the slot where it waits.
-    moved: BTreeMap<PathId, Slot>,
+    moved: BTreeMap<PathId, u64>,
     dirs: Vec<PlacedDir>,
     outs: BTreeMap<PathId, Out>,
     slots: u64,
@@ -110,8 +108,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
         if let Some(stat) = self.now.get(&path) {
             return Ok(*stat);
         }
-        let stat = self.disk.look(At::Tree(path));
-        let stat = stat.map_err(at("look at", &self.disk.paths, path))?;
+        let stat = self.disk.look(At::Tree(path))?;
         self.now.insert(path, stat);
         Ok(stat)
     }
@@ -120,7 +117,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     fn now_here(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
         match self.now(path)? {
             Some(stat) if stat.dev != self.device => {
-                Err(Failure::Device { path: self.disk.paths.bytes(path) })
+                Err(failure("commit to", At::Tree(path))(Errno::Xdev))
             }
             stat => Ok(stat),
         }
@@ -128,12 +125,12 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
 
     fn inode(&self, ino: Ino) -> Result<&'s Inode, Failure> {
         let inode = self.survey.state.inode(ino).map(|inode| &**inode);
-        inode.map_err(at("commit to", &self.disk.paths, PathId::TOP))
+        inode.map_err(failure("commit to", At::TOP))
     }
 
-    fn slot(&mut self) -> Slot {
+    fn slot(&mut self) -> u64 {
         self.slots += 1;
-        Slot(self.slots - 1)
+        self.slots - 1
     }
 
     fn place_all(&mut self) -> Result<(), Failure> {
@@ -283,8 +280,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
             let Some(stat) = self.now_here(path)?.filter(|_| !stays) else { continue };
             let mut slot = None;
             if stat.kind == FileKind::Dir {
-                let entries = self.disk.list(At::Tree(path));
-                for entry in entries.map_err(at("list", &self.disk.paths, path))? {
+                for entry in self.disk.list(At::Tree(path))? {
                     next.push(self.disk.paths.child(path, &entry.name));
                 }
             } else {

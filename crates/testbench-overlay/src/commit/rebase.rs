@@ -14,18 +14,15 @@ use std::sync::Arc;
 use super::disk::{At, Disk};
 use super::gate::Gate;
 use super::paths::PathId;
+use super::stage;
 use super::survey::{Limits, Survey};
-use crate::lower::base::Base;
 use crate::lower::observe::{Origin, Seen, Stamp};
 use crate::ops::core::{Core, Tx};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::upper::quota::Room;
 use crate::vfs::name::{Name, RelPath};
-use crate::{Errno, Stat};
-
-/// How much is taken up at a time.
-const COPY_BYTES: usize = 1 << 20;
+use crate::{Errno, FileKind, Stat};
 
 /// Makes the files without a name independent of the lower directory, and notes what they were in
 /// it: the check that follows compares that, as for those that are not open. A file that cannot be
@@ -48,22 +45,16 @@ pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
 }
 
 /// The same file, resting on nothing.
-fn taken_up(core: &Core, inode: &Inode) -> Result<Inode, Errno> {
-    let mut inode = inode.clone();
-    if let Node::File(content) = &inode.node {
-        let base = Base::default();
-        let mut read =
-            |buf: &mut [u8], at: u64| base.read(&core.lower, inode.origin.as_deref(), buf, at);
+fn taken_up(core: &Core, original: &Inode) -> Result<Inode, Errno> {
+    let mut inode = original.clone();
+    if matches!(inode.node, Node::File(_)) {
         let mut nothing = |_: &mut [u8], _: u64| Err(Errno::Io);
         let mut whole = Content::empty();
         // It was within the quota before.
         let mut room = Room::unlimited(&core.store);
-        let mut buf = vec![0; COPY_BYTES];
-        let mut offset = 0;
-        while offset < content.len() {
-            let n = content.read_at(&mut buf, offset, &mut read)?;
-            let done = whole.write_at(&buf[..n], offset, &mut room, &mut nothing)?;
-            offset += done as u64;
+        for part in stage::parts(core, original) {
+            let (part, end) = (part?, whole.len());
+            whole.write_at(&part, end, &mut room, &mut nothing)?;
         }
         inode.node = Node::File(whole);
     }
@@ -90,14 +81,12 @@ pub(super) fn rebase<G: Gate>(
     rebase.keep_rest(limits);
     for ino in tx.live.opens.keys().copied().filter(|ino| *ino != Ino::ROOT) {
         let Ok(inode) = old.inode(ino) else { continue };
-        if rebase.keep(ino, inode).is_none() {
+        if !rebase.keep(ino) {
             rebase.keep_nameless(ino, inode);
         }
     }
     if keeps {
-        for (ino, inode) in old.inodes.iter().filter(|(ino, _)| **ino != Ino::ROOT) {
-            rebase.keep(*ino, inode);
-        }
+        old.inodes.keys().for_each(|ino| _ = rebase.keep(*ino));
     }
     let mut new = rebase.new;
     new.count_usage();
@@ -106,7 +95,7 @@ pub(super) fn rebase<G: Gate>(
 
 /// Sees the top once more, after its last change.
 pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &mut Disk<'_, G>) {
-    let Ok(Some(stat)) = disk.look(At::Tree(PathId::TOP)) else { return };
+    let Ok(Some(stat)) = disk.look(At::TOP) else { return };
     if let Ok(top) = tx.live.state.inode_mut(Ino::ROOT)
         && let Some(origin) = &top.origin
     {
@@ -125,7 +114,7 @@ struct Rebase<'r, 's, 'g, G> {
 
 impl<G: Gate> Rebase<'_, '_, '_, G> {
     fn keep_root(&mut self) {
-        if let Ok(Some(stat)) = self.disk.look(At::Tree(PathId::TOP))
+        if let Ok(Some(stat)) = self.disk.look(At::TOP)
             && let Ok(root) = self.new.inode_mut(Ino::ROOT)
         {
             settle(root, vec![RelPath::TOP], &stat);
@@ -139,7 +128,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
             return;
         }
         for spot in &rest {
-            if !self.keep_dir(spot.dir) {
+            if !self.keep(spot.dir) {
                 continue;
             }
             let mut entry = Entry::Whiteout;
@@ -150,7 +139,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
                     dir.entries = crate::upper::PMap::new_sync();
                 }
                 for (dir, _) in &inode.names {
-                    self.keep_dir(*dir);
+                    self.keep(*dir);
                 }
                 if !self.new.inodes.contains_key(&ino) {
                     self.new.inodes.insert_mut(ino, Arc::new(inode));
@@ -178,28 +167,47 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
         }
     }
 
-    /// Takes an inode over, under the names at which it is on the disk.
-    fn keep(&mut self, ino: Ino, inode: &Inode) -> Option<()> {
-        if self.new.inodes.contains_key(&ino) {
-            return Some(());
+    /// Takes over an inode and the directories above it; false if it is not there.
+    fn keep(&mut self, ino: Ino) -> bool {
+        let names = self.old.inode(ino).map(|inode| &*inode.names).unwrap_or_default();
+        // From the top down, without recursion: a tree may be of any depth.
+        let mut down = vec![ino];
+        for (dir, _) in names {
+            let mut at = *dir;
+            while !self.new.inodes.contains_key(&at)
+                && let Some((above, _)) = self.old.inode(at).ok().and_then(|is| is.names.first())
+            {
+                down.push(at);
+                at = *above;
+            }
         }
+        for ino in down.into_iter().rev() {
+            if !self.new.inodes.contains_key(&ino) {
+                self.keep_one(ino);
+            }
+        }
+        self.new.inodes.contains_key(&ino)
+    }
+
+    /// Takes an inode over, under the names at which it is on the disk.
+    fn keep_one(&mut self, ino: Ino) -> Option<()> {
+        let mut inode = (**self.old.inode(ino).ok()?).clone();
         let mut stat: Option<Stat> = None;
         let mut places = Vec::new();
         let mut names = Vec::new();
         for (dir, name) in &inode.names {
-            let above = self.survey.dir(&mut self.disk.paths, *dir)?.after;
-            let path = self.disk.paths.child(above, name.as_bytes());
+            let Some(above) = self.survey.dir(&mut self.disk.paths, *dir) else { continue };
+            let path = self.disk.paths.child(above.after, name.as_bytes());
             let Ok(Some(is)) = self.disk.look(At::Tree(path)) else { continue };
             let same = |was: &Stat| (was.dev, was.ino) == (is.dev, is.ino);
-            if is.kind != inode.kind() || !stat.as_ref().is_none_or(same) || !self.keep_dir(*dir) {
-                continue;
+            let is_kept = self.new.inodes.contains_key(dir);
+            if is_kept && is.kind == inode.kind() && stat.as_ref().is_none_or(same) {
+                stat = Some(is);
+                places.push(path);
+                names.push((*dir, name.clone()));
             }
-            stat = Some(is);
-            places.push(path);
-            names.push((*dir, name.clone()));
         }
         let stat = stat?;
-        let mut inode = inode.clone();
         inode.names = names.clone().into();
         if let Node::Symlink(target) = &mut inode.node
             && let Ok(now) = self.disk.read_link(At::Tree(places[0]))
@@ -208,43 +216,13 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
         }
         let paths = places.into_iter().map(|path| self.rel(path)).collect();
         settle(&mut inode, paths, &stat);
-        if stat.nlink > 1 && !matches!(inode.node, Node::Dir(_)) {
+        if stat.nlink > 1 && inode.kind() != FileKind::Dir {
             self.new.lower_ids.insert_mut(Stamp::of(&stat).id, ino);
         }
         self.new.inodes.insert_mut(ino, Arc::new(inode));
         for (dir, name) in names {
-            let dir = self.new.dir_mut(dir).ok()?;
-            dir.entries.insert_mut(name, Entry::Present(ino));
+            self.new.dir_mut(dir).ok()?.entries.insert_mut(name, Entry::Present(ino));
         }
-        Some(())
-    }
-
-    /// Takes over a directory and those above it; false if they are not there.
-    fn keep_dir(&mut self, dir: Ino) -> bool {
-        // From the top down, without recursion: a tree may be of any depth.
-        let (mut down, mut at) = (Vec::new(), dir);
-        while !self.new.inodes.contains_key(&at) {
-            let Some((above, _)) = self.old.inode(at).ok().and_then(|is| is.names.first()) else {
-                return false;
-            };
-            down.push(at);
-            at = *above;
-        }
-        down.into_iter().rev().all(|ino| self.keep_one_dir(ino).is_some())
-    }
-
-    fn keep_one_dir(&mut self, ino: Ino) -> Option<()> {
-        let mut inode = (**self.old.inode(ino).ok()?).clone();
-        let path = self.survey.dir(&mut self.disk.paths, ino)?.after;
-        let stat = self.disk.look(At::Tree(path)).ok()??;
-        let (above, name) = inode.names.first()?.clone();
-        if stat.kind != inode.kind() {
-            return None;
-        }
-        let paths = vec![self.rel(path)];
-        settle(&mut inode, paths, &stat);
-        self.new.inodes.insert_mut(ino, Arc::new(inode));
-        self.new.dir_mut(above).ok()?.entries.insert_mut(name, Entry::Present(ino));
         Some(())
     }
 

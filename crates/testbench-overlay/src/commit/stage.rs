@@ -2,10 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::disk::{At, Disk};
-use super::error::{Failure, at, on_stage};
+use super::disk::{At, Disk, Failure, failure};
 use super::gate::Gate;
-use super::paths::PathId;
 use super::plan::Staged;
 use crate::Errno;
 use crate::lower::base::Base;
@@ -18,66 +16,46 @@ const COPY_BYTES: usize = 1 << 20;
 /// With more files than this, the whole file system is synced at once.
 const SYNC_EACH_MAX: usize = 64;
 
-/// The size of what has been put there.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
-}
-
-/// Makes these files, complete and synced.
+/// Makes these files, complete and synced; returns their number and their bytes.
 pub(super) fn fill<G: Gate>(
     core: &Core,
     state: &State,
     disk: &mut Disk<'_, G>,
     stage: &[Staged],
-) -> Result<Written, Failure> {
+) -> Result<(u64, u64), Failure> {
     let sync_each = stage.len() <= SYNC_EACH_MAX;
-    let mut written = Written::default();
+    let (mut files, mut bytes) = (0, 0);
     for staged in stage {
-        let inode = state.inode(staged.ino).map_err(at("commit to", &disk.paths, staged.path))?;
-        match &inode.node {
-            Node::Symlink(target) => {
-                let slot = At::Slot(staged.slot);
-                let made = disk.symlink(target, slot);
-                let made = made.and_then(|()| disk.set_times(slot, &staged.times));
-                made.map_err(at("create", &disk.paths, staged.path))?;
-            }
-            _ => {
-                let file = make_file(core, inode, disk, staged, &mut written)?;
-                if sync_each {
-                    disk.sync_opened(&file).map_err(at("sync", &disk.paths, staged.path))?;
-                }
-            }
+        let (slot, about) = (At::Slot(staged.slot), At::Tree(staged.path));
+        let inode = state.inode(staged.ino).map_err(failure("commit to", about))?;
+        if let Node::Symlink(target) = &inode.node {
+            disk.symlink(target, slot)?;
+            disk.set_times(slot, staged.times.set())?;
+            continue;
+        }
+        let file = disk.make_file(slot)?;
+        bytes += copy(core, inode, disk, &file, staged)?;
+        files += 1;
+        let like = match staged.like.map(|like| disk.open(At::Tree(like))) {
+            None => None,
+            Some(Ok(like)) => Some(like),
+            Some(Err(failure)) => match failure.errno() {
+                // A file that may not be read, or is a symlink by now, is replaced all the same,
+                // and keeps less.
+                Errno::Acces | Errno::Noent | Errno::Loop | Errno::Nxio => None,
+                _ => return Err(failure),
+            },
+        };
+        let dressed = disk.dress(&file, staged.mode, staged.times.set(), like.as_ref());
+        dressed.map_err(failure("set the metadata of", about))?;
+        if sync_each {
+            disk.sync_opened(&file).map_err(failure("sync", about))?;
         }
     }
     if !sync_each {
-        disk.sync_all().map_err(on_stage)?;
+        disk.sync_all()?;
     }
-    Ok(written)
-}
-
-fn make_file<G: Gate>(
-    core: &Core,
-    inode: &Inode,
-    disk: &mut Disk<'_, G>,
-    staged: &Staged,
-    written: &mut Written,
-) -> Result<OwnedFd, Failure> {
-    let Staged { slot, path, mode, times, like, .. } = staged;
-    let file = disk.make_file(At::Slot(*slot)).map_err(at("create", &disk.paths, *path))?;
-    let len = copy(core, inode, disk, &file, *path)?;
-    let like = match like.map(|like| disk.open(At::Tree(like))) {
-        // A file that may not be read, or is a symlink by now, is replaced all the same, and keeps
-        // less.
-        None | Some(Err(Errno::Acces | Errno::Noent | Errno::Loop | Errno::Nxio)) => None,
-        Some(like) => Some(like.map_err(at("open", &disk.paths, *path))?),
-    };
-    let dressed = disk.dress(&file, *mode, times, like.as_ref());
-    dressed.map_err(at("set the metadata of", &disk.paths, *path))?;
-    written.files += 1;
-    written.bytes += len;
-    Ok(file)
+    Ok((files, bytes))
 }
 
 /// Writes the content of an inode. Long runs of zeros become holes.
@@ -86,23 +64,39 @@ fn copy<G: Gate>(
     inode: &Inode,
     disk: &Disk<'_, G>,
     file: &OwnedFd,
-    path: PathId,
+    staged: &Staged,
 ) -> Result<u64, Failure> {
-    let unread = |errno| Failure::Read { path: disk.paths.bytes(path), errno };
-    let Node::File(content) = &inode.node else { return Err(unread(Errno::Inval)) };
-    let base = Base::default();
-    let origin = inode.origin.as_deref();
-    let mut read = |buf: &mut [u8], at: u64| base.read(&core.lower, origin, buf, at);
-    let mut buf = vec![0; COPY_BYTES.min(usize::try_from(content.len()).unwrap_or(COPY_BYTES))];
-    let mut offset = 0;
-    while offset < content.len() {
-        let n = content.read_at(&mut buf, offset, &mut read).map_err(unread)?;
-        if buf[..n].iter().any(|byte| *byte != 0) {
-            let written = disk.write(file, &buf[..n], offset);
-            written.map_err(at("write", &disk.paths, path))?;
+    let write = failure("write", At::Tree(staged.path));
+    let mut written = 0;
+    for part in parts(core, inode) {
+        let part = part.map_err(|errno| Failure::Read { path: staged.path, errno })?;
+        if part.iter().any(|byte| *byte != 0) {
+            disk.write(file, &part, written).map_err(&write)?;
         }
-        offset += n as u64;
+        written += part.len() as u64;
     }
-    disk.set_len(file, offset).map_err(at("write", &disk.paths, path))?;
-    Ok(offset)
+    disk.set_len(file, written).map_err(&write)?;
+    Ok(written)
+}
+
+/// The content of a file, a part at a time.
+pub(super) fn parts(core: &Core, inode: &Inode) -> impl Iterator<Item = Result<Vec<u8>, Errno>> {
+    let base = Base::default();
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let Node::File(content) = &inode.node else { return None };
+        let left = content.len().saturating_sub(offset);
+        if left == 0 {
+            return None;
+        }
+        let mut read =
+            |buf: &mut [u8], at: u64| base.read(&core.lower, inode.origin.as_deref(), buf, at);
+        let mut part = vec![0; COPY_BYTES.min(usize::try_from(left).unwrap_or(COPY_BYTES))];
+        let done = content.read_at(&mut part, offset, &mut read);
+        Some(done.map(|n| {
+            part.truncate(n);
+            offset += n as u64;
+            part
+        }))
+    })
 }

@@ -32,25 +32,6 @@ pub(super) struct NameOf {
     pub(super) before: Option<PathId>,
 }
 
-/// The observation of one path of the lower directory.
-#[derive(Clone, Debug)]
-pub(super) enum Was {
-    Absent,
-    There(Seen),
-}
-
-/// [`OurChange`] with numbers for paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ours {
-    Inside,
-    Added,
-    Modified,
-    Meta,
-    Deleted,
-    Linked(PathId),
-    Renamed(PathId),
-}
-
 /// All spots, from the top down, and what follows from them.
 #[derive(Debug)]
 pub(super) struct Survey<'s> {
@@ -58,12 +39,12 @@ pub(super) struct Survey<'s> {
     pub(super) spots: Vec<Spot>,
     /// The spots that are not to be committed.
     pub(super) rest: Vec<Spot>,
-    /// All that was seen, by path; the paths come sorted.
-    pub(super) seen: BTreeMap<PathId, Was>,
+    /// All that was seen, by path, with `None` for nothing; the paths come sorted.
+    pub(super) seen: BTreeMap<PathId, Option<Seen>>,
     /// All listings that were seen.
     pub(super) listings: Vec<(PathId, Listing)>,
     /// Our changes, by the path before.
-    pub(super) ours: BTreeMap<PathId, Ours>,
+    pub(super) ours: BTreeMap<PathId, OurChange>,
     ids: HashMap<RelPath, PathId, Hashed>,
     /// The directories on the way to what is known, with the paths after and before.
     dirs: BTreeMap<Ino, NameOf>,
@@ -120,20 +101,21 @@ impl<'s> Survey<'s> {
     }
 
     fn collect_seen(&mut self, paths: &mut Paths) {
-        let mut seen: BTreeMap<&RelPath, Option<Was>> = BTreeMap::from([(&RelPath::TOP, None)]);
+        let mut seen: BTreeMap<&RelPath, Option<Option<Seen>>> =
+            BTreeMap::from([(&RelPath::TOP, None)]);
         for (path, observation) in self.state.reads.iter() {
             seen.insert(
                 path,
                 match observation {
-                    Observation::Absent => Some(Was::Absent),
-                    Observation::Removed(was, _) => Some(Was::There(was.clone())),
+                    Observation::Absent => Some(None),
+                    Observation::Removed(was, _) => Some(Some(was.clone())),
                     Observation::Listing(_) => None,
                 },
             );
         }
         // An inode knows better than an observation from before it was made.
         for origin in self.state.inodes.values().filter_map(|inode| inode.origin.as_ref()) {
-            let there = |path| (path, Some(Was::There(origin.seen.clone())));
+            let there = |path| (path, Some(Some(origin.seen.clone())));
             seen.extend(origin.paths.iter().map(there));
         }
         let ids = paths.add_sorted(seen.keys().copied());
@@ -288,13 +270,13 @@ impl<'s> Survey<'s> {
     pub(super) fn classify(&mut self, paths: &Paths) -> Result<(), Errno> {
         let mut ours = BTreeMap::new();
         if mode_changed(self.state.inode(Ino::ROOT)?) {
-            ours.insert(PathId::TOP, Ours::Meta);
+            ours.insert(PathId::TOP, OurChange::Meta);
         }
         let mut placed = BTreeSet::new();
         for spot in &self.spots {
             let Some(ino) = spot.ino else {
                 if let Some(before) = spot.before {
-                    ours.entry(before).or_insert(Ours::Deleted);
+                    ours.entry(before).or_insert(OurChange::Deleted);
                 }
                 continue;
             };
@@ -304,27 +286,28 @@ impl<'s> Survey<'s> {
                 let (left, came) = self.moves(ino, inode);
                 let mut came = came.into_iter();
                 for (from, to) in left.into_iter().zip(came.by_ref()) {
-                    ours.insert(from, Ours::Renamed(to));
+                    ours.insert(from, OurChange::Renamed { to: paths.bytes(to) });
                 }
                 if let Some(to) = came.next() {
                     for path in &origins {
-                        ours.entry(*path).or_insert(Ours::Linked(to));
+                        let linked = OurChange::Linked { to: paths.bytes(to) };
+                        ours.entry(*path).or_insert(linked);
                     }
                 }
             }
             let Some(before) = spot.before else { continue };
             if inode.origin.is_none() {
-                ours.insert(before, Ours::Added);
+                ours.insert(before, OurChange::Added);
             } else if !origins.contains(&before) {
                 // The file that was there may have moved.
-                ours.entry(before).or_insert(Ours::Added);
+                ours.entry(before).or_insert(OurChange::Added);
             } else if content_changed(inode) {
-                ours.insert(before, Ours::Modified);
+                ours.insert(before, OurChange::Modified);
             } else if mode_changed(inode) || !is_dir(inode) && meta_changed(inode) {
-                ours.insert(before, Ours::Meta);
+                ours.insert(before, OurChange::Meta);
             } else if meta_changed(inode) {
                 // Most often because something in it has come or gone.
-                ours.entry(before).or_insert(Ours::Inside);
+                ours.entry(before).or_insert(OurChange::Inside);
             }
         }
         let changed: Vec<PathId> = ours.keys().copied().collect();
@@ -334,7 +317,7 @@ impl<'s> Survey<'s> {
             let _ = paths.upwards(path).skip(1).take_while(|dir| above.insert(*dir)).count();
         }
         for dir in above {
-            ours.entry(dir).or_insert(Ours::Inside);
+            ours.entry(dir).or_insert(OurChange::Inside);
         }
         self.ours = ours;
         Ok(())
@@ -342,21 +325,13 @@ impl<'s> Survey<'s> {
 
     /// Our change at a path before, where something was if `existed`.
     pub(super) fn ours_at(&self, paths: &Paths, path: PathId, existed: bool) -> OurChange {
-        let named = |to: PathId| paths.bytes(to);
         match self.ours.get(&path) {
-            Some(Ours::Added) if existed => return OurChange::Replaced,
-            Some(Ours::Inside) => return OurChange::Inside,
-            Some(Ours::Added) => return OurChange::Added,
-            Some(Ours::Modified) => return OurChange::Modified,
-            Some(Ours::Meta) => return OurChange::Meta,
-            Some(Ours::Deleted) => return OurChange::Deleted,
-            Some(Ours::Linked(to)) => return OurChange::Linked { to: named(*to) },
-            Some(Ours::Renamed(to)) => return OurChange::Renamed { to: named(*to) },
-            None => {}
-        }
-        match paths.upwards(path).find_map(|dir| self.ours.get(&dir)) {
-            Some(Ours::Deleted | Ours::Added) => OurChange::Deleted,
-            _ => OurChange::Looked,
+            Some(OurChange::Added) if existed => OurChange::Replaced,
+            Some(ours) => ours.clone(),
+            None => match paths.upwards(path).find_map(|dir| self.ours.get(&dir)) {
+                Some(OurChange::Deleted | OurChange::Added) => OurChange::Deleted,
+                _ => OurChange::Looked,
+            },
         }
     }
 }

@@ -2,30 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use super::super::error::{Failure, at};
+use super::super::apply::may_work;
+use super::super::disk::Failure;
 use super::super::gate::Gate;
-use super::super::journal::{MetaStep, Slot, Times, letter};
+use super::super::journal::{MetaStep, Times};
 use super::super::paths::PathId;
 use super::super::survey::meta_changed;
 use super::{PlacedDir, Placement, Planner, Staged};
 use crate::upper::inode::{Ino, Inode, Node};
 use crate::{Errno, FileKind, Stat};
 
-/// The owner's bits without which a directory cannot be worked in.
-pub(in super::super) const WORK: u32 = 0o700;
-
 impl<G: Gate> Planner<'_, '_, '_, G> {
     /// Plans a new file or symlink.
     pub(super) fn stage(
         &mut self,
         placement: &Placement<'_>,
-        slot: Slot,
+        slot: u64,
         path: PathId,
     ) -> Result<(), Failure> {
         let Placement { ino, inode, here, copy, .. } = placement;
         if matches!(inode.node, Node::Special | Node::Dir(_)) {
             // A device, socket or FIFO that is gone cannot be made.
-            return Err(Failure::Read { path: self.disk.paths.bytes(path), errno: Errno::Nxio });
+            return Err(Failure::Read { path, errno: Errno::Nxio });
         }
         let like = here.filter(|_| *copy);
         let was = like.map_or(Ok(None), |like| self.now(like))?;
@@ -47,15 +45,14 @@ impl<G: Gate> Planner<'_, '_, '_, G> {
         after: PathId,
     ) -> Result<(), Failure> {
         if meta_changed(inode) {
-            let may = self.disk.check_may_set_meta(before);
-            may.map_err(at("set the metadata of", &self.disk.paths, before))?;
+            self.disk.check_may_set_meta(before)?;
             self.meta(after, was.kind, mode_after(inode, was), times_after(inode, was, false));
         }
         Ok(())
     }
 
     fn meta(&mut self, path: PathId, kind: FileKind, mode: u32, times: Times) {
-        self.plan.steps.metas.push(MetaStep { path, kind: letter(kind), mode, times });
+        self.plan.steps.metas.push(MetaStep { path, kind, mode, times });
     }
 
     /// Plans permission bits and times of directories: of those that have changed, and of those in
@@ -79,21 +76,19 @@ impl<G: Gate> Planner<'_, '_, '_, G> {
             if entered.contains(&after) || before != after {
                 worked_in.insert(before);
             }
-            let closed = before != after && was.mode & WORK != WORK;
+            let closed = before != after && !may_work(&was);
             if left.contains(&before) || entered.contains(&after) || closed || meta_changed(inode) {
                 let mode = mode_after(inode, &was);
                 if mode != was.mode {
-                    let may = self.disk.check_may_set_meta(before);
-                    may.map_err(at("set the mode of", &self.disk.paths, before))?;
+                    self.disk.check_may_set_meta(before)?;
                 }
                 let times = times_after(inode, &was, renamed.contains(&ino));
                 self.meta(after, FileKind::Dir, mode, times);
             }
         }
         for dir in worked_in {
-            let may = self.disk.check_may_work_in(dir);
-            may.map_err(at("change names in", &self.disk.paths, dir))?;
-            if self.now_here(dir)?.is_some_and(|was| was.mode & WORK != WORK) {
+            self.disk.check_may_work_in(dir)?;
+            if self.now_here(dir)?.is_some_and(|was| !may_work(&was)) {
                 self.plan.steps.opens.push(dir);
             }
         }

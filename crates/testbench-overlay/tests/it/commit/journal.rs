@@ -79,7 +79,8 @@ fn what_was_being_prepared_is_thrown_away() {
 
 /// A journal that takes a file at the top to the stage, as a commit writes it.
 fn journal(name: &str, size: u64, mtime: (i64, i64)) -> String {
-    let mark = format!(r#"{{"kind":"f","size":{size},"mtime":[{},{}]}}"#, mtime.0, mtime.1);
+    let mtime = i128::from(mtime.0) * 1_000_000_000 + i128::from(mtime.1);
+    let mark = format!(r#"{{"kind":"file","size":{size},"mtime":{mtime}}}"#);
     let out = format!(r#"{{"path":1,"slot":1,"was":{mark}}}"#);
     let steps = format!(r#"{{"opens":[],"outs":[{out}],"ins":[],"metas":[]}}"#);
     let json = format!(r#"{{"paths":[[1,0,"{name}"]],"steps":{steps}}}"#);
