@@ -252,10 +252,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     }
 
     fn put(&mut self, what: Incoming, name: &NameOf, kind: FileKind) -> Result<(), Failure> {
-        let over = match self.clear(name, kind)? {
-            Some(was) => Some((self.slot(), Mark::of(&was))),
-            None => None,
-        };
+        let over = self.clear(name, kind)?.map(|was| (self.slot(), Mark::of(&was)));
         self.plan.steps.ins.push(In { path: name.after, what, over });
         Ok(())
     }
