@@ -4,7 +4,7 @@
 //! `cargo bench --profile dev --config crates/testbench-wasi/benches/optimised.toml -p testbench-wasi
 //! --bench guests`, with `-- waits` and the like for one table. In that profile wasmtime and the other
 //! dependencies are built already, and optimised; the file optimises our own crates as a user's release
-//! build does. Without it they are built for testing (`opt-level = 1`), where the bounds do not hold.
+//! build does. Without it they are built for testing (not optimised), where the bounds do not hold.
 //! Every figure is the median of rounds in which all cases take turns, so that a busy machine slows
 //! all of them alike.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
