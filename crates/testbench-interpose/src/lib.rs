@@ -28,7 +28,7 @@
 //! It is a crate of its own, and not a feature, so that nobody gets it by feature unification: it is
 //! in the programs that name it, and in no others. Make it a dev-dependency.
 //!
-//! # What it sees
+//! # Functions that it sees
 //!
 //! `clock_gettime`, `timespec_get`, `gettimeofday` and `time`, by which std and others read the wall and
 //! the monotonic clocks; `nanosleep`, `clock_nanosleep`, `thrd_sleep`, `usleep` and `sleep`. Not: clocks of

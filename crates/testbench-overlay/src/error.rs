@@ -1,4 +1,4 @@
-//! What can go wrong with an overlay as a whole. Single operations have an [`Errno`].
+//! Errors of an overlay as a whole. Single operations fail with an [`Errno`].
 
 use std::fmt;
 use std::io;
@@ -88,7 +88,7 @@ pub enum OverlayError {
     /// The lower tree is not what it was.
     #[error("{change}; run again while nothing else writes there")]
     LowerChanged {
-        /// What was found.
+        /// The change that was found.
         change: LowerChange,
     },
     /// A file cannot be read.
@@ -100,7 +100,7 @@ pub enum OverlayError {
         #[source]
         errno: Errno,
     },
-    /// What has changed is too much for one diff.
+    /// The changes are too large for one diff.
     #[error(
         "the diff cannot hold the contents of `{path}`: a diff holds at most {bytes_max} bytes, old \
          and new; remove what is large before, or commit, which has no such limit"

@@ -57,7 +57,7 @@
 //!
 //! # Determinism
 //!
-//! What a guest sees does not depend on the machine: inode numbers, directory order, sizes and link
+//! The view of a guest does not depend on the machine: inode numbers, directory order, sizes and link
 //! counts of directories follow fixed rules; times come from the overlay's clock, those of lower
 //! files too unless [`LowerTimes::Real`] is chosen; permission bits of lower files do not depend on
 //! the umask they were made under unless [`LowerModes::Real`] is chosen.

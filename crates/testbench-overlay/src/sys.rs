@@ -1,7 +1,7 @@
 //! The system calls of this crate. Every one takes a directory handle and **one** name, and none
 //! follows a symlink, so that no race with whoever swaps names on disk can lead out of a directory.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,6 +39,11 @@ impl Access {
             Access::ReadWrite => OFlags::RDWR,
         }
     }
+}
+
+/// Raw bytes as a piece of a host path.
+pub(crate) fn os_str(bytes: &[u8]) -> &OsStr {
+    std::os::unix::ffi::OsStrExt::from_bytes(bytes)
 }
 
 /// Opens a directory by a path of the host, following symlinks.

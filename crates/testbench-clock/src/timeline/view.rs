@@ -79,11 +79,9 @@ impl View {
     pub(crate) fn use_in(&self, session: u64) -> Option<impl FnOnce(&str) + Send + use<>> {
         let is_new = self.timeline.with(|state| state.use_in(self.seat.id, session));
         let timeline = Arc::downgrade(&self.timeline);
-        is_new.then(|| {
-            move |why: &str| {
-                if let Some(timeline) = timeline.upgrade() {
-                    timeline.end_session(session, why);
-                }
+        is_new.then_some(move |why: &str| {
+            if let Some(timeline) = timeline.upgrade() {
+                timeline.end_session(session, why);
             }
         })
     }

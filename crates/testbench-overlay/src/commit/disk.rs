@@ -16,8 +16,7 @@ use super::error::CommitError;
 use super::gate::{Call, Gate};
 use super::paths::{PathId, Paths};
 use crate::lower::observe::{LowerId, Stamp};
-use crate::materialize::os_str;
-use crate::sys::{self, Access};
+use crate::sys::{self, Access, os_str};
 use crate::{DirEntry, Errno, FileKind, SetTimes, Stat};
 
 /// The directory at the top of the root in which a commit keeps its journal, the files that it is

@@ -98,7 +98,7 @@ fn tempdir() -> tempfile::TempDir {
 
 const START: i64 = 1_000_000_000;
 
-/// What is there before: one of each kind of thing.
+/// The tree before: one entry of each kind.
 fn seed(root: &Path) {
     let at = |name: &str| root.join(name);
     for dir in ["d/deep/er", "gone/with/all", "swap1", "swap2", "shut", "emptied", "kept/in"] {
@@ -232,7 +232,7 @@ fn before_and_after() -> (Tree, Tree, u64) {
     (before, after, gate.calls())
 }
 
-/// What is there must be one of the two trees: the one that the recovery says.
+/// The tree must be one of the two: the one that the recovery names.
 #[track_caller]
 fn check(root: &Path, recovered: Option<&Recovered>, before: &Tree, after: &Tree, what: &str) {
     let is = look(root);
@@ -496,8 +496,8 @@ impl<F: Fn()> Gate for Meddling<F> {
     }
 }
 
-/// What another process wrote is there afterwards, whether the commit noticed it in time or was past
-/// it. Our version is there too, or kept.
+/// The content of another process is there afterwards, whether the commit noticed it in time or not.
+/// Our version is there too, or kept.
 #[test]
 fn what_somebody_else_writes_at_any_moment_of_a_commit_is_not_overwritten() {
     const THEIRS: &str = "theirs, from the middle of it";

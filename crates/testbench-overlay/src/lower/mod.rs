@@ -158,13 +158,13 @@ impl Lower {
         *self.dirs() = OpenDirs::default();
     }
 
-    /// What is at a name in a directory, if anything.
+    /// Returns the entry of a name in a directory, if there is one.
     pub(crate) fn stat_in(&self, dir: &OpenDir, name: &[u8]) -> Result<Option<Stat>, Errno> {
         let stat = present(self.fs.stat_at(&*dir.file, GuestPath::new(name), Follow::No))?;
         Ok(stat.map(|stat| Stat { nlink: (self.links)(&*self.fs, &stat), ..stat }))
     }
 
-    /// What is at a path, if anything.
+    /// Returns the entry at a path, if there is one.
     pub(crate) fn stat(&self, path: &RelPath) -> Result<Option<Stat>, Errno> {
         match path.split() {
             Some((dir, name)) => match present(self.dir(&dir, None))? {
@@ -274,7 +274,7 @@ fn held_max() -> usize {
     *MAX.get_or_init(|| (sys::descriptors_max() / 4).clamp(16, 1024))
 }
 
-/// What each overlay may keep open however many others there are: a path of ordinary depth.
+/// Each overlay may keep this many open, however many others there are: a path of ordinary depth.
 const OWN_MIN: usize = 8;
 
 impl OpenDirs {

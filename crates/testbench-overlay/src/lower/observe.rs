@@ -1,4 +1,4 @@
-//! What was seen of the lower tree, and whether it is still so.
+//! Observations of the lower tree, and the check whether they still hold.
 //!
 //! Nothing that an overlay shows of its lower tree is believed twice without being compared. A file
 //! is known by its [`Stamp`]; what was not there, and what a directory listed, are observations of
@@ -59,7 +59,7 @@ pub struct LowerChange {
     kind: LowerChangeKind,
 }
 
-/// What happened to something in the lower tree.
+/// A kind of change in the lower tree.
 ///
 /// ```
 /// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};
@@ -113,7 +113,7 @@ impl LowerChange {
         self.path.as_bytes()
     }
 
-    /// What happened to it since the overlay first saw it.
+    /// Its change since the overlay first saw it.
     ///
     /// ```
     /// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};
@@ -153,7 +153,7 @@ pub(crate) struct LowerId {
     pub(crate) ino: u64,
 }
 
-/// What tells one state of a lower file from another, as far as metadata can.
+/// The metadata that tells one state of a lower file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) id: LowerId,
@@ -181,8 +181,8 @@ impl Stamp {
         self.change_to(now).is_none()
     }
 
-    /// What happened since, going by metadata. What is *in* a directory is observed by name, so of
-    /// a directory itself only the identity counts.
+    /// Returns the change from this stamp to `now`, by metadata. The content of a directory is observed
+    /// by name, so only the identity of the directory itself counts.
     pub(crate) fn change_to(&self, now: &Stamp) -> Option<LowerChangeKind> {
         match (self.kind, now.kind) {
             (was, is) if was != is => Some(LowerChangeKind::Retyped),
@@ -281,7 +281,7 @@ impl Observation {
     }
 }
 
-/// What a directory listed.
+/// The listing of a directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Listing {
     /// Over names and kinds.

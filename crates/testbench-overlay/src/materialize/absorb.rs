@@ -1,4 +1,4 @@
-//! What has changed in a directory since an overlay was written out into it, taken back.
+//! Absorbing: the changes of a directory since an overlay was written out into it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -70,9 +70,9 @@ fn is_changed(was: &Stamp, is: &Stamp) -> bool {
         || (kind != FileKind::Dir && (size, mtime) != (was.size, was.mtime))
 }
 
-/// Which time of its last change something gets that was found changed, if it was changed. What was
-/// written or touched since `written_at` has changed now, by the clock of the overlay. A time that the
-/// clock of the file system did not give was set, as by `touch -d`, `tar` or `cp -p`, and is kept.
+/// Returns the modification time of a changed entry, if it has a new one. An entry that was written or
+/// touched since `written_at` gets the time of the overlay's clock. A time that the file system's clock
+/// did not produce was set, as by `touch -d`, `tar` or `cp -p`, and is kept.
 fn mtime_of(was: Option<&Stamp>, is: &Stamp, written_at: WallTime) -> Option<SetTime> {
     match was {
         Some(was) if (was.id, was.mtime) == (is.id, is.mtime) => None,
@@ -99,15 +99,15 @@ impl Materialized {
         &self.dir
     }
 
-    /// Takes over into the overlay what has changed in the directory since it was written (or last
-    /// absorbed): as ordinary writes, removals and so on, which the diff then shows. Permission
-    /// bits do not get in the way, since it has happened. The directory is left as it is.
+    /// Applies the changes of the directory since it was written (or last absorbed) to the overlay: as
+    /// ordinary writes, removals and so on, which the diff then shows. Permission bits are not checked,
+    /// because the change has happened already. The directory stays as it is.
     ///
-    /// A file that was moved there is one that is gone and one that is new. What was written or
-    /// touched there has changed now, by the overlay's clock; a time that was set to another one, as
-    /// by `touch -d`, is kept.
+    /// A file that was moved there appears as removed and added. A file that was written or touched
+    /// there has changed now, by the overlay's clock. A time that was set explicitly, as by
+    /// `touch -d`, is kept.
     ///
-    /// Answers the paths that it changed or found to be touched, in order.
+    /// Returns the paths that it changed or found to be touched, in order.
     ///
     /// ```
     /// use testbench_overlay::Overlay;

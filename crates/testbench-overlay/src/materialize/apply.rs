@@ -15,7 +15,7 @@ use crate::{
 
 use testbench_clock::WallTime;
 
-/// What one path is to look like; see [`Overlay::apply`].
+/// The state that one path shall have; see [`Overlay::apply`].
 ///
 /// ```
 /// use testbench_overlay::Put;
@@ -31,10 +31,10 @@ use testbench_clock::WallTime;
 pub struct Put {
     /// From the top, without symlinks on the way; the empty path is the top.
     pub path: Vec<u8>,
-    /// What is to be there; `None` for nothing. [`Content::Unread`] leaves the content of what is
+    /// The file, directory or symlink at the path; `None` removes the path. [`Content::Unread`] leaves the content of what is
     /// there.
     pub side: Option<Side>,
-    /// Where it moved from, which is tried first, so that it stays the same file. What is there
+    /// Where it moved from, which is tried first, so that it stays the same file. The entry there
     /// afterwards is made to look like `side` all the same.
     pub moved_from: Option<Vec<u8>>,
     /// The file of which it is one more name, if that is there.
@@ -104,8 +104,8 @@ impl From<ApplyError> for io::Error {
 
 impl Overlay {
     /// Makes paths look as the `puts` say, in whatever order these come: as ordinary changes, which
-    /// the diff then shows. Permission bits do not get in the way, since it has happened. What
-    /// already is as it should be is not touched.
+    /// the diff then shows. Permission bits are not checked, because the change has happened already.
+    /// A path that already has its state is not touched.
     ///
     /// ```
     /// use testbench_overlay::diff::Side;
@@ -125,7 +125,7 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// [`ApplyError`] with the first path that cannot be changed. What was done before it stays.
+    /// [`ApplyError`] with the first path that cannot be changed. Earlier changes stay.
     pub fn apply(&self, puts: &[Put]) -> Result<(), ApplyError> {
         let mut puts: Vec<&Put> = puts.iter().collect();
         puts.sort_by(|a, b| a.path.cmp(&b.path));

@@ -29,7 +29,7 @@ use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
 use absorb::Scan;
 use trail::{PlaceId, Trail};
 
-pub(crate) use real::{RealTree, os_str};
+pub(crate) use real::RealTree;
 
 /// How much is copied at a time.
 const COPY_BYTES: usize = 1 << 20;
@@ -66,8 +66,8 @@ impl Overlay {
     /// links, permission bits and times are kept; devices, sockets and FIFOs are left out. Where
     /// the file system can, files that are as they were beneath share its blocks with theirs.
     ///
-    /// What is [hidden](crate::OverlayBuilder::hide) is left out, and so is what is mounted. Faults and
-    /// the audit are about operations on the overlay, and do not see this.
+    /// [Hidden](crate::OverlayBuilder::hide) names and mounted trees are left out. Faults and the audit
+    /// are about operations on the overlay, and do not see this.
     ///
     /// Nobody else should change the overlay while it is written: each change is in the copy or is not,
     /// and a rollback makes it fail with [`io::ErrorKind::StaleNetworkFileHandle`].
@@ -271,12 +271,12 @@ fn times(stat: &crate::Stat) -> SetTimes {
     SetTimes { atime: Some(SetTime::At(stat.atime)), mtime: Some(SetTime::At(stat.mtime)) }
 }
 
-/// What `code` does to a copy of the directory `dir`, as a diff. The directory itself is not
-/// touched. For code that calls `std::fs` itself, which an overlay cannot see.
+/// Runs `code` on a copy of the directory `dir` and returns its changes as a diff. The directory
+/// itself is not touched. It is for code that calls `std::fs`, which an overlay cannot see.
 ///
-/// `code` gets the path of the copy. What it does elsewhere, it does for real, and it is not in the
-/// diff; the current directory stays what it is. A file that was moved in the copy is one that is
-/// gone and one that is new: [`Diff::renames_by_content`].
+/// `code` gets the path of the copy. Changes elsewhere are real and not in the diff, and the current
+/// directory stays the same. A file that was moved in the copy appears as removed and added; see
+/// [`Diff::renames_by_content`].
 ///
 /// ```
 /// let dir = tempfile::tempdir()?;
@@ -290,7 +290,7 @@ fn times(stat: &crate::Stat) -> SetTimes {
 ///
 /// # Errors
 ///
-/// What copying, `code` or comparing gives.
+/// The error of copying, of `code`, or of comparing.
 pub fn capture<E: From<io::Error>>(
     dir: impl AsRef<Path>,
     code: impl FnOnce(&Path) -> Result<(), E>,

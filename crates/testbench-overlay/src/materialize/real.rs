@@ -3,16 +3,15 @@
 //! No path is ever handed to the kernel: each directory on the way is opened by its name in the one
 //! above ([`Lower`]), and no symlink is followed.
 
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::about;
 use crate::lower::Lower;
+use crate::sys::{self, os_str};
 use crate::vfs::name::RelPath;
-use crate::{DirEntry, Errno, File, HostDir, Stat, sys};
+use crate::{DirEntry, Errno, File, HostDir, Stat};
 
 /// A real directory. Directories in it are kept open under their paths until [`RealTree::renew`].
 #[derive(Debug)]
@@ -75,8 +74,4 @@ impl RealTree {
             false => self.path.join(os_str(path.as_bytes())),
         }
     }
-}
-
-pub(crate) fn os_str(bytes: &[u8]) -> &OsStr {
-    OsStr::from_bytes(bytes)
 }

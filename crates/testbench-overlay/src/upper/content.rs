@@ -2,9 +2,8 @@
 //!
 //! A file that was never written has no chunk and its whole base is visible. Writing takes up only
 //! the chunks that it touches, so a few bytes changed in a huge lower file cost one chunk. Cutting
-//! a file lowers the visible part of the base for good: extending it again shows zeros. What is in
-//! neither is a hole: it costs nothing here, and is passed over where a file is copied
-//! ([`Content::next_data`]).
+//! a file lowers the visible part of the base for good: extending it again shows zeros. Bytes in
+//! neither are a hole: it costs nothing here, and copies skip it ([`Content::next_data`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ pub(crate) const LEN_MAX: u64 = i64::MAX as u64;
 /// Reads the whole of `buf` from the base at an offset.
 pub(crate) type ReadBase<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<(), Errno>;
 
-/// What a regular file holds.
+/// The content of a regular file.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     len: u64,
@@ -28,7 +27,7 @@ pub(crate) struct Content {
     base_visible_len: u64,
     /// By index.
     chunks: PMap<u64, Arc<Chunk>>,
-    /// What the chunks hold, in whole blocks.
+    /// The bytes of the chunks, in whole blocks.
     held_bytes: u64,
 }
 
@@ -51,7 +50,7 @@ impl Content {
         self.chunks.is_empty() && self.len == base_len && self.base_visible_len == base_len
     }
 
-    /// What counts towards a quota.
+    /// Returns the bytes that count towards a quota.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held_bytes
     }

@@ -80,13 +80,13 @@ pub(crate) struct State {
     version: Version,
     /// Lower files with several names, by their identity beneath.
     pub(crate) lower_ids: PMap<LowerId, Ino>,
-    /// What was seen of the lower tree that is not in an inode.
+    /// Observations of the lower tree that belong to no inode.
     pub(crate) reads: PMap<RelPath, Observation>,
     /// Inodes without a name, kept for the handles that are open on them.
     pub(crate) orphans: PMap<Ino, ()>,
     /// How many new inodes there have been.
     pub(crate) created: u64,
-    /// What counts towards the quota.
+    /// The account of the quota.
     pub(crate) usage: Usage,
 }
 
@@ -156,8 +156,8 @@ impl State {
         present.chain(self.reads.iter().map(|(path, seen)| (path, seen.clone())))
     }
 
-    /// Removes an inode that has neither name nor handle. What it was beneath is remembered, and so
-    /// is the inode itself if it was changed and may have further names: they show the change.
+    /// Removes an inode that has neither name nor handle. Its lower file stays observed. The inode
+    /// itself stays if it was changed and may have further names, which show the change.
     pub(crate) fn forget(&mut self, ino: Ino) {
         self.orphans.remove_mut(&ino);
         let Some(inode) = self.inodes.get(&ino) else { return };
@@ -231,7 +231,7 @@ impl Dir {
     }
 }
 
-/// What an entry says about a name.
+/// The entry of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     Present(Ino),

@@ -8,7 +8,7 @@ use crate::upper::store::Store;
 /// 16 GiB: more than a test has any use for, less than a disk has.
 const BYTES_MAX: u64 = 16 << 30;
 
-/// What an ext4 of 64 GiB has. An inode costs some 500 bytes, so this ends at about 2 GiB.
+/// As many as an ext4 of 64 GiB has. An inode costs some 500 bytes, so this ends at about 2 GiB.
 const INODES_MAX: u64 = 4 << 20;
 
 /// As many as inodes. Each costs some 200 bytes, so this ends below 1 GiB.
@@ -32,14 +32,14 @@ const FILE_LEN_MAX: u64 = 16 << 30;
 /// Bytes are counted in blocks of 4 KiB, as a disk does. Holes count for nothing; changing a byte of
 /// a lower file counts for the 64 KiB around it that are taken up. A write that goes beyond is cut
 /// to what fits, as POSIX wants it, and the next one fails. A lower file that is longer already may
-/// be changed, not made longer. What is removed no longer counts, once nobody has it open; but a lower
-/// file that was changed does while it may have a name beneath that nobody has looked at.
+/// be changed, not made longer. A removed file no longer counts once it is closed. A changed lower file
+/// still counts while it may have another name beneath that was not looked up.
 ///
 /// Observations are what a diff or a commit compares with the lower tree, but for the files that are
 /// there: each name that was looked up in vain, each directory that was listed, each lower file that
-/// was removed. Someone who looks for ten million missing names would fill the memory with them;
-/// beyond the limit, a look-up or listing that has not been seen yet fails. What has been noted
-/// before goes on.
+/// was removed. A program that looks up ten million missing names would fill the memory with them.
+/// Beyond the limit, a lookup or listing that needs a new observation fails. Earlier observations
+/// continue to be answered.
 ///
 /// ```
 /// use std::io::ErrorKind;
@@ -178,7 +178,7 @@ impl Quota {
     }
 }
 
-/// What an overlay holds above its lower tree. Made by [`Overlay::usage`](crate::Overlay::usage).
+/// The account of an overlay: its content above the lower tree. Made by [`Overlay::usage`](crate::Overlay::usage).
 ///
 /// ```
 /// use testbench_overlay::{Overlay, fs, install};
