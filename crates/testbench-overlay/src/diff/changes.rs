@@ -38,7 +38,6 @@ pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>, 
         placed: BTreeMap::new(),
         removed: Vec::new(),
         sources: BTreeSet::new(),
-        handled: BTreeSet::new(),
         room: Cell::new(BYTES_MAX),
         changes: Vec::new(),
     };
@@ -63,8 +62,6 @@ struct Changes<'c> {
     /// Lower paths of what lives on, be it elsewhere, or in its place again under a directory that
     /// is another one. What is in a directory of these is shown there.
     sources: BTreeSet<RelPath>,
-    /// Lower paths for which something else is reported already.
-    handled: BTreeSet<RelPath>,
     /// How many bytes of contents there is room for still.
     room: Cell<u64>,
     changes: Vec<Change>,
@@ -178,7 +175,6 @@ impl Changes<'_> {
             let path = &place.path;
             if was_at(path) {
                 let (before, after) = self.sides(inode, origin, path, path)?;
-                self.handled.insert(path.clone());
                 self.sources.insert(path.clone());
                 self.changes.push(Change::changed(path.as_bytes(), before, after));
             } else if let Some(from) = place.lower.as_ref().filter(|lower| was_at(lower)) {
@@ -326,11 +322,7 @@ impl Changes<'_> {
         paths.sort();
         let (first, links) = paths.split_first().expect("an inode is placed with a path");
         let after = self.side(inode, first)?;
-        let change = match self.replaced(first)? {
-            Some(before) => Change::changed(first.as_bytes(), before, after),
-            None => Change::added(first.as_bytes(), after),
-        };
-        self.changes.push(change);
+        self.changes.push(Change::added(first.as_bytes(), after));
         self.report_links(inode, first, links)
     }
 
@@ -342,22 +334,9 @@ impl Changes<'_> {
     ) -> Result<(), At> {
         for path in links {
             let side = self.side(inode, path)?;
-            let before = self.replaced(path)?;
-            let link = Change::linked(first.as_bytes(), path.as_bytes(), side);
-            self.changes.push(Change { before, ..link });
+            self.changes.push(Change::linked(first.as_bytes(), path.as_bytes(), side));
         }
         Ok(())
-    }
-
-    /// What was at a path where something else is now, unless it lives on elsewhere.
-    fn replaced(&mut self, path: &RelPath) -> Result<Option<Side>, At> {
-        if self.sources.contains(path) {
-            return Ok(None);
-        }
-        let Some(stat) = self.core.lower.stat(path).map_err(at(path))? else { return Ok(None) };
-        self.check_absent(path)?;
-        self.handled.insert(path.clone());
-        self.lower_side(path, &stat).map(Some)
     }
 
     /// A lower name that is not shown where it was: unless it has moved, it is gone, and so is all
@@ -378,10 +357,8 @@ impl Changes<'_> {
             let Some(stat) = this.core.lower.stat(&path).map_err(at(&path))? else {
                 return this.vanished(&path).map(|()| false);
             };
-            if this.handled.insert(path.clone()) {
-                let side = this.lower_side(&path, &stat)?;
-                this.changes.push(Change::removed(path.as_bytes(), side));
-            }
+            let side = this.lower_side(&path, &stat)?;
+            this.changes.push(Change::removed(path.as_bytes(), side));
             Ok(true)
         })
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::route::{Place, Route, os_str, route};
+use super::route::{Place, Route, at, os_str, route};
 use super::{FileType, Metadata};
 use crate::{File, Follow, GuestPath, OpenHow};
 
@@ -115,7 +115,7 @@ impl DirEntry {
     pub fn file_type(&self) -> io::Result<FileType> {
         match &self.inner {
             EntryInner::Real(real) => real.file_type().map(FileType::from),
-            EntryInner::Tree(_, entry) => Ok(FileType::new(entry.kind)),
+            EntryInner::Tree(_, entry) => Ok(FileType::from(entry.kind)),
         }
     }
 
@@ -131,7 +131,7 @@ impl DirEntry {
             EntryInner::Tree(dir, entry) => {
                 let name = GuestPath::new(&entry.name);
                 let place = &dir.place;
-                place.result(place.fs().stat_at(&*dir.file, name, Follow::No)).map(Metadata::new)
+                place.result(place.fs().stat_at(&*dir.file, name, Follow::No)).map(Metadata::from)
             }
         }
     }
@@ -203,13 +203,11 @@ impl DirBuilder {
     }
 
     fn create_one(&self, path: &Path) -> io::Result<()> {
-        match route(path)? {
-            Route::Real => std::fs::DirBuilder::new().mode(self.mode).create(path),
-            Route::Tree(p) => {
-                let mode = self.mode & !super::UMASK;
-                p.result(p.fs().create_dir_at(p.top(), p.guest(), mode))
-            }
-        }
+        at(
+            path,
+            |path| std::fs::DirBuilder::new().mode(self.mode).create(path),
+            |fs, dir, path| fs.create_dir_at(dir, path, self.mode & !super::UMASK),
+        )
     }
 
     fn create_all(&self, path: &Path) -> io::Result<()> {

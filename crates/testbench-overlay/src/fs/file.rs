@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use super::lock::{self, TryLockError};
+use super::lock::{Kind, TryLockError};
 use super::route::Place;
 use super::tree_file::TreeFile;
 use super::{FileTimes, Metadata, Permissions};
@@ -39,10 +39,10 @@ impl File {
     ///
     /// Those of the file system.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        match &self.inner {
-            Inner::Real(file) => file.metadata().map(Metadata::from),
-            Inner::Tree(tree) => tree.stat().map(Metadata::new),
-        }
+        self.either(
+            |file| file.metadata().map(Metadata::from),
+            |tree| tree.stat().map(Metadata::from),
+        )
     }
 
     /// Cuts the file off at `len` bytes, or fills it up to there with zeros (`ftruncate`). The
@@ -52,12 +52,12 @@ impl File {
     ///
     /// [`io::ErrorKind::InvalidInput`] if not opened for writing.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.set_len(len),
-            // std converts the length to a signed offset before the system call.
-            Inner::Tree(_) if i64::try_from(len).is_err() => Err(Errno::Inval.into()),
-            Inner::Tree(tree) => tree.set_len(len),
-        }
+        // std converts the length to a signed offset before the system call.
+        let fits = i64::try_from(len).map_err(|_| Errno::Inval);
+        self.either(
+            |file| file.set_len(len),
+            |tree| tree.run(|file| fits.and_then(|_| file.set_len(len))),
+        )
     }
 
     /// Brings content and metadata to stable storage (`fsync`). In an overlay there is nothing to
@@ -67,10 +67,7 @@ impl File {
     ///
     /// Those of the file system.
     pub fn sync_all(&self) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.sync_all(),
-            Inner::Tree(tree) => tree.sync(false),
-        }
+        self.either(std::fs::File::sync_all, |tree| tree.run(|file| file.sync(false)))
     }
 
     /// Brings content to stable storage (`fdatasync`).
@@ -79,10 +76,7 @@ impl File {
     ///
     /// Those of the file system.
     pub fn sync_data(&self) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.sync_data(),
-            Inner::Tree(tree) => tree.sync(true),
-        }
+        self.either(std::fs::File::sync_data, |tree| tree.run(|file| file.sync(true)))
     }
 
     /// Another handle to the same open file; the two share a position.
@@ -91,10 +85,10 @@ impl File {
     ///
     /// Those of the system for a real file; none for one in a tree.
     pub fn try_clone(&self) -> io::Result<File> {
-        let inner = match &self.inner {
-            Inner::Real(file) => Inner::Real(file.try_clone()?),
-            Inner::Tree(tree) => Inner::Tree(tree.clone()),
-        };
+        let inner = self.either(
+            |file| file.try_clone().map(Inner::Real),
+            |tree| Ok(Inner::Tree(tree.clone())),
+        )?;
         Ok(File { inner })
     }
 
@@ -109,10 +103,7 @@ impl File {
     /// Those of the system; [`io::ErrorKind::Deadlock`] where the clock finds that no participant
     /// can ever unlock; [`io::ErrorKind::Unsupported`] for a file in a directory that is passed through.
     pub fn lock(&self) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.lock(),
-            Inner::Tree(tree) => tree.lock(lock::Kind::Exclusive),
-        }
+        self.either(std::fs::File::lock, |tree| tree.lock(Kind::Exclusive))
     }
 
     /// As [`File::lock`], but others may share the lock in the same way (`LOCK_SH`).
@@ -121,10 +112,7 @@ impl File {
     ///
     /// As [`File::lock`].
     pub fn lock_shared(&self) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.lock_shared(),
-            Inner::Tree(tree) => tree.lock(lock::Kind::Shared),
-        }
+        self.either(std::fs::File::lock_shared, |tree| tree.lock(Kind::Shared))
     }
 
     /// As [`File::lock`] without waiting.
@@ -133,10 +121,7 @@ impl File {
     ///
     /// [`TryLockError::WouldBlock`] if another lock is held, and as [`File::lock`].
     pub fn try_lock(&self) -> Result<(), TryLockError> {
-        match &self.inner {
-            Inner::Real(file) => file.try_lock(),
-            Inner::Tree(tree) => tree.try_lock(lock::Kind::Exclusive),
-        }
+        self.either(std::fs::File::try_lock, |tree| tree.try_lock(Kind::Exclusive))
     }
 
     /// As [`File::lock_shared`] without waiting.
@@ -145,10 +130,7 @@ impl File {
     ///
     /// As [`File::try_lock`].
     pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
-        match &self.inner {
-            Inner::Real(file) => file.try_lock_shared(),
-            Inner::Tree(tree) => tree.try_lock(lock::Kind::Shared),
-        }
+        self.either(std::fs::File::try_lock_shared, |tree| tree.try_lock(Kind::Shared))
     }
 
     /// Gives back the lock, if this file has one.
@@ -157,10 +139,7 @@ impl File {
     ///
     /// As [`File::lock`].
     pub fn unlock(&self) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.unlock(),
-            Inner::Tree(tree) => tree.unlock(),
-        }
+        self.either(std::fs::File::unlock, TreeFile::unlock)
     }
 
     /// Sets the permission bits (`fchmod`).
@@ -170,10 +149,10 @@ impl File {
     /// Those of the file system.
     pub fn set_permissions(&self, permissions: impl Into<Permissions>) -> io::Result<()> {
         let permissions = permissions.into();
-        match &self.inner {
-            Inner::Real(file) => file.set_permissions(permissions.into()),
-            Inner::Tree(tree) => tree.set_mode(permissions.mode()),
-        }
+        self.either(
+            |file| file.set_permissions(permissions.clone().into()),
+            |tree| tree.run(|file| file.set_mode(permissions.mode())),
+        )
     }
 
     /// Sets the times (`futimens`).
@@ -182,10 +161,10 @@ impl File {
     ///
     /// Those of the file system.
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
-        match &self.inner {
-            Inner::Real(file) => file.set_times(times.to_std()),
-            Inner::Tree(tree) => tree.set_times(times.to_tree()),
-        }
+        self.either(
+            |file| file.set_times(times.to_std()),
+            |tree| tree.run(|file| file.set_times(times.to_tree())),
+        )
     }
 
     /// Sets the time of last change of the content.
@@ -206,6 +185,17 @@ impl File {
     pub(super) fn in_tree(place: Place<'_>, how: &OpenHow, append: bool) -> io::Result<File> {
         Ok(File { inner: Inner::Tree(TreeFile::open(place, how, append)?) })
     }
+
+    fn either<T>(
+        &self,
+        real: impl FnOnce(&std::fs::File) -> T,
+        tree: impl FnOnce(&TreeFile) -> T,
+    ) -> T {
+        match &self.inner {
+            Inner::Real(file) => real(file),
+            Inner::Tree(file) => tree(file),
+        }
+    }
 }
 
 impl Read for &File {
@@ -219,10 +209,7 @@ impl Read for &File {
 
 impl Write for &File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match &self.inner {
-            Inner::Real(file) => (&mut &*file).write(buf),
-            Inner::Tree(tree) => tree.write(buf),
-        }
+        self.either(|mut file| file.write(buf), |tree| tree.write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -232,10 +219,7 @@ impl Write for &File {
 
 impl Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match &self.inner {
-            Inner::Real(file) => (&mut &*file).seek(to),
-            Inner::Tree(tree) => tree.seek(to),
-        }
+        self.either(|mut file| file.seek(to), |tree| tree.seek(to))
     }
 }
 
@@ -274,9 +258,6 @@ impl std::os::unix::fs::FileExt for File {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        match &self.inner {
-            Inner::Real(file) => file.write_at(buf, offset),
-            Inner::Tree(tree) => tree.write_at(buf, offset),
-        }
+        self.either(|file| file.write_at(buf, offset), |tree| tree.write_at(buf, offset))
     }
 }

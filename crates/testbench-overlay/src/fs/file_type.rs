@@ -2,97 +2,96 @@
 
 use std::os::unix::fs::FileTypeExt;
 
+use rustix::fs::FileType as RawType;
+
 use crate::FileKind;
 
 /// The kind of a file. Mirrors [`std::fs::FileType`] and its extension for Unix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileType {
-    kind: FileKind,
-    special: Special,
-}
-
-/// Which [`FileKind::Special`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Special {
-    /// None, or one that a tree does not tell from the others.
-    Any,
-    BlockDevice,
-    CharDevice,
-    Fifo,
-    Socket,
+    /// The bits of `st_mode` that stand for it; 0 for a special file of a tree, which does not tell
+    /// them apart.
+    bits: u32,
 }
 
 impl FileType {
-    pub(super) fn new(kind: FileKind) -> FileType {
-        FileType { kind, special: Special::Any }
-    }
-
-    /// Whether it is a directory.
+    /// Returns whether it is a directory.
     pub fn is_dir(&self) -> bool {
-        self.kind == FileKind::Dir
+        self.is(RawType::Directory)
     }
 
-    /// Whether it is a regular file.
+    /// Returns whether it is a regular file.
     pub fn is_file(&self) -> bool {
-        self.kind == FileKind::File
+        self.is(RawType::RegularFile)
     }
 
-    /// Whether it is a symlink.
+    /// Returns whether it is a symlink.
     pub fn is_symlink(&self) -> bool {
-        self.kind == FileKind::Symlink
+        self.is(RawType::Symlink)
     }
 
     pub(super) fn kind(self) -> FileKind {
-        self.kind
+        match RawType::from_raw_mode(self.bits) {
+            RawType::RegularFile => FileKind::File,
+            RawType::Directory => FileKind::Dir,
+            RawType::Symlink => FileKind::Symlink,
+            _ => FileKind::Special,
+        }
     }
 
-    /// The bits of `st_mode` that stand for it.
     pub(super) fn mode_bits(self) -> u32 {
-        let file_type = match (self.kind, self.special) {
-            (FileKind::File, _) => rustix::fs::FileType::RegularFile,
-            (FileKind::Dir, _) => rustix::fs::FileType::Directory,
-            (FileKind::Symlink, _) => rustix::fs::FileType::Symlink,
-            (FileKind::Special, Special::BlockDevice) => rustix::fs::FileType::BlockDevice,
-            (FileKind::Special, Special::CharDevice) => rustix::fs::FileType::CharacterDevice,
-            (FileKind::Special, Special::Fifo) => rustix::fs::FileType::Fifo,
-            (FileKind::Special, Special::Socket) => rustix::fs::FileType::Socket,
-            (FileKind::Special, Special::Any) => return 0,
+        self.bits
+    }
+
+    fn is(self, raw: RawType) -> bool {
+        self.bits == raw.as_raw_mode()
+    }
+}
+
+/// Of a tree.
+impl From<FileKind> for FileType {
+    fn from(kind: FileKind) -> FileType {
+        let bits = match kind {
+            FileKind::File => RawType::RegularFile.as_raw_mode(),
+            FileKind::Dir => RawType::Directory.as_raw_mode(),
+            FileKind::Symlink => RawType::Symlink.as_raw_mode(),
+            FileKind::Special => 0,
         };
-        file_type.as_raw_mode()
+        FileType { bits }
     }
 }
 
 /// Of the real disk.
 impl From<std::fs::FileType> for FileType {
     fn from(real: std::fs::FileType) -> FileType {
-        let special = |special| FileType { kind: FileKind::Special, special };
-        match real {
-            t if t.is_file() => FileType::new(FileKind::File),
-            t if t.is_dir() => FileType::new(FileKind::Dir),
-            t if t.is_symlink() => FileType::new(FileKind::Symlink),
-            t if t.is_block_device() => special(Special::BlockDevice),
-            t if t.is_char_device() => special(Special::CharDevice),
-            t if t.is_fifo() => special(Special::Fifo),
-            t if t.is_socket() => special(Special::Socket),
-            _ => special(Special::Any),
-        }
+        let kinds = [
+            (real.is_file(), RawType::RegularFile),
+            (real.is_dir(), RawType::Directory),
+            (real.is_symlink(), RawType::Symlink),
+            (real.is_block_device(), RawType::BlockDevice),
+            (real.is_char_device(), RawType::CharacterDevice),
+            (real.is_fifo(), RawType::Fifo),
+            (real.is_socket(), RawType::Socket),
+        ];
+        let raw = kinds.into_iter().find_map(|(is_it, raw)| is_it.then_some(raw));
+        FileType { bits: raw.map_or(0, RawType::as_raw_mode) }
     }
 }
 
 impl FileTypeExt for FileType {
     fn is_block_device(&self) -> bool {
-        self.special == Special::BlockDevice
+        self.is(RawType::BlockDevice)
     }
 
     fn is_char_device(&self) -> bool {
-        self.special == Special::CharDevice
+        self.is(RawType::CharacterDevice)
     }
 
     fn is_fifo(&self) -> bool {
-        self.special == Special::Fifo
+        self.is(RawType::Fifo)
     }
 
     fn is_socket(&self) -> bool {
-        self.special == Special::Socket
+        self.is(RawType::Socket)
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::both;
-use super::route::{Route, os_str, route};
+use super::route::{Route, at, os_str, route};
 use crate::Follow;
 
 /// Gives a file a second name. A symlink gets one itself.
@@ -28,14 +28,12 @@ pub fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Resu
 ///
 /// As [`std::os::unix::fs::symlink`], and those of the [module](super).
 pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
-    let (target, link) = (original.as_ref(), link.as_ref());
-    match route(link)? {
-        Route::Real => std::os::unix::fs::symlink(target, link),
-        Route::Tree(p) => {
-            let target = target.as_os_str().as_encoded_bytes();
-            p.result(p.fs().symlink_at(target, p.top(), p.guest()))
-        }
-    }
+    let target = original.as_ref();
+    at(
+        link.as_ref(),
+        |link| std::os::unix::fs::symlink(target, link),
+        |fs, dir, link| fs.symlink_at(target.as_os_str().as_encoded_bytes(), dir, link),
+    )
 }
 
 /// Returns the target of a symlink.
@@ -44,14 +42,9 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
 ///
 /// As [`std::fs::read_link`], and those of the [module](super).
 pub fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
-    let path = path.as_ref();
-    match route(path)? {
-        Route::Real => std::fs::read_link(path),
-        Route::Tree(p) => {
-            let target = p.result(p.fs().read_link_at(p.top(), p.guest()))?;
-            Ok(PathBuf::from(os_str(&target)))
-        }
-    }
+    at(path.as_ref(), std::fs::read_link, |fs, dir, path| {
+        fs.read_link_at(dir, path).map(|target| os_str(&target).into())
+    })
 }
 
 /// Returns the absolute path to which a path leads, without symlinks, `.` and `..`.

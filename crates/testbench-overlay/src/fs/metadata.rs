@@ -13,22 +13,11 @@ use crate::Stat;
 ///
 /// In a tree, a file belongs to the user and group of the process, there is no time of creation,
 /// and devices, sockets and FIFOs are not told from one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Metadata {
     stat: Stat,
-    real: Option<Real>,
-}
-
-/// The properties that only a real disk has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Real {
-    file_type: FileType,
-    uid: u32,
-    gid: u32,
-    rdev: u64,
-    blksize: u64,
-    blocks: u64,
-    created: Option<SystemTime>,
+    /// The source of the properties that only a real disk has.
+    real: Option<std::fs::Metadata>,
 }
 
 /// The unit in which a tree's files are said to be read best: as on most file systems.
@@ -38,13 +27,12 @@ const BLKSIZE_BYTES: u64 = 4096;
 const BLOCK_BYTES: u64 = 512;
 
 impl Metadata {
-    pub(super) fn new(stat: Stat) -> Metadata {
-        Metadata { stat, real: None }
-    }
-
     /// Returns the kind of file.
     pub fn file_type(&self) -> FileType {
-        self.real.map_or(FileType::new(self.stat.kind), |real| real.file_type)
+        match &self.real {
+            Some(real) => real.file_type().into(),
+            None => self.stat.kind.into(),
+        }
     }
 
     /// Whether this is a directory.
@@ -99,8 +87,7 @@ impl Metadata {
     ///
     /// [`io::ErrorKind::Unsupported`] in a tree, and on a disk that does not keep it.
     pub fn created(&self) -> io::Result<SystemTime> {
-        let unknown = || io::Error::from(io::ErrorKind::Unsupported);
-        self.real.and_then(|real| real.created).ok_or_else(unknown)
+        self.real.as_ref().ok_or(io::ErrorKind::Unsupported)?.created()
     }
 
     /// All that is known, in the terms of [`Fs`](crate::Fs).
@@ -109,17 +96,23 @@ impl Metadata {
     }
 }
 
+/// Of a tree.
+impl From<Stat> for Metadata {
+    fn from(stat: Stat) -> Metadata {
+        Metadata { stat, real: None }
+    }
+}
+
 /// Of the real disk.
 impl From<std::fs::Metadata> for Metadata {
     fn from(real: std::fs::Metadata) -> Metadata {
-        let file_type = FileType::from(real.file_type());
         let time = |secs: i64, nanos: i64| {
             WallTime::from_unix_nanos(i128::from(secs) * 1_000_000_000 + i128::from(nanos))
         };
         let stat = Stat {
             dev: real.dev(),
             ino: real.ino(),
-            kind: file_type.kind(),
+            kind: FileType::from(real.file_type()).kind(),
             mode: real.mode() & 0o7777,
             nlink: real.nlink(),
             size: real.len(),
@@ -127,83 +120,39 @@ impl From<std::fs::Metadata> for Metadata {
             mtime: time(real.mtime(), real.mtime_nsec()),
             ctime: time(real.ctime(), real.ctime_nsec()),
         };
-        let real = Real {
-            file_type,
-            uid: real.uid(),
-            gid: real.gid(),
-            rdev: real.rdev(),
-            blksize: real.blksize(),
-            blocks: real.blocks(),
-            created: real.created().ok(),
-        };
         Metadata { stat, real: Some(real) }
     }
 }
 
-impl MetadataExt for Metadata {
-    fn dev(&self) -> u64 {
-        self.stat.dev
-    }
+/// Declares each method of the extension by its value in a tree; on a disk std has the value.
+macro_rules! metadata_ext {
+    ($($name:ident: $type:ty = |$stat:ident| $in_tree:expr;)*) => {
+        impl MetadataExt for Metadata {
+            $(fn $name(&self) -> $type {
+                let $stat = &self.stat;
+                self.real.as_ref().map_or_else(|| $in_tree, |real| real.$name())
+            })*
+        }
+    };
+}
 
-    fn ino(&self) -> u64 {
-        self.stat.ino
-    }
-
-    fn mode(&self) -> u32 {
-        self.stat.mode | self.file_type().mode_bits()
-    }
-
-    fn nlink(&self) -> u64 {
-        self.stat.nlink
-    }
-
-    fn uid(&self) -> u32 {
-        self.real.map_or_else(|| rustix::process::geteuid().as_raw(), |real| real.uid)
-    }
-
-    fn gid(&self) -> u32 {
-        self.real.map_or_else(|| rustix::process::getegid().as_raw(), |real| real.gid)
-    }
-
-    fn rdev(&self) -> u64 {
-        self.real.map_or(0, |real| real.rdev)
-    }
-
-    fn size(&self) -> u64 {
-        self.stat.size
-    }
-
-    fn atime(&self) -> i64 {
-        secs(self.stat.atime)
-    }
-
-    fn atime_nsec(&self) -> i64 {
-        nanos(self.stat.atime)
-    }
-
-    fn mtime(&self) -> i64 {
-        secs(self.stat.mtime)
-    }
-
-    fn mtime_nsec(&self) -> i64 {
-        nanos(self.stat.mtime)
-    }
-
-    fn ctime(&self) -> i64 {
-        secs(self.stat.ctime)
-    }
-
-    fn ctime_nsec(&self) -> i64 {
-        nanos(self.stat.ctime)
-    }
-
-    fn blksize(&self) -> u64 {
-        self.real.map_or(BLKSIZE_BYTES, |real| real.blksize)
-    }
-
-    fn blocks(&self) -> u64 {
-        self.real.map_or_else(|| self.stat.size.div_ceil(BLOCK_BYTES), |real| real.blocks)
-    }
+metadata_ext! {
+    dev: u64 = |stat| stat.dev;
+    ino: u64 = |stat| stat.ino;
+    mode: u32 = |stat| stat.mode | FileType::from(stat.kind).mode_bits();
+    nlink: u64 = |stat| stat.nlink;
+    uid: u32 = |_stat| rustix::process::geteuid().as_raw();
+    gid: u32 = |_stat| rustix::process::getegid().as_raw();
+    rdev: u64 = |_stat| 0;
+    size: u64 = |stat| stat.size;
+    atime: i64 = |stat| secs(stat.atime);
+    atime_nsec: i64 = |stat| nanos(stat.atime);
+    mtime: i64 = |stat| secs(stat.mtime);
+    mtime_nsec: i64 = |stat| nanos(stat.mtime);
+    ctime: i64 = |stat| secs(stat.ctime);
+    ctime_nsec: i64 = |stat| nanos(stat.ctime);
+    blksize: u64 = |_stat| BLKSIZE_BYTES;
+    blocks: u64 = |stat| stat.size.div_ceil(BLOCK_BYTES);
 }
 
 /// Saturating, as the earliest and the latest time that a real file can have.

@@ -91,7 +91,7 @@ pub use permissions::Permissions;
 pub use times::FileTimes;
 
 use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
-use route::{Place, Route, route};
+use route::{Place, Route, at, route};
 
 /// The usual one. That of the process would make runs differ.
 const UMASK: u32 = 0o022;
@@ -178,13 +178,15 @@ pub fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 }
 
 fn stat(path: &Path, follow: Follow) -> io::Result<Metadata> {
-    match (route(path)?, follow) {
-        (Route::Real, Follow::Yes) => std::fs::metadata(path).map(Metadata::from),
-        (Route::Real, Follow::No) => std::fs::symlink_metadata(path).map(Metadata::from),
-        (Route::Tree(p), follow) => {
-            p.result(p.fs().stat_at(p.top(), p.guest(), follow)).map(Metadata::new)
-        }
-    }
+    let real = match follow {
+        Follow::Yes => std::fs::metadata,
+        Follow::No => std::fs::symlink_metadata,
+    };
+    at(
+        path,
+        |path| real(path).map(Metadata::from),
+        |fs, dir, path| fs.stat_at(dir, path, follow).map(Metadata::from),
+    )
 }
 
 /// Whether a path leads to something that exists.
@@ -209,14 +211,13 @@ pub fn set_permissions(
     path: impl AsRef<Path>,
     permissions: impl Into<Permissions>,
 ) -> io::Result<()> {
-    let (path, permissions) = (path.as_ref(), permissions.into());
-    match route(path)? {
-        Route::Real => std::fs::set_permissions(path, permissions.into()),
-        Route::Tree(p) => {
-            let mode = permissions.mode();
-            p.result(p.fs().set_mode_at(p.top(), p.guest(), Follow::Yes, mode))
-        }
-    }
+    let permissions = permissions.into();
+    let mode = permissions.mode();
+    at(
+        path.as_ref(),
+        |path| std::fs::set_permissions(path, permissions.into()),
+        |fs, dir, path| fs.set_mode_at(dir, path, Follow::Yes, mode),
+    )
 }
 
 /// Creates a directory.
@@ -267,12 +268,12 @@ pub fn set_times_nofollow(path: impl AsRef<Path>, times: FileTimes) -> io::Resul
 }
 
 fn times_of(path: &Path, times: FileTimes, follow: Follow) -> io::Result<()> {
-    match route(path)? {
-        Route::Real => Ok(crate::sys::set_times_of(path, times.to_tree(), follow)?),
-        Route::Tree(p) => {
-            p.result(p.fs().set_times_at(p.top(), p.guest(), follow, times.to_tree()))
-        }
-    }
+    let times = times.to_tree();
+    at(
+        path,
+        |path| Ok(crate::sys::set_times_of(path, times, follow)?),
+        |fs, dir, path| fs.set_times_at(dir, path, follow, times),
+    )
 }
 
 /// Removes the name of something that is not a directory.
@@ -281,11 +282,7 @@ fn times_of(path: &Path, times: FileTimes, follow: Follow) -> io::Result<()> {
 ///
 /// As [`std::fs::remove_file`], and those of the [module](self).
 pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
-    match route(path)? {
-        Route::Real => std::fs::remove_file(path),
-        Route::Tree(p) => p.result(p.fs().remove_file_at(p.top(), p.guest())),
-    }
+    at(path.as_ref(), std::fs::remove_file, |fs, dir, path| fs.remove_file_at(dir, path))
 }
 
 /// Removes an empty directory.
@@ -294,11 +291,7 @@ pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// As [`std::fs::remove_dir`], and those of the [module](self).
 pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
-    match route(path)? {
-        Route::Real => std::fs::remove_dir(path),
-        Route::Tree(p) => p.result(p.fs().remove_dir_at(p.top(), p.guest())),
-    }
+    at(path.as_ref(), std::fs::remove_dir, |fs, dir, path| fs.remove_dir_at(dir, path))
 }
 
 /// Removes a directory and everything in it. A symlink is removed, not its target.
@@ -307,16 +300,11 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// As [`std::fs::remove_dir_all`], and those of the [module](self).
 pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
-    let place = match route(path)? {
-        Route::Real => return std::fs::remove_dir_all(path),
-        Route::Tree(place) => place,
-    };
-    let (fs, top, path) = (place.fs(), place.top(), place.guest());
-    let stat = place.result(fs.stat_at(top, path, Follow::No))?;
-    place.result(match stat.kind {
-        FileKind::Symlink => fs.remove_file_at(top, path),
-        _ => remove_tree(fs, top, path),
+    at(path.as_ref(), std::fs::remove_dir_all, |fs, dir, path| {
+        match fs.stat_at(dir, path, Follow::No)?.kind {
+            FileKind::Symlink => fs.remove_file_at(dir, path),
+            _ => remove_tree(fs, dir, path),
+        }
     })
 }
 

@@ -27,7 +27,7 @@ use crate::{Create, Follow, OpenHow};
 /// assert!(fs::OpenOptions::new().write(true).create_new(true).open(at("log")).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     read: bool,
     write: bool,
@@ -40,62 +40,38 @@ pub struct OpenOptions {
     custom_flags: i32,
 }
 
-impl Default for OpenOptions {
-    fn default() -> Self {
-        OpenOptions::new()
-    }
+/// Declares the options that are on or off.
+macro_rules! switches {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $($(#[$doc])*
+        pub fn $name(&mut self, $name: bool) -> &mut Self {
+            self.$name = $name;
+            self
+        })*
+    };
 }
 
 impl OpenOptions {
-    /// Nothing allowed yet: at least one of `read`, `write` and `append` is to follow.
+    /// Returns options that allow nothing yet: at least one of `read`, `write` and `append` must
+    /// follow.
     pub fn new() -> OpenOptions {
-        OpenOptions {
-            read: false,
-            write: false,
-            append: false,
-            truncate: false,
-            create: false,
-            create_new: false,
-            mode: None,
-            custom_flags: 0,
-        }
+        OpenOptions::default()
     }
 
-    /// Whether the file may be read.
-    pub fn read(&mut self, read: bool) -> &mut Self {
-        self.read = read;
-        self
-    }
-
-    /// Allows writing. Existing bytes are overwritten, and the file is not truncated.
-    pub fn write(&mut self, write: bool) -> &mut Self {
-        self.write = write;
-        self
-    }
-
-    /// Makes every write go to the end of the file (`O_APPEND`).
-    pub fn append(&mut self, append: bool) -> &mut Self {
-        self.append = append;
-        self
-    }
-
-    /// Whether an existing file is cut to nothing (`O_TRUNC`); wants `write`.
-    pub fn truncate(&mut self, truncate: bool) -> &mut Self {
-        self.truncate = truncate;
-        self
-    }
-
-    /// Whether a missing file is created (`O_CREAT`); wants `write` or `append`.
-    pub fn create(&mut self, create: bool) -> &mut Self {
-        self.create = create;
-        self
-    }
-
-    /// Whether the file must be missing and is created (`O_CREAT | O_EXCL`); `create` and
-    /// `truncate` are then ignored.
-    pub fn create_new(&mut self, create_new: bool) -> &mut Self {
-        self.create_new = create_new;
-        self
+    switches! {
+        /// Allows reading.
+        read;
+        /// Allows writing. Existing bytes are overwritten, and the file is not truncated.
+        write;
+        /// Makes every write go to the end of the file (`O_APPEND`).
+        append;
+        /// Cuts an existing file to nothing (`O_TRUNC`); needs `write`.
+        truncate;
+        /// Creates a missing file (`O_CREAT`); needs `write` or `append`.
+        create;
+        /// Creates the file, which must be missing (`O_CREAT | O_EXCL`); `create` and `truncate`
+        /// are then ignored.
+        create_new;
     }
 
     /// Sets the permission bits of a new file, less the umask; as with
@@ -105,12 +81,12 @@ impl OpenOptions {
         self
     }
 
-    /// Flags for the `open` of the system beside those that the other options stand for, as with
-    /// the extension for Unix.
+    /// Adds flags for the `open` of the system to those of the other options, as with the extension
+    /// for Unix.
     ///
-    /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean what
-    /// they mean on the disk; those about blocking, caching and durability mean nothing, and with
-    /// any other one the open fails with [`io::ErrorKind::Unsupported`].
+    /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean the
+    /// same as on the disk. Flags about blocking, caching and durability have no effect. With any
+    /// other flag the open fails with [`io::ErrorKind::Unsupported`].
     pub fn custom_flags(&mut self, flags: i32) -> &mut Self {
         self.custom_flags = flags;
         self
@@ -129,7 +105,7 @@ impl OpenOptions {
             Ok(Route::Tree(place)) => Ok(place),
             Err(error) => Err(error),
         };
-        // As in std, what is wrong with the options comes before what is wrong with the path.
+        // As in std, wrong options are reported before a wrong path.
         let (how, append) = self.how()?;
         File::in_tree(place?, &how, append)
     }
@@ -137,50 +113,38 @@ impl OpenOptions {
     /// How to open, and whether every write appends.
     fn how(&self) -> io::Result<(OpenHow, bool)> {
         self.check()?;
-        let writes = self.write || self.append;
-        let mode = self.mode.unwrap_or(0o666) & !UMASK;
-        let mut how = OpenHow {
-            read: self.read,
-            write: writes,
-            truncate: self.truncate && !self.create_new,
-            create: match (self.create, self.create_new) {
-                (_, true) => Create::New,
-                (true, false) => Create::IfMissing,
-                (false, false) => Create::Never,
-            },
-            directory: false,
-            follow: Follow::Yes,
-            mode,
-        };
         let flags = self.flags()?;
-        how.directory |= flags.contains(OFlags::DIRECTORY);
-        how.truncate |= flags.contains(OFlags::TRUNC);
-        if flags.contains(OFlags::NOFOLLOW) {
-            how.follow = Follow::No;
-        }
-        if flags.contains(OFlags::CREATE) && how.create == Create::Never {
-            how.create = Create::IfMissing;
-        }
-        if flags.contains(OFlags::EXCL) && how.create == Create::IfMissing {
-            how.create = Create::New;
-        }
-        Ok((how, self.append || flags.contains(OFlags::APPEND)))
+        let has = |flag| flags.contains(flag);
+        let create = match (self.create || has(OFlags::CREATE), has(OFlags::EXCL)) {
+            _ if self.create_new => Create::New,
+            (true, true) => Create::New,
+            (true, false) => Create::IfMissing,
+            (false, _) => Create::Never,
+        };
+        let how = OpenHow {
+            read: self.read,
+            write: self.write || self.append,
+            truncate: (self.truncate && !self.create_new) || has(OFlags::TRUNC),
+            create,
+            directory: has(OFlags::DIRECTORY),
+            follow: if has(OFlags::NOFOLLOW) { Follow::No } else { Follow::Yes },
+            mode: self.mode.unwrap_or(0o666) & !UMASK,
+        };
+        Ok((how, self.append || has(OFlags::APPEND)))
     }
 
     /// The rules by which std refuses combinations before it asks the system.
     fn check(&self) -> io::Result<()> {
         let writes = self.write || self.append;
         let creates = self.create || self.create_new;
-        let text = match () {
-            () if !self.read && !writes => {
-                "must specify at least one of read, write, or append access"
-            }
-            () if (!writes && (self.truncate || creates))
-                || (self.append && self.truncate && !self.create_new) =>
-            {
-                "creating or truncating a file requires write or append access"
-            }
-            () => return Ok(()),
+        let text = if !self.read && !writes {
+            "must specify at least one of read, write, or append access"
+        } else if (!writes && (self.truncate || creates))
+            || (self.append && self.truncate && !self.create_new)
+        {
+            "creating or truncating a file requires write or append access"
+        } else {
+            return Ok(());
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
@@ -203,13 +167,11 @@ impl OpenOptions {
         let ignored = ignored | OFlags::DIRECT | OFlags::LARGEFILE | OFlags::NOATIME;
         let flags = OFlags::from_bits_retain(self.custom_flags as _);
         let unknown = flags & !(understood | ignored);
-        match unknown.is_empty() {
-            true => Ok(flags & understood),
-            false => {
-                let text = format!("an overlay does not know the open flags {:#o}", unknown.bits());
-                Err(io::Error::new(io::ErrorKind::Unsupported, text))
-            }
+        if unknown.is_empty() {
+            return Ok(flags & understood);
         }
+        let text = format!("an overlay does not know the open flags {:#o}", unknown.bits());
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
 
     fn to_std(&self) -> std::fs::OpenOptions {

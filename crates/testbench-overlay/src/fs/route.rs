@@ -65,6 +65,18 @@ pub(super) fn route(path: &Path) -> io::Result<Route<'_>> {
     find(overlay, path).map(Route::Tree)
 }
 
+/// Runs an operation on a path: `real` on the disk, or `tree` in the tree to which the path leads.
+pub(super) fn at<'p, T>(
+    path: &'p Path,
+    real: impl FnOnce(&'p Path) -> io::Result<T>,
+    tree: impl FnOnce(&dyn Fs, &dyn File, GuestPath<'_>) -> Result<T, Errno>,
+) -> io::Result<T> {
+    match route(path)? {
+        Route::Real => real(path),
+        Route::Tree(place) => place.result(tree(place.fs(), place.top(), place.guest())),
+    }
+}
+
 /// The error of an operation at a place.
 pub(super) fn error(place: &Place<'_>, errno: Errno) -> io::Error {
     let refused = match errno {

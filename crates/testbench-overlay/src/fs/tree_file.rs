@@ -3,10 +3,10 @@
 use std::io::{self, SeekFrom};
 use std::sync::Arc;
 
-use super::lock::{self, Lock, TryLockError};
+use super::lock::{Kind, Lock, TryLockError};
 use super::position::{Position, Taken};
 use super::route::{Place, error_of_open};
-use crate::{Errno, File, OpenHow, SetTimes, Stat};
+use crate::{Errno, File, OpenHow, Stat};
 
 /// A handle of a tree together with what POSIX calls the open file description.
 #[derive(Clone, Debug)]
@@ -34,34 +34,26 @@ impl TreeFile {
     }
 
     pub(super) fn stat(&self) -> io::Result<Stat> {
-        self.result(self.file.stat())
+        self.run(|file| file.stat())
     }
 
-    pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
-        self.result(self.file.set_len(len))
-    }
-
-    pub(super) fn sync(&self, data_only: bool) -> io::Result<()> {
-        self.result(self.file.sync(data_only))
-    }
-
-    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        self.result(self.file.set_mode(mode))
-    }
-
-    pub(super) fn set_times(&self, times: SetTimes) -> io::Result<()> {
-        self.result(self.file.set_times(times))
+    /// Runs an operation on the handle; its error names the path.
+    pub(super) fn run<T>(
+        &self,
+        operation: impl FnOnce(&dyn File) -> Result<T, Errno>,
+    ) -> io::Result<T> {
+        self.result(operation(&*self.file))
     }
 
     fn result<T>(&self, result: Result<T, Errno>) -> io::Result<T> {
         result.map_err(|errno| error_of_open(&self.description.place, &*self.file, errno))
     }
 
-    pub(super) fn lock(&self, kind: lock::Kind) -> io::Result<()> {
+    pub(super) fn lock(&self, kind: Kind) -> io::Result<()> {
         self.description.lock.acquire(self.stat()?.ino, kind)
     }
 
-    pub(super) fn try_lock(&self, kind: lock::Kind) -> Result<(), TryLockError> {
+    pub(super) fn try_lock(&self, kind: Kind) -> Result<(), TryLockError> {
         let stat = self.stat().map_err(TryLockError::Error)?;
         self.description.lock.try_acquire(stat.ino, kind)
     }
@@ -113,17 +105,13 @@ impl TreeFile {
 
     pub(super) fn seek(&self, to: SeekFrom) -> io::Result<u64> {
         let mut position = self.description.position.take()?;
-        let target = match to {
-            SeekFrom::Start(offset) => i64::try_from(offset).ok(),
-            SeekFrom::Current(by) => {
-                i64::try_from(position.at).ok().and_then(|p| p.checked_add(by))
-            }
-            SeekFrom::End(by) => {
-                let size = self.stat()?.size;
-                i64::try_from(size).ok().and_then(|size| size.checked_add(by))
-            }
+        let (from, by) = match to {
+            SeekFrom::Start(offset) => (offset, 0),
+            SeekFrom::Current(by) => (position.at, by),
+            SeekFrom::End(by) => (self.stat()?.size, by),
         };
-        position.at = target.and_then(|t| u64::try_from(t).ok()).ok_or(Errno::Inval)?;
+        let target = i64::try_from(from).ok().and_then(|from| from.checked_add(by));
+        position.at = target.and_then(|at| u64::try_from(at).ok()).ok_or(Errno::Inval)?;
         Ok(position.at)
     }
 }

@@ -47,7 +47,6 @@ macro_rules! errnos {
                 }
             }
 
-            #[cfg(unix)]
             fn to_os(self) -> Option<i32> {
                 match self {
                     $(Errno::$variant => Some(rustix::io::Errno::$os.raw_os_error()),)*
@@ -55,7 +54,6 @@ macro_rules! errnos {
                 }
             }
 
-            #[cfg(unix)]
             fn from_os(raw: i32) -> Option<Errno> {
                 $(if raw == rustix::io::Errno::$os.raw_os_error() {
                     return Some(Errno::$variant);
@@ -119,29 +117,32 @@ impl fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
-/// On Unix the error carries the platform's number, so that its kind and text are those of a real
-/// file system.
+/// The error carries the platform's number, so that its kind and text are those of a real file
+/// system.
 impl From<Errno> for io::Error {
     fn from(errno: Errno) -> io::Error {
-        #[cfg(unix)]
-        if let Some(raw) = errno.to_os() {
-            return io::Error::from_raw_os_error(raw);
+        match errno.to_os() {
+            Some(raw) => io::Error::from_raw_os_error(raw),
+            None => io::Error::new(io::ErrorKind::PermissionDenied, errno),
         }
-        io::Error::new(errno.portable_kind(), errno)
     }
 }
 
-/// An error without a number becomes [`Errno::Io`].
+/// An error without a number becomes the first [`Errno`] of its kind, else [`Errno::Io`].
 impl From<&io::Error> for Errno {
     fn from(error: &io::Error) -> Errno {
         if let Some(errno) = error.get_ref().and_then(|inner| inner.downcast_ref::<Errno>()) {
             return *errno;
         }
-        #[cfg(unix)]
-        if let Some(errno) = error.raw_os_error().and_then(Errno::from_os) {
-            return errno;
-        }
-        Errno::from_kind(error.kind())
+        let found = match (error.raw_os_error(), error.kind()) {
+            (Some(raw), _) => Errno::from_os(raw),
+            // No number of the platform has this kind.
+            (None, io::ErrorKind::InvalidData) => Some(Errno::Ilseq),
+            (None, kind) => {
+                Errno::ALL.iter().copied().find(|errno| io::Error::from(*errno).kind() == kind)
+            }
+        };
+        found.unwrap_or(Errno::Io)
     }
 }
 
@@ -151,58 +152,9 @@ impl From<io::Error> for Errno {
     }
 }
 
-#[cfg(unix)]
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Errno {
         Errno::from_os(errno.raw_os_error()).unwrap_or(Errno::Io)
-    }
-}
-
-/// The pairs that [`io::ErrorKind`] can express, for platforms without error numbers of POSIX.
-const KINDS: &[(Errno, io::ErrorKind)] = &[
-    (Errno::Noent, io::ErrorKind::NotFound),
-    (Errno::NotCapable, io::ErrorKind::PermissionDenied),
-    (Errno::Acces, io::ErrorKind::PermissionDenied),
-    (Errno::Perm, io::ErrorKind::PermissionDenied),
-    (Errno::Exist, io::ErrorKind::AlreadyExists),
-    (Errno::Inval, io::ErrorKind::InvalidInput),
-    (Errno::Ilseq, io::ErrorKind::InvalidData),
-    (Errno::Again, io::ErrorKind::WouldBlock),
-    (Errno::Intr, io::ErrorKind::Interrupted),
-    (Errno::Pipe, io::ErrorKind::BrokenPipe),
-    (Errno::Nosys, io::ErrorKind::Unsupported),
-    (Errno::Notsup, io::ErrorKind::Unsupported),
-    (Errno::Nomem, io::ErrorKind::OutOfMemory),
-    (Errno::Notdir, io::ErrorKind::NotADirectory),
-    (Errno::Isdir, io::ErrorKind::IsADirectory),
-    (Errno::Notempty, io::ErrorKind::DirectoryNotEmpty),
-    (Errno::Rofs, io::ErrorKind::ReadOnlyFilesystem),
-    (Errno::Nospc, io::ErrorKind::StorageFull),
-    (Errno::Fbig, io::ErrorKind::FileTooLarge),
-    (Errno::Busy, io::ErrorKind::ResourceBusy),
-    (Errno::Txtbsy, io::ErrorKind::ExecutableFileBusy),
-    (Errno::Xdev, io::ErrorKind::CrossesDevices),
-    (Errno::Mlink, io::ErrorKind::TooManyLinks),
-    (Errno::Deadlk, io::ErrorKind::Deadlock),
-    (Errno::Spipe, io::ErrorKind::NotSeekable),
-    (Errno::Dquot, io::ErrorKind::QuotaExceeded),
-    (Errno::Stale, io::ErrorKind::StaleNetworkFileHandle),
-    (Errno::Nametoolong, io::ErrorKind::InvalidFilename),
-];
-
-impl Errno {
-    fn portable_kind(self) -> io::ErrorKind {
-        KINDS
-            .iter()
-            .find(|(errno, _)| *errno == self)
-            .map_or(io::ErrorKind::Other, |(_, kind)| *kind)
-    }
-
-    fn from_kind(kind: io::ErrorKind) -> Errno {
-        match kind {
-            io::ErrorKind::PermissionDenied => Errno::Acces,
-            _ => KINDS.iter().find(|(_, k)| *k == kind).map_or(Errno::Io, |(errno, _)| *errno),
-        }
     }
 }
 
