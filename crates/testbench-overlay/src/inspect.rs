@@ -1,8 +1,8 @@
-//! For whoever follows what one of several users does to an overlay, such as a recorder that wraps
-//! its handles: where a handle is, what a path leads to, and what lies there.
+//! Questions about an overlay that are not operations of its user: the paths of a handle, the place
+//! to which a path leads, and the state there.
 //!
-//! None of it is an operation of the user that is followed: permission bits do not bind, and
-//! nothing is changed.
+//! A recorder that wraps the handles of an overlay asks them. Permission bits do not apply, and
+//! nothing changes.
 
 use crate::diff::Side;
 use crate::handle::{Handle, whole};
@@ -14,7 +14,7 @@ use crate::{Errno, File, FileKind, Follow, GuestPath, LowerChange, Overlay, Over
 
 use testbench_clock::WallTime;
 
-/// What lies at a path of an overlay; see [`Overlay::look`].
+/// The state of a path of an overlay; see [`Overlay::look`].
 ///
 /// ```
 /// use testbench_overlay::{FileKind, Overlay};
@@ -38,9 +38,6 @@ pub struct PathState {
     /// As in [`Stat::mtime`](crate::Stat::mtime).
     pub mtime: WallTime,
 }
-
-/// An inode with its number and all of its paths.
-type Found = (Ino, Inode, Vec<Vec<u8>>);
 
 impl Overlay {
     /// Compares everything that this overlay has seen of the lower tree with what is there now, and
@@ -80,7 +77,7 @@ impl Overlay {
         Ok(changes)
     }
 
-    /// Every path, from the top and without symlinks, by which the overlay now knows the open file
+    /// Returns every path, from the top and without symlinks, by which the overlay now knows the open file
     /// or directory `file`: in order, none if all its names were removed. The top is the empty
     /// path.
     ///
@@ -110,7 +107,8 @@ impl Overlay {
         state.inode(ino).map(|inode| names(state, inode))
     }
 
-    /// The path, from the top and without symlinks, at which `path` has or would have something.
+    /// Returns the path, from the top and without symlinks, of the name to which `path` leads; the
+    /// name need not exist.
     ///
     /// ```
     /// use testbench_overlay::{Follow, Fs, GuestPath, Overlay};
@@ -136,10 +134,7 @@ impl Overlay {
     ) -> Result<Vec<u8>, Errno> {
         let dir = Handle::ino_in(dir, &self.core)?;
         let mut tx = self.core.tx_as_root();
-        let end = match follow {
-            Follow::Yes => End::Follow,
-            Follow::No => End::Name,
-        };
+        let end = if follow == Follow::Yes { End::Follow } else { End::Name };
         let place = tx.walk(dir, path, end)?;
         let dir = path_of(&tx.live.state, place.dir).ok_or(Errno::Noent)?;
         Ok(match place.last {
@@ -148,8 +143,8 @@ impl Overlay {
         })
     }
 
-    /// What lies at `path`, which starts at the top; a symlink stands for itself. `None` if nothing
-    /// does.
+    /// Returns the state of `path`, which starts at the top; a symlink is not followed. `None` if
+    /// nothing is there.
     ///
     /// ```
     /// use testbench_overlay::Overlay;
@@ -161,9 +156,12 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// What reading it gives.
+    /// Those of reading it.
     pub fn look(&self, path: &[u8]) -> Result<Option<PathState>, Errno> {
-        let Some((ino, inode, names)) = self.found_at(path)? else { return Ok(None) };
+        let mut tx = self.core.tx_as_root();
+        let Some((ino, inode)) = present(&mut tx, path)? else { return Ok(None) };
+        let names = names(&tx.live.state, &inode);
+        drop(tx);
         let mode = inode.meta.mode;
         let side = match &inode.node {
             Node::Dir(_) => Side::dir(mode),
@@ -174,8 +172,8 @@ impl Overlay {
         Ok(Some(PathState { side, ino: ino.0, names, mtime: inode.meta.mtime }))
     }
 
-    /// Every path beneath the directory `path`, each directory before what is in it. None if `path`
-    /// is something else.
+    /// Returns every path beneath the directory `path`, each directory before its entries; no path
+    /// if `path` is not a directory.
     ///
     /// ```
     /// use testbench_overlay::Overlay;
@@ -188,17 +186,18 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// What listing gives.
+    /// Those of listing.
     pub fn beneath(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
         let mut paths = Vec::new();
         let mut dirs = vec![path.to_vec()];
-        // Directories wait here and not on the call stack: how deep they nest is not ours to say.
+        // A list and not recursion: a tree may be deeper than the stack.
         while let Some(dir) = dirs.pop() {
-            let Some((ino, inode, _)) = self.found_at(&dir)? else { continue };
+            let mut tx = self.core.tx_as_root();
+            let Some((ino, inode)) = present(&mut tx, &dir)? else { continue };
             if inode.kind() != FileKind::Dir {
                 continue;
             }
-            for entry in self.core.tx_as_root().list(ino)? {
+            for entry in tx.list(ino)? {
                 let path = match dir.is_empty() {
                     true => entry.name.to_vec(),
                     false => [&dir, &b"/"[..], &entry.name].concat(),
@@ -213,7 +212,7 @@ impl Overlay {
         Ok(paths)
     }
 
-    /// What kind of thing lies at `path`, as [`Overlay::look`] finds it but without reading it.
+    /// Returns the kind of the file at `path`, as [`Overlay::look`] finds it, without reading it.
     ///
     /// ```
     /// use testbench_overlay::{FileKind, Overlay};
@@ -226,19 +225,10 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// What finding it gives.
+    /// Those of the walk to it.
     pub fn kind_at(&self, path: &[u8]) -> Result<Option<FileKind>, Errno> {
-        let mut tx = self.core.tx_as_root();
-        let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
-        Ok(Some(tx.live.state.inode(ino)?.kind()))
-    }
-
-    fn found_at(&self, path: &[u8]) -> Result<Option<Found>, Errno> {
-        let mut tx = self.core.tx_as_root();
-        let Some(ino) = present(&mut tx, path)? else { return Ok(None) };
-        let state = &tx.live.state;
-        let inode = state.inode(ino)?;
-        Ok(Some((ino, Inode::clone(inode), names(state, inode))))
+        let found = present(&mut self.core.tx_as_root(), path)?;
+        Ok(found.map(|(_, inode)| inode.kind()))
     }
 }
 
@@ -251,17 +241,17 @@ fn names(state: &State, inode: &Inode) -> Vec<Vec<u8>> {
     paths
 }
 
-/// What a path from the top stands for.
-fn present(tx: &mut Tx<'_>, path: &[u8]) -> Result<Option<Ino>, Errno> {
-    if path.is_empty() {
-        return Ok(Some(Ino::ROOT));
-    }
-    match tx.walk(Ino::ROOT, GuestPath::new(path), End::Name) {
-        Ok(place) => Ok(match place.found {
-            Step::Missing => None,
-            Step::Dir(ino) | Step::Link(_, ino) | Step::Leaf(ino) => Some(ino),
-        }),
-        Err(Errno::Noent | Errno::Notdir) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+/// Returns the inode at a path from the top, with its number.
+fn present(tx: &mut Tx<'_>, path: &[u8]) -> Result<Option<(Ino, Inode)>, Errno> {
+    let ino = if path.is_empty() {
+        Ino::ROOT
+    } else {
+        match tx.walk(Ino::ROOT, GuestPath::new(path), End::Name).map(|place| place.found) {
+            Ok(Step::Dir(ino) | Step::Link(_, ino) | Step::Leaf(ino)) => ino,
+            Ok(Step::Missing) | Err(Errno::Noent | Errno::Notdir) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+    };
+    let inode = tx.live.state.inode(ino)?;
+    Ok(Some((ino, Inode::clone(inode))))
 }

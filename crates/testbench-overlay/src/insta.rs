@@ -1,9 +1,9 @@
-//! Snapshots of what was changed, on insta's own macros.
+//! Snapshots of the changes, on insta's own macros.
 //!
-//! Review, inline snapshots, filters and settings are insta's. What differs from run to run is
+//! Review, inline snapshots, filters and settings are insta's. Paths that differ from run to run are
 //! replaced before anything is compared or hashed: the overlay's root becomes `[root]`, the
-//! directory of temporary files `[temp]`, and the path of the running test `[exe]`. What else does is
-//! for [`Redactions`].
+//! directory of temporary files `[temp]`, and the path of the running test `[exe]`. Use
+//! [`Redactions`] for everything else that differs.
 //!
 //! A [`Diff`] can also go to insta's macros as it is: it displays as the text for people
 //! (`assert_snapshot!`), and serialises as its JSON (`assert_json_snapshot!`).
@@ -32,7 +32,7 @@ use std::sync::Arc;
 use crate::diff::Redactions;
 use crate::{Diff, Overlay};
 
-/// Asserts that an overlay changed what the snapshot says.
+/// Asserts that the changes of an overlay are those of the snapshot.
 ///
 /// Takes an [`Overlay`] or a [`Diff`] (or, with testbench-harness, a `Session` or a `Report`), and
 /// the arguments of [`insta::assert_snapshot!`] around it: a name before it, or an inline snapshot
@@ -58,7 +58,7 @@ use crate::{Diff, Overlay};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// What else differs from run to run is taken out with [`Redactions`](crate::diff::Redactions):
+/// Other differences from run to run are removed with [`Redactions`](crate::diff::Redactions):
 ///
 /// ```
 /// use testbench_overlay::diff::Redactions;
@@ -88,7 +88,7 @@ use crate::{Diff, Overlay};
 ///
 /// # Panics
 ///
-/// When the snapshot differs, as insta does, and when the diff cannot be told.
+/// If the snapshot differs, as insta does, and if the diff cannot be made.
 ///
 /// [`insta::assert_snapshot!`]: https://docs.rs/insta/latest/insta/macro.assert_snapshot.html
 /// [`Overlay`]: crate::Overlay
@@ -106,11 +106,11 @@ macro_rules! assert_overlay_snapshot {
     };
 }
 
-/// What a diff is called that has nothing in it.
+/// The snapshot of an empty diff.
 const NO_CHANGES: &str =
     "(no changes; code that calls std::fs directly bypasses the overlay: see capture)";
 
-/// What [`assert_overlay_snapshot!`](crate::assert_overlay_snapshot) takes.
+/// The values that [`assert_overlay_snapshot!`](crate::assert_overlay_snapshot) takes.
 ///
 /// ```
 /// use std::path::PathBuf;
@@ -142,13 +142,13 @@ pub trait OverlayChanges {
     /// fs::create_dir(dir.path().join("d"))?;
     /// let (diff, roots) = overlay.changes();
     /// assert_eq!(diff.summary(), "A d/\n");
-    /// assert!(roots.contains(&dir.path().to_path_buf()), "what is to be shown as [root]");
+    /// assert!(roots.contains(&dir.path().to_path_buf()), "shown as [root]");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Panics
     ///
-    /// When the diff cannot be told.
+    /// If the diff cannot be made.
     fn changes(&self) -> (Diff, Vec<PathBuf>);
 }
 
@@ -228,19 +228,14 @@ impl HiddenPaths {
         let temp = std::env::temp_dir();
         paths.extend(temp.canonicalize().map(|canonical| (canonical, "[temp]")));
         paths.push((temp, "[temp]"));
-        let mut paths: Vec<_> = paths
-            .into_iter()
-            .map(|(path, name)| (path.as_os_str().as_encoded_bytes().to_vec(), name))
-            .map(|(mut path, name)| {
-                while path.last() == Some(&b'/') {
-                    path.pop();
-                }
-                (path, name)
-            })
-            // The root directory is in every path, so it tells nothing.
-            .filter(|(path, _)| !path.is_empty())
-            .collect();
-        // What lies inside of another is looked for first.
+        let trimmed = paths.into_iter().map(|(path, name)| {
+            let bytes = path.as_os_str().as_encoded_bytes();
+            let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+            (bytes[..end].to_vec(), name)
+        });
+        // The root directory is in every path, so it tells nothing.
+        let mut paths: Vec<_> = trimmed.filter(|(path, _)| !path.is_empty()).collect();
+        // A path inside of another is looked for first.
         paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         paths.dedup_by(|a, b| a.0 == b.0);
         HiddenPaths { paths }
@@ -255,7 +250,7 @@ impl HiddenPaths {
     /// assert_eq!(hidden.hide("root=/srv/site; log=/srv/site/log"), "root=[root]; log=[root]/log");
     /// ```
     pub fn hide(&self, text: &str) -> String {
-        // What is replaced and what replaces it are whole: UTF-8 stays UTF-8.
+        // Whole names are replaced by whole names: UTF-8 stays UTF-8.
         String::from_utf8_lossy(&self.hide_bytes(text.as_bytes())).into_owned()
     }
 

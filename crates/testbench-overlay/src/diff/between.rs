@@ -1,6 +1,6 @@
 //! [`Diff::between`]: compares two real directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -35,59 +35,41 @@ impl Diff {
     pub fn between(before: &Path, after: &Path) -> io::Result<Diff> {
         let open = |root| RealTree::open(root).map_err(|error| about("list", root, error));
         let trees = [open(before)?, open(after)?];
+        let found = [scan(&trees[0])?, scan(&trees[1])?];
+        let paths: BTreeSet<&RelPath> = found.iter().flat_map(BTreeMap::keys).collect();
         let mut changes = Vec::new();
-        let mut dirs = vec![(RelPath::TOP, [true, true])];
-        // Directories wait here and not on the call stack: how deep they nest is not ours to say.
-        while let Some((dir, is_there)) = dirs.pop() {
-            for (name, listed) in names(&trees, &dir, is_there)? {
-                let path = dir.child(&name);
-                let [old, new] = [0, 1].map(|side| match listed[side] {
-                    true => look(&trees[side], &path),
-                    false => Ok(None),
-                });
-                let (old, new) = (old?, new?);
-                let are_dirs = [&old, &new]
-                    .map(|stat| stat.as_ref().is_some_and(|stat| stat.kind == FileKind::Dir));
-                if are_dirs != [false, false] {
-                    dirs.push((path.clone(), are_dirs));
-                }
-                let side = |tree, stat: Option<Stat>| {
-                    stat.map(|stat| read(tree, &path, &stat)).transpose()
-                };
-                let (before, after) = (side(&trees[0], old)?, side(&trees[1], new)?);
-                // Only what differs stays in memory.
-                if before != after {
-                    let (path, origin) = (path.as_bytes().into(), Origin::InPlace);
-                    changes.push(Change { path, before, after, origin });
-                }
+        for path in paths {
+            let side = |n: usize| {
+                let stat = found[n].get(path);
+                stat.map(|stat| read(&trees[n], path, stat)).transpose()
+            };
+            let (before, after) = (side(0)?, side(1)?);
+            // Only what differs stays in memory.
+            if before != after {
+                let (path, origin) = (path.as_bytes().into(), Origin::InPlace);
+                changes.push(Change { path, before, after, origin });
             }
         }
         Ok(Diff::from_changes(changes))
     }
 }
 
-/// Every name in either directory, and in which.
-fn names(
-    trees: &[RealTree; 2],
-    dir: &RelPath,
-    is_there: [bool; 2],
-) -> io::Result<BTreeMap<Box<[u8]>, [bool; 2]>> {
-    let mut names: BTreeMap<Box<[u8]>, [bool; 2]> = BTreeMap::new();
-    for side in [0, 1] {
-        if !is_there[side] {
-            continue;
-        }
-        let tree = &trees[side];
-        let entries = tree.list(dir);
-        for entry in at(tree, dir, "list", entries)? {
-            names.entry(entry.name).or_default()[side] = true;
+/// Everything below the top.
+fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stat>> {
+    let mut found = BTreeMap::new();
+    // A list and not recursion: a tree may be deeper than the stack.
+    let mut dirs = vec![RelPath::TOP];
+    while let Some(dir) = dirs.pop() {
+        for entry in at(tree, &dir, "list", tree.list(&dir))? {
+            let path = dir.child(&entry.name);
+            let Some(stat) = at(tree, &path, "stat", tree.stat(&path))? else { continue };
+            if stat.kind == FileKind::Dir {
+                dirs.push(path.clone());
+            }
+            found.insert(path, stat);
         }
     }
-    Ok(names)
-}
-
-fn look(tree: &RealTree, path: &RelPath) -> io::Result<Option<Stat>> {
-    at(tree, path, "stat", tree.stat(path))
+    Ok(found)
 }
 
 fn read(tree: &RealTree, path: &RelPath, stat: &Stat) -> io::Result<Side> {

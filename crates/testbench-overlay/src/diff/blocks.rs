@@ -168,19 +168,7 @@ fn note(
         (Op::Link, Some(to)) => format!("{path} -> {}", word(to)),
         _ => path,
     };
-    Some(format!("{} {} {paths}{facts}", op_name(op), kind_name(kind)))
-}
-
-fn op_name(op: Op) -> &'static str {
-    match op {
-        Op::Delete => "delete",
-        Op::Add => "add",
-        Op::Modify => "modify",
-        Op::Rename => "rename",
-        Op::Retype => "retype",
-        Op::Link => "link",
-        Op::Meta => "meta",
-    }
+    Some(format!("{} {} {paths}{facts}", op.names().0, kind_name(kind)))
 }
 
 /// Returns nothing for a fact that is the same on both sides.
@@ -188,8 +176,7 @@ fn fact(name: &str, old: Option<String>, new: Option<String>) -> String {
     match (old, new) {
         (Some(old), Some(new)) if old == new => String::new(),
         (Some(old), Some(new)) => format!(" {name} {old} -> {new}"),
-        (Some(one), None) | (None, Some(one)) => format!(" {name} {one}"),
-        (None, None) => String::new(),
+        (old, new) => old.or(new).map_or_else(String::new, |one| format!(" {name} {one}")),
     }
 }
 

@@ -10,12 +10,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::OverlayError;
-use crate::diff::{Change, DiffOptions, Side};
+use crate::diff::{Change, Content, DiffOptions, Side};
 use crate::error::{display, read_error};
 use crate::handle::whole;
 use crate::lower::observe::{Listing, Observation, Origin, Seen, Stamp};
 use crate::lower::view::Meta;
 use crate::ops::core::Core;
+use crate::ops::lookup::path_of;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
@@ -91,13 +92,13 @@ type Visit<'v, C> = dyn FnMut(&mut C, &[u8]) -> Result<bool, At> + 'v;
 impl Changes<'_> {
     fn run(&mut self) -> Result<(), At> {
         self.report_top()?;
-        self.place_entries(Ino::ROOT, &RelPath::TOP)?;
+        self.place_entries()?;
         let placed = std::mem::take(&mut self.placed);
         // What has moved must be known before what is new or gone can be told.
         for (ino, places) in &placed {
             let inode = self.state.inode(*ino).map_err(at(&places[0].path))?.clone();
             if let Some(origin) = &inode.origin {
-                self.report_old(*ino, &inode, origin, places)?;
+                self.report_old(&inode, origin, places)?;
             }
         }
         for (ino, places) in &placed {
@@ -117,79 +118,61 @@ impl Changes<'_> {
         let inode = self.state.inode(Ino::ROOT).map_err(at(&RelPath::TOP))?;
         let after = inode.meta;
         let before = inode.origin.as_ref().map_or(after, |origin| origin.meta);
-        let [before, after] = [before, after].map(|meta| self.timed(Side::dir(meta.mode), &meta));
+        let [before, after] = [before, after].map(|meta| self.unread(FileKind::Dir, &meta));
         self.changes.push(Change::changed(b"", before, after));
         Ok(())
     }
 
-    /// Where everything is. Goes by a list: a guest may nest directories deeper than the stack is.
-    fn place_entries(&mut self, ino: Ino, path: &RelPath) -> Result<(), At> {
-        let mut dirs = vec![(ino, path.clone())];
+    /// Finds the places of all entries. A list and not recursion: a guest may nest directories
+    /// deeper than the stack is.
+    fn place_entries(&mut self) -> Result<(), At> {
+        let mut dirs = vec![(Ino::ROOT, RelPath::TOP)];
         while let Some((ino, path)) = dirs.pop() {
-            self.place_entries_of(ino, &path, &mut dirs)?;
-        }
-        Ok(())
-    }
-
-    fn place_entries_of(
-        &mut self,
-        ino: Ino,
-        path: &RelPath,
-        dirs: &mut Vec<(Ino, RelPath)>,
-    ) -> Result<(), At> {
-        let dir = self.state.dir(ino).map_err(at(path))?.clone();
-        for (name, entry) in dir.entries.iter() {
-            let path = path.child(name.as_bytes());
-            let lower = dir.lower.as_ref().map(|lower| lower.child(name.as_bytes()));
-            let Entry::Present(child) = *entry else {
-                self.removed.extend(lower);
-                continue;
-            };
-            let inode = self.state.inode(child).map_err(at(&path))?;
-            let is_dir = inode.kind() == FileKind::Dir;
-            let came_from = |lower: &RelPath| {
-                inode.origin.as_ref().is_some_and(|origin| origin.paths.contains(lower))
-            };
-            self.removed.extend(lower.clone().filter(|lower| !came_from(lower)));
-            self.placed.entry(child).or_default().push(Place { path: path.clone(), lower });
-            if is_dir {
-                dirs.push((child, path));
+            let dir = self.state.dir(ino).map_err(at(&path))?.clone();
+            for (name, entry) in dir.entries.iter() {
+                let path = path.child(name.as_bytes());
+                let lower = dir.lower.as_ref().map(|lower| lower.child(name.as_bytes()));
+                let Entry::Present(child) = *entry else {
+                    self.removed.extend(lower);
+                    continue;
+                };
+                let inode = self.state.inode(child).map_err(at(&path))?;
+                let came_from = |lower: &RelPath| {
+                    inode.origin.as_ref().is_some_and(|origin| origin.paths.contains(lower))
+                };
+                self.removed.extend(lower.clone().filter(|lower| !came_from(lower)));
+                if inode.kind() == FileKind::Dir {
+                    dirs.push((child, path.clone()));
+                }
+                self.placed.entry(child).or_default().push(Place { path, lower });
             }
+        }
+        // A path comes before all others by which the same inode is reported as a link.
+        for places in self.placed.values_mut() {
+            places.sort_by(|a, b| a.path.cmp(&b.path));
         }
         Ok(())
     }
 
     /// Something that was in the lower tree.
-    fn report_old(
-        &mut self,
-        ino: Ino,
-        inode: &Inode,
-        origin: &Origin,
-        places: &[Place],
-    ) -> Result<(), At> {
-        let mut places = places.to_vec();
-        places.sort_by(|a, b| a.path.cmp(&b.path));
+    fn report_old(&mut self, inode: &Inode, origin: &Origin, places: &[Place]) -> Result<(), At> {
         let was_at = |path: &RelPath| origin.paths.contains(path);
         let mut first = None;
-        for place in &places {
-            let path = &place.path;
+        let mut others = Vec::new();
+        for Place { path, lower } in places {
             if was_at(path) {
                 let (before, after) = self.sides(inode, origin, path, path)?;
                 self.sources.insert(path.clone());
                 self.changes.push(Change::changed(path.as_bytes(), before, after));
-            } else if let Some(from) = place.lower.as_ref().filter(|lower| was_at(lower)) {
+            } else if let Some(from) = lower.as_ref().filter(|lower| was_at(lower)) {
                 self.report_moved(inode, origin, from, path)?;
             } else {
+                others.push(path);
                 continue;
             }
             first.get_or_insert_with(|| path.clone());
         }
-        let first = first.or_else(|| self.unpinned_place(ino, inode, origin));
-        let others: Vec<&RelPath> = places
-            .iter()
-            .filter(|p| !was_at(&p.path) && !p.lower.as_ref().is_some_and(was_at))
-            .map(|place| &place.path)
-            .collect();
+        let first = first.or_else(|| self.unpinned_place(inode, origin));
         match (first, others.split_first()) {
             (Some(first), _) => self.report_links(inode, &first, &others),
             (None, Some((first, links))) => {
@@ -201,18 +184,12 @@ impl Changes<'_> {
     }
 
     /// A name under which an inode still is where it was, although no entry says so.
-    fn unpinned_place(&self, ino: Ino, inode: &Inode, origin: &Origin) -> Option<RelPath> {
-        let mut places = inode.names.iter().filter_map(|(dir, name)| {
+    fn unpinned_place(&self, inode: &Inode, origin: &Origin) -> Option<RelPath> {
+        inode.names.iter().find_map(|(dir, name)| {
             let lower = self.state.dir(*dir).ok()?.lower.as_ref()?.child(name.as_bytes());
-            let path = self.path_of(*dir)?.child(name.as_bytes());
+            let path = path_of(&self.state, *dir)?.child(name.as_bytes());
             origin.paths.contains(&lower).then_some(path)
-        });
-        debug_assert_ne!(ino, Ino::ROOT);
-        places.next()
-    }
-
-    fn path_of(&self, dir: Ino) -> Option<RelPath> {
-        crate::ops::lookup::path_of(&self.state, dir)
+        })
     }
 
     fn report_moved(
@@ -235,35 +212,25 @@ impl Changes<'_> {
     fn report_carried(&mut self, dir: &Dir, path: &RelPath) -> Result<(), At> {
         let Some(lower) = &dir.lower else { return Ok(()) };
         for entry in self.list(lower)? {
-            if !dir.entries.contains_key(&entry.name[..]) {
-                let (from, path) = (lower.child(&entry.name), path.child(&entry.name));
-                self.report_carried_unseen(&from, &path, entry.kind)?;
+            if dir.entries.contains_key(&entry.name[..]) {
+                continue;
             }
+            let (from, path) = (lower.child(&entry.name), path.child(&entry.name));
+            self.descend(&from, entry.kind, &mut |this, below| {
+                let (from, path) = (from.join(below), path.join(below));
+                let stat = this.core.lower.stat(&from).map_err(at(&from))?;
+                let Some(stat) = stat else { return Ok(false) };
+                let side = match needs_content(&from, &path, stat.kind) {
+                    true => this.lower_side(&from, &stat)?,
+                    false => this.unread(stat.kind, &this.core.view.meta(&stat)),
+                };
+                let change = Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side);
+                this.changes.push(change);
+                this.sources.insert(from);
+                Ok(true)
+            })?;
         }
         Ok(())
-    }
-
-    fn report_carried_unseen(
-        &mut self,
-        from: &RelPath,
-        path: &RelPath,
-        kind: FileKind,
-    ) -> Result<(), At> {
-        self.descend(from, kind, &mut |this, below| {
-            let (from, path) = (from.join(below), path.join(below));
-            let stat = this.core.lower.stat(&from).map_err(at(&from))?;
-            let Some(stat) = stat else { return Ok(false) };
-            let side = if Change::rename_needs_content(from.as_bytes(), path.as_bytes(), stat.kind)
-            {
-                this.lower_side(&from, &stat)?
-            } else {
-                this.unread(stat.kind, &this.core.view.meta(&stat))
-            };
-            this.sources.insert(from.clone());
-            let change = Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side);
-            this.changes.push(change);
-            Ok(true)
-        })
     }
 
     /// Shows a lower path and all that lies below it to `visit`, as paths below it, parents first.
@@ -316,13 +283,11 @@ impl Changes<'_> {
         At { path: path.clone(), errno: self.core.lower.note_change(path, kind) }
     }
 
-    /// Something that was not in the lower tree.
+    /// Something that was not in the lower tree. What it replaced is reported as removed.
     fn report_new(&mut self, inode: &Inode, places: &[Place]) -> Result<(), At> {
-        let mut paths: Vec<&RelPath> = places.iter().map(|place| &place.path).collect();
-        paths.sort();
+        let paths: Vec<&RelPath> = places.iter().map(|place| &place.path).collect();
         let (first, links) = paths.split_first().expect("an inode is placed with a path");
-        let after = self.side(inode, first)?;
-        self.changes.push(Change::added(first.as_bytes(), after));
+        self.changes.push(Change::added(first.as_bytes(), self.side(inode, first)?));
         self.report_links(inode, first, links)
     }
 
@@ -387,8 +352,7 @@ impl Changes<'_> {
         from: &RelPath,
         path: &RelPath,
     ) -> Result<(Side, Side), At> {
-        let needed = from != path
-            && Change::rename_needs_content(from.as_bytes(), path.as_bytes(), inode.kind());
+        let needed = needs_content(from, path, inode.kind());
         let unchanged = match &inode.node {
             Node::File(content) => content.is_base(origin.seen.stamp.size),
             _ => true,
@@ -414,38 +378,31 @@ impl Changes<'_> {
 
     /// What an inode is now.
     fn side(&self, inode: &Inode, path: &RelPath) -> Result<Side, At> {
-        let mode = inode.meta.mode;
-        let side = match &inode.node {
-            Node::Dir(_) => Side::dir(mode),
-            Node::Symlink(target) => Side::symlink(target.clone()),
-            Node::Special => Side::special(mode),
+        let content = match &inode.node {
+            Node::Dir(_) | Node::Special => Content::Unread,
+            Node::Symlink(target) => Content::Bytes(target.clone()),
             Node::File(content) => {
                 self.make_room(content.len(), path)?;
-                Side::file(mode, whole(self.core, inode).map_err(at(path))?)
+                Content::Bytes(whole(self.core, inode).map_err(at(path))?)
             }
         };
-        Ok(self.timed(side, &inode.meta))
+        Ok(self.side_of(inode.kind(), &inode.meta, content))
     }
 
     /// Something whose content is the same on both sides.
     fn unread(&self, kind: FileKind, meta: &Meta) -> Side {
-        let side = match kind {
-            FileKind::File => Side::unread_file(meta.mode),
-            FileKind::Symlink => Side::unread_symlink(),
-            FileKind::Dir => Side::dir(meta.mode),
-            FileKind::Special => Side::special(meta.mode),
-        };
-        self.timed(side, meta)
+        self.side_of(kind, meta, Content::Unread)
     }
 
     /// With its time, if times count.
-    fn timed(&self, side: Side, meta: &Meta) -> Side {
+    fn side_of(&self, kind: FileKind, meta: &Meta, content: Content) -> Side {
         let since_start = || {
             let ns = meta.mtime.unix_nanos() - self.core.view.start.unix_nanos();
-            // Nobody's file is three hundred years from the start; if one is, it stays far away.
+            // Three centuries before or after the start are the limit.
             ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
         };
-        Side { mtime_ns: self.options.has_times().then(since_start), ..side }
+        let mtime_ns = self.options.has_times().then(since_start);
+        Side { kind, mode: meta.mode, content, mtime_ns }
     }
 
     /// [`Errno::Fbig`] if so many bytes more are too many. Asked before they are read.
@@ -461,23 +418,20 @@ impl Changes<'_> {
             Some(Observation::Removed(seen, _)) => Some(seen),
             _ => None,
         };
-        let meta = self.core.view.meta(stat);
-        let mode = meta.mode;
-        let side = match stat.kind {
-            FileKind::Dir => Side::dir(mode),
-            FileKind::Special => Side::special(mode),
-            FileKind::Symlink => Side::symlink(self.core.lower.read_link(path).map_err(at(path))?),
+        let content = match stat.kind {
+            FileKind::Dir | FileKind::Special => Content::Unread,
+            FileKind::Symlink => {
+                Content::Bytes(self.core.lower.read_link(path).map_err(at(path))?.into())
+            }
             FileKind::File => {
                 self.make_room(stat.size, path)?;
-                Side::file(mode, self.core.lower.read_lower(path, stat).map_err(at(path))?)
+                Content::Bytes(self.core.lower.read_lower(path, stat).map_err(at(path))?)
             }
         };
+        let side = self.side_of(stat.kind, &self.core.view.meta(stat), content);
         match seen.and_then(|seen| change_since(seen, stat, &side)) {
-            Some(kind) => {
-                let errno = self.core.lower.note_change(path, kind);
-                Err(At { path: path.clone(), errno })
-            }
-            None => Ok(self.timed(side, &meta)),
+            Some(kind) => Err(self.changed(path, kind)),
+            None => Ok(side),
         }
     }
 }
@@ -487,4 +441,9 @@ fn change_since(seen: &Seen, stat: &Stat, side: &Side) -> Option<LowerChangeKind
     let as_seen = side.bytes().is_none_or(|bytes| seen.agrees_with(bytes));
     let modified = (!as_seen).then_some(LowerChangeKind::Modified);
     seen.stamp.change_to(&Stamp::of(stat)).or(modified)
+}
+
+/// Whether the content of something that moved is needed, be it unchanged.
+fn needs_content(from: &RelPath, path: &RelPath, kind: FileKind) -> bool {
+    from != path && Change::rename_needs_content(from.as_bytes(), path.as_bytes(), kind)
 }

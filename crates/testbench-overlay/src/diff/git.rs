@@ -51,12 +51,9 @@ pub(super) fn git_refuses(path: &[u8], kind: FileKind) -> bool {
         if name == ".git" || name == "git~1" {
             return true;
         }
-        let last = components.peek().is_none();
-        if last && kind == FileKind::Symlink {
+        if components.peek().is_none() && kind == FileKind::Symlink {
             let short_name = name.starts_with("gi") && name.contains('~');
-            if name.starts_with(".gitmodules") || short_name {
-                return true;
-            }
+            return name.starts_with(".gitmodules") || short_name;
         }
     }
     false
@@ -123,9 +120,7 @@ fn base85(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

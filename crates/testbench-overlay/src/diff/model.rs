@@ -66,6 +66,21 @@ pub enum Op {
     Meta,
 }
 
+impl Op {
+    /// The name in the JSON and in `# ` lines, and the letter in a summary.
+    pub(super) fn names(self) -> (&'static str, char) {
+        match self {
+            Op::Delete => ("delete", 'D'),
+            Op::Add => ("add", 'A'),
+            Op::Modify => ("modify", 'M'),
+            Op::Rename => ("rename", 'R'),
+            Op::Retype => ("retype", 'T'),
+            Op::Link => ("link", 'L'),
+            Op::Meta => ("meta", 'M'),
+        }
+    }
+}
+
 impl Diff {
     /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {

@@ -70,54 +70,47 @@ fn form(changes: Vec<Change>) -> Diff {
         .filter(|change| change.after.as_ref().is_some_and(|side| side.kind == FileKind::Dir))
         .filter_map(|change| Some((change.path.clone(), moved_from(change)?.clone())))
         .collect();
-    let mut diff = Diff::default();
-    for change in changes {
+    settled(changes.into_iter().map(|change| {
         let explained = is_explained(&change, &moved_dirs);
-        match settle(entry(change, explained)) {
-            Settled::Changed(entry) => diff.entries.push(entry),
-            Settled::Carried(entry) => diff.carried.push(entry),
-            Settled::Unchanged => {}
+        entry(change, explained)
+    }))
+}
+
+/// Compares the sides of each entry, drops contents that are equal, corrects the operations
+/// accordingly, leaves out entries without a difference, and sorts.
+pub(super) fn settled(entries: impl Iterator<Item = Entry>) -> Diff {
+    let mut diff = Diff::default();
+    for mut entry in entries {
+        if entry.keeps_content() {
+            drop_content(&mut entry);
+        }
+        match settled_op(&entry) {
+            Some((op, false)) => diff.entries.push(Entry { op, ..entry }),
+            Some((op, true)) => diff.carried.push(Entry { op, ..entry }),
+            None => {}
         }
     }
-    sorted(diff)
-}
-
-/// An entry once its sides are compared.
-pub(super) enum Settled {
-    Changed(Entry),
-    /// Moved along with a directory, otherwise unchanged.
-    Carried(Entry),
-    Unchanged,
-}
-
-/// Compares the sides, drops contents that are equal, and corrects the operation accordingly.
-pub(super) fn settle(mut entry: Entry) -> Settled {
-    if entry.keeps_content() {
-        drop_content(&mut entry);
-    }
-    let (Some(old), Some(new)) = (&entry.old, &entry.new) else {
-        let gone = entry.old.is_none() && entry.new.is_none();
-        return if gone { Settled::Unchanged } else { Settled::Changed(entry) };
-    };
-    if matches!(entry.op, Op::Modify | Op::Meta) {
-        if !same(&old.content, &new.content) {
-            entry.op = Op::Modify;
-        } else if (old.mode, old.mtime_ns) != (new.mode, new.mtime_ns) {
-            entry.op = Op::Meta;
-        } else if entry.other.is_some() {
-            entry.op = Op::Rename;
-            return Settled::Carried(entry);
-        } else {
-            return Settled::Unchanged;
-        }
-    }
-    Settled::Changed(entry)
-}
-
-pub(super) fn sorted(mut diff: Diff) -> Diff {
     diff.entries.sort_by(|a, b| a.key().cmp(&b.key()));
     diff.carried.sort_by(|a, b| a.key().cmp(&b.key()));
     diff
+}
+
+/// Returns the operation of an entry, and whether it only moved along with a directory; `None` if
+/// nothing differs.
+fn settled_op(entry: &Entry) -> Option<(Op, bool)> {
+    match (&entry.old, &entry.new) {
+        (None, None) => None,
+        (Some(old), Some(new)) if matches!(entry.op, Op::Modify | Op::Meta) => {
+            if !same(&old.content, &new.content) {
+                Some((Op::Modify, false))
+            } else if (old.mode, old.mtime_ns) != (new.mode, new.mtime_ns) {
+                Some((Op::Meta, false))
+            } else {
+                entry.other.is_some().then_some((Op::Rename, true))
+            }
+        }
+        _ => Some((entry.op, false)),
+    }
 }
 
 fn pair_by_content(diff: Diff) -> Diff {

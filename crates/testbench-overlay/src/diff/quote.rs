@@ -1,64 +1,37 @@
 //! git's quoting of names: C-like, in double quotes, and only where a name is not plain ASCII.
 
-use std::fmt::Write as _;
-
-/// The name as git prints it behind `prefix` (`a/`, `b/` or nothing).
+/// Returns the name as git prints it behind `prefix` (`a/`, `b/` or nothing).
 pub(super) fn quoted(prefix: &str, name: &[u8]) -> String {
-    if name.iter().any(|byte| needs_escape(*byte)) {
-        in_quotes(prefix, name)
-    } else {
-        plain(prefix, name)
-    }
+    let text: String = name.iter().map(|byte| escaped(*byte)).collect();
+    // An escape is longer than its byte.
+    if text.len() == name.len() { format!("{prefix}{text}") } else { format!("\"{prefix}{text}\"") }
 }
 
-/// The name as one word of a `# ` line: quoted also if it contains a space, so that a line splits
-/// at spaces, and `.` for the root.
+/// Returns the name as one word of a `# ` line: quoted also if it contains a space, so that a line
+/// splits at spaces, and `.` for the root.
 pub(super) fn word(name: &[u8]) -> String {
-    if name.is_empty() {
-        return ".".to_owned();
-    }
-    if name.iter().any(|byte| needs_escape(*byte) || *byte == b' ') {
-        in_quotes("", name)
-    } else {
-        plain("", name)
-    }
+    let word = shown(name);
+    if word.contains(' ') && !word.starts_with('"') { format!("\"{word}\"") } else { word }
 }
 
-/// The name in a line for people: as git prints it, `.` for the root.
+/// Returns the name in a line for people: as git prints it, `.` for the root.
 pub(super) fn shown(name: &[u8]) -> String {
     if name.is_empty() { ".".to_owned() } else { quoted("", name) }
 }
 
-fn needs_escape(byte: u8) -> bool {
-    !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\')
-}
-
-fn plain(prefix: &str, name: &[u8]) -> String {
-    prefix.chars().chain(name.iter().map(|byte| char::from(*byte))).collect()
-}
-
-fn in_quotes(prefix: &str, name: &[u8]) -> String {
-    let mut out = format!("\"{prefix}");
-    for byte in name {
-        match byte {
-            0x07 => out.push_str("\\a"),
-            0x08 => out.push_str("\\b"),
-            b'\t' => out.push_str("\\t"),
-            b'\n' => out.push_str("\\n"),
-            0x0b => out.push_str("\\v"),
-            0x0c => out.push_str("\\f"),
-            b'\r' => out.push_str("\\r"),
-            b'"' | b'\\' => {
-                out.push('\\');
-                out.push(char::from(*byte));
-            }
-            b' '..=b'~' => out.push(char::from(*byte)),
-            // Writing to a `String` cannot fail.
-            _ => drop(write!(out, "\\{byte:03o}")),
-        }
+fn escaped(byte: u8) -> String {
+    match byte {
+        0x07 => "\\a".to_owned(),
+        0x08 => "\\b".to_owned(),
+        b'\t' => "\\t".to_owned(),
+        b'\n' => "\\n".to_owned(),
+        0x0b => "\\v".to_owned(),
+        0x0c => "\\f".to_owned(),
+        b'\r' => "\\r".to_owned(),
+        b'"' | b'\\' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\{byte:03o}"),
     }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::{Content, Side};
 use super::model::{Diff, Entry, Op};
-use super::normal::{Settled, settle, sorted};
+use super::normal::settled;
 use crate::FileKind;
 
 type Skip = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
@@ -43,11 +43,9 @@ pub struct Redactions {
 impl Diff {
     /// Applies `redactions`. Entries without a difference after them are left out.
     pub fn redact(&self, redactions: &Redactions) -> Diff {
-        let mut redacted = Diff::default();
-        for (entry, carried) in self.all() {
-            if redactions.skip.iter().any(|skip| skip(&entry.path)) {
-                continue;
-            }
+        let skipped = |entry: &Entry| redactions.skip.iter().any(|skip| skip(&entry.path));
+        let kept = self.all().into_iter().filter(|(entry, _)| !skipped(entry));
+        settled(kept.map(|(entry, carried)| {
             let mut entry = redactions.entry(entry);
             if carried {
                 // An entry that only moved along counts once it differs.
@@ -56,13 +54,8 @@ impl Diff {
                 entry.op = Op::Modify;
                 entry.other = None;
             }
-            match settle(entry) {
-                Settled::Changed(entry) => redacted.entries.push(entry),
-                Settled::Carried(entry) => redacted.carried.push(entry),
-                Settled::Unchanged => {}
-            }
-        }
-        sorted(redacted)
+            entry
+        }))
     }
 }
 

@@ -149,14 +149,7 @@ fn write_body(block: &Block<'_>, old: &[u8], new: &[u8], max: usize, out: &mut V
 }
 
 fn summary_line(entry: &Entry) -> String {
-    let letter = match entry.op {
-        Op::Delete => 'D',
-        Op::Add => 'A',
-        Op::Modify | Op::Meta => 'M',
-        Op::Rename => 'R',
-        Op::Retype => 'T',
-        Op::Link => 'L',
-    };
+    let (_, letter) = entry.op.names();
     let slash = if entry.kind() == FileKind::Dir && !entry.path.is_empty() { "/" } else { "" };
     let path = format!("{}{slash}", shown(&entry.path));
     let paths = match (entry.op, &entry.other) {
@@ -165,11 +158,8 @@ fn summary_line(entry: &Entry) -> String {
         _ => path,
     };
     let remarks = remarks(entry);
-    if remarks.is_empty() {
-        format!("{letter} {paths}\n")
-    } else {
-        format!("{letter} {paths} ({})\n", remarks.join(", "))
-    }
+    let remarks = if remarks.is_empty() { "" } else { &format!(" ({})", remarks.join(", ")) };
+    format!("{letter} {paths}{remarks}\n")
 }
 
 /// The unusual properties of an entry.
