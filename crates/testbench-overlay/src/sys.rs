@@ -176,7 +176,7 @@ pub(crate) fn set_times_at(dir: &OwnedFd, name: &[u8], times: SetTimes) -> Resul
     Ok(rustix::fs::utimensat(dir, name, &timestamps(times)?, NOFOLLOW)?)
 }
 
-pub(crate) fn set_times(file: &OwnedFd, times: SetTimes) -> Result<(), Errno> {
+pub(crate) fn set_times(file: impl AsFd, times: SetTimes) -> Result<(), Errno> {
     Ok(rustix::fs::futimens(file, &timestamps(times)?)?)
 }
 

@@ -82,7 +82,7 @@ fn read(tree: &RealTree, path: &RelPath, stat: &Stat) -> io::Result<Side> {
     Ok(Side { kind: stat.kind, mode: stat.mode, content, mtime_ns: None })
 }
 
-/// How much is read at a time of a file whose length is not to be trusted.
+/// Bytes of one read from a file that grows while it is read.
 const READ_BYTES: usize = 1 << 20;
 
 fn read_whole(tree: &RealTree, path: &RelPath) -> Result<Vec<u8>, Errno> {

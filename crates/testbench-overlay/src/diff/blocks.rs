@@ -8,7 +8,7 @@ use crate::FileKind;
 
 /// One entry in a patch.
 pub(super) struct Pieces<'a> {
-    /// The facts that git cannot say, without the `# `.
+    /// The facts that git cannot express, without the `# `.
     pub(super) notes: Vec<String>,
     pub(super) blocks: Vec<Block<'a>>,
 }
@@ -27,7 +27,7 @@ pub(super) struct GitFile<'a> {
     side: &'a Side,
 }
 
-/// The blocks of an entry for a reader who takes any path.
+/// The blocks of an entry for a reader that accepts any path.
 pub(super) fn blocks(entry: &Entry) -> Vec<Block<'_>> {
     let (old, new) = git_files(entry);
     let is_one = old.zip(new).is_some_and(|(old, new)| old.side.kind == new.side.kind);
@@ -73,10 +73,7 @@ impl<'a> Block<'a> {
 
     /// Old and new content, empty for a side that is not there; `None` if they are the same.
     pub(super) fn contents(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let bytes = |file: Option<GitFile<'a>>| match file {
-            None => Some(&[][..]),
-            Some(file) => file.side.bytes(),
-        };
+        let bytes = |file: Option<GitFile<'a>>| file.map_or(Some(&[][..]), |f| f.side.bytes());
         match (self.old, self.new) {
             (Some(old), Some(new)) if same(&old.side.content, &new.side.content) => None,
             (old, new) => bytes(old).zip(bytes(new)),
@@ -86,10 +83,7 @@ impl<'a> Block<'a> {
     /// Whether the contents are known, where a patch needs them.
     fn is_known(&self) -> bool {
         let is_read = |file: GitFile<'_>| file.side.content != Content::Unread;
-        match (self.old, self.new) {
-            (Some(_), Some(_)) => true,
-            (old, new) => [old, new].into_iter().flatten().all(is_read),
-        }
+        self.old.xor(self.new).is_none_or(is_read)
     }
 
     fn says_something(&self) -> bool {
@@ -122,13 +116,10 @@ fn git_files(entry: &Entry) -> (Option<GitFile<'_>>, Option<GitFile<'_>>) {
 }
 
 fn split<'a>(old: Option<GitFile<'a>>, new: Option<GitFile<'a>>, is_split: bool) -> Vec<Block<'a>> {
-    let removed = old.map(|old| Block { old: Some(old), new: None });
-    let added = new.map(|new| Block { old: None, new: Some(new) });
-    match (removed, added) {
-        (Some(removed), Some(added)) if !is_split => {
-            vec![Block { old: removed.old, new: added.new }]
-        }
-        (removed, added) => removed.into_iter().chain(added).collect(),
+    match (old, new) {
+        (None, None) => Vec::new(),
+        (Some(_), Some(_)) if is_split => vec![Block { old, new: None }, Block { old: None, new }],
+        _ => vec![Block { old, new }],
     }
 }
 

@@ -1,10 +1,11 @@
 //! From the upper layer to the list of changes that a [`Diff`](crate::Diff) is made of.
 //!
-//! Only what has an entry is looked at. A removed or moved directory is the exception: what it held
-//! beneath has to be listed, since each of its files is gone or has come along.
+//! Only names with an entry in the upper layer are compared. A removed or moved directory is the
+//! exception: its lower contents are listed, since each of its files is gone or has come along.
 //!
-//! A path names the same place before (in the lower tree) and after, so "what was here before" is
-//! a question to the lower tree; where an inode of the upper layer *came from* is its origin.
+//! A path names the same place before (in the lower tree) and after, so the old state of a path is
+//! read from the lower tree. The origin of an inode of the upper layer is the path from which it
+//! came.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +22,15 @@ use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 
-/// How many bytes of contents the changes hold in all. A diff outlives the trees that it compares,
-/// so that it has to hold them; more than this is rather a file with a hole of gigabytes, or a
-/// program that has run away, than something that a person reviews, and would fill the memory of
-/// the machine.
+/// The limit for the contents of all changes. A diff outlives the trees that it compares, so it holds
+/// the contents in memory. More than this is a file with a hole of gigabytes or a runaway program,
+/// and would fill the memory of the machine.
 const BYTES_MAX: u64 = 4 << 30;
 
 /// All changes, in no particular order.
 pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>, OverlayError> {
     let state = core.find_other_names().map_err(|errno| read_error(&core.lower, b"", errno))?;
-    // What counts is where paths lead now, not what they led to when a directory was opened.
+    // Paths count by where they lead now, not by where they led when a directory was opened.
     core.lower.forget_dirs();
     let mut changes = Changes {
         core,
@@ -60,8 +60,8 @@ struct Changes<'c> {
     placed: BTreeMap<Ino, Vec<Place>>,
     /// Lower names that their own directory does not show any more.
     removed: Vec<RelPath>,
-    /// Lower paths of what lives on, be it elsewhere, or in its place again under a directory that
-    /// is another one. What is in a directory of these is shown there.
+    /// Lower paths of files that live on: elsewhere, or at the same path in a directory that was
+    /// replaced. The contents of such a directory are reported with it.
     sources: BTreeSet<RelPath>,
     /// How many bytes of contents there is room for still.
     room: Cell<u64>,
@@ -86,7 +86,7 @@ fn at(path: &RelPath) -> impl FnOnce(Errno) -> At + '_ {
     move |errno| At { path: path.clone(), errno }
 }
 
-/// What is done with each path below another; it says whether to go below that as well.
+/// Visits a path below another, and returns whether to enter it.
 type Visit<'v, C> = dyn FnMut(&mut C, &[u8]) -> Result<bool, At> + 'v;
 
 impl Changes<'_> {
@@ -94,7 +94,7 @@ impl Changes<'_> {
         self.report_top()?;
         self.place_entries()?;
         let placed = std::mem::take(&mut self.placed);
-        // What has moved must be known before what is new or gone can be told.
+        // Moves must be known before additions and removals.
         for (ino, places) in &placed {
             let inode = self.state.inode(*ino).map_err(at(&places[0].path))?.clone();
             if let Some(origin) = &inode.origin {
@@ -208,7 +208,7 @@ impl Changes<'_> {
         }
     }
 
-    /// What came along with a directory without an entry of its own.
+    /// Reports the files that came along with a directory and have no entry of their own.
     fn report_carried(&mut self, dir: &Dir, path: &RelPath) -> Result<(), At> {
         let Some(lower) = &dir.lower else { return Ok(()) };
         for entry in self.list(lower)? {
@@ -234,7 +234,7 @@ impl Changes<'_> {
     }
 
     /// Shows a lower path and all that lies below it to `visit`, as paths below it, parents first.
-    /// What `visit` answers `false` to is not entered.
+    /// A directory for which `visit` returns `false` is not entered.
     ///
     /// Goes by a list and one growing path, since a tree may be deeper than the stack, and all of
     /// its paths together longer than memory.
@@ -267,7 +267,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// What a lower directory held when it was first listed; what it holds now if it never was.
+    /// Lists a lower directory; fails if it was listed before with other entries.
     fn list(&self, dir: &RelPath) -> Result<Vec<DirEntry>, At> {
         let before = self.state.reads.get(dir).and_then(Observation::listing);
         let entries = self.core.lower.list(dir).map_err(at(dir))?;
@@ -376,7 +376,7 @@ impl Changes<'_> {
         Ok((before, self.side(inode, path)?))
     }
 
-    /// What an inode is now.
+    /// Returns an inode as it is now.
     fn side(&self, inode: &Inode, path: &RelPath) -> Result<Side, At> {
         let content = match &inode.node {
             Node::Dir(_) | Node::Special => Content::Unread,
@@ -412,7 +412,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// What the lower tree has at a path that the upper layer shows no more.
+    /// Returns the file of the lower tree at a path that the upper layer no longer shows.
     fn lower_side(&self, path: &RelPath, stat: &Stat) -> Result<Side, At> {
         let seen = match self.state.reads.get(path) {
             Some(Observation::Removed(seen, _)) => Some(seen),

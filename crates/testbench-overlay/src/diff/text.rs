@@ -56,12 +56,11 @@ impl<'a> TextDiff<'a> {
     pub(super) fn new(old: &'a [u8], new: &'a [u8]) -> TextDiff<'a> {
         let lines = |text: &'a [u8]| text.split_inclusive(|byte| *byte == b'\n').collect();
         let (old_lines, new_lines): (Vec<_>, Vec<_>) = (lines(old), lines(new));
-        let edits = if old_lines.is_empty() || new_lines.is_empty() {
-            whole(old_lines.len(), new_lines.len())
-        } else if old_lines.len().max(new_lines.len()) > LINES_MAX {
-            between_first_and_last(&old_lines, &new_lines)
-        } else {
+        let has_choice = !old_lines.is_empty() && !new_lines.is_empty();
+        let edits = if has_choice && old_lines.len().max(new_lines.len()) <= LINES_MAX {
             compare(old, new)
+        } else {
+            between_first_and_last(&old_lines, &new_lines)
         };
         TextDiff { old: old_lines, new: new_lines, edits }
     }
@@ -107,10 +106,6 @@ impl<'a> TextDiff<'a> {
             lines,
         }
     }
-}
-
-fn whole(old: usize, new: usize) -> Vec<Edit> {
-    if old == 0 && new == 0 { Vec::new() } else { vec![Edit { old: 0..old, new: 0..new }] }
 }
 
 fn between_first_and_last(old: &[&[u8]], new: &[&[u8]]) -> Vec<Edit> {

@@ -162,7 +162,7 @@ impl File {
     /// Those of the file system.
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         self.either(
-            |file| file.set_times(times.to_std()),
+            |file| Ok(crate::sys::set_times(file, times.to_tree())?),
             |tree| tree.run(|file| file.set_times(times.to_tree())),
         )
     }

@@ -1,4 +1,4 @@
-//! Which overlay this thread uses.
+//! The overlay that this thread uses.
 
 use std::sync::Arc;
 
@@ -6,14 +6,8 @@ use testbench_clock::{Ended, Guard, Lifetime, Lookup, Scope};
 
 use crate::Overlay;
 
-static OVERLAY: Scope<Installed> = Scope::new("overlay");
-
-/// The tree that a session has installed.
-enum Installed {
-    Overlay(Arc<Overlay>),
-    /// It has no overlay, and hides that of an outer session.
-    Nothing,
-}
+/// `None` is the installation of a session without an overlay: it hides the one of an outer session.
+static OVERLAY: Scope<Option<Arc<Overlay>>> = Scope::new("overlay");
 
 /// Makes [`crate::fs`] on this thread go to `overlay` until the guard drops.
 ///
@@ -45,11 +39,11 @@ pub fn install(overlay: Arc<Overlay>) -> Guard {
 /// context gets an error that names the session, and nothing goes to the disk.
 #[track_caller]
 pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
-    OVERLAY.install(Arc::new(Installed::Overlay(overlay)), lifetime)
+    OVERLAY.install(Arc::new(Some(overlay)), lifetime)
 }
 
-/// Installs that there is no overlay, as a part of a session without one: that of an outer session
-/// is not seen, and [`crate::fs`] goes to the disk until `lifetime` ends.
+/// Hides the overlay of an outer session, as a part of a session without an overlay:
+/// [`crate::fs`] goes to the disk until `lifetime` ends.
 ///
 /// ```
 /// use testbench_clock::Lifetime;
@@ -68,7 +62,7 @@ pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
 /// ```
 #[track_caller]
 pub fn install_nothing(lifetime: &Lifetime) -> Guard {
-    OVERLAY.install(Arc::new(Installed::Nothing), lifetime)
+    OVERLAY.install(Arc::new(None), lifetime)
 }
 
 /// The overlay that is installed on this thread.
@@ -78,14 +72,10 @@ pub fn active() -> Lookup<Overlay> {
 
 /// As [`active`]; an error for a session without an overlay that has ended.
 pub(crate) fn look_up() -> Result<Lookup<Overlay>, Ended> {
-    let overlay = |installed: &Installed| match installed {
-        Installed::Overlay(overlay) => Some(Arc::clone(overlay)),
-        Installed::Nothing => None,
-    };
     Ok(match OVERLAY.get() {
         Lookup::Absent => Lookup::Absent,
-        Lookup::Open(installed) => overlay(&installed).map_or(Lookup::Absent, Lookup::Open),
-        Lookup::Closed(installed, ended) => match overlay(&installed) {
+        Lookup::Open(installed) => Option::clone(&installed).map_or(Lookup::Absent, Lookup::Open),
+        Lookup::Closed(installed, ended) => match Option::clone(&installed) {
             Some(overlay) => Lookup::Closed(overlay, ended),
             None => return Err(ended),
         },

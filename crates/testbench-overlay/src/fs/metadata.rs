@@ -50,7 +50,7 @@ impl Metadata {
         self.file_type().is_symlink()
     }
 
-    /// The length in bytes; of a symlink that of its target's path.
+    /// Returns the length in bytes; for a symlink, the length of the target's path.
     #[expect(clippy::len_without_is_empty, reason = "as in std")]
     pub fn len(&self) -> u64 {
         self.stat.size
@@ -90,7 +90,7 @@ impl Metadata {
         self.real.as_ref().ok_or(io::ErrorKind::Unsupported)?.created()
     }
 
-    /// All that is known, in the terms of [`Fs`](crate::Fs).
+    /// Returns the metadata in the terms of [`Fs`](crate::Fs).
     pub fn stat(&self) -> &Stat {
         &self.stat
     }
@@ -155,7 +155,7 @@ metadata_ext! {
     blocks: u64 = |stat| stat.size.div_ceil(BLOCK_BYTES);
 }
 
-/// Saturating, as the earliest and the latest time that a real file can have.
+/// Saturates at the earliest and the latest time that a real file can have.
 fn secs(time: WallTime) -> i64 {
     let secs = time.unix_nanos().div_euclid(1_000_000_000);
     i64::try_from(secs).unwrap_or(if secs < 0 { i64::MIN } else { i64::MAX })

@@ -13,7 +13,7 @@ use testbench_clock::{Event, Wait};
 pub(super) struct Position {
     /// In bytes from the beginning of the file, with [`TAKEN`] while a thread uses it.
     at: AtomicU64,
-    /// How many may be waiting for it.
+    /// Number of threads that may be waiting for it.
     waiting: AtomicUsize,
     free: Event,
 }
@@ -39,8 +39,8 @@ impl Position {
                 return Ok(taken);
             }
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            // Whoever gives it back from here on sees that someone waits, and what he notifies is
-            // heard; if he was before that, there is nothing to wait for.
+            // A holder that gives it back from here on sees `waiting` and notifies; if it was given
+            // back before, the load below sees that.
             let free = self.free.listen();
             let woke = match self.at.load(Ordering::SeqCst) & TAKEN {
                 0 => Ok(()),
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_take_turns_and_nobody_waits_for_ever() {
+    fn threads_take_turns_and_none_waits_for_ever() {
         const TURNS: u64 = 20_000;
         let position = Position::default();
         std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Where a host path goes: to the real disk, to the installed overlay, or nowhere.
+//! The target of a host path: the real disk, the installed overlay, or an error.
 
 use std::borrow::Cow;
 use std::io;
@@ -35,7 +35,7 @@ struct Through {
     top: Arc<dyn File>,
 }
 
-/// An error with more than its number says. Its kind is that of the number.
+/// An error with more detail than its number. Its kind is the one of the number.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error(

@@ -6,7 +6,7 @@ use testbench_clock::WallTime;
 
 use crate::{SetTime, SetTimes};
 
-/// New times for a file; what is not set stays. Mirrors [`std::fs::FileTimes`].
+/// New times for a file; a time that is not set stays. Mirrors [`std::fs::FileTimes`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileTimes {
     accessed: Option<SystemTime>,
@@ -14,7 +14,7 @@ pub struct FileTimes {
 }
 
 impl FileTimes {
-    /// No times: what is not set stays.
+    /// Returns an empty set: both times stay.
     pub fn new() -> FileTimes {
         FileTimes::default()
     }
@@ -34,16 +34,5 @@ impl FileTimes {
     pub(super) fn to_tree(self) -> SetTimes {
         let at = |t: SystemTime| SetTime::At(WallTime::from(t));
         SetTimes { atime: self.accessed.map(at), mtime: self.modified.map(at) }
-    }
-
-    pub(super) fn to_std(self) -> std::fs::FileTimes {
-        let mut times = std::fs::FileTimes::new();
-        if let Some(t) = self.accessed {
-            times = times.set_accessed(t);
-        }
-        if let Some(t) = self.modified {
-            times = times.set_modified(t);
-        }
-        times
     }
 }

@@ -1,4 +1,4 @@
-//! An open file of a tree, with what POSIX calls its open file description.
+//! An open file of a tree, with its open file description (POSIX).
 
 use std::io::{self, SeekFrom};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::position::{Position, Taken};
 use super::route::{Place, error_of_open};
 use crate::{Errno, File, OpenHow, Stat};
 
-/// A handle of a tree together with what POSIX calls the open file description.
+/// A handle of a tree together with the open file description (POSIX).
 #[derive(Clone, Debug)]
 pub(super) struct TreeFile {
     file: Arc<dyn File>,
@@ -18,7 +18,7 @@ pub(super) struct TreeFile {
 /// The state that clones of a handle share.
 #[derive(Debug)]
 struct Description {
-    /// Where it was opened, for what an error has to say.
+    /// Where it was opened, for error messages.
     place: Place<'static>,
     position: Position,
     append: bool,
