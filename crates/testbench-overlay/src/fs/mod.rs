@@ -271,7 +271,7 @@ fn times_of(path: &Path, times: FileTimes, follow: Follow) -> io::Result<()> {
     let times = times.to_tree();
     at(
         path,
-        |path| Ok(crate::sys::set_times_of(path, times, follow)?),
+        |path| crate::sys::set_times_of(path, times, follow),
         |fs, dir, path| fs.set_times_at(dir, path, follow, times),
     )
 }
