@@ -21,7 +21,7 @@ use crate::upper::store::{MEMORY_MAX, Store};
 use crate::vfs::name::RelPath;
 use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat};
 
-/// What an overlay is to be like. Made by [`Overlay::builder`] and [`Overlay::over`].
+/// The settings of an overlay. Made by [`Overlay::builder`] and [`Overlay::over`].
 ///
 /// | setting | default |
 /// | --- | --- |
@@ -178,7 +178,7 @@ impl OverlayBuilder {
     }
 
     /// A real directory that [`crate::fs`] reaches beside the overlay, for example
-    /// `HostDir::open("/usr/share")?.read_only()`. What is written there is written.
+    /// `HostDir::open("/usr/share")?.read_only()`. Writes there are real.
     ///
     /// ```
     /// use testbench_overlay::{HostDir, Overlay, fs, install};
@@ -279,7 +279,7 @@ impl OverlayBuilder {
         self
     }
 
-    /// What goes wrong: one [`Fault`](crate::pipeline::Fault) or a plan of several.
+    /// Sets the faults: one [`Fault`](crate::pipeline::Fault) or a plan of several.
     ///
     /// ```
     /// use testbench_overlay::pipeline::{Fault, Operation};
@@ -317,9 +317,9 @@ impl OverlayBuilder {
         self
     }
 
-    /// What matches this [pattern](crate::pipeline#patterns) is not there, with all that lies beneath
-    /// it. It is left as it is: a name that is hidden cannot be made ([`Errno::Acces`]), and a
-    /// directory that seems empty cannot be removed. May be called several times.
+    /// Hides all names that match this [pattern](crate::pipeline#patterns), with everything beneath
+    /// them. They stay as they are: a hidden name cannot be made ([`Errno::Acces`]), and a directory
+    /// that only seems empty cannot be removed. May be called several times.
     ///
     /// A pattern goes by where things are now. One with a slash in it would not follow a directory
     /// that is moved, so a directory stays where it is if something in it could come to light
@@ -344,7 +344,7 @@ impl OverlayBuilder {
     /// times, also for a path within another mount.
     ///
     /// It is another device: moving and linking across is [`Errno::Xdev`], removing or moving the
-    /// mount point [`Errno::Busy`]. What is changed in it is not a change of this overlay.
+    /// mount point [`Errno::Busy`]. A change in it is not a change of this overlay.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -364,8 +364,8 @@ impl OverlayBuilder {
         self
     }
 
-    /// What is to be done about symlinks that lead out of the root: refuse them, which is the
-    /// default, or let be read what is behind them.
+    /// Sets the treatment of symlinks that lead out of the root: they are refused, which is the
+    /// default, or their targets can be read.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, OutwardLinks, fs, install};

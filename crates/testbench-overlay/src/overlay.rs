@@ -179,7 +179,7 @@ impl Overlay {
         Overlay { core, top, is_beneath: AtomicBool::new(false) }
     }
 
-    /// What has changed, against what the lower tree held when it was first seen.
+    /// Returns the changes against the lower tree as it was first seen.
     ///
     /// The cost follows what was touched, not the size of the tree. The diff holds the whole contents,
     /// old and new, of every file whose content has changed.
@@ -229,8 +229,8 @@ impl Overlay {
         crate::diff::changes::changes(&self.core, *options).map(Diff::from_changes)
     }
 
-    /// What was found to have changed in the lower tree since it was first seen, in the order in
-    /// which it was found. Empty unless an operation failed with [`Errno::Stale`].
+    /// Returns the changes that were found in the lower tree since it was first seen, in the order in
+    /// which they were found. Empty unless an operation failed with [`Errno::Stale`].
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};
@@ -250,8 +250,8 @@ impl Overlay {
         self.core.lower.changes()
     }
 
-    /// What this overlay holds, by the measures of its [`Quota`](crate::pipeline::Quota). What only checkpoints and forks
-    /// hold is not in it.
+    /// Returns the account of this overlay, in the units of its [`Quota`](crate::pipeline::Quota), without
+    /// the content that only checkpoints and forks hold.
     ///
     /// ```
     /// use testbench_overlay::{Overlay, fs, install};

@@ -40,7 +40,7 @@ pub(crate) trait Walk {
         self.search(dir)
     }
 
-    /// What `name` is in `dir`. Unless it `is_last`, the walk goes on through it.
+    /// Returns the kind of `name` in `dir`. Unless it `is_last`, the walk continues through it.
     fn step(
         &mut self,
         dir: &Self::Dir,
@@ -74,7 +74,7 @@ pub(crate) trait Walk {
         Err(Errno::NotCapable)
     }
 
-    /// What follows the tree's own absolute path in `target`, if that is where it leads.
+    /// Returns the part of `target` behind the tree's own absolute path, if it leads there.
     fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]>;
 }
 
@@ -90,7 +90,7 @@ pub(crate) enum Leaving {
 /// The directories through which a walk has come.
 pub(crate) type Trail<D> = SmallVec<[D; 8]>;
 
-/// What a name is.
+/// The kind of a name.
 #[derive(Clone, Debug)]
 pub(crate) enum Step<D, L> {
     Missing,
@@ -100,7 +100,7 @@ pub(crate) enum Step<D, L> {
     Leaf(L),
 }
 
-/// What to do about a symlink at the end of a path.
+/// The treatment of a symlink at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Follow it.
@@ -279,7 +279,7 @@ impl<W: Walk> Walker<'_, W> {
             }
     }
 
-    /// What is to be walked in place of a symlink.
+    /// Returns the path to walk in place of a symlink.
     fn enter_link<'t>(&mut self, target: &'t [u8]) -> Result<&'t [u8], Errno> {
         self.links += 1;
         if self.links > LINKS_MAX {
@@ -322,7 +322,7 @@ fn follows(is_last: bool, slash: bool, end: End) -> bool {
         }
 }
 
-/// What is still to be walked. Most paths have no symlink in them, and of those nothing is copied.
+/// The rest of the walk. Most paths contain no symlink, and are not copied.
 struct Todo<'p> {
     text: Cow<'p, [u8]>,
     /// Everything before is walked.
@@ -395,7 +395,7 @@ pub(crate) fn check_text(path: GuestPath<'_>) -> Result<(), Errno> {
     }
 }
 
-/// What follows the directory `root` in the absolute path `target`, compared component by
+/// Returns the part of the absolute path `target` behind the directory `root`, compared component by
 /// component; a slash at the end is kept.
 pub(crate) fn strip_root<'t>(target: &'t [u8], root: &[u8]) -> Option<&'t [u8]> {
     // As nearly everyone writes it.

@@ -21,7 +21,7 @@ const SEARCH: OFlags = OFlags::RDONLY;
 
 const NOFOLLOW: AtFlags = AtFlags::SYMLINK_NOFOLLOW;
 
-/// What an open is for.
+/// The purpose of an open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Search,

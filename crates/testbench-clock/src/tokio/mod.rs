@@ -38,7 +38,7 @@
 //! same order every time, and with 1.53 those tests fail or hang that compare with tokio's own timers.
 //! `tests/lowest_tokio.sh` runs the tests with the lowest.
 //!
-//! # What it does not see
+//! # Limits
 //!
 //! Real sockets, `spawn_blocking`, and wake-ups that come from threads off the timeline: hold an
 //! inhibitor ([`Participant::inhibit`](crate::Participant::inhibit)) while something of that kind is under way, else time moves on

@@ -33,7 +33,7 @@
 //! On a thread without a session, all of this is `tokio::process` and nothing else. Then the
 //! runtime must have its I/O driver enabled.
 //!
-//! # What differs from `tokio::process`
+//! # Differences from `tokio::process`
 //!
 //! See [`crate::Command`] for its differences from the standard library's. Beside that,
 //! [`Child::exit`] and [`Child::virtual_time`] tell more about a guest, and nothing of the platform

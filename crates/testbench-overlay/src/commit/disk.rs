@@ -51,7 +51,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What the system said; of a file of the overlay, [`Errno::Io`].
+    /// Returns the system's error, or [`Errno::Io`] for a file of the overlay.
     pub(super) fn errno(&self) -> Errno {
         match self {
             Failure::Os { errno, .. } => *errno,

@@ -36,9 +36,9 @@ impl CommitOptions {
         CommitOptions::default()
     }
 
-    /// Commits over conflicts: the directory gets the overlay's version, whatever is there. What
-    /// the overlay has not touched stays, such as the permission bits of a file that was only
-    /// written to. A file is still not overwritten if it changes while the commit is at work.
+    /// Commits over conflicts: the directory gets the overlay's version, whatever is there.
+    /// Untouched properties stay, such as the permission bits of a file that was only written to. A
+    /// file is still not overwritten if it changes while the commit is running.
     pub fn force(mut self) -> CommitOptions {
         self.force = true;
         self

@@ -283,7 +283,7 @@ impl Changes<'_> {
         At { path: path.clone(), errno: self.core.lower.note_change(path, kind) }
     }
 
-    /// Something that was not in the lower tree. What it replaced is reported as removed.
+    /// Reports an entry that was not in the lower tree. The entry that it replaced is reported as removed.
     fn report_new(&mut self, inode: &Inode, places: &[Place]) -> Result<(), At> {
         let paths: Vec<&RelPath> = places.iter().map(|place| &place.path).collect();
         let (first, links) = paths.split_first().expect("an inode is placed with a path");

@@ -43,7 +43,7 @@ impl RealTree {
         self.seen.list(path)
     }
 
-    /// What is at a path, if anything.
+    /// Returns the entry at a path, if there is one.
     pub(crate) fn stat(&self, path: &RelPath) -> Result<Option<Stat>, Errno> {
         self.seen.stat(path)
     }

@@ -1,4 +1,4 @@
-//! What an overlay is made of: the lower tree, the clock, the rules, and the state behind one lock.
+//! The parts of an overlay: the lower tree, the clock, the rules, and the state behind one lock.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::upper::inode::{Ino, Inode, State, Version};
 use crate::upper::quota::Quota;
 use crate::upper::store::Store;
 
-/// What an overlay and its handles share.
+/// The part that an overlay and its handles share.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) lower: Lower,
@@ -24,7 +24,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     /// Shared with forks: they hold the same chunks.
     pub(crate) store: Arc<Store>,
-    /// What operations go through before they reach this core, if there is anything.
+    /// The stages in front of this core, if there are any.
     pub(crate) pipeline: Option<Box<Pipeline>>,
     live: Mutex<Live>,
 }
@@ -51,12 +51,12 @@ impl Config {
     }
 }
 
-/// What an overlay has in common with its forks, until one of them commits, and with no other
+/// The identity that an overlay shares with its forks until one of them commits, and with no other
 /// overlay.
 #[derive(Debug)]
 pub(crate) struct Family;
 
-/// What changes while an overlay is used.
+/// The part of an overlay that changes in use.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) state: State,
@@ -96,13 +96,13 @@ pub(crate) struct Tx<'c> {
     pub(crate) live: MutexGuard<'c, Live>,
     /// Permission bits do not bind.
     pub(crate) as_root: bool,
-    /// What a walk has come to last, so that it need not be looked for again.
+    /// The last entry of a walk, so that it is not looked up again.
     pub(crate) came_to: Option<Child>,
     /// `.` and `..` ask for no permission, as where `realpath` resolves them.
     pub(crate) free_dots: bool,
 }
 
-/// What a name stands for: the number, and the inode as it is now.
+/// The target of a name: the number, and the inode as it is now.
 pub(crate) type Child = (Ino, Arc<Inode>);
 
 /// Directories through which a walk came, which lie open as long as no inode is changed.

@@ -189,7 +189,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What else beneath is a name of this file lies outside of the root.
+    /// Notes that all further names of this lower file are outside the root.
     fn all_names_are_known(&mut self, ino: Ino) -> Result<(), Errno> {
         let inode = self.live.state.inode_mut(ino)?;
         if let Some(origin) = &inode.origin {

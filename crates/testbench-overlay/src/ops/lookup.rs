@@ -16,7 +16,7 @@ use crate::upper::quota::Usage;
 use crate::vfs::name::{Name, RelPath};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, Stat};
 
-/// What is asked of a lower directory.
+/// A question to a lower directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wants {
     /// A name in it. The directory that was first seen answers, if it is open still.
@@ -63,7 +63,7 @@ impl Tx<'_> {
         }
     }
 
-    /// What a name in a directory stands for.
+    /// Returns the inode of a name in a directory.
     pub(crate) fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Ino>, Errno> {
         let inode = self.live.state.inode(dir)?.clone();
         Ok(self.child(dir, &inode, name, false)?.map(|(ino, _)| ino))
@@ -125,7 +125,7 @@ impl Tx<'_> {
         }
     }
 
-    /// What is at a name in a lower directory. A directory that a walk `enters` is opened for it.
+    /// Returns the entry of a name in a lower directory. A directory that a walk `enters` is opened for it.
     fn stat_lower(
         &self,
         dir: &OpenDir,

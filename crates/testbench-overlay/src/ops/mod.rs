@@ -19,8 +19,8 @@ use crate::upper::inode::{Dir, Entry, Ino, Inode, Node};
 use crate::vfs::name::Name;
 use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
 
-/// What [`Overlay::rename_with`](crate::Overlay::rename_with) does about the name that something
-/// moves to, as the flags of Linux's `renameat2(2)` say.
+/// The treatment of the target name in [`Overlay::rename_with`](crate::Overlay::rename_with), as the
+/// flags of Linux's `renameat2(2)` say.
 ///
 /// ```
 /// use testbench_overlay::{Errno, Fs, GuestPath, Overlay, Renaming};
@@ -43,11 +43,11 @@ pub enum Renaming {
     Replace,
     /// If it is taken, the operation fails with [`Errno::Exist`] (`RENAME_NOREPLACE`).
     New,
-    /// What it stands for goes the other way in the same step (`RENAME_EXCHANGE`).
+    /// The target entry moves to the old name in the same step (`RENAME_EXCHANGE`).
     Exchange,
 }
 
-/// What a file is opened for.
+/// The access for which a file is opened.
 #[derive(Clone, Copy)]
 struct Access {
     read: bool,

@@ -67,7 +67,7 @@ struct Log {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditLine {
-    /// What was done.
+    /// The operation.
     pub operation: Operation,
     /// To what, from the top, in raw bytes; without symlinks unless the way there failed. Bytes are
     /// read and written at the path under which the file was opened.

@@ -87,7 +87,7 @@ impl FaultPlan {
         self
     }
 
-    /// What goes wrong, in the order in which it was said.
+    /// Returns the faults, in the order in which they were added.
     ///
     /// ```
     /// use testbench_overlay::pipeline::{Fault, FaultPlan};
@@ -156,13 +156,13 @@ struct Rule {
 struct Count {
     concerned: u64,
     fired: u64,
-    /// What was written, for [`Effect::FullAfter`].
+    /// The bytes written so far, for [`Effect::FullAfter`].
     bytes: u64,
     /// How often each operation came to each path, for [`When::OneIn`].
     by_path: BTreeMap<(Operation, RelPath), u64>,
 }
 
-/// What is to go wrong with one operation.
+/// The faults of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) wait: Duration,
@@ -241,7 +241,7 @@ impl Faults {
         verdict
     }
 
-    /// What was not written after all does not count towards a full disk.
+    /// Takes back bytes that were not written after all: they do not count towards a full disk.
     pub(super) fn settle(&self, request: &Request, granted: usize, done: usize) {
         if granted == done || request.operation != Operation::Write {
             return;

@@ -49,7 +49,7 @@ impl StagedFile {
         Arc::new(StagedFile::new(core, inner, RelPath::TOP, spot, None))
     }
 
-    /// What is behind the stages, if `file` is one of `core`'s own.
+    /// Returns the file behind the stages, if `file` is one of `core`'s own.
     pub(crate) fn own_in<'f>(file: &'f dyn File, core: &Arc<Core>) -> Result<&'f dyn File, Errno> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
             Some(staged) if Arc::ptr_eq(&staged.core, core) && staged.mount.is_none() => {

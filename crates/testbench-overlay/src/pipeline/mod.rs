@@ -1,4 +1,4 @@
-//! What stands between whoever asks for an operation and the tree that carries it out:
+//! The stages between the caller of an operation and the tree that carries it out:
 //! `faults → quota → policy → core → audit`.
 //!
 //! Both front doors, [`crate::fs`] and [`Fs`]/[`File`](crate::File), end in the operations of
@@ -8,7 +8,7 @@
 //!
 //! 1. **Faults** ([`FaultPlan`]): it takes virtual time, fails, or is cut short. No lock is held
 //!    while time passes.
-//! 2. **Quota** ([`Quota`]): bytes held, files made, the length of a file. What an operation needs is
+//! 2. **Quota** ([`Quota`]): bytes held, files made, the length of a file. The need of an operation is
 //!    known only when it happens, so the core itself does the sums, also without a pipeline: there
 //!    always is a quota. An operation beyond it has done nothing, or as much as fits.
 //! 3. **Policy**: subtrees that cannot be changed, names that are hidden, and other trees mounted
@@ -107,7 +107,7 @@ pub(crate) struct Pipeline {
     audit: Option<Audit>,
 }
 
-/// What a pipeline is to do, as it was said to a builder.
+/// The settings of a pipeline, as the builder got them.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) faults: FaultPlan,

@@ -1,8 +1,8 @@
 //! Mounts: other trees at paths of an overlay.
 //!
 //! A mount is anchored at a name in a directory, not at a path: when a directory above it moves, it
-//! comes along, as on Linux. The name itself can neither be removed nor moved. What lies in it is
-//! not the overlay's: it is neither in the diff, nor committed, nor written out.
+//! comes along, as on Linux. The name itself can neither be removed nor moved. Its content does
+//! not belong to the overlay: it is neither in the diff, nor committed, nor written out.
 
 use std::sync::Arc;
 
@@ -134,7 +134,7 @@ impl Mounts {
         }
     }
 
-    /// What lies around the root, and its number; `None` if nothing leads there.
+    /// Returns the tree around the root, and its number; `None` if nothing leads there.
     pub(super) fn outside(&self) -> Option<(&Outside, usize)> {
         self.outside.as_ref().map(|outside| (outside, self.list.len()))
     }

@@ -1,4 +1,4 @@
-//! What is done, and to what: the one description of an operation that all stages look at.
+//! The one description of an operation, and of its subject, that all stages read.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::vfs::name::RelPath;
 
 macro_rules! operations {
     ($($variant:ident $name:literal $text:literal;)*) => {
-        /// What can be done to a tree of files, whichever front door it comes through.
+        /// An operation on a tree of files, through either front door.
         ///
         /// ```
         /// use testbench_overlay::pipeline::Operation;

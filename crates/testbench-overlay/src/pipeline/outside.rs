@@ -1,4 +1,4 @@
-//! What lies behind symlinks that lead out of the root, where a policy lets it be read.
+//! The tree behind symlinks that lead out of the root, where a policy lets it be read.
 //!
 //! It is one more tree: the real disk from `/` on, read-only, walked by the same walk one name at a
 //! time. No name stands for it; only a symlink leads there. A directory on the way that is the root
@@ -11,8 +11,7 @@ use crate::ops::core::Core;
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, Fs, HostDir, OverlayError};
 
-/// What is to be done about a symlink that leads out of the root, with an absolute target or by
-/// `..`.
+/// The treatment of a symlink that leads out of the root, by an absolute target or by `..`.
 ///
 /// Whatever this says, nothing outside is ever written, and devices, sockets and FIFOs are not
 /// opened. A path that itself leads out is always refused; this is about symlinks on the way.
@@ -41,12 +40,12 @@ pub enum OutwardLinks {
     /// It leads nowhere: [`Errno::NotCapable`].
     #[default]
     Refuse,
-    /// What is behind it can be read, as on a read-only mount of the real disk: any change is
+    /// Its target can be read, as on a read-only mount of the real disk: any change is
     /// [`Errno::Rofs`].
     ///
-    /// This is for trees that refer to others beside them, with code that is trusted: whoever can
-    /// make a symlink in the overlay can read all that the process can. What is read there is not
-    /// watched: a later change outside is neither noticed nor a conflict of a commit. It never is in
+    /// This is for trees that refer to others beside them, with trusted code: a program that can
+    /// make a symlink in the overlay can read all that the process can. Reads outside are not
+    /// observed: a later change there is neither noticed nor a conflict of a commit. It never is in
     /// the diff, and a symlink stays a symlink when the tree is written out.
     ///
     /// Only links in the overlay's own tree count, not those in
@@ -67,7 +66,7 @@ pub(super) struct Outside {
     root_id: (u64, u64),
 }
 
-/// What the paths of things outside begin with, in audits and for patterns.
+/// The prefix of paths outside, in audits and for patterns.
 const SHOWN: &[u8] = b"(outside)";
 
 impl Outside {

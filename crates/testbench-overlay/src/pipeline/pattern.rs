@@ -48,7 +48,7 @@ enum Subject {
     Path(Option<Vec<Step>>),
 }
 
-/// What stands between two slashes of a pattern.
+/// The part of a pattern between two slashes.
 #[derive(Clone, Debug)]
 enum Step {
     /// `**`: any number of directories.

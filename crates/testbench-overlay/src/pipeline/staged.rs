@@ -361,7 +361,7 @@ impl<'c> Staged<'c> {
         })
     }
 
-    /// What is hidden is not there; but nothing can be made in its place.
+    /// A hidden name does not exist, and no entry can be made in its place.
     pub(super) fn check_hidden(
         &self,
         place: &Found,

@@ -44,7 +44,7 @@ impl MemoryDir {
     }
 }
 
-/// What a [`MemoryDir`] is to hold. Directories on the way are made as needed, with mode `0755`.
+/// The content of a new [`MemoryDir`]. Directories on the way are made as needed, with mode `0755`.
 ///
 /// ```
 /// use testbench_overlay::{Errno, MemoryDir};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::trees::refusal;
 use crate::{DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result};
 
-/// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath would allow. What
-/// Linux finds before it says so on a read-only mount comes first here, too: a name that is to be
-/// made and is taken is [`Errno::Exist`].
+/// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath permits. Errors that
+/// Linux finds first on a read-only mount come first here too: a new name that exists is
+/// [`Errno::Exist`].
 ///
 /// ```
 /// use testbench_overlay::{Errno, Fs, GuestPath, MemoryDir, ReadOnly};

@@ -1,4 +1,4 @@
-//! What a tree that is closed to changes answers to attempts at changing it.
+//! The errors of a tree that is closed to changes.
 //!
 //! Linux says `EROFS` at a certain point of each operation, and whatever it finds before comes
 //! first: a name that is taken is `EEXIST`, a directory on the way that is missing `ENOENT`. Code
@@ -91,7 +91,7 @@ pub(crate) fn link<F: Fs + ?Sized>(
     }
 }
 
-/// Moving. What the names stand for is not even looked at.
+/// Moving. The entries of the names are not looked at.
 pub(crate) fn rename<F: Fs + ?Sized>(
     fs: &F,
     (from_dir, from): (&dyn File, GuestPath<'_>),
@@ -150,7 +150,7 @@ pub(crate) fn set_mode<F: Fs + ?Sized>(
     fs.stat_at(dir, path, follow).map_or_else(|errno| errno, |_| Errno::Rofs)
 }
 
-/// What is at the name itself, if its directory is there.
+/// Returns the entry at the name itself, if its directory exists.
 fn look<F: Fs + ?Sized>(fs: &F, dir: &dyn File, path: GuestPath<'_>) -> Result<Option<Stat>> {
     resolve::check_text(path)?;
     let bytes = path.as_bytes();

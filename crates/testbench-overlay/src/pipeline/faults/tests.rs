@@ -1,4 +1,4 @@
-//! What a plan does to operations.
+//! The effects of a plan on operations.
 
 use super::*;
 

@@ -24,7 +24,7 @@ use walk::{HostWalk, Spot};
 
 /// A confined real directory. Cloning gives another handle to the same one.
 ///
-/// What is created gets exactly the permission bits that were asked for; the umask does not apply.
+/// New entries get exactly the requested permission bits; the umask does not apply.
 /// Devices, sockets and FIFOs are listed but never opened ([`Errno::Nxio`]).
 ///
 /// ```
