@@ -7,7 +7,8 @@ Lines are counted in `crates/*/src`: code, documentation (`///`, `//!`), the exa
 tests. A circle is a set of files that import each other, directly or through others; an import through
 `pub use` counts as one of the file that defines the item. Everything is read as text.
 
-A change that needs more lines raises the maximum in its own commit and says why.
+A change that needs more lines raises the maximum in its own commit and says why. The maximum of code is
+still above its goal of 37,500: each simplification lowers it.
 """
 import os
 import re
@@ -16,7 +17,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-CODE_MAX = 37_500
+CODE_MAX = 42_300
 DOCUMENTATION_MAX = 12_500
 EXAMPLES_MAX = 3_500
 CIRCLE_FILES_MAX = 6

@@ -96,20 +96,6 @@ impl OverlayBuilder {
     }
 
     /// Where the times of new and changed files come from.
-    ///
-    /// ```
-    /// use std::time::SystemTime;
-    /// use testbench_clock::MockClock;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::builder(dir.path()).clock(MockClock::builder().build()).build()?;
-    /// let _installed = install(overlay);
-    /// fs::write(dir.path().join("a"), "")?;
-    /// let since_2000 = fs::metadata(dir.path().join("a"))?.modified()?;
-    /// assert_eq!(since_2000.duration_since(SystemTime::UNIX_EPOCH)?.as_secs(), 946_684_800);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -179,60 +165,18 @@ impl OverlayBuilder {
 
     /// A real directory that [`crate::fs`] reaches beside the overlay, for example
     /// `HostDir::open("/usr/share")?.read_only()`. Writes there are real.
-    ///
-    /// ```
-    /// use testbench_overlay::{HostDir, Overlay, fs, install};
-    ///
-    /// let (dir, fixtures) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    /// std::fs::write(fixtures.path().join("a"), "text")?;
-    /// let overlay = Overlay::builder(dir.path())
-    ///     .passthrough(HostDir::open(fixtures.path())?.read_only())
-    ///     .build()?;
-    /// let _installed = install(overlay);
-    /// assert_eq!(fs::read_to_string(fixtures.path().join("a"))?, "text");
-    /// assert!(fs::write(fixtures.path().join("a"), "changed").is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn passthrough(mut self, dir: HostDir) -> Self {
         self.passthrough.push(dir);
         self
     }
 
     /// Whether permission bits are ignored, as they are for root.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// for as_root in [false, true] {
-    ///     let _installed = install(Overlay::builder(dir.path()).as_root(as_root).build()?);
-    ///     let file = dir.path().join("secret");
-    ///     fs::write(&file, "")?;
-    ///     fs::set_permissions(&file, fs::Permissions::from_mode(0))?;
-    ///     assert_eq!(fs::read(&file).is_ok(), as_root, "whoever runs this");
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn as_root(mut self, as_root: bool) -> Self {
         self.as_root = as_root;
         self
     }
 
     /// How much may be held above the lower tree; see [`Quota`].
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use testbench_overlay::pipeline::Quota;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().inodes(1)).build()?;
-    /// let _installed = install(overlay);
-    /// fs::create_dir(dir.path().join("cache"))?;
-    /// let error = fs::write(dir.path().join("cache/a"), "").unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::StorageFull);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = quota;
         self
@@ -244,18 +188,6 @@ impl OverlayBuilder {
     ///
     /// Directories, names and metadata always stay in memory: the [quota](OverlayBuilder::quota)
     /// bounds them.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::builder(dir.path()).memory(256 << 10).build()?; // 256 KiB
-    /// let _installed = install(overlay.clone());
-    /// let large = vec![7; 1 << 20];
-    /// fs::write(dir.path().join("large"), &large)?;
-    /// assert!(fs::read(dir.path().join("large"))? == large, "wherever it is kept");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn memory(mut self, bytes_max: u64) -> Self {
         self.memory_max = bytes_max;
         self
@@ -263,17 +195,6 @@ impl OverlayBuilder {
 
     /// The directory of the temporary file that takes what [`memory`](OverlayBuilder::memory) does
     /// not. It is made when it is first needed, and has no name.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    /// let overlay = Overlay::builder(dir.path()).memory(0).spill_in(scratch.path()).build()?;
-    /// let _installed = install(overlay);
-    /// fs::write(dir.path().join("large"), vec![7; 1 << 20])?;
-    /// assert_eq!(std::fs::read_dir(scratch.path())?.count(), 0, "a file without a name");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn spill_in(mut self, dir: impl Into<PathBuf>) -> Self {
         self.spill_dir = Some(dir.into());
         self
@@ -387,33 +308,12 @@ impl OverlayBuilder {
     }
 
     /// Notes every operation in this log; see [`Audit`].
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// for name in ["a.toml", ".a.toml", "a.json"] {
-    ///     let _ = fs::read_to_string(dir.path().join(name));
-    /// }
-    /// assert_eq!(audit.misses(), [&b".a.toml"[..], b"a.json", b"a.toml"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn audit(mut self, log: &Audit) -> Self {
         self.settings.audit = Some(log.clone());
         self
     }
 
     /// Makes the overlay: opens the lower tree, which from now on is only read.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, OverlayError};
-    ///
-    /// let missing = Overlay::builder("/no/such/directory").build();
-    /// assert!(matches!(missing, Err(OverlayError::Root { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///

@@ -111,36 +111,12 @@ impl Overlay {
     }
 
     /// The lower directory, canonical; `None` for an overlay of another tree.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use testbench_overlay::{MemoryDir, Overlay};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::os::unix::fs::symlink(".", dir.path().join("here"))?;
-    /// let overlay = Overlay::new(dir.path().join("here"))?;
-    /// assert_eq!(overlay.host_root(), Some(&*dir.path().canonicalize()?));
-    ///
-    /// let in_memory = Overlay::over(Arc::new(MemoryDir::builder().build()?)).build()?;
-    /// assert_eq!(in_memory.host_root(), None);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn host_root(&self) -> Option<&Path> {
         self.core.config.host_root.as_ref().map(|(_, canonical)| &**canonical)
     }
 
     /// The absolute path under which guests see the top: what [`OverlayBuilder::mounted_at`] set,
     /// else the host's path of the lower directory, else `/`.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use testbench_overlay::{MemoryDir, Overlay};
-    ///
-    /// let tree = Arc::new(MemoryDir::builder().build()?);
-    /// assert_eq!(Overlay::over(tree.clone()).build()?.guest_root(), b"/");
-    /// assert_eq!(Overlay::over(tree).mounted_at("/srv").build()?.guest_root(), b"/srv");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn guest_root(&self) -> &[u8] {
         let config = &self.core.config;
         match (&config.mounted_at, &config.host_root) {

@@ -95,38 +95,11 @@ impl LowerChange {
     }
 
     /// The path of it, relative to the lower root, in raw bytes; empty for the root itself.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::fs::create_dir(dir.path().join("src"))?;
-    /// std::fs::write(dir.path().join("src/a.rs"), "")?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::read(dir.path().join("src/a.rs"))?;
-    /// std::fs::write(dir.path().join("src/a.rs"), "fn a() {}\n")?;
-    /// assert_eq!(overlay.check_lower()?[0].path(), b"src/a.rs");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn path(&self) -> &[u8] {
         self.path.as_bytes()
     }
 
     /// Its change since the overlay first saw it.
-    ///
-    /// ```
-    /// use testbench_overlay::{LowerChangeKind, Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::fs::write(dir.path().join("a"), "")?;
-    /// let overlay = Overlay::new(dir.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::read(dir.path().join("a"))?;
-    /// std::fs::remove_file(dir.path().join("a"))?;
-    /// assert_eq!(overlay.check_lower()?[0].kind(), LowerChangeKind::Removed);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn kind(&self) -> LowerChangeKind {
         self.kind
     }

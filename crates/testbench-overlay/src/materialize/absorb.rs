@@ -83,18 +83,6 @@ fn mtime_of(was: Option<&Stamp>, is: &Stamp, written_at: WallTime) -> Option<Set
 
 impl Materialized {
     /// The directory that was written, as an absolute path.
-    ///
-    /// ```
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (lower, out) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    /// let overlay = Overlay::new(lower.path())?;
-    /// let _installed = install(overlay.clone());
-    /// fs::write(lower.path().join("a"), "text")?;
-    /// let written = overlay.materialize(out.path().join("tree"))?;
-    /// assert_eq!(std::fs::read_to_string(written.path().join("a"))?, "text");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn path(&self) -> &Path {
         &self.dir
     }

@@ -88,18 +88,6 @@ impl Default for Audit {
 
 impl Audit {
     /// An empty log that holds up to 1,048,576 events.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// assert!(audit.events().is_empty(), "nothing has been asked yet");
-    /// let _ = fs::exists(dir.path().join("a"));
-    /// assert_eq!(audit.to_string(), "stat a: ENOENT\n");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn new() -> Audit {
         Audit::holding(EVENTS_MAX)
     }
@@ -144,19 +132,6 @@ impl Audit {
     }
 
     /// As [`Audit::events`], after which the log is empty.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// fs::create_dir(dir.path().join("set-up"))?;
-    /// audit.take(); // what follows is what matters
-    /// fs::remove_dir(dir.path().join("set-up"))?;
-    /// assert_eq!(audit.take().len(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn take(&self) -> Vec<AuditLine> {
         let mut log = self.log();
         log.dropped = 0;
@@ -165,75 +140,22 @@ impl Audit {
 
     /// How many events were dropped because the log was full, since it was last
     /// [taken](Audit::take).
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::holding(10));
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// for _ in 0..12 {
-    ///     fs::metadata(dir.path())?;
-    /// }
-    /// assert_eq!((audit.events().len(), audit.dropped()), (10, 2));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn dropped(&self) -> u64 {
         self.log().dropped
     }
 
     /// The files from which bytes were read (or would have been, had there been any), ordered by
     /// path.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
-    /// for name in ["a", "b"] {
-    ///     std::fs::write(dir.path().join(name), "text")?;
-    /// }
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// fs::metadata(dir.path().join("a"))?; // looked at, and not read
-    /// fs::read(dir.path().join("b"))?;
-    /// assert_eq!(audit.reads(), [b"b"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn reads(&self) -> Vec<Vec<u8>> {
         self.paths(|event| event.operation == Operation::Read && event.result.is_ok())
     }
 
     /// The paths at which something was looked for and not found, ordered.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// let _ = fs::metadata(dir.path().join("rustfmt.toml"));
-    /// let _ = fs::metadata(dir.path().join(".rustfmt.toml"));
-    /// assert_eq!(audit.misses(), [&b".rustfmt.toml"[..], b"rustfmt.toml"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn misses(&self) -> Vec<Vec<u8>> {
         self.paths(|event| event.result == Err(Errno::Noent))
     }
 
     /// The directories that were listed, ordered by path. The top is the empty path.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Audit;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let (dir, audit) = (tempfile::tempdir()?, Audit::new());
-    /// std::fs::create_dir(dir.path().join("src"))?;
-    /// let _installed = install(Overlay::builder(dir.path()).audit(&audit).build()?);
-    /// fs::read_dir(dir.path())?;
-    /// fs::read_dir(dir.path().join("src"))?;
-    /// assert_eq!(audit.listings(), [&b""[..], b"src"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn listings(&self) -> Vec<Vec<u8>> {
         self.paths(|event| event.operation == Operation::ReadDir && event.result.is_ok())
     }

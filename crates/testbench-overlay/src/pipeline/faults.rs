@@ -36,12 +36,6 @@ pub struct FaultPlan {
 
 impl FaultPlan {
     /// A plan in which nothing goes wrong.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::FaultPlan;
-    ///
-    /// assert!(FaultPlan::new().faults().is_empty());
-    /// ```
     pub fn new() -> FaultPlan {
         FaultPlan::default()
     }
@@ -88,13 +82,6 @@ impl FaultPlan {
     }
 
     /// Returns the faults, in the order in which they were added.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::{Fault, FaultPlan};
-    ///
-    /// let plan: FaultPlan = [Fault::short(1), Fault::full_after(10)].into_iter().collect();
-    /// assert_eq!(plan.faults(), [Fault::short(1), Fault::full_after(10)]);
-    /// ```
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }

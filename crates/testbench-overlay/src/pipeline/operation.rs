@@ -42,13 +42,6 @@ macro_rules! operations {
             pub const ALL: &[Operation] = &[$(Operation::$variant,)*];
 
             /// A word for it, as an [`Audit`](super::Audit) prints it.
-            ///
-            /// ```
-            /// use testbench_overlay::pipeline::Operation;
-            ///
-            /// assert_eq!(Operation::RemoveDir.name(), "remove_dir");
-            /// assert_eq!(format!("{:>8}", Operation::Stat), "    stat");
-            /// ```
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Operation::$variant => $name,)*

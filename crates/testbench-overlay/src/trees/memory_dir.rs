@@ -72,17 +72,6 @@ enum Item {
 impl MemoryDirBuilder {
     /// Where times come from; by default the clock that is installed on this thread, else the
     /// system's.
-    ///
-    /// ```
-    /// use testbench_clock::{Clock, MockClock};
-    /// use testbench_overlay::{Follow, Fs, GuestPath, MemoryDir};
-    ///
-    /// let clock = MockClock::builder().build();
-    /// let tree = MemoryDir::builder().clock(clock.clone()).file("a", "").build()?;
-    /// let stat = tree.stat_at(&*tree.root()?, GuestPath::new("a"), Follow::No)?;
-    /// assert_eq!(stat.mtime, clock.wall());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -151,13 +140,6 @@ impl MemoryDirBuilder {
 
     /// Makes the tree.
     ///
-    /// ```
-    /// use testbench_overlay::MemoryDir;
-    ///
-    /// let error = MemoryDir::builder().file("a", "").file("a", "").build().unwrap_err();
-    /// assert_eq!(error.to_string(), "cannot make `a` in a tree in memory: file exists (EEXIST)");
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`MemoryDirError`] for the first path that cannot be made, such as one that is there twice
@@ -204,13 +186,6 @@ impl From<MemoryDirError> for std::io::Error {
 
 impl MemoryDirError {
     /// Why the path could not be made.
-    ///
-    /// ```
-    /// use testbench_overlay::{Errno, MemoryDir};
-    ///
-    /// let through_a_file = MemoryDir::builder().file("a", "").file("a/b", "").build();
-    /// assert_eq!(through_a_file.unwrap_err().errno(), Errno::Notdir);
-    /// ```
     pub fn errno(&self) -> Errno {
         self.errno
     }

@@ -72,12 +72,6 @@ impl Default for Quota {
 
 impl Quota {
     /// The defaults, which a test does not meet unless something has run away.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Quota;
-    ///
-    /// assert_eq!(Quota::new(), Quota::new().bytes(16 << 30).inodes(4 << 20).file_len(16 << 30));
-    /// ```
     pub const fn new() -> Quota {
         Quota {
             bytes_max: BYTES_MAX,
@@ -108,59 +102,16 @@ impl Quota {
     }
 
     /// At most this many new files, directories and symlinks.
-    ///
-    /// ```
-    /// use testbench_overlay::pipeline::Quota;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// std::fs::write(dir.path().join("lower"), "")?;
-    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().inodes(1)).build()?;
-    /// let _installed = install(overlay);
-    /// fs::write(dir.path().join("lower"), "changed, which makes no new file")?;
-    /// fs::symlink("lower", dir.path().join("link"))?;
-    /// assert!(fs::create_dir(dir.path().join("d")).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const fn inodes(self, inodes_max: u64) -> Quota {
         Quota { inodes_max, ..self }
     }
 
     /// At most this many notes of what the lower tree did not have, and of what it listed.
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use testbench_overlay::pipeline::Quota;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().observations(2)).build()?;
-    /// let _installed = install(overlay.clone());
-    /// let missing = |name| fs::metadata(dir.path().join(name)).unwrap_err().kind();
-    /// assert_eq!(["a", "b", "c"].map(missing)[1..], [ErrorKind::NotFound, ErrorKind::OutOfMemory]);
-    /// assert_eq!(missing("a"), ErrorKind::NotFound, "noted before");
-    /// assert_eq!(overlay.usage().observations, 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const fn observations(self, observations_max: u64) -> Quota {
         Quota { observations_max, ..self }
     }
 
     /// No file longer than this, in bytes. No file can be longer than `i64::MAX`.
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use testbench_overlay::pipeline::Quota;
-    /// use testbench_overlay::{Overlay, fs, install};
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let overlay = Overlay::builder(dir.path()).quota(Quota::new().file_len(100)).build()?;
-    /// let _installed = install(overlay);
-    /// let file = fs::File::create(dir.path().join("a"))?;
-    /// assert_eq!(file.set_len(101).unwrap_err().kind(), ErrorKind::FileTooLarge);
-    /// file.set_len(100)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const fn file_len(self, file_len_max: u64) -> Quota {
         Quota { file_len_max, ..self }
     }

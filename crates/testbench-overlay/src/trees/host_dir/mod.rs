@@ -91,15 +91,6 @@ impl HostDir {
     }
 
     /// The directory's path on the host, canonical when it was opened.
-    ///
-    /// ```
-    /// use testbench_overlay::HostDir;
-    ///
-    /// let dir = tempfile::tempdir()?;
-    /// let tree = HostDir::open(dir.path().join("."))?;
-    /// assert_eq!(tree.path(), dir.path().canonicalize()?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn path(&self) -> &Path {
         &self.tree.path
     }
