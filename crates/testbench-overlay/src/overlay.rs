@@ -7,14 +7,15 @@ use std::sync::atomic::AtomicBool;
 
 use crate::builder::Below;
 use crate::diff::DiffOptions;
-use crate::handle::Handle;
 use crate::lower::observe::LowerChange;
+use crate::ops::by_path::At;
 use crate::ops::core::{Core, Tx};
 use crate::ops::lookup::path_of;
-use crate::pipeline::{FaultCount, Pipeline, Staged, StagedFile};
+use crate::pipeline::{FaultCount, Operation, Pair, Pipeline, Staged, StagedFile};
 use crate::resolve::{End, Last, Step};
 use crate::upper::inode::Ino;
 use crate::upper::quota::{Quota, Usage};
+use crate::vfs::Result;
 use crate::{
     Diff, Errno, File, Follow, Fs, GuestPath, OpenHow, OverlayBuilder, OverlayError, Renaming,
     SetTimes, Stat,
@@ -147,8 +148,7 @@ impl Overlay {
 
     pub(crate) fn of(core: Core) -> Overlay {
         let core = Arc::new(core);
-        let mut top: Arc<dyn File> =
-            Arc::new(Handle::new(&core, &mut core.tx(), Ino::ROOT, true, false));
+        let mut top = core.top();
         if core.pipeline.is_some() {
             top = StagedFile::top(&core, top);
         }
@@ -306,10 +306,8 @@ impl Overlay {
         to: GuestPath<'_>,
         how: Renaming,
     ) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.rename_at(self.dir(from_dir)?, from, self.dir(to_dir)?, to, how),
-            Some(staged) => staged.rename_at(from_dir, from, to_dir, to, how),
-        }
+        let (from, to) = ((from_dir, from, Follow::No), (to_dir, to));
+        self.on_two(Pair::Rename(how), from, to, |from, to| from.rename(to, how))
     }
 
     /// The path, from the top and without symlinks, of what `path` leads to. Permission to search is
@@ -336,56 +334,74 @@ impl Overlay {
         self.core.pipeline.as_deref().map(|pipe| Staged::new(&self.core, pipe))
     }
 
-    pub(crate) fn dir(&self, dir: &dyn File) -> Result<Ino, Errno> {
-        Handle::ino_in(dir, &self.core)
+    /// An operation on one path: through the [pipeline](crate::pipeline), or where there is none
+    /// straight on the overlay's own tree.
+    fn on<T>(
+        &self,
+        operation: Operation,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        follow: Follow,
+        act: impl FnOnce(At<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self.staged() {
+            None => act(At::own(&self.core, dir, path, follow)),
+            Some(staged) => staged.on(operation, dir, path, follow, act),
+        }
+    }
+
+    /// The same for an operation on two paths.
+    fn on_two(
+        &self,
+        pair: Pair,
+        from: (&dyn File, GuestPath<'_>, Follow),
+        to: (&dyn File, GuestPath<'_>),
+        act: impl FnOnce(At<'_>, At<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match self.staged() {
+            None => act(
+                At::own(&self.core, from.0, from.1, from.2),
+                At::own(&self.core, to.0, to.1, Follow::No),
+            ),
+            Some(staged) => staged.on_two(pair, from, to, act),
+        }
     }
 }
 
-/// Each operation goes through the [pipeline](crate::pipeline), or where there is none straight to the
-/// core.
+/// Each operation names itself, for the stages of the [pipeline](crate::pipeline), and says what it
+/// does with a path in one tree.
 impl Fs for Overlay {
-    fn root(&self) -> Result<Arc<dyn File>, Errno> {
+    fn root(&self) -> Result<Arc<dyn File>> {
         Ok(self.top.clone())
     }
 
-    fn open_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Result<Arc<dyn File>, Errno> {
+    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
         match self.staged() {
-            None => self.core.open_at(self.dir(dir)?, path, how),
+            None => self.core.open_at(dir, path, how),
             Some(staged) => staged.open_at(dir, path, how),
         }
     }
 
-    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat, Errno> {
-        match self.staged() {
-            None => self.core.stat_at(self.dir(dir)?, path, follow),
-            Some(staged) => staged.stat_at(dir, path, follow),
-        }
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
+        self.on(Operation::Stat, dir, path, follow, |at| at.stat())
     }
 
-    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
-        match self.staged() {
-            None => self.core.read_link_at(self.dir(dir)?, path),
-            Some(staged) => staged.read_link_at(dir, path),
-        }
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
+        self.on(Operation::ReadLink, dir, path, Follow::No, |at| {
+            at.tree.read_link_at(at.dir, at.path)
+        })
     }
 
-    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.create_dir_at(self.dir(dir)?, path, mode),
-            Some(staged) => staged.create_dir_at(dir, path, mode),
-        }
+    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
+        self.on(Operation::CreateDir, dir, path, Follow::No, |at| {
+            at.tree.create_dir_at(at.dir, at.path, mode)
+        })
     }
 
-    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.symlink_at(target, self.dir(dir)?, path),
-            Some(staged) => staged.symlink_at(target, dir, path),
-        }
+    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.on(Operation::Symlink, dir, path, Follow::No, |at| {
+            at.tree.symlink_at(target, at.dir, at.path)
+        })
     }
 
     fn link_at(
@@ -395,11 +411,10 @@ impl Fs for Overlay {
         follow: Follow,
         to_dir: &dyn File,
         to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.link_at(self.dir(from_dir)?, from, follow, self.dir(to_dir)?, to),
-            Some(staged) => staged.link_at(from_dir, from, follow, to_dir, to),
-        }
+    ) -> Result<()> {
+        self.on_two(Pair::Link, (from_dir, from, follow), (to_dir, to), |from, to| {
+            from.tree.link_at(from.dir, from.path, from.follow, to.dir, to.path)
+        })
     }
 
     fn rename_at(
@@ -408,22 +423,20 @@ impl Fs for Overlay {
         from: GuestPath<'_>,
         to_dir: &dyn File,
         to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         self.rename_with(from_dir, from, to_dir, to, Renaming::Replace)
     }
 
-    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.remove_file_at(self.dir(dir)?, path),
-            Some(staged) => staged.remove_file_at(dir, path),
-        }
+    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.on(Operation::RemoveFile, dir, path, Follow::No, |at| {
+            at.tree.remove_file_at(at.dir, at.path)
+        })
     }
 
-    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.remove_dir_at(self.dir(dir)?, path),
-            Some(staged) => staged.remove_dir_at(dir, path),
-        }
+    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.on(Operation::RemoveDir, dir, path, Follow::No, |at| {
+            at.tree.remove_dir_at(at.dir, at.path)
+        })
     }
 
     fn set_times_at(
@@ -432,11 +445,10 @@ impl Fs for Overlay {
         path: GuestPath<'_>,
         follow: Follow,
         times: SetTimes,
-    ) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.set_times_at(self.dir(dir)?, path, follow, times),
-            Some(staged) => staged.set_times_at(dir, path, follow, times),
-        }
+    ) -> Result<()> {
+        self.on(Operation::SetTimes, dir, path, follow, |at| {
+            at.tree.set_times_at(at.dir, at.path, at.follow, times)
+        })
     }
 
     fn set_mode_at(
@@ -445,10 +457,9 @@ impl Fs for Overlay {
         path: GuestPath<'_>,
         follow: Follow,
         mode: u32,
-    ) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.set_mode_at(self.dir(dir)?, path, follow, mode),
-            Some(staged) => staged.set_mode_at(dir, path, follow, mode),
-        }
+    ) -> Result<()> {
+        self.on(Operation::SetMode, dir, path, follow, |at| {
+            at.tree.set_mode_at(at.dir, at.path, at.follow, mode)
+        })
     }
 }

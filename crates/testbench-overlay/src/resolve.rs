@@ -17,7 +17,7 @@ use std::ops::Range;
 use smallvec::{SmallVec, smallvec};
 
 use crate::vfs::name::NAME_BYTES_MAX;
-use crate::{Create, Errno, GuestPath};
+use crate::{Create, Errno, Follow, GuestPath, OpenHow};
 
 /// Linux's `MAXSYMLINKS`: enough for any real tree, and an end for loops.
 const LINKS_MAX: usize = 40;
@@ -114,6 +114,28 @@ pub(crate) enum End {
     Name,
     /// Do not even look: the caller will, with [`Place::look`].
     Parent,
+}
+
+impl End {
+    /// The end of a walk to something that exists.
+    pub(crate) fn of(follow: Follow) -> End {
+        match follow {
+            Follow::Yes => End::Follow,
+            Follow::No => End::Keep,
+        }
+    }
+
+    /// The end of a walk to something that is to be opened.
+    pub(crate) fn of_open(path: GuestPath<'_>, how: &OpenHow) -> End {
+        let creates = how.create != Create::Never;
+        match how.follow {
+            _ if how.create == Create::New => End::Name,
+            // `O_CREAT` with a slash behind is refused without following what comes before it.
+            _ if creates && path.as_bytes().last() == Some(&b'/') => End::Name,
+            Follow::Yes if creates => End::Create,
+            follow => End::of(follow),
+        }
+    }
 }
 
 /// Where a path leads.

@@ -1,128 +1,156 @@
-//! The operations on one overlay's own tree, each from a directory's number and a path: what is left
-//! of an operation when every stage of the [pipeline](crate::pipeline) has had its say.
+//! The operations on one overlay's own tree: the part of an operation that is left once every stage
+//! of the [pipeline](crate::pipeline) has let it through.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::handle::Handle;
 use crate::ops::Renaming;
-use crate::ops::core::Core;
+use crate::ops::core::{Core, Tx};
 use crate::resolve::End;
 use crate::upper::inode::{Ino, Node};
-use crate::{Errno, File, Follow, GuestPath, OpenHow, SetTimes, Stat};
+use crate::vfs::Result;
+use crate::{Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
+
+/// A path in one tree, an overlay's own or one that is mounted in it.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub(crate) tree: &'a dyn Fs,
+    pub(crate) dir: &'a dyn File,
+    pub(crate) path: GuestPath<'a>,
+    pub(crate) follow: Follow,
+    /// The device that metadata shows in place of the tree's own.
+    pub(crate) device: Option<u64>,
+}
+
+impl<'a> At<'a> {
+    pub(crate) fn own(
+        core: &'a Arc<Core>,
+        dir: &'a dyn File,
+        path: GuestPath<'a>,
+        follow: Follow,
+    ) -> At<'a> {
+        At { tree: core, dir, path, follow, device: None }
+    }
+
+    pub(crate) fn stat(self) -> Result<Stat> {
+        let stat = self.tree.stat_at(self.dir, self.path, self.follow)?;
+        Ok(Stat { dev: self.device.unwrap_or(stat.dev), ..stat })
+    }
+
+    /// Moves to `to` in the same tree. [`Fs`] has the plain way alone.
+    pub(crate) fn rename(self, to: At<'_>, how: Renaming) -> Result<()> {
+        match (self.tree as &dyn Any).downcast_ref::<Arc<Core>>() {
+            Some(core) => {
+                let (from_dir, to_dir) = (core.ino(self.dir)?, core.ino(to.dir)?);
+                core.tx().rename(from_dir, self.path, to_dir, to.path, how)
+            }
+            None if how == Renaming::Replace => {
+                self.tree.rename_at(self.dir, self.path, to.dir, to.path)
+            }
+            None => Err(Errno::Inval),
+        }
+    }
+}
 
 impl Core {
-    pub(crate) fn open_at(
-        self: &Arc<Self>,
-        dir: Ino,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Result<Arc<dyn File>, Errno> {
+    pub(crate) fn top(self: &Arc<Self>) -> Arc<dyn File> {
+        Arc::new(Handle::new(self, &mut self.tx(), Ino::ROOT, true, false))
+    }
+
+    /// The inode of a handle of this overlay.
+    pub(crate) fn ino(self: &Arc<Self>, file: &dyn File) -> Result<Ino> {
+        Handle::ino_in(file, self)
+    }
+}
+
+impl Tx<'_> {
+    /// The target of a symlink.
+    pub(crate) fn target(&self, ino: Ino) -> Result<Vec<u8>> {
+        match &self.live.state.inode(ino)?.node {
+            Node::Symlink(target) => Ok(target.to_vec()),
+            _ => Err(Errno::Inval),
+        }
+    }
+}
+
+impl Fs for Arc<Core> {
+    fn root(&self) -> Result<Arc<dyn File>> {
+        Ok(self.top())
+    }
+
+    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
         let mut tx = self.tx();
-        let ino = tx.open(dir, path, how)?;
+        let ino = tx.open(self.ino(dir)?, path, how)?;
         Ok(Arc::new(Handle::new(self, &mut tx, ino, how.read, how.write)))
     }
 
-    pub(crate) fn stat_at(
-        &self,
-        dir: Ino,
-        path: GuestPath<'_>,
-        follow: Follow,
-    ) -> Result<Stat, Errno> {
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
         let mut tx = self.tx();
-        let ino = tx.find(dir, path, end(follow))?;
+        let ino = tx.find(self.ino(dir)?, path, End::of(follow))?;
         match &tx.came_to {
             Some((found, inode)) if *found == ino => Ok(inode.stat(ino)),
             _ => tx.live.state.inode(ino).map(|inode| inode.stat(ino)),
         }
     }
 
-    pub(crate) fn read_link_at(&self, dir: Ino, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
         let mut tx = self.tx();
-        let ino = tx.find(dir, path, End::Keep)?;
-        match &tx.live.state.inode(ino)?.node {
-            Node::Symlink(target) => Ok(target.to_vec()),
-            _ => Err(Errno::Inval),
-        }
+        let ino = tx.find(self.ino(dir)?, path, End::Keep)?;
+        tx.target(ino)
     }
 
-    pub(crate) fn create_dir_at(
-        &self,
-        dir: Ino,
-        path: GuestPath<'_>,
-        mode: u32,
-    ) -> Result<(), Errno> {
-        self.tx().create_dir(dir, path, mode)
+    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
+        self.tx().create_dir(self.ino(dir)?, path, mode)
     }
 
-    pub(crate) fn symlink_at(
-        &self,
-        target: &[u8],
-        dir: Ino,
-        path: GuestPath<'_>,
-    ) -> Result<(), Errno> {
-        self.tx().symlink(target, dir, path)
+    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.tx().symlink(target, self.ino(dir)?, path)
     }
 
-    pub(crate) fn link_at(
+    fn link_at(
         &self,
-        from_dir: Ino,
+        from_dir: &dyn File,
         from: GuestPath<'_>,
         follow: Follow,
-        to_dir: Ino,
+        to_dir: &dyn File,
         to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let mut tx = self.tx();
-        let ino = tx.find(from_dir, from, end(follow))?;
+        let to_dir = self.ino(to_dir)?;
+        let ino = tx.find(self.ino(from_dir)?, from, End::of(follow))?;
         tx.link(ino, to_dir, to)
     }
 
-    pub(crate) fn rename_at(
+    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.tx().remove_file(self.ino(dir)?, path)
+    }
+
+    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        self.tx().remove_dir(self.ino(dir)?, path)
+    }
+
+    fn set_times_at(
         &self,
-        from_dir: Ino,
-        from: GuestPath<'_>,
-        to_dir: Ino,
-        to: GuestPath<'_>,
-        how: Renaming,
-    ) -> Result<(), Errno> {
-        self.tx().rename(from_dir, from, to_dir, to, how)
-    }
-
-    pub(crate) fn remove_file_at(&self, dir: Ino, path: GuestPath<'_>) -> Result<(), Errno> {
-        self.tx().remove_file(dir, path)
-    }
-
-    pub(crate) fn remove_dir_at(&self, dir: Ino, path: GuestPath<'_>) -> Result<(), Errno> {
-        self.tx().remove_dir(dir, path)
-    }
-
-    pub(crate) fn set_times_at(
-        &self,
-        dir: Ino,
+        dir: &dyn File,
         path: GuestPath<'_>,
         follow: Follow,
         times: SetTimes,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let mut tx = self.tx();
-        let ino = tx.find(dir, path, end(follow))?;
+        let ino = tx.find(self.ino(dir)?, path, End::of(follow))?;
         tx.set_times(ino, times)
     }
 
-    pub(crate) fn set_mode_at(
+    fn set_mode_at(
         &self,
-        dir: Ino,
+        dir: &dyn File,
         path: GuestPath<'_>,
         follow: Follow,
         mode: u32,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let mut tx = self.tx();
-        let ino = tx.find(dir, path, end(follow))?;
+        let ino = tx.find(self.ino(dir)?, path, End::of(follow))?;
         tx.set_mode(ino, mode)
-    }
-}
-
-pub(crate) fn end(follow: Follow) -> End {
-    match follow {
-        Follow::Yes => End::Follow,
-        Follow::No => End::Keep,
     }
 }

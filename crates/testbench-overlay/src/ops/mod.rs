@@ -17,7 +17,7 @@ use crate::resolve::{End, Last, Step, not_to_create};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node};
 use crate::vfs::name::Name;
-use crate::{Create, Errno, FileKind, Follow, GuestPath, OpenHow};
+use crate::{Create, Errno, FileKind, GuestPath, OpenHow};
 
 /// The treatment of the target name in [`Overlay::rename_with`](crate::Overlay::rename_with), as the
 /// flags of Linux's `renameat2(2)` say.
@@ -75,17 +75,7 @@ impl Tx<'_> {
         if creates && how.directory {
             return Err(Errno::Inval);
         }
-        let end = match how.follow {
-            _ if how.create == Create::New => End::Name,
-            Follow::Yes if creates => End::Create,
-            Follow::Yes => End::Follow,
-            Follow::No => End::Keep,
-        };
-        if creates && path.as_bytes().last() == Some(&b'/') {
-            let place = self.walk(start, path, End::Name)?;
-            return Err(not_to_create(&place.last, how.create));
-        }
-        let place = self.walk(start, path, end)?;
+        let place = self.walk(start, path, End::of_open(path, how))?;
         if creates && place.slash {
             return Err(not_to_create(&place.last, how.create));
         }

@@ -5,11 +5,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::mounts::{Spot, on_device};
+use super::mounts::{Spot, device};
 use super::operation::{Operation, Request};
 use super::staged::Staged;
 use crate::handle::Handle;
 use crate::ops::core::Core;
+use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, File, FileKind, SetTimes, Stat};
 
@@ -50,7 +51,7 @@ impl StagedFile {
     }
 
     /// Returns the file behind the stages, if `file` is one of `core`'s own.
-    pub(crate) fn own_in<'f>(file: &'f dyn File, core: &Arc<Core>) -> Result<&'f dyn File, Errno> {
+    pub(crate) fn own_in<'f>(file: &'f dyn File, core: &Arc<Core>) -> Result<&'f dyn File> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
             Some(staged) if Arc::ptr_eq(&staged.core, core) && staged.mount.is_none() => {
                 Ok(&*staged.inner)
@@ -61,7 +62,7 @@ impl StagedFile {
     }
 
     /// The directory behind a handle of `core`.
-    pub(super) fn spot_in(file: &dyn File, core: &Arc<Core>) -> Result<Spot, Errno> {
+    pub(super) fn spot_in(file: &dyn File, core: &Arc<Core>) -> Result<Spot> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
             Some(staged) if Arc::ptr_eq(&staged.core, core) => {
                 staged.spot.clone().ok_or(Errno::Notdir)
@@ -69,6 +70,12 @@ impl StagedFile {
             Some(_) => Err(Errno::Xdev),
             None => Handle::ino_in(file, core).map(Spot::Own),
         }
+    }
+
+    /// Another handle of the same file.
+    pub(super) fn with(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
+        let StagedFile { core, path, spot, mount, .. } = self;
+        Arc::new(StagedFile::new(core, inner, path.clone(), spot.clone(), *mount))
     }
 
     pub(super) fn staged(&self) -> Staged<'_> {
@@ -79,17 +86,17 @@ impl StagedFile {
     pub(super) fn run<T>(
         &self,
         operation: Operation,
-        act: impl FnOnce() -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
+        act: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         self.staged().run(Request::new(operation, self.path.clone()), |_| act())
     }
 
-    /// An operation that changes more than the bytes, for which a handle need not be writable.
-    fn change(
+    /// An operation that changes something and does not need a handle that is open for writing.
+    pub(super) fn change<T>(
         &self,
         operation: Operation,
-        act: impl FnOnce() -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        act: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         self.run(operation, || {
             self.staged().pipe.policy.check_change(&self.path)?;
             act()
@@ -102,34 +109,22 @@ impl StagedFile {
         operation: Operation,
         len: usize,
         count: impl FnOnce(&T) -> usize,
-        act: impl FnOnce(usize) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        let staged = self.staged();
-        let request = Request::of_bytes(operation, &self.path, len);
-        let granted = match staged.judge(&request) {
-            Ok(granted) => granted,
-            Err(errno) => {
-                staged.note(&request, Err(errno));
-                return Err(errno);
-            }
-        };
-        let result = act(granted);
-        let done = result.as_ref().map_or(0, count);
-        staged.pipe.faults.settle(&request, granted, done);
-        staged.note(&request, result.as_ref().map(|_| done as u64).map_err(|errno| *errno));
-        result
+        act: impl FnOnce(usize) -> Result<T>,
+    ) -> Result<T> {
+        let request = Request { len, ..Request::new(operation, self.path.clone()) };
+        self.staged().transfer(request, count, |_, granted| act(granted))
     }
 }
 
 impl File for StagedFile {
-    fn stat(&self) -> Result<Stat, Errno> {
+    fn stat(&self) -> Result<Stat> {
         self.run(Operation::Stat, || {
             let stat = self.inner.stat()?;
-            Ok(self.mount.map_or(stat, |mount| on_device(mount, stat)))
+            Ok(Stat { dev: self.mount.map_or(stat.dev, device), ..stat })
         })
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         self.transfer(
             Operation::Read,
             buf.len(),
@@ -138,7 +133,7 @@ impl File for StagedFile {
         )
     }
 
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
         self.transfer(
             Operation::Write,
             buf.len(),
@@ -147,7 +142,7 @@ impl File for StagedFile {
         )
     }
 
-    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
         self.transfer(
             Operation::Write,
             buf.len(),
@@ -156,31 +151,31 @@ impl File for StagedFile {
         )
     }
 
-    fn set_len(&self, len: u64) -> Result<(), Errno> {
+    fn set_len(&self, len: u64) -> Result<()> {
         self.run(Operation::SetLen, || self.inner.set_len(len))
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         self.run(Operation::SetLen, || self.inner.allocate(offset, len))
     }
 
-    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
         self.inner.next_data(offset)
     }
 
-    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+    fn sync(&self, data_only: bool) -> Result<()> {
         self.run(Operation::Sync, || self.inner.sync(data_only))
     }
 
-    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+    fn set_times(&self, times: SetTimes) -> Result<()> {
         self.change(Operation::SetTimes, || self.inner.set_times(times))
     }
 
-    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+    fn set_mode(&self, mode: u32) -> Result<()> {
         self.change(Operation::SetMode, || self.inner.set_mode(mode))
     }
 
-    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
+    fn read_dir(&self) -> Result<Vec<DirEntry>> {
         self.run(Operation::ReadDir, || {
             let mut entries = self.inner.read_dir()?;
             let Some(spot) = &self.spot else { return Ok(entries) };

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use super::file::StagedFile;
 use super::operation::{Operation, Request};
-use super::staged::{Staged, Target, tree_of};
+use super::staged::Staged;
 use crate::handle::Handle;
 use crate::ops::core::Core;
 use crate::resolve::End;
-use crate::upper::inode::{Ino, Node};
-use crate::{Create, Errno, File, Follow, Fs, GuestPath, OpenHow, Overlay, SetTimes, Stat};
+use crate::upper::inode::Ino;
+use crate::vfs::Result;
+use crate::{Create, File, Follow, Fs, GuestPath, OpenHow, Overlay, SetTimes, Stat};
 
 /// An inode of an overlay, kept whatever becomes of its names, as a descriptor that Linux opens with
 /// `O_PATH`.
@@ -61,9 +62,9 @@ impl Overlay {
     /// # Errors
     ///
     /// Those of [`Fs::stat_at`].
-    pub fn inode_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<InodeHandle, Errno> {
+    pub fn inode_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<InodeHandle> {
         let file = match self.staged() {
-            None => self.core.inode_at(self.dir(dir)?, path)?,
+            None => self.core.inode_at(dir, path)?,
             Some(staged) => staged.inode_at(dir, path)?,
         };
         Ok(InodeHandle { core: self.core.clone(), file })
@@ -77,11 +78,18 @@ impl InodeHandle {
     ///
     /// Those of [`Fs::open_at`]: [`Errno::Loop`] for a symlink, [`Errno::Nxio`] for a special file,
     /// [`Errno::Acces`] if the mode does not allow it.
-    pub fn open(&self, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
+    pub fn open(&self, how: &OpenHow) -> Result<Arc<dyn File>> {
         let how = OpenHow { create: Create::Never, follow: Follow::No, ..how.clone() };
-        match self.staged() {
+        let open = || match self.by_name() {
+            Some(by_name) => by_name.fs.open_at(&*by_name.dir, by_name.path(), &how),
             None => self.core.open_inode(self.ino()?, &how),
-            Some(staged) => staged.reopen(&how),
+        };
+        match self.staged() {
+            None => open(),
+            Some(staged) if how.write || how.truncate => {
+                staged.change(Operation::Open, open).map(|file| staged.with(file))
+            }
+            Some(staged) => staged.run(Operation::Open, open).map(|file| staged.with(file)),
         }
     }
 
@@ -90,10 +98,14 @@ impl InodeHandle {
     /// # Errors
     ///
     /// [`Errno::Inval`] for anything else.
-    pub fn read_link(&self) -> Result<Vec<u8>, Errno> {
+    pub fn read_link(&self) -> Result<Vec<u8>> {
+        let target = || match self.by_name() {
+            Some(by_name) => by_name.fs.read_link_at(&*by_name.dir, by_name.path()),
+            None => self.core.tx().target(self.ino()?),
+        };
         match self.staged() {
-            None => self.core.target(self.ino()?),
-            Some(staged) => staged.target(),
+            None => target(),
+            Some(staged) => staged.run(Operation::ReadLink, target),
         }
     }
 
@@ -102,113 +114,64 @@ impl InodeHandle {
     /// # Errors
     ///
     /// Those of [`Fs::link_at`]; [`Errno::Noent`] for an inode that has no name any more.
-    pub fn link(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        match self.staged() {
-            None => self.core.tx().link(self.ino()?, Handle::ino_in(dir, &self.core)?, path),
-            Some(staged) => staged.link(dir, path),
-        }
+    pub fn link(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
+        let link = |dir: &dyn File, path: GuestPath<'_>| match self.by_name() {
+            Some(from) => from.fs.link_at(&*from.dir, from.path(), Follow::No, dir, path),
+            None => self.core.tx().link(self.ino()?, self.core.ino(dir)?, path),
+        };
+        let Some(file) = self.staged() else { return link(dir, path) };
+        let staged = file.staged();
+        let (target, to) = staged.walk(&staged.spot(dir)?, path, End::Name);
+        let request = Request::new(Operation::Link, file.path.clone());
+        staged.run(Request { to: Some(to.clone()), ..request }, |request| {
+            let target = target?;
+            staged.check_link(file.mount, &request.path, &target, &to)?;
+            let target = staged.name(&target);
+            link(&*target.dir, target.path())
+        })
     }
 
-    fn ino(&self) -> Result<Ino, Errno> {
-        Handle::ino_in(&*self.file, &self.core)
+    fn ino(&self) -> Result<Ino> {
+        self.core.ino(&*self.file)
     }
 
     fn staged(&self) -> Option<&StagedFile> {
         (&*self.file as &dyn Any).downcast_ref()
     }
+
+    fn by_name(&self) -> Option<&ByName> {
+        (&*self.staged()?.inner as &dyn Any).downcast_ref()
+    }
 }
 
 impl Core {
-    fn inode_at(self: &Arc<Self>, dir: Ino, path: GuestPath<'_>) -> Result<Arc<dyn File>, Errno> {
+    fn inode_at(self: &Arc<Self>, dir: &dyn File, path: GuestPath<'_>) -> Result<Arc<dyn File>> {
         let mut tx = self.tx();
-        let ino = tx.find(dir, path, End::Keep)?;
+        let ino = tx.find(self.ino(dir)?, path, End::Keep)?;
         Ok(Arc::new(Handle::new(self, &mut tx, ino, false, false)))
     }
 
-    fn open_inode(self: &Arc<Self>, ino: Ino, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
+    fn open_inode(self: &Arc<Self>, ino: Ino, how: &OpenHow) -> Result<Arc<dyn File>> {
         let mut tx = self.tx();
         tx.open_inode(ino, how)?;
         Ok(Arc::new(Handle::new(self, &mut tx, ino, how.read, how.write)))
     }
-
-    fn target(&self, ino: Ino) -> Result<Vec<u8>, Errno> {
-        match &self.tx().live.state.inode(ino)?.node {
-            Node::Symlink(target) => Ok(target.to_vec()),
-            _ => Err(Errno::Inval),
-        }
-    }
 }
 
 impl Staged<'_> {
-    fn inode_at(self, dir: &dyn File, path: GuestPath<'_>) -> Result<Arc<dyn File>, Errno> {
-        let (place, subject) = self.walk(&self.spot(dir)?, path, End::Keep);
-        self.run(Request::new(Operation::Stat, subject), |request| {
-            let place = place?;
-            self.check_hidden(&place, &request.path, false)?;
-            let file: Arc<dyn File> = match self.object(&place) {
-                Target::Own(dir, name) => self.core.inode_at(dir, GuestPath::new(&name))?,
-                Target::In(mount, dir, name) => {
-                    let by_name = ByName { fs: self.pipe.mounts.fs(mount).clone(), dir, name };
-                    by_name.stat()?;
-                    Arc::new(by_name)
+    fn inode_at(self, dir: &dyn File, path: GuestPath<'_>) -> Result<Arc<dyn File>> {
+        self.on_place(Operation::Stat, dir, path, End::Keep, |place, path| {
+            let target = self.object(place);
+            let file: Arc<dyn File> = match target.mount {
+                None => self.core.inode_at(&*target.dir, target.path())?,
+                Some(mount) => {
+                    target.at().stat()?;
+                    let fs = self.pipe.mounts.fs(mount).clone();
+                    Arc::new(ByName { fs, dir: target.dir, name: target.name })
                 }
             };
-            Ok(self.wrap(file, &place, &request.path))
+            Ok(self.wrap(file, place, path))
         })
-    }
-}
-
-impl StagedFile {
-    fn reopen(&self, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
-        let staged = self.staged();
-        staged.run(Request::new(Operation::Open, self.path.clone()), |request| {
-            if how.write || how.truncate {
-                staged.pipe.policy.check_change(&request.path)?;
-            }
-            let file = match self.by_name() {
-                Some(by_name) => by_name.fs.open_at(&*by_name.dir, by_name.path(), how)?,
-                None => self.core.open_inode(Handle::ino_in(&*self.inner, &self.core)?, how)?,
-            };
-            let (path, spot) = (request.path.clone(), self.spot.clone());
-            Ok(Arc::new(StagedFile::new(&self.core, file, path, spot, self.mount)) as Arc<dyn File>)
-        })
-    }
-
-    fn target(&self) -> Result<Vec<u8>, Errno> {
-        self.run(Operation::ReadLink, || match self.by_name() {
-            Some(by_name) => by_name.fs.read_link_at(&*by_name.dir, by_name.path()),
-            None => self.core.target(Handle::ino_in(&*self.inner, &self.core)?),
-        })
-    }
-
-    fn link(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        let staged = self.staged();
-        let (target, to) = staged.walk(&staged.spot(dir)?, path, End::Name);
-        let request =
-            Request { to: Some(to.clone()), ..Request::new(Operation::Link, self.path.clone()) };
-        staged.run(request, |request| {
-            let target = target?;
-            staged.check_new_name(Operation::Link, &target, &to)?;
-            staged.pipe.policy.check_change(&request.path)?;
-            if self.mount != tree_of(&target.dir) {
-                return Err(Errno::Xdev);
-            }
-            match (self.by_name(), staged.name(&target)) {
-                (None, Target::Own(dir, name)) => {
-                    let ino = Handle::ino_in(&*self.inner, &self.core)?;
-                    self.core.tx().link(ino, dir, GuestPath::new(&name))
-                }
-                (Some(from), Target::In(_, dir, name)) => {
-                    let name = GuestPath::new(&name);
-                    from.fs.link_at(&*from.dir, from.path(), Follow::No, &*dir, name)
-                }
-                _ => Err(Errno::Xdev),
-            }
-        })
-    }
-
-    fn by_name(&self) -> Option<&ByName> {
-        (&*self.inner as &dyn Any).downcast_ref()
     }
 }
 
@@ -232,15 +195,15 @@ impl ByName {
 }
 
 impl File for ByName {
-    fn stat(&self) -> Result<Stat, Errno> {
+    fn stat(&self) -> Result<Stat> {
         self.fs.stat_at(&*self.dir, self.path(), Follow::No)
     }
 
-    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+    fn set_times(&self, times: SetTimes) -> Result<()> {
         self.fs.set_times_at(&*self.dir, self.path(), Follow::No, times)
     }
 
-    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+    fn set_mode(&self, mode: u32) -> Result<()> {
         self.fs.set_mode_at(&*self.dir, self.path(), Follow::No, mode)
     }
 }

@@ -88,7 +88,7 @@ pub use outside::OutwardLinks;
 pub use pattern::PatternError;
 
 pub(crate) use file::StagedFile;
-pub(crate) use staged::Staged;
+pub(crate) use staged::{Pair, Staged};
 
 use crate::ops::core::Core;
 use crate::vfs::name::RelPath;

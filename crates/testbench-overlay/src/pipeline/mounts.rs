@@ -13,7 +13,7 @@ use crate::ops::lookup::path_of;
 use crate::resolve::End;
 use crate::upper::inode::{DEVICE, Ino};
 use crate::vfs::name::RelPath;
-use crate::{Errno, File, FileKind, Fs, GuestPath, OverlayError, Stat};
+use crate::{Errno, File, FileKind, Fs, GuestPath, OverlayError};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mounts {
@@ -212,9 +212,9 @@ impl Mounts {
     }
 }
 
-/// Metadata of something in a mounted tree: on a device of its own.
-pub(super) fn on_device(mount: usize, stat: Stat) -> Stat {
-    Stat { dev: DEVICE + 1 + mount as u64, ..stat }
+/// The device of a mounted tree.
+pub(super) fn device(mount: usize) -> u64 {
+    DEVICE + 1 + mount as u64
 }
 
 fn is_dir(kind: FileKind) -> Result<(), Errno> {

@@ -94,10 +94,6 @@ impl Request {
         Request { operation, path, to: None, len: 0 }
     }
 
-    pub(super) fn of_bytes(operation: Operation, path: &RelPath, len: usize) -> Request {
-        Request { len, ..Request::new(operation, path.clone()) }
-    }
-
     /// The paths by which a pattern may match.
     pub(super) fn paths(&self) -> impl Iterator<Item = &RelPath> {
         std::iter::once(&self.path).chain(&self.to)

@@ -1,7 +1,7 @@
 //! The operations on paths, on their way through the stages.
 //!
-//! A path is walked here, with policy and mounts in view; what remains for the core, or for a
-//! mounted tree, is an operation on one name in one directory.
+//! A path is walked here, with policy and mounts in view; what remains is an operation on one name in
+//! one directory of one tree, which is the overlay's own or a mounted one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,18 @@ use testbench_clock::{Stuck, Wait};
 
 use super::Pipeline;
 use super::file::StagedFile;
-use super::mounts::{Inside, Spot, on_device};
+use super::mounts::{Inside, Spot, device};
 use super::operation::{Operation, Request};
 use super::walk::Found;
-use crate::ops::Renaming;
-use crate::ops::by_path::end;
+use crate::handle::Numbered;
+use crate::ops::by_path::At;
 use crate::ops::core::Core;
+use crate::ops::{Renaming, names_only};
 use crate::resolve::{End, Last, Step};
 use crate::upper::inode::Ino;
+use crate::vfs::Result;
 use crate::vfs::name::RelPath;
-use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
+use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow};
 
 /// An overlay's core behind its stages.
 #[derive(Clone, Copy)]
@@ -28,10 +30,32 @@ pub(crate) struct Staged<'c> {
     pub(super) pipe: &'c Pipeline,
 }
 
+/// An operation on two paths.
+#[derive(Clone, Copy)]
+pub(crate) enum Pair {
+    Link,
+    Rename(Renaming),
+}
+
 /// One name in one directory of one tree.
-pub(super) enum Target {
-    Own(Ino, Vec<u8>),
-    In(usize, Arc<dyn File>, Vec<u8>),
+pub(super) struct Target<'c> {
+    tree: &'c dyn Fs,
+    /// The number of the tree, unless it is the overlay's own.
+    pub(super) mount: Option<usize>,
+    pub(super) dir: Arc<dyn File>,
+    pub(super) name: Vec<u8>,
+}
+
+impl Target<'_> {
+    pub(super) fn path(&self) -> GuestPath<'_> {
+        GuestPath::new(&self.name)
+    }
+
+    /// All symlinks that are to be followed have been followed by the walk.
+    pub(super) fn at(&self) -> At<'_> {
+        let device = self.mount.map(device);
+        At { tree: self.tree, dir: &*self.dir, path: self.path(), follow: Follow::No, device }
+    }
 }
 
 impl<'c> Staged<'c> {
@@ -44,15 +68,9 @@ impl<'c> Staged<'c> {
         dir: &dyn File,
         path: GuestPath<'_>,
         how: &OpenHow,
-    ) -> Result<Arc<dyn File>, Errno> {
+    ) -> Result<Arc<dyn File>> {
+        let (place, subject) = self.walk(&self.spot(dir)?, path, End::of_open(path, how));
         let creates = how.create != Create::Never;
-        let end = match how.follow {
-            _ if how.create == Create::New => End::Name,
-            _ if creates && path.as_bytes().last() == Some(&b'/') => End::Name,
-            Follow::Yes if creates => End::Create,
-            follow => end(follow),
-        };
-        let (place, subject) = self.walk(&self.spot(dir)?, path, end);
         let is_new = creates && place.as_ref().is_ok_and(is_missing);
         let operation = if is_new { Operation::Create } else { Operation::Open };
         self.run(Request::new(operation, subject), |request| {
@@ -62,91 +80,19 @@ impl<'c> Staged<'c> {
             if (is_new && !place.slash) || (existing && matches!(place.found, Step::Leaf(()))) {
                 self.pipe.policy.check_change(&request.path)?;
             }
-            // Links have been followed, as far as they are to be.
             let how = OpenHow { follow: Follow::No, ..how.clone() };
             let target = match how.create {
                 // About the name, slash and all, since what is there is not to be opened.
                 Create::New => self.name(&place),
                 _ => self.object(&place),
             };
-            let file = match target {
-                Target::Own(dir, name) => self.core.open_at(dir, GuestPath::new(&name), &how)?,
-                Target::In(mount, dir, name) => {
-                    self.fs(mount).open_at(&*dir, GuestPath::new(&name), &how)?
-                }
-            };
+            let file = target.tree.open_at(&*target.dir, target.path(), &how)?;
             Ok(self.wrap(file, &place, &request.path))
         })
     }
 
-    pub(crate) fn stat_at(
-        self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-    ) -> Result<Stat, Errno> {
-        self.on_object(Operation::Stat, dir, path, end(follow), |target| self.stat(target))
-    }
-
-    fn stat(&self, target: Target) -> Result<Stat, Errno> {
-        match target {
-            Target::Own(dir, name) => self.core.stat_at(dir, GuestPath::new(&name), Follow::No),
-            Target::In(mount, dir, name) => {
-                let stat = self.fs(mount).stat_at(&*dir, GuestPath::new(&name), Follow::No)?;
-                Ok(on_device(mount, stat))
-            }
-        }
-    }
-
-    pub(crate) fn read_link_at(
-        self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-    ) -> Result<Vec<u8>, Errno> {
-        self.on_object(Operation::ReadLink, dir, path, End::Keep, |target| match target {
-            Target::Own(dir, name) => self.core.read_link_at(dir, GuestPath::new(&name)),
-            Target::In(mount, dir, name) => {
-                self.fs(mount).read_link_at(&*dir, GuestPath::new(&name))
-            }
-        })
-    }
-
-    pub(crate) fn set_times_at(
-        self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        times: SetTimes,
-    ) -> Result<(), Errno> {
-        self.on_object(Operation::SetTimes, dir, path, end(follow), |target| match target {
-            Target::Own(dir, name) => {
-                self.core.set_times_at(dir, GuestPath::new(&name), Follow::No, times)
-            }
-            Target::In(mount, dir, name) => {
-                self.fs(mount).set_times_at(&*dir, GuestPath::new(&name), Follow::No, times)
-            }
-        })
-    }
-
-    pub(crate) fn set_mode_at(
-        self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        mode: u32,
-    ) -> Result<(), Errno> {
-        self.on_object(Operation::SetMode, dir, path, end(follow), |target| match target {
-            Target::Own(dir, name) => {
-                self.core.set_mode_at(dir, GuestPath::new(&name), Follow::No, mode)
-            }
-            Target::In(mount, dir, name) => {
-                self.fs(mount).set_mode_at(&*dir, GuestPath::new(&name), Follow::No, mode)
-            }
-        })
-    }
-
     /// Where a path leads, from the overlay's top; absolute if that is out of the root.
-    pub(crate) fn canonical(self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn canonical(self, path: GuestPath<'_>) -> Result<Vec<u8>> {
         let (place, subject) = self.walk_as(&Spot::Own(Ino::ROOT), path, End::Follow, true);
         self.run(Request::new(Operation::Stat, subject), |request| {
             let place = place?;
@@ -159,215 +105,174 @@ impl<'c> Staged<'c> {
         })
     }
 
-    pub(crate) fn create_dir_at(
+    /// An operation on one path, other than to open it.
+    pub(crate) fn on<T>(
         self,
+        operation: Operation,
         dir: &dyn File,
         path: GuestPath<'_>,
-        mode: u32,
-    ) -> Result<(), Errno> {
-        self.on_new_name(Operation::CreateDir, dir, path, |target| match target {
-            Target::Own(dir, name) => self.core.create_dir_at(dir, GuestPath::new(&name), mode),
-            Target::In(mount, dir, name) => {
-                self.fs(mount).create_dir_at(&*dir, GuestPath::new(&name), mode)
-            }
-        })
-    }
-
-    pub(crate) fn symlink_at(
-        self,
-        to: &[u8],
-        dir: &dyn File,
-        path: GuestPath<'_>,
-    ) -> Result<(), Errno> {
-        self.on_new_name(Operation::Symlink, dir, path, |target| match target {
-            Target::Own(dir, name) => self.core.symlink_at(to, dir, GuestPath::new(&name)),
-            Target::In(mount, dir, name) => {
-                self.fs(mount).symlink_at(to, &*dir, GuestPath::new(&name))
-            }
-        })
-    }
-
-    pub(crate) fn remove_file_at(self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        self.on_old_name(Operation::RemoveFile, dir, path, |place, target| match target {
-            _ if self.is_mount_point(place) => Err(Errno::Isdir),
-            Target::Own(dir, name) => self.core.remove_file_at(dir, GuestPath::new(&name)),
-            Target::In(mount, dir, name) => {
-                self.fs(mount).remove_file_at(&*dir, GuestPath::new(&name))
-            }
-        })
-    }
-
-    pub(crate) fn remove_dir_at(self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
-        self.on_old_name(Operation::RemoveDir, dir, path, |place, target| match target {
-            _ if place.last == Last::DotDot => Err(Errno::Notempty),
-            _ if self.is_mount_point(place) => Err(Errno::Busy),
-            _ if self.holds_mounts(&place.found) => Err(Errno::Notempty),
-            Target::Own(dir, name) => self.core.remove_dir_at(dir, GuestPath::new(&name)),
-            Target::In(mount, dir, name) => {
-                self.fs(mount).remove_dir_at(&*dir, GuestPath::new(&name))
-            }
-        })
-    }
-
-    pub(crate) fn rename_at(
-        self,
-        from_dir: &dyn File,
-        from: GuestPath<'_>,
-        to_dir: &dyn File,
-        to: GuestPath<'_>,
-        how: Renaming,
-    ) -> Result<(), Errno> {
-        let (source, path) = self.walk(&self.spot(from_dir)?, from, End::Parent);
-        let (target, to) = self.walk(&self.spot(to_dir)?, to, End::Parent);
-        let request = Request { to: Some(to.clone()), ..Request::new(Operation::Rename, path) };
-        self.run(request, |request| {
-            let (source, target) = (source?, target?);
-            if tree_of(&source.dir) != tree_of(&target.dir) {
-                return Err(Errno::Xdev);
-            }
-            crate::ops::names_only(&source.last, &target.last, how)?;
-            for path in [&request.path, &to] {
-                self.pipe.policy.check_change(path)?;
-                self.pipe.policy.check_move(path)?;
-            }
-            if self.pipe.policy.hides(&request.path) {
-                return Err(Errno::Noent);
-            }
-            if self.pipe.policy.hides(&to) {
-                return Err(Errno::Acces);
-            }
-            let exchanges = how == Renaming::Exchange;
-            if self.shows_hidden(&source, &request.path, &to)
-                || (exchanges && self.shows_hidden(&target, &to, &request.path))
-            {
-                return Err(Errno::Busy);
-            }
-            let point = self.is_mount_point(&source) || self.is_mount_point(&target);
-            if point || self.moves_a_mount(&source) || (exchanges && self.moves_a_mount(&target)) {
-                return Err(Errno::Busy);
-            }
-            if how == Renaming::Replace {
-                self.check_replaced(&target)?;
-            }
-            match (self.name(&source), self.name(&target)) {
-                (Target::Own(from_dir, from), Target::Own(to_dir, to)) => {
-                    let (from, to) = (GuestPath::new(&from), GuestPath::new(&to));
-                    self.core.rename_at(from_dir, from, to_dir, to, how)
-                }
-                // The seam has nothing but the plain one.
-                (Target::In(..), _) if how != Renaming::Replace => Err(Errno::Inval),
-                (Target::In(mount, from_dir, from), Target::In(_, to_dir, to)) => {
-                    let (from, to) = (GuestPath::new(&from), GuestPath::new(&to));
-                    self.fs(mount).rename_at(&*from_dir, from, &*to_dir, to)
-                }
-                _ => Err(Errno::Xdev),
-            }
-        })
-    }
-
-    pub(crate) fn link_at(
-        self,
-        from_dir: &dyn File,
-        from: GuestPath<'_>,
         follow: Follow,
-        to_dir: &dyn File,
-        to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
-        let (source, path) = self.walk(&self.spot(from_dir)?, from, end(follow));
-        let (target, to) = self.walk(&self.spot(to_dir)?, to, End::Name);
-        let request = Request { to: Some(to.clone()), ..Request::new(Operation::Link, path) };
-        self.run(request, |request| {
-            let source = source?;
-            if is_missing(&source) {
-                return Err(Errno::Noent);
-            }
-            if source.slash && !matches!(source.found, Step::Dir(_)) {
-                return Err(Errno::Notdir);
-            }
-            let target = target?;
-            self.check_new_name(Operation::Link, &target, &to)?;
-            self.pipe.policy.check_change(&request.path)?;
-            if tree_of(&source.dir) != tree_of(&target.dir) || self.is_mount_point(&source) {
-                return Err(Errno::Xdev);
-            }
-            match (self.object(&source), self.name(&target)) {
-                (Target::Own(from_dir, from), Target::Own(to_dir, to)) => {
-                    let (from, to) = (GuestPath::new(&from), GuestPath::new(&to));
-                    self.core.link_at(from_dir, from, Follow::No, to_dir, to)
-                }
-                (Target::In(mount, from_dir, from), Target::In(_, to_dir, to)) => {
-                    let (from, to) = (GuestPath::new(&from), GuestPath::new(&to));
-                    self.fs(mount).link_at(&*from_dir, from, Follow::No, &*to_dir, to)
-                }
-                _ => Err(Errno::Xdev),
-            }
+        act: impl FnOnce(At<'_>) -> Result<T>,
+    ) -> Result<T> {
+        use Operation::{CreateDir, RemoveDir, RemoveFile, Symlink};
+        let is_about_the_name = matches!(operation, CreateDir | Symlink | RemoveFile | RemoveDir);
+        let end = if is_about_the_name { End::Name } else { End::of(follow) };
+        self.on_place(operation, dir, path, end, |place, _| match is_about_the_name {
+            true => act(self.name(place).at()),
+            false => act(self.object(place).at()),
         })
     }
 
-    /// An operation on what is at a path.
-    pub(super) fn on_object<T>(
+    /// The same for what wants to see to where the walk has led.
+    pub(super) fn on_place<T>(
         self,
         operation: Operation,
         dir: &dyn File,
         path: GuestPath<'_>,
         end: End,
-        act: impl FnOnce(Target) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
+        act: impl FnOnce(&Found, &RelPath) -> Result<T>,
+    ) -> Result<T> {
         let (place, subject) = self.walk(&self.spot(dir)?, path, end);
         self.run(Request::new(operation, subject), |request| {
             let place = place?;
-            self.check_hidden(&place, &request.path, false)?;
-            let changes = matches!(operation, Operation::SetTimes | Operation::SetMode);
-            if changes && !is_missing(&place) {
-                self.pipe.policy.check_change(&request.path)?;
-            }
-            act(self.object(&place))
+            self.check(operation, &place, &request.path)?;
+            act(&place, &request.path)
         })
     }
 
-    /// An operation that makes a name.
-    pub(super) fn on_new_name(
+    /// An operation on two paths.
+    pub(crate) fn on_two(
         self,
-        operation: Operation,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        act: impl FnOnce(Target) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        let (place, subject) = self.walk(&self.spot(dir)?, path, End::Name);
-        self.run(Request::new(operation, subject), |request| {
-            let place = place?;
-            self.check_new_name(operation, &place, &request.path)?;
-            act(self.name(&place))
+        pair: Pair,
+        (from_dir, from, follow): (&dyn File, GuestPath<'_>, Follow),
+        (to_dir, to): (&dyn File, GuestPath<'_>),
+        act: impl FnOnce(At<'_>, At<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (operation, from_end, to_end) = match pair {
+            Pair::Link => (Operation::Link, End::of(follow), End::Name),
+            Pair::Rename(_) => (Operation::Rename, End::Parent, End::Parent),
+        };
+        let (source, path) = self.walk(&self.spot(from_dir)?, from, from_end);
+        let (target, to) = self.walk(&self.spot(to_dir)?, to, to_end);
+        let request = Request { to: Some(to.clone()), ..Request::new(operation, path) };
+        self.run(request, |request| {
+            let source = source?;
+            let from = match pair {
+                Pair::Link => self.linked(&source)?,
+                Pair::Rename(_) => self.name(&source),
+            };
+            let target = target?;
+            match pair {
+                Pair::Link => {
+                    self.check_link(tree_of(&source.dir), &request.path, &target, &to)?;
+                    if self.is_mount_point(&source) {
+                        return Err(Errno::Xdev);
+                    }
+                }
+                Pair::Rename(how) => {
+                    self.check_rename((&source, &request.path), (&target, &to), how)?;
+                }
+            }
+            act(from.at(), self.name(&target).at())
         })
     }
 
-    /// An operation that takes a name away.
-    fn on_old_name(
-        self,
-        operation: Operation,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        act: impl FnOnce(&Found, Target) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        let (place, subject) = self.walk(&self.spot(dir)?, path, End::Name);
-        self.run(Request::new(operation, subject), |request| {
-            let place = place?;
-            if let Last::Name(_) = place.last {
-                self.pipe.policy.check_change(&request.path)?;
-                self.pipe.policy.check_move(&request.path)?;
+    /// Whether policy and mounts allow an operation on one path.
+    fn check(self, operation: Operation, place: &Found, path: &RelPath) -> Result<()> {
+        let policy = &self.pipe.policy;
+        match operation {
+            Operation::CreateDir | Operation::Symlink => {
+                return self.check_new_name(operation, place, path);
             }
-            self.check_hidden(&place, &request.path, false)?;
-            act(&place, self.name(&place))
-        })
+            Operation::RemoveFile | Operation::RemoveDir => {
+                if let Last::Name(_) = place.last {
+                    policy.check_change(path)?;
+                    policy.check_move(path)?;
+                }
+                self.check_hidden(place, path, false)?;
+                return self.check_removal(operation, place);
+            }
+            _ => self.check_hidden(place, path, false)?,
+        }
+        match operation {
+            Operation::SetTimes | Operation::SetMode if !is_missing(place) => {
+                policy.check_change(path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A mount point can neither be removed, nor a directory that holds one.
+    fn check_removal(self, operation: Operation, place: &Found) -> Result<()> {
+        let is_dir = operation == Operation::RemoveDir;
+        match &place.found {
+            _ if is_dir && place.last == Last::DotDot => Err(Errno::Notempty),
+            _ if self.is_mount_point(place) => Err(if is_dir { Errno::Busy } else { Errno::Isdir }),
+            Step::Dir(dir) if is_dir && self.pipe.mounts.points(dir).next().is_some() => {
+                Err(Errno::Notempty)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file that is to get one more name.
+    fn linked(self, source: &Found) -> Result<Target<'c>> {
+        match source.found {
+            Step::Missing => Err(Errno::Noent),
+            Step::Link(..) | Step::Leaf(()) if source.slash => Err(Errno::Notdir),
+            _ => Ok(self.object(source)),
+        }
+    }
+
+    /// Whether a file in the tree `mount` at `path` may get one more name.
+    pub(super) fn check_link(
+        self,
+        mount: Option<usize>,
+        path: &RelPath,
+        target: &Found,
+        to: &RelPath,
+    ) -> Result<()> {
+        self.check_new_name(Operation::Link, target, to)?;
+        self.pipe.policy.check_change(path)?;
+        if mount == tree_of(&target.dir) { Ok(()) } else { Err(Errno::Xdev) }
+    }
+
+    fn check_rename(
+        self,
+        (source, from): (&Found, &RelPath),
+        (target, to): (&Found, &RelPath),
+        how: Renaming,
+    ) -> Result<()> {
+        if tree_of(&source.dir) != tree_of(&target.dir) {
+            return Err(Errno::Xdev);
+        }
+        names_only(&source.last, &target.last, how)?;
+        let policy = &self.pipe.policy;
+        for path in [from, to] {
+            policy.check_change(path)?;
+            policy.check_move(path)?;
+        }
+        if policy.hides(from) {
+            return Err(Errno::Noent);
+        }
+        if policy.hides(to) {
+            return Err(Errno::Acces);
+        }
+        let exchanges = how == Renaming::Exchange;
+        let is_busy = self.shows_hidden(source, from, to)
+            || (exchanges && self.shows_hidden(target, to, from))
+            || self.is_mount_point(source)
+            || self.is_mount_point(target)
+            || self.moves_a_mount(source)
+            || (exchanges && self.moves_a_mount(target));
+        if is_busy {
+            return Err(Errno::Busy);
+        }
+        if how == Renaming::Replace { self.check_replaced(target) } else { Ok(()) }
     }
 
     /// A hidden name does not exist, and no entry can be made in its place.
-    pub(super) fn check_hidden(
-        &self,
-        place: &Found,
-        path: &RelPath,
-        is_new: bool,
-    ) -> Result<(), Errno> {
+    pub(super) fn check_hidden(&self, place: &Found, path: &RelPath, is_new: bool) -> Result<()> {
         match place.found {
             Step::Missing if self.pipe.policy.hides(path) => {
                 Err(if is_new { Errno::Acces } else { Errno::Noent })
@@ -383,7 +288,7 @@ impl<'c> Staged<'c> {
         operation: Operation,
         place: &Found,
         path: &RelPath,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         if !is_missing(place) {
             return Err(Errno::Exist);
         }
@@ -397,11 +302,11 @@ impl<'c> Staged<'c> {
     /// Whether what is hidden in a directory would no longer be so where that is to go.
     fn shows_hidden(&self, place: &Found, from: &RelPath, to: &RelPath) -> bool {
         !self.pipe.policy.hides_moved(from, to)
-            && self.stat(self.name(place)).is_ok_and(|stat| stat.kind == FileKind::Dir)
+            && self.name(place).at().stat().is_ok_and(|stat| stat.kind == FileKind::Dir)
     }
 
     /// A directory with a mount point in it is not empty.
-    fn check_replaced(&self, target: &Found) -> Result<(), Errno> {
+    fn check_replaced(&self, target: &Found) -> Result<()> {
         let Last::Name(name) = &target.last else { return Ok(()) };
         let replaced = match &target.dir {
             Spot::Own(dir) => self.core.tx().lookup(*dir, name)?.map(Spot::Own),
@@ -413,10 +318,6 @@ impl<'c> Staged<'c> {
             Some(spot) if self.pipe.mounts.points(&spot).next().is_some() => Err(Errno::Notempty),
             _ => Ok(()),
         }
-    }
-
-    fn holds_mounts(&self, found: &Step<Spot, ()>) -> bool {
-        matches!(found, Step::Dir(dir) if self.pipe.mounts.points(dir).next().is_some())
     }
 
     /// Whether a mount is anchored by path somewhere below; those in the overlay's own directories
@@ -437,19 +338,17 @@ impl<'c> Staged<'c> {
         }
     }
 
-    /// For what acts on what a path leads to.
-    pub(super) fn object(&self, place: &Found) -> Target {
+    /// The target of an operation on what a path leads to.
+    pub(super) fn object(self, place: &Found) -> Target<'c> {
         match &place.found {
             // A mount's own top, or the directory that the path ends in.
-            Step::Dir(Spot::In(Inside { mount, dir, .. })) => {
-                Target::In(*mount, dir.clone(), b".".to_vec())
-            }
+            Step::Dir(dir @ Spot::In(_)) => self.target(dir, b".".to_vec()),
             _ => self.name(place),
         }
     }
 
-    /// For what acts on the name itself.
-    pub(super) fn name(&self, place: &Found) -> Target {
+    /// The target of an operation on the name itself.
+    pub(super) fn name(self, place: &Found) -> Target<'c> {
         let mut name = match &place.last {
             Last::Name(name) => name.to_vec(),
             // The place is the directory to which the walk has come.
@@ -458,18 +357,21 @@ impl<'c> Staged<'c> {
         if place.slash {
             name.push(b'/');
         }
-        match &place.dir {
-            Spot::Own(dir) => Target::Own(*dir, name),
-            Spot::In(Inside { mount, dir, .. }) => Target::In(*mount, dir.clone(), name),
-        }
+        self.target(&place.dir, name)
     }
 
-    pub(super) fn fs(&self, mount: usize) -> &dyn Fs {
-        &**self.pipe.mounts.fs(mount)
+    fn target(self, spot: &Spot, name: Vec<u8>) -> Target<'c> {
+        let (tree, dir): (&dyn Fs, Arc<dyn File>) = match spot {
+            Spot::Own(ino) => {
+                (self.core, Arc::new(Numbered { core: self.core.clone(), ino: *ino }))
+            }
+            Spot::In(inside) => (&**self.pipe.mounts.fs(inside.mount), inside.dir.clone()),
+        };
+        Target { tree, mount: tree_of(spot), dir, name }
     }
 
     /// The directory behind a handle.
-    pub(super) fn spot(&self, dir: &dyn File) -> Result<Spot, Errno> {
+    pub(super) fn spot(&self, dir: &dyn File) -> Result<Spot> {
         StagedFile::spot_in(dir, self.core)
     }
 
@@ -486,15 +388,35 @@ impl<'c> Staged<'c> {
     pub(super) fn run<T>(
         self,
         request: Request,
-        act: impl FnOnce(&Request) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        let result = self.judge(&request).and_then(|_| act(&request));
-        self.note(&request, result.as_ref().map(|_| 0).map_err(|errno| *errno));
+        act: impl FnOnce(&Request) -> Result<T>,
+    ) -> Result<T> {
+        self.transfer(request, |_| 0, |request, _| act(request))
+    }
+
+    /// Sends one operation through all stages that moves bytes: as many of them as the faults let
+    /// through.
+    pub(super) fn transfer<T>(
+        self,
+        request: Request,
+        count: impl FnOnce(&T) -> usize,
+        act: impl FnOnce(&Request, usize) -> Result<T>,
+    ) -> Result<T> {
+        let mut done = 0;
+        let result = self.judge(&request).and_then(|granted| {
+            let result = act(&request, granted);
+            done = result.as_ref().map_or(0, count);
+            self.pipe.faults.settle(&request, granted, done);
+            result
+        });
+        if let Some(audit) = &self.pipe.audit {
+            let result = result.as_ref().map(|_| done as u64).map_err(|errno| *errno);
+            audit.note(&request, self.core.clock.wall(), result);
+        }
         result
     }
 
-    /// The first stage: answers how many of the bytes may be moved.
-    pub(super) fn judge(self, request: &Request) -> Result<usize, Errno> {
+    /// The first stage. Returns how many of the bytes may be moved.
+    fn judge(self, request: &Request) -> Result<usize> {
         if self.pipe.faults.is_empty() {
             return Ok(request.len);
         }
@@ -505,15 +427,8 @@ impl<'c> Staged<'c> {
         verdict.error.map_or(Ok(verdict.len), Err)
     }
 
-    /// The last stage.
-    pub(super) fn note(self, request: &Request, result: Result<u64, Errno>) {
-        if let Some(audit) = &self.pipe.audit {
-            audit.note(request, self.core.clock.wall(), result);
-        }
-    }
-
     /// Lets virtual time pass, as the participant on whose thread this is.
-    fn wait(self, duration: Duration, request: &Request) -> Result<(), Errno> {
+    fn wait(self, duration: Duration, request: &Request) -> Result<()> {
         let here = testbench_clock::current();
         let own = &self.core.clock;
         let same = match (here.as_mock(), own.as_mock()) {

@@ -1,4 +1,4 @@
-//! The effects of a plan on operations.
+//! The effect of a plan on operations.
 
 use super::*;
 
@@ -9,7 +9,8 @@ fn run(plan: impl Into<FaultPlan>, requests: &[Request]) -> Vec<Verdict> {
 
 fn writes(path: &str, lens: &[usize]) -> Vec<Request> {
     let path = RelPath::TOP.join(path.as_bytes());
-    lens.iter().map(|len| Request::of_bytes(Operation::Write, &path, *len)).collect()
+    let write = |len: &usize| Request { len: *len, ..Request::new(Operation::Write, path.clone()) };
+    lens.iter().map(write).collect()
 }
 
 #[test]

@@ -291,14 +291,7 @@ impl Fs for HostDir {
         if let Some(opened) = self.open_dir_at_once(dir, path, how) {
             return opened;
         }
-        let end = match how.follow {
-            _ if how.create == Create::New => End::Name,
-            // `O_CREAT` with a slash behind is refused without following what comes before it.
-            _ if creates && path.as_bytes().last() == Some(&b'/') => End::Name,
-            Follow::Yes if creates => End::Create,
-            Follow::Yes => End::Follow,
-            Follow::No => End::Keep,
-        };
+        let end = End::of_open(path, how);
         let mut tries = 0;
         loop {
             let spot = self.locate(dir, path, end)?;
@@ -322,7 +315,7 @@ impl Fs for HostDir {
                 stat => return stat,
             }
         }
-        self.locate(dir, path, end(follow))?.present()
+        self.locate(dir, path, End::of(follow))?.present()
     }
 
     fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
@@ -360,7 +353,7 @@ impl Fs for HostDir {
         if self.tree.read_only {
             return Err(refusal::link(self, (from_dir, from), follow, (to_dir, to)));
         }
-        let source = self.locate(from_dir, from, end(follow))?;
+        let source = self.locate(from_dir, from, End::of(follow))?;
         let kind = source.present()?.kind;
         let target = self.locate(to_dir, to, End::Name)?;
         let name = target.free_name_slash()?;
@@ -423,7 +416,7 @@ impl Fs for HostDir {
         if self.tree.read_only {
             return refusal::set_times(self, dir, path, follow, times);
         }
-        let spot = self.locate(dir, path, end(follow))?;
+        let spot = self.locate(dir, path, End::of(follow))?;
         spot.present()?;
         sys::set_times_at(&spot.dir, spot.name_or_dot(), times)
     }
@@ -438,7 +431,7 @@ impl Fs for HostDir {
         if self.tree.read_only {
             return Err(refusal::set_mode(self, dir, path, follow));
         }
-        let spot = self.locate(dir, path, end(follow))?;
+        let spot = self.locate(dir, path, End::of(follow))?;
         // The only call that cannot be led astray by a name swapped for a symlink is the one on an
         // open file, so the file must be readable or writable.
         let fd = match spot.present()?.kind {
@@ -471,13 +464,6 @@ fn access(how: &OpenHow) -> Access {
         (_, false) => Access::Read,
         (false, true) => Access::Write,
         (true, true) => Access::ReadWrite,
-    }
-}
-
-fn end(follow: Follow) -> End {
-    match follow {
-        Follow::Yes => End::Follow,
-        Follow::No => End::Keep,
     }
 }
 
