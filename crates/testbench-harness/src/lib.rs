@@ -69,7 +69,7 @@
 //! | program not in the toolchain | [`NotFound`] (127) | as std |
 //! | watchdog | 60 s of real time for each guest | none |
 //!
-//! A thread that was started without the session's [`Context`](testbench_clock::Context) has no
+//! A thread that was started without the session's [`Context`] has no
 //! session. Its spawns are counted in [`Leaks`]; [`strict_threads`] makes them errors, in a process
 //! that belongs to one session.
 //!

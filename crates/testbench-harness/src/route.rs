@@ -57,7 +57,7 @@ impl fmt::Display for Route {
     }
 }
 
-/// A [`Route`] and every step of the decision; see [`Command::explain`].
+/// A [`Route`] and every step of the decision; see [`Command::explain`](crate::Command::explain).
 ///
 /// Shown as one line for each step, and the route as the last.
 #[derive(Clone, Debug)]

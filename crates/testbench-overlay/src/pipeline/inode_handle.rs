@@ -76,8 +76,9 @@ impl InodeHandle {
     ///
     /// # Errors
     ///
-    /// Those of [`Fs::open_at`]: [`Errno::Loop`] for a symlink, [`Errno::Nxio`] for a special file,
-    /// [`Errno::Acces`] if the mode does not allow it.
+    /// Those of [`Fs::open_at`]: [`Errno::Loop`](crate::Errno::Loop) for a symlink,
+    /// [`Errno::Nxio`](crate::Errno::Nxio) for a special file,
+    /// [`Errno::Acces`](crate::Errno::Acces) if the mode does not allow it.
     pub fn open(&self, how: &OpenHow) -> Result<Arc<dyn File>> {
         let how = OpenHow { create: Create::Never, follow: Follow::No, ..how.clone() };
         let open = || match self.by_name() {
@@ -97,7 +98,7 @@ impl InodeHandle {
     ///
     /// # Errors
     ///
-    /// [`Errno::Inval`] for anything else.
+    /// [`Errno::Inval`](crate::Errno::Inval) for anything else.
     pub fn read_link(&self) -> Result<Vec<u8>> {
         let target = || match self.by_name() {
             Some(by_name) => by_name.fs.read_link_at(&*by_name.dir, by_name.path()),
@@ -113,7 +114,7 @@ impl InodeHandle {
     ///
     /// # Errors
     ///
-    /// Those of [`Fs::link_at`]; [`Errno::Noent`] for an inode that has no name any more.
+    /// Those of [`Fs::link_at`]; [`Errno::Noent`](crate::Errno::Noent) for an inode that has no name any more.
     pub fn link(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         let link = |dir: &dyn File, path: GuestPath<'_>| match self.by_name() {
             Some(from) => from.fs.link_at(&*from.dir, from.path(), Follow::No, dir, path),
