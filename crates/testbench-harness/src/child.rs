@@ -1,7 +1,7 @@
 //! [`Child`]: a started program, a guest or a native one, as [`std::process::Child`].
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use testbench_wasi::Exit;
 
 use crate::pipe::{End, PipeReader, PipeWriter, Waiter};
 use crate::process::Process;
-use crate::stdio::Stdio;
 use crate::streams::Ends;
 
 /// A program that was started by [`Command::spawn`](crate::Command::spawn); see
@@ -52,9 +51,9 @@ impl Child {
     /// A child of the standard library's.
     pub(crate) fn of_std(mut child: std::process::Child) -> Child {
         Child {
-            stdin: child.stdin.take().map(|end| ChildStdin { pipe: PipeWriter::real(end) }),
-            stdout: child.stdout.take().map(|end| ChildStdout { pipe: PipeReader::real(end) }),
-            stderr: child.stderr.take().map(|end| ChildStderr { pipe: PipeReader::real(end) }),
+            stdin: child.stdin.take().map(PipeWriter::real),
+            stdout: child.stdout.take().map(PipeReader::real),
+            stderr: child.stderr.take().map(PipeReader::real),
             inner: Inner::Std(child),
         }
     }
@@ -63,9 +62,9 @@ impl Child {
     pub(crate) fn of_session(process: Arc<Process>, waiter: Waiter, ends: Ends) -> Child {
         let reader = |end| PipeReader::new(end, waiter.clone());
         Child {
-            stdin: ends.stdin.map(|end| ChildStdin { pipe: PipeWriter::new(end, waiter.clone()) }),
-            stdout: ends.stdout.map(|end| ChildStdout { pipe: reader(end) }),
-            stderr: ends.stderr.map(|end| ChildStderr { pipe: reader(end) }),
+            stdin: ends.stdin.map(|end| PipeWriter::new(end, waiter.clone())),
+            stdout: ends.stdout.map(reader),
+            stderr: ends.stderr.map(reader),
             inner: Inner::Session { process, waiter: waiter.clone() },
         }
     }
@@ -140,7 +139,7 @@ impl Child {
             (None, None) => Default::default(),
             (Some(stdout), None) => (read_all(stdout)?, Vec::new()),
             (None, Some(stderr)) => (Vec::new(), read_all(stderr)?),
-            (Some(stdout), Some(stderr)) => read_both(stdout.pipe, stderr.pipe)?,
+            (Some(stdout), Some(stderr)) => read_both(stdout, stderr)?,
         };
         Ok(Output { status: self.wait()?, stdout, stderr })
     }
@@ -183,65 +182,13 @@ impl fmt::Debug for Child {
 
 /// The parent's end of a child's stdin; dropping it is the end of the child's input. See
 /// [`std::process::ChildStdin`].
-#[derive(Debug)]
-pub struct ChildStdin {
-    pipe: PipeWriter,
-}
+pub type ChildStdin = PipeWriter;
 
 /// The parent's end of a child's stdout; see [`std::process::ChildStdout`].
-#[derive(Debug)]
-pub struct ChildStdout {
-    pipe: PipeReader,
-}
+pub type ChildStdout = PipeReader;
 
 /// The parent's end of a child's stderr; see [`std::process::ChildStderr`].
-#[derive(Debug)]
-pub struct ChildStderr {
-    pipe: PipeReader,
-}
-
-/// The common part of the ends: the pipe behind them, which can be another child's stream.
-macro_rules! ends {
-    ($($end:ident is $pipe:ident)*) => {$(
-        impl $end {
-            /// Returns the pipe behind it.
-            pub fn into_pipe(self) -> $pipe {
-                self.pipe
-            }
-        }
-
-        /// Connects another child to this one.
-        impl From<$end> for Stdio {
-            fn from(end: $end) -> Stdio {
-                end.pipe.into()
-            }
-        }
-    )*};
-}
-
-ends! { ChildStdin is PipeWriter ChildStdout is PipeReader ChildStderr is PipeReader }
-
-impl Write for ChildStdin {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.pipe.write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.pipe.flush()
-    }
-}
-
-impl Read for ChildStdout {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.pipe.read(buf)
-    }
-}
-
-impl Read for ChildStderr {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.pipe.read(buf)
-    }
-}
+pub type ChildStderr = PipeReader;
 
 fn read_all(mut from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

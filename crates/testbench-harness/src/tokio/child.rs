@@ -70,9 +70,9 @@ impl Child {
     }
 
     pub(super) fn of_session(mut child: child::Child, kill_on_drop: bool) -> Child {
-        let stdin = child.stdin.take().and_then(|end| ChildStdin::of_session(end.into_pipe()));
-        let stdout = child.stdout.take().and_then(|end| ChildStdout::of_session(end.into_pipe()));
-        let stderr = child.stderr.take().and_then(|end| ChildStderr::of_session(end.into_pipe()));
+        let stdin = child.stdin.take().and_then(ChildStdin::of_session);
+        let stdout = child.stdout.take().and_then(ChildStdout::of_session);
+        let stderr = child.stderr.take().and_then(ChildStderr::of_session);
         let inner = Inner::Session(OfSession { child, kill_on_drop, reaped: false });
         Child { stdin, stdout, stderr, inner }
     }
