@@ -1,4 +1,4 @@
-//! What single operations and hand-overs cost, for whoever changes them. What is promised of readings
+//! What single operations and hand-overs cost, for those who change them. What is promised of readings
 //! and sleeps is in `targets.rs`.
 
 use divan::{Bencher, black_box, counter::ItemsCount};

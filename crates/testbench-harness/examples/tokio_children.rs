@@ -1,7 +1,7 @@
 //! Async code that starts programs: a build whose steps run side by side, with a deadline.
 //!
 //! The code under test is `build`. It would be the same with `tokio::process::Command`; only the
-//! import differs. Here it runs as WebAssembly, on a clock that moves when everybody waits: steps of
+//! import differs. Here it runs as WebAssembly, on a clock that moves when all participants wait: steps of
 //! minutes take no time, and how long the whole takes is exact.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 

@@ -199,7 +199,7 @@ int main(int argc, char **argv) {
             complain_that("unknown word '%s'", verb);
             usage();
         }
-        // Whoever waits for a word's output gets it before the next word is done.
+        // A reader gets a word's output before the next word is done.
         if (fflush(stdout) != 0) fail("standard output");
     }
     return finish();

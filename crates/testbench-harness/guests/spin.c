@@ -1,7 +1,7 @@
 // spin: reads the monotonic clock (-w: the wall clock) over and over, without ever sleeping, until
 // an interval has passed. -v prints how many readings it took.
 //
-// A clock that moves only while somebody waits never lets it end: how a host treats such programs
+// A clock that moves only while a participant waits never lets it end: how a host treats such programs
 // is what it is for.
 #define PROG "spin"
 #define USAGE "[-vw] NUMBER[s|m|h|d]"

@@ -64,7 +64,7 @@ fn run_self(dir: &str, arguments: &[&str]) -> std::io::Result<Output> {
     Command::new(env::current_exe()?)
         .args(arguments)
         .env(OTHER_DIR, dir)
-        // Whoever writes snapshots does not mean that of a script that must fail.
+        // A script that must fail writes no snapshots.
         .env("INSTA_UPDATE", "no")
         .env("INSTA_FORCE_PASS", "0")
         .output()

@@ -153,7 +153,7 @@ thread_local! {
     static IS_COUNTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Counts a call of whoever is on the stack, if that is wanted.
+/// Counts a call of the innermost caller on the stack, if that is wanted.
 fn note(source: Source) {
     if !is_wanted() || IS_COUNTING.replace(true) {
         return;

@@ -25,7 +25,7 @@
 //! by [`Audit::allow`](testbench_clock::audit::Audit::allow) for a crate or file. The clock's own
 //! use of real time, such as that of its watchdog, does not count.
 //!
-//! It is a crate of its own, and not a feature, so that nobody gets it by feature unification: it is
+//! It is a crate of its own, and not a feature, so that no build gets it by feature unification: it is
 //! in the programs that name it, and in no others. Make it a dev-dependency.
 //!
 //! # Functions that it sees

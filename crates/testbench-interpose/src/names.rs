@@ -1,7 +1,7 @@
-//! From return addresses to a place that someone can go and look at.
+//! From return addresses to a place in the source.
 //!
 //! The innermost frames are always plumbing: the hook, std's own layers. The first frame that is
-//! none of it is whoever used the clock.
+//! none of it is the user of the clock.
 
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ const PLUMBING: &[&str] = &[
     "alloc::",
     "backtrace::",
     "testbench_interpose::",
-    // On a thread without a clock, `testbench_clock::now` is real time for whoever calls it.
+    // On a thread without a clock, `testbench_clock::now` is real time for its caller.
     "testbench_clock::ambient::",
     "testbench_clock::system::instant",
     "testbench_clock::system::mono_now",

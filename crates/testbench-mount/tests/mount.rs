@@ -440,7 +440,7 @@ fn a_directory_that_will_not_do_is_refused_with_the_reason() {
     assert!(matches!(error, MountError::Taken { .. }), "{error:?}");
 }
 
-/// Without the device, and as someone who may not: in a child, in a tree of mounts of its own.
+/// Without the device, and as a user without the right: in a child, in a tree of mounts of its own.
 #[test]
 fn a_machine_that_does_not_let_us_says_so() {
     let run = |script: &str| {
@@ -470,7 +470,7 @@ fn a_machine_that_does_not_let_us_says_so() {
 fn prints_why_it_cannot_mount() {
     let tree = MemoryDir::builder().build().unwrap();
     let overlay = Overlay::over(Arc::new(tree)).build().unwrap();
-    // Any directory that is there for everyone.
+    // A directory that all users can enter.
     let error = FuseMount::new(&overlay, "/usr").unwrap_err();
     println!("ANSWER: {error:?}: {error}");
 }

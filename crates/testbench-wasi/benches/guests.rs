@@ -202,7 +202,7 @@ fn crowd(module: &Module, guests: u32, sleeps: u32) {
     let spec = || GuestSpec::new(module.clone()).clock(clock.clone());
     let running: Vec<_> = (0..guests).map(|_| start(spec()).expect("it starts")).collect();
     for guest in &running {
-        let finished = guest.wait(&*clock).expect("nobody is stuck");
+        let finished = guest.wait(&*clock).expect("no participant is stuck");
         assert!(finished.exit.success(), "{}", finished.exit);
     }
     assert_eq!(clock.mono(), MonoTime::from_nanos(5 * u64::from(sleeps)));

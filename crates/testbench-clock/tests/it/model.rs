@@ -1,6 +1,6 @@
 //! Random programs on the timeline, and on a naive model of it: both must tell the same story.
 //!
-//! The model keeps everyone in one list and looks through all of it for the next event. It has no
+//! The model keeps all participants in one list and looks through all of it for the next event. It has no
 //! threads, no heap, no wakers and no fast paths, which is what the timeline may get wrong.
 //!
 //! Two things show that the comparison means something: [`TABLE`] counts how every operation ended in
@@ -148,7 +148,7 @@ fn on_the_timeline(program: &[Vec<Op>], flaw: Option<Flaw>) -> String {
     let story = Mutex::new(String::new());
     let events: [Event; EVENTS] = std::array::from_fn(|_| Event::new());
     let clocks: Mutex<Vec<Option<Arc<dyn Clock>>>> = Mutex::new(vec![None; program.len()]);
-    // Everyone's handle is known before anyone runs on: the first thing each does is to yield.
+    // All handles are known before a participant runs on: the first thing that each does is to yield.
     thread::scope(|scope| {
         for (who, ops) in program.iter().enumerate() {
             let (story, events, clocks) = (&story, &events, &clocks);

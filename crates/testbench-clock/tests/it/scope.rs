@@ -292,7 +292,7 @@ fn the_clock_of_an_ended_session_stands_still_and_counts_its_uses() {
     let context = Context::capture();
     drop(guard);
     session.end();
-    // The timeline goes on for whoever holds it; the ended session does not see that.
+    // The timeline goes on for its other participants; the ended session does not see that.
     let seen = thread::spawn(context.wrap(|| {
         let stuck = try_sleep(Duration::from_secs(1)).unwrap_err();
         assert!(is_mocked(), "it must not become the real clock");
@@ -359,7 +359,7 @@ fn entering_a_context_elsewhere_is_taking_part_until_it_is_left() {
         send.send(()).unwrap();
         sleep(Duration::from_secs(2));
         drop(entered);
-        // No longer a participant: nobody waits for this.
+        // No longer a participant: no other one waits for this.
         assert!(!is_mocked());
         assert!(NAME.get().open().unwrap().is_none());
     });
@@ -395,7 +395,7 @@ fn jobs_with_clocks_of_their_own_run_in_the_order_in_which_those_were_made() {
                 }
             })
             .collect();
-        // A pool of somebody else's, which starts them in another order.
+        // A pool of another library, which starts them in another order.
         let pool: Vec<_> = jobs.into_iter().rev().map(thread::spawn).collect();
         testbench_clock::external("the pool", || {
             pool.into_iter().for_each(|job| job.join().unwrap());

@@ -296,9 +296,9 @@ fn what_is_due_after_the_end_of_a_session_never_runs() {
     });
     settle().unwrap();
     drop(installed);
-    assert!(!ran.load(Ordering::Relaxed), "nobody has waited for it");
+    assert!(!ran.load(Ordering::Relaxed), "no participant has waited for it");
     assert_eq!(clock.mono().since_origin(), Duration::ZERO);
-    // The clock itself goes on for whoever waits on it, without those of the session that ended.
+    // The clock itself goes on for its other participants, without those of the session that ended.
     let _again = clock.install();
     sleep(2 * SECOND);
     let panic = late.join().unwrap_err();

@@ -175,7 +175,7 @@ static char *find_string(struct json in, const char *key) {
     return find(in, key, &value) ? take_string(&value) : NULL;
 }
 
-// The answer's memory is the plugin's, so that whoever called can free it.
+// The answer's memory is the plugin's, so that the caller can free it.
 static uint64_t answer(const char *text, size_t length) {
     char *memory = plugin_alloc((uint32_t)length);
     if (!memory) return 0;

@@ -68,7 +68,7 @@ fn a_program_that_the_host_lacks_is_an_error_with_its_source() {
     insta::assert_snapshot!(error, @"`no-such-program` could not be started as a native program: No such file or directory (os error 2)");
 }
 
-/// A program that somebody has open for writing cannot be started, which passes when it was only
+/// A program that another process has open for writing cannot be started, which passes when it was only
 /// just written: by this process, or because another thread's child was being started meanwhile.
 #[test]
 fn a_program_that_was_just_written_can_be_started() {

@@ -78,7 +78,7 @@ fn each_level_has_its_own_clock_seed_files_toolchain_and_policies() {
     assert_eq!(text(&Command::new("cat").arg("who").output().unwrap().stdout), "inner\n");
     assert!(!text(&Command::new("env").output().unwrap().stdout).contains("LEVEL"));
     assert_ne!(fingerprint(), first);
-    // Here nobody denies it; it is only not there.
+    // Here no policy denies it; it is only not there.
     assert_eq!(Command::new("sh").status().unwrap_err().kind(), ErrorKind::NotFound);
     Command::new("sleep").arg("7").status().unwrap();
     let denied = fs::read(a.path().join("who")).unwrap_err();

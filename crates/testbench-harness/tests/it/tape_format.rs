@@ -95,7 +95,7 @@ fn long_contents_have_a_file_of_their_own_which_goes_with_the_last_need() {
 
     fs::write(payloads.join("notes.txt"), "not ours").unwrap();
     Dir::new(&[&header, &line("short")]).load().save(dir.tape()).unwrap();
-    assert!(!file.exists(), "nobody needs it any more");
+    assert!(!file.exists(), "no record needs it any more");
     assert!(payloads.join("notes.txt").exists());
     fs::remove_file(payloads.join("notes.txt")).unwrap();
     dir.load().save(dir.tape()).unwrap();
@@ -211,7 +211,7 @@ fn a_tape_that_cannot_be_written_leaves_the_old_one() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = Dir::new(&[HEADER, FULL, PLAIN]);
     let before = fs::read(dir.tape()).unwrap();
-    // A directory in the way of the payloads: nobody can write there, not even root.
+    // A directory in the way of the payloads: no user can write there, not even root.
     fs::write(payload_dir(&dir.tape()), "a file").unwrap();
     let long = FULL.replace(r#""stdout":"a\nb\n""#, &format!(r#""stdout":{:?}"#, "x".repeat(5000)));
     let tape = Dir::new(&[HEADER, &long, PLAIN]).load();

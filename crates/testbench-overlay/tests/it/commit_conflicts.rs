@@ -200,7 +200,7 @@ fn parent(at: &Path) -> &Path {
     at.parent().unwrap()
 }
 
-/// A lower directory, and one beside it that nobody may touch.
+/// A lower directory, and one beside it that must stay as it is.
 struct Case {
     _dir: tempfile::TempDir,
     lower: PathBuf,

@@ -206,7 +206,7 @@ fn read(dir: &HostPath, path: &[u8], files: &mut InGit) {
     }
 }
 
-/// Runs `git apply` in `dir`, without anybody's configuration, and answers what it said.
+/// Runs `git apply` in `dir`, without any configuration, and returns its output.
 fn git_apply(dir: &HostPath, patch: &[u8], reverse: bool) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), patch).unwrap();

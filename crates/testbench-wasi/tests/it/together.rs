@@ -95,7 +95,7 @@ fn another_seed_gives_another_legal_order_of_ties() {
         assert_eq!(order, tied(Some(seed)), "seed {seed} gives two orders");
         let mut sorted = order.clone();
         sorted.sort();
-        assert_eq!(sorted, all, "seed {seed}: everyone wakes once");
+        assert_eq!(sorted, all, "seed {seed}: each wakes once");
         assert_eq!(order[3], all[3], "seed {seed}: only ties are drawn");
         seen.insert(order);
     }
@@ -182,7 +182,7 @@ fn a_pipeline_takes_its_critical_path_a_thousand_times() {
 #[test]
 fn a_stage_that_never_waits_does_not_starve_the_others() {
     let input = letters(1_000_000);
-    // The filter tries to read and to write, and never waits; nobody sleeps.
+    // The filter tries to read and to write, and never waits; no participant sleeps.
     let piped = pipeline(&input, &["50000"], &["-n", "5000"], &["100000"]);
     assert_eq!(piped.output, input);
     assert_eq!(piped.total, Duration::ZERO);

@@ -188,7 +188,7 @@ async fn stream<T: Time>(t: T, wakes_itself: bool) -> Vec<u32> {
             items.push(item);
         }
     };
-    // It would not end by itself if nobody woke it.
+    // Without a wake it would not end.
     t.timeout(ms(150), all).await;
     items
 }

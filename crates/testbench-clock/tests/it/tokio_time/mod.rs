@@ -2,7 +2,7 @@
 //!
 //! Each test is named after one of tokio 1.54.1, and states its behaviour in words and code of our
 //! own. A `row!` runs in three worlds: on our exact driver ([`world::on_ours`]); as a control on
-//! tokio alone with its clock paused, so that nobody can say that tokio does otherwise; and on the
+//! tokio alone with its clock paused, which shows that tokio does the same; and on the
 //! driver that follows tokio's paused clock, whose timeline has to be where tokio's is at the end.
 //! Instants are compared for equality, where tokio allows a millisecond: the exact ones in our world,
 //! the next multiple of a millisecond in tokio's.

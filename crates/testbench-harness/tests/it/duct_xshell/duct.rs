@@ -96,7 +96,7 @@ pub(crate) fn test_pipe_start(subject: &Subject) {
     // The left side is not started.
     let error = nonexistent().stdout(Stdio::piped()).spawn().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    // The right side is not: so nobody reads what the left one writes.
+    // The right side is not: so the output of the left one has no reader.
     let mut left = subject.act(["fill", "1000000"]);
     let mut left = left.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let error = nonexistent().stdin(left.stdout.take().unwrap()).spawn().unwrap_err();
@@ -115,7 +115,7 @@ pub(crate) fn test_then_makes_progress(subject: &Subject) {
         drop(first);
         assert!(second.status().unwrap().success());
     });
-    // Before anybody waits for them.
+    // Before the first wait for them.
     let mut printed = String::new();
     reader.read_to_string(&mut printed).unwrap();
     assert_eq!(printed, "hi\nlo\n");
@@ -280,7 +280,7 @@ pub(crate) fn test_reader_try_wait(subject: &Subject) {
     let bytes = vec![42; 1_000_000];
     let mut command = subject.act(["cat"]);
     let mut child = command.stdin_bytes(bytes.clone()).stdout(Stdio::piped()).spawn().unwrap();
-    // It cannot end before somebody reads.
+    // It cannot end before its output is read.
     assert!(child.try_wait().unwrap().is_none());
     let mut read = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut read).unwrap();
@@ -304,7 +304,7 @@ pub(crate) fn test_pids(subject: &Subject) {
     assert_eq!(pids.len(), 3);
 }
 
-/// Children that nobody holds on to live on, and are gone when they have ended.
+/// Children whose handles are dropped live on, and are gone when they have ended.
 pub(crate) fn test_zombies_reaped(subject: &Subject) {
     let (mut stdout, to_stdout) = pipe().unwrap();
     let (from_stdin, mut stdin) = pipe().unwrap();

@@ -132,7 +132,7 @@ pub(crate) fn recovers_from_panics(subject: &Subject) {
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let mut child = subject.act(["sleep", "1000000"]).current_dir(&dir).spawn().unwrap();
         assert!(child.try_wait().unwrap().is_none());
-        // For the control, whose children nobody else ends.
+        // For the control, whose children no session ends.
         child.kill().unwrap();
         std::panic::resume_unwind(Box::new("on purpose"));
     }));

@@ -30,7 +30,7 @@ pub(crate) fn test_destroy_twice(subject: &Subject) {
 }
 
 pub(crate) fn test_destroy_actually_kills(subject: &Subject) {
-    // It would stay for ever: nobody closes what it reads from.
+    // It would stay for ever: its input stays open.
     let mut child = subject.act(["cat"]).stdin(Stdio::piped()).spawn().unwrap();
     let stdin = child.stdin.take();
     child.kill().unwrap();
@@ -73,7 +73,7 @@ pub(crate) fn issue_13304(subject: &Subject) {
     assert_eq!(text(&output.stdout), "test1\ntest2\ntest3");
 }
 
-/// Pipes that nobody uses, in all three places.
+/// Unused pipes, in all three places.
 pub(crate) fn issue_14456(subject: &Subject) {
     let mut command = subject.act(["out", "foo", "err", "bar", "eof"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -128,7 +128,7 @@ pub(crate) fn process_remove_from_env(subject: &Subject) {
     assert_eq!(text(&output.stdout), "(unset)\n");
 }
 
-/// Writing where nobody reads ends a child: a native one by a signal, a guest by an error.
+/// Writing into a pipe without a reader ends a child: a native one by a signal, a guest by an error.
 pub(crate) fn process_sigpipe(subject: &Subject) {
     let mut command = subject.act(["fill", "100000000"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

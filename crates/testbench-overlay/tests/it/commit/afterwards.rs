@@ -134,9 +134,9 @@ fn a_removed_file_that_is_open_and_changed_beneath_is_a_conflict() {
     fs::read(dir.path().join("a")).unwrap();
     let _open = fs::File::create(dir.path().join("a")).unwrap();
     fs::remove_file(dir.path().join("a")).unwrap();
-    disk::write(dir.path().join("a"), "the work of somebody else").unwrap();
+    disk::write(dir.path().join("a"), "the work of another process").unwrap();
     assert!(matches!(overlay.commit(), Err(CommitError::Conflicts { .. })));
-    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "the work of somebody else");
+    assert_eq!(disk::read_to_string(dir.path().join("a")).unwrap(), "the work of another process");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn what_was_changed_since_the_interruption_is_not_lost() {
         let meta = disk::metadata(path).unwrap();
         (meta.size(), (meta.mtime(), meta.mtime_nsec()))
     };
-    // The step is done: `a` lies on the stage, and somebody has made a new `a`, or written to the old
+    // The step is done: `a` lies on the stage, and another process has made a new `a`, or written to the old
     // one through an open handle, or both.
     for (made, written) in [(true, false), (false, true), (true, true)] {
         let dir = lower();

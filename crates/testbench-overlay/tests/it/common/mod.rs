@@ -209,7 +209,7 @@ pub(crate) fn open_up(root: &Path) {
     run(Command::new("chmod").args(["-R", "u+rwX"]).arg(root)).unwrap();
 }
 
-/// Runs one test of the calling program again, as the user `nobody`, and answers what it printed.
+/// Runs one test of the calling program again, as the user `nobody`, and returns its output.
 pub(crate) fn rerun_as_nobody(test: &str) -> String {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
@@ -217,9 +217,9 @@ pub(crate) fn rerun_as_nobody(test: &str) -> String {
     const NOBODY: u32 = 65_534;
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    // The program may lie where nobody else can reach it.
+    // The program may lie where no other user can reach it.
     let program = dir.path().join("test");
-    // Copied by another process: a program that somebody has open for writing cannot be run, and a
+    // Copied by another process: a program that is open for writing cannot be run, and a
     // child that another thread starts has for a moment all that this process has open.
     run(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program)).unwrap();
     let output = Command::new(&program)

@@ -49,7 +49,7 @@ fn normal_form() {
     // A file moves once; what is left is links.
     let again = Change::renamed("a", "c", unread(), unread());
     assert_eq!(summary(vec![again, renamed()]), "R a -> b\nL c -> b (content not read)\n");
-    // An addition whose content nobody knows is not passed over.
+    // An addition of unknown content is not passed over.
     assert_eq!(summary(vec![Change::added("a", unread())]), "A a (content not read)\n");
     assert_eq!(
         Diff::from_changes([Change::added("a", unread())]).patch(),

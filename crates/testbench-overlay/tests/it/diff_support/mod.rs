@@ -10,7 +10,7 @@ use testbench_overlay::{FileKind, GuestPath};
 
 pub(crate) type Path = Vec<u8>;
 
-/// What is at a path, whoever it is.
+/// The entry at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     File { mode: u32, bytes: Arc<[u8]> },
@@ -173,7 +173,7 @@ pub(crate) fn changes(lower: &Tree, upper: &Tree) -> Vec<Change> {
     changes
 }
 
-/// A rename whose content nobody read if it did not change, as long as the patch can do without.
+/// A rename whose content was not read if it did not change, as long as the patch can do without.
 fn renamed(from: &[u8], path: &[u8], mut before: Side, mut after: Side) -> Change {
     let crosses = in_repository(from) != in_repository(path);
     if before.content == after.content && before.kind != FileKind::Dir && !crosses {

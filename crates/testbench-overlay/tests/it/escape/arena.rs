@@ -94,7 +94,7 @@ impl Arena {
             if m.is_dir() {
                 let entries = std::fs::read_dir(&path).unwrap();
                 todo.extend(entries.map(|entry| entry.unwrap().path()));
-                // As if nobody had looked, for the next time.
+                // As before the look, for the next time.
                 let accessed = SystemTime::UNIX_EPOCH + Duration::from_secs(m.atime() as u64);
                 let times = std::fs::FileTimes::new().set_accessed(accessed);
                 let _ = std::fs::File::open(&path).unwrap().set_times(times);

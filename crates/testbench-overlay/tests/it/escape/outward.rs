@@ -224,7 +224,7 @@ fn only_symlinks_lead_out_and_only_where_they_may() {
     for path in ["../root/open", "back", "back-absolute", "above/etc"] {
         assert_eq!(read(&*overlay, &*out, path), refused, "{path}");
     }
-    // What is mounted may be anybody's.
+    // A mounted tree may have another owner.
     let mounted = MemoryDir::builder()
         .symlink("absolute", yard.outside().as_os_str().as_encoded_bytes())
         .symlink("up", "../../outside")

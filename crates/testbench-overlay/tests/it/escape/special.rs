@@ -96,7 +96,7 @@ fn copies_and_comparisons_pass_them_over() {
 }
 
 /// A file that turns into a FIFO between a look at it and its opening must not make us wait for
-/// somebody who writes into it.
+/// a writer.
 #[test]
 fn a_file_that_becomes_a_fifo_hangs_nobody() {
     let arena = Arena::new(|root, _| {

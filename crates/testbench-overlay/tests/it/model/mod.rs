@@ -92,8 +92,8 @@ fn with_a_fresh_layer_for_every_step() {
     model(Mode::Stacked, Size::Fast);
 }
 
-/// Permission bits bind everyone but root, so whoever runs the tests as root sees the other half
-/// only here; and whoever does not never sees that of root.
+/// Permission bits bind all users but root, so a run as root sees the other half
+/// only here; and a run as another user never sees that of root.
 #[test]
 fn as_an_unprivileged_user() {
     as_nobody(&[

@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
     pub(crate) holds: bool,
 }
 
-/// Every kind, with every error that it can give to a user who is root, or whoever owns the files, on
+/// Every kind, with every error that it can give to root, or to the owner of the files, on
 /// trees of files, directories and symlinks. The two kinds of `EINVAL` are those of the system and
 /// of std, which has no number.
 const ERRORS: &[(&str, &str)] = &[
@@ -71,7 +71,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("f.sync", ""),
 ];
 
-/// What fails with `EACCES` too, for everyone but root.
+/// The kinds that fail with `EACCES` too, for all users but root.
 const DENIED: &str = "write append write_at set_len create_new read create_dir create_dir+mode \
     create_dir_all remove_file remove_dir remove_dir_all rename rename_noreplace \
     rename_exchange hard_link symlink read_link copy \

@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     File,
     Dir,
     Link,
-    /// Nobody may ask what it is.
+    /// No user may ask what it is.
     Closed,
 }
 

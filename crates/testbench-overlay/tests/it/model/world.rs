@@ -113,7 +113,7 @@ impl Failure {
         least
     }
 
-    /// For whoever has to find out why.
+    /// To find out why.
     pub(crate) fn report(&self) -> String {
         let ops: Vec<String> = self.ops.iter().map(|op| format!("    {op:?}")).collect();
         let Setup { mode, seed, .. } = self.setup;
@@ -277,7 +277,7 @@ impl World {
         discard(&copy);
         let mut cp = Command::new("cp");
         let copied = cp.arg("-a").arg(&self.plain).arg(&copy).output();
-        // Whoever may not read all of it cannot copy it.
+        // A user who may not read all of it cannot copy it.
         let copied = copied.is_ok_and(|output| output.status.success());
         self.saved = copied.then(|| self.overlay.checkpoint());
         (Ok(String::new()), Ok(String::new()))

@@ -186,7 +186,7 @@ fn random() {
 
 #[test]
 fn bytes_of_one_call() {
-    // Writes 10,000 bytes in one call and exits with how many were taken. Nobody is told of it: a
+    // Writes 10,000 bytes in one call and exits with how many were taken. It is not reported: a
     // program writes the rest, as it does on POSIX.
     let writes = program(
         "(i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 10000))

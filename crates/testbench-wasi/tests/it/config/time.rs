@@ -144,7 +144,7 @@ fn yields() {
             other.leave();
         }
     });
-    assert_eq!(ran.load(Ordering::SeqCst), 0, "it has no turn before somebody yields");
+    assert_eq!(ran.load(Ordering::SeqCst), 0, "it has no turn before another participant yields");
     assert_eq!(finished(spec().clock(clock)).exit.code(), Some(0));
     assert_eq!(ran.load(Ordering::SeqCst), 1);
     thread.join().unwrap();

@@ -73,7 +73,7 @@ fn a_second_process_finds_what_the_first_compiled() {
     assert_eq!(code(&dir.cache(), 7), Some(7));
     assert_eq!(stamp(&dir.only("cwasm")), before, "it was compiled again");
     assert_eq!(dir.cache().disk_entries(), 1);
-    // Nothing is left over, and nobody else can look.
+    // Nothing is left over, and no other user can look.
     assert!(dir.all("tmp").is_empty());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir.path()), 0o700);
@@ -170,7 +170,7 @@ fn half_an_entry_is_none() {
 
 #[test]
 fn what_is_not_a_plain_file_is_not_opened() {
-    // A symlink to a good artifact, and a FIFO that nobody writes to.
+    // A symlink to a good artifact, and a FIFO without a writer.
     let dir = Dir::new();
     assert_eq!(code(&dir.cache(), 7), Some(7));
     let path = dir.only("cwasm");
@@ -230,7 +230,7 @@ fn a_symlink_to_a_directory_is_not_used() {
 
 #[test]
 fn a_directory_that_cannot_be_made_or_written_does_no_harm() {
-    // Under a file nothing can be made, whoever one is.
+    // Under a file no user can make anything.
     let dir = Dir::new();
     let file = dir.dir.path().join("file");
     fs::write(&file, "").unwrap();

@@ -160,7 +160,7 @@ fn the_watchdog_is_for_each_call() {
             panic!("{error}")
         };
         assert_eq!((limit, &*backtrace[0].function), (Limit::Watchdog { after }, "spin"));
-        // Idle for longer than a call may take, which is nobody's call.
+        // Idle for longer than a call may take, which is no call.
         testbench_clock::sleep(2 * after);
         assert_eq!(count(&mut plugin).unwrap(), 1);
     }

@@ -79,7 +79,7 @@ fn its_waits_are_named_in_a_deadlock() {
     ");
 }
 
-/// Nobody waits for a plugin that is not called: its owner's place is not lent meanwhile.
+/// No participant waits for a plugin that is not called: its owner's place is not lent meanwhile.
 #[test]
 fn an_owner_that_is_stuck_is_noticed() {
     let clock = MockClock::builder().stall_after(Duration::from_millis(100)).build();
