@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use testbench_clock::WallTime;
 use testbench_overlay::diff::Content;
 use testbench_overlay::{
-    Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Overlay, PathState,
-    Result, SetTimes, Stat,
+    Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Overlay, PathState, Result,
+    SetTimes, Stat,
 };
 
 /// An overlay that remembers which paths were changed through it. A session that has a tape makes
@@ -279,12 +279,8 @@ impl TracedFile {
 }
 
 impl File for TracedFile {
-    fn stat(&self) -> Result<Stat> {
-        self.inner.stat()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.inner.read_at(buf, offset)
+    fn inner(&self) -> Option<&dyn File> {
+        Some(&*self.inner)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
@@ -303,19 +299,11 @@ impl File for TracedFile {
         self.change(|| self.inner.allocate(offset, len))
     }
 
-    fn sync(&self, data_only: bool) -> Result<()> {
-        self.inner.sync(data_only)
-    }
-
     fn set_times(&self, times: SetTimes) -> Result<()> {
         self.change(|| self.inner.set_times(times))
     }
 
     fn set_mode(&self, mode: u32) -> Result<()> {
         self.change(|| self.inner.set_mode(mode))
-    }
-
-    fn read_dir(&self) -> Result<Vec<DirEntry>> {
-        self.inner.read_dir()
     }
 }

@@ -8,7 +8,6 @@ use smallvec::smallvec;
 use testbench_clock::Clock;
 
 use crate::commit::{STAGE, WASTE};
-use crate::fs::passthrough::Passthrough;
 use crate::lower::Lower;
 use crate::lower::observe::{Origin, Seen};
 use crate::lower::view::{LowerModes, LowerTimes, View};
@@ -61,12 +60,9 @@ use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat
 pub struct OverlayBuilder {
     below: Below,
     clock: Option<Arc<dyn Clock>>,
-    mounted_at: Option<Vec<u8>>,
     lower_times: LowerTimes,
     lower_modes: LowerModes,
-    passthrough: Vec<HostDir>,
-    as_root: bool,
-    quota: Quota,
+    config: Config,
     memory_max: u64,
     spill_dir: Option<PathBuf>,
     settings: Settings,
@@ -83,12 +79,9 @@ impl OverlayBuilder {
         OverlayBuilder {
             below,
             clock: None,
-            mounted_at: None,
             lower_times: LowerTimes::default(),
             lower_modes: LowerModes::default(),
-            passthrough: Vec::new(),
-            as_root: false,
-            quota: Quota::default(),
+            config: Config::default(),
             memory_max: MEMORY_MAX,
             spill_dir: None,
             settings: Settings::default(),
@@ -116,7 +109,7 @@ impl OverlayBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn mounted_at(mut self, guest_path: impl Into<Vec<u8>>) -> Self {
-        self.mounted_at = Some(guest_path.into());
+        self.config.mounted_at = Some(guest_path.into());
         self
     }
 
@@ -166,19 +159,20 @@ impl OverlayBuilder {
     /// A real directory that [`crate::fs`] reaches beside the overlay, for example
     /// `HostDir::open("/usr/share")?.read_only()`. Writes there are real.
     pub fn passthrough(mut self, dir: HostDir) -> Self {
-        self.passthrough.push(dir);
+        let top = dir.root();
+        self.config.passthrough.push((dir, top));
         self
     }
 
     /// Whether permission bits are ignored, as they are for root.
     pub fn as_root(mut self, as_root: bool) -> Self {
-        self.as_root = as_root;
+        self.config.as_root = as_root;
         self
     }
 
     /// How much may be held above the lower tree; see [`Quota`].
     pub fn quota(mut self, quota: Quota) -> Self {
-        self.quota = quota;
+        self.config.quota = quota;
         self
     }
 
@@ -322,7 +316,7 @@ impl OverlayBuilder {
     /// the guest path is not absolute; [`OverlayError::MountTree`], [`OverlayError::Path`],
     /// [`OverlayError::Pattern`] and [`OverlayError::Fault`] for a rule that cannot be followed.
     pub fn build(self) -> Result<Arc<Overlay>, OverlayError> {
-        if let Some(at) = &self.mounted_at
+        if let Some(at) = &self.config.mounted_at
             && (!GuestPath::new(at).is_absolute() || at.contains(&0))
         {
             return Err(OverlayError::Mount { path: GuestPath::new(at).to_string() });
@@ -333,13 +327,7 @@ impl OverlayBuilder {
         };
         let clock = self.clock.unwrap_or_else(testbench_clock::current);
         let view = View { times: self.lower_times, modes: self.lower_modes, start: clock.wall() };
-        let config = Config {
-            host_root,
-            mounted_at: self.mounted_at,
-            passthrough: self.passthrough.into_iter().map(Passthrough::new).collect(),
-            as_root: self.as_root,
-            quota: self.quota,
-        };
+        let config = Config { host_root, ..self.config };
         let refused = |errno: Errno| OverlayError::Root {
             path: config.host_root.as_ref().map(|(given, _)| given.clone()).unwrap_or_default(),
             source: errno.into(),

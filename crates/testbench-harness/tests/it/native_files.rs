@@ -3,6 +3,7 @@
 
 use std::fs as real;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;

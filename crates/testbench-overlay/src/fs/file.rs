@@ -1,11 +1,12 @@
 //! Open files, as in `std::fs`.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::lock::{Kind, TryLockError};
 use super::route::Place;
 use super::tree_file::TreeFile;
-use super::{FileTimes, Metadata, Permissions};
+use super::{FileTimes, MODE_BITS, Metadata, Permissions};
 use crate::{Errno, OpenHow};
 
 /// An open file, with a position. Mirrors [`std::fs::File`].
@@ -147,11 +148,11 @@ impl File {
     /// # Errors
     ///
     /// Those of the file system.
-    pub fn set_permissions(&self, permissions: impl Into<Permissions>) -> io::Result<()> {
-        let permissions = permissions.into();
+    pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        let mode = permissions.mode() & MODE_BITS;
         self.either(
-            |file| file.set_permissions(permissions.clone().into()),
-            |tree| tree.run(|file| file.set_mode(permissions.mode())),
+            |file| file.set_permissions(permissions),
+            |tree| tree.run(|file| file.set_mode(mode)),
         )
     }
 

@@ -1,12 +1,12 @@
 //! [`Metadata`], as in `std::fs`.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt as _};
 use std::time::SystemTime;
 
 use testbench_clock::WallTime;
 
-use super::{FileType, Permissions};
+use super::{FileType, MODE_BITS, Permissions};
 use crate::Stat;
 
 /// The metadata of a file. Mirrors [`std::fs::Metadata`] and its extension for Unix.
@@ -113,7 +113,7 @@ impl From<std::fs::Metadata> for Metadata {
             dev: real.dev(),
             ino: real.ino(),
             kind: FileType::from(real.file_type()).kind(),
-            mode: real.mode() & 0o7777,
+            mode: real.mode() & MODE_BITS,
             nlink: real.nlink(),
             size: real.len(),
             atime: time(real.atime(), real.atime_nsec()),

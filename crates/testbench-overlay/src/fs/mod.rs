@@ -24,8 +24,8 @@
 //! - Everything in an overlay belongs to the user and group of the process; there is no `chown`.
 //! - A [`File`] is no descriptor: it cannot be given to a child process, or to code that asks for
 //!   `AsFd`. [`Overlay::materialize`](crate::Overlay::materialize) is for those.
-//! - [`Permissions::mode`] is the twelve bits of `chmod`, without the kind of the file that std adds to
-//!   them: compare it with `0o644`, not with `0o100644`.
+//! - The mode in [`Metadata::permissions`] is the twelve bits of `chmod`, without the kind of the file
+//!   that std adds to them: compare it with `0o644`, not with `0o100644`.
 //! - [`set_times`] and [`set_times_nofollow`] are not stable in std yet.
 //!
 //! The extension traits of [`std::os::unix::fs`] are implemented for the types here, so that code
@@ -61,9 +61,9 @@
 #![allow(clippy::disallowed_methods, reason = "without an overlay this is `std::fs`")]
 
 pub(crate) mod install;
-pub(crate) mod passthrough;
 
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -74,7 +74,6 @@ mod link;
 mod lock;
 mod metadata;
 mod options;
-mod permissions;
 mod position;
 mod route;
 mod times;
@@ -87,7 +86,7 @@ pub use link::{canonicalize, hard_link, read_link, symlink};
 pub use lock::TryLockError;
 pub use metadata::Metadata;
 pub use options::OpenOptions;
-pub use permissions::Permissions;
+pub use std::fs::Permissions;
 pub use times::FileTimes;
 
 use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
@@ -95,6 +94,9 @@ use route::{Place, Route, at, route};
 
 /// The usual one. That of the process would make runs differ.
 const UMASK: u32 = 0o022;
+
+/// The bits that `chmod` sets.
+const MODE_BITS: u32 = 0o7777;
 
 /// The whole content of a file.
 ///
@@ -207,15 +209,11 @@ pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
 /// # Errors
 ///
 /// As [`std::fs::set_permissions`], and those of the [module](self).
-pub fn set_permissions(
-    path: impl AsRef<Path>,
-    permissions: impl Into<Permissions>,
-) -> io::Result<()> {
-    let permissions = permissions.into();
-    let mode = permissions.mode();
+pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::Result<()> {
+    let mode = permissions.mode() & MODE_BITS;
     at(
         path.as_ref(),
-        |path| std::fs::set_permissions(path, permissions.into()),
+        |path| std::fs::set_permissions(path, permissions),
         |fs, dir, path| fs.set_mode_at(dir, path, Follow::Yes, mode),
     )
 }

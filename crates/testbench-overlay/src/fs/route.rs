@@ -129,10 +129,9 @@ fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place<'_>> {
     if let Some(path) = inside {
         return Ok(Place { path: or_dot(path), overlay, through: None });
     }
-    for (index, dir) in overlay.core.config.passthrough.iter().enumerate() {
-        let own = dir.fs.path().as_os_str().as_encoded_bytes();
-        if let Some(rest) = strip_root(bytes, own) {
-            let through = Some(Through { index, top: dir.top()? });
+    for (index, (dir, top)) in overlay.core.config.passthrough.iter().enumerate() {
+        if let Some(rest) = strip_root(bytes, dir.path().as_os_str().as_encoded_bytes()) {
+            let through = Some(Through { index, top: top.clone()? });
             return Ok(Place { path: or_dot(Cow::Borrowed(rest)), overlay, through });
         }
     }
@@ -188,7 +187,7 @@ pub(super) fn os_str(bytes: &[u8]) -> std::ffi::OsString {
 impl Place<'_> {
     pub(super) fn fs(&self) -> &dyn Fs {
         match &self.through {
-            Some(through) => &self.overlay.core.config.passthrough[through.index].fs,
+            Some(through) => &self.overlay.core.config.passthrough[through.index].0,
             None => &*self.overlay,
         }
     }

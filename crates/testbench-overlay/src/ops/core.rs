@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testbench_clock::Clock;
 
-use crate::fs::passthrough::Passthrough;
 use crate::lower::Lower;
 use crate::lower::view::View;
 use crate::pipeline::Pipeline;
@@ -14,6 +13,8 @@ use crate::resolve::Trail;
 use crate::upper::inode::{Ino, Inode, State, Version};
 use crate::upper::quota::Quota;
 use crate::upper::store::Store;
+use crate::vfs::Result;
+use crate::{File, HostDir};
 
 /// The part that an overlay and its handles share.
 #[derive(Debug)]
@@ -30,14 +31,14 @@ pub(crate) struct Core {
 }
 
 /// The rules of one overlay.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     /// The lower directory as the host names it: as given and in its canonical form.
     pub(crate) host_root: Option<(PathBuf, PathBuf)>,
     /// Where guests see the top.
     pub(crate) mounted_at: Option<Vec<u8>>,
-    /// Real directories that [`crate::fs`] reaches beside the overlay.
-    pub(crate) passthrough: Vec<Passthrough>,
+    /// Real directories that [`crate::fs`] reaches beside the overlay, with their tops.
+    pub(crate) passthrough: Vec<(HostDir, Result<Arc<dyn File>>)>,
     pub(crate) as_root: bool,
     pub(crate) quota: Quota,
 }
@@ -72,9 +73,7 @@ impl Live {
     fn new(state: State, family: Arc<Family>) -> Live {
         Live { state, family, opens: BTreeMap::new(), last_stride: None }
     }
-}
 
-impl Live {
     /// Refuses the states that were saved so far.
     pub(crate) fn renew(&mut self) {
         self.family = Arc::new(Family);

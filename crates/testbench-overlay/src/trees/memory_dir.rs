@@ -6,8 +6,8 @@ use std::sync::Arc;
 use testbench_clock::{Clock, WallTime};
 
 use crate::{
-    Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Overlay, SetTimes,
-    Stat, vfs::Result,
+    Create, DirEntry, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Overlay, Stat,
+    vfs::Result,
 };
 
 /// A tree of files in memory.
@@ -219,94 +219,20 @@ fn make_dir(overlay: &Overlay, top: &dyn File, path: GuestPath<'_>) -> Result<()
 }
 
 impl Fs for MemoryDir {
-    fn root(&self) -> Result<Arc<dyn File>> {
-        self.overlay.root()
-    }
-
-    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
-        self.overlay.open_at(dir, path, how)
-    }
-
-    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
-        self.overlay.stat_at(dir, path, follow)
-    }
-
-    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
-        self.overlay.read_link_at(dir, path)
-    }
-
-    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
-        self.overlay.create_dir_at(dir, path, mode)
-    }
-
-    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        self.overlay.symlink_at(target, dir, path)
-    }
-
-    fn link_at(
-        &self,
-        from_dir: &dyn File,
-        from: GuestPath<'_>,
-        follow: Follow,
-        to_dir: &dyn File,
-        to: GuestPath<'_>,
-    ) -> Result<()> {
-        self.overlay.link_at(from_dir, from, follow, to_dir, to)
-    }
-
-    fn rename_at(
-        &self,
-        from_dir: &dyn File,
-        from: GuestPath<'_>,
-        to_dir: &dyn File,
-        to: GuestPath<'_>,
-    ) -> Result<()> {
-        self.overlay.rename_at(from_dir, from, to_dir, to)
-    }
-
-    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        self.overlay.remove_file_at(dir, path)
-    }
-
-    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        self.overlay.remove_dir_at(dir, path)
-    }
-
-    fn set_times_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        times: SetTimes,
-    ) -> Result<()> {
-        self.overlay.set_times_at(dir, path, follow, times)
-    }
-
-    fn set_mode_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        mode: u32,
-    ) -> Result<()> {
-        self.overlay.set_mode_at(dir, path, follow, mode)
+    fn inner(&self) -> Result<&dyn Fs> {
+        Ok(&*self.overlay)
     }
 }
 
-/// A tree of one directory that holds nothing.
-#[derive(Debug)]
+/// A tree of one directory that holds nothing, and that directory.
+#[derive(Clone, Copy, Debug)]
 struct Empty {
-    start: WallTime,
-}
-
-#[derive(Debug)]
-struct EmptyDir {
     start: WallTime,
 }
 
 impl Fs for Empty {
     fn root(&self) -> Result<Arc<dyn File>> {
-        Ok(Arc::new(EmptyDir { start: self.start }))
+        Ok(Arc::new(*self))
     }
 
     fn open_at(&self, _: &dyn File, path: GuestPath<'_>, _: &OpenHow) -> Result<Arc<dyn File>> {
@@ -316,13 +242,9 @@ impl Fs for Empty {
     fn stat_at(&self, _: &dyn File, _: GuestPath<'_>, _: Follow) -> Result<Stat> {
         Err(Errno::Noent)
     }
-
-    fn read_link_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<Vec<u8>> {
-        Err(Errno::Noent)
-    }
 }
 
-impl File for EmptyDir {
+impl File for Empty {
     fn stat(&self) -> Result<Stat> {
         Ok(Stat {
             dev: 1,

@@ -1,12 +1,10 @@
 //! [`ReadOnly`]: any tree, without its changing operations.
 
 use std::any::Any;
-use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::trees::refusal;
-use crate::{DirEntry, Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result};
+use crate::{Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result};
 
 /// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath permits. Errors that
 /// Linux finds first on a read-only mount come first here too: a new name that exists is
@@ -140,49 +138,16 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
     }
 }
 
-/// An open file or directory of a [`ReadOnly`].
+/// An open file or directory of a [`ReadOnly`]. It was not opened for writing, so the tree beneath
+/// refuses to write with the right error.
+#[derive(Debug)]
 struct ReadOnlyFile {
     inner: Arc<dyn File>,
 }
 
-impl fmt::Debug for ReadOnlyFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ReadOnlyFile").field(&self.inner).finish()
-    }
-}
-
 impl File for ReadOnlyFile {
-    fn stat(&self) -> Result<Stat> {
-        self.inner.stat()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.inner.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
-        // Never opened for writing, so the tree beneath answers with the right error.
-        self.inner.write_at(buf, offset)
-    }
-
-    fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
-        self.inner.append(buf)
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.inner.set_len(len)
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        self.inner.allocate(offset, len)
-    }
-
-    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
-        self.inner.next_data(offset)
-    }
-
-    fn sync(&self, data_only: bool) -> Result<()> {
-        self.inner.sync(data_only)
+    fn inner(&self) -> Option<&dyn File> {
+        Some(&*self.inner)
     }
 
     fn set_times(&self, times: SetTimes) -> Result<()> {
@@ -191,10 +156,6 @@ impl File for ReadOnlyFile {
 
     fn set_mode(&self, _: u32) -> Result<()> {
         Err(Errno::Rofs)
-    }
-
-    fn read_dir(&self) -> Result<Vec<DirEntry>> {
-        self.inner.read_dir()
     }
 }
 

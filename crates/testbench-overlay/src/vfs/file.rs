@@ -23,13 +23,21 @@ use crate::Errno;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait File: Any + fmt::Debug + Send + Sync {
+    /// Returns the file that carries out the methods that this one does not implement, if there is
+    /// one; see [`Fs::inner`](crate::Fs::inner).
+    fn inner(&self) -> Option<&dyn File> {
+        None
+    }
+
     /// Returns the metadata as it is now (`fstat`).
     ///
     /// # Errors
     ///
     /// [`Errno::Stale`] if the file is no longer there, such as after a
     /// [rollback](crate::Overlay::rollback).
-    fn stat(&self) -> Result<Stat>;
+    fn stat(&self) -> Result<Stat> {
+        self.inner().ok_or(Errno::Nosys)?.stat()
+    }
 
     /// Reads from `offset` into `buf` and returns how many bytes were read; 0 at the end of the
     /// file (`pread`).
@@ -39,8 +47,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// [`Errno::Isdir`] for a directory, [`Errno::Badf`] if not opened for reading,
     /// [`Errno::Stale`] if a file of the lower tree is no longer what it was.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let _ = (buf, offset);
-        Err(Errno::Isdir)
+        self.inner().ok_or(Errno::Isdir)?.read_at(buf, offset)
     }
 
     /// Writes at `offset`, filling a gap before it with zeros, and returns how many bytes were
@@ -51,8 +58,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// [`Errno::Badf`] if not opened for writing, which a directory never is; [`Errno::Nospc`] and
     /// [`Errno::Fbig`] beyond a [quota](crate::pipeline::Quota).
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
-        let _ = (buf, offset);
-        Err(Errno::Badf)
+        self.inner().ok_or(Errno::Badf)?.write_at(buf, offset)
     }
 
     /// Writes at the end, wherever that is, in one step (`O_APPEND`); returns the number of bytes
@@ -62,8 +68,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// As [`File::write_at`].
     fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
-        let _ = buf;
-        Err(Errno::Badf)
+        self.inner().ok_or(Errno::Badf)?.append(buf)
     }
 
     /// Cuts the file off at `len` bytes, or fills it up to there with zeros (`ftruncate`).
@@ -73,8 +78,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// [`Errno::Inval`] if not opened for writing, as in POSIX; [`Errno::Nospc`] and
     /// [`Errno::Fbig`] beyond a [quota](crate::pipeline::Quota).
     fn set_len(&self, len: u64) -> Result<()> {
-        let _ = len;
-        Err(Errno::Inval)
+        self.inner().ok_or(Errno::Inval)?.set_len(len)
     }
 
     /// Makes the file at least `offset + len` bytes long (`posix_fallocate`); never shorter.
@@ -84,6 +88,9 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     /// [`Errno::Inval`] for a length of 0, [`Errno::Badf`] if not opened for writing,
     /// [`Errno::Fbig`] if the end cannot be expressed, and as [`File::set_len`].
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        if let Some(inner) = self.inner() {
+            return inner.allocate(offset, len);
+        }
         if len == 0 {
             return Err(Errno::Inval);
         }
@@ -101,6 +108,9 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// Those of reading.
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
+        if let Some(inner) = self.inner() {
+            return inner.next_data(offset);
+        }
         let size = self.stat()?.size;
         Ok((offset < size).then_some(offset..size))
     }
@@ -112,8 +122,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// [`Errno::Io`], and other errors of the system.
     fn sync(&self, data_only: bool) -> Result<()> {
-        let _ = data_only;
-        Ok(())
+        self.inner().map_or(Ok(()), |inner| inner.sync(data_only))
     }
 
     /// Sets the times (`futimens`).
@@ -122,8 +131,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// Those of POSIX's `futimens`; [`Errno::Rofs`] where nothing may change.
     fn set_times(&self, times: SetTimes) -> Result<()> {
-        let _ = times;
-        Err(Errno::Nosys)
+        self.inner().ok_or(Errno::Nosys)?.set_times(times)
     }
 
     /// Sets the permission bits, `0o7777` at most (`fchmod`).
@@ -132,8 +140,7 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// Those of POSIX's `fchmod`; [`Errno::Rofs`] where nothing may change.
     fn set_mode(&self, mode: u32) -> Result<()> {
-        let _ = mode;
-        Err(Errno::Nosys)
+        self.inner().ok_or(Errno::Nosys)?.set_mode(mode)
     }
 
     /// Returns all entries but `.` and `..`, ordered by the raw bytes of their names (`readdir`).
@@ -142,6 +149,6 @@ pub trait File: Any + fmt::Debug + Send + Sync {
     ///
     /// [`Errno::Notdir`] for anything but a directory, [`Errno::Badf`] if not opened for reading.
     fn read_dir(&self) -> Result<Vec<DirEntry>> {
-        Err(Errno::Notdir)
+        self.inner().ok_or(Errno::Notdir)?.read_dir()
     }
 }

@@ -30,7 +30,8 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 /// A tree of files.
 ///
 /// `dir` must come from the same tree; a handle of another is [`Errno::Xdev`]. Methods that a tree
-/// does not implement fail with [`Errno::Nosys`]; those of a read-only tree with [`Errno::Rofs`].
+/// does not implement go to its [inner](Fs::inner) tree, or fail with [`Errno::Nosys`] if it has
+/// none; the changing methods of a read-only tree fail with [`Errno::Rofs`].
 ///
 /// The final component is followed only where a [`Follow`] says so. A trailing slash asks for a
 /// directory and follows a symlink to one, as in POSIX.
@@ -50,12 +51,48 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Fs: Any + fmt::Debug + Send + Sync {
+    /// Returns the tree that carries out the methods that this one does not implement. Its handles
+    /// are then those of this tree.
+    ///
+    /// ```
+    /// use testbench_overlay::{Errno, Fs, File, GuestPath, MemoryDir, Result};
+    ///
+    /// /// A tree in which nothing can be removed.
+    /// #[derive(Debug)]
+    /// struct Keeps(MemoryDir);
+    ///
+    /// impl Fs for Keeps {
+    ///     fn inner(&self) -> Result<&dyn Fs> {
+    ///         Ok(&self.0)
+    ///     }
+    ///
+    ///     fn remove_file_at(&self, _: &dyn File, _: GuestPath<'_>) -> Result<()> {
+    ///         Err(Errno::Perm)
+    ///     }
+    /// }
+    ///
+    /// let tree = Keeps(MemoryDir::builder().file("a", "").build()?);
+    /// let top = tree.root()?;
+    /// assert_eq!(tree.remove_file_at(&*top, GuestPath::new("a")), Err(Errno::Perm));
+    /// tree.rename_at(&*top, GuestPath::new("a"), &*top, GuestPath::new("b"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Nosys`] if there is none.
+    fn inner(&self) -> Result<&dyn Fs> {
+        Err(Errno::Nosys)
+    }
+
     /// Returns the top directory, from which paths start.
     ///
     /// # Errors
     ///
     /// [`Errno::Io`] and others, if the tree cannot be read.
-    fn root(&self) -> Result<Arc<dyn File>>;
+    fn root(&self) -> Result<Arc<dyn File>> {
+        self.inner()?.root()
+    }
 
     /// Opens or creates the file at `path` (`openat`).
     ///
@@ -83,21 +120,27 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// [`Errno::Isdir`] for a directory that is to be written, [`Errno::Loop`] and
     /// [`Errno::Acces`]; [`Errno::NotCapable`] if the path leads out of `dir`, [`Errno::Nxio`] for
     /// a device, socket or FIFO.
-    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>>;
+    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
+        self.inner()?.open_at(dir, path, how)
+    }
 
     /// Returns the metadata of `path` (`fstatat`).
     ///
     /// # Errors
     ///
     /// Those of POSIX's `fstatat`, and [`Errno::NotCapable`] if the path leads out of `dir`.
-    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat>;
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
+        self.inner()?.stat_at(dir, path, follow)
+    }
 
     /// Returns the target of the symlink at `path`, as it is stored (`readlinkat`).
     ///
     /// # Errors
     ///
     /// Those of POSIX's `readlinkat`; [`Errno::Inval`] for anything but a symlink.
-    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>>;
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
+        self.inner()?.read_link_at(dir, path)
+    }
 
     /// Creates an empty directory with the permission bits `mode` (`mkdirat`). No umask applies.
     ///
@@ -105,8 +148,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     ///
     /// Those of POSIX's `mkdirat`; [`Errno::Rofs`] and [`Errno::Nosys`] as for all of [`Fs`].
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
-        let _ = (dir, path, mode);
-        Err(Errno::Nosys)
+        self.inner()?.create_dir_at(dir, path, mode)
     }
 
     /// Creates a symlink at `path` that holds `target`, which need not exist (`symlinkat`).
@@ -116,8 +158,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Those of POSIX's `symlinkat`: [`Errno::Exist`] if `path` is taken,
     /// [`Errno::Noent`] for an empty target.
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        let _ = (target, dir, path);
-        Err(Errno::Nosys)
+        self.inner()?.symlink_at(target, dir, path)
     }
 
     /// Gives the file at `from` one more name, `to` (`linkat`).
@@ -134,8 +175,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        let _ = (from_dir, from, follow, to_dir, to);
-        Err(Errno::Nosys)
+        self.inner()?.link_at(from_dir, from, follow, to_dir, to)
     }
 
     /// Moves `from` to `to`, replacing a file, or an empty directory by a directory (`renameat`).
@@ -152,8 +192,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        let _ = (from_dir, from, to_dir, to);
-        Err(Errno::Nosys)
+        self.inner()?.rename_at(from_dir, from, to_dir, to)
     }
 
     /// Removes a name of anything but a directory (`unlinkat`). The file lives on while
@@ -164,8 +203,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Those of Linux's `unlinkat`; [`Errno::Isdir`] for a directory, where POSIX has
     /// [`Errno::Perm`].
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        let _ = (dir, path);
-        Err(Errno::Nosys)
+        self.inner()?.remove_file_at(dir, path)
     }
 
     /// Removes an empty directory (`unlinkat` with `AT_REMOVEDIR`).
@@ -175,8 +213,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
     /// Those of POSIX's `rmdir`: [`Errno::Notempty`], [`Errno::Notdir`], [`Errno::Inval`] for a
     /// path that ends in `.`.
     fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        let _ = (dir, path);
-        Err(Errno::Nosys)
+        self.inner()?.remove_dir_at(dir, path)
     }
 
     /// Sets the times of `path` (`utimensat`).
@@ -191,8 +228,7 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         follow: Follow,
         times: SetTimes,
     ) -> Result<()> {
-        let _ = (dir, path, follow, times);
-        Err(Errno::Nosys)
+        self.inner()?.set_times_at(dir, path, follow, times)
     }
 
     /// Sets the permission bits of `path`, `0o7777` at most (`fchmodat`).
@@ -207,7 +243,6 @@ pub trait Fs: Any + fmt::Debug + Send + Sync {
         follow: Follow,
         mode: u32,
     ) -> Result<()> {
-        let _ = (dir, path, follow, mode);
-        Err(Errno::Nosys)
+        self.inner()?.set_mode_at(dir, path, follow, mode)
     }
 }

@@ -1,6 +1,7 @@
 //! Faults, quotas, policy, mounts and the audit, through both front doors.
 
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

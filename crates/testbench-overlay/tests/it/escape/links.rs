@@ -1,6 +1,6 @@
 //! Hard links to files outside, and roots that are links themselves or are replaced.
 
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use testbench_overlay::{Overlay, capture, fs, install};
 

@@ -1,7 +1,7 @@
 //! Names that are swapped while they are in use: in turn a directory inside and a symlink to the one
 //! outside. Whatever is asked for, it is done inside or not at all.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -1,6 +1,7 @@
 //! What files hold, and how long.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 
 use testbench_overlay::{Overlay, OverlayError, fs, install};
 

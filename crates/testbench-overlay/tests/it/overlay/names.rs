@@ -1,6 +1,7 @@
 //! What names stand for: removed, moved, linked, taken again.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use testbench_overlay::{

@@ -1,5 +1,6 @@
 //! What is seen of the lower tree: permission bits, times, the same everywhere.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
