@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use testbench_clock::WallTime;
 use testbench_harness::tape::CompareMode;
-use testbench_harness::{OnMiss, Policy, Toolchain, ToolchainSource};
+use testbench_harness::{Policy, Toolchain, ToolchainSource, UnknownPolicy};
 
 /// Runs tools as WebAssembly: under a mock clock, on an overlay of a real directory.
 #[derive(Debug, Parser)]
@@ -274,11 +274,11 @@ pub(crate) struct WhichArgs {
     pub(crate) policies: Vec<(String, Policy)>,
 
     /// Policy for programs that the toolchain does not have, as for `--policy`
-    #[arg(long, value_name = "POLICY", default_value = "not-found", value_parser = parse_policy)]
+    #[arg(long, value_name = "POLICY", default_value = "not-found")]
     pub(crate) unmatched: Policy,
 
     /// Policy of the call itself, as for `--policy`
-    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    #[arg(long, value_name = "POLICY")]
     pub(crate) via: Option<Policy>,
 
     /// The PATH of the call
@@ -391,27 +391,11 @@ fn parse_overlay(text: &str) -> Result<Mapping, String> {
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })
 }
 
-fn parse_policy(text: &str) -> Result<Policy, String> {
-    Ok(match text {
-        "not-found" => Policy::NotFound,
-        "deny" => Policy::Deny,
-        "native" => Policy::Native,
-        "record" => Policy::Record,
-        "replay" => Policy::Replay(OnMiss::Error),
-        "replay-or-record" => Policy::Replay(OnMiss::Record),
-        "replay-or-native" => Policy::Replay(OnMiss::Native),
-        _ => return Err(format!("expected one of {POLICIES}")),
-    })
-}
-
-const POLICIES: &str =
-    "`not-found`, `deny`, `native`, `record`, `replay`, `replay-or-record`, `replay-or-native`";
-
 /// `NAME=POLICY`, split at the last `=`.
 fn parse_program_policy(text: &str) -> Result<(String, Policy), String> {
     let (program, policy) =
         text.rsplit_once('=').ok_or("expected NAME=POLICY, as in `git=native`")?;
-    Ok((program.to_owned(), parse_policy(policy)?))
+    Ok((program.to_owned(), policy.parse().map_err(|e: UnknownPolicy| e.to_string())?))
 }
 
 fn parse_toolchain(text: &str) -> Result<ToolchainSource, std::convert::Infallible> {

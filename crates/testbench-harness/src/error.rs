@@ -63,13 +63,13 @@ pub enum SpawnError {
         /// The input, and its defect.
         source: InputError,
     },
-    /// One of its standard streams cannot be had.
-    #[error("`{}` was not started: its {stream} cannot be used: {source}", program.display())]
-    Stream {
+    /// One of the things that it needs cannot be had: a standard stream, a directory, a copy of files.
+    #[error("`{}` was not started: {what}: {source}", program.display())]
+    SetUp {
         /// The program, as it was called.
         program: OsString,
-        /// `stdin`, `stdout` or `stderr`.
-        stream: &'static str,
+        /// The part that failed, such as `its stdin cannot be used`.
+        what: String,
         /// The cause.
         source: io::Error,
     },
@@ -81,32 +81,11 @@ pub enum SpawnError {
         /// The clock's error.
         source: io::Error,
     },
-    /// The session's files cannot be written out for a native program.
-    #[error("`{}` was not started: the session's files cannot be copied for it: {source}", program.display())]
-    CopyFiles {
-        /// The program, as it was called.
-        program: OsString,
-        /// The cause.
-        source: io::Error,
-    },
     /// The changes of a native program cannot be absorbed into the overlay, or only a part of them.
     #[error("`{}` has ended, but the session's files do not have its changes: {source}", program.display())]
     AbsorbFiles {
         /// The program, as it was called.
         program: OsString,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A directory of the toolchain's manifest cannot be shown.
-    #[error(
-        "`{}` was not started: testbench.toml mounts `{}`, which cannot be opened: {source}",
-        program.display(), dir.display()
-    )]
-    Mount {
-        /// The program, as it was called.
-        program: OsString,
-        /// The real directory.
-        dir: PathBuf,
         /// The cause.
         source: io::Error,
     },
@@ -215,10 +194,8 @@ impl SpawnError {
             SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
             SpawnError::Replay { source, .. } => source.kind(),
             SpawnError::Native { source, .. }
-            | SpawnError::Stream { source, .. }
-            | SpawnError::CopyFiles { source, .. }
+            | SpawnError::SetUp { source, .. }
             | SpawnError::AbsorbFiles { source, .. }
-            | SpawnError::Mount { source, .. }
             | SpawnError::Wait { source, .. } => source.kind(),
         }
     }

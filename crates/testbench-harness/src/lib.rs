@@ -137,7 +137,7 @@ pub use error::{InputError, SpawnError};
 pub use files::CurrentDirError;
 pub use manifest::ManifestError;
 pub use pipe::{PipeReader, PipeWriter, pipe};
-pub use policy::{OnMiss, Policy};
+pub use policy::{OnMiss, Policy, UnknownPolicy};
 pub use refusal::{Refusal, Unmatched};
 pub use report::{Leaks, Report, SpawnRecord};
 pub use route::{Explanation, Route, Step};

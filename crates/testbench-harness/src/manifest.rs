@@ -17,7 +17,7 @@
 //! multicall = ["awk", "sed"]            # `awk` runs busybox.wasm as `awk`
 //!
 //! [tools.git]
-//! policy = "native"                     # not-found, deny, native, record, replay
+//! policy = "native"                     # by its name, see `Policy`
 //! ```
 //!
 //! A mount shows a real directory read-only; a relative `host` starts at the toolchain's directory.
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::policy::{OnMiss, Policy};
+use crate::policy::Policy;
 
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "testbench.toml";
@@ -60,7 +60,7 @@ pub(crate) struct Entry {
     /// Names under which the module can be called, too.
     #[serde(default)]
     pub(crate) multicall: Vec<String>,
-    policy: Option<PolicyName>,
+    pub(crate) policy: Option<Policy>,
 }
 
 /// A real directory that a program is shown.
@@ -70,16 +70,6 @@ pub(crate) struct MountEntry {
     /// Made absolute when the manifest is read.
     pub(crate) host: PathBuf,
     pub(crate) guest: String,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum PolicyName {
-    NotFound,
-    Deny,
-    Native,
-    Record,
-    Replay,
 }
 
 /// Why a `testbench.toml` cannot be used.
@@ -212,18 +202,6 @@ impl Manifest {
     }
 }
 
-impl Entry {
-    pub(crate) fn policy(&self) -> Option<Policy> {
-        Some(match self.policy? {
-            PolicyName::NotFound => Policy::NotFound,
-            PolicyName::Deny => Policy::Deny,
-            PolicyName::Native => Policy::Native,
-            PolicyName::Record => Policy::Record,
-            PolicyName::Replay => Policy::Replay(OnMiss::Error),
-        })
-    }
-}
-
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\', '\0'])
 }
@@ -247,7 +225,7 @@ mod tests {
           |
         2 | policy = "sometimes"
           |          ^^^^^^^^^^^
-        unknown variant `sometimes`, expected one of `not-found`, `deny`, `native`, `record`, `replay`
+        unknown policy `sometimes`, expected one of `not-found`, `deny`, `native`, `record`, `replay`, `replay-or-record`, `replay-or-native`
         "#);
         insta::assert_snapshot!(error("[tools.git]\nalais = \"x\""), @"
         cannot understand `tools/testbench.toml`: TOML parse error at line 2, column 1

@@ -169,7 +169,7 @@ impl<'a> Decision<'a> {
         let own = session.policies.get(key).copied();
         self.note(|| format!("policy of the session for `{}`", key.display()), || shown(own));
         let entry = session.toolchain.entry(key);
-        let manifest = entry.and_then(|(entry, path)| Some((entry.policy()?, path)));
+        let manifest = entry.and_then(|(entry, path)| Some((entry.policy?, path)));
         let found = || shown(manifest.map(|(policy, _)| policy));
         self.note(|| "policy of the toolchain's manifest".into(), found);
         let by = move || match (own, manifest) {

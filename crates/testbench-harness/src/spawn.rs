@@ -231,10 +231,9 @@ impl Start {
             guest = guest.mount(mount);
         }
         for (dir, guest_path) in tool.mounts() {
-            let opened = HostDir::open(dir).map_err(|source| SpawnError::Mount {
-                program: program(),
-                dir: dir.to_owned(),
-                source,
+            let opened = HostDir::open(dir).map_err(|source| {
+                let what = format!("testbench.toml mounts `{}`", dir.display());
+                SpawnError::SetUp { program: program(), what, source }
             })?;
             guest = guest.mount(Mount::new(Arc::new(opened.read_only()), guest_path));
         }

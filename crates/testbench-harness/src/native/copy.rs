@@ -37,7 +37,10 @@ impl Copy {
     pub(crate) fn of(bench: &Bench, spec: &SpawnSpec) -> Result<Option<Copy>, SpawnError> {
         let Some(overlay) = bench.files.overlay() else { return Ok(None) };
         let copy = Copy::write(bench, overlay);
-        let failed = |source| SpawnError::CopyFiles { program: spec.program.clone(), source };
+        let failed = |source| {
+            let what = "the session's files cannot be copied for it".to_owned();
+            SpawnError::SetUp { program: spec.program.clone(), what, source }
+        };
         copy.map(Some).map_err(failed)
     }
 
