@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use testbench_clock::{Clock as _, SystemClock};
-use testbench_wasi::{CompilationCache, Module, Toolchain};
+use testbench_wasi::{CompilationCache, Module, Programs};
 
 use crate::args::CompileArgs;
 use crate::failure::{Failure, REFUSED};
@@ -21,7 +21,7 @@ use crate::toolchain::size;
 /// Compiles every module. The exit status is 126 if one cannot be compiled.
 pub(crate) fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
     let attempt = format!("compile {}", args.dir.display());
-    let toolchain = Toolchain::open(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
+    let toolchain = Programs::open(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
     let names = toolchain.names().map_err(|e| Failure::own(&attempt, e))?;
     let real = SystemClock::new("testbench compile");
     let began = real.mono();

@@ -213,14 +213,14 @@ fn read_both(stdout: PipeReader, stderr: PipeReader) -> io::Result<(Vec<u8>, Vec
 
 fn read_both_on(
     clock: &dyn Clock,
-    out: &testbench_wasi::PipeReader,
-    err: &testbench_wasi::PipeReader,
+    out: &testbench_wasi::ReadEnd,
+    err: &testbench_wasi::ReadEnd,
 ) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let pipes = [out, err];
     let (mut bytes, mut open) = ([Vec::new(), Vec::new()], [true, true]);
     let mut buf = vec![0; READ_BYTES];
     while open != [false, false] {
-        let heard = pipes.map(testbench_wasi::PipeReader::listen);
+        let heard = pipes.map(testbench_wasi::ReadEnd::listen);
         let mut moved = false;
         for (i, pipe) in pipes.into_iter().enumerate().filter(|(i, _)| open[*i]).collect::<Vec<_>>()
         {

@@ -79,7 +79,7 @@ pub use testbench_clock::is_mocked;
 /// Makes spawns of `<program>` run `<dir>/<program>.wasm`, on this thread, until the guard drops.
 ///
 /// It counts for [`intercept_spawn`], [`wasi_module_for`] and [`active_wasi_toolchain`] where there
-/// is no session, and for [`testbench_wasi::active_toolchain`]. A session has the toolchain of its
+/// is no session, and for [`testbench_wasi::active_programs`]. A session has the toolchain of its
 /// builder.
 ///
 /// # Panics
@@ -90,7 +90,7 @@ pub use testbench_clock::is_mocked;
 pub fn install_wasi_toolchain(dir: impl AsRef<Path>) -> WasiToolchainGuard {
     let toolchain = Toolchain::open(dir).unwrap_or_else(|error| panic!("{error}"));
     let lifetime = Lifetime::new("toolchain");
-    let below = testbench_wasi::install_toolchain_for(toolchain.first(), &lifetime);
+    let below = testbench_wasi::install_programs_for(toolchain.first(), &lifetime);
     let flat = Arc::new(Flat { toolchain, spawns: AtomicU64::new(0) });
     let guard = FLAT.install(flat, &lifetime).owning(lifetime);
     WasiToolchainGuard { _guards: [guard, below] }

@@ -71,7 +71,7 @@ pub(crate) enum End<P> {
 /// In a session, a read waits on the timeline; one that can never end is
 /// [`io::ErrorKind::Deadlock`].
 pub struct PipeReader {
-    end: End<testbench_wasi::PipeReader>,
+    end: End<testbench_wasi::ReadEnd>,
 }
 
 /// The end of a [`pipe`] that is written to.
@@ -79,7 +79,7 @@ pub struct PipeReader {
 /// In a session, a write waits on the timeline; one that can never end is
 /// [`io::ErrorKind::Deadlock`]. Without a reader it is [`io::ErrorKind::BrokenPipe`].
 pub struct PipeWriter {
-    end: End<testbench_wasi::PipeWriter>,
+    end: End<testbench_wasi::WriteEnd>,
 }
 
 impl PipeReader {
@@ -87,16 +87,16 @@ impl PipeReader {
         PipeReader { end: End::Real(sys::file_of(reader)) }
     }
 
-    pub(crate) fn new(pipe: testbench_wasi::PipeReader, waiter: Waiter) -> PipeReader {
+    pub(crate) fn new(pipe: testbench_wasi::ReadEnd, waiter: Waiter) -> PipeReader {
         PipeReader { end: End::Timeline { pipe, waiter } }
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn into_end(self) -> End<testbench_wasi::PipeReader> {
+    pub(crate) fn into_end(self) -> End<testbench_wasi::ReadEnd> {
         self.end
     }
 
-    pub(crate) fn end(&self) -> &End<testbench_wasi::PipeReader> {
+    pub(crate) fn end(&self) -> &End<testbench_wasi::ReadEnd> {
         &self.end
     }
 
@@ -115,12 +115,12 @@ impl PipeWriter {
         PipeWriter { end: End::Real(sys::file_of(writer)) }
     }
 
-    pub(crate) fn new(pipe: testbench_wasi::PipeWriter, waiter: Waiter) -> PipeWriter {
+    pub(crate) fn new(pipe: testbench_wasi::WriteEnd, waiter: Waiter) -> PipeWriter {
         PipeWriter { end: End::Timeline { pipe, waiter } }
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn into_end(self) -> End<testbench_wasi::PipeWriter> {
+    pub(crate) fn into_end(self) -> End<testbench_wasi::WriteEnd> {
         self.end
     }
 

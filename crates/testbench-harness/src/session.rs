@@ -47,11 +47,11 @@ impl Session {
         let mut guards = Vec::with_capacity(4);
         guards.push(testbench_clock::ambient::install_for(clock.clone(), &lifetime));
         guards.push(match bench.files.overlay() {
-            Some(overlay) => testbench_overlay::install_with(overlay.clone(), &lifetime),
+            Some(overlay) => testbench_overlay::install_for(overlay.clone(), &lifetime),
             None => testbench_overlay::install_nothing(&lifetime),
         });
         let toolchain = bench.toolchain.first();
-        guards.push(testbench_wasi::install_toolchain_for(toolchain, &lifetime));
+        guards.push(testbench_wasi::install_programs_for(toolchain, &lifetime));
         guards.push(bench::SESSION.install(bench.clone(), &lifetime).owning(lifetime));
         let began = clock.mono();
         let strict = bench.strict_threads.then(|| strict::Strict::begin(bench.name()));

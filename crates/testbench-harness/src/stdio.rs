@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use testbench_wasi::{PipeReader, PipeWriter};
+use testbench_wasi::{ReadEnd, WriteEnd};
 
 use crate::error::InputError;
 use crate::sys;
@@ -43,9 +43,9 @@ pub(crate) enum StdioKind {
     /// A file of the overlay, or a real one.
     File(testbench_overlay::fs::File),
     /// The end of a session's pipe that is read from.
-    Reader(PipeReader),
+    Reader(ReadEnd),
     /// The end of a session's pipe that is written to.
-    Writer(PipeWriter),
+    Writer(WriteEnd),
 }
 
 impl Stdio {

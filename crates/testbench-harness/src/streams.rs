@@ -6,7 +6,7 @@
 
 use std::io;
 
-use testbench_wasi::{PipeReader, PipeWriter, Stdin, Stdout};
+use testbench_wasi::{ReadEnd, Stdin, Stdout, WriteEnd};
 
 use crate::SpawnError;
 use crate::spec::SpawnSpec;
@@ -32,9 +32,9 @@ pub(crate) struct Streams {
 /// This process's ends of a child's pipes.
 #[derive(Default)]
 pub(crate) struct Ends {
-    pub(crate) stdin: Option<PipeWriter>,
-    pub(crate) stdout: Option<PipeReader>,
-    pub(crate) stderr: Option<PipeReader>,
+    pub(crate) stdin: Option<WriteEnd>,
+    pub(crate) stdout: Option<ReadEnd>,
+    pub(crate) stderr: Option<ReadEnd>,
 }
 
 /// Makes the streams of one start, and takes the ends of pipes out of the command.
@@ -56,7 +56,7 @@ pub(crate) fn take(spec: &mut SpawnSpec, collect: Collect) -> Result<(Streams, E
 fn input(
     from: Option<&mut Stdio>,
     collect: Collect,
-    end: &mut Option<PipeWriter>,
+    end: &mut Option<WriteEnd>,
 ) -> io::Result<StdioKind> {
     let Some(from) = from else { return Ok(StdioKind::Null) };
     match from.take("stdin")? {
@@ -77,7 +77,7 @@ fn output(
     name: &'static str,
     to: Option<&mut Stdio>,
     collect: Collect,
-    end: &mut Option<PipeReader>,
+    end: &mut Option<ReadEnd>,
 ) -> io::Result<StdioKind> {
     let stream = match to {
         Some(to) => to.take(name)?,

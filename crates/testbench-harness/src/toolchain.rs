@@ -30,7 +30,7 @@ pub struct Toolchain {
 
 #[derive(Clone, Debug)]
 struct Layer {
-    programs: testbench_wasi::Toolchain,
+    programs: testbench_wasi::Programs,
     manifest: Manifest,
 }
 
@@ -40,7 +40,7 @@ struct Layer {
 pub enum ToolchainError {
     /// It cannot be listed.
     #[error(transparent)]
-    Dir(#[from] testbench_wasi::ToolchainError),
+    Dir(#[from] testbench_wasi::ProgramsError),
     /// Its `testbench.toml` cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -64,7 +64,7 @@ impl Toolchain {
     ///
     /// As [`Toolchain::open`].
     pub fn open_on(engine: &Engine, dir: impl AsRef<Path>) -> Result<Toolchain, ToolchainError> {
-        let programs = testbench_wasi::Toolchain::open_on(engine, dir.as_ref())?;
+        let programs = testbench_wasi::Programs::open_on(engine, dir.as_ref())?;
         let manifest = Manifest::read(dir.as_ref())?;
         Ok(Toolchain { layers: vec![Layer { programs, manifest }] })
     }
@@ -83,7 +83,7 @@ impl Toolchain {
     #[cfg(feature = "guests")]
     pub fn builtin_on(engine: &Engine) -> Toolchain {
         let guests = crate::builtin::GUESTS.iter().copied();
-        testbench_wasi::Toolchain::from_modules_on(engine, "the built-in tools", guests).into()
+        testbench_wasi::Programs::from_modules_on(engine, "the built-in tools", guests).into()
     }
 
     /// The modules of [`Toolchain::builtin`], each by its program's name, ordered by name: to write
@@ -185,17 +185,17 @@ impl Toolchain {
         (!places.is_empty()).then(|| places.join(" or "))
     }
 
-    /// The result of `testbench_wasi::active_toolchain` in a session: the layer that is asked first, or
+    /// The result of `testbench_wasi::active_programs` in a session: the layer that is asked first, or
     /// one without programs, which hides that of an outer session.
-    pub(crate) fn first(&self) -> testbench_wasi::Toolchain {
-        let none = || testbench_wasi::Toolchain::from_modules::<&str, Vec<u8>>("no toolchain", []);
+    pub(crate) fn first(&self) -> testbench_wasi::Programs {
+        let none = || testbench_wasi::Programs::from_modules::<&str, Vec<u8>>("no toolchain", []);
         self.layers.first().map_or_else(none, |layer| layer.programs.clone())
     }
 }
 
 /// Without a manifest, though the directory may have one: [`Toolchain::open`] reads it.
-impl From<testbench_wasi::Toolchain> for Toolchain {
-    fn from(programs: testbench_wasi::Toolchain) -> Toolchain {
+impl From<testbench_wasi::Programs> for Toolchain {
+    fn from(programs: testbench_wasi::Programs) -> Toolchain {
         Toolchain { layers: vec![Layer { programs, manifest: Manifest::default() }] }
     }
 }
@@ -286,7 +286,7 @@ pub struct Tool {
 /// Where the module of a program is.
 #[derive(Clone, Debug)]
 enum Home {
-    Toolchain(testbench_wasi::Toolchain),
+    Toolchain(testbench_wasi::Programs),
     File(PathBuf),
 }
 
@@ -404,8 +404,8 @@ impl From<Toolchain> for ToolchainSource {
     }
 }
 
-impl From<testbench_wasi::Toolchain> for ToolchainSource {
-    fn from(toolchain: testbench_wasi::Toolchain) -> Self {
+impl From<testbench_wasi::Programs> for ToolchainSource {
+    fn from(toolchain: testbench_wasi::Programs) -> Self {
         Toolchain::from(toolchain).into()
     }
 }

@@ -122,7 +122,7 @@ pub use commit::{
 };
 pub use diff::Diff;
 pub use error::OverlayError;
-pub use fs::install::{active, install, install_nothing, install_with};
+pub use fs::install::{active, install, install_for, install_nothing};
 pub use inspect::PathState;
 pub use lower::observe::{LowerChange, LowerChangeKind};
 pub use lower::view::{LowerModes, LowerTimes};

@@ -7,7 +7,7 @@
 //! | [`GuestSpec`] | everything that one guest may touch |
 //! | [`run`], [`start`] | runs a guest on the caller's thread, or beside the caller |
 //! | [`Finished`] | its whole result; [`Exit`] is why it ended |
-//! | [`Toolchain`] | programs by name, from a directory of `<program>.wasm` files |
+//! | [`Programs`] | programs by name, from a directory of `<program>.wasm` files |
 //! | [`Plugin`] | a module that is a library, called function by function |
 //!
 //! Exits, traps, limits and deadlocks are values of [`Exit`]. No guest can panic or hang its host.
@@ -55,12 +55,12 @@ mod memory;
 mod module;
 mod p1;
 mod plugin;
+mod programs;
 mod run;
 mod spec;
 mod stopping;
 mod sys;
 mod threads;
-mod toolchain;
 
 pub use backtrace::{BACKTRACE_FRAMES_MAX, Frame};
 pub use cache::{CompilationCache, ContentHash};
@@ -69,14 +69,14 @@ pub use engine::{CoreFeatures, Engine, EngineConfig, EngineError};
 pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
 pub use exit::{Exit, Finished, TrapKind, TrapReport};
 pub use kernel::{
-    Captured, Mount, Observer, OpenFile, PipeReader, PipeWriter, Random, Stdin, Stdout, pipe,
+    Captured, Mount, Observer, OpenFile, Random, ReadEnd, Stdin, Stdout, WriteEnd, pipe,
 };
 pub use limits::{Limit, Limits};
 pub use module::{Bytes, CustomSection, Module};
 pub use plugin::{AfterEnd, Export, Plugin, PluginError, PluginSpec, Signature, Values};
+pub use programs::{
+    Programs, ProgramsError, active_programs, install_programs, install_programs_for,
+};
 pub use run::{Running, run, start, start_with};
 pub use spec::GuestSpec;
 pub use stopping::Cancel;
-pub use toolchain::{
-    Toolchain, ToolchainError, active_toolchain, install_toolchain, install_toolchain_for,
-};

@@ -16,7 +16,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use testbench_clock::{Clock, External, Listener};
-use testbench_wasi::PipeWriter;
+use testbench_wasi::WriteEnd;
 
 use crate::tape::Stream;
 
@@ -37,7 +37,7 @@ struct State {
     pumps: [Activity; 3],
     phase: Phase,
     /// Ends of pipes to be closed when the child's time has passed.
-    kept: [Option<PipeWriter>; 3],
+    kept: [Option<WriteEnd>; 3],
     /// Waits for bytes that a child which has ended will not read.
     feeder: Option<Thread>,
 }
@@ -131,7 +131,7 @@ impl Hold {
     }
 
     /// The child's time has passed too. Returns the ends of pipes that were kept until now.
-    pub(crate) fn over(&self) -> [Option<PipeWriter>; 3] {
+    pub(crate) fn over(&self) -> [Option<WriteEnd>; 3] {
         let mut state = self.lock();
         state.phase = Phase::Over;
         std::mem::take(&mut state.kept)
@@ -140,7 +140,7 @@ impl Hold {
     /// A copying thread has found the end of the child's output. If the child itself ends within
     /// `grace` (real time), its parent hears of both at the same instant: when the child's time
     /// has passed. Else the end of the output is passed on alone.
-    pub(crate) fn pass_on_the_end(&self, pump: Stream, to: PipeWriter, grace: Duration) {
+    pub(crate) fn pass_on_the_end(&self, pump: Stream, to: WriteEnd, grace: Duration) {
         let late = self.update(|state| {
             if state.phase == Phase::Over {
                 return Some(to);

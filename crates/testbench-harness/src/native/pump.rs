@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use testbench_clock::Listener;
 use testbench_overlay::Errno;
-use testbench_wasi::{PipeReader, PipeWriter};
+use testbench_wasi::{ReadEnd, WriteEnd};
 
 use super::hold::{Activity, Hold, Seizer};
 use crate::stdio::StdioKind;
@@ -112,7 +112,7 @@ fn start<R: Send + 'static>(
 }
 
 /// Copies a pipe of the session to a native child.
-fn feed_from_pipe(hold: &Arc<Hold>, from: &PipeReader, to: &mut Tapped<File>) {
+fn feed_from_pipe(hold: &Arc<Hold>, from: &ReadEnd, to: &mut Tapped<File>) {
     hold.unpark_at_exit();
     let waker = waker(hold, Stream::Stdin);
     let mut buf = vec![0; COPY_BYTES];
@@ -142,7 +142,7 @@ fn feed_from_pipe(hold: &Arc<Hold>, from: &PipeReader, to: &mut Tapped<File>) {
 }
 
 /// Copies a native child's output into a pipe of the session.
-fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: PipeWriter) {
+fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: WriteEnd) {
     let waker = waker(hold, pump);
     let mut buf = vec![0; COPY_BYTES];
     loop {
@@ -163,13 +163,7 @@ fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: P
 }
 
 /// Writes all of it into the pipe. Returns false if its reading ends are gone.
-fn pass_on(
-    hold: &Arc<Hold>,
-    pump: Stream,
-    waker: &Waker,
-    to: &PipeWriter,
-    mut bytes: &[u8],
-) -> bool {
+fn pass_on(hold: &Arc<Hold>, pump: Stream, waker: &Waker, to: &WriteEnd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         let heard = to.listen();
         match to.try_write(bytes) {

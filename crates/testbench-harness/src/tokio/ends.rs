@@ -16,11 +16,11 @@ use crate::stdio::{Stdio, StdioKind};
 
 /// Defines a parent's end of a child's pipe: the session's or tokio's.
 macro_rules! ends {
-    ($($(#[$doc:meta])* $end:ident, $pipe:ident, $kind:ident;)*) => {$(
+    ($($(#[$doc:meta])* $end:ident, $pipe:ident over $side:ident, $kind:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $end {
-            end: Async<testbench_wasi::$pipe, native::$end>,
+            end: Async<testbench_wasi::$side, native::$end>,
         }
 
         impl $end {
@@ -57,11 +57,11 @@ ends! {
     /// `tokio::process::ChildStdin`.
     ///
     /// As there, `shutdown` does not close it.
-    ChildStdin, PipeWriter, Writer;
+    ChildStdin, PipeWriter over WriteEnd, Writer;
     /// The parent's end of a child's stdout; see `tokio::process::ChildStdout`.
-    ChildStdout, PipeReader, Reader;
+    ChildStdout, PipeReader over ReadEnd, Reader;
     /// The parent's end of a child's stderr; see `tokio::process::ChildStderr`.
-    ChildStderr, PipeReader, Reader;
+    ChildStderr, PipeReader over ReadEnd, Reader;
 }
 
 /// One end: a session's, or tokio's.
@@ -131,7 +131,7 @@ impl<P, N> Async<P, N> {
     }
 }
 
-impl<N: AsyncRead + Unpin> Async<testbench_wasi::PipeReader, N> {
+impl<N: AsyncRead + Unpin> Async<testbench_wasi::ReadEnd, N> {
     fn poll_read(&mut self, task: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Async::Native(end) => Pin::new(end).poll_read(task, buf),

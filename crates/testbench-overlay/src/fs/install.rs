@@ -32,13 +32,13 @@ static OVERLAY: Scope<Option<Arc<Overlay>>> = Scope::new("overlay");
 #[track_caller]
 pub fn install(overlay: Arc<Overlay>) -> Guard {
     let lifetime = Lifetime::new("overlay");
-    install_with(overlay, &lifetime).owning(lifetime)
+    install_for(overlay, &lifetime).owning(lifetime)
 }
 
 /// As [`install`], as a part of a session: once `lifetime` has ended, a thread that still holds a captured
 /// context gets an error that names the session, and nothing goes to the disk.
 #[track_caller]
-pub fn install_with(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
+pub fn install_for(overlay: Arc<Overlay>, lifetime: &Lifetime) -> Guard {
     OVERLAY.install(Arc::new(Some(overlay)), lifetime)
 }
 

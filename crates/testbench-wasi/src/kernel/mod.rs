@@ -34,7 +34,7 @@ pub(crate) use self::fd::Entry;
 pub use self::open::OpenFile;
 pub(crate) use self::open::{CallOn, Directory, Kind, Listed, Open, Whence};
 pub(crate) use self::pipe::Ready;
-pub use self::pipe::{PipeReader, PipeWriter, pipe};
+pub use self::pipe::{ReadEnd, WriteEnd, pipe};
 pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};
 pub use self::process::Captured;
 pub(crate) use self::process::{Process, Sink};

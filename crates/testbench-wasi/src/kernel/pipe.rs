@@ -32,22 +32,22 @@ pub(crate) const CAPACITY_BYTES: usize = 65_536;
 /// assert_eq!(reader.read(&*clock, &mut buf)?, 0, "every writer is gone: the end of the file");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn pipe() -> (PipeReader, PipeWriter) {
+pub fn pipe() -> (ReadEnd, WriteEnd) {
     let ring = Arc::new(Ring::default());
-    let reader = ReadEnd { ring: Arc::clone(&ring) };
-    (PipeReader { end: Arc::new(reader) }, PipeWriter { end: Arc::new(WriteEnd { ring }) })
+    let side = |reads| Arc::new(Side { ring: Arc::clone(&ring), reads });
+    (ReadEnd { end: side(true) }, WriteEnd { end: side(false) })
 }
 
 /// The end of a [`pipe`] that is read. Clones are further ends of the same pipe.
 #[derive(Clone)]
-pub struct PipeReader {
-    end: Arc<ReadEnd>,
+pub struct ReadEnd {
+    end: Arc<Side>,
 }
 
 /// The end of a [`pipe`] that is written. Clones are further ends of the same pipe.
 #[derive(Clone)]
-pub struct PipeWriter {
-    end: Arc<WriteEnd>,
+pub struct WriteEnd {
+    end: Arc<Side>,
 }
 
 /// A read or a write would not wait.
@@ -59,7 +59,7 @@ pub(crate) struct Ready {
     pub(crate) hangup: bool,
 }
 
-impl PipeReader {
+impl ReadEnd {
     /// Reads the bytes that are there, waiting on `clock` for the first. 0 is the end of the file.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl PipeReader {
     }
 }
 
-impl PipeWriter {
+impl WriteEnd {
     /// Writes all of `buf`, waiting on `clock` while the pipe is full.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl PipeWriter {
     }
 
     /// Whether this is an end of the same pipe as `other`.
-    pub fn is_same_pipe(&self, other: &PipeWriter) -> bool {
+    pub fn is_same_pipe(&self, other: &WriteEnd) -> bool {
         Arc::ptr_eq(&self.end, &other.end)
     }
 
@@ -168,39 +168,34 @@ impl PipeWriter {
     }
 }
 
-impl fmt::Debug for PipeReader {
+impl fmt::Debug for ReadEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PipeReader({:?})", self.look())
+        write!(f, "ReadEnd({:?})", self.look())
     }
 }
 
-impl fmt::Debug for PipeWriter {
+impl fmt::Debug for WriteEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PipeWriter({:?})", self.look())
+        write!(f, "WriteEnd({:?})", self.look())
     }
 }
 
-/// Shared by all readers of a pipe, and dropped with the last.
-struct ReadEnd {
+/// The side of the readers or of the writers: shared by their clones, and closed with the last.
+struct Side {
     ring: Arc<Ring>,
+    reads: bool,
 }
 
-impl Drop for ReadEnd {
+impl Drop for Side {
     fn drop(&mut self) {
-        self.ring.lock().readers_gone = true;
-        self.ring.writable.notify();
-    }
-}
-
-/// Shared by all writers of a pipe, and dropped with the last.
-struct WriteEnd {
-    ring: Arc<Ring>,
-}
-
-impl Drop for WriteEnd {
-    fn drop(&mut self) {
-        self.ring.lock().writers_gone = true;
-        self.ring.readable.notify();
+        let mut state = self.ring.lock();
+        if self.reads {
+            state.readers_gone = true;
+            self.ring.writable.notify();
+        } else {
+            state.writers_gone = true;
+            self.ring.readable.notify();
+        }
     }
 }
 

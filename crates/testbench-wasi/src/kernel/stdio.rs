@@ -10,7 +10,7 @@ use testbench_overlay::Errno;
 
 use super::fail::{Fail, Result};
 use super::open::{CallOn, Open, OpenFile};
-use super::pipe::{PipeReader, PipeWriter, Ready};
+use super::pipe::{ReadEnd, Ready, WriteEnd};
 use super::process::Process;
 use super::real_stdin;
 
@@ -29,7 +29,7 @@ pub enum Stdin {
     /// A file, from its position on.
     File(OpenFile),
     /// A pipe.
-    Pipe(PipeReader),
+    Pipe(ReadEnd),
     /// A reader, called on the guest's thread when the guest reads. It may block, which
     /// is a wait outside of the timeline, and the guest cannot be killed meanwhile. See
     /// [`Stdin::reader`].
@@ -54,7 +54,7 @@ pub enum Stdout {
     /// them in one file, in order.
     File(OpenFile),
     /// Into a pipe.
-    Pipe(PipeWriter),
+    Pipe(WriteEnd),
     /// A writer, called on the guest's thread when the guest writes. See
     /// [`Stdout::writer`].
     Writer(Arc<Mutex<dyn Write + Send>>),
@@ -106,9 +106,9 @@ macro_rules! from {
 from! {
     Vec<u8> => Stdin::Bytes,
     OpenFile => Stdin::File,
-    PipeReader => Stdin::Pipe,
+    ReadEnd => Stdin::Pipe,
     OpenFile => Stdout::File,
-    PipeWriter => Stdout::Pipe,
+    WriteEnd => Stdout::Pipe,
 }
 
 impl Stdin {
@@ -333,7 +333,7 @@ impl Stream {
 }
 
 impl StreamCall<'_> {
-    fn write_pipe(&self, pipe: &PipeWriter, buf: &[u8]) -> Result<usize> {
+    fn write_pipe(&self, pipe: &WriteEnd, buf: &[u8]) -> Result<usize> {
         let mut written = 0;
         loop {
             match self.on_pipe(|| pipe.listen(), || pipe.try_write(&buf[written..])) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use testbench_clock::{Context, Lifetime};
-use testbench_overlay::{Overlay, fs, install, install_with};
+use testbench_overlay::{Overlay, fs, install, install_for};
 
 use crate::overlay::bench;
 
@@ -12,7 +12,7 @@ fn after_the_session_nothing_reaches_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("late");
     let session = Lifetime::new("docs");
-    let guard = install_with(Overlay::new(dir.path()).unwrap(), &session);
+    let guard = install_for(Overlay::new(dir.path()).unwrap(), &session);
     let context = Context::capture();
     drop(guard);
     session.end();

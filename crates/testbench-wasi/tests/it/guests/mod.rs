@@ -3,5 +3,5 @@
 #[cfg(unix)]
 mod cache;
 mod modules;
+mod programs;
 mod running;
-mod toolchain;

@@ -19,23 +19,23 @@ use crate::module::{Bytes, Module};
 /// that has not changed since it was last used is not read again.
 ///
 /// ```
-/// use testbench_wasi::{GuestSpec, Toolchain, run};
+/// use testbench_wasi::{GuestSpec, Programs, run};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let dir = tempfile::tempdir()?;
 /// let wasm = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
 /// std::fs::write(dir.path().join("true.wasm"), wasm)?;
 ///
-/// let toolchain = Toolchain::open(dir.path())?;
-/// assert_eq!(toolchain.names()?, ["true"]);
-/// let module = toolchain.module("true").expect("it is there")?;
+/// let programs = Programs::open(dir.path())?;
+/// assert_eq!(programs.names()?, ["true"]);
+/// let module = programs.module("true").expect("it is there")?;
 /// assert!(run(GuestSpec::new(module))?.exit.success());
-/// assert!(toolchain.module("false").is_none());
+/// assert!(programs.module("false").is_none());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Toolchain {
+pub struct Programs {
     inner: Arc<Inner>,
 }
 
@@ -49,10 +49,10 @@ enum Source {
     Modules { label: String, modules: BTreeMap<OsString, Bytes> },
 }
 
-/// Why a toolchain cannot be used.
+/// Why a directory of programs cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ToolchainError {
+pub enum ProgramsError {
     /// The directory is not there or cannot be listed.
     #[error(
         "toolchain {dir}: cannot be listed: {source}; it must be a directory of `<program>.wasm` files",
@@ -66,26 +66,26 @@ pub enum ToolchainError {
     },
 }
 
-impl Toolchain {
+impl Programs {
     /// The programs in the directory `dir`, which may be empty.
     ///
     /// # Errors
     ///
     /// When `dir` is not a directory that can be listed.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ToolchainError> {
-        Toolchain::open_on(Engine::shared(), dir)
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ProgramsError> {
+        Programs::open_on(Engine::shared(), dir)
     }
 
-    /// As [`Toolchain::open`], compiled and run by another engine.
+    /// As [`Programs::open`], compiled and run by another engine.
     ///
     /// # Errors
     ///
-    /// As [`Toolchain::open`].
-    pub fn open_on(engine: &Engine, dir: impl Into<PathBuf>) -> Result<Self, ToolchainError> {
+    /// As [`Programs::open`].
+    pub fn open_on(engine: &Engine, dir: impl Into<PathBuf>) -> Result<Self, ProgramsError> {
         let source = Source::Dir(dir.into());
-        let toolchain = Toolchain { inner: Arc::new(Inner { source, engine: engine.clone() }) };
-        toolchain.names()?;
-        Ok(toolchain)
+        let programs = Programs { inner: Arc::new(Inner { source, engine: engine.clone() }) };
+        programs.names()?;
+        Ok(programs)
     }
 
     /// Programs that are in memory or part of this program, each by its name without `.wasm`.
@@ -95,10 +95,10 @@ impl Toolchain {
         label: impl Into<String>,
         modules: impl IntoIterator<Item = (N, B)>,
     ) -> Self {
-        Toolchain::from_modules_on(Engine::shared(), label, modules)
+        Programs::from_modules_on(Engine::shared(), label, modules)
     }
 
-    /// As [`Toolchain::from_modules`], compiled and run by another engine.
+    /// As [`Programs::from_modules`], compiled and run by another engine.
     pub fn from_modules_on<N: Into<OsString>, B: Into<Bytes>>(
         engine: &Engine,
         label: impl Into<String>,
@@ -106,7 +106,7 @@ impl Toolchain {
     ) -> Self {
         let modules = modules.into_iter().map(|(name, bytes)| (name.into(), bytes.into()));
         let source = Source::Modules { label: label.into(), modules: modules.collect() };
-        Toolchain { inner: Arc::new(Inner { source, engine: engine.clone() }) }
+        Programs { inner: Arc::new(Inner { source, engine: engine.clone() }) }
     }
 
     /// The module of the program with exactly this name, compiled; `None` if there is none. A name
@@ -153,10 +153,10 @@ impl Toolchain {
     /// # Errors
     ///
     /// When the directory cannot be listed any more.
-    pub fn names(&self) -> Result<Vec<OsString>, ToolchainError> {
+    pub fn names(&self) -> Result<Vec<OsString>, ProgramsError> {
         match &self.inner.source {
             Source::Dir(dir) => {
-                list(dir).map_err(|source| ToolchainError::Unreadable { dir: dir.clone(), source })
+                list(dir).map_err(|source| ProgramsError::Unreadable { dir: dir.clone(), source })
             }
             Source::Modules { modules, .. } => Ok(modules.keys().cloned().collect()),
         }
@@ -187,7 +187,7 @@ impl Toolchain {
 }
 
 /// The directory, or the label of modules in memory.
-impl fmt::Display for Toolchain {
+impl fmt::Display for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.inner.source {
             Source::Dir(dir) => dir.display().fmt(f),
@@ -196,29 +196,29 @@ impl fmt::Display for Toolchain {
     }
 }
 
-impl fmt::Debug for Toolchain {
+impl fmt::Debug for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Toolchain({self})")
+        write!(f, "Programs({self})")
     }
 }
 
-static INSTALLED: Scope<Toolchain> = Scope::new("toolchain");
+static INSTALLED: Scope<Programs> = Scope::new("toolchain");
 
-/// Installs `toolchain` on this thread until the guard drops.
+/// Installs `programs` on this thread until the guard drops.
 #[track_caller]
-pub fn install_toolchain(toolchain: Toolchain) -> Guard {
+pub fn install_programs(programs: Programs) -> Guard {
     let lifetime = Lifetime::new("toolchain");
-    install_toolchain_for(toolchain, &lifetime).owning(lifetime)
+    install_programs_for(programs, &lifetime).owning(lifetime)
 }
 
-/// Installs `toolchain` on this thread until the guard drops, as a part of a session.
+/// Installs `programs` on this thread until the guard drops, as a part of a session.
 #[track_caller]
-pub fn install_toolchain_for(toolchain: Toolchain, lifetime: &Lifetime) -> Guard {
-    INSTALLED.install(Arc::new(toolchain), lifetime)
+pub fn install_programs_for(programs: Programs, lifetime: &Lifetime) -> Guard {
+    INSTALLED.install(Arc::new(programs), lifetime)
 }
 
-/// The toolchain of this thread.
-pub fn active_toolchain() -> Lookup<Toolchain> {
+/// The programs of this thread.
+pub fn active_programs() -> Lookup<Programs> {
     INSTALLED.get()
 }
 
