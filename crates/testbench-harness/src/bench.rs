@@ -53,7 +53,6 @@ struct State {
     processes_swept_at: usize,
     /// The holds of the clock for native children.
     holds: Vec<Weak<Hold>>,
-    started: u32,
 }
 
 /// One spawn between its start and its end.
@@ -85,8 +84,7 @@ impl Bench {
     /// Counts a spawn and writes it down as begun.
     pub(crate) fn begin(&self, spec: &SpawnSpec, route: &Route) -> Ticket {
         let mut state = self.state();
-        state.started += 1;
-        let sequence = state.started;
+        let sequence = u32::try_from(state.spawns.len() + 1).unwrap_or(u32::MAX);
         let starts = state.starts.entry(spec.program.clone()).or_default();
         *starts += 1;
         let occurrence = *starts;
@@ -106,8 +104,7 @@ impl Bench {
     /// Writes down how a spawn ended.
     pub(crate) fn end(&self, ticket: &Ticket, ended: &Finished, real_time: Option<Duration>) {
         let mut state = self.state();
-        let found = state.spawns.binary_search_by_key(&ticket.sequence, |spawn| spawn.sequence);
-        if let Some(record) = found.ok().and_then(|at| state.spawns.get_mut(at)) {
+        if let Some(record) = state.spawns.get_mut(ticket.sequence as usize - 1) {
             record.status = Some(ended.exit.status());
             record.exit = Some(ended.exit.clone());
             record.virtual_time = ended.virtual_time;

@@ -126,7 +126,7 @@ impl Toolchain {
                 Some(tool)
             }
             Err(missed) => {
-                why(layer.describe(), missed.to_string());
+                why(layer.describe(), missed);
                 None
             }
         })
@@ -214,38 +214,25 @@ pub enum Match {
     Multicall,
 }
 
-/// A name that was not found.
-enum Missed {
-    NoFile { file: PathBuf },
-    AliasOfNothing { alias: PathBuf },
-}
-
-impl fmt::Display for Missed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Missed::NoFile { file } => {
-                write!(f, "no `{}`, no version of it, and no multicall module", file.display())
-            }
-            Missed::AliasOfNothing { alias } => {
-                write!(f, "testbench.toml makes it an alias, but there is no `{}`", alias.display())
-            }
-        }
-    }
-}
-
 impl Layer {
-    fn find(&self, name: &OsStr) -> Result<Tool, Missed> {
+    /// Fails with the reason, for an explanation.
+    fn find(&self, name: &OsStr) -> Result<Tool, String> {
         let entry = self.manifest.entry(name);
         if let Some(alias) = entry.and_then(|entry| entry.alias.as_ref()) {
             return match self.programs.contains(alias) {
                 true => Ok(self.tool(alias.into(), Match::Alias, entry)),
-                false => Err(Missed::AliasOfNothing { alias: file_name(alias.as_ref()) }),
+                false => {
+                    Err(format!("testbench.toml makes it an alias, but there is no `{alias}.wasm`"))
+                }
             };
         }
         if self.programs.contains(name) {
             return Ok(self.tool(name.to_owned(), Match::Exact, entry));
         }
-        let missed = || Missed::NoFile { file: file_name(name) };
+        let missed = || {
+            let name = name.display();
+            format!("no `{name}.wasm`, no version of it, and no multicall module")
+        };
         let all = self.programs.names().map_err(|_| missed())?;
         if let Some(version) = names::best_version(name, &all) {
             let entry = entry.or_else(|| self.manifest.entry(version));
@@ -404,38 +391,9 @@ impl From<Toolchain> for ToolchainSource {
     }
 }
 
-impl From<testbench_wasi::Programs> for ToolchainSource {
-    fn from(toolchain: testbench_wasi::Programs) -> Self {
-        Toolchain::from(toolchain).into()
-    }
-}
-
-impl From<PathBuf> for ToolchainSource {
-    fn from(dir: PathBuf) -> Self {
-        ToolchainSource(Source::Dir(dir))
-    }
-}
-
-impl From<&Path> for ToolchainSource {
-    fn from(dir: &Path) -> Self {
-        dir.to_owned().into()
-    }
-}
-
-impl From<&PathBuf> for ToolchainSource {
-    fn from(dir: &PathBuf) -> Self {
-        dir.clone().into()
-    }
-}
-
-impl From<&str> for ToolchainSource {
-    fn from(dir: &str) -> Self {
-        PathBuf::from(dir).into()
-    }
-}
-
-impl From<String> for ToolchainSource {
-    fn from(dir: String) -> Self {
-        PathBuf::from(dir).into()
+/// A directory.
+impl<P: Into<PathBuf>> From<P> for ToolchainSource {
+    fn from(dir: P) -> Self {
+        ToolchainSource(Source::Dir(dir.into()))
     }
 }
