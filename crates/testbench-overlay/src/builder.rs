@@ -327,7 +327,7 @@ impl OverlayBuilder {
         };
         let clock = self.clock.unwrap_or_else(testbench_clock::current);
         let view = View { times: self.lower_times, modes: self.lower_modes, start: clock.wall() };
-        let config = Config { host_root, ..self.config };
+        let config = Config { host_root, policy: self.settings.policy()?, ..self.config };
         let refused = |errno: Errno| OverlayError::Root {
             path: config.host_root.as_ref().map(|(given, _)| given.clone()).unwrap_or_default(),
             source: errno.into(),
@@ -343,9 +343,9 @@ impl OverlayBuilder {
         }
         let state = State::new(top(&view, &stat));
         let store = Store::new(self.memory_max, self.spill_dir);
-        let mut core = Core::new(lower, view, config, clock, store, state);
-        core.pipeline = self.settings.build(&core)?.map(Box::new);
-        Ok(Arc::new(Overlay::of(core)))
+        let core = Arc::new(Core::new(lower, view, config, clock, store, state));
+        let pipeline = self.settings.build(&core)?;
+        Ok(Overlay::of(core, pipeline))
     }
 }
 

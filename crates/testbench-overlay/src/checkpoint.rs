@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ops::core::{Core, Family};
+use crate::ops::core::Family;
 use crate::upper::inode::State;
 use crate::{Overlay, OverlayError};
 
@@ -149,8 +149,9 @@ impl Overlay {
     }
 
     fn fork_of(&self, own: Checkpoint) -> Arc<Overlay> {
-        let core = Core::fork(&self.core, own.state, own.family);
+        let core = Arc::new(self.core.fork(own.state, own.family));
         core.tx().live.forget_closed();
-        Arc::new(Overlay::of(core))
+        let pipeline = self.pipeline.as_ref().map(|pipeline| pipeline.fork(&core));
+        Overlay::of(core, pipeline)
     }
 }

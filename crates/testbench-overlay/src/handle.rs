@@ -49,13 +49,10 @@ impl Handle {
 
     /// The inode of a handle, if it is one of `core`'s.
     pub(crate) fn ino_in(file: &dyn File, core: &Arc<Core>) -> Result<Ino, Errno> {
-        let file: &dyn Any = StagedFile::own_in(file, core)?;
-        let (owner, ino) = match (file.downcast_ref::<Handle>(), file.downcast_ref::<Numbered>()) {
-            (Some(handle), _) => (&handle.core, handle.ino),
-            (None, Some(dir)) => (&dir.core, dir.ino),
-            (None, None) => return Err(Errno::Xdev),
-        };
-        if Arc::ptr_eq(owner, core) { Ok(ino) } else { Err(Errno::Xdev) }
+        match (StagedFile::own_in(file, core)? as &dyn Any).downcast_ref::<Handle>() {
+            Some(handle) if Arc::ptr_eq(&handle.core, core) => Ok(handle.ino),
+            _ => Err(Errno::Xdev),
+        }
     }
 
     /// Whether a rollback went back to where what a handle of `core` is open on is not.
@@ -89,19 +86,6 @@ impl Handle {
         let mut base =
             |buf: &mut [u8], at: u64| self.base.read(&self.core.lower, origin.as_deref(), buf, at);
         tx.change(self.ino, |content, room| change(content, room, &mut base))
-    }
-}
-
-/// A directory of one overlay for the length of one operation. It does not count as open.
-#[derive(Debug)]
-pub(crate) struct Numbered {
-    pub(crate) core: Arc<Core>,
-    pub(crate) ino: Ino,
-}
-
-impl File for Numbered {
-    fn stat(&self) -> Result<Stat, Errno> {
-        self.core.tx().live.state.inode(self.ino).map(|inode| inode.stat(self.ino))
     }
 }
 

@@ -8,18 +8,14 @@ use std::sync::atomic::AtomicBool;
 use crate::builder::Below;
 use crate::diff::DiffOptions;
 use crate::lower::observe::LowerChange;
-use crate::ops::by_path::At;
 use crate::ops::core::{Core, Tx};
 use crate::ops::lookup::path_of;
-use crate::pipeline::{FaultCount, Operation, Pair, Pipeline, Staged, StagedFile};
+use crate::pipeline::{FaultCount, Pipeline};
 use crate::resolve::{End, Last, Step};
 use crate::upper::inode::Ino;
 use crate::upper::quota::{Quota, Usage};
 use crate::vfs::Result;
-use crate::{
-    Diff, Errno, File, Follow, Fs, GuestPath, OpenHow, OverlayBuilder, OverlayError, Renaming,
-    SetTimes, Stat,
-};
+use crate::{Diff, Errno, File, Fs, GuestPath, OverlayBuilder, OverlayError, Renaming};
 
 /// A copy-on-write tree: reads fall through to the lower tree, every change stays in memory.
 ///
@@ -44,6 +40,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Overlay {
     pub(crate) core: Arc<Core>,
+    /// The stages in front of the core, if there are any.
+    pub(crate) pipeline: Option<Arc<Pipeline>>,
     top: Arc<dyn File>,
     /// Another overlay lies on this one: the numbers and times that it has seen outlive a commit.
     pub(crate) is_beneath: AtomicBool,
@@ -146,13 +144,9 @@ impl Overlay {
         &*self.top
     }
 
-    pub(crate) fn of(core: Core) -> Overlay {
-        let core = Arc::new(core);
-        let mut top = core.top();
-        if core.pipeline.is_some() {
-            top = StagedFile::top(&core, top);
-        }
-        Overlay { core, top, is_beneath: AtomicBool::new(false) }
+    pub(crate) fn of(core: Arc<Core>, pipeline: Option<Arc<Pipeline>>) -> Arc<Overlay> {
+        let top = pipeline.as_ref().map_or_else(|| core.top(), Pipeline::top);
+        Arc::new(Overlay { core, pipeline, top, is_beneath: AtomicBool::new(false) })
     }
 
     /// Returns the changes against the lower tree as it was first seen.
@@ -270,7 +264,7 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn faults(&self) -> Vec<FaultCount> {
-        self.core.pipeline.as_deref().map(Pipeline::faults).unwrap_or_default()
+        self.pipeline.as_ref().map(|pipeline| pipeline.faults()).unwrap_or_default()
     }
 
     /// Moves `from` to `to` as `how` says: [`Fs::rename_at`] with the flags of Linux's `renameat2(2)`.
@@ -306,16 +300,21 @@ impl Overlay {
         to: GuestPath<'_>,
         how: Renaming,
     ) -> Result<(), Errno> {
-        let (from, to) = ((from_dir, from, Follow::No), (to_dir, to));
-        self.on_two(Pair::Rename(how), from, to, |from, to| from.rename(to, how))
+        match &self.pipeline {
+            None => {
+                let (from_dir, to_dir) = (self.core.ino(from_dir)?, self.core.ino(to_dir)?);
+                self.core.tx().rename(from_dir, from, to_dir, to, how)
+            }
+            Some(pipeline) => pipeline.rename(from_dir, from, to_dir, to, how),
+        }
     }
 
     /// The path, from the top and without symlinks, of what `path` leads to. Permission to search is
     /// needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
     /// `realpath`, which is what `std::fs` asks.
     pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
-        if let Some(staged) = self.staged() {
-            return staged.canonical(path);
+        if let Some(pipeline) = &self.pipeline {
+            return pipeline.canonical(path);
         }
         let mut tx = Tx { free_dots: true, ..self.core.tx() };
         let place = tx.walk(Ino::ROOT, path, End::Follow)?;
@@ -329,137 +328,19 @@ impl Overlay {
             (_, Last::Dot | Last::DotDot) => Ok(dir.as_bytes().to_vec()),
         }
     }
-
-    pub(crate) fn staged(&self) -> Option<Staged<'_>> {
-        self.core.pipeline.as_deref().map(|pipe| Staged::new(&self.core, pipe))
-    }
-
-    /// An operation on one path: through the [pipeline](crate::pipeline), or where there is none
-    /// straight on the overlay's own tree.
-    fn on<T>(
-        &self,
-        operation: Operation,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        act: impl FnOnce(At<'_>) -> Result<T>,
-    ) -> Result<T> {
-        match self.staged() {
-            None => act(At::own(&self.core, dir, path, follow)),
-            Some(staged) => staged.on(operation, dir, path, follow, act),
-        }
-    }
-
-    /// The same for an operation on two paths.
-    fn on_two(
-        &self,
-        pair: Pair,
-        from: (&dyn File, GuestPath<'_>, Follow),
-        to: (&dyn File, GuestPath<'_>),
-        act: impl FnOnce(At<'_>, At<'_>) -> Result<()>,
-    ) -> Result<()> {
-        match self.staged() {
-            None => act(
-                At::own(&self.core, from.0, from.1, from.2),
-                At::own(&self.core, to.0, to.1, Follow::No),
-            ),
-            Some(staged) => staged.on_two(pair, from, to, act),
-        }
-    }
 }
 
-/// Each operation names itself, for the stages of the [pipeline](crate::pipeline), and says what it
-/// does with a path in one tree.
+/// An operation goes through the [pipeline](crate::pipeline), or if there is none straight to the
+/// overlay's own tree.
 impl Fs for Overlay {
-    fn root(&self) -> Result<Arc<dyn File>> {
-        Ok(self.top.clone())
-    }
-
-    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
-        match self.staged() {
-            None => self.core.open_at(dir, path, how),
-            Some(staged) => staged.open_at(dir, path, how),
+    fn inner(&self) -> Result<&dyn Fs> {
+        match &self.pipeline {
+            None => Ok(&self.core),
+            Some(pipeline) => Ok(pipeline),
         }
     }
 
-    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
-        self.on(Operation::Stat, dir, path, follow, |at| at.stat())
-    }
-
-    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
-        self.on(Operation::ReadLink, dir, path, Follow::No, |at| {
-            at.tree.read_link_at(at.dir, at.path)
-        })
-    }
-
-    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
-        self.on(Operation::CreateDir, dir, path, Follow::No, |at| {
-            at.tree.create_dir_at(at.dir, at.path, mode)
-        })
-    }
-
-    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        self.on(Operation::Symlink, dir, path, Follow::No, |at| {
-            at.tree.symlink_at(target, at.dir, at.path)
-        })
-    }
-
-    fn link_at(
-        &self,
-        from_dir: &dyn File,
-        from: GuestPath<'_>,
-        follow: Follow,
-        to_dir: &dyn File,
-        to: GuestPath<'_>,
-    ) -> Result<()> {
-        self.on_two(Pair::Link, (from_dir, from, follow), (to_dir, to), |from, to| {
-            from.tree.link_at(from.dir, from.path, from.follow, to.dir, to.path)
-        })
-    }
-
-    fn rename_at(
-        &self,
-        from_dir: &dyn File,
-        from: GuestPath<'_>,
-        to_dir: &dyn File,
-        to: GuestPath<'_>,
-    ) -> Result<()> {
-        self.rename_with(from_dir, from, to_dir, to, Renaming::Replace)
-    }
-
-    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        self.on(Operation::RemoveFile, dir, path, Follow::No, |at| {
-            at.tree.remove_file_at(at.dir, at.path)
-        })
-    }
-
-    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        self.on(Operation::RemoveDir, dir, path, Follow::No, |at| {
-            at.tree.remove_dir_at(at.dir, at.path)
-        })
-    }
-
-    fn set_times_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        times: SetTimes,
-    ) -> Result<()> {
-        self.on(Operation::SetTimes, dir, path, follow, |at| {
-            at.tree.set_times_at(at.dir, at.path, at.follow, times)
-        })
-    }
-
-    fn set_mode_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-        mode: u32,
-    ) -> Result<()> {
-        self.on(Operation::SetMode, dir, path, follow, |at| {
-            at.tree.set_mode_at(at.dir, at.path, at.follow, mode)
-        })
+    fn root(&self) -> Result<Arc<dyn File>> {
+        Ok(self.top.clone())
     }
 }

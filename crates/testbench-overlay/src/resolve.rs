@@ -32,13 +32,9 @@ pub(crate) trait Walk {
     /// Anything else, as the caller wants it.
     type Leaf;
 
-    /// Whether names in `dir` may be looked up at all. [`Walk::step`] asks this too.
-    fn search(&mut self, dir: &Self::Dir) -> Result<(), Errno>;
-
-    /// The same for `.` and `..`.
-    fn search_for_dots(&mut self, dir: &Self::Dir) -> Result<(), Errno> {
-        self.search(dir)
-    }
+    /// Whether names in `dir`, or `.` and `..`, may be looked up at all. [`Walk::step`] asks this
+    /// too.
+    fn search(&mut self, dir: &Self::Dir, is_for_dots: bool) -> Result<(), Errno>;
 
     /// Returns the kind of `name` in `dir`. Unless it `is_last`, the walk continues through it.
     fn step(
@@ -237,11 +233,11 @@ impl<W: Walk> Walker<'_, W> {
             match todo.text(part) {
                 b"." if is_top => {}
                 b"." => {
-                    self.tree.search_for_dots(here)?;
+                    self.tree.search(here, true)?;
                     last = Last::Dot;
                 }
                 b".." => {
-                    self.tree.search_for_dots(here)?;
+                    self.tree.search(here, true)?;
                     match self.trail.len() {
                         // Above `/` there is nothing.
                         1 if self.is_out => {}
@@ -262,11 +258,11 @@ impl<W: Walk> Walker<'_, W> {
                         slash: todo.slash(),
                     };
                     if is_last && end == End::Parent {
-                        self.tree.search(here)?;
+                        self.tree.search(here, false)?;
                         return Ok(arrived(here, Step::Missing));
                     }
                     if name.len() > NAME_BYTES_MAX {
-                        self.tree.search(here)?;
+                        self.tree.search(here, false)?;
                         return Err(Errno::Nametoolong);
                     }
                     match (self.tree.step(here, name, is_last)?, is_last) {

@@ -168,13 +168,13 @@ impl Materialized {
         written: &BTreeMap<RelPath, Stamp>,
         now: &BTreeMap<RelPath, Stamp>,
     ) -> io::Result<()> {
-        let Some(pipeline) = &self.overlay.core.pipeline else { return Ok(()) };
+        let policy = &self.overlay.core.config.policy;
         let differs =
             |(path, was): &(&RelPath, &Stamp)| now.get(*path).is_none_or(|is| is_changed(was, is));
         let was = written.iter().filter(differs);
         let new = now.iter().filter(|(path, _)| !written.contains_key(*path));
         for (path, _) in was.chain(new) {
-            self.tree.at(path, "absorb", pipeline.check_absorbed(path))?;
+            self.tree.at(path, "absorb", policy.check_absorbed(path))?;
         }
         Ok(())
     }
@@ -229,9 +229,8 @@ impl Materialized {
 
     fn absorb_time(&self, path: &RelPath, was: Option<&Stamp>, is: &Stamp) -> io::Result<()> {
         let mtime = mtime_of(was, is, self.written_at);
-        let policy = self.overlay.core.pipeline.as_ref();
         // Of a directory that is read-only: something came into it, and was gone again.
-        let may_not = policy.is_some_and(|policy| policy.check_absorbed(path).is_err());
+        let may_not = self.overlay.core.config.policy.check_absorbed(path).is_err();
         if mtime.is_none() || may_not || is.kind == FileKind::Special {
             return Ok(());
         }

@@ -159,8 +159,8 @@ impl Writer<'_> {
             self.dirs.push((at, stat));
             for entry in entries {
                 let place = self.trail.child(at, &entry.name);
-                let pipeline = self.core.pipeline.as_ref();
-                if pipeline.is_some_and(|pipeline| pipeline.hides(&self.trail.path(place))) {
+                let policy = &self.core.config.policy;
+                if policy.hides_anything() && policy.hides(&self.trail.path(place)) {
                     continue;
                 }
                 let child = self.core.tx_as_root().lookup(dir, &entry.name);

@@ -1,7 +1,6 @@
 //! The operations on one overlay's own tree: the part of an operation that is left once every stage
 //! of the [pipeline](crate::pipeline) has let it through.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use crate::handle::Handle;
@@ -11,47 +10,6 @@ use crate::resolve::End;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::Result;
 use crate::{Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
-
-/// A path in one tree, an overlay's own or one that is mounted in it.
-#[derive(Clone, Copy)]
-pub(crate) struct At<'a> {
-    pub(crate) tree: &'a dyn Fs,
-    pub(crate) dir: &'a dyn File,
-    pub(crate) path: GuestPath<'a>,
-    pub(crate) follow: Follow,
-    /// The device that metadata shows in place of the tree's own.
-    pub(crate) device: Option<u64>,
-}
-
-impl<'a> At<'a> {
-    pub(crate) fn own(
-        core: &'a Arc<Core>,
-        dir: &'a dyn File,
-        path: GuestPath<'a>,
-        follow: Follow,
-    ) -> At<'a> {
-        At { tree: core, dir, path, follow, device: None }
-    }
-
-    pub(crate) fn stat(self) -> Result<Stat> {
-        let stat = self.tree.stat_at(self.dir, self.path, self.follow)?;
-        Ok(Stat { dev: self.device.unwrap_or(stat.dev), ..stat })
-    }
-
-    /// Moves to `to` in the same tree. [`Fs`] has the plain way alone.
-    pub(crate) fn rename(self, to: At<'_>, how: Renaming) -> Result<()> {
-        match (self.tree as &dyn Any).downcast_ref::<Arc<Core>>() {
-            Some(core) => {
-                let (from_dir, to_dir) = (core.ino(self.dir)?, core.ino(to.dir)?);
-                core.tx().rename(from_dir, self.path, to_dir, to.path, how)
-            }
-            None if how == Renaming::Replace => {
-                self.tree.rename_at(self.dir, self.path, to.dir, to.path)
-            }
-            None => Err(Errno::Inval),
-        }
-    }
-}
 
 impl Core {
     pub(crate) fn top(self: &Arc<Self>) -> Arc<dyn File> {
@@ -120,6 +78,17 @@ impl Fs for Arc<Core> {
         let to_dir = self.ino(to_dir)?;
         let ino = tx.find(self.ino(from_dir)?, from, End::of(follow))?;
         tx.link(ino, to_dir, to)
+    }
+
+    fn rename_at(
+        &self,
+        from_dir: &dyn File,
+        from: GuestPath<'_>,
+        to_dir: &dyn File,
+        to: GuestPath<'_>,
+    ) -> Result<()> {
+        let (from_dir, to_dir) = (self.ino(from_dir)?, self.ino(to_dir)?);
+        self.tx().rename(from_dir, from, to_dir, to, Renaming::Replace)
     }
 
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {

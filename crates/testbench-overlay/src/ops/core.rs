@@ -8,8 +8,8 @@ use testbench_clock::Clock;
 
 use crate::lower::Lower;
 use crate::lower::view::View;
-use crate::pipeline::Pipeline;
-use crate::resolve::Trail;
+use crate::pipeline::Policy;
+use crate::resolve::{Trail, strip_root};
 use crate::upper::inode::{Ino, Inode, State, Version};
 use crate::upper::quota::Quota;
 use crate::upper::store::Store;
@@ -25,8 +25,6 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     /// Shared with forks: they hold the same chunks.
     pub(crate) store: Arc<Store>,
-    /// The stages in front of this core, if there are any.
-    pub(crate) pipeline: Option<Box<Pipeline>>,
     live: Mutex<Live>,
 }
 
@@ -41,14 +39,15 @@ pub(crate) struct Config {
     pub(crate) passthrough: Vec<(HostDir, Result<Arc<dyn File>>)>,
     pub(crate) as_root: bool,
     pub(crate) quota: Quota,
+    pub(crate) policy: Policy,
 }
 
 impl Config {
-    /// The absolute paths under which the top is known.
-    pub(crate) fn own_paths(&self) -> impl Iterator<Item = &[u8]> {
+    /// The part of an absolute path below the top, if it leads there.
+    pub(crate) fn inside<'t>(&self, path: &'t [u8]) -> Option<&'t [u8]> {
         let host = self.host_root.iter().flat_map(|(given, canonical)| [given, canonical]);
         let host = host.map(|path| path.as_os_str().as_encoded_bytes());
-        host.chain(self.mounted_at.as_deref())
+        host.chain(self.mounted_at.as_deref()).find_map(|own| strip_root(path, own))
     }
 }
 
@@ -146,7 +145,7 @@ impl Core {
         state: State,
     ) -> Core {
         let live = Mutex::new(Live::new(state, Arc::new(Family)));
-        Core { lower, view, config, clock, store, pipeline: None, live }
+        Core { lower, view, config, clock, store, live }
     }
 
     /// The same in everything but the state and who is open on it.
@@ -157,7 +156,6 @@ impl Core {
             config: self.config.clone(),
             clock: self.clock.clone(),
             store: self.store.clone(),
-            pipeline: self.pipeline.as_ref().map(|pipeline| Box::new(pipeline.fork())),
             live: Mutex::new(Live::new(state, family)),
         }
     }

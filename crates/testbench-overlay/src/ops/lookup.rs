@@ -396,12 +396,11 @@ impl Walk for Tx<'_> {
     type Dir = Ino;
     type Leaf = Ino;
 
-    fn search(&mut self, dir: &Ino) -> Result<(), Errno> {
+    fn search(&mut self, dir: &Ino, is_for_dots: bool) -> Result<(), Errno> {
+        if is_for_dots && self.free_dots {
+            return Ok(());
+        }
         self.may(self.live.state.inode(*dir)?, SEARCH)
-    }
-
-    fn search_for_dots(&mut self, dir: &Ino) -> Result<(), Errno> {
-        if self.free_dots { Ok(()) } else { self.search(dir) }
     }
 
     fn step(&mut self, dir: &Ino, name: &[u8], is_last: bool) -> Result<Step<Ino, Ino>, Errno> {
@@ -451,6 +450,6 @@ impl Walk for Tx<'_> {
     }
 
     fn inside<'t>(&self, target: &'t [u8]) -> Option<&'t [u8]> {
-        self.core.config.own_paths().find_map(|own| resolve::strip_root(target, own))
+        self.core.config.inside(target)
     }
 }

@@ -2,28 +2,29 @@
 
 use std::any::Any;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::mounts::{Spot, device};
+use super::Pipeline;
 use super::operation::{Operation, Request};
-use super::staged::Staged;
 use crate::handle::Handle;
 use crate::ops::core::Core;
+use crate::trees::namespace::{Spot, device};
 use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, File, FileKind, SetTimes, Stat};
 
-/// A handle, of the overlay's own tree or of a mounted one, behind the stages of the overlay through
-/// which it was opened.
+/// A handle, of the overlay's own tree or of another, behind the stages of the overlay through which
+/// it was opened.
+#[derive(Clone)]
 pub(crate) struct StagedFile {
-    pub(super) core: Arc<Core>,
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) inner: Arc<dyn File>,
     /// Under which it was opened.
     pub(super) path: RelPath,
     /// Of a directory, where names in it are looked up.
     pub(super) spot: Option<Spot>,
-    pub(super) mount: Option<usize>,
+    /// The number of its tree, unless that is the overlay's own.
+    pub(super) tree: Option<usize>,
 }
 
 impl fmt::Debug for StagedFile {
@@ -34,28 +35,10 @@ impl fmt::Debug for StagedFile {
 }
 
 impl StagedFile {
-    pub(crate) fn new(
-        core: &Arc<Core>,
-        inner: Arc<dyn File>,
-        path: RelPath,
-        spot: Option<Spot>,
-        mount: Option<usize>,
-    ) -> StagedFile {
-        StagedFile { core: core.clone(), inner, path, spot, mount }
-    }
-
-    /// The top directory of an overlay.
-    pub(crate) fn top(core: &Arc<Core>, inner: Arc<dyn File>) -> Arc<dyn File> {
-        let spot = Some(Spot::Own(crate::upper::inode::Ino::ROOT));
-        Arc::new(StagedFile::new(core, inner, RelPath::TOP, spot, None))
-    }
-
     /// Returns the file behind the stages, if `file` is one of `core`'s own.
     pub(crate) fn own_in<'f>(file: &'f dyn File, core: &Arc<Core>) -> Result<&'f dyn File> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
-            Some(staged) if Arc::ptr_eq(&staged.core, core) && staged.mount.is_none() => {
-                Ok(&*staged.inner)
-            }
+            Some(staged) if staged.is_of(core) && staged.tree.is_none() => Ok(&*staged.inner),
             Some(_) => Err(Errno::Xdev),
             None => Ok(file),
         }
@@ -64,23 +47,14 @@ impl StagedFile {
     /// The directory behind a handle of `core`.
     pub(super) fn spot_in(file: &dyn File, core: &Arc<Core>) -> Result<Spot> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
-            Some(staged) if Arc::ptr_eq(&staged.core, core) => {
-                staged.spot.clone().ok_or(Errno::Notdir)
-            }
+            Some(staged) if staged.is_of(core) => staged.spot.clone().ok_or(Errno::Notdir),
             Some(_) => Err(Errno::Xdev),
             None => Handle::ino_in(file, core).map(Spot::Own),
         }
     }
 
-    /// Another handle of the same file.
-    pub(super) fn with(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        let StagedFile { core, path, spot, mount, .. } = self;
-        Arc::new(StagedFile::new(core, inner, path.clone(), spot.clone(), *mount))
-    }
-
-    pub(super) fn staged(&self) -> Staged<'_> {
-        let pipe = self.core.pipeline.as_deref().expect("a staged file comes out of a pipeline");
-        Staged::new(&self.core, pipe)
+    fn is_of(&self, core: &Arc<Core>) -> bool {
+        Arc::ptr_eq(&self.pipeline.core, core)
     }
 
     pub(super) fn run<T>(
@@ -88,7 +62,7 @@ impl StagedFile {
         operation: Operation,
         act: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        self.staged().run(Request::new(operation, self.path.clone()), |_| act())
+        self.pipeline.run(Request::new(operation, self.path.clone()), |_| act())
     }
 
     /// An operation that changes something and does not need a handle that is open for writing.
@@ -98,7 +72,7 @@ impl StagedFile {
         act: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         self.run(operation, || {
-            self.staged().pipe.policy.check_change(&self.path)?;
+            self.pipeline.policy().check_change(&self.path)?;
             act()
         })
     }
@@ -112,15 +86,19 @@ impl StagedFile {
         act: impl FnOnce(usize) -> Result<T>,
     ) -> Result<T> {
         let request = Request { len, ..Request::new(operation, self.path.clone()) };
-        self.staged().transfer(request, count, |_, granted| act(granted))
+        self.pipeline.transfer(request, count, |_, granted| act(granted))
     }
 }
 
 impl File for StagedFile {
+    fn inner(&self) -> Option<&dyn File> {
+        Some(&*self.inner)
+    }
+
     fn stat(&self) -> Result<Stat> {
         self.run(Operation::Stat, || {
             let stat = self.inner.stat()?;
-            Ok(Stat { dev: self.mount.map_or(stat.dev, device), ..stat })
+            Ok(Stat { dev: self.tree.map_or(stat.dev, device), ..stat })
         })
     }
 
@@ -159,10 +137,6 @@ impl File for StagedFile {
         self.run(Operation::SetLen, || self.inner.allocate(offset, len))
     }
 
-    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
-        self.inner.next_data(offset)
-    }
-
     fn sync(&self, data_only: bool) -> Result<()> {
         self.run(Operation::Sync, || self.inner.sync(data_only))
     }
@@ -179,12 +153,12 @@ impl File for StagedFile {
         self.run(Operation::ReadDir, || {
             let mut entries = self.inner.read_dir()?;
             let Some(spot) = &self.spot else { return Ok(entries) };
-            let staged = self.staged();
-            if staged.pipe.policy.hides_anything() {
-                let dir = staged.path_of(spot);
-                entries.retain(|entry| !staged.pipe.policy.hides(&dir.child(&entry.name)));
+            let (namespace, policy) = (&self.pipeline.namespace, self.pipeline.policy());
+            if policy.hides_anything() {
+                let dir = namespace.path_of(spot);
+                entries.retain(|entry| !policy.hides(&dir.child(&entry.name)));
             }
-            for (name, top) in staged.pipe.mounts.points(spot) {
+            for (name, top) in namespace.points(spot) {
                 let (ino, kind) = (top.stat()?.ino, FileKind::Dir);
                 entries.retain(|entry| *entry.name != *name);
                 entries.push(DirEntry { name: name.into(), ino, kind });

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::file::StagedFile;
 use super::operation::{Operation, Request};
-use super::staged::Staged;
 use crate::handle::Handle;
 use crate::ops::core::Core;
 use crate::resolve::End;
@@ -63,11 +62,24 @@ impl Overlay {
     ///
     /// Those of [`Fs::stat_at`].
     pub fn inode_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<InodeHandle> {
-        let file = match self.staged() {
-            None => self.core.inode_at(dir, path)?,
-            Some(staged) => staged.inode_at(dir, path)?,
+        let core = self.core.clone();
+        let Some(pipeline) = &self.pipeline else {
+            return Ok(InodeHandle { file: core.inode_at(dir, path)?, core });
         };
-        Ok(InodeHandle { core: self.core.clone(), file })
+        let file = pipeline.on_place(Operation::Stat, dir, path, End::Keep, |place, path| {
+            let at = pipeline.object(&place);
+            let file: Arc<dyn File> = match at.tree {
+                None => core.inode_at(&*at.dir, at.path())?,
+                Some(tree) => {
+                    let fs = pipeline.namespace.fs(tree).clone();
+                    let named = ByName { fs, dir: at.dir, name: at.name };
+                    named.stat()?;
+                    Arc::new(named)
+                }
+            };
+            Ok(pipeline.wrap_at(file, place, path))
+        })?;
+        Ok(InodeHandle { core, file })
     }
 }
 
@@ -85,13 +97,12 @@ impl InodeHandle {
             Some(by_name) => by_name.fs.open_at(&*by_name.dir, by_name.path(), &how),
             None => self.core.open_inode(self.ino()?, &how),
         };
-        match self.staged() {
-            None => open(),
-            Some(staged) if how.write || how.truncate => {
-                staged.change(Operation::Open, open).map(|file| staged.with(file))
-            }
-            Some(staged) => staged.run(Operation::Open, open).map(|file| staged.with(file)),
-        }
+        let Some(staged) = self.staged() else { return open() };
+        let inner = match how.write || how.truncate {
+            true => staged.change(Operation::Open, open)?,
+            false => staged.run(Operation::Open, open)?,
+        };
+        Ok(Arc::new(StagedFile { inner, ..staged.clone() }))
     }
 
     /// Returns the target of a symlink.
@@ -118,22 +129,23 @@ impl InodeHandle {
     pub fn link(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         let link = |dir: &dyn File, path: GuestPath<'_>| match self.by_name() {
             Some(from) => from.fs.link_at(&*from.dir, from.path(), Follow::No, dir, path),
-            None => self.core.tx().link(self.ino()?, self.core.ino(dir)?, path),
+            None => self.core.tx().link(self.ino()?, Handle::ino_in(dir, &self.core)?, path),
         };
-        let Some(file) = self.staged() else { return link(dir, path) };
-        let staged = file.staged();
-        let (target, to) = staged.walk(&staged.spot(dir)?, path, End::Name);
-        let request = Request::new(Operation::Link, file.path.clone());
-        staged.run(Request { to: Some(to.clone()), ..request }, |request| {
+        let Some(StagedFile { pipeline, path: from, tree, .. }) = self.staged() else {
+            return link(dir, path);
+        };
+        let (target, to) = pipeline.walk(dir, path, End::Name)?;
+        let request = Request::new(Operation::Link, from.clone());
+        pipeline.run(Request { to: Some(to.clone()), ..request }, |request| {
             let target = target?;
-            staged.check_link(file.mount, &request.path, &target, &to)?;
-            let target = staged.name(&target);
-            link(&*target.dir, target.path())
+            pipeline.check_link(*tree, &request.path, &target, &to)?;
+            let at = pipeline.name(&target);
+            link(&*at.dir, at.path())
         })
     }
 
     fn ino(&self) -> Result<Ino> {
-        self.core.ino(&*self.file)
+        Handle::ino_in(&*self.file, &self.core)
     }
 
     fn staged(&self) -> Option<&StagedFile> {
@@ -148,7 +160,7 @@ impl InodeHandle {
 impl Core {
     fn inode_at(self: &Arc<Self>, dir: &dyn File, path: GuestPath<'_>) -> Result<Arc<dyn File>> {
         let mut tx = self.tx();
-        let ino = tx.find(self.ino(dir)?, path, End::Keep)?;
+        let ino = tx.find(Handle::ino_in(dir, self)?, path, End::Keep)?;
         Ok(Arc::new(Handle::new(self, &mut tx, ino, false, false)))
     }
 
@@ -156,23 +168,6 @@ impl Core {
         let mut tx = self.tx();
         tx.open_inode(ino, how)?;
         Ok(Arc::new(Handle::new(self, &mut tx, ino, how.read, how.write)))
-    }
-}
-
-impl Staged<'_> {
-    fn inode_at(self, dir: &dyn File, path: GuestPath<'_>) -> Result<Arc<dyn File>> {
-        self.on_place(Operation::Stat, dir, path, End::Keep, |place, path| {
-            let target = self.object(place);
-            let file: Arc<dyn File> = match target.mount {
-                None => self.core.inode_at(&*target.dir, target.path())?,
-                Some(mount) => {
-                    target.at().stat()?;
-                    let fs = self.pipe.mounts.fs(mount).clone();
-                    Arc::new(ByName { fs, dir: target.dir, name: target.name })
-                }
-            };
-            Ok(self.wrap(file, place, path))
-        })
     }
 }
 

@@ -31,7 +31,7 @@
 //! # Where to begin reading
 //!
 //! `operation.rs` (the description), `staged.rs` (an operation's way through the stages), then the
-//! stages: `fault.rs` with `faults.rs`, `policy.rs` with `mounts.rs` and `outside.rs`, `audit.rs`.
+//! stages: `fault.rs` with `faults.rs`, `policy.rs` with `trees/namespace.rs`, `audit.rs`.
 //! The quota's sums are in `quota.rs` and the core.
 //!
 //! # Example
@@ -68,13 +68,10 @@ mod fault;
 mod faults;
 mod file;
 mod inode_handle;
-mod mounts;
 mod operation;
-mod outside;
 mod pattern;
 mod policy;
 mod staged;
-mod walk;
 
 use std::sync::Arc;
 
@@ -84,26 +81,24 @@ pub use fault::{Fault, FaultError};
 pub use faults::{FaultCount, FaultPlan};
 pub use inode_handle::InodeHandle;
 pub use operation::Operation;
-pub use outside::OutwardLinks;
 pub use pattern::PatternError;
 
+pub use crate::trees::namespace::OutwardLinks;
+
 pub(crate) use file::StagedFile;
-pub(crate) use staged::{Pair, Staged};
+pub(crate) use policy::{Policy, is_in, plain_path};
 
 use crate::ops::core::Core;
-use crate::vfs::name::RelPath;
-use crate::{Errno, Fs, OverlayError};
+use crate::trees::namespace::Namespace;
+use crate::{Fs, OverlayError};
 use faults::Faults;
-use mounts::Mounts;
-use outside::Outside;
-use policy::Policy;
 
-/// The stages of one overlay.
+/// The namespace of one overlay behind its stages.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
+    core: Arc<Core>,
     faults: Faults,
-    policy: Policy,
-    mounts: Mounts,
+    namespace: Namespace,
     audit: Option<Audit>,
 }
 
@@ -128,41 +123,38 @@ impl Settings {
             && self.audit.is_none()
     }
 
+    pub(crate) fn policy(&self) -> Result<Policy, OverlayError> {
+        Policy::new(&self.read_only, &self.hidden)
+    }
+
     /// The pipeline of `core`; `None` if it would do nothing.
-    pub(crate) fn build(self, core: &Core) -> Result<Option<Pipeline>, OverlayError> {
+    pub(crate) fn build(self, core: &Arc<Core>) -> Result<Option<Arc<Pipeline>>, OverlayError> {
         if self.is_empty() {
             return Ok(None);
         }
         let faults = Faults::new(self.faults).map_err(|source| OverlayError::Fault { source })?;
-        let policy = Policy::new(&self.read_only, &self.hidden)?;
-        let mounts = Mounts::new(core, self.mounts, Outside::new(core, self.outward_links)?)?;
-        Ok(Some(Pipeline { faults, policy, mounts, audit: self.audit }))
+        let namespace = Namespace::new(core, self.mounts, self.outward_links)?;
+        let core = core.clone();
+        Ok(Some(Arc::new(Pipeline { core, faults, namespace, audit: self.audit })))
     }
 }
 
 impl Pipeline {
     /// The same stages for a fork: the faults go on from where they are, the audit is one.
-    pub(crate) fn fork(&self) -> Pipeline {
-        Pipeline {
+    pub(crate) fn fork(&self, core: &Arc<Core>) -> Arc<Pipeline> {
+        Arc::new(Pipeline {
+            core: core.clone(),
             faults: self.faults.fork(),
-            policy: self.policy.clone(),
-            mounts: self.mounts.clone(),
+            namespace: self.namespace.fork(core.clone()),
             audit: self.audit.clone(),
-        }
-    }
-
-    /// Whether a name is not to be seen, as where the tree is written out.
-    pub(crate) fn hides(&self, path: &RelPath) -> bool {
-        self.policy.hides(path)
-    }
-
-    /// Whether what was done in a copy of the tree may be done in the overlay.
-    pub(crate) fn check_absorbed(&self, path: &RelPath) -> Result<(), Errno> {
-        self.policy.check_change(path)?;
-        if self.policy.hides(path) { Err(Errno::Acces) } else { Ok(()) }
+        })
     }
 
     pub(crate) fn faults(&self) -> Vec<FaultCount> {
         self.faults.report()
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.core.config.policy
     }
 }

@@ -6,13 +6,13 @@ use crate::{Errno, GuestPath, OverlayError};
 
 /// The rules of one overlay, by path.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     read_only: Vec<RelPath>,
     hidden: Vec<Pattern>,
 }
 
 impl Policy {
-    pub(super) fn new(read_only: &[Vec<u8>], hidden: &[String]) -> Result<Policy, OverlayError> {
+    pub(crate) fn new(read_only: &[Vec<u8>], hidden: &[String]) -> Result<Policy, OverlayError> {
         let pattern = |pattern: &String| {
             Pattern::new(pattern).map_err(|source| OverlayError::Pattern { source })
         };
@@ -22,33 +22,39 @@ impl Policy {
         })
     }
 
-    pub(super) fn hides(&self, path: &RelPath) -> bool {
+    pub(crate) fn hides(&self, path: &RelPath) -> bool {
         !path.is_top() && self.hidden.iter().any(|pattern| pattern.matches(path))
     }
 
-    pub(super) fn hides_anything(&self) -> bool {
+    /// Whether what was done in a copy of the tree may be done in the overlay.
+    pub(crate) fn check_absorbed(&self, path: &RelPath) -> Result<(), Errno> {
+        self.check_change(path)?;
+        if self.hides(path) { Err(Errno::Acces) } else { Ok(()) }
+    }
+
+    pub(crate) fn hides_anything(&self) -> bool {
         !self.hidden.is_empty()
     }
 
     /// Whether all that is hidden beneath a directory is so still when that has moved.
-    pub(super) fn hides_moved(&self, from: &RelPath, to: &RelPath) -> bool {
+    pub(crate) fn hides_moved(&self, from: &RelPath, to: &RelPath) -> bool {
         self.hidden.iter().all(|pattern| pattern.holds_beneath(from, to))
     }
 
     /// [`Errno::Rofs`] for a path in a subtree that cannot be changed, its top included.
-    pub(super) fn check_change(&self, path: &RelPath) -> Result<(), Errno> {
+    pub(crate) fn check_change(&self, path: &RelPath) -> Result<(), Errno> {
         if self.read_only.iter().any(|top| is_in(path, top)) { Err(Errno::Rofs) } else { Ok(()) }
     }
 
     /// [`Errno::Busy`] for the directories above such a subtree: with them it would move to where
     /// no rule protects it.
-    pub(super) fn check_move(&self, path: &RelPath) -> Result<(), Errno> {
+    pub(crate) fn check_move(&self, path: &RelPath) -> Result<(), Errno> {
         if self.read_only.iter().any(|top| is_in(top, path)) { Err(Errno::Busy) } else { Ok(()) }
     }
 }
 
 /// A path from the top as a person writes it, without anything that would need a walk.
-pub(super) fn plain_path(path: &[u8]) -> Result<RelPath, OverlayError> {
+pub(crate) fn plain_path(path: &[u8]) -> Result<RelPath, OverlayError> {
     let is_plain = |part: &[u8]| !matches!(part, b"." | b"..") && !part.contains(&0);
     if GuestPath::new(path).components().all(is_plain) {
         return Ok(RelPath::from_bytes(path));
@@ -56,7 +62,7 @@ pub(super) fn plain_path(path: &[u8]) -> Result<RelPath, OverlayError> {
     Err(OverlayError::Path { path: GuestPath::new(path).to_string() })
 }
 
-pub(super) fn is_in(path: &RelPath, top: &RelPath) -> bool {
+pub(crate) fn is_in(path: &RelPath, top: &RelPath) -> bool {
     match path.as_bytes().strip_prefix(top.as_bytes()) {
         Some(rest) => top.is_top() || rest.is_empty() || rest[0] == b'/',
         None => false,

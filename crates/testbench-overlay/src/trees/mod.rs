@@ -3,5 +3,6 @@
 
 pub(crate) mod host_dir;
 pub(crate) mod memory_dir;
+pub(crate) mod namespace;
 pub(crate) mod read_only;
 pub(crate) mod refusal;

@@ -79,7 +79,7 @@ impl Walk for HostWalk<'_> {
     type Dir = Arc<OwnedFd>;
     type Leaf = Stat;
 
-    fn search(&mut self, _: &Arc<OwnedFd>) -> Result<(), Errno> {
+    fn search(&mut self, _: &Arc<OwnedFd>, _: bool) -> Result<(), Errno> {
         // The kernel checks it with every call on a name.
         Ok(())
     }
