@@ -370,7 +370,7 @@ impl Pipeline {
             && self.name(place).stat().is_ok_and(|stat| stat.kind == FileKind::Dir)
     }
 
-    /// What a path leads to.
+    /// The object to which a path leads.
     pub(super) fn object(&self, place: &Found) -> At<'_> {
         match &place.found {
             // A mount's own top, or the directory that the path ends in.
