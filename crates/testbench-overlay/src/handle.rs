@@ -12,6 +12,7 @@ use crate::pipeline::StagedFile;
 use crate::upper::content::{Content, ReadBase};
 use crate::upper::inode::{Ino, Inode, Node};
 use crate::upper::quota::Room;
+use crate::vfs::Result;
 use crate::{DirEntry, Errno, File, SetTime, SetTimes, Stat};
 
 /// An open file or directory of one overlay.
@@ -48,7 +49,7 @@ impl Handle {
     }
 
     /// The inode of a handle, if it is one of `core`'s.
-    pub(crate) fn ino_in(file: &dyn File, core: &Arc<Core>) -> Result<Ino, Errno> {
+    pub(crate) fn ino_in(file: &dyn File, core: &Arc<Core>) -> Result<Ino> {
         match (StagedFile::own_in(file, core)? as &dyn Any).downcast_ref::<Handle>() {
             Some(handle) if Arc::ptr_eq(&handle.core, core) => Ok(handle.ino),
             _ => Err(Errno::Xdev),
@@ -72,7 +73,7 @@ impl Handle {
         }
     }
 
-    fn writable(&self) -> Result<(), Errno> {
+    fn writable(&self) -> Result<()> {
         if self.write { Ok(()) } else { Err(Errno::Badf) }
     }
 
@@ -80,8 +81,8 @@ impl Handle {
     fn change<R>(
         &self,
         tx: &mut Tx<'_>,
-        change: impl FnOnce(&mut Content, &mut Room, ReadBase<'_>) -> Result<R, Errno>,
-    ) -> Result<R, Errno> {
+        change: impl FnOnce(&mut Content, &mut Room, ReadBase<'_>) -> Result<R>,
+    ) -> Result<R> {
         let origin = tx.live.state.inode(self.ino)?.origin.clone();
         let mut base =
             |buf: &mut [u8], at: u64| self.base.read(&self.core.lower, origin.as_deref(), buf, at);
@@ -104,12 +105,12 @@ impl Drop for Handle {
 }
 
 impl File for Handle {
-    fn stat(&self) -> Result<Stat, Errno> {
+    fn stat(&self) -> Result<Stat> {
         let tx = self.core.tx();
         tx.live.state.inode(self.ino).map(|inode| inode.stat(self.ino))
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         // With the inode in hand, the bytes are read without holding up anyone else.
         let inode = self.core.tx().live.state.inode(self.ino)?.clone();
         if inode.kind() == crate::FileKind::Dir {
@@ -124,7 +125,7 @@ impl File for Handle {
         content(&inode)?.read_at(buf, offset, &mut base)
     }
 
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
         self.writable()?;
         // Nothing is written, so nothing changes: neither a time nor a lower file.
         if buf.is_empty() {
@@ -135,7 +136,7 @@ impl File for Handle {
         })
     }
 
-    fn append(&self, buf: &[u8]) -> Result<(usize, u64), Errno> {
+    fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
         self.writable()?;
         if buf.is_empty() {
             return Ok((0, self.core.tx().live.state.inode(self.ino)?.size()));
@@ -147,13 +148,13 @@ impl File for Handle {
         })
     }
 
-    fn set_len(&self, len: u64) -> Result<(), Errno> {
+    fn set_len(&self, len: u64) -> Result<()> {
         // `ftruncate` reports a read-only descriptor as EINVAL, not as EBADF.
         self.writable().map_err(|_| Errno::Inval)?;
         self.core.tx().set_len(self.ino, len)
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         if len == 0 {
             return Err(Errno::Inval);
         }
@@ -163,7 +164,7 @@ impl File for Handle {
         if tx.live.state.inode(self.ino)?.size() < end { tx.set_len(self.ino, end) } else { Ok(()) }
     }
 
-    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>> {
         let inode = self.core.tx().live.state.inode(self.ino)?.clone();
         let content = content(&inode)?;
         let mut at = offset;
@@ -184,15 +185,15 @@ impl File for Handle {
         Ok(None)
     }
 
-    fn set_times(&self, times: SetTimes) -> Result<(), Errno> {
+    fn set_times(&self, times: SetTimes) -> Result<()> {
         self.core.tx().set_times(self.ino, times)
     }
 
-    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+    fn set_mode(&self, mode: u32) -> Result<()> {
         self.core.tx().set_mode(self.ino, mode)
     }
 
-    fn read_dir(&self) -> Result<Vec<DirEntry>, Errno> {
+    fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let mut tx = self.core.tx();
         tx.live.state.dir(self.ino)?;
         if !self.read {
@@ -207,8 +208,8 @@ impl Tx<'_> {
     fn change<R>(
         &mut self,
         ino: Ino,
-        change: impl FnOnce(&mut Content, &mut Room) -> Result<R, Errno>,
-    ) -> Result<R, Errno> {
+        change: impl FnOnce(&mut Content, &mut Room) -> Result<R>,
+    ) -> Result<R> {
         content(self.live.state.inode(ino)?)?;
         let now = self.now();
         self.pin(ino)?;
@@ -229,11 +230,11 @@ impl Tx<'_> {
         done
     }
 
-    pub(crate) fn set_len(&mut self, ino: Ino, len: u64) -> Result<(), Errno> {
+    pub(crate) fn set_len(&mut self, ino: Ino, len: u64) -> Result<()> {
         self.change(ino, |content, room| content.set_len(len, room))
     }
 
-    pub(crate) fn set_times(&mut self, ino: Ino, times: SetTimes) -> Result<(), Errno> {
+    pub(crate) fn set_times(&mut self, ino: Ino, times: SetTimes) -> Result<()> {
         // As on Linux, not even the time of the change moves.
         if times == SetTimes::default() {
             return self.live.state.inode(ino).map(drop);
@@ -251,7 +252,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(crate) fn set_mode(&mut self, ino: Ino, mode: u32) -> Result<(), Errno> {
+    pub(crate) fn set_mode(&mut self, ino: Ino, mode: u32) -> Result<()> {
         if let Node::Symlink(_) = self.live.state.inode(ino)?.node {
             return Err(Errno::Notsup);
         }
@@ -278,14 +279,14 @@ fn without_set_id(mode: u32) -> u32 {
 }
 
 /// All bytes of a file.
-pub(crate) fn whole(core: &Core, inode: &Inode) -> Result<Arc<[u8]>, Errno> {
+pub(crate) fn whole(core: &Core, inode: &Inode) -> Result<Arc<[u8]>> {
     let base = Base::default();
     let origin: Option<&Origin> = inode.origin.as_deref();
     let mut read = |buf: &mut [u8], at: u64| base.read(&core.lower, origin, buf, at);
     Ok(content(inode)?.to_vec(&mut read)?.into())
 }
 
-fn content(inode: &Inode) -> Result<&Content, Errno> {
+fn content(inode: &Inode) -> Result<&Content> {
     match &inode.node {
         Node::File(content) => Ok(content),
         Node::Dir(_) => Err(Errno::Isdir),

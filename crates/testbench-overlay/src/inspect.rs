@@ -10,6 +10,7 @@ use crate::ops::core::Tx;
 use crate::ops::lookup::path_of;
 use crate::resolve::{End, Last, Step};
 use crate::upper::inode::{Ino, Inode, Node, State};
+use crate::vfs::Result;
 use crate::{Errno, File, FileKind, Follow, GuestPath, LowerChange, Overlay, OverlayError};
 
 use testbench_clock::WallTime;
@@ -98,7 +99,7 @@ impl Overlay {
     ///
     /// [`Errno::Xdev`] for a handle of another tree, [`Errno::Stale`] for one from before a
     /// rollback.
-    pub fn names_of(&self, file: &dyn File) -> Result<Vec<Vec<u8>>, Errno> {
+    pub fn names_of(&self, file: &dyn File) -> Result<Vec<Vec<u8>>> {
         let ino = Handle::ino_in(file, &self.core)?;
         if ino == Ino::ROOT {
             return Ok(vec![Vec::new()]);
@@ -126,12 +127,7 @@ impl Overlay {
     ///
     /// Those of a walk to it: [`Errno::Noent`] when a directory on the way is missing,
     /// [`Errno::NotCapable`] when it leads out, and so on.
-    pub fn place_of(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        follow: Follow,
-    ) -> Result<Vec<u8>, Errno> {
+    pub fn place_of(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Vec<u8>> {
         let dir = Handle::ino_in(dir, &self.core)?;
         let mut tx = self.core.tx_as_root();
         let end = if follow == Follow::Yes { End::Follow } else { End::Name };
@@ -157,7 +153,7 @@ impl Overlay {
     /// # Errors
     ///
     /// Those of reading it.
-    pub fn look(&self, path: &[u8]) -> Result<Option<PathState>, Errno> {
+    pub fn look(&self, path: &[u8]) -> Result<Option<PathState>> {
         let mut tx = self.core.tx_as_root();
         let Some((ino, inode)) = present(&mut tx, path)? else { return Ok(None) };
         let names = names(&tx.live.state, &inode);
@@ -187,7 +183,7 @@ impl Overlay {
     /// # Errors
     ///
     /// Those of listing.
-    pub fn beneath(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+    pub fn beneath(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut paths = Vec::new();
         let mut dirs = vec![path.to_vec()];
         // A list and not recursion: a tree may be deeper than the stack.
@@ -226,7 +222,7 @@ impl Overlay {
     /// # Errors
     ///
     /// Those of the walk to it.
-    pub fn kind_at(&self, path: &[u8]) -> Result<Option<FileKind>, Errno> {
+    pub fn kind_at(&self, path: &[u8]) -> Result<Option<FileKind>> {
         let found = present(&mut self.core.tx_as_root(), path)?;
         Ok(found.map(|(_, inode)| inode.kind()))
     }
@@ -242,7 +238,7 @@ fn names(state: &State, inode: &Inode) -> Vec<Vec<u8>> {
 }
 
 /// Returns the inode at a path from the top, with its number.
-fn present(tx: &mut Tx<'_>, path: &[u8]) -> Result<Option<(Ino, Inode)>, Errno> {
+fn present(tx: &mut Tx<'_>, path: &[u8]) -> Result<Option<(Ino, Inode)>> {
     let ino = if path.is_empty() {
         Ino::ROOT
     } else {

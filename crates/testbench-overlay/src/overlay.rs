@@ -299,7 +299,7 @@ impl Overlay {
         to_dir: &dyn File,
         to: GuestPath<'_>,
         how: Renaming,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         match &self.pipeline {
             None => {
                 let (from_dir, to_dir) = (self.core.ino(from_dir)?, self.core.ino(to_dir)?);
@@ -312,7 +312,7 @@ impl Overlay {
     /// The path, from the top and without symlinks, of what `path` leads to. Permission to search is
     /// needed where a name is looked up, and not for `.` and `..`: so it is with the C library's
     /// `realpath`, which is what `std::fs` asks.
-    pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn canonical(&self, path: GuestPath<'_>) -> Result<Vec<u8>> {
         if let Some(pipeline) = &self.pipeline {
             return pipeline.canonical(path);
         }

@@ -16,6 +16,7 @@ use std::ops::Range;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::vfs::Result;
 use crate::vfs::name::NAME_BYTES_MAX;
 use crate::{Create, Errno, Follow, GuestPath, OpenHow};
 
@@ -34,7 +35,7 @@ pub(crate) trait Walk {
 
     /// Whether names in `dir`, or `.` and `..`, may be looked up at all. [`Walk::step`] asks this
     /// too.
-    fn search(&mut self, dir: &Self::Dir, is_for_dots: bool) -> Result<(), Errno>;
+    fn search(&mut self, dir: &Self::Dir, is_for_dots: bool) -> Result<()>;
 
     /// Returns the kind of `name` in `dir`. Unless it `is_last`, the walk continues through it.
     fn step(
@@ -42,7 +43,7 @@ pub(crate) trait Walk {
         dir: &Self::Dir,
         name: &[u8],
         is_last: bool,
-    ) -> Result<Step<Self::Dir, Self::Leaf>, Errno>;
+    ) -> Result<Step<Self::Dir, Self::Leaf>>;
 
     /// Goes ahead from the last directory of `trail` through those that lie open, pushing each, and
     /// says how much of `path` that was. It must stop before anything that is not a directory's
@@ -65,7 +66,7 @@ pub(crate) trait Walk {
     }
 
     /// The directories on the way from `/` to where a walk goes on that leaves the tree.
-    fn leave(&mut self, how: Leaving) -> Result<Trail<Self::Dir>, Errno> {
+    fn leave(&mut self, how: Leaving) -> Result<Trail<Self::Dir>> {
         let _ = how;
         Err(Errno::NotCapable)
     }
@@ -147,7 +148,7 @@ pub(crate) struct Place<D, L> {
 
 impl<D: Clone, L> Place<D, L> {
     /// Looks up the last component after a walk with [`End::Parent`].
-    pub(crate) fn look<W: Walk<Dir = D, Leaf = L>>(&mut self, tree: &mut W) -> Result<(), Errno> {
+    pub(crate) fn look<W: Walk<Dir = D, Leaf = L>>(&mut self, tree: &mut W) -> Result<()> {
         if let Last::Name(name) = &self.last {
             if name.len() > NAME_BYTES_MAX {
                 return Err(Errno::Nametoolong);
@@ -177,7 +178,7 @@ pub(crate) fn walk<W: Walk>(
     start: W::Dir,
     path: GuestPath<'_>,
     end: End,
-) -> Result<Place<W::Dir, W::Leaf>, Errno> {
+) -> Result<Place<W::Dir, W::Leaf>> {
     check_text(path)?;
     if path.is_absolute() {
         return Err(Errno::NotCapable);
@@ -218,7 +219,7 @@ impl<W: Walk> Walker<'_, W> {
         self.trail.last().expect("the trail starts with a directory that is never taken off")
     }
 
-    fn run(&mut self, path: &[u8], end: End) -> Result<Place<W::Dir, W::Leaf>, Errno> {
+    fn run(&mut self, path: &[u8], end: End) -> Result<Place<W::Dir, W::Leaf>> {
         // As the mirror of `std::fs` names the top itself: nothing is looked up in it.
         let is_top = path == b"." && {
             let top = self.tree.top();
@@ -298,7 +299,7 @@ impl<W: Walk> Walker<'_, W> {
     }
 
     /// Returns the path to walk in place of a symlink.
-    fn enter_link<'t>(&mut self, target: &'t [u8]) -> Result<&'t [u8], Errno> {
+    fn enter_link<'t>(&mut self, target: &'t [u8]) -> Result<&'t [u8]> {
         self.links += 1;
         if self.links > LINKS_MAX {
             return Err(Errno::Loop);
@@ -319,7 +320,7 @@ impl<W: Walk> Walker<'_, W> {
     }
 
     /// Goes on around the tree.
-    fn leave(&mut self, how: Leaving) -> Result<(), Errno> {
+    fn leave(&mut self, how: Leaving) -> Result<()> {
         let top = self.tree.top();
         if !self.tree.same(self.start, &top) {
             return Err(Errno::NotCapable);
@@ -401,7 +402,7 @@ pub(crate) fn not_to_create(last: &Last, create: Create) -> Errno {
     }
 }
 
-pub(crate) fn check_text(path: GuestPath<'_>) -> Result<(), Errno> {
+pub(crate) fn check_text(path: GuestPath<'_>) -> Result<()> {
     if path.is_empty() {
         Err(Errno::Noent)
     } else if path.as_bytes().len() >= PATH_BYTES_MAX {

@@ -89,6 +89,7 @@ pub use options::OpenOptions;
 pub use std::fs::Permissions;
 pub use times::FileTimes;
 
+use crate::vfs::Result;
 use crate::{Errno, FileKind, Follow, Fs, GuestPath, OpenHow};
 use route::{Place, Route, at, route};
 
@@ -308,7 +309,7 @@ pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 
 /// Goes by handles: in `remove_dir_all("d/e/..")` the path stops leading anywhere half-way. And by
 /// a list: a guest may nest directories deeper than the stack is.
-fn remove_tree(fs: &dyn Fs, start: &dyn crate::File, path: GuestPath<'_>) -> Result<(), Errno> {
+fn remove_tree(fs: &dyn Fs, start: &dyn crate::File, path: GuestPath<'_>) -> Result<()> {
     struct Level {
         name: Box<[u8]>,
         dir: Arc<dyn crate::File>,
@@ -341,7 +342,7 @@ fn remove_tree(fs: &dyn Fs, start: &dyn crate::File, path: GuestPath<'_>) -> Res
 }
 
 /// Something that is gone in the meantime is removed as well as can be; std sees it the same way.
-fn unless_gone(removed: Result<(), Errno>) -> Result<(), Errno> {
+fn unless_gone(removed: Result<()>) -> Result<()> {
     match removed {
         Err(Errno::Noent) => Ok(()),
         removed => removed,

@@ -10,6 +10,7 @@ use testbench_clock::Lookup;
 use crate::fs::install;
 use crate::handle::Handle;
 use crate::resolve::{PATH_BYTES_MAX, strip_root};
+use crate::vfs::Result;
 use crate::{Errno, File, Fs, GuestPath, LowerChange, Overlay};
 
 /// Decided once, at the edge of each public call.
@@ -69,7 +70,7 @@ pub(super) fn route(path: &Path) -> io::Result<Route<'_>> {
 pub(super) fn at<'p, T>(
     path: &'p Path,
     real: impl FnOnce(&'p Path) -> io::Result<T>,
-    tree: impl FnOnce(&dyn Fs, &dyn File, GuestPath<'_>) -> Result<T, Errno>,
+    tree: impl FnOnce(&dyn Fs, &dyn File, GuestPath<'_>) -> Result<T>,
 ) -> io::Result<T> {
     match route(path)? {
         Route::Real => real(path),
@@ -210,7 +211,7 @@ impl Place<'_> {
     }
 
     /// The result of an operation here, with an error that says what it can.
-    pub(super) fn result<T>(&self, result: Result<T, Errno>) -> io::Result<T> {
+    pub(super) fn result<T>(&self, result: Result<T>) -> io::Result<T> {
         result.map_err(|errno| error(self, errno))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::lock::{Kind, Lock, TryLockError};
 use super::position::{Position, Taken};
 use super::route::{Place, error_of_open};
+use crate::vfs::Result;
 use crate::{Errno, File, OpenHow, Stat};
 
 /// A handle of a tree together with the open file description (POSIX).
@@ -38,14 +39,11 @@ impl TreeFile {
     }
 
     /// Runs an operation on the handle; its error names the path.
-    pub(super) fn run<T>(
-        &self,
-        operation: impl FnOnce(&dyn File) -> Result<T, Errno>,
-    ) -> io::Result<T> {
+    pub(super) fn run<T>(&self, operation: impl FnOnce(&dyn File) -> Result<T>) -> io::Result<T> {
         self.result(operation(&*self.file))
     }
 
-    fn result<T>(&self, result: Result<T, Errno>) -> io::Result<T> {
+    fn result<T>(&self, result: Result<T>) -> io::Result<T> {
         result.map_err(|errno| error_of_open(&self.description.place, &*self.file, errno))
     }
 
@@ -116,7 +114,7 @@ impl TreeFile {
     }
 }
 
-fn read_at(file: &dyn File, position: &mut Taken<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
+fn read_at(file: &dyn File, position: &mut Taken<'_>, buf: &mut [u8]) -> Result<usize> {
     let read = file.read_at(buf, position.at)?;
     position.at += read as u64;
     Ok(read)

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::lower::observe::{LowerId, Origin, Stamp};
 use crate::ops::core::{Core, Tx};
 use crate::upper::inode::{Ino, Inode, State};
+use crate::vfs::Result;
 use crate::vfs::name::{Name, RelPath};
 use crate::{Errno, FileKind, Overlay, Stat};
 
@@ -34,7 +35,7 @@ impl Core {
     /// Makes sure that all names of changed lower files are known, and answers the state in which
     /// they are. If a changed file may have names that were not seen, the whole lower tree is
     /// searched; everyone else goes on meanwhile.
-    pub(crate) fn find_other_names(&self) -> Result<State, Errno> {
+    pub(crate) fn find_other_names(&self) -> Result<State> {
         loop {
             let wanted = self.tx().lacking_names();
             let paths = if wanted.is_empty() { Vec::new() } else { self.paths_of(&wanted)? };
@@ -49,7 +50,7 @@ impl Core {
 
     /// Where in the lower tree these files are. Nothing is noted as seen on the way: most of it
     /// has nothing to do with what was changed.
-    fn paths_of(&self, wanted: &BTreeMap<LowerId, Ino>) -> Result<Vec<RelPath>, Errno> {
+    fn paths_of(&self, wanted: &BTreeMap<LowerId, Ino>) -> Result<Vec<RelPath>> {
         let lower = &self.lower;
         let inos: HashSet<u64> = wanted.keys().map(|id| id.ino).collect();
         let mut found = Vec::new();
@@ -86,7 +87,7 @@ impl Tx<'_> {
         name: &[u8],
         path: &RelPath,
         stamp: &Stamp,
-    ) -> Result<Option<Ino>, Errno> {
+    ) -> Result<Option<Ino>> {
         let Some(ino) = self.live.state.lower_ids.get(&stamp.id).copied() else {
             return Ok(None);
         };
@@ -115,7 +116,7 @@ impl Tx<'_> {
     }
 
     /// As [`Core::find_other_names`], with everyone held up: what is found is still so afterwards.
-    pub(crate) fn find_other_names(&mut self) -> Result<(), Errno> {
+    pub(crate) fn find_other_names(&mut self) -> Result<()> {
         let wanted = self.lacking_names();
         if wanted.is_empty() {
             return Ok(());
@@ -136,11 +137,7 @@ impl Tx<'_> {
     }
 
     /// Notes where these files are beneath; what else is a name of theirs lies outside of the root.
-    fn take_names(
-        &mut self,
-        wanted: &BTreeMap<LowerId, Ino>,
-        paths: &[RelPath],
-    ) -> Result<(), Errno> {
+    fn take_names(&mut self, wanted: &BTreeMap<LowerId, Ino>, paths: &[RelPath]) -> Result<()> {
         for path in paths {
             self.look_at_lower(path)?;
         }
@@ -157,7 +154,7 @@ impl Tx<'_> {
 
     /// Looks a lower path up in the directory that shows it, wherever that is now; does nothing if
     /// none does.
-    fn look_at_lower(&mut self, path: &RelPath) -> Result<(), Errno> {
+    fn look_at_lower(&mut self, path: &RelPath) -> Result<()> {
         // Up to the nearest directory that is known, and down again.
         let mut names = Vec::new();
         let mut at = path.clone();
@@ -190,7 +187,7 @@ impl Tx<'_> {
     }
 
     /// Notes that all further names of this lower file are outside the root.
-    fn all_names_are_known(&mut self, ino: Ino) -> Result<(), Errno> {
+    fn all_names_are_known(&mut self, ino: Ino) -> Result<()> {
         let inode = self.live.state.inode_mut(ino)?;
         if let Some(origin) = &inode.origin {
             let links = origin.paths.len() as u64;

@@ -13,6 +13,7 @@ use crate::resolve::{self, End, Place, Step, Trail, Walk};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::upper::quota::Usage;
+use crate::vfs::Result;
 use crate::vfs::name::{Name, RelPath};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, Stat};
 
@@ -37,22 +38,17 @@ impl Tx<'_> {
     }
 
     /// Whether the owner's bits allow `wanted` (4 read, 2 write, 1 search).
-    pub(crate) fn may(&self, inode: &Inode, wanted: u32) -> Result<(), Errno> {
+    pub(crate) fn may(&self, inode: &Inode, wanted: u32) -> Result<()> {
         let allowed = self.as_root || (inode.meta.mode >> 6) & wanted == wanted;
         if allowed { Ok(()) } else { Err(Errno::Acces) }
     }
 
-    pub(crate) fn walk(
-        &mut self,
-        start: Ino,
-        path: GuestPath<'_>,
-        end: End,
-    ) -> Result<Found, Errno> {
+    pub(crate) fn walk(&mut self, start: Ino, path: GuestPath<'_>, end: End) -> Result<Found> {
         resolve::walk(self, start, path, end)
     }
 
     /// Walks to something that must exist.
-    pub(crate) fn find(&mut self, start: Ino, path: GuestPath<'_>, end: End) -> Result<Ino, Errno> {
+    pub(crate) fn find(&mut self, start: Ino, path: GuestPath<'_>, end: End) -> Result<Ino> {
         let place = self.walk(start, path, end)?;
         let slash = place.slash;
         match place.found {
@@ -64,7 +60,7 @@ impl Tx<'_> {
     }
 
     /// Returns the inode of a name in a directory.
-    pub(crate) fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Ino>, Errno> {
+    pub(crate) fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Ino>> {
         let inode = self.live.state.inode(dir)?.clone();
         Ok(self.child(dir, &inode, name, false)?.map(|(ino, _)| ino))
     }
@@ -77,7 +73,7 @@ impl Tx<'_> {
         inode: &Inode,
         name: &[u8],
         through: bool,
-    ) -> Result<Option<Child>, Errno> {
+    ) -> Result<Option<Child>> {
         let Node::Dir(node) = &inode.node else { return Err(Errno::Notdir) };
         match (node.entries.get(name), &node.lower) {
             (Some(Entry::Present(ino)), _) => {
@@ -95,7 +91,7 @@ impl Tx<'_> {
         lower_dir: &RelPath,
         name: &[u8],
         through: bool,
-    ) -> Result<Option<Child>, Errno> {
+    ) -> Result<Option<Child>> {
         let (ino, inode) = self.lower_number(lower_dir, name);
         let known = inode.map(|inode| (ino, inode.clone()));
         if let Some((_, inode)) = &known
@@ -132,14 +128,14 @@ impl Tx<'_> {
         dir_path: &RelPath,
         name: &[u8],
         enters: bool,
-    ) -> Result<Option<Stat>, Errno> {
+    ) -> Result<Option<Stat>> {
         let lower = &self.core.lower;
         let entered = enters.then(|| lower.enter(dir, name, dir_path.child(name))).flatten();
         entered.map_or_else(|| lower.stat_in(dir, name), |stat| Ok(Some(stat)))
     }
 
     /// The lower directory of an upper one, if it is still the one that was first seen.
-    fn open_lower(&self, dir: &Inode, lower: &RelPath, wants: Wants) -> Result<OpenDir, Errno> {
+    fn open_lower(&self, dir: &Inode, lower: &RelPath, wants: Wants) -> Result<OpenDir> {
         let id = dir.origin.as_ref().map(|origin| origin.seen.stamp.id);
         let opened = match wants {
             Wants::Itself => self.core.lower.dir_now(lower)?,
@@ -216,7 +212,7 @@ impl Tx<'_> {
         (ino, None)
     }
 
-    fn saw_nothing(&mut self, dir: Ino, lower_dir: &RelPath, name: &[u8]) -> Result<(), Errno> {
+    fn saw_nothing(&mut self, dir: Ino, lower_dir: &RelPath, name: &[u8]) -> Result<()> {
         let path = lower_dir.child(name);
         if self.live.state.was_absent(&path) {
             return Ok(());
@@ -226,7 +222,7 @@ impl Tx<'_> {
     }
 
     /// Remembers something seen of the lower tree, if there is room.
-    fn note(&mut self, path: RelPath, seen: Observation) -> Result<(), Errno> {
+    fn note(&mut self, path: RelPath, seen: Observation) -> Result<()> {
         let reads = &mut self.live.state.reads;
         if !reads.contains_key(&path) {
             Usage::check_observation(reads.size(), &self.core.config.quota)?;
@@ -236,7 +232,7 @@ impl Tx<'_> {
     }
 
     /// Makes sure that a directory in which something is missing is the one at its path still.
-    fn check_place(&self, dir: Ino, lower_dir: &RelPath) -> Result<(), Errno> {
+    fn check_place(&self, dir: Ino, lower_dir: &RelPath) -> Result<()> {
         if lower_dir.is_top() {
             return Ok(());
         }
@@ -251,7 +247,7 @@ impl Tx<'_> {
         name: &[u8],
         ino: Ino,
         stat: &Stat,
-    ) -> Result<Child, Errno> {
+    ) -> Result<Child> {
         let path = lower_dir.child(name);
         if self.live.state.was_absent(&path) {
             return Err(self.core.lower.note_change(&path, LowerChangeKind::Appeared));
@@ -269,13 +265,7 @@ impl Tx<'_> {
         Ok((ino, inode))
     }
 
-    fn inode_for(
-        &mut self,
-        dir: Ino,
-        name: &[u8],
-        path: RelPath,
-        stat: &Stat,
-    ) -> Result<Inode, Errno> {
+    fn inode_for(&mut self, dir: Ino, name: &[u8], path: RelPath, stat: &Stat) -> Result<Inode> {
         let node = match stat.kind {
             FileKind::Dir => Node::Dir(Dir::over(path.clone())),
             FileKind::File => Node::File(Content::base(stat.size)),
@@ -295,7 +285,7 @@ impl Tx<'_> {
     }
 
     /// The entries of the merged directory, by raw bytes.
-    pub(crate) fn list(&mut self, dir: Ino) -> Result<Vec<DirEntry>, Errno> {
+    pub(crate) fn list(&mut self, dir: Ino) -> Result<Vec<DirEntry>> {
         let node = self.live.state.dir(dir)?.clone();
         let mut merged = match &node.lower {
             Some(lower) => self.list_lower(dir, lower)?,
@@ -315,7 +305,7 @@ impl Tx<'_> {
         Ok(merged)
     }
 
-    fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>, Errno> {
+    fn list_lower(&mut self, dir: Ino, lower: &RelPath) -> Result<Vec<DirEntry>> {
         // Where no entry says what it is, it was looked at when it was opened.
         let wants = if self.is_pinned(dir) { Wants::Itself } else { Wants::Name };
         let opened = self.open_lower(self.live.state.inode(dir)?, lower, wants)?;
@@ -341,7 +331,7 @@ impl Tx<'_> {
         self.lower_number(lower, &entry.name).0
     }
 
-    fn saw_listing(&mut self, lower: &RelPath, entries: &[DirEntry]) -> Result<(), Errno> {
+    fn saw_listing(&mut self, lower: &RelPath, entries: &[DirEntry]) -> Result<()> {
         let listing = Listing::of(entries);
         match self.live.state.reads.get(lower) {
             Some(Observation::Listing(before)) if before.same(&listing) => Ok(()),
@@ -355,7 +345,7 @@ impl Tx<'_> {
     }
 
     /// Whether the merged directory shows nothing. Stops at the first thing it shows.
-    pub(crate) fn is_empty(&mut self, dir: Ino) -> Result<bool, Errno> {
+    pub(crate) fn is_empty(&mut self, dir: Ino) -> Result<bool> {
         let node = self.live.state.dir(dir)?;
         if node.entries.values().any(|entry| matches!(entry, Entry::Present(_))) {
             return Ok(false);
@@ -396,14 +386,14 @@ impl Walk for Tx<'_> {
     type Dir = Ino;
     type Leaf = Ino;
 
-    fn search(&mut self, dir: &Ino, is_for_dots: bool) -> Result<(), Errno> {
+    fn search(&mut self, dir: &Ino, is_for_dots: bool) -> Result<()> {
         if is_for_dots && self.free_dots {
             return Ok(());
         }
         self.may(self.live.state.inode(*dir)?, SEARCH)
     }
 
-    fn step(&mut self, dir: &Ino, name: &[u8], is_last: bool) -> Result<Step<Ino, Ino>, Errno> {
+    fn step(&mut self, dir: &Ino, name: &[u8], is_last: bool) -> Result<Step<Ino, Ino>> {
         let dir_inode = self.live.state.inode(*dir)?.clone();
         self.may(&dir_inode, SEARCH)?;
         let Some((ino, inode)) = self.child(*dir, &dir_inode, name, !is_last)? else {

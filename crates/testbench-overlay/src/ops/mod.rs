@@ -16,6 +16,7 @@ use crate::ops::lookup::Found;
 use crate::resolve::{End, Last, Step, not_to_create};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node};
+use crate::vfs::Result;
 use crate::vfs::name::Name;
 use crate::{Create, Errno, FileKind, GuestPath, OpenHow};
 
@@ -65,12 +66,7 @@ const WRITE: u32 = 0o2;
 const WRITE_AND_SEARCH: u32 = 0o3;
 
 impl Tx<'_> {
-    pub(crate) fn open(
-        &mut self,
-        start: Ino,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Result<Ino, Errno> {
+    pub(crate) fn open(&mut self, start: Ino, path: GuestPath<'_>, how: &OpenHow) -> Result<Ino> {
         let creates = how.create != Create::Never;
         if creates && how.directory {
             return Err(Errno::Inval);
@@ -92,7 +88,7 @@ impl Tx<'_> {
     }
 
     /// Opens an inode that is there already.
-    pub(crate) fn open_inode(&mut self, ino: Ino, how: &OpenHow) -> Result<(), Errno> {
+    pub(crate) fn open_inode(&mut self, ino: Ino, how: &OpenHow) -> Result<()> {
         let access = Access::of(how);
         match self.live.state.inode(ino)?.kind() {
             FileKind::Dir if access.write => Err(Errno::Isdir),
@@ -107,7 +103,7 @@ impl Tx<'_> {
         }
     }
 
-    fn allow_open(&self, ino: Ino, access: Access) -> Result<(), Errno> {
+    fn allow_open(&self, ino: Ino, access: Access) -> Result<()> {
         let inode = self.live.state.inode(ino)?;
         if access.read {
             self.may(inode, READ)?;
@@ -118,23 +114,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(crate) fn create_dir(
-        &mut self,
-        start: Ino,
-        path: GuestPath<'_>,
-        mode: u32,
-    ) -> Result<(), Errno> {
+    pub(crate) fn create_dir(&mut self, start: Ino, path: GuestPath<'_>, mode: u32) -> Result<()> {
         let place = self.walk(start, path, End::Name)?;
         // Linux does not take the set-id bits from `mkdir`.
         self.create_new(&place, true, Node::Dir(Dir::opaque()), mode & 0o1777)
     }
 
-    pub(crate) fn symlink(
-        &mut self,
-        target: &[u8],
-        start: Ino,
-        path: GuestPath<'_>,
-    ) -> Result<(), Errno> {
+    pub(crate) fn symlink(&mut self, target: &[u8], start: Ino, path: GuestPath<'_>) -> Result<()> {
         if target.is_empty() {
             return Err(Errno::Noent);
         }
@@ -148,18 +134,12 @@ impl Tx<'_> {
         self.create_new(&place, false, Node::Symlink(target.into()), 0o777)
     }
 
-    fn create_new(
-        &mut self,
-        place: &Found,
-        is_dir: bool,
-        node: Node,
-        mode: u32,
-    ) -> Result<(), Errno> {
+    fn create_new(&mut self, place: &Found, is_dir: bool, node: Node, mode: u32) -> Result<()> {
         free(place, is_dir)?;
         self.create(place, node, mode).map(|_| ())
     }
 
-    fn create(&mut self, place: &Found, node: Node, mode: u32) -> Result<Ino, Errno> {
+    fn create(&mut self, place: &Found, node: Node, mode: u32) -> Result<Ino> {
         let name = Name::new(name_of(place)?)?;
         self.may_change(place.dir)?;
         self.live.state.usage.check_inode(&self.core.config.quota)?;
@@ -181,12 +161,7 @@ impl Tx<'_> {
         Ok(ino)
     }
 
-    pub(crate) fn link(
-        &mut self,
-        from: Ino,
-        to_start: Ino,
-        to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
+    pub(crate) fn link(&mut self, from: Ino, to_start: Ino, to: GuestPath<'_>) -> Result<()> {
         let place = self.walk(to_start, to, End::Name)?;
         free(&place, false)?;
         let name = Name::new(name_of(&place)?)?;
@@ -209,7 +184,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(crate) fn remove_file(&mut self, start: Ino, path: GuestPath<'_>) -> Result<(), Errno> {
+    pub(crate) fn remove_file(&mut self, start: Ino, path: GuestPath<'_>) -> Result<()> {
         let place = self.walk(start, path, End::Name)?;
         if !matches!(place.last, Last::Name(_)) {
             return Err(Errno::Isdir);
@@ -229,7 +204,7 @@ impl Tx<'_> {
         }
     }
 
-    pub(crate) fn remove_dir(&mut self, start: Ino, path: GuestPath<'_>) -> Result<(), Errno> {
+    pub(crate) fn remove_dir(&mut self, start: Ino, path: GuestPath<'_>) -> Result<()> {
         let place = self.walk(start, path, End::Name)?;
         match place.last {
             Last::DotDot => return Err(Errno::Notempty),
@@ -252,7 +227,7 @@ impl Tx<'_> {
         }
     }
 
-    fn detach_at(&mut self, place: &Found, ino: Ino) -> Result<(), Errno> {
+    fn detach_at(&mut self, place: &Found, ino: Ino) -> Result<()> {
         let name = Name::new(name_of(place)?)?;
         let now = self.now();
         self.pin(place.dir)?;
@@ -271,7 +246,7 @@ impl Tx<'_> {
         to_start: Ino,
         to: GuestPath<'_>,
         how: Renaming,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let mut source = self.walk(from_start, from, End::Parent)?;
         let mut target = self.walk(to_start, to, End::Parent)?;
         names_only(&source.last, &target.last, how)?;
@@ -322,13 +297,7 @@ impl Tx<'_> {
     }
 
     /// Gives each of two names what the other one stands for.
-    fn exchange(
-        &mut self,
-        source: &Found,
-        ino: Ino,
-        target: &Found,
-        other: Ino,
-    ) -> Result<(), Errno> {
+    fn exchange(&mut self, source: &Found, ino: Ino, target: &Found, other: Ino) -> Result<()> {
         let is_dir = |place: &Found| matches!(place.found, Step::Dir(_));
         if [source, target].into_iter().any(|place| place.slash && !is_dir(place)) {
             return Err(Errno::Notdir);
@@ -364,7 +333,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn may_replace(&self, source_is_dir: bool, replaced: Ino) -> Result<(), Errno> {
+    fn may_replace(&self, source_is_dir: bool, replaced: Ino) -> Result<()> {
         let replaced_is_dir = self.live.state.inode(replaced)?.kind() == FileKind::Dir;
         match (source_is_dir, replaced_is_dir) {
             (true, false) => Err(Errno::Notdir),
@@ -379,7 +348,7 @@ impl Tx<'_> {
         to: (Ino, Name),
         ino: Ino,
         replaced: Option<Ino>,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let now = self.now();
         self.pin(from.0)?;
         self.pin(to.0)?;
@@ -402,7 +371,7 @@ impl Tx<'_> {
 
     /// Takes a name off an inode, and the inode out of the table if that was its last one and
     /// nobody has it open.
-    fn detach(&mut self, dir: Ino, name: &Name, ino: Ino) -> Result<(), Errno> {
+    fn detach(&mut self, dir: Ino, name: &Name, ino: Ino) -> Result<()> {
         self.hide(dir, name)?;
         let inode = self.live.state.inode_mut(ino)?;
         inode.names.retain(|(d, n)| (*d, &*n) != (dir, name));
@@ -422,7 +391,7 @@ impl Tx<'_> {
     }
 
     /// Makes a name in a pinned directory show nothing.
-    fn hide(&mut self, dir: Ino, name: &Name) -> Result<(), Errno> {
+    fn hide(&mut self, dir: Ino, name: &Name) -> Result<()> {
         let lower = self.live.state.dir(dir)?.lower.as_ref().map(|l| l.child(name.as_bytes()));
         let hides = lower.is_some_and(|path| !self.live.state.was_absent(&path));
         let entries = &mut self.live.state.dir_mut(dir)?.entries;
@@ -444,7 +413,7 @@ impl Tx<'_> {
     }
 
     /// Makes an inode reachable from the top through entries, under every name that it has.
-    pub(crate) fn pin(&mut self, ino: Ino) -> Result<(), Errno> {
+    pub(crate) fn pin(&mut self, ino: Ino) -> Result<()> {
         // What follows is a change: of an inode that is held here, too, it would change a copy.
         self.came_to = None;
         let mut todo = vec![ino];
@@ -466,7 +435,7 @@ impl Tx<'_> {
     }
 
     /// Whether `dir` is `ancestor` or lies beneath it.
-    fn is_ancestor(&self, ancestor: Ino, dir: Ino) -> Result<bool, Errno> {
+    fn is_ancestor(&self, ancestor: Ino, dir: Ino) -> Result<bool> {
         let mut at = dir;
         loop {
             if at == ancestor {
@@ -480,7 +449,7 @@ impl Tx<'_> {
     }
 
     /// Whether names may be added to and taken from a directory.
-    fn may_change(&self, dir: Ino) -> Result<(), Errno> {
+    fn may_change(&self, dir: Ino) -> Result<()> {
         let inode = self.live.state.inode(dir)?;
         if inode.nlink(dir) == 0 {
             return Err(Errno::Noent);
@@ -490,7 +459,7 @@ impl Tx<'_> {
 }
 
 /// Only names can be moved. The old one is looked at first.
-pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<(), Errno> {
+pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<()> {
     match (old, new) {
         (Last::Name(_), Last::Name(_)) => Ok(()),
         (Last::Name(_), _) if how == Renaming::New => Err(Errno::Exist),
@@ -499,7 +468,7 @@ pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<(), Er
 }
 
 /// Whether a name can be created at a place.
-fn free(place: &Found, is_dir: bool) -> Result<(), Errno> {
+fn free(place: &Found, is_dir: bool) -> Result<()> {
     match place.found {
         Step::Missing if place.slash && !is_dir => Err(Errno::Noent),
         Step::Missing => Ok(()),
@@ -507,7 +476,7 @@ fn free(place: &Found, is_dir: bool) -> Result<(), Errno> {
     }
 }
 
-fn name_of(place: &Found) -> Result<&[u8], Errno> {
+fn name_of(place: &Found) -> Result<&[u8]> {
     match &place.last {
         Last::Name(name) => Ok(name),
         Last::Dot | Last::DotDot => Err(Errno::Inval),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use testbench_clock::WallTime;
 
 use super::operation::{Operation, Request};
+use crate::vfs::Result;
 use crate::{Errno, GuestPath};
 
 /// How many events an [`Audit`] holds unless told otherwise: minutes of a busy compiler, in some
@@ -77,7 +78,7 @@ pub struct AuditLine {
     /// When it ended, by the overlay's clock.
     pub at: WallTime,
     /// The number of bytes that were read or written and 0 for all else, or why it failed.
-    pub result: Result<u64, Errno>,
+    pub result: Result<u64>,
 }
 
 impl Default for Audit {
@@ -181,7 +182,7 @@ impl Audit {
         paths.into_iter().map(<[u8]>::to_vec).collect()
     }
 
-    pub(super) fn note(&self, request: &Request, at: WallTime, result: Result<u64, Errno>) {
+    pub(super) fn note(&self, request: &Request, at: WallTime, result: Result<u64>) {
         let event = AuditLine {
             operation: request.operation,
             path: request.path.as_bytes().into(),

@@ -1,6 +1,7 @@
 //! Policy: what may not be changed, and what may not be seen.
 
 use super::pattern::Pattern;
+use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{Errno, GuestPath, OverlayError};
 
@@ -27,7 +28,7 @@ impl Policy {
     }
 
     /// Whether what was done in a copy of the tree may be done in the overlay.
-    pub(crate) fn check_absorbed(&self, path: &RelPath) -> Result<(), Errno> {
+    pub(crate) fn check_absorbed(&self, path: &RelPath) -> Result<()> {
         self.check_change(path)?;
         if self.hides(path) { Err(Errno::Acces) } else { Ok(()) }
     }
@@ -42,13 +43,13 @@ impl Policy {
     }
 
     /// [`Errno::Rofs`] for a path in a subtree that cannot be changed, its top included.
-    pub(crate) fn check_change(&self, path: &RelPath) -> Result<(), Errno> {
+    pub(crate) fn check_change(&self, path: &RelPath) -> Result<()> {
         if self.read_only.iter().any(|top| is_in(path, top)) { Err(Errno::Rofs) } else { Ok(()) }
     }
 
     /// [`Errno::Busy`] for the directories above such a subtree: with them it would move to where
     /// no rule protects it.
-    pub(crate) fn check_move(&self, path: &RelPath) -> Result<(), Errno> {
+    pub(crate) fn check_move(&self, path: &RelPath) -> Result<()> {
         if self.read_only.iter().any(|top| is_in(top, path)) { Err(Errno::Busy) } else { Ok(()) }
     }
 }

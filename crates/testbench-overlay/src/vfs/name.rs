@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::vfs::Result;
 use crate::{Errno, GuestPath};
 
 /// Linux's `NAME_MAX`: the longest name that every file system beneath can hold.
@@ -23,7 +24,7 @@ pub(crate) struct Name {
 
 impl Name {
     /// Checks what a walk has not yet checked: the length.
-    pub(crate) fn new(bytes: &[u8]) -> Result<Name, Errno> {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Name> {
         debug_assert!(
             !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/')
         );

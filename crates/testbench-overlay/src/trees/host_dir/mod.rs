@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::resolve::{self, End, Last, ShortName, not_to_create};
 use crate::sys::{self, Access};
 use crate::trees::refusal;
+use crate::vfs::Result;
 use crate::vfs::name::NAME_BYTES_MAX;
 use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
 use file::HostFile;
@@ -115,7 +116,7 @@ impl HostDir {
 
     /// Opens the directory above an open one, which may lie outside of this tree: the caller compares
     /// it with the directory that it has seen there.
-    pub(crate) fn above(&self, dir: &dyn File) -> Result<Arc<dyn File>, Errno> {
+    pub(crate) fn above(&self, dir: &dyn File) -> Result<Arc<dyn File>> {
         let dir = (dir as &dyn Any).downcast_ref::<HostFile>().ok_or(Errno::Xdev)?;
         let above = sys::open_dir(&dir.fd, b"..", Access::Read)?;
         Ok(Arc::new(HostFile::new(&self.tree, above, FileKind::Dir, &OpenHow::READ)))
@@ -139,7 +140,7 @@ impl HostDir {
         HostDir { tree: Arc::new(tree) }
     }
 
-    fn dir_fd<'d>(&self, dir: &'d dyn File) -> Result<&'d Arc<OwnedFd>, Errno> {
+    fn dir_fd<'d>(&self, dir: &'d dyn File) -> Result<&'d Arc<OwnedFd>> {
         match (dir as &dyn Any).downcast_ref::<HostFile>() {
             Some(file) if Arc::ptr_eq(&file.tree, &self.tree) => match file.kind {
                 FileKind::Dir => Ok(&file.fd),
@@ -149,7 +150,7 @@ impl HostDir {
         }
     }
 
-    fn locate(&self, dir: &dyn File, path: GuestPath<'_>, end: End) -> Result<Spot, Errno> {
+    fn locate(&self, dir: &dyn File, path: GuestPath<'_>, end: End) -> Result<Spot> {
         let dir = self.dir_fd(dir)?;
         if let Some(spot) = self.locate_at_once(dir, path, end) {
             return Ok(spot);
@@ -206,7 +207,7 @@ impl HostDir {
         dir: &dyn File,
         path: GuestPath<'_>,
         how: &OpenHow,
-    ) -> Option<Result<Arc<dyn File>, Errno>> {
+    ) -> Option<Result<Arc<dyn File>>> {
         if !how.directory || writes(how) || !is_plain_name(path) {
             return None;
         }
@@ -223,7 +224,7 @@ impl HostDir {
         Arc::new(HostFile::new(&self.tree, fd, kind, how))
     }
 
-    fn open_spot(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
+    fn open_spot(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>> {
         let creates = how.create != Create::Never;
         if creates && spot.slash {
             return Err(not_to_create(&spot.last, how.create));
@@ -255,7 +256,7 @@ impl HostDir {
         }
     }
 
-    fn create(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>, Errno> {
+    fn create(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>> {
         let fd = sys::create_file(&spot.dir, spot.name()?, access(how), how.mode)?;
         Ok(self.file(fd, FileKind::File, how))
     }
@@ -265,17 +266,12 @@ impl HostDir {
 const RACES_MAX: usize = 8;
 
 impl Fs for HostDir {
-    fn root(&self) -> Result<Arc<dyn File>, Errno> {
+    fn root(&self) -> Result<Arc<dyn File>> {
         let fd = sys::open_dir(&self.tree.top, b".", Access::Read)?;
         Ok(self.file(fd, FileKind::Dir, &OpenHow::READ))
     }
 
-    fn open_at(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Result<Arc<dyn File>, Errno> {
+    fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
         let refused;
         let how = match self.tree.read_only {
             true => {
@@ -308,7 +304,7 @@ impl Fs for HostDir {
         }
     }
 
-    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat, Errno> {
+    fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
         if is_plain_name(path) {
             match sys::stat_at(self.dir_fd(dir)?, path.as_bytes()) {
                 Ok(stat) if stat.kind == FileKind::Symlink && follow == Follow::Yes => {}
@@ -318,7 +314,7 @@ impl Fs for HostDir {
         self.locate(dir, path, End::of(follow))?.present()
     }
 
-    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>, Errno> {
+    fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
         let spot = self.locate(dir, path, End::Keep)?;
         match spot.present()?.kind {
             FileKind::Symlink => sys::read_link(&spot.dir, spot.name()?),
@@ -326,7 +322,7 @@ impl Fs for HostDir {
         }
     }
 
-    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<(), Errno> {
+    fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::new_name(self, dir, path, true));
         }
@@ -334,7 +330,7 @@ impl Fs for HostDir {
         sys::create_dir(&spot.dir, spot.free_name()?, mode)
     }
 
-    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
+    fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::symlink(self, target, dir, path));
         }
@@ -349,7 +345,7 @@ impl Fs for HostDir {
         follow: Follow,
         to_dir: &dyn File,
         to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::link(self, (from_dir, from), follow, (to_dir, to)));
         }
@@ -371,7 +367,7 @@ impl Fs for HostDir {
         from: GuestPath<'_>,
         to_dir: &dyn File,
         to: GuestPath<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::rename(self, (from_dir, from), (to_dir, to)));
         }
@@ -383,7 +379,7 @@ impl Fs for HostDir {
         sys::rename(&source.dir, &source.name_slash()?, &target.dir, &target.name_slash()?)
     }
 
-    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
+    fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::remove_file(self, dir, path));
         }
@@ -394,7 +390,7 @@ impl Fs for HostDir {
         }
     }
 
-    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<(), Errno> {
+    fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::remove_dir(self, dir, path));
         }
@@ -412,7 +408,7 @@ impl Fs for HostDir {
         path: GuestPath<'_>,
         follow: Follow,
         times: SetTimes,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         if self.tree.read_only {
             return refusal::set_times(self, dir, path, follow, times);
         }
@@ -427,7 +423,7 @@ impl Fs for HostDir {
         path: GuestPath<'_>,
         follow: Follow,
         mode: u32,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         if self.tree.read_only {
             return Err(refusal::set_mode(self, dir, path, follow));
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{RACES_MAX, Tree};
 use crate::resolve::{self, Last, Place, Step, Walk};
 use crate::sys::{self, Access};
+use crate::vfs::Result;
 use crate::{Errno, FileKind, Stat};
 
 /// Where a path leads.
@@ -17,7 +18,7 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    pub(super) fn from_place(place: Place<Arc<OwnedFd>, Stat>) -> Result<Spot, Errno> {
+    pub(super) fn from_place(place: Place<Arc<OwnedFd>, Stat>) -> Result<Spot> {
         let Place { dir, last, found, slash } = place;
         let stat = match found {
             Step::Missing => None,
@@ -27,7 +28,7 @@ impl Spot {
         Ok(Spot { dir, last, stat, slash })
     }
 
-    pub(super) fn present(&self) -> Result<Stat, Errno> {
+    pub(super) fn present(&self) -> Result<Stat> {
         match self.stat {
             None => Err(Errno::Noent),
             Some(stat) if self.slash && stat.kind != FileKind::Dir => Err(Errno::Notdir),
@@ -35,7 +36,7 @@ impl Spot {
         }
     }
 
-    pub(super) fn name(&self) -> Result<&[u8], Errno> {
+    pub(super) fn name(&self) -> Result<&[u8]> {
         match &self.last {
             Last::Name(name) => Ok(name),
             Last::Dot | Last::DotDot => Err(Errno::Isdir),
@@ -51,18 +52,18 @@ impl Spot {
     }
 
     /// A name for creating something.
-    pub(super) fn free_name(&self) -> Result<&[u8], Errno> {
+    pub(super) fn free_name(&self) -> Result<&[u8]> {
         if self.stat.is_some() { Err(Errno::Exist) } else { self.name() }
     }
 
-    pub(super) fn free_name_slash(&self) -> Result<Vec<u8>, Errno> {
+    pub(super) fn free_name_slash(&self) -> Result<Vec<u8>> {
         self.free_name()?;
         self.name_slash()
     }
 
     /// The name with the slash that came behind it, so that the kernel applies its rules. Only for
     /// calls that never follow the last component, slash or not.
-    pub(super) fn name_slash(&self) -> Result<Vec<u8>, Errno> {
+    pub(super) fn name_slash(&self) -> Result<Vec<u8>> {
         let mut name = self.name()?.to_vec();
         if self.slash {
             name.push(b'/');
@@ -79,7 +80,7 @@ impl Walk for HostWalk<'_> {
     type Dir = Arc<OwnedFd>;
     type Leaf = Stat;
 
-    fn search(&mut self, _: &Arc<OwnedFd>, _: bool) -> Result<(), Errno> {
+    fn search(&mut self, _: &Arc<OwnedFd>, _: bool) -> Result<()> {
         // The kernel checks it with every call on a name.
         Ok(())
     }
@@ -89,7 +90,7 @@ impl Walk for HostWalk<'_> {
         dir: &Arc<OwnedFd>,
         name: &[u8],
         _: bool,
-    ) -> Result<Step<Arc<OwnedFd>, Stat>, Errno> {
+    ) -> Result<Step<Arc<OwnedFd>, Stat>> {
         let mut tries = 0;
         loop {
             let stat = match sys::stat_at(dir, name) {
