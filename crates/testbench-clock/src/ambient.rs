@@ -395,7 +395,7 @@ fn shortcuts(installed: &Installed) -> Shortcuts {
         true => installed.lifetime.audit().table().map_or(Audited::Nowhere, Audited::Mock),
     };
     let mock = MockClock::undecorated(&*installed.clock);
-    let dial = mock.map(|mock| Arc::clone(mock.dial()));
+    let dial = mock.map(|mock| Arc::clone(&mock.dial));
     Shortcuts { dial, audited }
 }
 

@@ -21,7 +21,7 @@
 
 use crate::ambient::{current, install_participant};
 use crate::clock::{Clock, Role, Stuck, Wait};
-use crate::{Context, Event, MockClock, SystemClock};
+use crate::{Context, Event, SystemClock};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -230,7 +230,7 @@ impl Running {
     /// others can go on without it.
     fn wait_in_real_time(&self) {
         let clock = current();
-        let _aside = clock.as_mock().map(MockClock::step_aside);
+        let _aside = clock.as_mock().map(|mock| mock.go_outside("steps aside", false));
         let real = SystemClock::new("scope");
         while self.left.load(Ordering::Acquire) != 0 {
             let ended = self.ended.listen();

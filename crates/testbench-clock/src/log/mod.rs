@@ -20,7 +20,8 @@ mod svg;
 
 use crate::timeline::WallCell;
 use crate::{MonoTime, WallTime};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::fmt;
 use std::sync::Arc;
 
 /// The record of a timeline: who did what at which virtual time.
@@ -43,19 +44,27 @@ pub struct Log {
 }
 
 /// One line of a [`Log`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogLine {
     /// When, on the monotonic clock.
+    #[serde(rename = "mono_ns", serialize_with = "nanos")]
     pub mono: MonoTime,
     /// When, on the wall clock.
+    #[serde(serialize_with = "text")]
     pub wall: WallTime,
     /// The participant.
+    #[serde(serialize_with = "text")]
     pub who: Arc<str>,
     /// The kind of thing that happened.
     pub kind: Kind,
     /// More about it: what a wait is for, what a reading read and where.
     pub text: Box<str>,
     /// The deadline of a wait.
+    #[serde(
+        rename = "until_ns",
+        serialize_with = "nanos_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub until: Option<MonoTime>,
 }
 
@@ -103,63 +112,39 @@ impl Log {
     /// # Ok::<(), testbench_clock::InjectionError>(())
     /// ```
     pub fn to_json_lines(&self) -> String {
-        let mut out = String::new();
-        for event in &self.events {
-            let line = Line {
-                mono_ns: event.mono.nanos(),
-                wall: event.wall.to_string(),
-                who: &event.who,
-                kind: event.kind,
-                text: &event.text,
-                until_ns: event.until.map(MonoTime::nanos),
-            };
-            // Strings and numbers only: nothing that JSON could refuse.
-            out.push_str(&serde_json::to_string(&line).unwrap_or_default());
-            out.push('\n');
-        }
-        out
+        // Strings and numbers only: nothing that JSON could refuse.
+        let line = |event| serde_json::to_string(event).unwrap_or_default() + "\n";
+        self.events.iter().map(line).collect()
     }
 
     pub(crate) fn push(
         &mut self,
         mono_ns: u64,
         wall: &WallCell,
-        who: &str,
+        who: &Arc<str>,
         kind: Kind,
-        text: &str,
+        text: &dyn fmt::Display,
+        until_ns: Option<u64>,
     ) {
         self.events.push(LogLine {
             mono: MonoTime::from_nanos(mono_ns),
             wall: wall.load().wall_at(mono_ns),
-            who: who.into(),
+            who: Arc::clone(who),
             kind,
-            text: text.into(),
-            until: None,
+            text: text.to_string().into(),
+            until: until_ns.map(MonoTime::from_nanos),
         });
     }
-
-    pub(crate) fn push_wait(&mut self, mono_ns: u64, wall: &WallCell, wait: &WaitNote<'_>) {
-        self.push(mono_ns, wall, wait.who, Kind::Wait, wait.what);
-        if let Some(event) = self.events.last_mut() {
-            event.until = wait.until_ns.map(MonoTime::from_nanos);
-        }
-    }
 }
 
-/// A wait, for the log.
-pub(crate) struct WaitNote<'a> {
-    pub(crate) who: &'a str,
-    pub(crate) what: &'a str,
-    pub(crate) until_ns: Option<u64>,
+fn nanos<S: Serializer>(at: &MonoTime, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u64(at.nanos())
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    mono_ns: u64,
-    wall: String,
-    who: &'a str,
-    kind: Kind,
-    text: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until_ns: Option<u64>,
+fn nanos_if_any<S: Serializer>(at: &Option<MonoTime>, out: S) -> Result<S::Ok, S::Error> {
+    at.map(MonoTime::nanos).serialize(out)
+}
+
+fn text<S: Serializer>(text: &impl fmt::Display, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(text)
 }

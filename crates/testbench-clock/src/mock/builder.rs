@@ -2,8 +2,7 @@
 
 use super::MockClock;
 use crate::clock::Reading;
-use crate::timeline::{Injection, InjectionError, When};
-use crate::timeline::{Settings, Timeline};
+use crate::timeline::{Injection, InjectionError, Settings, Timeline, When};
 use crate::{Seed, WallTime};
 use std::panic::Location;
 use std::sync::Arc;
@@ -253,11 +252,11 @@ impl MockClockBuilder {
     #[track_caller]
     pub fn try_build(self) -> Result<Arc<MockClock>, InjectionError> {
         let timeline = Timeline::new(self.settings);
-        let view = timeline.first(&self.name, Location::caller());
+        let clock = timeline.first(&self.name, Location::caller());
         for (when, injection, site) in self.injections {
-            view.inject(Some(when), injection, site)?;
+            clock.inject_from(Some(when), injection, site)?;
         }
-        Ok(Arc::new(MockClock::of(view)))
+        Ok(clock)
     }
 }
 

@@ -77,7 +77,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
             let (deadline, last) = driver.next().unzip();
             let wait = Wait { deadline, on: &listener, what: &what };
             let woke = match clock.as_mock().filter(|_| last == Some(true)) {
-                Some(mock) => mock.wait_last(&wait)?,
+                Some(mock) => mock.wait_as(&wait, true)?,
                 None => clock.wait(wait)?,
             };
             if driver.fire_due() == 0 && woke == Woke::Deadline {

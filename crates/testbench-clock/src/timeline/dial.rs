@@ -5,7 +5,8 @@ use crate::{MonoTime, WallTime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The time, for everyone who reads it. Written under the timeline's lock.
+/// The time, as all participants read it. Written under the timeline's lock.
+#[derive(Default)]
 pub(crate) struct Face {
     pub(crate) mono_ns: AtomicU64,
     pub(crate) wall: WallCell,

@@ -6,7 +6,7 @@ use crate::log::Kind;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// An injection, by whom and from where.
+/// An injection, with its participant and its place in the code.
 pub(super) struct Injected {
     /// `None` is now.
     pub(super) when: Option<When>,
@@ -21,24 +21,20 @@ impl State {
             Some(_) => self.injections.push(injected),
             None => self.apply(&injected),
         }
-        self.plan_injections();
         self.apply_due_injections();
     }
 
+    /// Applies the planned injections whose instant has come, and plans the next.
     pub(super) fn apply_due_injections(&mut self) {
-        while let Some(i) = self.due_injection() {
+        let is_due = |at_ns: Option<u64>, now_ns| at_ns.is_some_and(|at_ns| at_ns <= now_ns);
+        while let Some(i) =
+            self.injections.iter().position(|it| is_due(self.instant_of(it), self.now_ns))
+        {
             let injected = self.injections.remove(i);
             self.apply(&injected);
-            self.plan_injections();
         }
-        self.plan_injections();
-    }
-
-    /// The first planned injection whose instant has come.
-    fn due_injection(&self) -> Option<usize> {
-        self.injections
-            .iter()
-            .position(|planned| self.instant_of(planned).is_some_and(|at_ns| at_ns <= self.now_ns))
+        let planned = self.injections.iter().filter_map(|planned| self.instant_of(planned));
+        self.next_injection_ns = planned.min();
     }
 
     fn instant_of(&self, planned: &Injected) -> Option<u64> {
@@ -48,17 +44,12 @@ impl State {
         }
     }
 
-    fn plan_injections(&mut self) {
-        let planned = self.injections.iter().filter_map(|planned| self.instant_of(planned));
-        self.next_injection_ns = planned.min();
-    }
-
     fn apply(&mut self, injected: &Injected) {
         let Injected { who, injection, site, .. } = injected;
         let next = self.face.wall.load().after(*injection, self.now_ns);
         self.face.wall.store(&next);
         self.wall_changed = true;
-        let text = format!("{injection:?} at {}:{}", site.file(), site.line());
+        let text = format_args!("{injection:?} at {}:{}", site.file(), site.line());
         self.note(who, Kind::Inject, &text);
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! # How it works
 //!
-//! Each participant has a seat, and each handle of it ([`MockClock`](crate::MockClock)) is a view
-//! of that seat. A wait changes the seat under the timeline's lock, lets the kernel decide who runs
+//! Each participant has a seat, and each [`MockClock`] is a handle of it. A wait changes the seat under the timeline's lock, lets the kernel decide who runs
 //! next, and blocks its thread on the seat's own condition variable until it has a turn again.
 //! Readings take no lock.
 //!
@@ -24,54 +23,34 @@ mod wall;
 pub(crate) use dial::{AT_ONCE_MAX, Dial, Face};
 #[cfg(feature = "tokio")]
 pub(crate) use seats::Executor;
-pub(crate) use view::View;
+pub use view::MockClock;
 pub(crate) use wall::WallCell;
 pub use wall::{Injection, InjectionError, Shift, When};
 
 use crate::log::{Kind, Log};
 use crate::panics::Panics;
-use crate::{Armed, Event, Role, Seed, WallTime, Watchdog};
+use crate::{Armed, Event, Role, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
-use state::{Start, State};
+pub(crate) use state::Settings;
+use state::State;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// How a timeline behaves; what [`MockClockBuilder`](crate::MockClockBuilder) collects.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) start: WallTime,
-    pub(crate) parallel: bool,
-    pub(crate) ties: Option<Seed>,
-    pub(crate) log: bool,
-    pub(crate) tick_ns: u64,
-    pub(crate) wall_resolution_ns: u64,
-    pub(crate) mono_resolution_ns: u64,
-    pub(crate) spin_max: u64,
-    pub(crate) stall_after: Duration,
-    pub(crate) utc_offset_secs: i32,
-}
 
 pub(crate) struct Timeline {
     face: Arc<Face>,
     state: Mutex<State>,
-    wall_set: Event,
-    settings: Settings,
+    pub(crate) wall_set: Event,
+    pub(crate) settings: Settings,
     next_view: AtomicU64,
 }
 
 impl Timeline {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
-        let state = State::new(Start {
-            wall: settings.start,
-            running_max: if settings.parallel { usize::MAX } else { 1 },
-            ties: settings.ties.map(|seed| seed.stream("timeline")),
-            log: settings.log,
-        });
+        let state = State::new(&settings);
         Arc::new(Timeline {
-            face: state.face(),
+            face: Arc::clone(&state.face),
             state: Mutex::new(state),
             wall_set: Event::new(),
             settings,
@@ -79,16 +58,12 @@ impl Timeline {
         })
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    pub(crate) fn wall_set(&self) -> &Event {
-        &self.wall_set
-    }
-
     /// The participant that makes the timeline.
-    pub(crate) fn first(self: &Arc<Self>, name: &str, made_at: &'static Location<'static>) -> View {
+    pub(crate) fn first(
+        self: &Arc<Self>,
+        name: &str,
+        made_at: &'static Location<'static>,
+    ) -> Arc<MockClock> {
         self.seat(Seat { made_at: Some(made_at), ..self.new_seat(name, Role::Host) }, None)
     }
 
@@ -97,7 +72,7 @@ impl Timeline {
     }
 
     /// A further participant, of the session of the one that lets it join.
-    fn seat(self: &Arc<Self>, seat: Seat, by: Option<SeatId>) -> View {
+    fn seat(self: &Arc<Self>, seat: Seat, by: Option<SeatId>) -> Arc<MockClock> {
         let dial = Arc::clone(&seat.dial);
         let (id, name) = self.with(|state| {
             let (id, name) = state.add(seat);
@@ -105,7 +80,7 @@ impl Timeline {
             state.dispatch();
             (id, name)
         });
-        View::of_seat(Arc::clone(self), id, &name, dial)
+        MockClock::of_seat(Arc::clone(self), id, name, dial)
     }
 
     fn new_dial(&self) -> Arc<Dial> {
@@ -166,7 +141,7 @@ impl Timeline {
         mut state: MutexGuard<'a, State>,
         id: SeatId,
     ) -> MutexGuard<'a, State> {
-        if let Some(seat) = state.seats.get_mut(id) {
+        if let Some(seat) = state.seats.get_mut(&id) {
             // Before the lock is released, so that no other thread takes this seat.
             seat.blocked = true;
         }
@@ -177,15 +152,15 @@ impl Timeline {
                 resume_unwind(payload)
             }
         };
-        let Some(seat) = state.seats.get_mut(id) else { return state };
+        let Some(seat) = state.seats.get_mut(&id) else { return state };
         if seat.status != Status::Running {
             let turn = Arc::clone(&seat.turn);
             self.monitor(&mut state);
-            while state.seats.get(id).is_some_and(|seat| seat.status != Status::Running) {
+            while state.seats.get(&id).is_some_and(|seat| seat.status != Status::Running) {
                 state = turn.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
-        let Some(seat) = state.seats.get_mut(id) else { return state };
+        let Some(seat) = state.seats.get_mut(&id) else { return state };
         seat.blocked = false;
         if seat.leaving {
             state.remove(id);
@@ -215,7 +190,7 @@ impl Timeline {
     fn look_for_stalls(self: &Arc<Self>) {
         let mut state = self.lock();
         state.monitor.armed = None;
-        if !state.anyone_is_kept() {
+        if !state.any_is_kept() {
             // The next to block arms it again.
             state.monitor = Monitor::default();
             return;
@@ -240,9 +215,9 @@ impl Timeline {
         state.dispatch();
         if left {
             state = self.until_turn(state, id);
-            if let Some(seat) = state.seats.get(id) {
-                let who = Arc::clone(&seat.who);
-                state.note(&who, Kind::Return, "");
+            if let Some(seat) = state.seats.get(&id) {
+                let who = Arc::clone(&seat.waited.who);
+                state.note(&who, Kind::Return, &"");
             }
             // If its session has ended meanwhile, its next call finds out.
             state.come_out(id);

@@ -1,12 +1,12 @@
-//! Finds those for whom everyone else waits in vain: who blocks outside the timeline, never begins, or
-//! waits for time that it holds still itself.
+//! Finds the participants for which all others wait in vain: each blocks outside the timeline, never
+//! begins, or waits for time that it holds still itself.
 
 use super::seats::{Seat, SeatId, Status};
 use super::state::State;
 use crate::{Armed, Stuck};
 use std::sync::Arc;
 
-/// The state kept between two looks. Nothing ticks while nobody waits.
+/// The state kept between two looks. Nothing ticks while no participant waits.
 #[derive(Default)]
 pub(super) struct Monitor {
     /// The next look.
@@ -15,7 +15,7 @@ pub(super) struct Monitor {
     unchanged: u32,
 }
 
-/// Those for whom everyone else waits, and how far each has come.
+/// The participants for which all others wait, and how far each has come.
 #[derive(PartialEq, Eq)]
 pub(super) struct Suspects {
     seen: Vec<(SeatId, u64)>,
@@ -30,7 +30,7 @@ impl Monitor {
     /// something outside has dropped what holds time still.
     const LOOKS_PATIENT: u32 = 10 * Monitor::LOOKS;
 
-    /// Takes note of who is waited for now; returns those for whom that has not changed for too long.
+    /// Takes note of the suspects of now; returns them if they have not changed for too long.
     pub(super) fn finds_stalled(&mut self, seen: Option<Suspects>) -> Option<Suspects> {
         let unchanged = seen.is_some() && seen == self.last_seen;
         self.unchanged = if unchanged { self.unchanged + 1 } else { 0 };
@@ -40,49 +40,48 @@ impl Monitor {
 }
 
 impl State {
-    /// For whom everyone waits, unless that may be in order for as long as it likes.
+    /// The participants for which all wait, unless that may be in order for any length of time.
     pub(super) fn suspects(&self) -> Option<Suspects> {
-        let is_running = |seat: &Seat| seat.status == Status::Running;
-        let running: Vec<_> = self.seats.iter().filter(|(_, seat)| is_running(seat)).collect();
-        if running.is_empty() {
+        let running = || self.seats.iter().filter(|(_, seat)| seat.status == Status::Running);
+        if running().next().is_none() {
             return self.holders_that_wait();
         }
-        if running.iter().any(|(_, seat)| seat.may_compute()) {
+        if running().any(|(_, seat)| seat.may_compute()) {
             return None;
         }
-        let all_begun = running.iter().all(|(_, seat)| seat.has_begun());
+        let all_begun = running().all(|(_, seat)| seat.has_begun());
         let looks_max = if all_begun { Monitor::LOOKS } else { Monitor::LOOKS_PATIENT };
-        let seen = running.into_iter().map(|(id, seat)| (id, seat.progress())).collect();
+        let seen = running().map(|(id, seat)| (*id, seat.progress())).collect();
         Some(Suspects { seen, looks_max })
     }
 
-    /// Those that hold time still and wait for nothing but time, if nobody else could let it go on.
+    /// The participants that hold time still and wait for nothing but time, if no other could let it go
+    /// on.
     fn holders_that_wait(&self) -> Option<Suspects> {
-        let anyone_outside = self.seats.iter().any(|(_, seat)| seat.status == Status::Outside);
-        if !self.is_held() || anyone_outside {
+        let any_outside = self.seats.values().any(|seat| seat.status == Status::Outside);
+        if !self.is_held() || any_outside {
             return None;
         }
-        let waits_for_time = |seat: &&Seat| seat.status == Status::Waiting && !seat.hears;
+        let waits_for_time = |seat: &&Seat| seat.is_waiting() && !seat.waited.hears;
         let look = |hold: &Hold| {
-            let seat = self.seats.get(hold.by).filter(waits_for_time)?;
+            let seat = self.seats.get(&hold.by).filter(waits_for_time)?;
             Some((hold.by, seat.progress()))
         };
         let seen: Option<Vec<_>> = self.held.iter().map(look).collect();
         Some(Suspects { seen: seen?, looks_max: Monitor::LOOKS_PATIENT })
     }
 
-    /// Gives up on those that do not come back, and tells everyone who waits.
+    /// Declares the suspects that run lost, and ends all waits with that.
     pub(super) fn give_up_on(&mut self, suspects: &Suspects) {
-        let is_running = |seat: &Seat| seat.status == Status::Running;
-        let ids = suspects.seen.iter().map(|(id, _)| *id);
-        let away: Vec<_> = ids.filter(|id| self.seats.get(*id).is_some_and(is_running)).collect();
-        for id in &away {
-            self.send_away(*id, Status::Lost);
-            let if_lost = self.seats.get_mut(*id).and_then(|seat| seat.if_lost.take());
+        let is_suspect = |id: SeatId| suspects.seen.iter().any(|(seen, _)| *seen == id);
+        let mut lost = self.seats_if(|seat| seat.status == Status::Running);
+        lost.retain(|id| is_suspect(*id));
+        for id in &lost {
+            let if_lost = self.set_status(*id, Status::Lost).and_then(|seat| seat.if_lost.take());
             self.wakers.extend(if_lost);
         }
         let report = self.report();
-        self.lost.extend(away.into_iter().map(|id| (id, Arc::clone(&report))));
+        self.lost.extend(lost.into_iter().map(|id| (id, Arc::clone(&report))));
         self.end_all_waits(&Stuck::Stalled(report));
     }
 }

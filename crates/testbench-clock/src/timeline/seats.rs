@@ -2,19 +2,18 @@
 
 use super::dial::Dial;
 use crate::{Role, Stuck};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Condvar};
 use std::task::Waker;
 
-/// Names a seat. A seat that is used again gets another registration, so that an old name never
-/// means a new participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SeatId {
-    // First, because ties go by order of registration.
-    pub(super) registration: u64,
-    index: usize,
-}
+/// Names a seat. Participants are numbered as they join, and no number is given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeatId(pub(super) u64);
+
+/// The seats of a timeline, in the order in which their participants joined.
+pub(super) type Seats = BTreeMap<SeatId, Seat>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -26,9 +25,10 @@ pub(super) enum Status {
     Waiting,
     /// In `external`.
     Outside,
-    /// Was given up on, as it did not come back for too long.
+    /// Did not come back for too long.
     Lost,
-    /// Its session has ended, so nobody waits for it; when it is used again, it takes a turn again.
+    /// Its session has ended, so that others do not wait for it; when it is used again, it takes a turn
+    /// again.
     Away,
 }
 
@@ -42,8 +42,6 @@ pub(super) enum End {
 
 pub(super) struct Seat {
     pub(super) name: Arc<str>,
-    /// The name of the handle that was last used: the seat's own, or that of one lent out.
-    pub(super) who: Arc<str>,
     pub(super) made_at: Option<&'static Location<'static>>,
     pub(super) role: Role,
     pub(super) status: Status,
@@ -62,30 +60,39 @@ pub(super) struct Seat {
     pub(super) dial: Arc<Dial>,
     pub(super) turn: Arc<Condvar>,
 
-    /// How often it has given way since its last wait while someone who moves time by hand was ready.
+    /// How often it has given way since its last wait while one that moves time by hand was ready.
     pub(super) yields: u32,
 
-    // The current or last wait.
+    /// The current or last wait, or the current absence; and the number of that wait.
+    pub(super) waited: Waited,
     pub(super) wait: u64,
-    pub(super) view: u64,
-    pub(super) deadline_ns: Option<u64>,
-    /// Its purpose; of an absence, the reason.
-    pub(super) what: String,
-    /// Something besides time can end it.
-    pub(super) hears: bool,
-    pub(super) last: bool,
     pub(super) end: Option<End>,
     /// Woken when the wait ends, if no thread blocks in it.
     pub(super) parked: Option<Waker>,
     /// It was roused when it was not parked: the next park ends at once.
     pub(super) roused: bool,
-    /// An executor sits in it, and tells by this whether others have given it something to do.
+    /// An executor sits in it, and tells whether others have given it work.
     pub(super) executor: Option<Arc<dyn Executor>>,
     /// It waits because that executor has nothing to do.
     pub(super) idle: bool,
-    /// Woken if it is given up on or its session ends while it runs, for an executor that may sleep in a
-    /// place of its own.
+    /// Woken if it is declared lost or its session ends while it runs, for an executor that may sleep in
+    /// a place of its own.
     pub(super) if_lost: Option<Waker>,
+}
+
+/// A wait that a seat starts, or an absence from the timeline.
+#[derive(Clone, Default)]
+pub(super) struct Waited {
+    pub(super) deadline_ns: Option<u64>,
+    /// Its purpose; of an absence, the reason.
+    pub(super) what: String,
+    /// The handle that waits, and its name: the seat's own, or that of one lent out.
+    pub(super) view: u64,
+    pub(super) who: Arc<str>,
+    /// Something besides time can end it.
+    pub(super) hears: bool,
+    /// Runs after all others of the same instant.
+    pub(super) last: bool,
 }
 
 /// The sessions in which a seat is used, and whether it outlives them.
@@ -95,43 +102,27 @@ pub(super) struct Sessions {
     pub(super) open: Vec<u64>,
     /// It joined inside of a session, and ends with it.
     pub(super) bound: bool,
-    /// How it ended.
+    /// How it ended. Nothing can be waited for any more.
     pub(super) closed: Option<Arc<str>>,
 }
 
 impl Sessions {
-    /// Why nothing can be waited for any more, if that is so.
     pub(super) fn check(&self) -> Result<(), Stuck> {
-        match &self.closed {
-            None => Ok(()),
-            Some(why) => Err(Stuck::Cancelled(Arc::clone(why))),
-        }
-    }
-
-    /// Whether [`Sessions::check`] fails.
-    #[inline]
-    pub(super) fn are_over(&self) -> bool {
-        self.closed.is_some()
-    }
-
-    pub(super) fn contains(&self, session: u64) -> bool {
-        self.open.contains(&session)
+        self.closed.as_ref().map_or(Ok(()), |why| Err(Stuck::Cancelled(Arc::clone(why))))
     }
 }
 
 /// An executor whose idle time is a wait on the timeline.
 pub(crate) trait Executor: Send + Sync {
-    /// Whether anyone has woken a task of it that has not run since. Asked under the timeline's
-    /// lock, so it only looks.
+    /// Whether a task of it was woken that has not run since. Called under the timeline's lock, so it
+    /// only looks.
     fn has_work(&self) -> bool;
 }
 
 impl Seat {
     pub(super) fn new(name: &str, role: Role, dial: Arc<Dial>) -> Self {
-        let name: Arc<str> = name.into();
         Seat {
-            who: Arc::clone(&name),
-            name,
+            name: name.into(),
             made_at: None,
             role,
             status: Status::Ready,
@@ -144,12 +135,8 @@ impl Seat {
             dial,
             turn: Arc::default(),
             yields: 0,
+            waited: Waited::default(),
             wait: 0,
-            view: 0,
-            deadline_ns: None,
-            what: String::new(),
-            hears: false,
-            last: false,
             end: None,
             parked: None,
             roused: false,
@@ -180,27 +167,32 @@ impl Seat {
         self.calls.wrapping_add(self.dial.readings())
     }
 
-    /// Whether it waits as an idle executor to which others have given something to do since.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.status == Status::Waiting
+    }
+
+    /// Whether it waits as an idle executor that others have given work since.
     pub(super) fn has_work(&self) -> bool {
         self.idle && self.executor.as_ref().is_some_and(|executor| executor.has_work())
     }
 
     /// For reports.
     pub(super) fn doing(&self) -> String {
+        let what = &self.waited.what;
         match self.status {
-            Status::Waiting => match self.deadline_ns {
-                Some(at_ns) => format!("{}, until {at_ns}ns", self.what),
-                None => self.what.clone(),
+            Status::Waiting => match self.waited.deadline_ns {
+                Some(at_ns) => format!("{what}, until {at_ns}ns"),
+                None => what.clone(),
             },
             Status::Ready => "waits for its turn".to_owned(),
-            Status::Outside => format!("is outside the timeline: {}", self.what),
+            Status::Outside => format!("is outside the timeline: {what}"),
             Status::Away => "is away, since its session has ended".to_owned(),
             Status::Running | Status::Lost if !self.has_begun() => {
                 "has not begun: its thread has not come to its first call, `begin`".to_owned()
             }
             Status::Running | Status::Lost => {
                 let place = self.made_at.map(|at| format!(" ({}:{})", at.file(), at.line()));
-                let last = match self.what.as_str() {
+                let last = match what.as_str() {
                     "" => String::new(),
                     what => format!("; its last wait was: {what}"),
                 };
@@ -224,69 +216,5 @@ impl fmt::Display for End {
             End::Stuck(Stuck::Stalled(_)) => f.write_str("stalled"),
             End::Stuck(stuck) => stuck.fmt(f),
         }
-    }
-}
-
-/// A slab of seats.
-#[derive(Default)]
-pub(super) struct Seats {
-    slots: Vec<Option<(u64, Seat)>>,
-    free: Vec<usize>,
-    registrations: u64,
-    len: usize,
-}
-
-impl Seats {
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(super) fn insert(&mut self, seat: Seat) -> SeatId {
-        self.registrations += 1;
-        self.len += 1;
-        let registration = self.registrations;
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index] = Some((registration, seat));
-                index
-            }
-            None => {
-                self.slots.push(Some((registration, seat)));
-                self.slots.len() - 1
-            }
-        };
-        SeatId { registration, index }
-    }
-
-    pub(super) fn remove(&mut self, id: SeatId) -> Option<Seat> {
-        let slot = self.slots.get_mut(id.index)?;
-        let (_, seat) = slot.take_if(|(registration, _)| *registration == id.registration)?;
-        self.free.push(id.index);
-        self.len -= 1;
-        Some(seat)
-    }
-
-    #[inline]
-    pub(super) fn get(&self, id: SeatId) -> Option<&Seat> {
-        match self.slots.get(id.index) {
-            Some(Some((registration, seat))) if *registration == id.registration => Some(seat),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn get_mut(&mut self, id: SeatId) -> Option<&mut Seat> {
-        match self.slots.get_mut(id.index) {
-            Some(Some((registration, seat))) if *registration == id.registration => Some(seat),
-            _ => None,
-        }
-    }
-
-    /// In no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SeatId, &Seat)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let (registration, seat) = slot.as_ref()?;
-            Some((SeatId { registration: *registration, index }, seat))
-        })
     }
 }

@@ -3,26 +3,44 @@
 use super::injected::Injected;
 #[cfg(feature = "tokio")]
 use super::seats::Executor;
-use super::seats::{End, SeatId, Status};
-use super::state::{State, Waited};
+use super::seats::{End, SeatId, Status, Waited};
+use super::state::State;
 use super::wall::{Injection, InjectionError, When};
 use super::{Dial, Timeline};
-use crate::clock::{Stuck, Wait, Woke};
+use crate::clock::{Clock, External, Participant, Role, Stuck, Wait, Woke};
 use crate::log::Kind;
-use crate::{External, Listener, MonoTime, Role};
+use crate::{Listener, MonoTime};
+use std::any::Any;
+use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-/// One handle of a participant, as the timeline needs it.
-pub(crate) struct View {
+/// A clock whose time moves only when every participant waits, and then exactly to the earliest
+/// deadline.
+///
+/// A value is one participant of a timeline; [`MockClock::join`] makes others. With one participant,
+/// a sleep returns at once and the clock has moved:
+///
+/// ```
+/// use std::time::Duration;
+/// use testbench_clock::{Clock, MockClock, sleep};
+///
+/// let clock = MockClock::builder().build();
+/// let _installed = clock.install();
+/// sleep(Duration::from_nanos(999_000));
+/// assert_eq!(clock.mono().nanos(), 999_000);
+/// assert_eq!(clock.wall().to_string(), "2000-01-01T00:00:00.000999000Z");
+/// ```
+pub struct MockClock {
     pub(crate) timeline: Arc<Timeline>,
     pub(crate) dial: Arc<Dial>,
+    pub(crate) name: Arc<str>,
     seat: Arc<Occupied>,
+    /// Tells this handle from others of its participant.
     id: u64,
-    name: Arc<str>,
     lent: bool,
     cancelled: OnceLock<Arc<str>>,
     /// Set together with `cancelled`; cheap to look at.
@@ -36,87 +54,81 @@ struct Occupied {
     timeline: Arc<Timeline>,
     id: SeatId,
     /// Given to every listener that this seat waits on.
-    waker: OnceLock<Waker>,
+    waker: Waker,
 }
 
-impl View {
+const LEFT: &str = "this participant has left the timeline";
+
+impl MockClock {
     /// The first handle of a seat.
     pub(super) fn of_seat(
         timeline: Arc<Timeline>,
         id: SeatId,
-        name: &str,
+        name: Arc<str>,
         dial: Arc<Dial>,
-    ) -> Self {
-        let seat = Occupied { timeline, id, waker: OnceLock::new() };
-        View::new(Arc::new(seat), name, dial, false)
+    ) -> Arc<Self> {
+        let waker = Waker::from(Arc::new(SeatWaker { timeline: Arc::downgrade(&timeline), id }));
+        MockClock::new(Arc::new(Occupied { timeline, id, waker }), name, dial, false)
     }
 
-    fn new(seat: Arc<Occupied>, name: &str, dial: Arc<Dial>, lent: bool) -> Self {
+    fn new(seat: Arc<Occupied>, name: Arc<str>, dial: Arc<Dial>, lent: bool) -> Arc<Self> {
         let timeline = Arc::clone(&seat.timeline);
-        View {
+        Arc::new(MockClock {
             id: timeline.next_view.fetch_add(1, Ordering::Relaxed),
             timeline,
             seat,
-            name: name.into(),
+            name,
             lent,
             cancelled: OnceLock::new(),
             dial,
             flagged: AtomicBool::new(false),
             has_other_seats: AtomicBool::new(false),
-        }
+        })
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// A further participant.
-    pub(crate) fn join(&self, name: &str, role: Role) -> View {
+    /// [`Participant::join`], as a mock clock.
+    pub fn join(&self, name: &str, role: Role) -> Arc<MockClock> {
         self.timeline.seat(self.timeline.new_seat(name, role), Some(self.seat.id))
     }
 
-    /// See [`MockClock::use_in`](crate::MockClock::use_in).
+    /// [`Participant::lend`], as a mock clock.
+    pub fn lend(&self, name: &str) -> Arc<MockClock> {
+        self.timeline.with(|state| {
+            if let Some(seat) = state.seats.get_mut(&self.seat.id) {
+                seat.lent += 1;
+            }
+        });
+        MockClock::new(Arc::clone(&self.seat), name.into(), self.timeline.new_dial(), true)
+    }
+
+    /// Installed in a session, with which its waits end, too. Returns the call for the end of that
+    /// session, if the timeline does not know it yet.
     pub(crate) fn use_in(&self, session: u64) -> Option<impl FnOnce(&str) + Send + use<>> {
         let is_new = self.timeline.with(|state| state.use_in(self.seat.id, session));
         let timeline = Arc::downgrade(&self.timeline);
         is_new.then_some(move |why: &str| {
             if let Some(timeline) = timeline.upgrade() {
-                timeline.end_session(session, why);
+                timeline.with(|state| state.end_session(session, &why.into()));
             }
         })
     }
 
-    /// The same seat under another name.
-    pub(crate) fn lend(&self, name: &str) -> View {
-        let id = self.seat.id;
-        self.timeline.with(|state| {
-            if let Some(seat) = state.seats.get_mut(id) {
-                seat.lent += 1;
-            }
-        });
-        View::new(Arc::clone(&self.seat), name, self.timeline.new_dial(), true)
-    }
-
     /// Moves time by the tick that every reading costs, unless something holds time still, and notes the
     /// reading.
-    pub(crate) fn tick(&self, of: &str, site: &str) {
+    pub(crate) fn tick(&self, reading: &dyn fmt::Display) {
         let tick_ns = self.timeline.settings.tick_ns;
         self.timeline.with(|state| {
             if tick_ns != 0 && !state.is_held() {
-                let to_ns = state.now_ns().saturating_add(tick_ns);
-                state.move_to(to_ns);
+                state.move_to(state.now_ns.saturating_add(tick_ns));
                 state.dispatch();
                 // A loop of readings comes to its end.
                 self.dial.reset();
             }
-            if state.log.is_some() {
-                let text = format!("{of}{site}");
-                state.note(&self.name, Kind::Read, &text);
-            }
+            state.note(&self.name, Kind::Read, reading);
         });
     }
 
-    pub(crate) fn inject(
+    pub(crate) fn inject_from(
         &self,
         when: Option<When>,
         injection: Injection,
@@ -128,14 +140,6 @@ impl View {
             state.inject(injected);
             state.dispatch();
         });
-        Ok(())
-    }
-
-    #[inline]
-    pub(crate) fn check(&self) -> Result<(), Stuck> {
-        if self.dial.spins() || self.flagged.load(Ordering::Relaxed) {
-            return self.trouble();
-        }
         Ok(())
     }
 
@@ -151,7 +155,9 @@ impl View {
         Ok(())
     }
 
-    pub(crate) fn wait(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
+    /// As [`Clock::wait`]; with `last`, after all others of the last instant, as
+    /// [`MockClock::advance`].
+    pub(crate) fn wait_as(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
         // A participant that waits does not spin, whatever it did before.
         if self.flagged.load(Ordering::Relaxed) {
             self.trouble()?;
@@ -163,7 +169,7 @@ impl View {
         let takes_no_time = {
             let mut state = self.timeline.lock();
             let runs = self.is_running(&mut state);
-            let is_due = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
+            let is_due = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns);
             match deadline_ns.filter(|_| runs) {
                 Some(at_ns) if !is_due && state.can_leap_to(at_ns) => {
                     state.leap_to(at_ns);
@@ -183,46 +189,7 @@ impl View {
         } else {
             self.dial.reset();
         }
-        self.wait_among_others(wait, deadline_ns, last)
-    }
-
-    /// A wait that ends at once. It keeps the turn, but a loop of such waits must neither keep others from
-    /// bringing what it looks for, nor go on for ever.
-    fn wait_for_nothing(&self) -> Result<(), Stuck> {
-        if self.dial.is_to_give_way() {
-            return self.yield_now();
-        }
-        self.dial.count();
-        self.check()
-    }
-
-    /// Moves time by `d` if this participant is alone and nothing is in the way.
-    pub(crate) fn leap(&self, d: Duration) -> bool {
-        if d.is_zero() || self.flagged.load(Ordering::Relaxed) {
-            return false;
-        }
-        let mut state = self.timeline.lock();
-        let now = MonoTime::from_nanos(state.now_ns());
-        let Some(to) = now.checked_add(d) else { return false };
-        let leaps = state.can_leap_to(to.nanos()) && self.is_running(&mut state);
-        if leaps {
-            state.leap_to(to.nanos());
-            self.dial.reset();
-        }
-        leaps
-    }
-
-    fn wait_among_others(
-        &self,
-        wait: &Wait<'_>,
-        deadline_ns: Option<u64>,
-        last: bool,
-    ) -> Result<Woke, Stuck> {
-        // Foreign code, so before the lock is taken.
-        let what = wait.what.to_string();
-        let (view, who) = (self.id, Arc::clone(&self.name));
-        let hears = !wait.on.is_empty();
-        let waited = Waited { deadline_ns, what, view, who, hears, last };
+        let waited = self.waited(wait, last);
         if let Some(woke) = self.wait_in(&self.seat, wait, &waited)? {
             return Ok(woke);
         }
@@ -233,6 +200,43 @@ impl View {
         self.wait_in(&own.seat, wait, &waited)?.ok_or_else(|| self.left())
     }
 
+    /// Formats the purpose of the wait, which is foreign code: not to be called under the lock.
+    fn waited(&self, wait: &Wait<'_>, last: bool) -> Waited {
+        Waited {
+            deadline_ns: wait.deadline.map(MonoTime::nanos),
+            what: wait.what.to_string(),
+            view: self.id,
+            who: Arc::clone(&self.name),
+            hears: !wait.on.is_empty(),
+            last,
+        }
+    }
+
+    /// A wait that ends at once. It keeps the turn, but a loop of such waits must neither keep others from
+    /// bringing what it looks for, nor go on for ever.
+    fn wait_for_nothing(&self) -> Result<(), Stuck> {
+        if self.dial.is_to_give_way() {
+            return self.give_way();
+        }
+        self.dial.count();
+        self.check()
+    }
+
+    /// Sleeps if that needs nothing but moving time: this participant is alone and nothing is in the way.
+    pub(crate) fn leap(&self, d: Duration) -> bool {
+        if !self.dial.is_plain() || d.is_zero() || self.flagged.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut state = self.timeline.lock();
+        let Some(to) = MonoTime::from_nanos(state.now_ns).checked_add(d) else { return false };
+        let leaps = state.can_leap_to(to.nanos()) && self.is_running(&mut state);
+        if leaps {
+            state.leap_to(to.nanos());
+            self.dial.reset();
+        }
+        leaps
+    }
+
     /// `None` if another thread is blocked in that seat.
     fn wait_in(
         &self,
@@ -241,9 +245,7 @@ impl View {
         waited: &Waited,
     ) -> Result<Option<Woke>, Stuck> {
         loop {
-            for listener in wait.on {
-                listener.register(seat.waker());
-            }
+            wait.on.iter().for_each(|listener| listener.register(&seat.waker));
             let Some(mut state) = self.turn(seat, &waited.what)? else { return Ok(None) };
             // Registered above: what is not seen here wakes this seat.
             if let Some(woke) = notified(wait) {
@@ -272,43 +274,18 @@ impl View {
         }
     }
 
-    pub(crate) fn yield_now(&self) -> Result<(), Stuck> {
-        // Yielding is not waiting: a loop of nothing else is a spin, too.
-        self.dial.count();
-        self.check()?;
-        let Some(mut state) = self.turn(&self.seat, "yield")? else { return Ok(()) };
-        if self.timeline.settings.parallel {
-            drop(state);
-            std::thread::yield_now();
-            return self.check();
-        }
-        if state.give_way(self.seat.id) {
-            state.dispatch();
-            state = self.timeline.until_turn(state, self.seat.id);
-        }
-        let ended = state.come_out(self.seat.id);
-        drop(self.timeline.settled(state));
-        ended.map_or_else(|| self.check(), |why| Err(Stuck::Cancelled(why)))
-    }
-
-    pub(crate) fn begin(&self) -> Result<(), Stuck> {
-        if let Some(state) = self.turn(&self.seat, "begin")? {
-            drop(self.timeline.settled(state));
-        }
-        self.check()
-    }
-
+    /// As [`Participant::park`]; with `last`, after all others of the last instant.
+    ///
     /// Never blocks: it is called where an executor is about to. A reason not to wait is returned by
-    /// [`View::unpark`].
-    pub(crate) fn park(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
-        // Foreign code, so before the lock is taken.
-        let (what, own_waker) = (wait.what.to_string(), waker.clone());
-        for listener in wait.on {
-            listener.register(self.seat.waker());
-        }
-        let deadline_ns = wait.deadline.map(MonoTime::nanos);
+    /// [`MockClock::unpark_at_deadline`].
+    pub(crate) fn park_as(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
+        let mut waited = self.waited(wait, last);
+        // A call of its waker ends it, whatever the reason.
+        waited.hears = true;
+        let own_waker = waker.clone();
+        wait.on.iter().for_each(|listener| listener.register(&self.seat.waker));
         let mut state = self.timeline.lock();
-        let takes_no_time = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns());
+        let takes_no_time = waited.deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns);
         if takes_no_time {
             self.dial.count();
         } else {
@@ -317,24 +294,20 @@ impl View {
         let due = takes_no_time && !last;
         let waits = self.can_park(&mut state) && !due && notified(wait).is_none();
         let lost = state.lost().filter(|_| waits).cloned();
-        if let Some(report) = &lost
-            && let Some(seat) = state.seats.get_mut(self.seat.id)
-        {
-            // As in any other wait, as long as somebody is given up on.
-            seat.end = Some(End::Stuck(Stuck::Stalled(Arc::clone(report))));
+        let is_lost = lost.is_some();
+        if let (Some(report), Some(seat)) = (lost, state.seats.get_mut(&self.seat.id)) {
+            // As in any other wait, as long as a participant is lost.
+            seat.end = Some(End::Stuck(Stuck::Stalled(report)));
         }
-        if !waits || lost.is_some() || self.check().is_err() {
+        if !waits || is_lost || self.check().is_err() {
             if due && state.give_way(self.seat.id) {
                 state.dispatch();
             }
             drop(self.timeline.settled(state));
             return waker.wake_by_ref();
         }
-        let who = Arc::clone(&self.name);
-        // Whatever wakes its executor ends it.
-        let waited = Waited { deadline_ns, what, view: self.id, who, hears: true, last };
         state.start_wait(self.seat.id, waited);
-        if let Some(seat) = state.seats.get_mut(self.seat.id) {
+        if let Some(seat) = state.seats.get_mut(&self.seat.id) {
             seat.parked = Some(own_waker);
             seat.idle = true;
         }
@@ -345,41 +318,29 @@ impl View {
 
     /// Whether this seat can begin to wait, with or without a turn, and was not roused before.
     fn can_park(&self, state: &mut State) -> bool {
-        let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
+        let Some(seat) = state.seats.get_mut(&self.seat.id) else { return false };
         seat.calls += 1;
         let is_here = matches!(seat.status, Status::Running | Status::Ready) && !seat.blocked;
         // An event that roused it before it was parked must not be waited for.
-        is_here && !std::mem::take(&mut seat.roused) && !seat.sessions.are_over()
+        is_here && !std::mem::take(&mut seat.roused) && seat.sessions.closed.is_none()
     }
 
-    /// Has `waker` be woken if this participant is given up on or its session ends while it runs.
-    /// `None` forgets it.
+    /// Registers `waker`: it is woken if this participant is declared lost or its session ends while it
+    /// runs. `None` forgets it.
     #[cfg(feature = "tokio")]
     pub(crate) fn wake_if_lost(&self, waker: Option<Waker>) {
         let old = self.timeline.with(|state| {
-            let seat = state.seats.get_mut(self.seat.id)?;
+            let seat = state.seats.get_mut(&self.seat.id)?;
             std::mem::replace(&mut seat.if_lost, waker)
         });
         // Foreign code, so after the lock is released.
         drop(old);
     }
 
-    pub(crate) fn rouse(&self) {
-        self.timeline.with(|state| {
-            let Some(seat) = state.seats.get_mut(self.seat.id) else { return };
-            if !seat.idle {
-                seat.roused = true;
-                return;
-            }
-            state.end_wait(self.seat.id, End::Notified);
-            state.dispatch();
-        });
-    }
-
-    /// Tells whether it was the deadline that ended the wait.
-    pub(crate) fn unpark(&self) -> Result<bool, Stuck> {
+    /// As [`Participant::unpark`]; returns whether it was the deadline that ended the wait.
+    pub(crate) fn unpark_at_deadline(&self) -> Result<bool, Stuck> {
         let mut state = self.timeline.lock();
-        let seat = state.seats.get_mut(self.seat.id);
+        let seat = state.seats.get_mut(&self.seat.id);
         let (waker, idle, has_work) = seat
             .map_or((None, false, false), |seat| (seat.parked.take(), seat.idle, seat.has_work()));
         // An executor that another participant gave work becomes ready when the other's turn ends,
@@ -399,7 +360,7 @@ impl View {
         }
     }
 
-    /// Tells which executor sits in this seat from now on, and returns the one before it.
+    /// Puts an executor into this participant's seat, and returns the one before it.
     #[cfg(feature = "tokio")]
     pub(crate) fn seat_executor(
         &self,
@@ -408,28 +369,21 @@ impl View {
         self.timeline.with(|state| state.seat_executor(self.seat.id, executor))
     }
 
-    pub(crate) fn external(&self, why: &str) -> External {
-        self.go_outside(why, true)
-    }
-
-    pub(crate) fn step_aside(&self) -> External {
-        self.go_outside("steps aside", false)
-    }
-
-    fn go_outside(&self, why: &str, holds: bool) -> External {
+    /// As [`Participant::external`], but without `holds` time does not stand still meanwhile.
+    pub(crate) fn go_outside(&self, why: &str, holds: bool) -> External {
         // Time spent outside is no loop of readings.
         self.dial.reset();
         let id = self.seat.id;
         let (hold, left) = self.timeline.with(|state| {
             let hold = holds.then(|| state.hold(id, why.into()));
-            let seat = state.seats.get_mut(id).filter(|seat| seat.can_go_outside());
+            let seat = state.seats.get_mut(&id).filter(|seat| seat.can_go_outside());
             let left = seat.is_some();
             if let Some(seat) = seat {
                 seat.calls += 1;
-                seat.who = Arc::clone(&self.name);
-                why.clone_into(&mut seat.what);
-                state.note(&self.name, Kind::Outside, why);
-                state.send_away(id, Status::Outside);
+                seat.waited.who = Arc::clone(&self.name);
+                why.clone_into(&mut seat.waited.what);
+                state.note(&self.name, Kind::Outside, &why);
+                state.set_status(id, Status::Outside);
             }
             state.dispatch();
             (hold, left)
@@ -438,47 +392,11 @@ impl View {
         External::new(move || timeline.come_back(id, hold, left))
     }
 
-    pub(crate) fn inhibit(&self, why: &str) -> External {
-        let hold = self.timeline.with(|state| state.hold(self.seat.id, why.into()));
-        let timeline = Arc::clone(&self.timeline);
-        External::new(move || {
-            timeline.with(|state| {
-                state.release(hold);
-                state.dispatch();
-            });
-        })
-    }
-
-    pub(crate) fn leave(&self) {
-        self.cancel("this participant has left the timeline");
-        if !self.lent {
-            self.seat.leave();
-        }
-    }
-
-    pub(crate) fn cancel(&self, why: &str) {
-        let why = self.cancelled.get_or_init(|| why.into());
-        self.flagged.store(true, Ordering::Relaxed);
-        self.timeline.with(|state| {
-            // Looked at under the lock: a wait that begins after this sees that it is cancelled.
-            if self.has_other_seats.load(Ordering::Relaxed) {
-                // First, as each of those leaves its turn to the next when it has come out.
-                for id in state.waits_of(self.id).into_iter().filter(|id| *id != self.seat.id) {
-                    state.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
-                }
-            }
-            if state.seats.get(self.seat.id).is_some_and(|seat| seat.view == self.id) {
-                state.end_wait(self.seat.id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
-            }
-            state.dispatch();
-        });
-    }
-
     /// The lock, with the turn of a seat: at once if it runs. `None` if another thread is blocked in it.
     fn turn(&self, seat: &Occupied, what: &str) -> Result<Option<MutexGuard<'_, State>>, Stuck> {
         let id = seat.id;
         let mut state = self.timeline.lock();
-        let Some(seat) = state.seats.get_mut(id) else { return Err(self.left()) };
+        let Some(seat) = state.seats.get_mut(&id) else { return Err(self.left()) };
         seat.calls += 1;
         if seat.blocked {
             return Ok(None);
@@ -502,14 +420,14 @@ impl View {
             drop(self.timeline.settled(state));
             return Err(Stuck::Cancelled(why));
         }
-        let Some(seat) = state.seats.get(id) else { return Err(self.left()) };
+        let Some(seat) = state.seats.get(&id) else { return Err(self.left()) };
         seat.sessions.check().map(|()| Some(state))
     }
 
     fn is_running(&self, state: &mut State) -> bool {
-        let Some(seat) = state.seats.get_mut(self.seat.id) else { return false };
+        let Some(seat) = state.seats.get_mut(&self.seat.id) else { return false };
         seat.calls += 1;
-        seat.status == Status::Running && !seat.sessions.are_over()
+        seat.status == Status::Running && seat.sessions.closed.is_none()
     }
 
     fn left(&self) -> Stuck {
@@ -518,11 +436,116 @@ impl View {
     }
 }
 
-impl Drop for View {
+impl Participant for MockClock {
+    fn join(&self, name: &str, role: Role) -> Arc<dyn Clock> {
+        MockClock::join(self, name, role)
+    }
+
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        MockClock::lend(self, name)
+    }
+
+    #[inline]
+    fn check(&self) -> Result<(), Stuck> {
+        if self.dial.spins() || self.flagged.load(Ordering::Relaxed) {
+            return self.trouble();
+        }
+        Ok(())
+    }
+
+    fn cancel(&self, why: &str) {
+        let why = self.cancelled.get_or_init(|| why.into());
+        self.flagged.store(true, Ordering::Relaxed);
+        self.timeline.with(|state| {
+            // Looked at under the lock: a wait that begins after this sees that it is cancelled.
+            let stuck = || End::Stuck(Stuck::Cancelled(Arc::clone(why)));
+            let own = self.seat.id;
+            if self.has_other_seats.load(Ordering::Relaxed) {
+                // First, as each of those leaves its turn to the next when it has come out.
+                let waits = state.seats_if(|seat| seat.waited.view == self.id);
+                waits.iter().filter(|id| **id != own).for_each(|id| state.end_wait(*id, stuck()));
+            }
+            if state.seats.get(&own).is_some_and(|seat| seat.waited.view == self.id) {
+                state.end_wait(own, stuck());
+            }
+            state.dispatch();
+        });
+    }
+
+    fn park(&self, wait: Wait<'_>, waker: &Waker) {
+        self.park_as(&wait, waker, false);
+    }
+
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.unpark_at_deadline().map(|_| ())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn rouse(&self) {
+        self.timeline.with(|state| {
+            let Some(seat) = state.seats.get_mut(&self.seat.id) else { return };
+            if !seat.idle {
+                seat.roused = true;
+                return;
+            }
+            state.end_wait(self.seat.id, End::Notified);
+            state.dispatch();
+        });
+    }
+
+    fn begin(&self) -> Result<(), Stuck> {
+        if let Some(state) = self.turn(&self.seat, "begin")? {
+            drop(self.timeline.settled(state));
+        }
+        self.check()
+    }
+
+    fn leave(&self) {
+        self.cancel(LEFT);
+        if !self.lent {
+            self.seat.leave();
+        }
+    }
+
+    fn give_way(&self) -> Result<(), Stuck> {
+        // Yielding is not waiting: a loop of nothing else is a spin, too.
+        self.dial.count();
+        self.check()?;
+        let Some(mut state) = self.turn(&self.seat, "yield")? else { return Ok(()) };
+        if self.timeline.settings.parallel {
+            drop(state);
+            std::thread::yield_now();
+            return self.check();
+        }
+        if state.give_way(self.seat.id) {
+            state.dispatch();
+            state = self.timeline.until_turn(state, self.seat.id);
+        }
+        let ended = state.come_out(self.seat.id);
+        drop(self.timeline.settled(state));
+        ended.map_or_else(|| self.check(), |why| Err(Stuck::Cancelled(why)))
+    }
+
+    fn external(&self, why: &dyn fmt::Display) -> External {
+        self.go_outside(&why.to_string(), true)
+    }
+
+    fn inhibit(&self, why: &dyn fmt::Display) -> External {
+        let (id, why) = (self.seat.id, why.to_string());
+        let hold = self.timeline.with(|state| state.hold(id, why.into()));
+        let timeline = Arc::clone(&self.timeline);
+        External::new(move || timeline.come_back(id, Some(hold), false))
+    }
+}
+
+impl Drop for MockClock {
     fn drop(&mut self) {
         if self.lent {
             self.timeline.with(|state| {
-                if let Some(seat) = state.seats.get_mut(self.seat.id) {
+                if let Some(seat) = state.seats.get_mut(&self.seat.id) {
                     seat.lent -= 1;
                     seat.calls += 1;
                 }
@@ -532,23 +555,13 @@ impl Drop for View {
 }
 
 impl Occupied {
-    fn waker(&self) -> &Waker {
-        self.waker.get_or_init(|| {
-            Waker::from(Arc::new(SeatWaker {
-                timeline: Arc::downgrade(&self.timeline),
-                id: self.id,
-            }))
-        })
-    }
-
     fn leave(&self) {
         self.timeline.with(|state| {
-            match state.seats.get_mut(self.id) {
+            match state.seats.get_mut(&self.id) {
                 // The thread inside still needs its seat to come out.
                 Some(seat) if seat.blocked => {
                     seat.leaving = true;
-                    let why = Stuck::Cancelled("this participant has left the timeline".into());
-                    state.end_wait(self.id, End::Stuck(why));
+                    state.end_wait(self.id, End::Stuck(Stuck::Cancelled(LEFT.into())));
                 }
                 _ => state.remove(self.id),
             }

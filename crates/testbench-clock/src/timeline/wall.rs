@@ -1,8 +1,8 @@
 //! The wall clock as a function of the monotonic one, and what can be done to it.
 
 use crate::{MonoTime, WallTime};
-use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Something that happens to a wall clock in the real world, for tests of code that must survive
@@ -87,7 +87,7 @@ pub enum InjectionError {
 }
 
 /// The wall from one instant of the monotonic clock on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) from_ns: u64,
     base_ns: i128,
@@ -171,46 +171,31 @@ impl Injection {
     }
 }
 
-/// A [`Segment`] that is read without a lock and written under one (a sequence lock).
+/// A [`Segment`] that is written under the timeline's lock, and read without that.
+#[derive(Default)]
 pub(crate) struct WallCell {
-    /// For the plain segments that most tests have, all of it in one word: wall minus monotonic
-    /// time. [`NOT_PLAIN`](WallCell::NOT_PLAIN) for others.
+    /// For the plain segments that most tests have, all of it in one word, which is read without any
+    /// lock: wall minus monotonic time. [`NOT_PLAIN`](WallCell::NOT_PLAIN) for others.
     offset_ns: AtomicI64,
-    /// Odd while a write is under way.
-    sequence: AtomicU64,
-    from_ns: AtomicU64,
-    base_high: AtomicI64,
-    base_low: AtomicU64,
-    drift_ppb: AtomicI64,
+    segment: Mutex<Segment>,
 }
 
 impl WallCell {
     const NOT_PLAIN: i64 = i64::MIN;
 
     pub(crate) fn new(segment: Segment) -> Self {
-        let cell = WallCell {
-            offset_ns: AtomicI64::new(Self::NOT_PLAIN),
-            sequence: AtomicU64::new(0),
-            from_ns: AtomicU64::new(0),
-            base_high: AtomicI64::new(0),
-            base_low: AtomicU64::new(0),
-            drift_ppb: AtomicI64::new(0),
-        };
+        let cell = WallCell::default();
         cell.store(&segment);
         cell
     }
 
-    /// Writers exclude each other by the timeline's lock.
     pub(crate) fn store(&self, segment: &Segment) {
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        self.from_ns.store(segment.from_ns, Ordering::Relaxed);
-        self.base_high.store((segment.base_ns >> 64) as i64, Ordering::Relaxed);
-        self.base_low.store(segment.base_ns as u64, Ordering::Relaxed);
-        self.drift_ppb.store(segment.drift_ppb, Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        *self.segment.lock().unwrap_or_else(PoisonError::into_inner) = *segment;
         self.offset_ns.store(segment.offset_ns().unwrap_or(Self::NOT_PLAIN), Ordering::Release);
+    }
+
+    pub(crate) fn load(&self) -> Segment {
+        *self.segment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the wall time at the present of that monotonic clock.
@@ -227,41 +212,9 @@ impl WallCell {
 
     #[cold]
     fn read_segment_at(&self, mono_ns: &AtomicU64) -> WallTime {
-        loop {
-            let before = self.sequence.load(Ordering::Acquire);
-            // The segment first: it never begins after a later reading of the monotonic clock.
-            let segment = self.load();
-            let now_ns = mono_ns.load(Ordering::Acquire);
-            // The same before and after, so it held at that monotonic instant.
-            if self.sequence.load(Ordering::Relaxed) == before {
-                return segment.wall_at(now_ns);
-            }
-        }
-    }
-
-    #[inline]
-    pub(crate) fn load(&self) -> Segment {
-        loop {
-            let before = self.sequence.load(Ordering::Acquire);
-            let high = self.base_high.load(Ordering::Relaxed);
-            let low = self.base_low.load(Ordering::Relaxed);
-            let segment = Segment {
-                from_ns: self.from_ns.load(Ordering::Relaxed),
-                base_ns: (i128::from(high) << 64) | i128::from(low),
-                drift_ppb: self.drift_ppb.load(Ordering::Relaxed),
-            };
-            fence(Ordering::Acquire);
-            if before & 1 == 0 && self.sequence.load(Ordering::Relaxed) == before {
-                return segment;
-            }
-            std::hint::spin_loop();
-        }
-    }
-}
-
-impl fmt::Debug for WallCell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.load().fmt(f)
+        let segment = self.segment.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under this lock the segment stays, so it holds at that monotonic instant.
+        segment.wall_at(mono_ns.load(Ordering::Acquire))
     }
 }
 

@@ -254,7 +254,7 @@ impl Shared {
         let last = self.clock.as_mock().filter(|_| last == Some(true));
         self.parked_last.store(last.is_some(), Ordering::Relaxed);
         match last {
-            Some(mock) => mock.park_last(&wait, &waker),
+            Some(mock) => mock.park_as(&wait, &waker, true),
             None => self.clock.participant().park(wait, &waker),
         }
         // Others run now, and may wake this thread any number of times.

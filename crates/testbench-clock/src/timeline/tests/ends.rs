@@ -278,7 +278,7 @@ fn on_two_threads<T: Send + 'static>(f: impl Fn(u64) -> T + Send + Clone + 'stat
 fn two_threads_of_one_handle_may_begin_to_wait_at_once() {
     let clock = MockClock::builder().build();
     let guest = clock.join("guest", Role::Guest);
-    let _aside = clock.step_aside();
+    let _aside = clock.go_outside("steps aside", false);
     // With somebody else about, a wait is one on the seat.
     let other = clock.join("other", Role::Host);
     let ended = Arc::new(AtomicBool::new(false));
