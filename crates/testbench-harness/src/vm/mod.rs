@@ -21,12 +21,12 @@ use testbench_clock::Context;
 
 #[cfg(feature = "lua")]
 pub mod lua;
+#[cfg(any(feature = "rhai", feature = "scripts"))]
+mod options;
 #[cfg(feature = "rhai")]
 pub mod rhai;
 #[cfg(feature = "scripts")]
 pub mod scripts;
-#[cfg(any(feature = "rhai", feature = "scripts"))]
-mod setting;
 mod shell;
 
 pub use shell::{CommandLine, CommandLineError};

@@ -6,11 +6,11 @@ use std::process::Output;
 
 use mlua::{
     AnyUserData, IntoLuaMulti, Lua, LuaString, MetaMethod, MultiValue, Table, UserDataFields,
-    UserDataMethods, Value, Variadic,
+    UserDataMethods, UserDataRefMut, Value, Variadic,
 };
 use testbench_overlay::fs;
 
-use super::os::{done, ended, parse, run, run_shown};
+use super::os::{ended, parse, run, run_shown};
 use super::{add, failed, os_string, raise_errors};
 use crate::vm::{CommandLine, Handle};
 
@@ -25,10 +25,8 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
         let options = options(mode.as_deref().unwrap_or("r"));
         let options = options.ok_or_else(|| invalid(2, "open", "invalid mode"))?;
         let path = os_string(&path);
-        match options.open(&path) {
-            Ok(file) => LuaFile::make(lua, path, Stream::disk(file))?.into_lua_multi(lua),
-            Err(error) => failed(lua, Some(&path), &error),
-        }
+        let file = options.open(&path).map_err(failed(Some(&path)))?;
+        LuaFile::make(lua, path, Stream::Disk(BufReader::new(file)))
     })?;
     let on = handle.clone();
     add(lua, native, handle, "popen", move |lua, (text, mode): (String, Option<String>)| {
@@ -40,30 +38,41 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
         let stream = if mode == "w" {
             Stream::Input { handle: on.clone(), line, written: Vec::new() }
         } else {
-            let output = run(&line, Vec::new())?;
-            Stream::Output { text: BufReader::new(Cursor::new(output.stdout.clone())), output }
+            let mut output = run(&line, Vec::new())?;
+            Stream::Output { text: Cursor::new(std::mem::take(&mut output.stdout)), output }
         };
         LuaFile::make(lua, text.into(), stream)
     })?;
     add(lua, native, handle, "tmpfile", |lua, ()| {
+        let (path, file) = temporary().map_err(failed(None))?;
         // A file without a name goes when it is closed.
-        let made =
-            temporary().and_then(|(path, file)| fs::remove_file(&path).map(|()| (path, file)));
-        match made {
-            Ok((path, file)) => LuaFile::make(lua, path, Stream::disk(file))?.into_lua_multi(lua),
-            Err(error) => failed(lua, None, &error),
-        }
+        fs::remove_file(&path).map_err(failed(None))?;
+        LuaFile::make(lua, path, Stream::Disk(BufReader::new(file)))
     })?;
     add(lua, native, handle, "tmpname", |_, ()| Ok(temporary()?.0))?;
     add(lua, native, handle, "file_type", |_, value: Value| {
-        let Value::UserData(data) = value else { return Ok(None) };
-        Ok(data.borrow::<LuaFile>().ok().map(|file| match file.stream {
-            Some(_) => "file",
-            None => "closed file",
-        }))
+        let file = value.as_userdata().and_then(|data| data.borrow::<LuaFile>().ok());
+        Ok(file.map(|file| if file.stream.is_some() { "file" } else { "closed file" }))
     })?;
     let methods = lua.create_table()?;
-    register_methods(lua, &methods, handle)?;
+    add(lua, &methods, handle, "read", read)?;
+    add(lua, &methods, handle, "write", write)?;
+    add(lua, &methods, handle, "seek", seek)?;
+    add(lua, &methods, handle, "flush", |_, mut file: UserDataRefMut<LuaFile>| {
+        if let Stream::Disk(file) = file.stream()? {
+            // Written bytes are in the overlay already.
+            file.get_mut().flush().map_err(failed(None))?;
+        }
+        Ok(true)
+    })?;
+    add(
+        lua,
+        &methods,
+        handle,
+        "setvbuf",
+        |_, (mut file, _): (UserDataRefMut<LuaFile>, MultiValue)| file.stream().map(|_| true),
+    )?;
+    add(lua, &methods, handle, "close", |lua, mut file: UserDataRefMut<LuaFile>| file.close(lua))?;
     raise_errors(lua, &methods)?;
     native.set("methods", &methods)?;
     lua.register_userdata_type::<LuaFile>(|of| {
@@ -79,27 +88,6 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
                 None => "file (closed)".to_owned(),
             })
         });
-    })
-}
-
-fn register_methods(lua: &Lua, methods: &Table, handle: &Handle) -> mlua::Result<()> {
-    add(lua, methods, handle, "read", read)?;
-    add(lua, methods, handle, "write", write)?;
-    add(lua, methods, handle, "seek", seek)?;
-    add(lua, methods, handle, "flush", |lua, file: AnyUserData| {
-        let mut file = file.borrow_mut::<LuaFile>()?;
-        let flushed = match file.stream()? {
-            // Written bytes are in the overlay already.
-            Stream::Disk(file) => file.get_mut().flush(),
-            Stream::Output { .. } | Stream::Input { .. } => Ok(()),
-        };
-        done(lua, &file.name, flushed)
-    })?;
-    add(lua, methods, handle, "setvbuf", |_, (file, _): (AnyUserData, MultiValue)| {
-        file.borrow_mut::<LuaFile>()?.stream().map(|_| true)
-    })?;
-    add(lua, methods, handle, "close", |lua, file: AnyUserData| {
-        file.borrow_mut::<LuaFile>()?.close(lua)
     })
 }
 
@@ -151,7 +139,7 @@ enum Stream {
     Disk(BufReader<fs::File>),
     /// `io.popen(line, "r")`: the line has run.
     Output {
-        text: BufReader<Cursor<Vec<u8>>>,
+        text: Cursor<Vec<u8>>,
         output: Output,
     },
     /// `io.popen(line, "w")`: the line runs on the written bytes when this is closed.
@@ -163,10 +151,6 @@ enum Stream {
 }
 
 impl Stream {
-    fn disk(file: fs::File) -> Stream {
-        Stream::Disk(BufReader::new(file))
-    }
-
     fn reader(&mut self) -> io::Result<&mut dyn BufRead> {
         match self {
             Stream::Disk(file) => Ok(file),
@@ -190,6 +174,17 @@ impl Stream {
             Stream::Input { written, .. } => written.write_all(bytes),
         }
     }
+
+    /// Closes the stream. Returns the end of a command line.
+    fn end(self) -> mlua::Result<Option<Output>> {
+        match self {
+            Stream::Disk(_) => Ok(None),
+            Stream::Output { output, .. } => Ok(Some(output)),
+            Stream::Input { handle, line, written } => {
+                handle.within(|| run_shown(&line, written)).map(Some)
+            }
+        }
+    }
 }
 
 fn not_open_for(what: &str) -> io::Error {
@@ -206,12 +201,9 @@ impl LuaFile {
     }
 
     fn close(&mut self, lua: &Lua) -> mlua::Result<MultiValue> {
-        match self.stream.take().ok_or_else(closed)? {
-            Stream::Output { output, .. } => ended(lua, &output),
-            Stream::Input { handle, line, written } => {
-                ended(lua, &handle.within(|| run_shown(&line, written))?)
-            }
-            Stream::Disk(_) => true.into_lua_multi(lua),
+        match self.stream.take().ok_or_else(closed)?.end()? {
+            Some(output) => ended(lua, &output),
+            None => true.into_lua_multi(lua),
         }
     }
 }
@@ -219,10 +211,8 @@ impl LuaFile {
 /// As Lua does with a pipe that was not closed when it is collected.
 impl Drop for LuaFile {
     fn drop(&mut self) {
-        if let Some(Stream::Input { handle, line, written }) = self.stream.take() {
-            // No script is left that could see a failure.
-            let _ = handle.within(|| run_shown(&line, written));
-        }
+        // No script is left that could see a failure.
+        let _ = self.stream.take().map(Stream::end);
     }
 }
 
@@ -230,7 +220,7 @@ fn closed() -> mlua::Error {
     mlua::Error::runtime("attempt to use a closed file")
 }
 
-fn write(lua: &Lua, (file, values): (AnyUserData, Variadic<Value>)) -> mlua::Result<MultiValue> {
+fn write(lua: &Lua, (file, values): (AnyUserData, Variadic<Value>)) -> mlua::Result<AnyUserData> {
     let mut bytes = Vec::new();
     for (at, value) in values.iter().enumerate() {
         let text = lua.coerce_string(value.clone())?.ok_or_else(|| {
@@ -239,39 +229,28 @@ fn write(lua: &Lua, (file, values): (AnyUserData, Variadic<Value>)) -> mlua::Res
         })?;
         bytes.extend_from_slice(&text.as_bytes());
     }
-    let written = file.borrow_mut::<LuaFile>()?.stream()?.write(&bytes);
-    match written {
-        Ok(()) => file.into_lua_multi(lua),
-        Err(error) => failed(lua, None, &error),
-    }
+    file.borrow_mut::<LuaFile>()?.stream()?.write(&bytes).map_err(failed(None))?;
+    Ok(file)
 }
 
 fn seek(
-    lua: &Lua,
-    (file, whence, offset): (AnyUserData, Option<String>, Option<i64>),
-) -> mlua::Result<MultiValue> {
+    _: &Lua,
+    (mut file, whence, offset): (UserDataRefMut<LuaFile>, Option<String>, Option<i64>),
+) -> mlua::Result<u64> {
     let offset = offset.unwrap_or(0);
-    let mut file = file.borrow_mut::<LuaFile>()?;
     let Stream::Disk(file) = file.stream()? else {
         let error = io::Error::new(io::ErrorKind::NotSeekable, "Illegal seek");
-        return failed(lua, None, &error);
+        return Err(failed(None)(error));
     };
     let to = match whence.as_deref().unwrap_or("cur") {
-        "set" => match u64::try_from(offset) {
-            Ok(offset) => SeekFrom::Start(offset),
-            Err(_) => {
-                let error = io::Error::new(io::ErrorKind::InvalidInput, "Invalid argument");
-                return failed(lua, None, &error);
-            }
-        },
+        "set" => SeekFrom::Start(u64::try_from(offset).map_err(|_| {
+            failed(None)(io::Error::new(io::ErrorKind::InvalidInput, "Invalid argument"))
+        })?),
         "cur" => SeekFrom::Current(offset),
         "end" => SeekFrom::End(offset),
         other => return Err(invalid(1, "seek", &format!("invalid option '{other}'"))),
     };
-    match file.seek(to) {
-        Ok(position) => position.into_lua_multi(lua),
-        Err(error) => failed(lua, None, &error),
-    }
+    file.seek(to).map_err(failed(None))
 }
 
 /// A format of `read`.
@@ -321,8 +300,10 @@ impl Format {
 }
 
 /// Reads the values that the formats name. The first that is not there is `nil` and the last.
-fn read(lua: &Lua, (file, formats): (AnyUserData, Variadic<Value>)) -> mlua::Result<MultiValue> {
-    let mut file = file.borrow_mut::<LuaFile>()?;
+fn read(
+    lua: &Lua,
+    (mut file, formats): (UserDataRefMut<LuaFile>, Variadic<Value>),
+) -> mlua::Result<MultiValue> {
     let stream = file.stream()?;
     let formats = formats.iter().enumerate().map(|(at, value)| {
         Format::of(lua, value)?.ok_or_else(|| invalid(at + 1, "read", "invalid format"))
@@ -333,17 +314,14 @@ fn read(lua: &Lua, (file, formats): (AnyUserData, Variadic<Value>)) -> mlua::Res
     }
     let mut values = MultiValue::new();
     for format in formats {
-        let text = match stream.reader().and_then(|from| format.read(from)) {
-            Ok(text) => text.map(|text| lua.create_string(text)).transpose()?,
-            Err(error) => return failed(lua, None, &error),
-        };
-        let value = match text.map(Value::String) {
+        let text = stream.reader().and_then(|from| format.read(from)).map_err(failed(None))?;
+        let value = match text.map(|text| lua.create_string(text)).transpose()? {
             Some(text) if format == Format::Number => number_of(lua, text)?,
-            text => text.unwrap_or(Value::Nil),
+            text => text.map_or(Value::Nil, Value::String),
         };
-        let is_nothing = value.is_nil();
+        let is_last = value.is_nil();
         values.push_back(value);
-        if is_nothing {
+        if is_last {
             break;
         }
     }
@@ -380,9 +358,10 @@ fn number(from: &mut dyn BufRead) -> io::Result<String> {
 }
 
 /// The number of such a text, an integer if it is written as one; `nil` for any other text.
-fn number_of(lua: &Lua, text: Value) -> mlua::Result<Value> {
-    let shown = text.to_string()?;
+fn number_of(lua: &Lua, text: LuaString) -> mlua::Result<Value> {
+    let shown = text.to_string_lossy();
     let is_whole = !shown.contains(['.', 'p']) && (shown.contains('x') || !shown.contains('e'));
+    let text = Value::String(text);
     if is_whole && let Some(integer) = lua.coerce_integer(text.clone())? {
         return Ok(Value::Integer(integer));
     }

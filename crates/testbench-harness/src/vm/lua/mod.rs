@@ -36,6 +36,8 @@
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::sync::Arc;
 
 use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
@@ -80,17 +82,34 @@ impl VmPlugin<Lua> for LuaPlugin {
     }
 }
 
-/// The results of a call that failed as it may: `nil`, a text and a number.
-fn failed(lua: &Lua, about: Option<&OsStr>, error: &std::io::Error) -> mlua::Result<MultiValue> {
-    let number = error.raw_os_error();
-    let text = error.to_string();
-    // The number is a result of its own.
-    let text = number
-        .and_then(|number| text.strip_suffix(&format!(" (os error {number})")))
-        .unwrap_or(&text);
-    let about = about.map(|about| [sys::guest_bytes(about), b": ".to_vec()].concat());
-    let text = [about.unwrap_or_default(), text.as_bytes().to_vec()].concat();
-    (Value::Nil, lua.create_string(text)?, number.unwrap_or(0)).into_lua_multi(lua)
+/// A failure that a function returns as `nil`, a text and a number.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+struct Failure {
+    /// The path that the text names.
+    path: Option<OsString>,
+    source: io::Error,
+}
+
+impl Failure {
+    fn results(&self, lua: &Lua) -> mlua::Result<MultiValue> {
+        let number = self.source.raw_os_error().unwrap_or(0);
+        let mut text = self.path.as_deref().map(sys::guest_bytes).unwrap_or_default();
+        if !text.is_empty() {
+            text.extend(b": ");
+        }
+        // The number is a result of its own.
+        let shown = self.source.to_string();
+        let suffix = format!(" (os error {number})");
+        text.extend(shown.strip_suffix(&suffix).unwrap_or(&shown).as_bytes());
+        (true, Value::Nil, lua.create_string(text)?, number).into_lua_multi(lua)
+    }
+}
+
+/// Makes the error of a function that [was added](add) and fails as a function of C does.
+fn failed(path: Option<&OsStr>) -> impl FnOnce(io::Error) -> mlua::Error {
+    let path = path.map(OsStr::to_owned);
+    |source| external(Failure { path, source })
 }
 
 /// Bytes of Lua as a string of the host.
@@ -98,14 +117,16 @@ pub(in crate::vm) fn os_string(text: &LuaString) -> OsString {
     sys::os_string(text.as_bytes().to_vec())
 }
 
-pub(in crate::vm) fn external(error: impl Error + Send + Sync + 'static) -> mlua::Error {
-    mlua::Error::external(error)
+pub(in crate::vm) fn external(error: impl Into<Box<dyn Error + Send + Sync>>) -> mlua::Error {
+    let error: Arc<dyn Error + Send + Sync> = Arc::from(error.into());
+    mlua::Error::ExternalError(error)
 }
 
 /// Adds a function that runs within the session that its call belongs to.
 ///
-/// It returns `true` and its results, or `false` and the text of an error: [`raise_errors`] makes
-/// an error of Lua from that, which is a string, while one from here would be userdata.
+/// It returns `true` and its results, which are those of a [`Failure`] if it fails with that, or
+/// `false` and the text of another error: [`raise_errors`] makes an error of Lua from that, which is
+/// a string, while one from here would be userdata.
 pub(in crate::vm) fn add<A, R>(
     lua: &Lua,
     to: &Table,
@@ -127,7 +148,10 @@ where
                 Ok(results)
             }
             Err(mlua::Error::RuntimeError(text)) => (false, text).into_lua_multi(lua),
-            Err(error) => (false, error.to_string()).into_lua_multi(lua),
+            Err(error) => match error.downcast_ref::<Failure>() {
+                Some(failure) => failure.results(lua),
+                None => (false, error.to_string()).into_lua_multi(lua),
+            },
         }
     })?;
     to.set(name, function)

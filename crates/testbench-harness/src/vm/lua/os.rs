@@ -1,6 +1,5 @@
 //! The functions of `os`: command lines, time, the environment, names of files.
 
-use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::process::Output;
 
@@ -27,7 +26,7 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
     })?;
     add(lua, native, handle, "utc", utc)?;
     add(lua, native, handle, "random", |_, ()| Ok(random()))?;
-    add(lua, native, handle, "remove", |lua, path: LuaString| {
+    add(lua, native, handle, "remove", |_, path: LuaString| {
         // As `remove` of C: a file, or an empty directory.
         let path = os_string(&path);
         let removed = match fs::symlink_metadata(&path) {
@@ -35,12 +34,11 @@ pub(super) fn register(lua: &Lua, native: &Table, handle: &Handle) -> mlua::Resu
             Ok(_) => fs::remove_file(&path),
             Err(error) => Err(error),
         };
-        done(lua, &path, removed)
+        removed.map(|()| true).map_err(failed(Some(&path)))
     })?;
-    add(lua, native, handle, "rename", |lua, (from, to): (LuaString, LuaString)| {
+    add(lua, native, handle, "rename", |_, (from, to): (LuaString, LuaString)| {
         let from = os_string(&from);
-        let renamed = fs::rename(&from, os_string(&to));
-        done(lua, &from, renamed)
+        fs::rename(&from, os_string(&to)).map(|()| true).map_err(failed(Some(&from)))
     })
 }
 
@@ -75,14 +73,6 @@ pub(super) fn run_shown(line: &CommandLine, stdin: Vec<u8>) -> mlua::Result<Outp
 pub(super) fn ended(lua: &Lua, output: &Output) -> mlua::Result<MultiValue> {
     let success = if output.status.success() { Value::Boolean(true) } else { Value::Nil };
     (success, "exit", sys::shell_status(output.status)).into_lua_multi(lua)
-}
-
-/// `true`, or the three values of a failure.
-pub(super) fn done(lua: &Lua, path: &OsStr, result: io::Result<()>) -> mlua::Result<MultiValue> {
-    match result {
-        Ok(()) => true.into_lua_multi(lua),
-        Err(error) => failed(lua, Some(path), &error),
-    }
 }
 
 #[expect(

@@ -4,10 +4,11 @@ use std::process::Output;
 use std::time::Duration;
 
 use ::rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
+use serde_json::Value;
 
 use super::{ScriptResult, script_error, text_or_blob};
 use crate::sys;
-use crate::vm::setting::{Setting, Settings, command};
+use crate::vm::options::{Options, command};
 use crate::vm::{CommandLine, Handle};
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
@@ -25,7 +26,8 @@ pub(super) fn register(engine: &mut Engine, handle: &Handle) {
 
 fn run(program: &str, args: Array, options: Map) -> ScriptResult<Map> {
     let args = args.into_iter().map(|arg| arg.to_string().into()).collect();
-    let mut command = command(program.into(), args, settings(options)).map_err(script_error)?;
+    let options = Options::new("run", json_map(options)?);
+    let mut command = command(program.into(), args, options).map_err(script_error)?;
     let finished = command.run().map_err(script_error)?;
     let virtual_time = finished.virtual_time;
     Ok(answer(Output::from(finished), virtual_time))
@@ -52,29 +54,32 @@ fn answer(output: Output, virtual_time: Duration) -> Map {
     .collect()
 }
 
-pub(in crate::vm) fn settings(options: Map) -> Settings {
-    options.into_iter().map(|(name, value)| (name.into(), setting(value))).collect()
+pub(in crate::vm) fn json_map(map: Map) -> ScriptResult<serde_json::Map<String, Value>> {
+    map.into_iter().map(|(name, value)| Ok((name.into(), json(value)?))).collect()
 }
 
-fn setting(value: Dynamic) -> Setting {
-    let kind = value.type_name().to_owned();
-    if value.is_string() {
-        return Setting::Text(value.to_string().into_bytes());
-    }
-    if value.is_blob() {
-        return Setting::Text(value.into_blob().unwrap_or_default());
+fn json(value: Dynamic) -> ScriptResult<Value> {
+    if let Ok(holds) = value.as_bool() {
+        return Ok(holds.into());
     }
     if let Ok(integer) = value.as_int() {
-        return Setting::Integer(integer);
+        return Ok(integer.into());
+    }
+    if let Ok(float) = value.as_float() {
+        return Ok(float.into());
+    }
+    if value.is_string() || value.is_char() {
+        return Ok(value.to_string().into());
+    }
+    if value.is_blob() {
+        return Ok(value.into_blob()?.into());
     }
     if value.is_array() {
-        let values = value.into_array().unwrap_or_default();
-        return Setting::List(values.into_iter().map(setting).collect());
+        return value.into_array()?.into_iter().map(json).collect();
     }
-    let is_simple = value.is_float() || value.is_bool() || value.is_char();
-    let text = is_simple.then(|| value.to_string());
+    let kind = value.type_name();
     match value.try_cast::<Map>() {
-        Some(map) => Setting::Map(settings(map)),
-        None => Setting::Other { kind, text },
+        Some(map) => Ok(json_map(map)?.into()),
+        None => Err(script_error(format_args!("a value of type {kind} cannot be in an option"))),
     }
 }

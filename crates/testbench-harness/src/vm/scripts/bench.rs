@@ -1,32 +1,33 @@
 //! The sessions that a script enters.
 
+use std::cell::RefCell;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
 
 use send_wrapper::SendWrapper;
 use tempfile::TempDir;
 
-use super::ScriptFailure;
-use super::options::{self, OptionError};
-use crate::vm::setting::Settings;
-use crate::{FinishError, Session, SpawnRecord};
+use super::{ScriptError, ScriptFailure, options};
+use crate::vm::options::Options;
+use crate::{Session, SpawnRecord};
 
 /// The sessions of one script. They last until it has ended, even if it drops its own values.
 #[derive(Clone)]
 pub(super) struct Benches {
-    script: Arc<Path>,
+    script: Box<Path>,
     /// The innermost last.
-    entered: Arc<Mutex<Vec<ScriptBench>>>,
+    entered: SendWrapper<Rc<RefCell<Vec<ScriptBench>>>>,
 }
 
 /// A value of `testbench(…)`; clones are the same session.
+///
+/// A session belongs to its thread. Some builds of the virtual machines require values that are
+/// `Send`, though no script moves: the wrapper checks that.
 #[derive(Clone)]
-pub(super) struct ScriptBench(Arc<Mutex<State>>);
+pub(super) struct ScriptBench(SendWrapper<Rc<State>>);
 
 struct State {
-    /// A session belongs to its thread. Some builds of the virtual machines require values that are
-    /// `Send`, though no script moves: the wrapper checks that.
-    session: SendWrapper<Option<Session>>,
+    session: RefCell<Option<Session>>,
     root: String,
     /// Goes after the session.
     _made: Option<TempDir>,
@@ -42,17 +43,17 @@ pub(super) struct Spawned {
 
 impl Benches {
     pub(super) fn new(script: &Path) -> Benches {
-        Benches { script: script.into(), entered: Arc::default() }
+        Benches { script: script.into(), entered: SendWrapper::new(Rc::default()) }
     }
 
     /// Enters a session.
-    pub(super) fn enter(&self, options: Settings) -> Result<ScriptBench, OptionError> {
+    pub(super) fn enter(&self, options: Options) -> Result<ScriptBench, ScriptError> {
         let prepared = options::prepare(&self.script, options)?;
         let root = prepared.root.map(|root| root.to_string_lossy().into_owned());
-        let session = SendWrapper::new(Some(prepared.bench.enter()));
+        let session = RefCell::new(Some(prepared.bench.enter()));
         let state = State { session, root: root.unwrap_or_default(), _made: prepared.made };
-        let bench = ScriptBench(Arc::new(Mutex::new(state)));
-        self.entered.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
+        let bench = ScriptBench(SendWrapper::new(Rc::new(state)));
+        self.entered.borrow_mut().push(bench.clone());
         Ok(bench)
     }
 
@@ -60,8 +61,8 @@ impl Benches {
     /// failure, else the first failure of a session's end.
     pub(super) fn end(self, ran: Result<(), ScriptFailure>) -> Result<(), ScriptFailure> {
         let mut ended = Ok(());
-        while let Some(bench) = self.entered.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            let session = Option::take(&mut bench.lock().session);
+        while let Some(bench) = self.entered.borrow_mut().pop() {
+            let session = bench.0.session.take();
             ended = ended.and(session.map_or(Ok(()), |session| session.finish().map(drop)));
         }
         ran.and(ended.map_err(|error| ScriptFailure::new(&self.script, None, error)))
@@ -71,24 +72,24 @@ impl Benches {
 impl ScriptBench {
     /// The overlay's directory; empty without one.
     pub(super) fn root(&self) -> String {
-        self.lock().root.clone()
+        self.0.root.clone()
     }
 
     /// The diff as its snapshot's text.
-    pub(super) fn diff(&self) -> Result<String, ScriptBenchError> {
+    pub(super) fn diff(&self) -> Result<String, ScriptError> {
         self.with(|session| {
             // Not `insta::overlay` alone, which panics if there is no diff.
-            session.diff().map_err(ScriptBenchError::Diff)?;
+            session.diff().map_err(|error| format!("there is no diff: {error}"))?;
             Ok(crate::insta::overlay(session))
         })
     }
 
     /// The seconds that have passed on the session's clock since its start.
-    pub(super) fn virtual_time(&self) -> Result<f64, ScriptBenchError> {
+    pub(super) fn virtual_time(&self) -> Result<f64, ScriptError> {
         self.with(|session| Ok(session.virtual_time().as_secs_f64()))
     }
 
-    pub(super) fn spawns(&self) -> Result<Vec<Spawned>, ScriptBenchError> {
+    pub(super) fn spawns(&self) -> Result<Vec<Spawned>, ScriptError> {
         let spawned = |spawn: SpawnRecord| Spawned {
             program: spawn.program.to_string_lossy().into_owned(),
             args: spawn.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
@@ -98,30 +99,17 @@ impl ScriptBench {
     }
 
     /// Ends the session; doing so twice is an error.
-    pub(super) fn finish(&self) -> Result<(), ScriptBenchError> {
-        let session = Option::take(&mut self.lock().session).ok_or(ScriptBenchError::Finished)?;
-        session.finish()?;
+    pub(super) fn finish(&self) -> Result<(), ScriptError> {
+        self.0.session.take().ok_or(FINISHED)?.finish()?;
         Ok(())
     }
 
     fn with<R>(
         &self,
-        f: impl FnOnce(&Session) -> Result<R, ScriptBenchError>,
-    ) -> Result<R, ScriptBenchError> {
-        f(self.lock().session.as_ref().ok_or(ScriptBenchError::Finished)?)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        f: impl FnOnce(&Session) -> Result<R, ScriptError>,
+    ) -> Result<R, ScriptError> {
+        f(self.0.session.borrow().as_ref().ok_or(FINISHED)?)
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ScriptBenchError {
-    #[error("this bench is finished already")]
-    Finished,
-    #[error("there is no diff: {0}")]
-    Diff(testbench_overlay::OverlayError),
-    #[error(transparent)]
-    Finish(#[from] FinishError),
-}
+const FINISHED: &str = "this bench is finished already";

@@ -5,12 +5,13 @@ use std::process::Output;
 use std::time::Duration;
 
 use mlua::{Lua, LuaString, Table, UserData, UserDataMethods, Value};
+use serde_json::{Map, Value as Json};
 
 use super::bench::{Benches, ScriptBench, Spawned};
-use super::{ScriptFailure, snapshot};
+use super::{ScriptFailure, file_name, snapshot};
 use crate::sys;
 use crate::vm::lua::{LuaPlugin, add, external, os_string, raise_errors};
-use crate::vm::setting::{Setting, Settings, command};
+use crate::vm::options::{Options, command};
 use crate::vm::{Handle, VmPlugin};
 
 impl UserData for ScriptBench {
@@ -30,7 +31,7 @@ impl UserData for ScriptBench {
 pub(super) fn run(path: &Path) -> Result<(), ScriptFailure> {
     let source = std::fs::read(path).map_err(|error| ScriptFailure::new(path, None, error))?;
     // Lua shortens long names, so that their places could not be found again.
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = file_name(path);
     let benches = Benches::new(path);
     let ran = execute(path, &name, &source, &benches).map_err(|error| failure(path, &name, &error));
     benches.end(ran)
@@ -43,7 +44,7 @@ fn execute(path: &Path, name: &str, source: &[u8], benches: &Benches) -> mlua::R
     let native = lua.create_table()?;
     let benches = benches.clone();
     add(&lua, &native, &handle, "testbench", move |_, options: Option<Table>| {
-        benches.enter(settings(options)?).map_err(external)
+        benches.enter(Options::new("testbench", map(options)?)).map_err(external)
     })?;
     let script = path.to_owned();
     add(&lua, &native, &handle, "snapshot", move |_, (name, text): (String, String)| {
@@ -69,7 +70,8 @@ fn spawn(
     (program, args, options): (LuaString, Option<Vec<LuaString>>, Option<Table>),
 ) -> mlua::Result<Table> {
     let args = args.unwrap_or_default().iter().map(os_string).collect();
-    let mut command = command(os_string(&program), args, settings(options)?).map_err(external)?;
+    let options = Options::new("run", map(options)?);
+    let mut command = command(os_string(&program), args, options).map_err(external)?;
     let finished = command.run().map_err(external)?;
     let answer = lua.create_table()?;
     answer.set("virtual_time", finished.virtual_time.as_secs_f64())?;
@@ -89,23 +91,27 @@ fn spawn_table(lua: &Lua, spawn: Spawned) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn settings(options: Option<Table>) -> mlua::Result<Settings> {
-    let pairs = options.iter().flat_map(|options| options.pairs::<String, Value>());
-    pairs.map(|pair| pair.and_then(|(name, value)| Ok((name, setting(value)?)))).collect()
+fn map(table: Option<Table>) -> mlua::Result<Map<String, Json>> {
+    let pairs = table.iter().flat_map(|table| table.pairs::<String, Value>());
+    pairs.map(|pair| pair.and_then(|(name, value)| Ok((name, json(value)?)))).collect()
 }
 
-fn setting(value: Value) -> mlua::Result<Setting> {
+fn json(value: Value) -> mlua::Result<Json> {
     Ok(match value {
-        Value::String(text) => Setting::Text(text.as_bytes().to_vec()),
-        Value::Integer(integer) => Setting::Integer(integer),
-        Value::Table(table) if table.raw_len() > 0 || table.is_empty() => {
-            let values = table.sequence_values::<Value>();
-            Setting::List(values.map(|value| setting(value?)).collect::<mlua::Result<_>>()?)
+        Value::Boolean(holds) => holds.into(),
+        Value::Integer(integer) => integer.into(),
+        Value::Number(number) => number.into(),
+        Value::String(text) => match text.to_str() {
+            Ok(text) => (*text).into(),
+            Err(_) => text.as_bytes().to_vec().into(),
+        },
+        Value::Table(table) if table.raw_len() > 0 => {
+            table.sequence_values().map(|value| json(value?)).collect::<mlua::Result<_>>()?
         }
-        Value::Table(table) => Setting::Map(settings(Some(table))?),
+        Value::Table(table) => map(Some(table))?.into(),
         other => {
-            let text = other.is_number().then(|| other.to_string()).transpose()?;
-            Setting::Other { kind: other.type_name().to_owned(), text }
+            let problem = format!("a {} cannot be in an option", other.type_name());
+            return Err(mlua::Error::runtime(problem));
         }
     })
 }

@@ -115,10 +115,8 @@ pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
 /// malformed, or the file is no script.
 pub fn run_file(path: impl AsRef<Path>) -> Result<(), ScriptFailure> {
     let path = path.as_ref();
-    match runner(path) {
-        Some(run) => run(path),
-        None => Err(ScriptFailure::new(path, None, "its name ends neither in .rhai nor in .lua")),
-    }
+    let run = runner(path).ok_or("its name ends neither in .rhai nor in .lua");
+    run.map_err(|problem| ScriptFailure::new(path, None, problem))?(path)
 }
 
 /// Why there are no tests.
@@ -146,10 +144,13 @@ pub enum FindError {
 /// The failure of a script, with its place.
 ///
 /// Shown as `PATH:LINE: TEXT`, so that an editor can follow it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{} {text}", path.display(), line.map(|line| format!("{line}:")).unwrap_or_default())]
 pub struct ScriptFailure {
     path: PathBuf,
+    /// From 1.
     line: Option<usize>,
+    /// Without the place.
     text: String,
 }
 
@@ -157,29 +158,14 @@ impl ScriptFailure {
     fn new(path: &Path, line: Option<usize>, text: impl fmt::Display) -> ScriptFailure {
         ScriptFailure { path: path.to_owned(), line, text: text.to_string() }
     }
-
-    /// The line, from 1, if there is one.
-    pub fn line(&self) -> Option<usize> {
-        self.line
-    }
-
-    /// The error, without its place.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
 }
 
-impl fmt::Display for ScriptFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.path.display())?;
-        if let Some(line) = self.line {
-            write!(f, "{line}:")?;
-        }
-        write!(f, " {}", self.text)
-    }
-}
+/// An error that a script sees as a text.
+type ScriptError = Box<dyn std::error::Error + Send + Sync>;
 
-impl std::error::Error for ScriptFailure {}
+fn file_name(script: &Path) -> String {
+    script.file_name().unwrap_or(script.as_os_str()).to_string_lossy().into_owned()
+}
 
 type Runner = fn(&Path) -> Result<(), ScriptFailure>;
 

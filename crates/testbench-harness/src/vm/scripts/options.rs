@@ -1,29 +1,16 @@
 //! The options of `testbench`, once for all languages.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use testbench_clock::WallTime;
 
-use crate::vm::setting::{Setting, SettingError, Settings};
-use crate::{Policy, Testbench, TestbenchBuilder};
-
-/// Why the options do not make a session.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OptionError {
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    #[error("the option `files` and the option `overlay` exclude each other")]
-    TwoOverlays,
-    #[error("the path `{0}` in `files` is absolute or leads out of the directory")]
-    Outside(String),
-    #[error("the files of the test cannot be made: {0}")]
-    Files(#[from] std::io::Error),
-    #[error("the option `clock`: {0}")]
-    Clock(jiff::Error),
-    #[error(transparent)]
-    Build(#[from] crate::BuildError),
-}
+use super::ScriptError;
+use crate::vm::options::{OptionError, Options, Text};
+use crate::{Policy, Testbench, ToolchainSource};
 
 /// A bench to enter, and the directory that was made for it.
 pub(super) struct Prepared {
@@ -33,119 +20,92 @@ pub(super) struct Prepared {
 }
 
 /// Makes the session that `options` describe for the script at `script`.
-pub(super) fn prepare(script: &Path, options: Settings) -> Result<Prepared, OptionError> {
+pub(super) fn prepare(script: &Path, mut options: Options) -> Result<Prepared, ScriptError> {
     let beside = script.parent().unwrap_or(Path::new(""));
-    let name = script.file_name().unwrap_or(script.as_os_str()).to_string_lossy();
+    let name: Option<String> = options.take("name")?;
+    let name = name.unwrap_or_else(|| super::file_name(script));
     let mut builder = Testbench::builder().name(name);
-    let (mut root, mut made, mut toolchain) = (None, None, None);
-    for (name, value) in options {
-        builder = match name.as_str() {
-            "name" => builder.name(value.text(&name)?),
-            "clock" => {
-                let instant: jiff::Timestamp =
-                    value.text(&name)?.parse().map_err(OptionError::Clock)?;
-                builder.clock(WallTime::from_unix_nanos(instant.as_nanosecond()))
-            }
-            "seed" => builder.seed(seed(value)?),
-            "env" => value.map(&name)?.into_iter().try_fold(builder, |b, (key, value)| {
-                Ok::<_, OptionError>(b.env(&key, value.text(&key)?))
-            })?,
-            "policy" => value
-                .map(&name)?
-                .into_iter()
-                .try_fold(builder, |b, (program, value)| policy(b, program, value))?,
-            "toolchain" => {
-                toolchain = Some(value);
-                builder
-            }
-            "files" | "overlay" if root.is_some() => return Err(OptionError::TwoOverlays),
-            "files" => {
-                let dir = make(value.map(&name)?)?;
-                root = Some(dir.path().to_owned());
-                made = Some(dir);
-                builder
-            }
-            "overlay" => {
-                root = Some(beside.join(value.text(&name)?));
-                builder
-            }
-            _ => {
-                let known = "clock, env, files, name, overlay, policy, seed and toolchain";
-                let function = "testbench";
-                return Err(SettingError::Unknown { function, option: name, known }.into());
-            }
-        };
+    if let Some(clock) = options.take::<String>("clock")? {
+        let instant = clock.parse::<jiff::Timestamp>();
+        let instant = instant.map_err(|error| OptionError::value("clock", error))?;
+        builder = builder.clock(WallTime::from_unix_nanos(instant.as_nanosecond()));
     }
-    builder = tools(builder, beside, toolchain)?;
+    if let Some(seed) = options.take("seed")? {
+        builder = builder.seed(seed);
+    }
+    for (key, value) in options.entries::<Text>("env")? {
+        builder = builder.env(key, value.into_os_string());
+    }
+    for (program, name) in options.entries::<String>("policy")? {
+        builder = builder.policy(program, policy(&name)?);
+    }
+    for name in toolchains(options.take("toolchain")?)? {
+        builder = builder.toolchain(match name.as_str() {
+            #[cfg(feature = "guests")]
+            "builtin" => ToolchainSource::from(crate::Toolchain::builtin()),
+            dir => beside.join(dir).into(),
+        });
+    }
+    let (overlay, files) = (options.take::<String>("overlay")?, options.take("files")?);
+    options.end()?;
+    let made = files.map(make).transpose()?;
+    let root = match (overlay, &made) {
+        (Some(_), Some(_)) => {
+            return Err(OptionError::value("files", "it and `overlay` exclude each other").into());
+        }
+        (Some(dir), None) => Some(beside.join(dir)),
+        (None, made) => made.as_ref().map(|dir| dir.path().to_owned()),
+    };
     if let Some(root) = &root {
         builder = builder.overlay(root);
     }
     Ok(Prepared { bench: builder.build()?, root, made })
 }
 
-fn tools(
-    builder: TestbenchBuilder,
-    beside: &Path,
-    toolchain: Option<Setting>,
-) -> Result<TestbenchBuilder, OptionError> {
-    let all = match toolchain {
-        None => vec![Setting::Text(b"builtin".to_vec())],
-        Some(Setting::List(all)) => all,
-        Some(one) => vec![one],
+fn toolchains(value: Option<Value>) -> Result<Vec<String>, OptionError> {
+    let names = match value {
+        None => return Ok(vec!["builtin".to_owned()]),
+        // In Lua an empty table is as much a list as a map.
+        Some(Value::Object(map)) if map.is_empty() => return Ok(Vec::new()),
+        Some(list @ Value::Array(_)) => list,
+        Some(name) => Value::Array(vec![name]),
     };
-    all.into_iter().try_fold(builder, |builder, one| {
-        Ok(match one.text("toolchain")?.as_str() {
-            #[cfg(feature = "guests")]
-            "builtin" => builder.toolchain(crate::Toolchain::builtin()),
-            dir => builder.toolchain(beside.join(dir)),
-        })
-    })
+    serde_json::from_value(names).map_err(|error| OptionError::value("toolchain", error))
 }
 
-fn policy(
-    builder: TestbenchBuilder,
-    program: String,
-    value: Setting,
-) -> Result<TestbenchBuilder, OptionError> {
-    let policy = match value.text(&program)?.as_str() {
+fn policy(name: &str) -> Result<Policy, OptionError> {
+    Ok(match name {
         "deny" => Policy::Deny,
         "native" => Policy::Native,
         "not found" => Policy::NotFound,
-        other => {
-            let wanted = "`\"deny\"`, `\"native\"` or `\"not found\"`";
-            let found = format!("`{other}`");
-            return Err(SettingError::Kind { name: program, wanted, found }.into());
+        _ => {
+            let problem = format!("`{name}` is none of \"deny\", \"native\" and \"not found\"");
+            return Err(OptionError::value("policy", problem));
         }
-    };
-    Ok(builder.policy(program, policy))
+    })
 }
 
 /// A new directory with these files; a path that ends in `/` is a directory.
-fn make(files: Settings) -> Result<TempDir, OptionError> {
-    let dir = TempDir::new()?;
+fn make(files: BTreeMap<String, Text>) -> Result<TempDir, OptionError> {
+    let failed = |error: io::Error| OptionError::value("files", error);
+    let dir = TempDir::new().map_err(failed)?;
     for (path, content) in files {
-        let inside = Path::new(&path).components().all(|part| {
-            matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir)
-        });
-        if !inside {
-            return Err(OptionError::Outside(path));
+        let is_inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(&path).components().all(is_inside) {
+            let problem = format!("the path `{path}` is absolute or leads out of the directory");
+            return Err(OptionError::value("files", problem));
         }
-        let at = dir.path().join(&path);
-        if path.ends_with('/') {
-            std::fs::create_dir_all(at)?;
-            continue;
-        }
-        if let Some(parent) = at.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(at, content.bytes(&path)?)?;
+        write(&dir.path().join(&path), path.ends_with('/'), content).map_err(failed)?;
     }
     Ok(dir)
 }
 
-fn seed(value: Setting) -> Result<u64, OptionError> {
-    match value {
-        Setting::Integer(seed) if seed >= 0 => Ok(seed.unsigned_abs()),
-        other => Err(other.is_not("an integer, not negative", "seed").into()),
+fn write(at: &Path, is_dir: bool, content: Text) -> io::Result<()> {
+    if is_dir {
+        return std::fs::create_dir_all(at);
     }
+    if let Some(parent) = at.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(at, content.into_bytes())
 }

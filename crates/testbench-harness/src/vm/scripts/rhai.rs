@@ -7,7 +7,8 @@ use ::rhai::{Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, Map, NativeCallC
 
 use super::bench::{Benches, ScriptBench, Spawned};
 use super::{ScriptFailure, snapshot};
-use crate::vm::rhai::tools::settings;
+use crate::vm::options::Options;
+use crate::vm::rhai::tools::json_map;
 use crate::vm::rhai::{RhaiPlugin, script_error};
 use crate::vm::{Handle, VmPlugin};
 
@@ -29,7 +30,8 @@ fn register(engine: &mut Engine, benches: &Benches) {
     engine.register_type_with_name::<ScriptBench>("testbench");
     let benches = benches.clone();
     engine.register_fn("testbench", move |options: Map| {
-        benches.enter(settings(options)).map_err(script_error)
+        let options = Options::new("testbench", json_map(options)?);
+        benches.enter(options).map_err(script_error)
     });
     engine.register_fn("root", |bench: &mut ScriptBench| bench.root());
     engine.register_fn("diff", |bench: &mut ScriptBench| bench.diff().map_err(script_error));
