@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use testbench_clock::WallTime;
 use testbench_harness::tape::CompareMode;
 use testbench_harness::{Policy, Toolchain, ToolchainSource, UnknownPolicy};
@@ -23,7 +24,7 @@ pub(crate) enum Command {
     /// Run one WASI module
     Run(Box<RunArgs>),
     /// See it work: built-in tools run a small build that takes an hour of virtual time
-    Demo(DemoArgs),
+    Demo(Format),
     /// Look at tapes: records of the programs that a session started
     #[command(subcommand)]
     Tape(TapeCommand),
@@ -36,7 +37,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Toolchain(ToolchainCommand),
     /// Print a script with which a shell completes the arguments of this program
-    Completions(CompletionsArgs),
+    Completions {
+        /// Shell to complete in
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Arguments of `testbench run`. Directories, environment and `argv[0]` are spelled as for
@@ -97,13 +102,6 @@ pub(crate) struct RunArgs {
     pub(crate) module_and_args: Vec<OsString>,
 }
 
-/// Arguments of `testbench demo`.
-#[derive(Debug, Args)]
-pub(crate) struct DemoArgs {
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
 /// The form in which a subcommand prints its result.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Format {
@@ -149,30 +147,20 @@ pub(crate) struct TapeDiffArgs {
     pub(crate) b: PathBuf,
 
     /// Compare everything; all but sequence numbers and durations; or how files and spawns end
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) mode: TapeDiffMode,
+    #[arg(long, default_value = "semantic", value_parser = compare_mode())]
+    pub(crate) mode: CompareMode,
 
     #[command(flatten)]
     pub(crate) format: Format,
 }
 
-/// The differences that `testbench tape diff` shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TapeDiffMode {
-    ByteIdentical,
-    #[default]
-    Semantic,
-    Outcome,
-}
-
-impl From<TapeDiffMode> for CompareMode {
-    fn from(mode: TapeDiffMode) -> CompareMode {
-        match mode {
-            TapeDiffMode::ByteIdentical => CompareMode::ByteIdentical,
-            TapeDiffMode::Semantic => CompareMode::Semantic,
-            TapeDiffMode::Outcome => CompareMode::Outcome,
-        }
-    }
+fn compare_mode() -> impl TypedValueParser<Value = CompareMode> {
+    let names = PossibleValuesParser::new(["byte-identical", "semantic", "outcome"]);
+    names.map(|name| match name.as_str() {
+        "byte-identical" => CompareMode::ByteIdentical,
+        "outcome" => CompareMode::Outcome,
+        _ => CompareMode::Semantic,
+    })
 }
 
 /// Arguments of `testbench tape verify`.
@@ -339,14 +327,6 @@ pub(crate) struct ToolchainListArgs {
     pub(crate) format: Format,
 }
 
-/// Arguments of `testbench completions`.
-#[derive(Debug, Args)]
-pub(crate) struct CompletionsArgs {
-    /// Shell to complete in
-    #[arg(value_name = "SHELL")]
-    pub(crate) shell: clap_complete::Shell,
-}
-
 /// A directory of the host and the name by which the guest knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
@@ -369,24 +349,19 @@ fn parse_mapping(text: &str) -> Result<Mapping, String> {
         Some(paths) if !paths.ends_with(':') => (paths, true),
         _ => (text, false),
     };
-    let (host, guest) = paths.split_once("::").unwrap_or((paths, paths));
-    if host.is_empty() || guest.is_empty() {
-        return Err(format!(
-            "expected HOST[::GUEST][:ro] with neither part empty, as in `{EXAMPLE}`"
-        ));
-    }
-    Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only })
+    let mapping = parse_paths(paths, paths, "HOST[::GUEST][:ro]", "./project::/data:ro")?;
+    Ok(Mapping { read_only, ..mapping })
 }
-
-const EXAMPLE: &str = "./project::/data:ro";
 
 /// `HOST` or `HOST::GUEST`; GUEST is `/` unless given.
 fn parse_overlay(text: &str) -> Result<Mapping, String> {
-    let (host, guest) = text.split_once("::").unwrap_or((text, "/"));
+    parse_paths(text, "/", "HOST[::GUEST]", "./project::/data")
+}
+
+fn parse_paths(text: &str, guest: &str, form: &str, example: &str) -> Result<Mapping, String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, guest));
     if host.is_empty() || guest.is_empty() {
-        return Err(
-            "expected HOST[::GUEST] with neither part empty, as in `./project::/data`".into()
-        );
+        return Err(format!("expected {form} with neither part empty, as in `{example}`"));
     }
     Ok(Mapping { host: host.into(), guest: guest.to_owned(), read_only: false })
 }

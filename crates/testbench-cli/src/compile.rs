@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 use testbench_clock::{Clock as _, SystemClock};
 use testbench_wasi::{CompilationCache, Module, Programs};
 
@@ -31,22 +31,17 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
     let took = real.mono().duration_since(began);
     let failed = modules.iter().filter(|module| module.error.is_some()).count();
     let cache = CompilationCache::shared();
-    let compiled = Compiled {
-        cache: cache.dir().map(|dir| dir.to_string_lossy().into_owned()),
-        compiled: cache.compilations(),
-        modules,
-    };
-    args.format.print("compile", "testbench-compile/1", &compiled, || text(&compiled, took))?;
+    let dir = cache.dir().map(|dir| dir.to_string_lossy().into_owned());
+    let new = cache.compilations();
+    let compiled = json!({ "cache": dir, "compiled": new, "modules": modules });
+    args.format.print("compile", "testbench-compile/1", &compiled, || {
+        let failed =
+            modules.iter().filter_map(|module| Some((&module.name, module.error.as_ref()?)));
+        let text: String = failed.map(|(name, error)| format!("{name}: {error}\n")).collect();
+        let (all, dir) = (modules.len(), dir.as_deref().unwrap_or("memory"));
+        format!("{text}{all} modules, {new} compiled in {took:.1?}, kept in {dir}\n")
+    })?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
-}
-
-#[derive(Serialize)]
-struct Compiled {
-    /// The directory of compiled code; `None` if it is in memory only.
-    cache: Option<String>,
-    /// How many were compiled; the others were in the cache.
-    compiled: u64,
-    modules: Vec<Done>,
 }
 
 #[derive(Serialize)]
@@ -90,18 +85,6 @@ fn compile_one(dir: &Path, name: &OsString) -> Done {
     let bytes = fs::metadata(&path).ok().map(|found| found.len());
     let error = Module::from_file(&path).err().map(|error| error.to_string());
     Done { name: name.to_string_lossy().into_owned(), bytes, error }
-}
-
-fn text(compiled: &Compiled, took: Duration) -> String {
-    let mut text = String::new();
-    for Done { name, error, .. } in &compiled.modules {
-        if let Some(error) = error {
-            text += &format!("{name}: {error}\n");
-        }
-    }
-    let (all, new) = (compiled.modules.len(), compiled.compiled);
-    let cache = compiled.cache.as_deref().unwrap_or("memory");
-    format!("{text}{all} modules, {new} compiled in {took:.1?}, kept in {cache}\n")
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

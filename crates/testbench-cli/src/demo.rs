@@ -6,17 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use serde::Serialize;
-use testbench_clock::{Clock, SystemClock, WallTime};
+use serde_json::{Value, json};
+use testbench_clock::{Clock, SystemClock};
 use testbench_harness::{Command, Route, SpawnRecord, Testbench, Toolchain};
-use testbench_wasi::{ContentHash, ModuleError};
+use testbench_wasi::ModuleError;
 
-use crate::args::DemoArgs;
+use crate::args::Format;
 use crate::failure::Failure;
 
 /// The files before the build. The sources have changed since the last one.
@@ -43,57 +43,13 @@ const STEPS: &[&[&str]] = &[
 ];
 
 /// Runs the build and prints its steps, its times and its diff.
-pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
-    let shown = run().map_err(|e| Failure::own("demo", &*e))?;
-    args.format.print("demo", "testbench-demo/1", &shown, || as_text(&shown))
+pub(crate) fn demo(format: Format) -> Result<ExitCode, Failure> {
+    let (json, text) = run().map_err(|e| Failure::own("demo", &*e))?;
+    format.print("demo", "testbench-demo/1", &json, || text)
 }
 
-/// The object that `--json` prints.
-#[derive(Serialize)]
-struct Demo {
-    /// How far the clock of the build moved, in nanoseconds.
-    virtual_ns: u64,
-    /// The real time of the whole build, in nanoseconds.
-    wall_ns: u64,
-    guests: Vec<Guest>,
-    files: Vec<File>,
-    commands: Vec<Step>,
-    diff: serde_json::Value,
-    #[serde(skip)]
-    diff_text: String,
-    #[serde(skip)]
-    is_untouched: bool,
-}
-
-/// A module that was run.
-#[derive(Serialize)]
-struct Guest {
-    program: String,
-    /// BLAKE3 of the `.wasm` file, in hexadecimal.
-    blake3: String,
-}
-
-/// A file of the directory.
-#[derive(Serialize, PartialEq)]
-struct File {
-    path: String,
-    content: String,
-}
-
-/// One command line and its result.
-#[derive(Serialize)]
-struct Step {
-    program: String,
-    args: Vec<String>,
-    /// The guest's wall clock at its start, in RFC 3339.
-    started_at: String,
-    status: Option<i32>,
-    stdout: String,
-    stderr: String,
-    virtual_ns: u64,
-}
-
-fn run() -> Result<Demo, Box<dyn Error>> {
+/// Runs the build. Returns its result as JSON and as text.
+fn run() -> Result<(Value, String), Box<dyn Error>> {
     let real = SystemClock::new("testbench demo");
     let begin = real.mono();
     let dir = tempfile::tempdir()?;
@@ -101,57 +57,66 @@ fn run() -> Result<Demo, Box<dyn Error>> {
 
     let session =
         Testbench::builder().overlay(dir.path()).toolchain(Toolchain::builtin()).build()?.enter();
-    let commands = STEPS
-        .iter()
-        .map(|line| run_step(line, session.clock().as_ref(), dir.path()))
-        .collect::<io::Result<Vec<Step>>>()?;
+    let mut text = String::from("A build, each tool a WebAssembly guest in this process:\n\n");
+    let mut commands = Vec::new();
+    for line in STEPS {
+        commands.push(run_step(line, session.clock().as_ref(), dir.path(), &mut text)?);
+    }
     let report = session.finish()?;
 
-    Ok(Demo {
-        virtual_ns: nanos(report.virtual_time),
-        wall_ns: nanos(real.mono().duration_since(begin)),
-        guests: guests(&report.spawns)?,
-        files: files(),
-        commands,
-        diff: serde_json::to_value(&report.diff)?,
-        diff_text: report.diff.to_string(),
-        is_untouched: read_files(dir.path())? == files(),
-    })
+    let (virtual_time, wall) = (report.virtual_time, real.mono().duration_since(begin));
+    text += &format!("\nVirtual time passed: {virtual_time:?}. Real time: {wall:.3?}.\n");
+    let untouched = if is_untouched(dir.path())? { "untouched" } else { "CHANGED" };
+    text += &format!("The real directory is {untouched}. In the overlay:\n\n{}", report.diff);
+    let files = FILES.iter().map(|(path, content)| json!({ "path": path, "content": content }));
+    let json = json!({
+        "virtual_ns": nanos(virtual_time),
+        "wall_ns": nanos(wall),
+        "guests": guests(&report.spawns)?,
+        "files": files.collect::<Vec<Value>>(),
+        "commands": commands,
+        "diff": report.diff,
+    });
+    Ok((json, text))
 }
 
-fn run_step(line: &[&str], clock: &dyn Clock, dir: &Path) -> io::Result<Step> {
+/// Runs one command line and adds its output to `text`.
+fn run_step(line: &[&str], clock: &dyn Clock, dir: &Path, text: &mut String) -> io::Result<Value> {
     let (program, args) = line.split_first().expect("no step is empty");
-    let (wall, mono): (WallTime, _) = (clock.wall(), clock.mono());
+    let (wall, mono) = (clock.wall(), clock.mono());
     let output = Command::new(program).args(args).current_dir(dir).output()?;
-    Ok(Step {
-        program: (*program).to_owned(),
-        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-        started_at: wall.to_string(),
-        status: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        virtual_ns: nanos(clock.mono().duration_since(mono)),
-    })
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    *text += &format!("  $ {}\n", line.join(" "));
+    for line in stdout.lines().chain(stderr.lines()) {
+        *text += &format!("  {line}\n");
+    }
+    let status = output.status.code();
+    if let Some(status) = status.filter(|status| *status != 0) {
+        *text += &format!("  (status {status})\n");
+    }
+    Ok(json!({
+        "program": program,
+        "args": args,
+        // The guest's wall clock at its start, in RFC 3339.
+        "started_at": wall.to_string(),
+        "status": status,
+        "stdout": stdout,
+        "stderr": stderr,
+        "virtual_ns": nanos(clock.mono().duration_since(mono)),
+    }))
 }
 
-/// Each module that was run, once, in the order of names.
-fn guests(spawns: &[SpawnRecord]) -> Result<Vec<Guest>, ModuleError> {
+/// Each module that was run, once, in the order of names, with the BLAKE3 hash of its file.
+fn guests(spawns: &[SpawnRecord]) -> Result<Vec<Value>, ModuleError> {
     let mut guests = BTreeMap::new();
     for spawn in spawns {
         if let Route::Guest(tool) = &spawn.route {
-            guests.insert(tool.name().to_string_lossy().into_owned(), tool.module()?.hash());
+            guests.insert(tool.name().to_string_lossy(), tool.module()?.hash().to_string());
         }
     }
-    let shown = |(program, hash): (_, ContentHash)| Guest { program, blake3: hash.to_string() };
-    Ok(guests.into_iter().map(shown).collect())
-}
-
-fn files() -> Vec<File> {
-    let owned = |(path, content): &(&str, &str)| File {
-        path: (*path).to_owned(),
-        content: (*content).to_owned(),
-    };
-    FILES.iter().map(owned).collect()
+    let guests = guests.into_iter();
+    Ok(guests.map(|(program, hash)| json!({ "program": program, "blake3": hash })).collect())
 }
 
 fn write_files(dir: &Path) -> io::Result<()> {
@@ -165,47 +130,20 @@ fn write_files(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The files of the real directory now, in the order of paths.
-fn read_files(dir: &Path) -> Result<Vec<File>, Box<dyn Error>> {
+/// Whether the real directory has the files of before the build, and no others.
+fn is_untouched(dir: &Path) -> Result<bool, Box<dyn Error>> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
         let entry = entry?;
         if entry.file_type().is_file() {
-            let path = entry.path().strip_prefix(dir)?.to_string_lossy().into_owned();
-            files.push(File { path, content: std::fs::read_to_string(entry.path())? });
+            let content = std::fs::read_to_string(entry.path())?;
+            files.push((entry.path().strip_prefix(dir)?.to_owned(), content));
         }
     }
-    Ok(files)
+    let expected = FILES.iter().map(|(path, content)| (PathBuf::from(path), (*content).to_owned()));
+    Ok(expected.eq(files))
 }
 
-fn nanos(d: std::time::Duration) -> u64 {
+fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn as_text(demo: &Demo) -> String {
-    let mut text = String::from("A build, each tool a WebAssembly guest in this process:\n\n");
-    for step in &demo.commands {
-        text += "  $ ";
-        text += &step.program;
-        for arg in &step.args {
-            text.push(' ');
-            text += arg;
-        }
-        text.push('\n');
-        for line in step.stdout.lines().chain(step.stderr.lines()) {
-            text += "  ";
-            text += line;
-            text.push('\n');
-        }
-        if let Some(status) = step.status.filter(|status| *status != 0) {
-            let _ = writeln!(text, "  (status {status})");
-        }
-    }
-    let virtual_time = std::time::Duration::from_nanos(demo.virtual_ns);
-    let wall = std::time::Duration::from_nanos(demo.wall_ns);
-    let _ = writeln!(text, "\nVirtual time passed: {virtual_time:?}. Real time: {wall:.3?}.");
-    let untouched = if demo.is_untouched { "untouched" } else { "CHANGED" };
-    let _ = writeln!(text, "The real directory is {untouched}. In the overlay:\n");
-    text += &demo.diff_text;
-    text
 }

@@ -27,12 +27,12 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     let result = match Cli::parse_from_env().command {
         Command::Run(args) => run::run(&args),
-        Command::Demo(args) => demo::demo(&args),
+        Command::Demo(format) => demo::demo(format),
         Command::Tape(command) => tape::tape(&command),
         Command::Which(args) => which::which(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Toolchain(command) => toolchain::toolchain(&command),
-        Command::Completions(args) => completions::completions(&args),
+        Command::Completions { shell } => completions::completions(shell),
     };
     result.unwrap_or_else(|failure| failure.report())
 }

@@ -42,8 +42,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let module =
         Module::from_file(Path::new(module)).map_err(StartError::Module).map_err(refused)?;
     let clock = clock(args.clock, args.tick)?;
-    let mut mounts = host_dirs(&args.dirs)?;
-    let overlays = overlays(&args.overlays, &clock)?;
+    let mut mounts = args.dirs.iter().map(host_dir).collect::<Result<Vec<Mount>, Failure>>()?;
+    let overlays = args.overlays.iter().map(|mapping| overlay(mapping, &clock));
+    let overlays = overlays.collect::<Result<Vec<_>, Failure>>()?;
     mounts.extend(overlays.iter().map(|o| Mount::new(o.clone(), o.guest_root())));
 
     let limits = Limits { watchdog: None, fuel: args.fuel, ..Limits::default() };
@@ -78,7 +79,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     if args.summary {
         let real = real.mono().duration_since(begin);
-        tell(Summary { exit: &finished.exit, virtual_time: finished.virtual_time, real });
+        let (status, virtual_time) = (status_of(&finished.exit), finished.virtual_time);
+        tell(format_args!("testbench: status {status}, {virtual_time:?} virtual, {real:.3?} real"));
     }
     Ok(ExitCode::from(status_of(&finished.exit)))
 }
@@ -115,10 +117,6 @@ fn clock(choice: ClockChoice, tick: Option<Duration>) -> Result<Arc<dyn Clock>, 
     }
 }
 
-fn host_dirs(mappings: &[Mapping]) -> Result<Vec<Mount>, Failure> {
-    mappings.iter().map(host_dir).collect()
-}
-
 fn host_dir(mapping: &Mapping) -> Result<Mount, Failure> {
     let dir = HostDir::open(&mapping.host)
         .map_err(|e| Failure::own(format_args!("--dir {}", mapping.host.display()), e))?;
@@ -126,15 +124,12 @@ fn host_dir(mapping: &Mapping) -> Result<Mount, Failure> {
     Ok(Mount::new(Arc::new(dir), mapping.guest.as_str()))
 }
 
-fn overlays(mappings: &[Mapping], clock: &Arc<dyn Clock>) -> Result<Vec<Arc<Overlay>>, Failure> {
-    let open = |mapping: &Mapping| {
-        Overlay::builder(&mapping.host)
-            .clock(clock.clone())
-            .mounted_at(mapping.guest.as_str())
-            .build()
-            .map_err(|e| Failure::own(format_args!("--overlay {}", mapping.host.display()), e))
-    };
-    mappings.iter().map(open).collect()
+fn overlay(mapping: &Mapping, clock: &Arc<dyn Clock>) -> Result<Arc<Overlay>, Failure> {
+    let overlay = Overlay::builder(&mapping.host)
+        .clock(clock.clone())
+        .mounted_at(mapping.guest.as_str())
+        .build();
+    overlay.map_err(|e| Failure::own(format_args!("--overlay {}", mapping.host.display()), e))
 }
 
 /// `NAME=VALUE` as it is; `NAME` with the value in this process, `None` if it has none.
@@ -168,21 +163,6 @@ fn write_diff(file: &Path, overlay: &Overlay) -> Result<(), Failure> {
         std::fs::write(file, bytes)
     };
     written.map_err(|e| Failure::own(&attempt, e))
-}
-
-/// The last line of `--summary`.
-struct Summary<'a> {
-    exit: &'a Exit,
-    virtual_time: Duration,
-    real: Duration,
-}
-
-impl std::fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let status = status_of(self.exit);
-        let (virtual_time, real) = (self.virtual_time, self.real);
-        write!(f, "testbench: status {status}, {virtual_time:?} virtual, {real:.3?} real")
-    }
 }
 
 /// Prints text for people. Failing to print it is no failure.

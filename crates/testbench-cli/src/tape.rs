@@ -1,13 +1,13 @@
 //! `testbench tape`: shows, compares, checks and prunes tapes.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::json;
 use testbench_harness::tape::{
-    CompareMode, Divergence, Header, Record, Tape, VerifyOptions, VerifyReport, compare,
-    stale_payloads, verify,
+    Header, Record, Tape, VerifyOptions, VerifyReport, compare, stale_payloads, verify,
 };
 
 use crate::args::{TapeCommand, TapeDiffArgs, TapePruneArgs, TapeShowArgs, TapeVerifyArgs};
@@ -26,15 +26,9 @@ pub(crate) fn tape(command: &TapeCommand) -> Result<ExitCode, Failure> {
     }
 }
 
-#[derive(Serialize)]
-struct Shown<'t> {
-    header: &'t Header,
-    spawns: &'t [Record],
-}
-
 fn show(args: &TapeShowArgs) -> Result<ExitCode, Failure> {
     let tape = load("tape show", &args.tape)?;
-    let shown = Shown { header: tape.header(), spawns: tape.records() };
+    let shown = json!({ "header": tape.header(), "spawns": tape.records() });
     args.format.print("tape", "testbench-tape-show/1", &shown, || {
         let Header { engine, seed, spawns: count, reproducible, .. } = tape.header();
         let plural = if *count == 1 { "" } else { "s" };
@@ -44,22 +38,15 @@ fn show(args: &TapeShowArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-#[derive(Serialize)]
-struct Compared {
-    mode: CompareMode,
-    equal: bool,
-    divergences: Vec<Divergence>,
-}
-
 fn diff(args: &TapeDiffArgs) -> Result<ExitCode, Failure> {
     let (a, b) = (load("tape diff", &args.a)?, load("tape diff", &args.b)?);
-    let mode = args.mode.into();
-    let divergences = compare(&a, &b, mode);
-    let compared = Compared { mode, equal: divergences.is_empty(), divergences };
+    let divergences = compare(&a, &b, args.mode);
+    let equal = divergences.is_empty();
+    let compared = json!({ "mode": args.mode, "equal": equal, "divergences": divergences });
     args.format.print("tape", "testbench-tape-diff/1", &compared, || {
-        compared.divergences.iter().map(|divergence| format!("{divergence}\n")).collect()
+        divergences.iter().map(|divergence| format!("{divergence}\n")).collect()
     })?;
-    Ok(status(compared.equal))
+    Ok(status(equal))
 }
 
 #[derive(Serialize)]
@@ -92,14 +79,6 @@ fn check(args: &TapeVerifyArgs) -> Result<ExitCode, Failure> {
     Ok(status(agrees))
 }
 
-#[derive(Serialize)]
-struct Pruned {
-    dry_run: bool,
-    /// The numbers of the spawns that were taken off.
-    spawns: Vec<u32>,
-    payloads: Vec<PathBuf>,
-}
-
 fn prune(args: &TapePruneArgs) -> Result<ExitCode, Failure> {
     let tape = load("tape prune", &args.tape)?;
     let goes = |record: &Record| {
@@ -121,11 +100,11 @@ fn prune(args: &TapePruneArgs) -> Result<ExitCode, Failure> {
     if !args.dry_run {
         kept.save(&args.tape).map_err(|e| Failure::own("tape prune", e))?;
     }
-    let pruned = Pruned { dry_run: args.dry_run, spawns, payloads };
+    let pruned = json!({ "dry_run": args.dry_run, "spawns": spawns, "payloads": payloads });
     args.format.print("tape", "testbench-tape-prune/1", &pruned, || {
         let verb = if args.dry_run { "would remove" } else { "removed" };
-        let spawns = pruned.spawns.iter().map(|number| format!("{verb} spawn {number}\n"));
-        let files = pruned.payloads.iter().map(|file| format!("{verb} {}\n", file.display()));
+        let spawns = spawns.iter().map(|number| format!("{verb} spawn {number}\n"));
+        let files = payloads.iter().map(|file| format!("{verb} {}\n", file.display()));
         spawns.chain(files).collect()
     })
 }

@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::json;
 use testbench_harness::{Match, Toolchain};
 
 use crate::args::{ToolchainCommand, ToolchainInitArgs, ToolchainListArgs};
@@ -18,15 +19,6 @@ pub(crate) fn toolchain(command: &ToolchainCommand) -> Result<ExitCode, Failure>
         ToolchainCommand::Init(args) => init(args),
         ToolchainCommand::List(args) => list(args),
     }
-}
-
-#[derive(Serialize)]
-struct Made {
-    dir: PathBuf,
-    /// The programs whose files were written.
-    written: Vec<&'static str>,
-    /// Those whose files were already there, with the same content.
-    unchanged: Vec<&'static str>,
 }
 
 fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
@@ -60,13 +52,13 @@ fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
         write(&file(name), module)
             .map_err(|e| Failure::own(format_args!("{attempt}: {name}.wasm"), e))?;
     }
-    let made = Made { dir: args.dir.clone(), written, unchanged };
+    let made = json!({ "dir": args.dir, "written": written, "unchanged": unchanged });
     args.format.print("toolchain", "testbench-toolchain-init/1", &made, || {
-        let there = match made.unchanged.len() {
+        let there = match unchanged.len() {
             0 => String::new(),
             n => format!(", {n} were there already"),
         };
-        format!("wrote {} programs to {}{there}\n", made.written.len(), args.dir.display())
+        format!("wrote {} programs to {}{there}\n", written.len(), args.dir.display())
     })
 }
 
@@ -83,11 +75,6 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     file.persist(path)?;
     Ok(())
-}
-
-#[derive(Serialize)]
-struct Listed {
-    programs: Vec<Program>,
 }
 
 #[derive(Serialize)]
@@ -125,9 +112,9 @@ fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
         };
         Some(Program { name: name.to_string_lossy().into_owned(), module, matched, bytes })
     });
-    let listed = Listed { programs: programs.collect() };
-    args.format
-        .print("toolchain", "testbench-toolchain-list/1", &listed, || as_text(&listed.programs))
+    let programs: Vec<Program> = programs.collect();
+    let listed = json!({ "programs": programs });
+    args.format.print("toolchain", "testbench-toolchain-list/1", &listed, || as_text(&programs))
 }
 
 fn as_text(programs: &[Program]) -> String {

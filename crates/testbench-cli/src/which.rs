@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 use testbench_harness::tape::{TapeMode, TapeOptions};
 use testbench_harness::{
     Command, Explanation, NativeFiles, Refusal, Route, SpawnError, Testbench, TestbenchBuilder,
@@ -24,18 +24,18 @@ pub(crate) fn which(args: &WhichArgs) -> Result<ExitCode, Failure> {
         command.via(policy);
     }
     let explanation = command.explain();
-    let status = status_of(&explanation.route);
-    match &explanation.route {
-        Route::Refuse(refusal) if !args.format.json && !args.explain => {
-            return Err(Failure::new(status, refusal));
-        }
-        route => {
-            let explained = explained(&explanation, status)?;
-            args.format.print("which", "testbench-which/1", &explained, || {
-                if args.explain { format!("{explanation}\n") } else { format!("{route}\n") }
-            })?;
-        }
+    let route = &explanation.route;
+    let status = match route {
+        Route::Refuse(refusal) => SpawnError::from(refusal.clone()).shell_status(),
+        _ => 0,
+    };
+    let status = u8::try_from(status).unwrap_or(OWN);
+    if let (Route::Refuse(refusal), false, false) = (route, args.format.json, args.explain) {
+        return Err(Failure::new(status, refusal));
     }
+    args.format.print("which", "testbench-which/1", &as_json(&explanation, status), || {
+        if args.explain { format!("{explanation}\n") } else { format!("{route}\n") }
+    })?;
     Ok(ExitCode::from(status))
 }
 
@@ -60,80 +60,36 @@ fn builder(args: &WhichArgs) -> TestbenchBuilder {
     builder
 }
 
-/// The status with which a shell reports a start that goes this way.
-fn status_of(route: &Route) -> u8 {
-    match route {
-        Route::Refuse(refusal) => {
-            let status = SpawnError::from(refusal.clone()).shell_status();
-            u8::try_from(status).unwrap_or(OWN)
-        }
-        _ => 0,
-    }
-}
-
-#[derive(Serialize)]
-struct Explained<'e> {
-    program: String,
-    route: Decided<'e>,
-    /// The exit status of this program.
-    status: u8,
-    steps: Vec<Step<'e>>,
-}
-
-#[derive(Serialize)]
-struct Step<'e> {
-    what: &'e str,
-    found: &'e str,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum Decided<'e> {
-    Guest {
-        /// The module's name, without `.wasm`.
-        module: String,
-        #[serde(rename = "match")]
-        matched: String,
-        /// The module's file; not there for one of our own.
-        path: Option<String>,
-    },
-    Native,
-    Replay {
-        /// The number of the spawn on the tape.
-        spawn: u32,
-        /// How it ran when it was recorded.
-        recorded: String,
-    },
-    Refused {
-        reason: &'e str,
-        message: String,
-    },
-}
-
-fn explained(explanation: &Explanation, status: u8) -> Result<Explained<'_>, Failure> {
+/// The decision; `status` is the exit status of this program.
+fn as_json(explanation: &Explanation, status: u8) -> Value {
     let route = match &explanation.route {
-        Route::Guest(tool) => Decided::Guest {
-            module: tool.name().to_string_lossy().into_owned(),
-            matched: format!("{:?}", tool.matched()).to_lowercase(),
-            path: tool.path().map(|path| path.to_string_lossy().into_owned()),
-        },
-        Route::Native { .. } => Decided::Native,
-        Route::Replay(record) => {
-            Decided::Replay { spawn: record.sequence, recorded: record.route.to_string() }
-        }
-        Route::Refuse(refusal) => {
-            Decided::Refused { reason: reason(refusal), message: refusal.to_string() }
-        }
-        other => {
-            return Err(Failure::new(OWN, format_args!("which: cannot be told as JSON: {other}")));
-        }
+        Route::Guest(tool) => json!({
+            "kind": "guest",
+            "module": tool.name().to_string_lossy(),
+            "match": format!("{:?}", tool.matched()).to_lowercase(),
+            // Not there for a built-in tool.
+            "path": tool.path().map(|path| path.to_string_lossy().into_owned()),
+        }),
+        Route::Native { .. } => json!({ "kind": "native" }),
+        Route::Replay(record) => json!({
+            "kind": "replay",
+            "spawn": record.sequence,
+            "recorded": record.route.to_string(),
+        }),
+        Route::Refuse(refusal) => json!({
+            "kind": "refused",
+            "reason": reason(refusal),
+            "message": refusal.to_string(),
+        }),
+        other => json!({ "kind": "other", "message": other.to_string() }),
     };
-    let steps = explanation.steps.iter().map(|step| Step { what: &step.what, found: &step.found });
-    Ok(Explained {
-        program: explanation.program.to_string_lossy().into_owned(),
-        route,
-        status,
-        steps: steps.collect(),
+    let steps = explanation.steps.iter();
+    let steps = steps.map(|step| json!({ "what": step.what, "found": step.found }));
+    json!({
+        "program": explanation.program.to_string_lossy(),
+        "route": route,
+        "status": status,
+        "steps": steps.collect::<Vec<Value>>(),
     })
 }
 

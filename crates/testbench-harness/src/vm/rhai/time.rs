@@ -1,46 +1,24 @@
 //! `now`, `now_ns`, `sleep` and `timestamp`.
+//!
+//! A timestamp stays a value of Rhai's own type, so Rhai's operators take it. Only the two functions
+//! that read the clock are replaced.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use ::rhai::{Engine, FLOAT, INT};
 
 use super::{ScriptResult, script_error};
 use crate::vm::Handle;
 
-/// A value of `timestamp()`, in the place of Rhai's own, which reads the real clock: nanoseconds
-/// since the origin of the session's monotonic clock. A script may count back before that.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-struct Timestamp(i128);
-
-impl Timestamp {
-    fn now() -> Timestamp {
-        let since_origin = testbench_clock::instant_now().since_origin();
-        Timestamp(i128::try_from(since_origin.as_nanos()).unwrap_or(i128::MAX))
-    }
-
-    /// Fails as in Rhai if the seconds are out of range.
-    fn plus(self, seconds: FLOAT) -> ScriptResult<Timestamp> {
-        if seconds.abs() > SECONDS_MAX {
-            return Err(script_error(format_args!(
-                "Timestamp overflow when adding {seconds} second(s)"
-            )));
-        }
-        Ok(Timestamp(self.0.saturating_add((seconds * 1e9) as i128)))
-    }
-
-    /// The seconds since `earlier`, which may be negative.
-    fn since(self, earlier: Timestamp) -> FLOAT {
-        ((self.0 - earlier.0) as f64 / 1e9) as FLOAT
-    }
-
-    fn elapsed(self) -> ScriptResult<FLOAT> {
-        let elapsed = Timestamp::now().since(self);
-        if elapsed < 0.0 { Err(script_error("Time-stamp is later than now")) } else { Ok(elapsed) }
-    }
-}
-
-/// As in Rhai, the largest integer.
-const SECONDS_MAX: FLOAT = INT::MAX as FLOAT;
+/// The timestamp at the origin of every session's monotonic clock. It is a century away, so that a
+/// script may count back from it.
+#[expect(clippy::disallowed_methods, reason = "only its distance from others is seen")]
+static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
+    let century = Duration::from_secs(100 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(century).unwrap_or(now)
+});
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     let on = handle.clone();
@@ -51,35 +29,23 @@ pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     engine.register_fn("sleep", move |seconds: FLOAT| on.within(|| sleep(seconds)));
     let on = handle.clone();
     engine.register_fn("sleep", move |seconds: INT| on.within(|| sleep(seconds as FLOAT)));
-    timestamps(engine, handle);
+    let on = handle.clone();
+    engine.register_fn("timestamp", move || on.within(timestamp));
+    let on = handle.clone();
+    engine.register_get("elapsed", move |since: &mut Instant| on.within(|| elapsed(*since)));
+    let on = handle.clone();
+    engine.register_fn("elapsed", move |since: Instant| on.within(|| elapsed(since)));
 }
 
-fn timestamps(engine: &mut Engine, handle: &Handle) {
-    engine.register_type_with_name::<Timestamp>("timestamp");
-    let on = handle.clone();
-    engine.register_fn("timestamp", move || on.within(Timestamp::now));
-    let on = handle.clone();
-    engine.register_get("elapsed", move |t: &mut Timestamp| on.within(|| t.elapsed()));
-    let on = handle.clone();
-    engine.register_fn("elapsed", move |t: Timestamp| on.within(|| t.elapsed()));
-    for name in ["to_string", "to_debug"] {
-        engine.register_fn(name, |_: &mut Timestamp| "<timestamp>");
-    }
-    engine.register_fn("-", Timestamp::since);
-    for (name, assign, sign) in [("+", "+=", 1.0), ("-", "-=", -1.0)] {
-        let (float, int) = (move |s: FLOAT| sign * s, move |s: INT| sign * s as FLOAT);
-        engine.register_fn(name, move |t: Timestamp, s: FLOAT| t.plus(float(s)));
-        engine.register_fn(name, move |t: Timestamp, s: INT| t.plus(int(s)));
-        let add = |t: &mut Timestamp, seconds| t.plus(seconds).map(|sum| *t = sum);
-        engine.register_fn(assign, move |t: &mut Timestamp, s: FLOAT| add(t, float(s)));
-        engine.register_fn(assign, move |t: &mut Timestamp, s: INT| add(t, int(s)));
-    }
-    engine.register_fn("==", |a: Timestamp, b: Timestamp| a == b);
-    engine.register_fn("!=", |a: Timestamp, b: Timestamp| a != b);
-    engine.register_fn("<", |a: Timestamp, b: Timestamp| a < b);
-    engine.register_fn("<=", |a: Timestamp, b: Timestamp| a <= b);
-    engine.register_fn(">", |a: Timestamp, b: Timestamp| a > b);
-    engine.register_fn(">=", |a: Timestamp, b: Timestamp| a >= b);
+fn timestamp() -> ScriptResult<Instant> {
+    let now = ORIGIN.checked_add(testbench_clock::instant_now().since_origin());
+    now.ok_or_else(|| script_error("the clock is out of the range of timestamps"))
+}
+
+fn elapsed(since: Instant) -> ScriptResult<FLOAT> {
+    let elapsed = timestamp()?.checked_duration_since(since);
+    let elapsed = elapsed.ok_or_else(|| script_error("Time-stamp is later than now"))?;
+    Ok(elapsed.as_secs_f64() as FLOAT)
 }
 
 fn now_seconds() -> FLOAT {

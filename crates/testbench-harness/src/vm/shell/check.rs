@@ -1,6 +1,6 @@
 //! Checks a whole command line for unsupported constructs before any of it runs.
 
-use std::fmt;
+use std::borrow::Cow;
 
 use deno_task_shell::parser::{
     Command, CommandInner, IoFile, Redirect, RedirectFd, RedirectOp, Sequence, SequentialList,
@@ -9,42 +9,13 @@ use deno_task_shell::parser::{
 
 use super::run::{is_builtin, stages};
 
-/// A construct that the parser knows and `run.rs` does not run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Construct {
-    Background,
-    Tilde,
-    Braces,
-    Pattern(String),
-    GroupInPipeline,
-    BuiltinInPipeline(String),
-    Redirection,
-}
-
-impl fmt::Display for Construct {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Construct::Background => f.write_str("a command in the background (`&`) is"),
-            Construct::Tilde => f.write_str("`~` is"),
-            Construct::Braces => f.write_str("`{…}` is"),
-            Construct::Pattern(word) => {
-                write!(f, "the file name pattern `{word}` (quote it if it is none) is")
-            }
-            Construct::GroupInPipeline => f.write_str("a group `( )` inside of a pipeline is"),
-            Construct::BuiltinInPipeline(name) => {
-                write!(f, "the built-in command `{name}` inside of a pipeline is")
-            }
-            Construct::Redirection => {
-                f.write_str("a redirection of anything but 0, 1, 2, or one that turns 0 around, is")
-            }
-        }
-    }
-}
+/// A construct that the parser knows and `run.rs` does not run, by its name and with its verb.
+pub(super) type Construct = Cow<'static, str>;
 
 pub(super) fn understood(list: &SequentialList) -> Result<(), Construct> {
     for item in &list.items {
         if item.is_async {
-            return Err(Construct::Background);
+            return Err("a command in the background (`&`) is".into());
         }
         sequence(&item.sequence)?;
     }
@@ -68,14 +39,14 @@ fn sequence(of: &Sequence) -> Result<(), Construct> {
 /// A command that runs beside others.
 fn stage(of: &Command) -> Result<(), Construct> {
     match &of.inner {
-        CommandInner::Subshell(_) => return Err(Construct::GroupInPipeline),
+        CommandInner::Subshell(_) => return Err("a group `( )` inside of a pipeline is".into()),
         CommandInner::Simple(simple) => {
             if let Some([WordPart::Text(name)]) = simple.args.first().map(|w| w.parts().as_slice())
                 && is_builtin(name)
                 // These two do the same to the rest of a pipeline as programs of that name.
                 && !matches!(name.as_str(), "true" | "false")
             {
-                return Err(Construct::BuiltinInPipeline(name.clone()));
+                return Err(format!("the built-in command `{name}` inside of a pipeline is").into());
             }
         }
     }
@@ -95,6 +66,8 @@ fn command(of: &Command) -> Result<(), Construct> {
     of.redirect.as_ref().map_or(Ok(()), redirection)
 }
 
+const REDIRECTION: &str = "a redirection of anything but 0, 1, 2, or one that turns 0 around, is";
+
 fn redirection(of: &Redirect) -> Result<(), Construct> {
     let sound = matches!(
         (&of.op, &of.maybe_fd, &of.io_file),
@@ -105,7 +78,7 @@ fn redirection(of: &Redirect) -> Result<(), Construct> {
             | (RedirectOp::Output(_), Some(RedirectFd::Fd(2)), IoFile::Fd(1))
     );
     match &of.io_file {
-        _ if !sound => Err(Construct::Redirection),
+        _ if !sound => Err(REDIRECTION.into()),
         IoFile::Word(path) => word(path),
         IoFile::Fd(_) => Ok(()),
     }
@@ -114,11 +87,11 @@ fn redirection(of: &Redirect) -> Result<(), Construct> {
 fn word(of: &Word) -> Result<(), Construct> {
     of.parts().iter().try_for_each(|part| match part {
         WordPart::Text(text) if text.contains(['*', '?', '[']) => {
-            Err(Construct::Pattern(text.clone()))
+            Err(format!("the file name pattern `{text}` (quote it if it is none) is").into())
         }
         WordPart::Text(_) | WordPart::Variable(_) => Ok(()),
-        WordPart::Tilde => Err(Construct::Tilde),
-        WordPart::Brace(_) => Err(Construct::Braces),
+        WordPart::Tilde => Err("`~` is".into()),
+        WordPart::Brace(_) => Err("`{…}` is".into()),
         WordPart::Command(list) => understood(list),
         // In quotes only these two have a meaning.
         WordPart::Quoted(parts) => parts.iter().try_for_each(|part| match part {

@@ -88,11 +88,8 @@ impl<'a> Shell<'a> {
 
     pub(super) fn output(&mut self, list: &SequentialList) -> io::Result<Output> {
         let Outcome { status, stdout, stderr } = self.list(list)?;
-        Ok(Output {
-            status: testbench_wasi::Exit::Code(status.unsigned_abs()).status(),
-            stdout,
-            stderr,
-        })
+        let status = testbench_wasi::Exit::Code(status.unsigned_abs()).status();
+        Ok(Output { status, stdout, stderr })
     }
 
     /// The value of `$name`; empty if there is none.
@@ -134,24 +131,19 @@ impl<'a> Shell<'a> {
 
     /// `a && b || c` binds from the left, while the parser nests to the right: so this goes along
     /// the chain and skips what an operator skips.
-    fn boolean(&mut self, list: &BooleanList) -> io::Result<Outcome> {
+    fn boolean(&mut self, mut list: &BooleanList) -> io::Result<Outcome> {
         let mut all = self.sequence(&list.current)?;
-        let mut rest = list;
         loop {
-            let taken = !self.exited && rest.op.moves_next_for_exit_code(all.status);
-            match &rest.next {
-                Sequence::BooleanList(next) => {
-                    if taken {
-                        all.then(self.sequence(&next.current)?);
-                    }
-                    rest = next;
-                }
-                last => {
-                    if taken {
-                        all.then(self.sequence(last)?);
-                    }
-                    return Ok(all);
-                }
+            let (next, rest) = match &list.next {
+                Sequence::BooleanList(rest) => (&rest.current, Some(rest)),
+                last => (last, None),
+            };
+            if !self.exited && list.op.moves_next_for_exit_code(all.status) {
+                all.then(self.sequence(next)?);
+            }
+            match rest {
+                Some(rest) => list = rest,
+                None => return Ok(all),
             }
         }
     }
@@ -233,37 +225,37 @@ impl<'a> Shell<'a> {
         feeds: Option<PipeSequenceOperator>,
         is_alone: bool,
     ) -> io::Result<Stage> {
-        let redirect = match command.redirect.as_ref().map(|r| self.redirection(r)).transpose() {
-            Ok(redirect) => redirect,
-            Err(error) => return Ok(Stage::ended(Outcome::failed(1, error), None)),
+        let redirected = command.redirect.as_ref().map(|redirect| self.redirection(redirect));
+        let places = match redirected.unwrap_or(Ok(Places::DEFAULT)) {
+            Ok(places) => places,
+            Err(error) => return Ok(Stage::ended(Outcome::failed(1, error), Places::DEFAULT)),
         };
         let simple = match &command.inner {
             CommandInner::Simple(simple) => simple,
             // `check.rs` refuses those that are not alone. They read no input.
             CommandInner::Subshell(list) => {
-                return Ok(Stage::ended(self.clone().list(list)?, redirect));
+                return Ok(Stage::ended(self.clone().list(list)?, places));
             }
         };
         let args = self.arguments(simple)?;
         let Some((name, args)) = args.split_first() else {
-            return Ok(Stage::ended(Outcome::default(), redirect));
+            return Ok(Stage::ended(Outcome::default(), places));
         };
         if is_builtin(name) {
-            return Ok(Stage::ended(self.builtin(name, args)?, redirect));
+            return Ok(Stage::ended(self.builtin(name, args), places));
         }
         let mut start = self.prepare(name, args, simple)?;
-        match (redirect.as_ref().and_then(Redirection::input), input) {
+        match (&places.input, input) {
             (Some(bytes), _) => start.stdin_bytes(bytes),
             (None, Some(input)) => start.stdin(input),
             (None, None) => start.stdin_bytes(std::mem::take(&mut self.stdin)),
         };
         let joined = feeds == Some(PipeSequenceOperator::StdoutStderr)
-            || matches!(redirect, Some(Redirection::ErrorToOutput));
+            || matches!(places.stderr, Place::Stdout);
         if is_alone && !joined {
             let outcome = start.output().map_or_else(not_started, |output| Ok(output.into()))?;
-            return Ok(Stage::ended(outcome, redirect));
+            return Ok(Stage::ended(outcome, places));
         }
-        let feeds = feeds.is_some() && redirect.as_ref().is_none_or(|r| !r.takes_output());
         let mut joined_output = None;
         if joined {
             let (reader, writer) = crate::pipe()?;
@@ -274,46 +266,39 @@ impl<'a> Shell<'a> {
         }
         let mut child = match start.spawn() {
             Ok(child) => child,
-            Err(error) => return Ok(Stage::ended(not_started(error)?, redirect)),
+            Err(error) => return Ok(Stage::ended(not_started(error)?, places)),
         };
         // The command holds the writing ends, so readers would find no end-of-file.
         drop(start);
-        let output = match (feeds, joined_output.take()) {
-            (true, Some(reader)) => Some(Stdio::from(reader)),
-            (true, None) => child.stdout.take().map(Stdio::from),
-            (false, reader) => {
-                joined_output = reader;
-                None
-            }
+        let output = if feeds.is_none() || !matches!(places.stdout, Place::Stdout) {
+            None
+        } else if joined {
+            joined_output.take().map(Stdio::from)
+        } else {
+            child.stdout.take().map(Stdio::from)
         };
-        Ok(Stage { state: StageState::Started { child, joined_output }, redirect, output })
+        Ok(Stage { state: StageState::Started { child, joined_output }, places, output })
     }
 
-    fn builtin(&mut self, name: &str, args: &[String]) -> io::Result<Outcome> {
-        let bad = |problem: String| Ok(Outcome::failed(2, format_args!("{name}: {problem}")));
+    fn builtin(&mut self, name: &str, args: &[String]) -> Outcome {
+        let bad = |problem: String| Outcome::failed(2, format_args!("{name}: {problem}"));
         match (name, args) {
-            (":" | "true", _) => Ok(Outcome::default()),
-            ("false", _) => Ok(Outcome::of(1)),
-            ("exit", []) => {
+            (":" | "true", _) => {}
+            ("false", _) => return Outcome::of(1),
+            ("exit", [] | [_]) => {
+                let status = args.first().map_or("0", String::as_str);
+                let Ok(code) = status.parse::<i32>() else {
+                    return bad(format!("`{status}` is not a number"));
+                };
                 self.exited = true;
-                Ok(Outcome::default())
+                return Outcome::of(code & 0xff);
             }
-            ("exit", [status]) => match status.parse::<i32>() {
-                Ok(status) => {
-                    self.exited = true;
-                    Ok(Outcome::of(status & 0xff))
-                }
-                Err(_) => bad(format!("`{status}` is not a number")),
-            },
             ("cd", [dir]) => {
                 let dir = self.host_path(dir);
                 match fs::metadata(&dir) {
-                    Ok(found) if found.is_dir() => {
-                        self.dir = Some(dir);
-                        Ok(Outcome::default())
-                    }
-                    Ok(_) => bad(format!("`{}` is not a directory", dir.display())),
-                    Err(error) => bad(format!("`{}`: {error}", dir.display())),
+                    Ok(found) if found.is_dir() => self.dir = Some(dir),
+                    Ok(_) => return bad(format!("`{}` is not a directory", dir.display())),
+                    Err(error) => return bad(format!("`{}`: {error}", dir.display())),
                 }
             }
             ("export", names) => {
@@ -325,16 +310,11 @@ impl<'a> Shell<'a> {
                     let variable = Variable { value, exported: true };
                     self.variables.insert(name.to_owned(), variable);
                 }
-                Ok(Outcome::default())
             }
-            ("unset", names) => {
-                for name in names {
-                    self.variables.remove(name);
-                }
-                Ok(Outcome::default())
-            }
-            (_, args) => bad(format!("{} arguments are too many or too few", args.len())),
+            ("unset", names) => self.variables.retain(|name, _| !names.contains(name)),
+            (_, args) => return bad(format!("{} arguments are too many or too few", args.len())),
         }
+        Outcome::default()
     }
 
     fn assign(&mut self, var: &EnvVar) -> io::Result<()> {
@@ -352,29 +332,19 @@ impl<'a> Shell<'a> {
     }
 
     /// Opens the file of a redirection. An error is the command's, not the line's.
-    fn redirection(&mut self, redirect: &Redirect) -> io::Result<Redirection> {
+    fn redirection(&mut self, redirect: &Redirect) -> io::Result<Places> {
+        let mut places = Places::DEFAULT;
         let path = match &redirect.io_file {
-            IoFile::Fd(1) => return Ok(Redirection::ErrorToOutput),
-            IoFile::Fd(_) => return Ok(Redirection::OutputToError),
+            IoFile::Fd(1) => return Ok(Places { stderr: Place::Stdout, ..places }),
+            IoFile::Fd(_) => return Ok(Places { stdout: Place::Stderr, ..places }),
             IoFile::Word(word) => {
                 let path = self.text(word)?;
                 self.host_path(&path)
             }
         };
-        let streams = match (&redirect.op, &redirect.maybe_fd) {
-            (RedirectOp::Input(_), _) => None,
-            (_, Some(RedirectFd::StdoutStderr)) => Some(Streams::Both),
-            (_, Some(RedirectFd::Fd(2))) => Some(Streams::Error),
-            _ => Some(Streams::Output),
-        };
-        if path.as_os_str() == NULL_DEVICE {
-            // It is no file of the overlay.
-            return Ok(match streams {
-                None => Redirection::Input(Vec::new()),
-                Some(streams) => Redirection::Output { streams, file: None },
-            });
-        }
-        if self.bench.files.overlay().is_none() {
+        // It is no file of the overlay.
+        let is_null = path.as_os_str() == NULL_DEVICE;
+        if !is_null && self.bench.files.overlay().is_none() {
             let text = format!(
                 "`{}`: the session has no files; give it a directory with `.overlay(dir)`",
                 path.display()
@@ -384,16 +354,29 @@ impl<'a> Shell<'a> {
         let in_path = |error: io::Error| {
             io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
         };
-        let Some(streams) = streams else {
-            return fs::read(&path).map(Redirection::Input).map_err(in_path);
-        };
         let mut options = fs::File::options();
-        match redirect.op {
+        match &redirect.op {
+            RedirectOp::Input(_) if is_null => {
+                return Ok(Places { input: Some(Vec::new()), ..places });
+            }
+            RedirectOp::Input(_) => {
+                let input = fs::read(&path).map_err(in_path)?;
+                return Ok(Places { input: Some(input), ..places });
+            }
             RedirectOp::Output(RedirectOpOutput::Append) => options.append(true),
-            _ => options.write(true).truncate(true),
+            RedirectOp::Output(_) => options.write(true).truncate(true),
         };
-        let file = options.create(true).open(&path).map_err(in_path)?;
-        Ok(Redirection::Output { streams, file: Some(file) })
+        let file =
+            if is_null { None } else { Some(options.create(true).open(&path).map_err(in_path)?) };
+        match (&redirect.maybe_fd, file) {
+            (Some(RedirectFd::Fd(2)), file) => places.stderr = Place::File(file),
+            (Some(RedirectFd::StdoutStderr), file) => {
+                places.stderr = Place::File(file.as_ref().map(fs::File::try_clone).transpose()?);
+                places.stdout = Place::File(file);
+            }
+            (_, file) => places.stdout = Place::File(file),
+        }
+        Ok(places)
     }
 }
 
@@ -421,7 +404,7 @@ pub(super) fn stages(mut pipeline: &PipelineInner) -> Vec<StageOfLine<'_>> {
 /// One command of a pipeline, between its start and its end.
 struct Stage {
     state: StageState,
-    redirect: Option<Redirection>,
+    places: Places,
     /// The input of the next command.
     output: Option<Stdio>,
 }
@@ -436,12 +419,12 @@ enum StageState {
 }
 
 impl Stage {
-    fn ended(outcome: Outcome, redirect: Option<Redirection>) -> Stage {
-        Stage { state: StageState::Ended(outcome), redirect, output: None }
+    fn ended(outcome: Outcome, places: Places) -> Stage {
+        Stage { state: StageState::Ended(outcome), places, output: None }
     }
 
     fn wait(self) -> io::Result<Outcome> {
-        let mut outcome = match self.state {
+        let outcome = match self.state {
             StageState::Ended(outcome) => outcome,
             StageState::Started { mut child, joined_output: Some(mut reader) } => {
                 let mut stdout = Vec::new();
@@ -451,69 +434,42 @@ impl Stage {
             }
             StageState::Started { child, joined_output: None } => child.wait_with_output()?.into(),
         };
-        if let Some(redirect) = self.redirect {
-            redirect.send(&mut outcome)?;
-        }
-        Ok(outcome)
+        self.places.send(outcome)
     }
 }
 
-/// A redirection whose file is open.
-enum Redirection {
-    Input(Vec<u8>),
+/// The places of a command's streams, as its redirection says.
+struct Places {
+    /// The bytes of a file.
+    input: Option<Vec<u8>>,
+    stdout: Place,
+    stderr: Place,
+}
+
+/// The place of an output.
+enum Place {
+    /// That of the command's own standard output.
+    Stdout,
+    Stderr,
     /// To `/dev/null` if there is no file.
-    Output {
-        streams: Streams,
-        file: Option<fs::File>,
-    },
-    /// `2>&1`
-    ErrorToOutput,
-    /// `>&2`
-    OutputToError,
+    File(Option<fs::File>),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Streams {
-    Output,
-    Error,
-    Both,
-}
+impl Places {
+    const DEFAULT: Places = Places { input: None, stdout: Place::Stdout, stderr: Place::Stderr };
 
-impl Redirection {
-    fn input(&self) -> Option<Vec<u8>> {
-        match self {
-            Redirection::Input(bytes) => Some(bytes.clone()),
-            _ => None,
-        }
-    }
-
-    /// Whether standard output goes elsewhere.
-    fn takes_output(&self) -> bool {
-        match self {
-            Redirection::Input(_) | Redirection::ErrorToOutput => false,
-            Redirection::OutputToError => true,
-            Redirection::Output { streams, .. } => *streams != Streams::Error,
-        }
-    }
-
-    /// Sends the output of a command where it belongs.
-    fn send(self, outcome: &mut Outcome) -> io::Result<()> {
-        match self {
-            Redirection::Input(_) => {}
-            Redirection::ErrorToOutput => outcome.stdout.append(&mut outcome.stderr),
-            Redirection::OutputToError => outcome.stderr.append(&mut outcome.stdout),
-            Redirection::Output { streams, mut file } => {
-                for (other, bytes) in
-                    [(Streams::Error, &mut outcome.stdout), (Streams::Output, &mut outcome.stderr)]
-                {
-                    if streams != other {
-                        file.iter_mut().try_for_each(|file| file.write_all(bytes))?;
-                        bytes.clear();
-                    }
-                }
+    /// Sends the output of a command where it belongs. Returns the rest, which is the line's.
+    fn send(self, outcome: Outcome) -> io::Result<Outcome> {
+        let mut rest = Outcome::of(outcome.status);
+        for (place, bytes) in [(self.stdout, outcome.stdout), (self.stderr, outcome.stderr)] {
+            match place {
+                Place::Stdout => rest.stdout.extend(bytes),
+                Place::Stderr => rest.stderr.extend(bytes),
+                Place::File(Some(mut file)) => file.write_all(&bytes)?,
+                Place::File(None) => {}
             }
         }
-        Ok(())
+        Ok(rest)
     }
 }
 
