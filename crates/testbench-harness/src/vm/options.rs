@@ -74,7 +74,7 @@ impl Options {
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a string is wanted")]
 pub(super) enum Text {
-    Text(String),
+    Utf8(String),
     /// A string of a script that is not UTF-8.
     Bytes(Vec<u8>),
     Number(serde_json::Number),
@@ -84,7 +84,7 @@ pub(super) enum Text {
 impl Text {
     pub(super) fn into_bytes(self) -> Vec<u8> {
         match self {
-            Text::Text(text) => text.into_bytes(),
+            Text::Utf8(text) => text.into_bytes(),
             Text::Bytes(bytes) => bytes,
             Text::Number(number) => number.to_string().into_bytes(),
             Text::Bool(holds) => holds.to_string().into_bytes(),

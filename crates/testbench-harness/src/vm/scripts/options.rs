@@ -10,7 +10,7 @@ use testbench_clock::WallTime;
 
 use super::ScriptError;
 use crate::vm::options::{OptionError, Options, Text};
-use crate::{Policy, Testbench, ToolchainSource};
+use crate::{Policy, Testbench};
 
 /// A bench to enter, and the directory that was made for it.
 pub(super) struct Prepared {
@@ -40,11 +40,11 @@ pub(super) fn prepare(script: &Path, mut options: Options) -> Result<Prepared, S
         builder = builder.policy(program, policy(&name)?);
     }
     for name in toolchains(options.take("toolchain")?)? {
-        builder = builder.toolchain(match name.as_str() {
+        builder = match name.as_str() {
             #[cfg(feature = "guests")]
-            "builtin" => ToolchainSource::from(crate::Toolchain::builtin()),
-            dir => beside.join(dir).into(),
-        });
+            "builtin" => builder.toolchain(crate::Toolchain::builtin()),
+            dir => builder.toolchain(beside.join(dir)),
+        };
     }
     let (overlay, files) = (options.take::<String>("overlay")?, options.take("files")?);
     options.end()?;
