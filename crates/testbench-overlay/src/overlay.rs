@@ -237,8 +237,7 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn usage(&self) -> Usage {
-        let state = &self.core.tx().live.state;
-        Usage { observations: state.reads.size() as u64, ..state.usage }
+        self.core.tx().live.state.usage
     }
 
     /// Returns the quota that was set, or the defaults.

@@ -38,10 +38,9 @@ pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
             for origin in inode.origin.iter() {
                 state.note_removed(origin);
             }
-            state.inodes.insert_mut(ino, Arc::new(taken_up));
+            state.insert(ino, taken_up);
         }
     }
-    tx.live.state.count_usage();
 }
 
 /// The same file, resting on nothing.
@@ -88,9 +87,7 @@ pub(super) fn rebase<G: Gate>(
     if keeps {
         old.inodes.keys().for_each(|ino| _ = rebase.keep(*ino));
     }
-    let mut new = rebase.new;
-    new.count_usage();
-    tx.live.state = new;
+    tx.live.state = rebase.new;
 }
 
 /// Sees the top once more, after its last change.
@@ -115,9 +112,11 @@ struct Rebase<'r, 's, 'g, G> {
 impl<G: Gate> Rebase<'_, '_, '_, G> {
     fn keep_root(&mut self) {
         if let Ok(Some(stat)) = self.disk.look(At::TOP)
-            && let Ok(root) = self.new.inode_mut(Ino::ROOT)
+            && let Ok(root) = self.new.inode(Ino::ROOT)
         {
-            settle(root, vec![RelPath::TOP], &stat);
+            let mut root = (**root).clone();
+            settle(&mut root, vec![RelPath::TOP], &stat);
+            self.new.insert(Ino::ROOT, root);
         }
     }
 
@@ -142,13 +141,13 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
                     self.keep(*dir);
                 }
                 if !self.new.inodes.contains_key(&ino) {
-                    self.new.inodes.insert_mut(ino, Arc::new(inode));
+                    self.new.insert(ino, inode);
                 }
                 entry = Entry::Present(ino);
             }
             let name = Name::new(self.disk.paths.name(spot.after));
-            if let (Ok(dir), Ok(name)) = (self.new.dir_mut(spot.dir), name) {
-                dir.entries.insert_mut(name, entry);
+            if let Ok(name) = name {
+                let _ = self.new.set_entry(spot.dir, name, Some(entry));
             }
         }
         for (id, ino) in self.old.lower_ids.iter() {
@@ -162,7 +161,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
                 .id(path)
                 .is_none_or(|id| limits.is_above(id) || limits.take_in(&self.disk.paths, id));
             if !is_history {
-                self.new.reads.insert_mut(path.clone(), seen.clone());
+                self.new.observe(path.clone(), seen.clone());
             }
         }
     }
@@ -219,9 +218,9 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
         if stat.nlink > 1 && inode.kind() != FileKind::Dir {
             self.new.lower_ids.insert_mut(Stamp::of(&stat).id, ino);
         }
-        self.new.inodes.insert_mut(ino, Arc::new(inode));
+        self.new.insert(ino, inode);
         for (dir, name) in names {
-            self.new.dir_mut(dir).ok()?.entries.insert_mut(name, Entry::Present(ino));
+            self.new.set_entry(dir, name, Some(Entry::Present(ino))).ok()?;
         }
         Some(())
     }
@@ -238,7 +237,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
         if let Node::Dir(dir) = &mut inode.node {
             *dir = Dir::opaque();
         }
-        self.new.inodes.insert_mut(ino, Arc::new(inode));
+        self.new.insert(ino, inode);
         self.new.orphans.insert_mut(ino, ());
     }
 

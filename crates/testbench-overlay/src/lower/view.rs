@@ -36,12 +36,13 @@ pub enum LowerTimes {
 /// of the nine for the same reason.
 ///
 /// ```
+/// use std::os::unix::fs::PermissionsExt;
 /// use testbench_overlay::{LowerModes, Overlay, fs, install};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let file = dir.path().join("a");
 /// std::fs::write(&file, "")?;
-/// std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
+/// std::fs::set_permissions(&file, PermissionsExt::from_mode(0o660))?;
 /// for (modes, wanted) in [(LowerModes::Owner, 0o644), (LowerModes::Real, 0o660)] {
 ///     let _installed = install(Overlay::builder(dir.path()).lower_modes(modes).build()?);
 ///     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, wanted);

@@ -100,12 +100,13 @@ impl Tx<'_> {
         if !origin.paths.contains(path) {
             let name = Name::new(name)?;
             let changed = self.is_pinned(ino) || self.live.state.inode(ino)?.is_changed();
-            let inode = self.live.state.inode_mut(ino)?;
+            let mut inode = (**self.live.state.inode(ino)?).clone();
             let mut origin = (*origin).clone();
             origin.paths.push(path.clone());
             inode.origin = Some(Arc::new(origin));
             inode.names.push((dir, name));
             inode.is_pinned = false;
+            self.live.state.insert(ino, inode);
             // Without its other names it may have been kept for a handle alone.
             self.live.state.orphans.remove_mut(&ino);
             if changed {

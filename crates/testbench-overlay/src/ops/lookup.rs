@@ -12,7 +12,6 @@ use crate::ops::core::{Child, Tx};
 use crate::resolve::{self, End, Place, Step, Trail, Walk};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
-use crate::upper::quota::Usage;
 use crate::vfs::Result;
 use crate::vfs::name::{Name, RelPath};
 use crate::{DirEntry, Errno, FileKind, GuestPath, LowerChangeKind, Stat};
@@ -223,11 +222,11 @@ impl Tx<'_> {
 
     /// Remembers something seen of the lower tree, if there is room.
     fn note(&mut self, path: RelPath, seen: Observation) -> Result<()> {
-        let reads = &mut self.live.state.reads;
-        if !reads.contains_key(&path) {
-            Usage::check_observation(reads.size(), &self.core.config.quota)?;
+        let state = &mut self.live.state;
+        if !state.reads.contains_key(&path) {
+            state.usage.check_observation(&self.core.config.quota)?;
         }
-        reads.insert_mut(path, seen);
+        state.observe(path, seen);
         Ok(())
     }
 
@@ -261,7 +260,7 @@ impl Tx<'_> {
         if linked {
             self.live.state.lower_ids.insert_mut(stamp.id, ino);
         }
-        self.live.state.inodes.insert_mut(ino, inode.clone());
+        self.live.state.insert(ino, inode.clone());
         Ok((ino, inode))
     }
 

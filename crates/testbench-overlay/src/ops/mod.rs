@@ -6,8 +6,6 @@ pub(crate) mod core;
 pub(crate) mod links;
 pub(crate) mod lookup;
 
-use std::sync::Arc;
-
 use smallvec::smallvec;
 
 use crate::lower::view::Meta;
@@ -146,7 +144,6 @@ impl Tx<'_> {
         let now = self.now();
         self.pin(place.dir)?;
         self.live.state.created += 1;
-        self.live.state.usage.inodes += 1;
         let ino = Ino::of_new(self.live.state.created);
         let inode = Inode {
             meta: Meta::new(mode, now),
@@ -155,8 +152,8 @@ impl Tx<'_> {
             is_pinned: true,
             origin: None,
         };
-        self.live.state.inodes.insert_mut(ino, Arc::new(inode));
-        self.live.state.dir_mut(place.dir)?.entries.insert_mut(name, Entry::Present(ino));
+        self.live.state.insert(ino, inode);
+        self.live.state.set_entry(place.dir, name, Some(Entry::Present(ino)))?;
         self.live.state.inode_mut(place.dir)?.touch(now);
         Ok(ino)
     }
@@ -179,7 +176,7 @@ impl Tx<'_> {
         let inode = self.live.state.inode_mut(from)?;
         inode.names.push((place.dir, name.clone()));
         inode.meta.ctime = now;
-        self.live.state.dir_mut(place.dir)?.entries.insert_mut(name, Entry::Present(from));
+        self.live.state.set_entry(place.dir, name, Some(Entry::Present(from)))?;
         self.live.state.inode_mut(place.dir)?.touch(now);
         Ok(())
     }
@@ -323,7 +320,7 @@ impl Tx<'_> {
         self.pin(from.0)?;
         self.pin(to.0)?;
         for (ino, old, new) in [(ino, &from, &to), (other, &to, &from)] {
-            self.live.state.dir_mut(new.0)?.entries.insert_mut(new.1.clone(), Entry::Present(ino));
+            self.live.state.set_entry(new.0, new.1.clone(), Some(Entry::Present(ino)))?;
             let inode = self.live.state.inode_mut(ino)?;
             inode.names.retain(|name| name != old);
             inode.names.push(new.clone());
@@ -359,7 +356,7 @@ impl Tx<'_> {
             }
         }
         self.hide(from.0, &from.1)?;
-        self.live.state.dir_mut(to.0)?.entries.insert_mut(to.1.clone(), Entry::Present(ino));
+        self.live.state.set_entry(to.0, to.1.clone(), Some(Entry::Present(ino)))?;
         let inode = self.live.state.inode_mut(ino)?;
         inode.names.retain(|name| *name != from);
         inode.names.push(to.clone());
@@ -378,9 +375,10 @@ impl Tx<'_> {
         if inode.nlink(ino) > 0 {
             return Ok(());
         }
-        if let Node::Dir(dir) = &mut inode.node {
-            // Whoever still has it open sees it empty, whatever happens beneath.
-            *dir = Dir::opaque();
+        if inode.kind() == FileKind::Dir {
+            // A handle that is open on it sees it empty, whatever happens beneath.
+            let empty = Inode { node: Node::Dir(Dir::opaque()), ..inode.clone() };
+            self.live.state.insert(ino, empty);
         }
         if self.live.opens.contains_key(&ino) {
             self.live.state.orphans.insert_mut(ino, ());
@@ -394,13 +392,7 @@ impl Tx<'_> {
     fn hide(&mut self, dir: Ino, name: &Name) -> Result<()> {
         let lower = self.live.state.dir(dir)?.lower.as_ref().map(|l| l.child(name.as_bytes()));
         let hides = lower.is_some_and(|path| !self.live.state.was_absent(&path));
-        let entries = &mut self.live.state.dir_mut(dir)?.entries;
-        if hides {
-            entries.insert_mut(name.clone(), Entry::Whiteout);
-        } else {
-            entries.remove_mut(name);
-        }
-        Ok(())
+        self.live.state.set_entry(dir, name.clone(), hides.then_some(Entry::Whiteout))
     }
 
     pub(crate) fn is_pinned(&self, ino: Ino) -> bool {
@@ -425,7 +417,7 @@ impl Tx<'_> {
             for (dir, name) in inode.names.clone() {
                 let entry = Entry::Present(ino);
                 if self.live.state.dir(dir)?.entries.get(&name) != Some(&entry) {
-                    self.live.state.dir_mut(dir)?.entries.insert_mut(name, entry);
+                    self.live.state.set_entry(dir, name, Some(entry))?;
                     todo.push(dir);
                 }
             }

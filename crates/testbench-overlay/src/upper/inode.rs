@@ -8,8 +8,9 @@
 //! reached from the top through entries alone; everything changed is pinned, which is what lets
 //! the diff walk the changes without looking at the rest.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 
 use testbench_clock::WallTime;
 
@@ -18,6 +19,7 @@ use crate::lower::view::Meta;
 use crate::upper::PMap;
 use crate::upper::content::Content;
 use crate::upper::quota::Usage;
+use crate::vfs::Result;
 use crate::vfs::name::{Hashed, Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
 
@@ -68,34 +70,33 @@ pub(crate) struct Version(u64);
 impl Version {
     fn next() -> Version {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Version(NEXT.fetch_add(1, Ordering::Relaxed))
+        Version(NEXT.fetch_add(1, atomic::Ordering::Relaxed))
     }
 }
 
 /// The upper layer.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    /// Those already there are changed through [`State::inode_mut`] and [`State::remove`] only.
+    /// Changed through [`State::insert`], [`State::inode_mut`] and [`State::remove`] only.
     pub(crate) inodes: Inodes,
     version: Version,
     /// Lower files with several names, by their identity beneath.
     pub(crate) lower_ids: PMap<LowerId, Ino>,
-    /// Observations of the lower tree that belong to no inode.
+    /// Observations of the lower tree that belong to no inode. Changed through [`State::observe`] only.
     pub(crate) reads: PMap<RelPath, Observation>,
     /// Inodes without a name, kept for the handles that are open on them.
     pub(crate) orphans: PMap<Ino, ()>,
     /// How many new inodes there have been.
     pub(crate) created: u64,
-    /// The account of the quota.
+    /// The account of all that is held. The methods that change the state keep it.
     pub(crate) usage: Usage,
 }
 
 impl State {
     pub(crate) fn new(root: Inode) -> State {
-        let mut inodes =
+        let inodes =
             Inodes::new_with_hasher_and_degree_and_ptr_kind(Hashed::default(), TABLE_DEGREE);
-        inodes.insert_mut(Ino::ROOT, Arc::new(root));
-        State {
+        let mut state = State {
             inodes,
             version: Version::next(),
             lower_ids: PMap::new_sync(),
@@ -103,20 +104,34 @@ impl State {
             orphans: PMap::new_sync(),
             created: 0,
             usage: Usage::default(),
-        }
+        };
+        state.insert(Ino::ROOT, root);
+        state
     }
 
     /// [`Errno::Stale`]: a handle from before a rollback.
-    pub(crate) fn inode(&self, ino: Ino) -> Result<&Arc<Inode>, Errno> {
+    pub(crate) fn inode(&self, ino: Ino) -> Result<&Arc<Inode>> {
         self.inodes.get(&ino).ok_or(Errno::Stale)
     }
 
-    pub(crate) fn inode_mut(&mut self, ino: Ino) -> Result<&mut Inode, Errno> {
+    /// For changes of what costs nothing: metadata and names. A caller that changes the content notes
+    /// the difference in the account.
+    pub(crate) fn inode_mut(&mut self, ino: Ino) -> Result<&mut Inode> {
         self.version = Version::next();
         self.inodes.get_mut(&ino).map(Arc::make_mut).ok_or(Errno::Stale)
     }
 
-    pub(crate) fn remove(&mut self, ino: Ino) {
+    /// Adds an inode, or exchanges the present one.
+    pub(crate) fn insert(&mut self, ino: Ino, inode: impl Into<Arc<Inode>>) {
+        self.remove(ino);
+        let inode = inode.into();
+        self.usage.charge(inode.usage());
+        self.inodes.insert_mut(ino, inode);
+    }
+
+    fn remove(&mut self, ino: Ino) {
+        let Some(inode) = self.inodes.get(&ino) else { return };
+        self.usage.release(inode.usage());
         self.version = Version::next();
         self.inodes.remove_mut(&ino);
     }
@@ -126,18 +141,29 @@ impl State {
         self.version
     }
 
-    pub(crate) fn dir(&self, ino: Ino) -> Result<&Dir, Errno> {
+    pub(crate) fn dir(&self, ino: Ino) -> Result<&Dir> {
         match &self.inode(ino)?.node {
             Node::Dir(dir) => Ok(dir),
             _ => Err(Errno::Notdir),
         }
     }
 
-    pub(crate) fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Errno> {
-        match &mut self.inode_mut(ino)?.node {
-            Node::Dir(dir) => Ok(dir),
-            _ => Err(Errno::Notdir),
+    /// Sets or removes the entry of a name.
+    pub(crate) fn set_entry(&mut self, dir: Ino, name: Name, entry: Option<Entry>) -> Result<()> {
+        let Node::Dir(Dir { entries, .. }) = &mut self.inode_mut(dir)?.node else {
+            return Err(Errno::Notdir);
+        };
+        let (before, cost) = (entries.size(), Usage::of_entry(&name));
+        match entry {
+            Some(entry) => entries.insert_mut(name, entry),
+            None => _ = entries.remove_mut(&name),
         }
+        match entries.size().cmp(&before) {
+            Ordering::Greater => self.usage.charge(cost),
+            Ordering::Less => self.usage.release(cost),
+            Ordering::Equal => {}
+        }
+        Ok(())
     }
 }
 
@@ -168,10 +194,15 @@ impl State {
                 return;
             }
         }
-        let Some(inode) = self.inodes.get(&ino) else { return };
-        self.usage.bytes -= inode.held_bytes();
-        self.usage.inodes -= u64::from(inode.origin.is_none());
         self.remove(ino);
+    }
+
+    /// Remembers something seen of the lower tree.
+    pub(crate) fn observe(&mut self, path: RelPath, seen: Observation) {
+        if !self.reads.contains_key(&path) {
+            self.usage.charge(Usage::of_observation(&path));
+        }
+        self.reads.insert_mut(path, seen);
     }
 
     /// Remembers what was seen of a lower file that no inode stands for any more.
@@ -179,16 +210,8 @@ impl State {
         for path in &origin.paths {
             let listing = self.reads.get(path).and_then(Observation::listing).cloned();
             let removed = Observation::Removed(origin.seen.clone(), listing);
-            self.reads.insert_mut(path.clone(), removed);
+            self.observe(path.clone(), removed);
         }
-    }
-
-    /// Does the sums anew, after inodes have been exchanged.
-    pub(crate) fn count_usage(&mut self) {
-        let bytes = self.inodes.iter().map(|(_, inode)| inode.held_bytes()).sum();
-        let is_new = |inode: &Inode| inode.origin.is_none();
-        let inodes = self.inodes.iter().filter(|(_, inode)| is_new(inode)).count() as u64;
-        self.usage = Usage { bytes, inodes, ..Usage::default() };
     }
 }
 
@@ -271,12 +294,18 @@ impl Inode {
         !(same_meta && same_content)
     }
 
-    /// The bytes of it that count towards the quota.
-    fn held_bytes(&self) -> u64 {
+    /// Returns its part of the account.
+    pub(crate) fn usage(&self) -> Usage {
+        let mut usage = Usage::of_inode(self.origin.as_deref());
         match &self.node {
-            Node::File(content) => content.held_bytes(),
-            _ => 0,
+            Node::Dir(dir) => {
+                dir.entries.keys().for_each(|name| usage.charge(Usage::of_entry(name)));
+            }
+            Node::File(content) => usage.bytes = content.held_bytes(),
+            Node::Symlink(target) => usage.metadata_bytes += target.len() as u64,
+            Node::Special => {}
         }
+        usage
     }
 
     pub(crate) fn size(&self) -> u64 {

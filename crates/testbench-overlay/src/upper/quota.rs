@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::Errno;
+use crate::lower::observe::Origin;
 use crate::upper::store::Store;
+use crate::vfs::Result;
+use crate::vfs::name::{Name, RelPath};
 
 /// 16 GiB: more than a test has any use for, less than a disk has.
 const BYTES_MAX: u64 = 16 << 30;
@@ -13,6 +16,18 @@ const INODES_MAX: u64 = 4 << 20;
 
 /// As many as inodes. Each costs some 200 bytes, so this ends below 1 GiB.
 const OBSERVATIONS_MAX: u64 = 4 << 20;
+
+/// An inode and its place in the table.
+const INODE_BYTES: u64 = 384;
+
+/// The state in which a lower file was first seen, without its path.
+const ORIGIN_BYTES: u64 = 320;
+
+/// An entry of a directory, without its name.
+const ENTRY_BYTES: u64 = 128;
+
+/// An observation, without its path.
+const OBSERVATION_BYTES: u64 = 192;
 
 /// 16 GiB: reading a file of that length, be it a hole, ends within seconds.
 const FILE_LEN_MAX: u64 = 16 << 30;
@@ -150,17 +165,54 @@ pub struct Usage {
     pub inodes: u64,
     /// Notes of what the lower tree did not have, of what it listed, and of what was removed.
     pub observations: u64,
+    /// Bytes of memory for everything but content: inodes, names, symlink targets and notes of the
+    /// lower tree. By fixed sizes, so that the sum is the same on every machine.
+    pub metadata_bytes: u64,
 }
 
 impl Usage {
+    /// Returns the part of an inode, without that of its node.
+    pub(crate) fn of_inode(origin: Option<&Origin>) -> Usage {
+        let paths = origin.into_iter().flat_map(|origin| &origin.paths);
+        let seen: u64 = paths.map(|path| ORIGIN_BYTES + path.as_bytes().len() as u64).sum();
+        let inodes = u64::from(origin.is_none());
+        Usage { inodes, metadata_bytes: INODE_BYTES + seen, ..Usage::default() }
+    }
+
+    /// Returns the part of a directory's entry.
+    pub(crate) fn of_entry(name: &Name) -> Usage {
+        let metadata_bytes = ENTRY_BYTES + name.as_bytes().len() as u64;
+        Usage { metadata_bytes, ..Usage::default() }
+    }
+
+    /// Returns the part of an observation that belongs to no inode.
+    pub(crate) fn of_observation(path: &RelPath) -> Usage {
+        let metadata_bytes = OBSERVATION_BYTES + path.as_bytes().len() as u64;
+        Usage { observations: 1, metadata_bytes, ..Usage::default() }
+    }
+
+    pub(crate) fn charge(&mut self, part: Usage) {
+        self.bytes += part.bytes;
+        self.inodes += part.inodes;
+        self.observations += part.observations;
+        self.metadata_bytes += part.metadata_bytes;
+    }
+
+    pub(crate) fn release(&mut self, part: Usage) {
+        self.bytes -= part.bytes;
+        self.inodes -= part.inodes;
+        self.observations -= part.observations;
+        self.metadata_bytes -= part.metadata_bytes;
+    }
+
     /// [`Errno::Nospc`] if there is no room for one more inode.
-    pub(crate) fn check_inode(&self, quota: &Quota) -> Result<(), Errno> {
+    pub(crate) fn check_inode(&self, quota: &Quota) -> Result<()> {
         if self.inodes < quota.inodes_max { Ok(()) } else { Err(Errno::Nospc) }
     }
 
-    /// [`Errno::Nomem`] if there is no room for one more note of the lower tree.
-    pub(crate) fn check_observation(noted: usize, quota: &Quota) -> Result<(), Errno> {
-        if (noted as u64) < quota.observations_max { Ok(()) } else { Err(Errno::Nomem) }
+    /// [`Errno::Nomem`] if there is no room for one more observation of the lower tree.
+    pub(crate) fn check_observation(&self, quota: &Quota) -> Result<()> {
+        if self.observations < quota.observations_max { Ok(()) } else { Err(Errno::Nomem) }
     }
 
     /// The room that is left for the content of one file.
