@@ -25,8 +25,13 @@ pub enum ModuleError {
     #[error("`{module}` has {bytes} bytes; modules of up to {bytes_max} bytes are read")]
     TooLarge { module: String, bytes: u64, bytes_max: u64 },
     /// The content is not WebAssembly.
-    #[error("`{module}` is not a WebAssembly module: {looks_like}")]
-    NotWasm { module: String, looks_like: LooksLike },
+    #[error("`{module}` is not a WebAssembly module: {found}")]
+    NotWasm {
+        /// The module's name.
+        module: String,
+        /// A clause that tells the kind of the content: `it is a gzip archive; unpack it first`.
+        found: String,
+    },
     /// The content starts like a module and ends too early, or is WebAssembly of another version.
     #[error(
         "`{module}` is damaged: {reason} (at byte {offset}); copy it again, or rebuild it with its \
@@ -57,8 +62,15 @@ pub enum ModuleError {
     )]
     Threads { module: String },
     /// It imports functions that do not exist here.
-    #[error("`{module}` imports {unknown}")]
-    UnknownImport { module: String, unknown: UnknownImports },
+    #[error("`{module}` imports {unknown}, which nothing provides; {hint}")]
+    UnknownImport {
+        /// The module's name.
+        module: String,
+        /// Each unknown import as `module::name`, in the module's order.
+        unknown: NameList,
+        /// For the first: the name that was probably meant, or the modules that are known.
+        hint: String,
+    },
     /// It imports a known function with another signature than that function has.
     #[error(
         "`{module}` imports `{import_module}::{import_name}` as {wanted}, but it is {provided}; was \
@@ -85,94 +97,20 @@ pub enum ModuleError {
     Engine { module: String, reason: String },
 }
 
-/// The kind of a file that was expected to be a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LooksLike {
-    /// Zero bytes.
-    Empty,
-    /// WebAssembly in its text format.
-    Wat,
-    /// Text; the start of its first line that is not blank.
-    Text(String),
-    /// A known kind of file, such as `a gzip archive`.
-    Known(&'static str),
-    /// Anything else; its first bytes, at most eight.
-    Bytes(Vec<u8>),
-}
-
-impl fmt::Display for LooksLike {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LooksLike::Empty => f.write_str("it is empty"),
-            LooksLike::Wat => f.write_str(
-                "it is WebAssembly in the text format; translate it (`wasm-tools parse` or `wat2wasm`)",
-            ),
-            LooksLike::Text(line) if line.is_empty() => f.write_str("it is blank text"),
-            LooksLike::Text(line) => write!(f, "it is text that starts with {line:?}"),
-            LooksLike::Known(kind) => write!(f, "it is {kind}"),
-            LooksLike::Bytes(bytes) => {
-                f.write_str("it starts with the bytes")?;
-                bytes.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
-            }
-        }
-    }
-}
-
-/// The imports of a module that do not exist here, at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnknownImports {
-    /// Each import as `module::name`, in the module's order.
-    pub imports: Vec<String>,
-    /// For the first: the name that was probably meant, or the modules that are known.
-    pub hint: ImportHint,
-}
-
-/// A hint about an unknown import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ImportHint {
-    /// The import's module is known; this is its member with the most similar name.
-    Nearest(String),
-    /// The import's module is unknown; these are known.
-    KnownModules(NameList),
-}
-
-impl fmt::Display for UnknownImports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A module built for another host has dozens of unknown imports; a few show which host.
-        const SHOWN_MAX: usize = 5;
-        let quoted: Vec<String> = self.imports.iter().map(|import| format!("`{import}`")).collect();
-        write!(f, "{}, which nothing provides; ", shortened(&quoted, SHOWN_MAX))?;
-        match &self.hint {
-            ImportHint::Nearest(name) => write!(f, "the nearest name is `{name}`"),
-            ImportHint::KnownModules(names) => {
-                write!(f, "a guest may import from {names}, so this one was built for another host")
-            }
-        }
-    }
-}
-
-/// Names in an error's text, shortened where there are many.
+/// Names in an error's text, where a few stand for many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameList(pub Vec<String>);
 
 impl fmt::Display for NameList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// As many as fit a line or two.
+        /// As many as fit a line or two; a module built for another host has dozens of unknown imports.
         const SHOWN_MAX: usize = 12;
-        f.write_str(&shortened(&self.0, SHOWN_MAX))
-    }
-}
-
-fn shortened(names: &[String], shown_max: usize) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        _ if names.len() <= shown_max => names.join(", "),
-        _ => {
-            let (shown, more) = names.split_at(shown_max);
-            format!("{} and {} more", shown.join(", "), more.len())
+        let quoted: Vec<String> =
+            self.0.iter().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+        match (&self.0[..], self.0.len().saturating_sub(SHOWN_MAX)) {
+            ([], _) => f.write_str("nothing"),
+            (_, 0) => f.write_str(&quoted.join(", ")),
+            (_, more) => write!(f, "{} and {more} more", quoted.join(", ")),
         }
     }
 }

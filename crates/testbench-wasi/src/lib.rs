@@ -66,14 +66,14 @@ pub use backtrace::{BACKTRACE_FRAMES_MAX, Frame};
 pub use cache::{CompilationCache, ContentHash};
 pub use custom_clock::CustomClock;
 pub use engine::{CoreFeatures, Engine, EngineConfig, EngineError};
-pub use error::{ImportHint, LooksLike, ModuleError, NameList, StartError, UnknownImports};
+pub use error::{ModuleError, NameList, StartError};
 pub use exit::{Exit, Finished, TrapKind, TrapReport};
 pub use kernel::{
     Captured, Mount, Observer, OpenFile, Random, ReadEnd, Stdin, Stdout, WriteEnd, pipe,
 };
 pub use limits::{Limit, Limits};
-pub use module::{Bytes, CustomSection, Module};
-pub use plugin::{AfterEnd, Export, Plugin, PluginError, PluginSpec, Signature, Values};
+pub use module::{Bytes, CustomSection, Module, Signature};
+pub use plugin::{AfterEnd, Export, Plugin, PluginError, PluginSpec, Values};
 pub use programs::{
     Programs, ProgramsError, active_programs, install_programs, install_programs_for,
 };

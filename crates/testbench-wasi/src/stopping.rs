@@ -47,7 +47,7 @@ pub struct Cancel {
 #[derive(Default)]
 struct CancelState {
     why: Option<Arc<str>>,
-    targets: Vec<Interrupter>,
+    targets: Vec<Arc<Interrupter>>,
 }
 
 impl Cancel {
@@ -74,7 +74,7 @@ impl Cancel {
     }
 
     /// Makes this handle end a guest too; at once, if it was used already.
-    fn attach(&self, target: &Interrupter) {
+    fn attach(&self, target: &Arc<Interrupter>) {
         let why = {
             let mut state = self.lock();
             if state.why.is_none() {
@@ -88,8 +88,8 @@ impl Cancel {
     }
 
     /// Forgets a guest that has ended.
-    fn detach(&self, target: &Interrupter) {
-        self.lock().targets.retain(|other| !Arc::ptr_eq(&other.target, &target.target));
+    fn detach(&self, target: &Arc<Interrupter>) {
+        self.lock().targets.retain(|other| !Arc::ptr_eq(other, target));
     }
 
     fn lock(&self) -> MutexGuard<'_, CancelState> {
@@ -103,50 +103,13 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Ends one guest, wherever it is. Clones end the same guest.
-#[derive(Clone)]
+/// Ends one guest, wherever it is.
 pub(crate) struct Interrupter {
-    target: Arc<Target>,
-}
-
-struct Target {
     process: Arc<Process>,
     engines: Arc<Engines>,
     is_running: Box<dyn Fn() -> bool + Send + Sync>,
     guest_ended: AtomicBool,
     again: Mutex<Option<Armed>>,
-}
-
-impl Interrupter {
-    /// Ends the guest of `process`, whose code may be running whenever `is_running` returns true. When
-    /// it is not running, it looks at its flag before it runs again.
-    pub(crate) fn new(
-        process: &Arc<Process>,
-        engines: &Arc<Engines>,
-        is_running: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
-        let target = Target {
-            process: Arc::clone(process),
-            engines: Arc::clone(engines),
-            is_running: Box::new(is_running),
-            guest_ended: AtomicBool::new(false),
-            again: Mutex::default(),
-        };
-        Interrupter { target: Arc::new(target) }
-    }
-
-    pub(crate) fn process(&self) -> &Process {
-        &self.target.process
-    }
-
-    /// Ends the guest as soon as it can be reached. The first reason stays.
-    pub(crate) fn interrupt(&self, exit: Exit) {
-        let why = exit.to_string();
-        self.process().stopper.stop(exit);
-        // It may also wait for its turn to begin, where no event reaches it.
-        self.process().cancel_waits(&why);
-        Arc::clone(&self.target).advance(FIRST_PAUSE);
-    }
 }
 
 /// The pause before the counter is advanced again; doubled each time.
@@ -155,18 +118,47 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// its memory.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-impl Target {
+impl Interrupter {
+    /// Ends the guest of `process`, whose code may be running whenever `is_running` returns true. When
+    /// it is not running, it looks at its flag before it runs again.
+    pub(crate) fn new(
+        process: &Arc<Process>,
+        engines: &Arc<Engines>,
+        is_running: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Interrupter {
+            process: Arc::clone(process),
+            engines: Arc::clone(engines),
+            is_running: Box::new(is_running),
+            guest_ended: AtomicBool::new(false),
+            again: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Ends the guest as soon as it can be reached. The first reason stays.
+    pub(crate) fn interrupt(self: &Arc<Self>, exit: Exit) {
+        let why = exit.to_string();
+        self.process.stopper.stop(exit);
+        // It may also wait for its turn to begin, where no event reaches it.
+        self.process.cancel_waits(&why);
+        self.advance(FIRST_PAUSE);
+    }
+
     /// Advances the counter until the guest has ended.
     ///
     /// Once is not always enough: a guest that the interruption of another guest has sent to its flag may
     /// be past looking at it, and about to set its next deadline from the counter that was just advanced.
     /// This is over within nanoseconds, so the second time reaches it.
-    fn advance(self: Arc<Self>, pause: Duration) {
+    fn advance(self: &Arc<Self>, pause: Duration) {
         if self.guest_ended.load(Ordering::Acquire) || !(self.is_running)() {
             return;
         }
         self.engines.interrupt();
-        let target = Arc::clone(&self);
+        let target = Arc::clone(self);
         let next_pause = (pause * 2).min(LONGEST_PAUSE);
         let again = Watchdog::arm(pause, move || target.advance(next_pause));
         // Without a watchdog thread the guest was reached once, which nearly always suffices.
@@ -181,13 +173,13 @@ impl Target {
 /// Everything that a running guest holds outside of its store: released when this drops, also while
 /// a host function's panic unwinds.
 pub(crate) struct Held {
-    interrupter: Interrupter,
+    interrupter: Arc<Interrupter>,
     cancel: Cancel,
 }
 
 impl Held {
     /// From now on `cancel` ends the guest.
-    pub(crate) fn new(interrupter: Interrupter, cancel: &Cancel) -> Self {
+    pub(crate) fn new(interrupter: Arc<Interrupter>, cancel: &Cancel) -> Self {
         cancel.attach(&interrupter);
         Held { interrupter, cancel: cancel.clone() }
     }
@@ -195,7 +187,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let target = &self.interrupter.target;
+        let target = &self.interrupter;
         target.guest_ended.store(true, Ordering::Release);
         drop(target.again().take());
         self.cancel.detach(&self.interrupter);

@@ -10,10 +10,10 @@
 //!   in place, and goes away only by losing its name: a file that others have mapped stays whole.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::compiled::Artifact;
 use crate::sys::{Entry, PrivateDir};
@@ -50,21 +50,15 @@ impl Disk {
         let dir = self.dir()?;
         let (index, recorded) = read_index(dir, key)?;
         let mut file = dir.open(&artifact_name(&recorded)).ok()?;
-        match hash_of(&mut file) {
-            Ok(found) if found == recorded => {
-                // The order of eviction; nothing else depends on it.
-                let _ = PrivateDir::touch(&index).and_then(|()| PrivateDir::touch(&file));
-                Some(Artifact::File(file))
-            }
-            Ok(_) => {
-                tracing::debug!(%key, "a compiled module in the cache is damaged");
-                None
-            }
-            Err(error) => {
-                tracing::debug!(%key, %error, "a compiled module in the cache cannot be read");
-                None
-            }
+        let mut hasher = blake3::Hasher::new();
+        let read = hasher.update_reader(&mut file).map(drop);
+        if read.is_err() || hasher.finalize() != recorded {
+            tracing::debug!(%key, ?read, "a compiled module in the cache is damaged");
+            return None;
         }
+        // The order of eviction; nothing else depends on it.
+        let _ = PrivateDir::touch(&index).and_then(|()| PrivateDir::touch(&file));
+        Some(Artifact::File(file))
     }
 
     /// Keeps an artifact for a key and returns the file that it is in now; `None`, after a
@@ -73,8 +67,8 @@ impl Disk {
         let dir = self.dir()?;
         self.make_room(dir, artifact.len() as u64);
         let hash = blake3::hash(artifact);
-        let stored = publish(dir, &artifact_name(&hash), artifact).and_then(|file| {
-            publish(dir, &index_name(key), hash.to_hex().as_bytes())?;
+        let stored = dir.publish(&artifact_name(&hash), artifact).and_then(|file| {
+            dir.publish(&index_name(key), hash.to_hex().as_bytes())?;
             Ok(file)
         });
         stored.map(Artifact::File).inspect_err(|error| self.warn(error)).ok()
@@ -129,25 +123,6 @@ fn read_index(dir: &PrivateDir, key: &blake3::Hash) -> Option<(File, blake3::Has
     // One byte more than a hash, so that longer files are noticed.
     (&file).take(65).read_to_string(&mut text).ok()?;
     Some((file, blake3::Hash::from_hex(&text).ok()?))
-}
-
-fn hash_of(file: &mut File) -> io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(hasher.finalize())
-}
-
-/// Writes a file under another name, and renames it when it is complete.
-fn publish(dir: &PrivateDir, name: &str, content: &[u8]) -> io::Result<File> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let beside = format!("{}-{count}.tmp", std::process::id());
-    // A process with our id may have left it and died: the name is free for us.
-    let _ = dir.remove(&beside);
-    let mut file = dir.create_new(&beside)?;
-    let written = file.write_all(content).and_then(|()| dir.rename(&beside, name));
-    written.inspect_err(|_| drop(dir.remove(&beside)))?;
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -3,29 +3,29 @@
 use std::fmt;
 
 /// The BLAKE3 hash of a module's content, shown in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContentHash([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentHash(blake3::Hash);
 
 impl ContentHash {
     /// The hash of `content`.
     pub fn of(content: &[u8]) -> Self {
-        ContentHash(*blake3::hash(content).as_bytes())
+        ContentHash(blake3::hash(content))
     }
 
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_bytes()
     }
 }
 
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
 impl fmt::Debug for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        fmt::Display::fmt(&self.0, f)
     }
 }

@@ -102,12 +102,9 @@ impl CompilationCache {
 
     /// The code that was compiled in this process, if it is still kept.
     pub(crate) fn known(&self, hash: ContentHash, flavour: Flavour) -> Option<Arc<Compiled>> {
-        let slot = self.memory()?.present(hash, flavour)?;
+        let memory = self.memory()?;
         // A compilation under way is not waited for here.
-        match slot.try_lock() {
-            Ok(compiled) => compiled.clone(),
-            Err(_) => None,
-        }
+        memory.slots.get(&(hash, flavour))?.try_lock().ok()?.clone()
     }
 
     /// The code that was compiled from the file at `path` in this process, if the file is unchanged.
@@ -197,13 +194,12 @@ impl CompilationCache {
 
 type Slot = Arc<Mutex<Option<Arc<Compiled>>>>;
 
-/// The modules compiled in this process, the least recently used ones dropped.
+/// The modules compiled in this process.
 #[derive(Debug, Default)]
 struct Memory {
-    slots: HashMap<(ContentHash, Flavour), (u64, Slot)>,
+    slots: HashMap<(ContentHash, Flavour), Slot>,
     /// The hashes of files, so that an unchanged file is not read and hashed again.
     files: HashMap<PathBuf, (Identity, ContentHash)>,
-    uses: u64,
 }
 
 impl Memory {
@@ -211,26 +207,17 @@ impl Memory {
     /// would keep them all.
     const MODULES_MAX: usize = 512;
 
-    fn present(&mut self, hash: ContentHash, flavour: Flavour) -> Option<Slot> {
-        let (used, slot) = self.slots.get_mut(&(hash, flavour))?;
-        self.uses += 1;
-        *used = self.uses;
-        Some(slot.clone())
-    }
-
+    /// The place of a module. A new one in a full memory takes the place of all that are not in use.
     fn slot(&mut self, hash: ContentHash, flavour: Flavour) -> Slot {
-        if let Some(slot) = self.present(hash, flavour) {
-            return slot;
+        let key = (hash, flavour);
+        if self.slots.len() >= Memory::MODULES_MAX && !self.slots.contains_key(&key) {
+            self.slots.retain(|_, slot| match slot.try_lock() {
+                Ok(compiled) => compiled.as_ref().is_some_and(|c| Arc::strong_count(c) > 1),
+                // It is compiled right now.
+                Err(_) => true,
+            });
         }
-        if self.slots.len() >= Memory::MODULES_MAX {
-            let oldest = self.slots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
-            // A guest that runs it keeps it alive.
-            oldest.and_then(|key| self.slots.remove(&key));
-        }
-        let slot = Slot::default();
-        self.uses += 1;
-        self.slots.insert((hash, flavour), (self.uses, slot.clone()));
-        slot
+        self.slots.entry(key).or_default().clone()
     }
 }
 

@@ -32,7 +32,7 @@ mod thread;
 pub(crate) use self::fail::{Fail, Result};
 pub(crate) use self::fd::Entry;
 pub use self::open::OpenFile;
-pub(crate) use self::open::{CallOn, Directory, Kind, Listed, Open, Whence};
+pub(crate) use self::open::{CallOn, Directory, Kind, Open, Whence};
 pub(crate) use self::pipe::Ready;
 pub use self::pipe::{ReadEnd, WriteEnd, pipe};
 pub(crate) use self::poll::{Happened, Interest, When, poll, sleep};

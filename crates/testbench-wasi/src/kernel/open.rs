@@ -62,7 +62,7 @@ pub(crate) struct Open {
 
 pub(crate) enum Kind {
     File(Regular),
-    Dir(Directory),
+    Dir(Arc<Directory>),
     Stream(Stream),
 }
 
@@ -109,7 +109,7 @@ impl Open {
     /// A directory.
     pub(crate) fn dir(fs: Arc<dyn Fs>, file: Arc<dyn File>) -> Self {
         let dir = Directory { fs, file, listing: Mutex::default() };
-        Open::new(Kind::Dir(dir), true, false, FdFlags::default())
+        Open::new(Kind::Dir(Arc::new(dir)), true, false, FdFlags::default())
     }
 
     /// A standard stream.
@@ -158,28 +158,33 @@ impl Open {
     }
 
     /// The file or directory itself; [`Errno::Badf`] for a stream.
-    pub(crate) fn any_file(&self) -> Result<&Arc<dyn File>, Errno> {
+    pub(crate) fn any_file(&self) -> Result<Arc<dyn File>, Errno> {
         match &self.kind {
-            Kind::File(regular) => Ok(&regular.file),
-            Kind::Dir(dir) => Ok(&dir.file),
+            Kind::File(regular) => Ok(Arc::clone(&regular.file)),
+            Kind::Dir(dir) => Ok(Arc::clone(&dir.file)),
             Kind::Stream(_) => Err(Errno::Badf),
         }
     }
 
     /// The regular file itself; [`Errno::Badf`] for a directory or a stream, as in wasmtime.
-    pub(crate) fn regular(&self) -> Result<&Regular, Errno> {
+    pub(crate) fn regular(&self) -> Result<Arc<dyn File>, Errno> {
         match &self.kind {
-            Kind::File(regular) => Ok(regular),
+            Kind::File(regular) => Ok(Arc::clone(&regular.file)),
             Kind::Dir(_) | Kind::Stream(_) => Err(Errno::Badf),
         }
     }
 
-    /// The regular file itself; [`Errno::Spipe`] for a stream.
-    pub(crate) fn seekable(&self) -> Result<&Regular, Errno> {
+    fn seekable(&self) -> Result<&Regular, Errno> {
         match &self.kind {
+            Kind::File(regular) => Ok(regular),
+            Kind::Dir(_) => Err(Errno::Badf),
             Kind::Stream(_) => Err(Errno::Spipe),
-            _ => self.regular(),
         }
+    }
+
+    /// Fails unless it has a position: with [`Errno::Spipe`] for a stream.
+    pub(crate) fn check_seekable(&self) -> Result<(), Errno> {
+        self.seekable().map(drop)
     }
 
     /// Fails for a directory, which has no flags that can be set.
@@ -188,9 +193,9 @@ impl Open {
     }
 
     /// The directory; [`Errno::Notdir`] for a file, [`Errno::Badf`] for a stream.
-    pub(crate) fn directory(&self) -> Result<&Directory, Errno> {
+    pub(crate) fn directory(&self) -> Result<Arc<Directory>, Errno> {
         match &self.kind {
-            Kind::Dir(dir) => Ok(dir),
+            Kind::Dir(dir) => Ok(Arc::clone(dir)),
             Kind::File(_) => Err(Errno::Notdir),
             Kind::Stream(_) => Err(Errno::Badf),
         }

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use std::thread;
 
 use testbench_clock::{Clock, External, Listener, MonoTime, Stuck, Wait, Woke};
-use testbench_overlay::{Create, Errno, File, Follow, GuestPath, OpenHow};
+use testbench_overlay::{Errno, File, GuestPath, OpenHow};
 
 use super::fail::{Result, Stopper};
 use super::fd::{Entry, FdTable};
@@ -16,7 +16,7 @@ use super::open::{Kind, Open};
 use super::random::Random;
 use super::rights::Rights;
 use super::spec::{Mount, ProcessSpec};
-use super::stdio::{Output, Stdout, Stream};
+use super::stdio::Output;
 use crate::error::StartError;
 use crate::exit::Exit;
 use crate::limits::{Limit, Limits};
@@ -198,6 +198,20 @@ impl Process {
         self.lock().fds.get(fd).cloned()
     }
 
+    /// The part of the open file of `fd` that `select` finds, if then all of `rights` is allowed.
+    pub(crate) fn open_as<T>(
+        &self,
+        fd: u32,
+        select: impl FnOnce(&Arc<Open>) -> Result<T, Errno>,
+        rights: Rights,
+    ) -> Result<T, Errno> {
+        let state = self.lock();
+        let entry = state.fds.get(fd)?;
+        let found = select(&entry.open)?;
+        entry.need(rights)?;
+        Ok(found)
+    }
+
     /// The open file that `fd` refers to, if `check` passes and then all of `rights` is allowed.
     pub(crate) fn open_file(
         &self,
@@ -205,21 +219,7 @@ impl Process {
         check: impl FnOnce(&Open) -> Result<(), Errno>,
         rights: Rights,
     ) -> Result<Arc<Open>, Errno> {
-        let state = self.lock();
-        let entry = state.fds.get(fd)?;
-        check(&entry.open)?;
-        entry.need(rights)?;
-        Ok(Arc::clone(&entry.open))
-    }
-
-    /// As [`Process::open_file`], for a file of the kind that `select` finds.
-    pub(crate) fn open_as<T: ?Sized>(
-        &self,
-        fd: u32,
-        select: impl for<'a> FnOnce(&'a Open) -> Result<&'a T, Errno>,
-        rights: Rights,
-    ) -> Result<Arc<Open>, Errno> {
-        self.open_file(fd, |open| select(open).map(drop), rights)
+        self.open_as(fd, |open| check(open).map(|()| Arc::clone(open)), rights)
     }
 
     /// Where a write to `fd` goes.
@@ -228,7 +228,9 @@ impl Process {
         let entry = state.fds.get(fd)?;
         entry.open.check_writable()?;
         entry.need(Rights::FD_WRITE)?;
-        if let &Kind::Stream(Stream::Out(Stdout::Capture, output)) = entry.open.kind() {
+        if let Kind::Stream(stream) = entry.open.kind()
+            && let Some(output) = stream.only_captured()
+        {
             let bytes_max = self.limits.output_bytes_max;
             return Ok(Sink::Captured(CapturedSink { state, output, bytes_max }));
         }
@@ -405,15 +407,7 @@ fn open_cwd(mounts: &[Mount], cwd: &[u8]) -> Result<Open, Errno> {
         .max_by_key(|(_, (depth, _))| *depth)
         .ok_or(Errno::Noent)?;
     let root: Arc<dyn File> = mount.dir.clone().map_or_else(|| mount.fs.root(), Ok)?;
-    let how = OpenHow {
-        read: true,
-        write: false,
-        truncate: false,
-        create: Create::Never,
-        directory: true,
-        follow: Follow::Yes,
-        mode: 0,
-    };
+    let how = OpenHow { directory: true, ..OpenHow::READ };
     let file = mount.fs.open_at(&*root, GuestPath::new(&rest), &how)?;
     Ok(Open::dir(Arc::clone(&mount.fs), file))
 }

@@ -125,27 +125,19 @@ impl Stdin {
 
     /// The open file that descriptor 0 refers to.
     pub(super) fn open(self) -> Arc<Open> {
-        match self.innermost() {
-            Stdin::File(file) => file.open(),
-            _ => Open::stream(Stream::In(self, AtomicUsize::new(0))),
+        let (mut source, mut observers) = (self, Vec::new());
+        while let Stdin::Observed(inner, observer) = source {
+            observers.push(observer);
+            source = *inner;
         }
-    }
-
-    /// The source below all observers.
-    fn innermost(&self) -> &Stdin {
-        match self {
-            Stdin::Observed(stdin, _) => stdin.innermost(),
-            stdin => stdin,
+        match source {
+            Stdin::File(file) => file.open(),
+            source => Stream::open(End::In(source, AtomicUsize::new(0)), observers),
         }
     }
 
     fn read(&self, call: &StreamCall<'_>, position: &AtomicUsize, buf: &mut [u8]) -> Result<usize> {
         match self {
-            Stdin::Observed(stdin, observer) => {
-                let n = stdin.read(call, position, buf)?;
-                observer(&buf[..n]);
-                Ok(n)
-            }
             Stdin::Empty => Ok(0),
             Stdin::Bytes(bytes) => {
                 let from = position.load(Ordering::Relaxed);
@@ -170,8 +162,8 @@ impl Stdin {
                 }
             },
             Stdin::Pipe(pipe) => call.on_pipe(|| pipe.listen(), || pipe.try_read(buf)),
-            // It is opened as the file itself.
-            Stdin::File(_) => Err(Errno::Badf.into()),
+            // They are opened as something else.
+            Stdin::File(_) | Stdin::Observed(..) => Err(Errno::Badf.into()),
         }
     }
 }
@@ -190,27 +182,19 @@ impl Stdout {
 
     /// The open file that descriptor 1 or 2 refers to.
     pub(super) fn open(self, output: Output) -> Arc<Open> {
-        match self.innermost() {
-            Stdout::File(file) => file.open(),
-            _ => Open::stream(Stream::Out(self, output)),
+        let (mut sink, mut observers) = (self, Vec::new());
+        while let Stdout::Observed(inner, observer) = sink {
+            observers.push(observer);
+            sink = *inner;
         }
-    }
-
-    /// The place below all observers.
-    fn innermost(&self) -> &Stdout {
-        match self {
-            Stdout::Observed(stdout, _) => stdout.innermost(),
-            stdout => stdout,
+        match sink {
+            Stdout::File(file) => file.open(),
+            sink => Stream::open(End::Out(sink, output), observers),
         }
     }
 
     fn write(&self, call: &StreamCall<'_>, output: Output, buf: &[u8]) -> Result<usize> {
         match self {
-            Stdout::Observed(stdout, observer) => {
-                let n = stdout.write(call, output, buf)?;
-                observer(&buf[..n]);
-                Ok(n)
-            }
             Stdout::Null => Ok(buf.len()),
             Stdout::Capture => call.process.capture(output, buf).map(|()| buf.len()),
             Stdout::Inherit => match output {
@@ -223,8 +207,8 @@ impl Stdout {
                 retry(|| write_through(&mut *writer, buf)).map(|n| n.min(buf.len()))
             }
             Stdout::Pipe(pipe) => call.write_pipe(pipe, buf),
-            // It is opened as the file itself.
-            Stdout::File(_) => Err(Errno::Badf.into()),
+            // They are opened as something else.
+            Stdout::File(_) | Stdout::Observed(..) => Err(Errno::Badf.into()),
         }
     }
 }
@@ -237,7 +221,14 @@ pub(crate) enum Output {
 }
 
 /// A source or a sink of bytes that has no position which a guest could move.
-pub(crate) enum Stream {
+pub(crate) struct Stream {
+    end: End,
+    /// The outermost first; the innermost is called first.
+    observers: Vec<Observer>,
+}
+
+/// The inside of a stream, below all observers.
+enum End {
     /// With the number of bytes that were read, for [`Stdin::Bytes`].
     In(Stdin, AtomicUsize),
     Out(Stdout, Output),
@@ -252,83 +243,86 @@ pub(super) struct StreamCall<'a> {
 }
 
 impl Stream {
+    fn open(end: End, observers: Vec<Observer>) -> Arc<Open> {
+        Open::stream(Stream { end, observers })
+    }
+
     pub(super) fn is_input(&self) -> bool {
-        matches!(self, Stream::In(..))
+        matches!(self.end, End::In(..))
+    }
+
+    /// The output that this is, if its bytes are captured and nothing else.
+    pub(super) fn only_captured(&self) -> Option<Output> {
+        match self.end {
+            End::Out(Stdout::Capture, output) if self.observers.is_empty() => Some(output),
+            _ => None,
+        }
     }
 
     /// Whether this is a terminal, which only an inherited stream can be.
     pub(crate) fn is_terminal(&self) -> bool {
-        match self {
-            Stream::In(stdin, _) => {
-                matches!(stdin.innermost(), Stdin::Inherit) && std::io::stdin().is_terminal()
-            }
-            Stream::Out(stdout, output) => {
-                matches!(stdout.innermost(), Stdout::Inherit)
-                    && match output {
-                        Output::Stdout => std::io::stdout().is_terminal(),
-                        Output::Stderr => std::io::stderr().is_terminal(),
-                    }
-            }
+        match self.end {
+            End::In(Stdin::Inherit, _) => std::io::stdin().is_terminal(),
+            End::Out(Stdout::Inherit, Output::Stdout) => std::io::stdout().is_terminal(),
+            End::Out(Stdout::Inherit, Output::Stderr) => std::io::stderr().is_terminal(),
+            _ => false,
         }
     }
 
     /// Reads the bytes that are there, waiting for the first if the call waits.
     pub(super) fn read(&self, call: &StreamCall<'_>, buf: &mut [u8]) -> Result<usize> {
-        match self {
-            Stream::In(..) if buf.is_empty() => Ok(0),
-            Stream::In(stdin, position) => stdin.read(call, position, buf),
-            Stream::Out(..) => Err(Errno::Badf.into()),
+        match &self.end {
+            End::In(..) if buf.is_empty() => Ok(0),
+            End::In(stdin, position) => {
+                stdin.read(call, position, buf).inspect(|&n| self.observe(&buf[..n]))
+            }
+            End::Out(..) => Err(Errno::Badf.into()),
         }
     }
 
     /// Writes `buf`: all of it if the call waits, else as much as there is room for.
     pub(super) fn write(&self, call: &StreamCall<'_>, buf: &[u8]) -> Result<usize> {
-        match self {
-            Stream::In(..) => Err(Errno::Badf.into()),
-            Stream::Out(stdout, output) => stdout.write(call, *output, buf),
+        match &self.end {
+            End::In(..) => Err(Errno::Badf.into()),
+            End::Out(stdout, output) => {
+                stdout.write(call, *output, buf).inspect(|&n| self.observe(&buf[..n]))
+            }
         }
+    }
+
+    fn observe(&self, bytes: &[u8]) {
+        self.observers.iter().rev().for_each(|observer| observer(bytes));
     }
 
     /// Whether a read (a write, for an output) would not wait. `None`: it would.
     pub(super) fn look(&self) -> Option<Ready> {
-        // The room of the others is not known before a call.
-        let unknown = Some(Ready { bytes: 1, hangup: false });
-        match self {
-            Stream::In(stdin, position) => match stdin.innermost() {
-                Stdin::Empty => Some(Ready { bytes: 0, hangup: true }),
-                Stdin::Bytes(bytes) => {
-                    let left = bytes.len() - position.load(Ordering::Relaxed);
-                    Some(Ready { bytes: left as u64, hangup: left == 0 })
-                }
-                Stdin::Inherit => real_stdin::look(),
-                Stdin::Pipe(pipe) => pipe.look(),
-                _ => unknown,
-            },
-            Stream::Out(stdout, _) => match stdout.innermost() {
-                Stdout::Pipe(pipe) => pipe.look(),
-                _ => unknown,
-            },
+        match &self.end {
+            End::In(Stdin::Empty, _) => Some(Ready { bytes: 0, hangup: true }),
+            End::In(Stdin::Bytes(bytes), position) => {
+                let left = bytes.len() - position.load(Ordering::Relaxed);
+                Some(Ready { bytes: left as u64, hangup: left == 0 })
+            }
+            End::In(Stdin::Inherit, _) => real_stdin::look(),
+            End::In(Stdin::Pipe(pipe), _) => pipe.look(),
+            End::Out(Stdout::Pipe(pipe), _) => pipe.look(),
+            // The room of the others is not known before a call.
+            _ => Some(Ready { bytes: 1, hangup: false }),
         }
     }
 
     /// Listens for changes of [`Stream::look`]'s result; `None` if it never waits.
     pub(super) fn listen(&self) -> Option<Listener> {
-        match self {
-            Stream::In(stdin, _) => match stdin.innermost() {
-                Stdin::Inherit => Some(real_stdin::listen()),
-                Stdin::Pipe(pipe) => Some(pipe.listen()),
-                _ => None,
-            },
-            Stream::Out(stdout, _) => match stdout.innermost() {
-                Stdout::Pipe(pipe) => Some(pipe.listen()),
-                _ => None,
-            },
+        match &self.end {
+            End::In(Stdin::Inherit, _) => Some(real_stdin::listen()),
+            End::In(Stdin::Pipe(pipe), _) => Some(pipe.listen()),
+            End::Out(Stdout::Pipe(pipe), _) => Some(pipe.listen()),
+            _ => None,
         }
     }
 
     /// Whether waiting for this is a wait outside of the timeline.
     pub(super) fn is_outside(&self) -> bool {
-        matches!(self, Stream::In(stdin, _) if matches!(stdin.innermost(), Stdin::Inherit))
+        matches!(self.end, End::In(Stdin::Inherit, _))
     }
 }
 

@@ -1,10 +1,9 @@
 //! Why a module cannot be linked. wasmtime has refused it already; this finds the reason to report,
 //! and costs more than the attempt that failed.
 
-use wasmtime::ExternType;
-
+use super::types::show;
 use crate::cache::Compiled;
-use crate::error::{ImportHint, ModuleError, NameList, UnknownImports};
+use crate::error::{ModuleError, NameList};
 use crate::kernel::{Process, ProcessSpec, Thread};
 
 /// Why linking failed.
@@ -42,49 +41,27 @@ pub(crate) fn explain_imports(
     };
     let known = host.linker.iter(&mut store).map(|(module, name, _)| (module, name));
     let hint = hint(first_module, first_name, known);
-    let imports = unknown.iter().map(|(module, name)| format!("{module}::{name}")).collect();
-    let module = name.to_owned();
-    ModuleError::UnknownImport { module, unknown: UnknownImports { imports, hint } }
-}
-
-/// A type as the specification writes it, near enough: `a function (i32, i32) -> i32`.
-pub(crate) fn show(ty: &ExternType) -> String {
-    match ty {
-        ExternType::Func(ty) => {
-            let list = |types: Vec<String>| types.join(", ");
-            let params = list(ty.params().map(|ty| ty.to_string()).collect());
-            let results = list(ty.results().map(|ty| ty.to_string()).collect());
-            let results = if results.is_empty() { "()" } else { &results };
-            format!("a function ({params}) -> {results}")
-        }
-        ExternType::Global(ty) => format!("a global of type {}", ty.content()),
-        ExternType::Table(_) => "a table".to_owned(),
-        ExternType::Memory(ty) if ty.is_shared() => "a shared memory".to_owned(),
-        ExternType::Memory(_) => "a memory".to_owned(),
-        ExternType::Tag(_) => "an exception tag".to_owned(),
-    }
+    let unknown = unknown.iter().map(|(module, name)| format!("{module}::{name}")).collect();
+    ModuleError::UnknownImport { module: name.to_owned(), unknown: NameList(unknown), hint }
 }
 
 /// The nearest name in the same module, or the modules that there are.
-fn hint<'a>(
-    module: &str,
-    name: &str,
-    known: impl Iterator<Item = (&'a str, &'a str)>,
-) -> ImportHint {
+fn hint<'a>(module: &str, name: &str, known: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let (mut modules, mut names) = (Vec::new(), Vec::new());
     for (known_module, known_name) in known {
-        modules.push(format!("`{known_module}`"));
+        modules.push(known_module.to_owned());
         if known_module == module {
             names.push(known_name);
         }
     }
     names.sort_unstable();
     match names.into_iter().min_by_key(|known| strsim::levenshtein(name, known)) {
-        Some(nearest) => ImportHint::Nearest(nearest.to_owned()),
+        Some(nearest) => format!("the nearest name is `{nearest}`"),
         None => {
             modules.sort_unstable();
             modules.dedup();
-            ImportHint::KnownModules(NameList(modules))
+            let known = NameList(modules);
+            format!("a guest may import from {known}, so this one was built for another host")
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bytes;
 mod imports;
 mod sniff;
+mod types;
 
 use std::fmt;
 use std::fs::File;
@@ -14,10 +15,11 @@ use testbench_clock::{Clock, SystemClock};
 use wasmtime::ExternType;
 
 pub use self::bytes::Bytes;
-pub(crate) use self::imports::show;
+pub use self::types::Signature;
+pub(crate) use self::types::show;
 
 use self::imports::explain_imports;
-use self::sniff::{Sniffed, sniff};
+use self::sniff::sniff;
 use crate::cache::{Compiled, ContentHash};
 use crate::engine::{self, Engine, Flavour};
 use crate::error::{ModuleError, NameList};
@@ -147,7 +149,7 @@ impl Module {
         }
         Err(ModuleError::NoStart {
             module: self.name().to_owned(),
-            exports: NameList(self.exports().into_iter().map(|e| format!("`{e}`")).collect()),
+            exports: NameList(self.exports()),
         })
     }
 
@@ -256,16 +258,7 @@ impl Module {
         content: &[u8],
     ) -> Result<Self, ModuleError> {
         check_size(&name, content.len() as u64)?;
-        match sniff(content) {
-            Sniffed::Core => {}
-            Sniffed::Component => return Err(ModuleError::Component { module: name }),
-            Sniffed::Damaged { offset, reason } => {
-                return Err(ModuleError::Corrupt { module: name, offset, reason });
-            }
-            Sniffed::Other(looks_like) => {
-                return Err(ModuleError::NotWasm { module: name, looks_like });
-            }
-        }
+        sniff(&name, content)?;
         let hash = ContentHash::of(content);
         let compiled = engine.cache().compile(&name, content, hash, engine.config().flavour())?;
         let sections = engine.keeps_custom_sections().then(|| custom_sections(content));

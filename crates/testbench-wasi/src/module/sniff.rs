@@ -1,25 +1,7 @@
 //! The kind of a file, from its first bytes. Names say nothing: a toolchain directory may hold a text
 //! file named `cat.wasm`.
 
-use crate::error::LooksLike;
-
-/// The kind that the bytes announce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sniffed {
-    /// A core module.
-    Core,
-    /// A component.
-    Component,
-    /// WebAssembly, but cut off within its first eight bytes or of an unknown version.
-    Damaged {
-        /// Where, in bytes.
-        offset: u64,
-        /// The fault there.
-        reason: String,
-    },
-    /// Something else.
-    Other(LooksLike),
-}
+use crate::error::ModuleError;
 
 /// `\0asm`.
 const MAGIC: &[u8] = b"\0asm";
@@ -28,33 +10,32 @@ const CORE: &[u8] = &[0x01, 0x00, 0x00, 0x00];
 /// Version 13 of layer 1: a component, in the encoding that all tools write.
 const COMPONENT: &[u8] = &[0x0d, 0x00, 0x01, 0x00];
 
-/// Looks at the first bytes only; the rest may still be wrong.
-pub(crate) fn sniff(bytes: &[u8]) -> Sniffed {
+/// Fails unless the bytes announce a core module. Looks at the first bytes only; the rest may still be
+/// wrong.
+pub(crate) fn sniff(module: &str, bytes: &[u8]) -> Result<(), ModuleError> {
+    let module = module.to_owned();
+    let cut_off = |offset| {
+        let reason = "it ends within its header".to_owned();
+        Err(ModuleError::Corrupt { module: module.clone(), offset, reason })
+    };
+    match bytes.strip_prefix(MAGIC).map(|rest| rest.get(..4)) {
+        Some(Some(CORE)) => Ok(()),
+        Some(Some(COMPONENT)) => Err(ModuleError::Component { module }),
+        Some(Some(version)) => {
+            let reason = format!("it has the unknown version {}", hex(version));
+            Err(ModuleError::Corrupt { module, offset: 4, reason })
+        }
+        Some(None) => cut_off(bytes.len() as u64),
+        None if MAGIC.starts_with(bytes) && !bytes.is_empty() => cut_off(bytes.len() as u64),
+        None => Err(ModuleError::NotWasm { module, found: describe(bytes) }),
+    }
+}
+
+/// The kind of content that is not WebAssembly, as a clause.
+fn describe(bytes: &[u8]) -> String {
     if bytes.is_empty() {
-        return Sniffed::Other(LooksLike::Empty);
+        return "it is empty".to_owned();
     }
-    if let Some(rest) = bytes.strip_prefix(MAGIC) {
-        return match rest.get(..4) {
-            Some(CORE) => Sniffed::Core,
-            Some(COMPONENT) => Sniffed::Component,
-            Some(version) => Sniffed::Damaged {
-                offset: 4,
-                reason: format!("it has the unknown version {}", hex(version)),
-            },
-            None => Sniffed::Damaged { offset: bytes.len() as u64, reason: cut_off() },
-        };
-    }
-    if MAGIC.starts_with(bytes) {
-        return Sniffed::Damaged { offset: bytes.len() as u64, reason: cut_off() };
-    }
-    Sniffed::Other(looks_like(bytes))
-}
-
-fn cut_off() -> String {
-    "it ends within its header".to_owned()
-}
-
-fn looks_like(bytes: &[u8]) -> LooksLike {
     const KNOWN: &[(&[u8], &str)] = &[
         (b"\x7fELF", "a program for this or another machine (ELF), not for WebAssembly"),
         (b"MZ", "a program for Windows, not for WebAssembly"),
@@ -71,21 +52,22 @@ fn looks_like(bytes: &[u8]) -> LooksLike {
     ];
     if let Some((_, kind)) = KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         // The one that is most often met: what this library itself or wasmtime compiled.
-        let compiled =
-            bytes.starts_with(b"\x7fELF") && wasmtime::Engine::detect_precompiled(bytes).is_some();
-        return LooksLike::Known(if compiled {
-            "a module compiled by wasmtime for one machine (.cwasm); give the .wasm file"
-        } else {
-            kind
-        });
-    }
-    match first_line(bytes) {
-        Some(line) if line.starts_with("(module") || line.starts_with("(component") => {
-            LooksLike::Wat
+        if bytes.starts_with(b"\x7fELF") && wasmtime::Engine::detect_precompiled(bytes).is_some() {
+            return "it is a module compiled by wasmtime for one machine (.cwasm); give the .wasm file"
+                .to_owned();
         }
-        Some(line) if line.starts_with(";;") => LooksLike::Wat,
-        Some(line) => LooksLike::Text(line),
-        None => LooksLike::Bytes(bytes[..bytes.len().min(8)].to_vec()),
+        return format!("it is {kind}");
+    }
+    let Some(line) = first_line(bytes) else {
+        return format!("it starts with the bytes {}", hex(&bytes[..bytes.len().min(8)]));
+    };
+    if ["(module", "(component", ";;"].iter().any(|start| line.starts_with(start)) {
+        let how = "translate it (`wasm-tools parse` or `wat2wasm`)";
+        return format!("it is WebAssembly in the text format; {how}");
+    }
+    match line.is_empty() {
+        true => "it is blank text".to_owned(),
+        false => format!("it is text that starts with {line:?}"),
     }
 }
 
@@ -118,11 +100,14 @@ mod tests {
     use super::*;
 
     fn text(bytes: &[u8]) -> String {
-        match sniff(bytes) {
-            Sniffed::Core => "core module".to_owned(),
-            Sniffed::Component => "component".to_owned(),
-            Sniffed::Damaged { offset, reason } => format!("damaged at {offset}: {reason}"),
-            Sniffed::Other(other) => other.to_string(),
+        match sniff("m", bytes) {
+            Ok(()) => "core module".to_owned(),
+            Err(ModuleError::Component { .. }) => "component".to_owned(),
+            Err(ModuleError::Corrupt { offset, reason, .. }) => {
+                format!("damaged at {offset}: {reason}")
+            }
+            Err(ModuleError::NotWasm { found, .. }) => found,
+            Err(other) => panic!("{other}"),
         }
     }
 

@@ -81,11 +81,11 @@ pub(super) fn seek(cx: &mut Call<'_>, fd: u32, offset: i64, whence: Whence) -> R
     // Asking for the position needs a smaller right than moving it.
     let asks = offset == 0 && whence == Whence::Cur;
     let right = if asks { Rights::FD_TELL } else { Rights::FD_SEEK };
-    Ok(cx.process.open_as(fd, Open::seekable, right)?.seek(offset, whence)?)
+    Ok(cx.process.open_file(fd, Open::check_seekable, right)?.seek(offset, whence)?)
 }
 
 pub(super) fn tell(cx: &mut Call<'_>, fd: u32) -> Result<u64> {
-    Ok(cx.process.open_as(fd, Open::seekable, Rights::FD_TELL)?.position()?)
+    Ok(cx.process.open_file(fd, Open::check_seekable, Rights::FD_TELL)?.position()?)
 }
 
 pub(super) fn read(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
@@ -99,7 +99,7 @@ pub(super) fn read(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
 }
 
 pub(super) fn pread(cx: &mut Call<'_>, fd: u32, iovs: Iovs, offset: u64) -> Result<u32> {
-    let readable = |open: &Open| open.check_readable().and_then(|()| open.seekable().map(drop));
+    let readable = |open: &Open| open.check_readable().and_then(|()| open.check_seekable());
     let open = cx.process.open_file(fd, readable, Rights::FD_READ | Rights::FD_SEEK)?;
     check_offset(offset)?;
     scatter(cx, iovs, |buf, done| open.pread(buf, offset.saturating_add(done.into())))
@@ -110,7 +110,7 @@ pub(super) fn write(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
     match process.sink(fd)? {
         Sink::Captured(mut sink) => {
             let mut written = 0_u32;
-            for i in 0..iovs.count() {
+            for i in 0..iovs.count {
                 let buf = iovs.get(cx, i)?;
                 let len = buf.len.min(process.limits.io_bytes_max - written);
                 cx.charge_bytes(len as usize)?;
@@ -127,7 +127,7 @@ pub(super) fn write(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
 }
 
 pub(super) fn pwrite(cx: &mut Call<'_>, fd: u32, iovs: Iovs, offset: u64) -> Result<u32> {
-    let writable = |open: &Open| open.check_writable().and_then(|()| open.seekable().map(drop));
+    let writable = |open: &Open| open.check_writable().and_then(|()| open.check_seekable());
     let open = cx.process.open_file(fd, writable, Rights::FD_WRITE | Rights::FD_SEEK)?;
     check_offset(offset)?;
     gather(cx, iovs, |bytes, done| open.pwrite(bytes, offset.saturating_add(done.into())))
@@ -157,7 +157,7 @@ fn scatter(
 ) -> Result<u32> {
     let max = cx.process.limits.io_bytes_max;
     let mut done = 0_u32;
-    for i in 0..iovs.count() {
+    for i in 0..iovs.count {
         let buf = iovs.get(cx, i)?;
         let len = buf.len.min(max - done);
         if len == 0 {
@@ -184,14 +184,14 @@ fn gather(
     mut write: impl FnMut(&[u8], u32) -> Result<usize>,
 ) -> Result<u32> {
     let max = cx.process.limits.io_bytes_max;
-    if iovs.count() == 1 {
+    if iovs.count == 1 {
         let buf = iovs.get(cx, 0)?;
         let len = buf.len.min(max);
         cx.charge_bytes(len as usize)?;
         return Ok(cx.mem.lend(buf.at, len, |bytes| write(bytes, 0))?? as u32);
     }
     let mut all = Vec::new();
-    for i in 0..iovs.count() {
+    for i in 0..iovs.count {
         let buf = iovs.get(cx, i)?;
         let len = buf.len.min(max - all.len() as u32);
         cx.charge_bytes(len as usize)?;

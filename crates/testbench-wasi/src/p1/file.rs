@@ -1,39 +1,44 @@
 //! Open files and directories: size, times, storage, entries.
 
+use std::sync::Arc;
+
 use testbench_clock::WallTime;
 use testbench_overlay::{Errno, SetTime, SetTimes};
 
 use super::call::Call;
 use super::fd::file_type;
 use super::types::{Advice, Buf, FileType, Filestat, FstFlags};
-use crate::kernel::{Kind, Listed, Open, Result, Rights};
+use crate::kernel::{Kind, Open, Result, Rights};
 
 /// Advice is taken and changes nothing: there is no cache to steer.
 pub(super) fn advise(cx: &mut Call<'_>, fd: u32, offset: u64, len: u64, _: Advice) -> Result<()> {
-    cx.process.open_as(fd, Open::regular, Rights::FD_ADVISE)?;
+    cx.process.open_as(fd, |open| open.regular(), Rights::FD_ADVISE)?;
     // As posix_fadvise(2): both are signed there.
     i64::try_from(offset).and(i64::try_from(len)).map_err(|_| Errno::Inval)?;
     Ok(())
 }
 
 pub(super) fn allocate(cx: &mut Call<'_>, fd: u32, offset: u64, len: u64) -> Result<()> {
-    let regular = |open: &Open| open.regular().and_then(|_| open.check_writable());
-    let open = cx.process.open_file(fd, regular, Rights::FD_ALLOCATE)?;
+    let writable = |open: &Arc<Open>| {
+        let file = open.regular()?;
+        open.check_writable().map(|()| file)
+    };
+    let file = cx.process.open_as(fd, writable, Rights::FD_ALLOCATE)?;
     if len == 0 || i64::try_from(offset).is_err() || i64::try_from(len).is_err() {
         return Err(Errno::Inval.into());
     }
     if i64::try_from(offset + len).is_err() {
         return Err(Errno::Fbig.into());
     }
-    Ok(open.regular()?.file.allocate(offset, len)?)
+    Ok(file.allocate(offset, len)?)
 }
 
 pub(super) fn datasync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
-    Ok(cx.process.open_as(fd, Open::any_file, Rights::FD_DATASYNC)?.any_file()?.sync(true)?)
+    Ok(cx.process.open_as(fd, |open| open.any_file(), Rights::FD_DATASYNC)?.sync(true)?)
 }
 
 pub(super) fn sync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
-    Ok(cx.process.open_as(fd, Open::any_file, Rights::FD_SYNC)?.any_file()?.sync(false)?)
+    Ok(cx.process.open_as(fd, |open| open.any_file(), Rights::FD_SYNC)?.sync(false)?)
 }
 
 /// Of a stream only its type is known.
@@ -54,14 +59,14 @@ pub(super) fn filestat_get(cx: &mut Call<'_>, fd: u32) -> Result<Filestat> {
 }
 
 pub(super) fn filestat_set_size(cx: &mut Call<'_>, fd: u32, size: u64) -> Result<()> {
-    let regular = |open: &Open| {
-        open.regular()?;
+    let writable = |open: &Arc<Open>| {
+        let file = open.regular()?;
         // As ftruncate(2) of a file that is open for reading only.
-        open.check_writable().map_err(|_| Errno::Inval)
+        open.check_writable().map(|()| file).map_err(|_| Errno::Inval)
     };
-    let open = cx.process.open_file(fd, regular, Rights::FD_FILESTAT_SET_SIZE)?;
+    let file = cx.process.open_as(fd, writable, Rights::FD_FILESTAT_SET_SIZE)?;
     i64::try_from(size).map_err(|_| Errno::Inval)?;
-    Ok(open.regular()?.file.set_len(size)?)
+    Ok(file.set_len(size)?)
 }
 
 pub(super) fn filestat_set_times(
@@ -72,8 +77,8 @@ pub(super) fn filestat_set_times(
     flags: FstFlags,
 ) -> Result<()> {
     let times = set_times(atim, mtim, flags)?;
-    let open = cx.process.open_as(fd, Open::any_file, Rights::FD_FILESTAT_SET_TIMES)?;
-    Ok(open.any_file()?.set_times(times)?)
+    let file = cx.process.open_as(fd, |open| open.any_file(), Rights::FD_FILESTAT_SET_TIMES)?;
+    Ok(file.set_times(times)?)
 }
 
 /// The times that a call asks for. An instant and "now" at once is an error.
@@ -94,8 +99,8 @@ pub(super) fn set_times(atim: u64, mtim: u64, flags: FstFlags) -> Result<SetTime
 /// Writes entries until the buffer is full; the last one may be cut off, and the guest reads
 /// it again with the cookie of the one before it. Cookie 0 begins anew, and sees what changed.
 pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Result<u32> {
-    let open = cx.process.open_as(fd, Open::directory, Rights::FD_READDIR)?;
-    let listing = open.directory()?.listing(cookie == 0)?;
+    let dir = cx.process.open_as(fd, |open| open.directory(), Rights::FD_READDIR)?;
+    let listing = dir.listing(cookie == 0)?;
     if cookie == 0 {
         cx.charge(listing.len() as u64)?;
     }
@@ -103,7 +108,11 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
     // A cookie is the place of the next entry, so the one behind an entry never overflows.
     let from = usize::try_from(cookie).unwrap_or(usize::MAX).min(listing.len());
     for (entry, next) in listing[from..].iter().zip(from as u64 + 1..) {
-        for bytes in [&dirent(entry, next)[..], &entry.name] {
+        // `dirent`: the cookie of the next entry, and this entry's inode, length and type. A name is a
+        // component of a path, so its length fits.
+        let file_type = FileType::from(entry.kind) as u64;
+        let dirent = [next, entry.ino, entry.name.len() as u64 | file_type << 32];
+        for bytes in [dirent.map(u64::to_le_bytes).as_flattened(), &entry.name] {
             let n = bytes.len().min((buf.len - used) as usize);
             cx.mem.put(buf.at + used, &bytes[..n])?;
             used += n as u32;
@@ -117,15 +126,4 @@ pub(super) fn readdir(cx: &mut Call<'_>, fd: u32, buf: Buf, cookie: u64) -> Resu
     }
     cx.charge_bytes(used as usize)?;
     Ok(used)
-}
-
-/// `dirent`: the cookie of the next entry, and this entry's inode, length and type.
-fn dirent(entry: &Listed, next: u64) -> [u8; 24] {
-    let mut bytes = [0; 24];
-    bytes[..8].copy_from_slice(&next.to_le_bytes());
-    bytes[8..16].copy_from_slice(&entry.ino.to_le_bytes());
-    // A name is a component of a path, so its length fits.
-    bytes[16..20].copy_from_slice(&(entry.name.len() as u32).to_le_bytes());
-    bytes[20] = FileType::from(entry.kind) as u8;
-    bytes
 }

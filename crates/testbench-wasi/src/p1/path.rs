@@ -173,19 +173,9 @@ fn needed_to_open(oflags: OFlags) -> Rights {
     needed
 }
 
-/// The directory behind a descriptor, kept open while it is used.
-struct Dir(Arc<Open>);
-
-impl std::ops::Deref for Dir {
-    type Target = Directory;
-
-    fn deref(&self) -> &Directory {
-        self.0.directory().expect("`directory` only wraps directories")
-    }
-}
-
-fn directory(cx: &Call<'_>, fd: u32, right: Rights) -> Result<Dir, Errno> {
-    cx.process.open_as(fd, Open::directory, right).map(Dir)
+/// The directory behind a descriptor.
+fn directory(cx: &Call<'_>, fd: u32, right: Rights) -> Result<Arc<Directory>, Errno> {
+    cx.process.open_as(fd, |open| open.directory(), right)
 }
 
 /// Fails unless both directories are of one tree: files cannot move from one tree to another.

@@ -22,32 +22,23 @@ const CLOCK: u8 = 0;
 const FD_READ: u8 = 1;
 const FD_WRITE: u8 = 2;
 
-/// Where the fields of a subscription lie. Preview 0 has one more for clocks, a name for the
-/// timer that nothing uses.
-struct Layout {
-    bytes: u32,
-    clock_id: u32,
-    timeout: u32,
-    flags: u32,
-}
-
-/// Where the kind of a subscription and its descriptor lie, in both versions.
+/// Where the fields of a subscription lie, in bytes from its beginning.
 const EVENT_TYPE: u32 = 8;
 const DESCRIPTOR: u32 = 16;
+const CLOCK_ID: u32 = 16;
+const TIMEOUT: u32 = 24;
+const FLAGS: u32 = 40;
+const SUBSCRIPTION_BYTES: u32 = 48;
 
 impl Abi {
-    const fn subscription(self) -> Layout {
+    /// How much further behind the fields of a clock lie: preview 0 has a name for the timer before
+    /// them, which nothing uses.
+    const fn timer_name_bytes(self) -> u32 {
         match self {
-            Abi::Unstable => Layout { bytes: 56, clock_id: 24, timeout: 32, flags: 48 },
-            Abi::Snapshot1 => Layout { bytes: 48, clock_id: 16, timeout: 24, flags: 40 },
+            Abi::Unstable => 8,
+            Abi::Snapshot1 => 0,
         }
     }
-}
-
-struct Subscription {
-    userdata: [u8; 8],
-    event_type: u8,
-    interest: Interest,
 }
 
 pub(super) fn poll_oneoff(
@@ -60,8 +51,8 @@ pub(super) fn poll_oneoff(
         return Err(Errno::Inval.into());
     }
     cx.charge(count.into())?;
-    let layout = cx.abi.subscription();
-    cx.mem.check(subscriptions.0, count, layout.bytes)?;
+    let bytes = SUBSCRIPTION_BYTES + cx.abi.timer_name_bytes();
+    cx.mem.check(subscriptions.0, count, bytes)?;
     cx.mem.check(events.0, count, EVENT_BYTES)?;
     let now = cx.process.clock.mono_exact();
     if count == 1
@@ -75,9 +66,14 @@ pub(super) fn poll_oneoff(
     let mut subscribed = Vec::with_capacity(count as usize);
     let mut interests = Vec::with_capacity(count as usize);
     for i in 0..count {
-        let one = subscription(cx, subscriptions.0 + i * layout.bytes, now)?;
-        subscribed.push((one.userdata, one.event_type));
-        interests.push(one.interest);
+        let at = subscriptions.0 + i * bytes;
+        let [event_type] = cx.mem.get(at + EVENT_TYPE)?;
+        interests.push(match event_type {
+            CLOCK => clock(cx, at, now)?,
+            FD_READ | FD_WRITE => descriptor(cx, at, event_type)?,
+            _ => return Err(Errno::Inval.into()),
+        });
+        subscribed.push((cx.mem.get(at)?, event_type));
     }
     let happened = poll(cx.process, "poll_oneoff", &interests)?;
     for (place, (i, what)) in (0_u32..).zip(&happened) {
@@ -98,26 +94,14 @@ fn lone_sleep(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Option<MonoTime>>
     }
 }
 
-fn subscription(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Subscription> {
-    let [event_type] = cx.mem.get(at + EVENT_TYPE)?;
-    let interest = match event_type {
-        CLOCK => clock(cx, at, now)?,
-        FD_READ | FD_WRITE => {
-            descriptor(cx, u32::from_le_bytes(cx.mem.get(at + DESCRIPTOR)?), event_type)
-        }
-        _ => return Err(Errno::Inval.into()),
-    };
-    Ok(Subscription { userdata: cx.mem.get(at)?, event_type, interest })
-}
-
 /// Reads each field by itself: a copy of the whole, of which fields are then read, takes as long as
 /// the sleep.
 #[inline(always)]
 fn clock(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Interest> {
-    let layout = cx.abi.subscription();
-    let id = u32::from_le_bytes(cx.mem.get(at + layout.clock_id)?);
-    let timeout = u64::from_le_bytes(cx.mem.get(at + layout.timeout)?);
-    let flags = u16::from_le_bytes(cx.mem.get(at + layout.flags)?);
+    let at = at + cx.abi.timer_name_bytes();
+    let id = u32::from_le_bytes(cx.mem.get(at + CLOCK_ID)?);
+    let timeout = u64::from_le_bytes(cx.mem.get(at + TIMEOUT)?);
+    let flags = u16::from_le_bytes(cx.mem.get(at + FLAGS)?);
     let id = ClockId::decode(cx, [id])?;
     if flags & !ABSTIME != 0 {
         return Err(Errno::Inval.into());
@@ -125,13 +109,14 @@ fn clock(cx: &Call<'_>, at: u32, now: MonoTime) -> Result<Interest> {
     Ok(instant(id, timeout, flags & ABSTIME != 0, now))
 }
 
-fn descriptor(cx: &Call<'_>, fd: u32, event_type: u8) -> Interest {
+fn descriptor(cx: &Call<'_>, at: u32, event_type: u8) -> Result<Interest> {
+    let fd = u32::from_le_bytes(cx.mem.get(at + DESCRIPTOR)?);
     let check = if event_type == FD_READ { Open::check_readable } else { Open::check_writable };
-    match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
+    Ok(match cx.process.open_file(fd, check, Rights::POLL_FD_READWRITE) {
         Ok(open) if event_type == FD_READ => Interest::Read(fd, open),
         Ok(open) => Interest::Write(fd, open),
         Err(errno) => Interest::Failed(errno),
-    }
+    })
 }
 
 /// When a clock subscription is due. A span is one of time that passes, whichever clock it is

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bitflags::Flags;
 use testbench_clock::WallTime;
 use testbench_overlay::{Errno, FileKind, Follow, GuestPath, Stat};
 
@@ -34,33 +35,10 @@ flag_sets! {
     SdFlags: u8 { RD = 0, WR = 1 }
 }
 
-/// Flags arrive in 32 bits, whatever their width; bits without a meaning are an error.
-macro_rules! decode_flags {
-    ($($set:ident: $repr:ty;)*) => {$(
-        impl Decode for $set {
-            type Number = u32;
-            type Numbers = [u32; 1];
-            fn decode(_: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
-                let bits = <$repr>::try_from(raw).ok();
-                Ok(bits.and_then($set::from_bits).ok_or(Errno::Inval)?)
-            }
-        }
-
-        impl fmt::Display for $set {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&names(self))
-            }
-        }
-    )*};
-}
-
-decode_flags! {
-    OFlags: u16;
-    LookupFlags: u32;
-    FstFlags: u16;
-    FdFlags: u16;
-    RiFlags: u16;
-    SdFlags: u8;
+impl LookupFlags {
+    pub(super) fn follow(self) -> Follow {
+        if self.contains(LookupFlags::SYMLINK_FOLLOW) { Follow::Yes } else { Follow::No }
+    }
 }
 
 /// The rights that `path_open` requests. Unknown rights are ignored: C libraries request all that there
@@ -71,79 +49,15 @@ pub(super) struct OpenRights {
     inheriting: Rights,
 }
 
-impl Decode for OpenRights {
-    type Number = u64;
-    type Numbers = [u64; 2];
-
-    fn decode(_: &Call<'_>, numbers: [u64; 2]) -> Result<Self> {
-        let [base, inheriting] = numbers.map(Rights::from_bits_truncate);
-        Ok(OpenRights { base, inheriting })
-    }
-}
-
-impl LookupFlags {
-    pub(super) fn follow(self) -> Follow {
-        if self.contains(LookupFlags::SYMLINK_FOLLOW) { Follow::Yes } else { Follow::No }
-    }
-}
-
-/// Numbers that stand for themselves.
-macro_rules! plain {
-    ($($raw:ty),*) => {$(
-        impl Decode for $raw {
-            type Number = $raw;
-            type Numbers = [$raw; 1];
-            fn decode(_: &Call<'_>, [raw]: [$raw; 1]) -> Result<Self> {
-                Ok(raw)
-            }
-        }
-    )*};
-}
-
-plain!(u32, u64, i64);
-
-/// Integers are stored in little-endian order.
-macro_rules! store {
-    ($($int:ty),*) => {$(
-        impl Store for $int {
-            #[inline]
-            fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-                cx.mem.put(at, &self.to_le_bytes())
-            }
-        }
-    )*};
-}
-
-store!(u16, u32, u64);
-
 /// An address, of something whose size the function knows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ptr(pub(super) u32);
-
-impl Decode for Ptr {
-    type Number = u32;
-    type Numbers = [u32; 1];
-
-    fn decode(_: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
-        Ok(Ptr(raw))
-    }
-}
 
 /// A range of memory to be filled. All of it must be inside the memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Buf {
     pub(super) at: u32,
     pub(super) len: u32,
-}
-
-impl Decode for Buf {
-    type Number = u32;
-    type Numbers = [u32; 2];
-
-    fn decode(cx: &Call<'_>, [at, len]: [u32; 2]) -> Result<Self> {
-        cx.mem.check(at, len, 1)?;
-        Ok(Buf { at, len })
-    }
 }
 
 /// A path, copied out.
@@ -158,13 +72,8 @@ impl Path {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-}
 
-impl Decode for Path {
-    type Number = u32;
-    type Numbers = [u32; 2];
-
-    fn decode(cx: &Call<'_>, [at, len]: [u32; 2]) -> Result<Self> {
+    fn copied(cx: &Call<'_>, at: u32, len: u32) -> Result<Path> {
         cx.mem.check(at, len, 1)?;
         let bytes_max = cx.process.limits.path_bytes_max;
         if len > bytes_max {
@@ -182,103 +91,129 @@ impl Decode for Path {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Iovs {
     at: u32,
-    count: u32,
-}
-
-/// How many buffers one call looks at (`IOV_MAX` of Linux); it leaves the rest for the next call.
-const IOVS_MAX: u32 = 1024;
-const IOV_BYTES: u32 = 8;
-
-impl Decode for Iovs {
-    type Number = u32;
-    type Numbers = [u32; 2];
-
-    #[inline]
-    fn decode(cx: &Call<'_>, [at, count]: [u32; 2]) -> Result<Self> {
-        cx.mem.check(at, count, IOV_BYTES)?;
-        let count = count.min(IOVS_MAX);
-        cx.charge(count.into())?;
-        Ok(Iovs { at, count })
-    }
+    pub(super) count: u32,
 }
 
 impl Iovs {
-    pub(super) fn count(self) -> u32 {
-        self.count
+    /// How many buffers one call looks at (`IOV_MAX` of Linux); it leaves the rest for the next call.
+    const COUNT_MAX: u32 = 1024;
+    const BUF_BYTES: u32 = 8;
+
+    #[inline]
+    fn within(cx: &Call<'_>, at: u32, count: u32) -> Result<Iovs> {
+        cx.mem.check(at, count, Iovs::BUF_BYTES)?;
+        let count = count.min(Iovs::COUNT_MAX);
+        cx.charge(count.into())?;
+        Ok(Iovs { at, count })
     }
 
     /// The buffer with this index.
     #[inline]
     pub(super) fn get(self, cx: &Call<'_>, index: u32) -> Result<Buf, Fault> {
-        // No overflow: `decode` found the whole array inside of the memory.
-        let bytes: [u8; 8] = cx.mem.get(self.at + index * IOV_BYTES)?;
-        let [a, b, c, d, e, f, g, h] = bytes;
-        let buf =
-            Buf { at: u32::from_le_bytes([a, b, c, d]), len: u32::from_le_bytes([e, f, g, h]) };
+        // No overflow: the whole array was found inside of the memory.
+        let both = u64::from_le_bytes(cx.mem.get(self.at + index * Iovs::BUF_BYTES)?);
+        let buf = Buf { at: both as u32, len: (both >> 32) as u32 };
         cx.mem.check(buf.at, buf.len, 1)?;
         Ok(buf)
     }
 }
 
-/// Enumerations whose numbers are their places.
-macro_rules! enumeration {
-    ($(#[$meta:meta])* $name:ident { $($member:ident $text:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum $name { $($member,)* }
+/// `clockid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClockId {
+    Realtime,
+    Monotonic,
+    ProcessCputime,
+    ThreadCputime,
+}
 
-        impl Decode for $name {
-            type Number = u32;
-            type Numbers = [u32; 1];
-            fn decode(_: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
-                const ALL: &[$name] = &[$($name::$member,)*];
-                Ok(*ALL.get(raw as usize).ok_or(Errno::Inval)?)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $($name::$member => $text,)* })
-            }
-        }
+impl ClockId {
+    const ALL: [ClockId; 4] = {
+        use ClockId::{Monotonic, ProcessCputime, Realtime, ThreadCputime};
+        [Realtime, Monotonic, ProcessCputime, ThreadCputime]
     };
 }
 
-enumeration! {
-    /// `clockid`.
-    ClockId {
-        Realtime "REALTIME",
-        Monotonic "MONOTONIC",
-        ProcessCputime "PROCESS_CPUTIME_ID",
-        ThreadCputime "THREAD_CPUTIME_ID",
-    }
+/// `advice`, by name. There is no cache that it could help.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Advice(&'static str);
+
+impl Advice {
+    const ALL: [&str; 6] = ["NORMAL", "SEQUENTIAL", "RANDOM", "WILLNEED", "DONTNEED", "NOREUSE"];
 }
 
-enumeration! {
-    /// `advice`. There is no cache that it could help.
-    Advice {
-        Normal "NORMAL",
-        Sequential "SEQUENTIAL",
-        Random "RANDOM",
-        Willneed "WILLNEED",
-        Dontneed "DONTNEED",
-        Noreuse "NOREUSE",
-    }
+/// Implements [`Decode`]: the numbers that wasm passes for an argument, and the value that they make.
+macro_rules! decode {
+    ($($ty:ty: [$number:ty; $count:literal] = |$cx:pat_param, $numbers:pat_param| $value:expr;)*) => {$(
+        impl Decode for $ty {
+            type Number = $number;
+            type Numbers = [$number; $count];
+
+            #[inline]
+            fn decode($cx: &Call<'_>, $numbers: [$number; $count]) -> Result<Self> {
+                $value
+            }
+        }
+    )*};
 }
 
-/// `whence`, whose numbers differ between the versions.
-impl Decode for Whence {
-    type Number = u32;
-    type Numbers = [u32; 1];
+decode! {
+    u32: [u32; 1] = |_, [raw]| Ok(raw);
+    u64: [u64; 1] = |_, [raw]| Ok(raw);
+    i64: [i64; 1] = |_, [raw]| Ok(raw);
+    Ptr: [u32; 1] = |_, [raw]| Ok(Ptr(raw));
+    Buf: [u32; 2] = |cx, [at, len]| Ok(cx.mem.check(at, len, 1).map(|()| Buf { at, len })?);
+    Path: [u32; 2] = |cx, [at, len]| Path::copied(cx, at, len);
+    Iovs: [u32; 2] = |cx, [at, count]| Iovs::within(cx, at, count);
+    OFlags: [u32; 1] = |_, [raw]| flags(raw);
+    LookupFlags: [u32; 1] = |_, [raw]| flags(raw);
+    FstFlags: [u32; 1] = |_, [raw]| flags(raw);
+    FdFlags: [u32; 1] = |_, [raw]| flags(raw);
+    RiFlags: [u32; 1] = |_, [raw]| flags(raw);
+    SdFlags: [u32; 1] = |_, [raw]| flags(raw);
+    OpenRights: [u64; 2] = |_, rights| {
+        let [base, inheriting] = rights.map(Rights::from_bits_truncate);
+        Ok(OpenRights { base, inheriting })
+    };
+    ClockId: [u32; 1] = |_, [raw]| member(ClockId::ALL, raw);
+    Advice: [u32; 1] = |_, [raw]| member(Advice::ALL, raw).map(Advice);
+    Whence: [u32; 1] = |cx, [raw]| match cx.abi {
+        Abi::Unstable => member([Whence::Cur, Whence::End, Whence::Set], raw),
+        Abi::Snapshot1 => member([Whence::Set, Whence::Cur, Whence::End], raw),
+    };
+}
 
-    fn decode(cx: &Call<'_>, [raw]: [u32; 1]) -> Result<Self> {
-        use Whence::{Cur, End, Set};
-        let all = match cx.abi {
-            Abi::Unstable => [Cur, End, Set],
-            Abi::Snapshot1 => [Set, Cur, End],
-        };
-        Ok(*all.get(raw as usize).ok_or(Errno::Inval)?)
-    }
+/// Flags arrive in 32 bits, whatever their width; bits without a meaning are an error.
+fn flags<F: Flags<Bits: TryFrom<u32>>>(raw: u32) -> Result<F> {
+    Ok(F::Bits::try_from(raw).ok().and_then(F::from_bits).ok_or(Errno::Inval)?)
+}
+
+/// The member of an enumeration, whose numbers are their places.
+fn member<T: Copy, const N: usize>(all: [T; N], raw: u32) -> Result<T> {
+    Ok(*all.get(raw as usize).ok_or(Errno::Inval)?)
+}
+
+/// Integers are stored in little-endian order.
+macro_rules! store {
+    ($($int:ty),*) => {$(
+        impl Store for $int {
+            #[inline]
+            fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
+                cx.mem.put(at, &self.to_le_bytes())
+            }
+        }
+    )*};
+}
+
+store!(u16, u32, u64);
+
+/// Records are arrays of 64-bit words; smaller fields are parts of one.
+pub(super) fn store_words<const N: usize>(
+    cx: &mut Call<'_>,
+    at: u32,
+    words: [u64; N],
+) -> Result<(), Fault> {
+    cx.mem.put(at, words.map(u64::to_le_bytes).as_flattened())
 }
 
 /// `filetype`.
@@ -313,12 +248,8 @@ pub(super) struct Fdstat {
 
 impl Store for Fdstat {
     fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        let mut bytes = [0; 24];
-        bytes[0] = self.file_type as u8;
-        bytes[2..4].copy_from_slice(&self.flags.bits().to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.base.bits().to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.inheriting.bits().to_le_bytes());
-        cx.mem.put(at, &bytes)
+        let type_and_flags = self.file_type as u64 | u64::from(self.flags.bits()) << 16;
+        store_words(cx, at, [type_and_flags, self.base.bits(), self.inheriting.bits()])
     }
 }
 
@@ -347,30 +278,19 @@ impl From<Stat> for Filestat {
 
 impl Store for Filestat {
     fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        let mut bytes = [0; 64];
-        let mut word = |at: usize, value: u64| {
-            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        };
-        word(0, self.dev);
-        word(8, self.ino);
-        word(16, u64::from(self.file_type as u8));
-        // Preview 0 has 32 bits for the number of links, right behind the type.
-        let sizes = match cx.abi {
+        let &Filestat { dev, ino, file_type, nlink, size, times: [atime, mtime, ctime] } = self;
+        let file_type = file_type as u64;
+        match cx.abi {
             Abi::Unstable => {
-                let nlink = u64::from(u32::try_from(self.nlink).unwrap_or(u32::MAX));
-                word(16, u64::from(self.file_type as u8) | nlink << 32);
-                24
+                // 32 bits for the number of links, right behind the type.
+                let nlink = u64::from(u32::try_from(nlink).unwrap_or(u32::MAX));
+                let words = [dev, ino, file_type | nlink << 32, size, atime, mtime, ctime];
+                store_words(cx, at, words)
             }
             Abi::Snapshot1 => {
-                word(24, self.nlink);
-                32
+                store_words(cx, at, [dev, ino, file_type, nlink, size, atime, mtime, ctime])
             }
-        };
-        word(sizes, self.size);
-        for (i, time) in self.times.iter().enumerate() {
-            word(sizes + 8 + 8 * i, *time);
         }
-        cx.mem.put(at, &bytes[..sizes + 32])
     }
 }
 
@@ -379,9 +299,7 @@ pub(super) struct Prestat(pub(super) u32);
 
 impl Store for Prestat {
     fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        let mut bytes = [0; 8];
-        bytes[4..8].copy_from_slice(&self.0.to_le_bytes());
-        cx.mem.put(at, &bytes)
+        store_words(cx, at, [u64::from(self.0) << 32])
     }
 }
 
@@ -404,11 +322,19 @@ macro_rules! shown {
 }
 
 shown! {
+    OFlags(it): "{}", names(it);
+    LookupFlags(it): "{}", names(it);
+    FstFlags(it): "{}", names(it);
+    FdFlags(it): "{}", names(it);
+    RiFlags(it): "{}", names(it);
+    SdFlags(it): "{}", names(it);
     OpenRights(it): "{} inheriting {}", names(&it.base), names(&it.inheriting);
     Ptr(it): "{:#x}", it.0;
     Buf(it): "{:#x}[{}]", it.at, it.len;
     Path(it): "{:?}", it.as_guest();
     Iovs(it): "[{} buffers]", it.count;
+    ClockId(it): "{:?}", it;
+    Advice(it): "{}", it.0;
     Whence(it): "{:?}", it;
     Fdstat(it): "{{{:?}, flags={}, rights={}}}", it.file_type, it.flags, names(&it.base);
     Filestat(it): "{{{:?}, ino={}, size={}, nlink={}}}", it.file_type, it.ino, it.size, it.nlink;

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Signature;
 use crate::backtrace::Frame;
 use crate::error::{ModuleError, NameList, StartError};
 use crate::exit::Exit;
+use crate::module::Signature;
 
 /// Why a plugin was not made, or a call of it failed.
 ///

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use wasmtime::ExternType;
-
-use super::Signature;
-use crate::module::show;
+use crate::module::{Signature, show};
 
 /// One export of a plugin's module.
 ///
@@ -30,16 +27,8 @@ impl Export {
 
     pub(super) fn all(module: &wasmtime::Module) -> Vec<Export> {
         let exports = module.exports().map(|export| {
-            let ty = export.ty();
-            let signature = match &ty {
-                ExternType::Func(ty) => Some(Signature::from_wasm(ty)),
-                _ => None,
-            };
-            let shown = match &signature {
-                Some(signature) => format!("a function {signature}"),
-                None => show(&ty),
-            };
-            Export { name: export.name().to_owned(), signature, shown }
+            let (name, ty) = (export.name().to_owned(), export.ty());
+            Export { name, signature: Signature::from_wasm(&ty), shown: show(&ty) }
         });
         exports.collect()
     }

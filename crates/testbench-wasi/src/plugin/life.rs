@@ -3,13 +3,13 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
-use wasmtime::{ExternType, TypedFunc};
+use wasmtime::TypedFunc;
 
 use super::json::Convention;
-use super::{PluginError, Signature, Values};
+use super::{PluginError, Values};
 use crate::error::NameList;
 use crate::kernel::Process;
-use crate::module::show;
+use crate::module::{Signature, show};
 use crate::run::Live;
 use crate::stopping::Held;
 
@@ -78,24 +78,19 @@ impl Life {
         &mut self,
         name: &str,
     ) -> Result<TypedFunc<P, R>, PluginError> {
-        let (plugin, wanted) = (self.process().name.clone(), name.to_owned());
+        let plugin = self.process().name.clone();
         let Live { store, instance } = &mut self.live;
         let module = instance.module(&*store);
-        match module.get_export(name) {
-            None => Err(no_export(plugin, name, module)),
-            Some(ExternType::Func(ty)) => {
-                let found = instance.get_typed_func::<P, R>(&mut *store, name);
-                found.map_err(|_| PluginError::Signature {
-                    plugin,
-                    name: wanted,
-                    wanted: Signature::of::<P, R>(),
-                    found: Signature::from_wasm(&ty),
-                })
-            }
-            Some(other) => {
-                Err(PluginError::NotAFunction { plugin, name: wanted, found: show(&other) })
-            }
-        }
+        let Some(export) = module.get_export(name) else {
+            return Err(no_export(plugin, name, module));
+        };
+        let name = name.to_owned();
+        let Some(found) = Signature::from_wasm(&export) else {
+            return Err(PluginError::NotAFunction { plugin, name, found: show(&export) });
+        };
+        let function = instance.get_typed_func::<P, R>(&mut *store, &name);
+        let wanted = Signature::of::<P, R>();
+        function.map_err(|_| PluginError::Signature { plugin, name, wanted, found })
     }
 }
 
@@ -113,6 +108,6 @@ pub(super) fn no_export(plugin: String, name: &str, module: &wasmtime::Module) -
         .filter(|&(distance, _)| distance <= name.len().div_ceil(PARTS))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, nearest)| nearest.to_owned());
-    let exports = module.exports().map(|export| format!("`{}`", export.name())).collect();
+    let exports = module.exports().map(|export| export.name().to_owned()).collect();
     PluginError::NoExport { plugin, name: name.to_owned(), nearest, exports: NameList(exports) }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub use self::error::PluginError;
 pub use self::export::Export;
 pub use self::spec::{AfterEnd, PluginSpec};
-pub use self::value::{Signature, Values};
+pub use self::value::Values;
 
 use self::life::{Life, Trouble};
 use self::spec::Names;

@@ -1,8 +1,6 @@
-//! The types of a plugin's functions: as Rust names them, and as the module does.
+//! The types of a plugin's functions, as Rust names them.
 
-use std::fmt;
-
-use wasmtime::{FuncType, ValType};
+use crate::module::Signature;
 
 /// The parameters or results of a plugin's function: `()`, a number, or up to eight numbers in a tuple.
 ///
@@ -52,45 +50,9 @@ macro_rules! tuples {
 tuples! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F)
 (A, B, C, D, E, F, G) (A, B, C, D, E, F, G, H) }
 
-/// The type of a function: `(i32, i32) -> i64`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Signature {
-    params: Box<[String]>,
-    results: Box<[String]>,
-}
-
 impl Signature {
     /// The type of the functions that take `P` and return `R`.
     pub fn of<P: Values, R: Values>() -> Self {
-        let owned = |types: &[&str]| types.iter().map(|&name| name.to_owned()).collect();
-        Signature { params: owned(P::TYPES), results: owned(R::TYPES) }
-    }
-
-    /// The names of its parameters' types, as WebAssembly writes them.
-    pub fn params(&self) -> &[String] {
-        &self.params
-    }
-
-    /// The names of its results' types.
-    pub fn results(&self) -> &[String] {
-        &self.results
-    }
-
-    pub(super) fn from_wasm(ty: &FuncType) -> Self {
-        let owned = |ty: ValType| ty.to_string();
-        Signature {
-            params: ty.params().map(owned).collect(),
-            results: ty.results().map(owned).collect(),
-        }
-    }
-}
-
-impl fmt::Display for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}) -> ", self.params.join(", "))?;
-        match &self.results[..] {
-            [one] => f.write_str(one),
-            other => write!(f, "({})", other.join(", ")),
-        }
+        Signature::new(P::TYPES, R::TYPES)
     }
 }

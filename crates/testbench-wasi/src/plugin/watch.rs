@@ -43,7 +43,7 @@ struct Seen {
     /// Since when it is the same, in looks.
     looks: u32,
     /// Ends the plugin's instance.
-    target: Option<Interrupter>,
+    target: Option<Arc<Interrupter>>,
 }
 
 impl Watch {
@@ -60,7 +60,7 @@ impl Watch {
     }
 
     /// Sets the instance to end from now on.
-    pub(super) fn aim(&self, interrupter: Interrupter) {
+    pub(super) fn aim(&self, interrupter: Arc<Interrupter>) {
         let old = self.lock().target.replace(interrupter);
         drop(old);
     }

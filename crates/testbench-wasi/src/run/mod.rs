@@ -93,7 +93,7 @@ struct Guest {
     starts: Vec<String>,
     process: Arc<Process>,
     cancel: Cancel,
-    interrupter: Interrupter,
+    interrupter: Arc<Interrupter>,
     /// Disarms the watchdog when the guest has ended.
     _watchdog: Option<Armed>,
 }

@@ -16,7 +16,7 @@ use crate::stopping::Interrupter;
 pub struct Running {
     pub(super) id: u32,
     pub(super) name: String,
-    pub(super) interrupter: Interrupter,
+    pub(super) interrupter: Arc<Interrupter>,
     pub(super) result: Arc<RunResult>,
 }
 

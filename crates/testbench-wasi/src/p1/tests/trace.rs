@@ -74,7 +74,7 @@ fn calls_show_their_arguments_and_results_by_name() {
     fd_seek(fd=4, offset=-1, whence=End) = 3
     fd_tell(fd=4) = 3
     fd_close(fd=4) = 0
-    clock_time_get(id=MONOTONIC, precision=0) = 1000000000
+    clock_time_get(id=Monotonic, precision=0) = 1000000000
     fd_fdstat_set_flags(fd=1, flags=99) = EINVAL
     fd_tell(fd=4) = EBADF
     random_get(buf=70000, buf_len=1) = trap: 1 bytes at 0x11170 are outside of the memory of 65536 bytes
