@@ -9,7 +9,6 @@ use testbench_wasi::{ModuleError, StartError};
 
 use crate::files::CurrentDirError;
 use crate::refusal::Refusal;
-use crate::tape::PlayError;
 
 /// Why a spawn in a session did not start.
 ///
@@ -95,7 +94,7 @@ pub enum SpawnError {
         /// The program, as it was called.
         program: OsString,
         /// The cause.
-        source: PlayError,
+        source: io::Error,
     },
     /// The host does not start the native program.
     #[error("`{}` could not be started as a native program: {source}", program.display())]
@@ -192,8 +191,8 @@ impl SpawnError {
                 }
             },
             SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
-            SpawnError::Replay { source, .. } => source.kind(),
-            SpawnError::Native { source, .. }
+            SpawnError::Replay { source, .. }
+            | SpawnError::Native { source, .. }
             | SpawnError::SetUp { source, .. }
             | SpawnError::AbsorbFiles { source, .. }
             | SpawnError::Wait { source, .. } => source.kind(),

@@ -10,7 +10,7 @@ use testbench_overlay::{Diff, Overlay, OverlayError};
 
 use crate::bench::{self, Bench};
 use crate::report::{Leaks, Report, SpawnRecord};
-use crate::tape::{DeckError, Record, Tape, TapeError, TapeMismatch};
+use crate::tape::{Record, Tape, TapeError};
 use crate::{Command, Route, route, strict};
 
 /// Keeps a [`Testbench`](crate::Testbench) installed on this thread: clock, overlay, toolchain and
@@ -142,11 +142,9 @@ impl Session {
 
     fn finish_tape(&self) -> Result<(Option<Tape>, Vec<Record>), FinishError> {
         let Some(deck) = &self.bench.tape else { return Ok((None, Vec::new())) };
-        let session = self.bench.name().to_owned();
         match deck.finish() {
             Ok((tape, unused)) => Ok((Some(tape), unused)),
-            Err(DeckError::Mismatch(source)) => Err(FinishError::Tape { session, source }),
-            Err(DeckError::File(source)) => Err(FinishError::TapeFile { session, source }),
+            Err(source) => Err(FinishError::Tape { session: self.bench.name().to_owned(), source }),
         }
     }
 
@@ -216,17 +214,9 @@ pub enum FinishError {
         /// The cause.
         source: OverlayError,
     },
-    /// The spawns are not those of the tape.
+    /// The spawns are not those of the tape ([`TapeError::Mismatch`]), or it cannot be written.
     #[error("session `{session}`: {source}")]
     Tape {
-        /// The session's name.
-        session: String,
-        /// The entries left over, and the calls without one.
-        source: TapeMismatch,
-    },
-    /// The tape cannot be written.
-    #[error("session `{session}`: {source}")]
-    TapeFile {
         /// The session's name.
         session: String,
         /// The cause.

@@ -152,8 +152,9 @@ impl Start {
 
     /// Writes down how the child ended.
     fn record(&mut self, finished: &Finished, real_time: Option<Duration>) {
-        if let Some(recording) = self.recording.take() {
-            recording.finish(&finished.exit, finished.virtual_time, self.clock.wall());
+        if let (Some(recording), Some(deck)) = (self.recording.take(), &self.bench.tape) {
+            let ended = self.clock.wall();
+            deck.add(recording.finish(&finished.exit, finished.virtual_time, ended));
         }
         self.bench.end(&self.ticket, finished, real_time);
     }

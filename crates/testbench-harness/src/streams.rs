@@ -112,7 +112,7 @@ pub(crate) fn guest_stdin(stream: StdioKind, tap: Option<Tap>) -> Stdin {
         StdioKind::Null | StdioKind::Piped | StdioKind::Writer(_) => Stdin::Empty,
     };
     match tap {
-        Some(tap) => stdin.observed(tap.of_input()),
+        Some(tap) => stdin.observed(tap.observer()),
         None => stdin,
     }
 }
@@ -128,7 +128,7 @@ pub(crate) fn guest_output(stream: StdioKind, tap: Option<Tap>) -> Stdout {
         StdioKind::Null | StdioKind::Reader(_) | StdioKind::Bytes(_) => Stdout::Null,
     };
     match tap {
-        Some(tap) => stdout.observed(tap.of_output()),
+        Some(tap) => stdout.observed(tap.observer()),
         None => stdout,
     }
 }

@@ -2,117 +2,67 @@
 //!
 //! Recording is decoration: the child gets this tree instead of the overlay, and neither of them
 //! knows of a tape. Each child has a tree of its own, so a change belongs to the child that made it
-//! even while several run. A path counts from its first change on. The tree remembers kind, mode and
-//! digest of the path just before that, from which the net change at the end follows.
+//! even while several run. A fork shows the overlay as it was when the child started, from which the
+//! net change at each path follows.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use testbench_clock::WallTime;
-use testbench_overlay::diff::Content;
 use testbench_overlay::{
-    Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, Overlay, PathState, Result,
-    SetTimes, Stat,
+    Create, File, Follow, Fs, GuestPath, OpenHow, Overlay, Result, SetTimes, Stat,
 };
 
 /// An overlay that remembers which paths were changed through it. A session that has a tape makes
 /// one for each child.
 #[derive(Clone, Debug)]
-pub struct Traced {
+pub(crate) struct Traced {
     overlay: Arc<Overlay>,
-    touched: Arc<Mutex<Touched>>,
-}
-
-/// The changes of one child.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    /// The file at each path before its first change.
-    pub(crate) paths: BTreeMap<Vec<u8>, Option<Was>>,
-    /// Why not all of it is known.
-    pub(crate) failed: Option<(Vec<u8>, Errno)>,
-}
-
-/// A file before its first change.
-#[derive(Clone, Debug)]
-pub(crate) struct Was {
-    pub(crate) kind: FileKind,
-    pub(crate) mode: u32,
-    pub(crate) ino: u64,
-    pub(crate) names: usize,
-    pub(crate) mtime: WallTime,
-    /// Of the content, or of a symlink's target.
-    pub(crate) digest: blake3::Hash,
-}
-
-impl Was {
-    pub(crate) fn of(state: &PathState) -> Was {
-        let digest = match &state.side.content {
-            Content::Bytes(bytes) => blake3::hash(bytes),
-            Content::Unread => blake3::hash(&[]),
-        };
-        Was {
-            kind: state.side.kind,
-            mode: state.side.mode,
-            ino: state.ino,
-            names: state.names.len(),
-            mtime: state.mtime,
-            digest,
-        }
-    }
+    before: Arc<Overlay>,
+    paths: Arc<Mutex<BTreeSet<Vec<u8>>>>,
 }
 
 impl Traced {
     /// A tree through which nothing was changed yet.
     pub(crate) fn new(overlay: Arc<Overlay>) -> Traced {
-        Traced { overlay, touched: Arc::default() }
+        let before = overlay.fork();
+        Traced::changed(overlay, before, [])
+    }
+
+    /// A tree of which these paths were changed in another way, such as by a native child; `before`
+    /// shows it as it was.
+    pub(crate) fn changed(
+        overlay: Arc<Overlay>,
+        before: Arc<Overlay>,
+        paths: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Traced {
+        Traced { overlay, before, paths: Arc::new(Mutex::new(paths.into_iter().collect())) }
     }
 
     /// The tree that is decorated.
-    pub fn overlay(&self) -> &Arc<Overlay> {
+    pub(crate) fn overlay(&self) -> &Overlay {
         &self.overlay
     }
 
-    /// Takes the changes so far.
-    pub(crate) fn take(&self) -> Touched {
-        std::mem::take(&mut *self.lock())
+    /// The tree before the first change.
+    pub(crate) fn before(&self) -> &Overlay {
+        &self.before
     }
 
-    /// Counts paths as changed that were changed in another way, such as by a native child;
-    /// `before` shows the tree as it was.
-    pub(crate) fn touched(&self, before: &Overlay, paths: impl IntoIterator<Item = Vec<u8>>) {
-        for path in paths {
-            let was = look(before, &path);
-            self.note(path, was);
-        }
+    /// The paths that were changed so far.
+    pub(crate) fn paths(&self) -> BTreeSet<Vec<u8>> {
+        self.lock().clone()
     }
 
-    fn note(&self, path: Vec<u8>, was: Result<Option<Was>>) {
-        let mut touched = self.lock();
-        match was {
-            Ok(was) => _ = touched.paths.entry(path).or_insert(was),
-            Err(errno) => _ = touched.failed.get_or_insert((path, errno)),
-        }
-    }
-
-    /// Looks at the paths, runs the operation, and counts the paths as changed if it succeeds.
+    /// Runs the operation, and counts the paths as changed if it succeeds.
     fn change<T>(
         &self,
         paths: impl IntoIterator<Item = Vec<u8>>,
         operation: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let mut before = Vec::new();
-        for path in paths {
-            if !self.lock().paths.contains_key(&path) {
-                let was = look(&self.overlay, &path);
-                before.push((path, was));
-            }
-        }
         let done = operation()?;
-        for (path, was) in before {
-            self.note(path, was);
-        }
+        self.lock().extend(paths);
         Ok(done)
     }
 
@@ -139,14 +89,10 @@ impl Traced {
         Arc::new(TracedFile { tree: self.clone(), inner, is_touched: AtomicBool::new(false) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Touched> {
-        // A map of what was seen is whole after every statement.
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        // A set is whole after every statement.
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn look(tree: &Overlay, path: &[u8]) -> Result<Option<Was>> {
-    tree.look(path).map(|state| state.as_ref().map(Was::of))
 }
 
 /// The overlay's own handle behind a traced one.

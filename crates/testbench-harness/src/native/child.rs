@@ -46,8 +46,8 @@ pub(crate) fn start(
     {
         Ok(started) => started,
         Err(error) => {
-            if let Some(recording) = start.recording {
-                recording.not_started(&error);
+            if let (Some(recording), Some(deck)) = (start.recording, &start.bench.tape) {
+                deck.add(recording.not_started(&error));
             }
             return Err(failed(error));
         }

@@ -20,6 +20,7 @@ use crate::files::CurrentDirError;
 use crate::spec::SpawnSpec;
 use crate::sys;
 use crate::tape::Recording;
+use crate::traced::Traced;
 
 /// A written-out overlay; its directory goes when this drops.
 pub(crate) struct Copy {
@@ -108,7 +109,7 @@ impl Copy {
         let Some(recording) = recording else { return self.written.absorb().map(drop) };
         let before = self.overlay.fork();
         let paths = self.written.absorb()?;
-        recording.changed(&self.overlay, &before, paths);
+        recording.changed(Traced::changed(self.overlay.clone(), before, paths));
         Ok(())
     }
 }

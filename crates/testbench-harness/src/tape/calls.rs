@@ -1,5 +1,7 @@
-//! [`Entries`] find the entry of a tape for a call; a [`Miss`] shows how a call without one differs.
+//! [`Matching`] finds the entry of a tape for a call; a [`Miss`] shows how a call without one differs.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -30,57 +32,30 @@ impl fmt::Display for Matching {
     }
 }
 
-/// The entries of a tape, with the number of times that each was used.
-#[derive(Debug)]
-pub(crate) struct Entries {
-    matching: Matching,
-    uses: Vec<u32>,
-}
-
-impl Entries {
-    pub(crate) fn new(matching: Matching, count: usize) -> Entries {
-        Entries { matching, uses: vec![0; count] }
-    }
-
-    /// The index of the entry that `call` takes. The error is the index of the entry to show beside
-    /// a call that has none.
+impl Matching {
+    /// The index of the entry that `call` takes; `used` tells which are used already. The error is the
+    /// index of the entry to show beside a call that has none.
     pub(crate) fn find(
-        &self,
+        self,
         records: &[Record],
+        used: &[bool],
         call: &TapedCall,
     ) -> Result<usize, Option<usize>> {
         let fits = |at: &usize| records[*at].call == *call;
-        let mut unused = (0..records.len()).filter(|at| self.uses[*at] == 0);
-        let next = match self.matching {
+        let mut unused = (0..records.len()).filter(|at| !used[*at]);
+        let next = match self {
             Matching::Ordered => unused.next(),
             Matching::PerProgram => unused.find(|at| records[*at].call.program == call.program),
-            Matching::AnyOrder => {
-                let fitting = unused.find(fits);
-                return fitting
-                    .or_else(|| (0..records.len()).rev().find(fits))
-                    .ok_or_else(|| nearest(records, call));
-            }
+            Matching::AnyOrder => unused.find(fits).or((0..records.len()).rev().find(fits)),
         };
         match next {
             Some(at) if fits(&at) => Ok(at),
             Some(at) => Err(Some(at)),
-            None => Err(nearest(records, call)),
+            // The one that is most alike; of several the first.
+            None => Err((0..records.len())
+                .max_by_key(|at| (likeness(&records[*at].call, call), Reverse(*at)))),
         }
     }
-
-    pub(crate) fn used(&mut self, at: usize) {
-        self.uses[at] = self.uses[at].saturating_add(1);
-    }
-
-    pub(crate) fn is_used(&self, at: usize) -> bool {
-        self.uses[at] > 0
-    }
-}
-
-/// The record whose call is most like this one; of several the first.
-fn nearest(records: &[Record], call: &TapedCall) -> Option<usize> {
-    let likeness = |at: &usize| (likeness(&records[*at].call, call), std::cmp::Reverse(*at));
-    (0..records.len()).max_by_key(likeness)
 }
 
 /// A measure of what two calls have in common; more alike is larger.
@@ -122,25 +97,25 @@ impl fmt::Display for Miss {
         } else {
             write!(f, " (matched {}; entry {sequence} is the nearest)", self.matching)?;
         }
-        let (taped_line, taped_marks) = line(taped, call);
-        let (line, marks) = line(call, taped);
-        write!(f, "\n  taped:  {taped_line}")?;
-        // Arguments that only the tape has are marked in the tape's line.
-        if marks.is_empty() && !taped_marks.is_empty() {
-            write!(f, "\n          {taped_marks}")?;
-        }
-        write!(f, "\n  actual: {line}")?;
+        let [mut taped_marks, marks] = [marks(taped, call), marks(call, taped)];
         if !marks.is_empty() {
-            write!(f, "\n          {marks}")?;
+            // Else the tape's line alone has marks: under the arguments that the call lacks.
+            taped_marks.clear();
         }
-        if taped.program != call.program {
-            write!(f, "\n  program: taped `{}`, actual `{}`", taped.program, call.program)?;
+        for (name, call, marks) in [("taped: ", taped, taped_marks), ("actual:", call, marks)] {
+            write!(f, "\n  {name} {}", command_line(call))?;
+            if !marks.is_empty() {
+                write!(f, "\n          {marks}")?;
+            }
         }
-        if taped.cwd != call.cwd {
-            write!(f, "\n  cwd: taped `{}`, actual `{}`", taped.cwd, call.cwd)?;
-        }
-        for (name, taped, actual) in different_env(taped, call) {
-            write!(f, "\n  {name}: taped {}, actual {}", value(taped), value(actual))?;
+        let (taped, actual) = (settings(taped), settings(call));
+        let names: BTreeSet<_> = taped.keys().chain(actual.keys()).collect();
+        for name in names {
+            let value = |of: &Settings| of.get(name).map_or("not set".to_owned(), String::clone);
+            let (taped, actual) = (value(&taped), value(&actual));
+            if taped != actual {
+                write!(f, "\n  {}: taped {taped}, actual {actual}", name.1)?;
+            }
         }
         f.write_str(ADVICE)
     }
@@ -149,21 +124,15 @@ impl fmt::Display for Miss {
 const ADVICE: &str = "\nRecord the tape again with `TapeMode::Record`, or let calls that are not \
                       on it run with `Policy::Replay(OnMiss::Record)`.";
 
-/// The command line of a call, and a line with a mark under each argument that `other` does not have
-/// in the same place.
-fn line(call: &TapedCall, other: &TapedCall) -> (String, String) {
-    let (mut line, mut marks) = (String::new(), String::new());
+/// A line with a mark under each argument that `other` does not have in the same place.
+fn marks(call: &TapedCall, other: &TapedCall) -> String {
+    let mut marks = String::new();
     for (at, arg) in call.argv.iter().enumerate() {
-        if at > 0 {
-            line.push(' ');
-            marks.push(' ');
-        }
-        let shown = quoted(arg);
-        let mark = if other.argv.get(at) == Some(arg) { ' ' } else { '^' };
-        marks.extend(std::iter::repeat_n(mark, shown.chars().count()));
-        line += &shown;
+        let mark = if other.argv.get(at) == Some(arg) { " " } else { "^" };
+        marks += &mark.repeat(quoted(arg).chars().count());
+        marks.push(' ');
     }
-    (line, marks.trim_end().to_owned())
+    marks.trim_end().to_owned()
 }
 
 /// The argument as a person types it.
@@ -178,23 +147,18 @@ pub(crate) fn command_line(call: &TapedCall) -> String {
     call.argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-type Value<'c> = Option<&'c Option<Taped>>;
+/// The program, the directory and the variables, in the order in which they are shown.
+type Settings = BTreeMap<(u8, String), String>;
 
-/// The variables that differ, in order.
-fn different_env<'c>(a: &'c TapedCall, b: &'c TapedCall) -> Vec<(&'c Taped, Value<'c>, Value<'c>)> {
-    fn get<'c>(call: &'c TapedCall, name: &Taped) -> Value<'c> {
-        call.env.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+fn settings(call: &TapedCall) -> Settings {
+    let quoted = |value: &Taped| format!("`{value}`");
+    let mut settings = BTreeMap::from([
+        ((0, "program".to_owned()), quoted(&call.program)),
+        ((1, "cwd".to_owned()), quoted(&call.cwd)),
+    ]);
+    for (name, value) in &call.env {
+        let value = value.as_ref().map_or("removed".to_owned(), quoted);
+        settings.insert((2, name.to_string()), value);
     }
-    let names: std::collections::BTreeSet<&Taped> =
-        a.env.iter().chain(&b.env).map(|(name, _)| name).collect();
-    let both = names.into_iter().map(|name| (name, get(a, name), get(b, name)));
-    both.filter(|(_, a, b)| a != b).collect()
-}
-
-fn value(value: Value<'_>) -> String {
-    match value {
-        None => "not set".to_owned(),
-        Some(None) => "removed".to_owned(),
-        Some(Some(value)) => format!("`{value}`"),
-    }
+    settings
 }

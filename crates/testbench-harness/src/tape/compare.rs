@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use testbench_overlay::FileKind;
+use testbench_overlay::diff::{Change, Diff, Side};
 
 use super::calls::command_line;
 use super::format::{FileChange, FileOp, Header, Record, TapedCall};
@@ -25,97 +26,40 @@ pub enum CompareMode {
     Outcome,
 }
 
-/// A difference between two tapes.
+/// A difference between two tapes, or between a tape and a guest.
+///
+/// Its `Display` is for people: `WHAT: OLD -> NEW`, or the changed lines below `WHAT`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Divergence {
-    /// The headers differ.
-    Header {
-        /// The field that differs.
-        field: &'static str,
-        /// The first tape's value.
-        a: String,
-        /// The second tape's value.
-        b: String,
-    },
-    /// A spawn is on one tape only.
-    Spawn {
-        /// The tape that has it.
-        only_on: Side,
-        /// Its number there.
-        sequence: u32,
-        /// Its command line.
-        call: String,
-    },
-    /// A spawn that is on both tapes differs.
-    Field {
-        /// Its number on the first tape.
-        sequence_a: u32,
-        /// Its number on the second tape.
-        sequence_b: u32,
-        /// Its command line on the first tape.
-        call: String,
-        /// The field that differs.
-        field: &'static str,
-        /// The first tape's value.
-        a: String,
-        /// The second tape's value.
-        b: String,
-    },
-    /// A file is not the same in the end.
-    File {
-        /// Its path.
-        path: String,
-        /// Its state after the first tape.
-        a: String,
-        /// Its state after the second tape.
-        b: String,
-    },
+pub struct Divergence {
+    /// The thing that differs, such as `header: seed` or `` spawn 3 `cat a`: stdout ``.
+    pub what: String,
+    /// Both values, for people.
+    pub shown: String,
 }
 
-/// One of two tapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Side {
-    /// The first.
-    A,
-    /// The second.
-    B,
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Side::A { "first" } else { "second" })
+impl Divergence {
+    /// The difference of two texts; `None` if they are equal.
+    pub(crate) fn of(what: impl fmt::Display, a: &str, b: &str) -> Option<Divergence> {
+        let lines = || {
+            let change =
+                Change::changed("x", Side::file(0, a.as_bytes()), Side::file(0, b.as_bytes()));
+            let diff = Diff::from_changes([change]).to_string();
+            diff.find("\n@@ ").map(|at| diff[at + 1..].trim_end().to_owned())
+        };
+        let hunks = if a.contains('\n') || b.contains('\n') { lines() } else { None };
+        let shown = || hunks.unwrap_or_else(|| format!("{a} -> {b}"));
+        (a != b).then(|| Divergence { what: what.to_string(), shown: shown() })
     }
 }
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Divergence::Header { field, a, b } => write!(f, "header: {}", sides(field, a, b)),
-            Divergence::Spawn { only_on, sequence, call } => {
-                write!(f, "spawn {sequence} `{call}`: on the {only_on} tape only")
-            }
-            Divergence::Field { sequence_a, sequence_b, call, field, a, b } => {
-                let number = match sequence_a == sequence_b {
-                    true => sequence_a.to_string(),
-                    false => format!("{sequence_a}/{sequence_b}"),
-                };
-                write!(f, "spawn {number} `{call}`: {}", sides(field, a, b))
-            }
-            Divergence::File { path, a, b } => write!(f, "file {}", sides(path, a, b)),
+        match self.shown.contains('\n') {
+            true => write!(f, "{}\n  {}", self.what, self.shown.replace('\n', "\n  ")),
+            false => write!(f, "{}: {}", self.what, self.shown),
         }
     }
-}
-
-fn sides(what: &str, a: &str, b: &str) -> String {
-    if a.contains('\n') || b.contains('\n') {
-        let indent = |text: &str| text.replace('\n', "\n    ");
-        return format!("{what}\n  - {}\n  + {}", indent(a), indent(b));
-    }
-    format!("{what}: {a} -> {b}")
 }
 
 /// Returns the differences between `a` and `b` that the mode compares; none if they are equal.
@@ -130,23 +74,35 @@ fn sides(what: &str, a: &str, b: &str) -> String {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn compare(a: &Tape, b: &Tape, mode: CompareMode) -> Vec<Divergence> {
-    let mut found = Vec::new();
-    for (field, most_lenient, text) in HEADER_FIELDS {
-        let (a, b) = (text(a.header()), text(b.header()));
-        if mode as u8 <= most_lenient as u8 && a != b {
-            found.push(Divergence::Header { field, a, b });
-        }
-    }
+    let mut found: Vec<_> =
+        differences("header", &HEADER_FIELDS, a.header(), b.header(), mode).collect();
     for pair in pairs(a.records(), b.records(), mode) {
+        let name = |number: &str, record: &Record| {
+            format!("spawn {number} `{}`", command_line(&record.call))
+        };
         match pair {
-            (Some(a), Some(b)) => fields(a, b, mode, &mut found),
-            (Some(a), None) => found.push(lone(Side::A, a)),
-            (None, Some(b)) => found.push(lone(Side::B, b)),
+            (Some(a), Some(b)) => {
+                let number = match (a.sequence, b.sequence) {
+                    (a, b) if a == b => a.to_string(),
+                    (a, b) => format!("{a}/{b}"),
+                };
+                found.extend(differences(&name(&number, a), &FIELDS, a, b, mode));
+            }
+            (Some(record), None) | (None, Some(record)) => {
+                let what = name(&record.sequence.to_string(), record);
+                let side = if pair.0.is_some() { "first" } else { "second" };
+                found.push(Divergence { what, shown: format!("on the {side} tape only") });
+            }
             (None, None) => {}
         }
     }
     if mode == CompareMode::Outcome {
-        outcome(a, b, &mut found);
+        let (a, b) = (last_states(a), last_states(b));
+        let paths: BTreeSet<&Taped> = a.keys().chain(b.keys()).copied().collect();
+        found.extend(paths.into_iter().filter_map(|path| {
+            let [a, b] = [&a, &b].map(|states| states.get(path).map_or("as it was", |s| s));
+            Divergence::of(format_args!("file {path}"), a, b)
+        }));
     }
     found
 }
@@ -166,8 +122,8 @@ const HEADER_FIELDS: [Field<Header>; 5] = [
     ("reproducible", CompareMode::ByteIdentical, |header| header.reproducible.to_string()),
 ];
 
-/// The fields of a record, but for its files.
-const FIELDS: [Field<Record>; 9] = [
+/// The fields of a record.
+const FIELDS: [Field<Record>; 11] = [
     ("call", CompareMode::Outcome, |record| described(&record.call)),
     ("status", CompareMode::Outcome, |record| record.status.to_string()),
     ("sequence", CompareMode::ByteIdentical, |record| record.sequence.to_string()),
@@ -175,44 +131,33 @@ const FIELDS: [Field<Record>; 9] = [
     ("stdin", CompareMode::Semantic, input),
     ("route", CompareMode::Semantic, |record| record.route.to_string()),
     ("module", CompareMode::Semantic, |record| record.module.clone().unwrap_or_default()),
-    ("stdout", CompareMode::Semantic, |record| content_text(&record.stdout)),
-    ("stderr", CompareMode::Semantic, |record| content_text(&record.stderr)),
+    ("stdout", CompareMode::Semantic, |record| content_text(&record.stdout.shown())),
+    ("stderr", CompareMode::Semantic, |record| content_text(&record.stderr.shown())),
+    ("files", CompareMode::Semantic, |record| {
+        let timeless = |file: &FileChange| FileChange { mtime_ns: None, ..file.clone() };
+        joined(record.files.iter().map(|file| file_line(&timeless(file))))
+    }),
+    ("file times", CompareMode::ByteIdentical, |record| {
+        let times = record.files.iter().filter_map(|file| Some((&file.path, file.mtime_ns?)));
+        joined(times.map(|(path, ns)| format!("{path} at {ns} ns")))
+    }),
 ];
 
-fn fields(a: &Record, b: &Record, mode: CompareMode, found: &mut Vec<Divergence>) {
-    let compared = FIELDS.iter().filter(|(_, most_lenient, _)| mode as u8 <= *most_lenient as u8);
-    let mut texts: Vec<_> = compared.map(|(field, _, text)| (*field, text(a), text(b))).collect();
-    if mode != CompareMode::Outcome {
-        texts.push(("files", own_files(a, b, mode), own_files(b, a, mode)));
-    }
-    for (field, text_a, text_b) in texts.into_iter().filter(|(_, a, b)| a != b) {
-        found.push(Divergence::Field {
-            sequence_a: a.sequence,
-            sequence_b: b.sequence,
-            call: command_line(&a.call),
-            field,
-            a: text_a,
-            b: text_b,
-        });
-    }
-}
-
-/// The changes of a record that another one does not have.
-fn own_files(own: &Record, other: &Record, mode: CompareMode) -> String {
-    let compared = |record: &Record| match mode {
-        CompareMode::ByteIdentical => record.files.clone(),
-        _ => record.files.iter().map(timeless).collect(),
-    };
-    let other = compared(other);
-    joined(compared(own).iter().filter(|file| !other.contains(file)).map(file_line))
+fn differences<'t, T>(
+    what: &'t str,
+    fields: &'t [Field<T>],
+    a: &'t T,
+    b: &'t T,
+    mode: CompareMode,
+) -> impl Iterator<Item = Divergence> + 't {
+    let compared = fields.iter().filter(move |(_, lenient, _)| mode as u8 <= *lenient as u8);
+    compared.filter_map(move |(field, _, text)| {
+        Divergence::of(format_args!("{what}: {field}"), &text(a), &text(b))
+    })
 }
 
 fn joined(lines: impl Iterator<Item = String>) -> String {
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn lone(only_on: Side, record: &Record) -> Divergence {
-    Divergence::Spawn { only_on, sequence: record.sequence, call: command_line(&record.call) }
+    lines.map(|line| line + "\n").collect()
 }
 
 type Pair<'t> = (Option<&'t Record>, Option<&'t Record>);
@@ -223,40 +168,25 @@ fn pairs<'t>(a: &'t [Record], b: &'t [Record], mode: CompareMode) -> Vec<Pair<'t
         let longer = a.len().max(b.len());
         return (0..longer).map(|at| (a.get(at), b.get(at))).collect();
     }
-    let mut of_b = vec![None; b.len()];
     // Equal records first, so that a difference is not passed on from one spawn to the next.
     let same: [fn(&Record, &Record) -> bool; 3] = [
-        |a, b| a.call == b.call && result(a) == result(b),
+        |a, b| {
+            a.call == b.call
+                && differences("", &FIELDS, a, b, CompareMode::Semantic).next().is_none()
+        },
         |a, b| a.call == b.call,
         |a, b| a.call.program == b.call.program,
     ];
-    let mut of_a = vec![None; a.len()];
+    let mut pairs: Vec<Pair<'_>> = a.iter().map(|record| (Some(record), None)).collect();
+    let mut left: Vec<&Record> = b.iter().collect();
     for same in same {
-        for (at, record) in a.iter().enumerate().filter(|(_, r)| !r.call.program.is_empty()) {
-            if of_a[at].is_some() {
-                continue;
-            }
-            let other =
-                (0..b.len()).find(|other| of_b[*other].is_none() && same(record, &b[*other]));
-            if let Some(other) = other {
-                of_a[at] = Some(other);
-                of_b[other] = Some(at);
-            }
+        for (record, other) in pairs.iter_mut().filter(|(_, other)| other.is_none()) {
+            let at = left.iter().position(|other| record.is_some_and(|record| same(record, other)));
+            *other = at.map(|at| left.remove(at));
         }
     }
-    let firsts = a.iter().zip(&of_a).map(|(record, other)| (Some(record), other.map(|at| &b[at])));
-    let lone = b.iter().zip(&of_b).filter(|(_, other)| other.is_none());
-    firsts.chain(lone.map(|(record, _)| (None, Some(record)))).collect()
-}
-
-/// The result of a spawn, without the times.
-fn result(record: &Record) -> (String, &Taped, &Taped, Vec<FileChange>) {
-    let files = record.files.iter().map(timeless).collect();
-    (record.status.to_string(), &record.stdout, &record.stderr, files)
-}
-
-fn timeless(file: &FileChange) -> FileChange {
-    FileChange { mtime_ns: None, ..file.clone() }
+    pairs.extend(left.into_iter().map(|record| (None, Some(record))));
+    pairs
 }
 
 fn described(call: &TapedCall) -> String {
@@ -285,15 +215,17 @@ fn input(record: &Record) -> String {
     text
 }
 
-/// Text as it is, if it is short; else size and digest.
-pub(crate) fn content_text(content: &Taped) -> String {
-    const SHOWN_BYTES_MAX: usize = 2000;
-    let is_text = std::str::from_utf8(content.bytes()).is_ok();
-    if is_text && content.bytes().len() <= SHOWN_BYTES_MAX {
-        return format!("{:?}", content.to_string()).replace("\\n", "\\n\n").trim_end().to_owned();
+/// Text as it is; other bytes by size and digest.
+pub(crate) fn content_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => text.to_owned(),
+        _ => digest_text(bytes),
     }
-    let digest = blake3::hash(content.bytes()).to_hex();
-    format!("{} bytes of BLAKE3 {digest}", content.bytes().len())
+}
+
+/// Bytes that cannot be shown, by size and digest.
+pub(crate) fn digest_text(bytes: &[u8]) -> String {
+    format!("{} bytes of BLAKE3 {}", bytes.len(), blake3::hash(bytes).to_hex())
 }
 
 /// One line about a change.
@@ -322,21 +254,6 @@ pub(crate) fn file_line(file: &FileChange) -> String {
     line
 }
 
-/// Compares the files as all changes together leave them.
-fn outcome(a: &Tape, b: &Tape, found: &mut Vec<Divergence>) {
-    let (a, b) = (last_states(a), last_states(b));
-    let paths: BTreeSet<&Taped> = a.keys().chain(b.keys()).copied().collect();
-    for path in paths {
-        let text = |states: &BTreeMap<&Taped, String>| {
-            states.get(path).cloned().unwrap_or_else(|| "as it was".to_owned())
-        };
-        let (a, b) = (text(&a), text(&b));
-        if a != b {
-            found.push(Divergence::File { path: path.to_string(), a, b });
-        }
-    }
-}
-
 /// The last state of each path that a spawn changed, as text.
 fn last_states(tape: &Tape) -> BTreeMap<&Taped, String> {
     let mut states = BTreeMap::new();
@@ -352,13 +269,7 @@ fn last_states(tape: &Tape) -> BTreeMap<&Taped, String> {
         let [target, content] = contents.entry(&file.path).or_default();
         *target = file.target.as_ref().or(*target);
         *content = file.content.as_ref().or(*content);
-        let mut state = match file.kind {
-            FileKind::File => "file",
-            FileKind::Dir => "directory",
-            FileKind::Symlink => "symlink",
-            FileKind::Special => "special file",
-        }
-        .to_owned();
+        let mut state = format!("{:?}", file.kind).to_lowercase();
         if let Some(mode) = file.mode {
             state += &format!(" {mode:04o}");
         }
@@ -366,7 +277,7 @@ fn last_states(tape: &Tape) -> BTreeMap<&Taped, String> {
             state += &format!(" -> {target}");
         }
         if let Some(content) = content {
-            state += &format!(" {}", content_text(content));
+            state += &format!("\n{}", content_text(&content.shown()));
         }
         states.insert(&file.path, state);
     }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use testbench_clock::{Seed, WallTime};
 
-use super::calls::{Entries, Miss, command_line};
+use super::calls::{Miss, command_line};
+use super::error::{TapeError, TapeMismatch};
 use super::format::{Header, Record, TapedCall, Way};
-use super::record::{Recorder, Recording};
+use super::record::Recording;
 use super::replay::Entry;
 use super::scrub::{Marks, Scrubber};
-use super::{Call, Tape, TapeError, TapeOptions, Taped};
+use super::{Call, Mark, Tape, TapeOptions, Taped};
 use crate::sys;
 
 /// The tape of a session: the one that is played and the one that is recorded.
@@ -23,7 +24,10 @@ pub(crate) struct Deck {
     is_recording: bool,
     /// The tape that is played; empty when recording.
     taped: Tape,
-    recorder: Arc<Recorder>,
+    /// The header of the tape that is recorded.
+    header: Header,
+    /// The wall time at which the session's clock starts.
+    start: WallTime,
     /// The root's names, the preferred one first.
     roots: Vec<Vec<u8>>,
     scrubber: Scrubber,
@@ -35,10 +39,15 @@ pub(crate) struct Deck {
 }
 
 struct State {
-    entries: Entries,
+    /// The entries that a call has taken.
+    used: Vec<bool>,
     /// A spawn was recorded that was missed on the tape.
     has_grown: bool,
     misses: Vec<Miss>,
+    /// The spawns that have ended, by their number.
+    records: BTreeMap<u32, Record>,
+    /// Why a spawn could not be recorded, the first reason.
+    failed: Option<TapeError>,
 }
 
 /// The values of the session that a deck needs.
@@ -73,18 +82,21 @@ impl Deck {
         };
         let named = |name| Some((OsString::clone(name), env.get(name)?.clone()));
         let state = State {
-            entries: Entries::new(options.matching, taped.records().len()),
+            used: vec![false; taped.records().len()],
             has_grown: false,
             misses: Vec::new(),
+            records: BTreeMap::new(),
+            failed: None,
         };
         Ok(Deck {
-            recorder: Recorder::new(header, start, options.inputs),
             session_env: options.env.iter().filter_map(named).collect(),
             marks: Marks::new(roots.first().cloned(), all),
             path,
             options,
             is_recording,
             taped,
+            header,
+            start,
             roots,
             scrubber,
             state: Mutex::new(state),
@@ -98,13 +110,13 @@ impl Deck {
 
     /// The records so far.
     pub(crate) fn tape(&self) -> Tape {
-        self.recorder.tape()
+        Tape::new(self.header.clone(), self.state().records.values().cloned().collect())
     }
 
     /// The entry that a call would take. Consumes nothing.
     pub(crate) fn look(&self, call: &Call) -> Result<&Record, Box<Miss>> {
-        let (state, call) = (self.state(), self.known_by(call, &self.scrubber(call)));
-        self.find(&state, &call).map(|at| &self.taped.records()[at])
+        let call = self.known_by(call, &self.scrubber(call));
+        self.find(&self.state().used, &call).map(|at| &self.taped.records()[at])
     }
 
     /// Takes the entry for a call, to be played as the spawn of this number.
@@ -112,16 +124,14 @@ impl Deck {
     /// A miss also fails the end of the session.
     pub(crate) fn take(&self, call: &Call, sequence: u32) -> Result<Entry, Box<Miss>> {
         let scrubber = self.scrubber(call);
-        let (mut state, known) = (self.state(), self.known_by(call, &scrubber));
-        let found = self.find(&state, &known).inspect_err(|miss| {
-            state.misses.push(Miss::clone(miss));
-        });
-        let at = found?;
-        state.entries.used(at);
-        let record = Record { sequence, ..self.taped.records()[at].clone() };
-        self.recorder.add(Ok(record));
+        let known = self.known_by(call, &scrubber);
+        let mut state = self.state();
+        let found = self.find(&state.used, &known);
+        let at = found.inspect_err(|miss| state.misses.push(Miss::clone(miss)))?;
+        state.used[at] = true;
         let record = self.taped.records()[at].clone();
-        Ok(Entry::new(record, self.recorder.start(), self.marks_of(call), scrubber))
+        state.records.insert(sequence, Record { sequence, ..record.clone() });
+        Ok(Entry { record, start: self.start, marks: self.marks_of(call), scrubber })
     }
 
     /// Begins to record a spawn that goes this way. `is_kept` says that it goes onto the tape
@@ -133,12 +143,14 @@ impl Deck {
             let mut state = self.state();
             // A spawn that does not come from the tape uses up the entry that it would have taken,
             // so that a guest of today may have been recorded natively.
-            match state.entries.find(self.taped.records(), &call) {
-                Ok(at) => state.entries.used(at),
+            match self.options.matching.find(self.taped.records(), &state.used, &call) {
+                Ok(at) => state.used[at] = true,
                 Err(_) => state.has_grown |= is_kept,
             }
         }
-        Recording::new(self.recorder.clone(), sequence, call, way, scrubber)
+        let (started, keeps_input) = (self.start, self.options.inputs);
+        let (module, changes, taps) = Default::default();
+        Recording { sequence, call, way, scrubber, started, keeps_input, module, changes, taps }
     }
 
     /// Notes a call that was refused because it has no entry: the end of the session fails with it.
@@ -146,16 +158,27 @@ impl Deck {
         self.state().misses.push(miss.clone());
     }
 
+    /// Adds the record of a spawn that has ended, or why there is none, with which the end of the
+    /// session fails.
+    pub(crate) fn add(&self, recorded: Result<Record, TapeError>) {
+        let mut state = self.state();
+        match recorded {
+            Ok(record) => _ = state.records.insert(record.sequence, record),
+            Err(error) => _ = state.failed.get_or_insert(error),
+        }
+    }
+
     /// Closes the tape. It is written if a new one is wanted and all went well. Returns what was
     /// recorded, and the entries that no call took.
-    pub(crate) fn finish(&self) -> Result<(Tape, Vec<Record>), DeckError> {
-        let tape = self.recorder.finish()?;
+    pub(crate) fn finish(&self) -> Result<(Tape, Vec<Record>), TapeError> {
+        let tape = self.tape();
         let mut state = self.state();
-        let entries = self.taped.records().iter().enumerate();
-        let unused: Vec<Record> = entries
-            .filter(|(at, _)| !state.entries.is_used(*at))
-            .map(|(_, record)| record.clone())
-            .collect();
+        if let Some(error) = state.failed.take() {
+            return Err(error);
+        }
+        let entries = self.taped.records().iter().zip(&state.used);
+        let unused: Vec<Record> =
+            entries.filter(|(_, used)| !**used).map(|(record, _)| record.clone()).collect();
         let misses = std::mem::take(&mut state.misses);
         if !misses.is_empty() || (!unused.is_empty() && !self.options.unused) {
             let unused = unused.iter().map(|r| (r.sequence, command_line(&r.call))).collect();
@@ -168,16 +191,16 @@ impl Deck {
     }
 
     /// The index of the entry for a call, or how the nearest one differs.
-    fn find(&self, state: &State, call: &TapedCall) -> Result<usize, Box<Miss>> {
-        state.entries.find(self.taped.records(), call).map_err(|nearest| {
-            let record = nearest.map(|at| &self.taped.records()[at]);
+    fn find(&self, used: &[bool], call: &TapedCall) -> Result<usize, Box<Miss>> {
+        let (records, matching) = (self.taped.records(), self.options.matching);
+        matching.find(records, used, call).map_err(|nearest| {
+            let nearest = nearest.map(|at| (&records[at], used[at]));
             Box::new(Miss {
                 tape: self.path.clone(),
-                matching: self.options.matching,
+                matching,
                 call: call.clone(),
-                used: nearest.is_some_and(|at| state.entries.is_used(at))
-                    && record.is_some_and(|record| record.call == *call),
-                nearest: record.map(|record| (record.sequence, record.call.clone())),
+                used: nearest.is_some_and(|(record, used)| used && record.call == *call),
+                nearest: nearest.map(|(record, _)| (record.sequence, record.call.clone())),
             })
         })
     }
@@ -192,13 +215,10 @@ impl Deck {
     /// The call as it stands on the tape.
     fn known_by(&self, call: &Call, scrubber: &Scrubber) -> TapedCall {
         let tape = |text: &OsStr| scrubber.tape(&sys::guest_bytes(text));
-        let mut env: BTreeMap<&OsStr, Option<&OsStr>> = BTreeMap::new();
-        if !call.env_clear {
-            env.extend(
-                self.session_env.iter().map(|(name, v)| (name.as_os_str(), Some(v.as_os_str()))),
-            );
-        }
-        env.extend(call.env.iter().map(|(name, value)| (name.as_os_str(), value.as_deref())));
+        let session = self.session_env.iter().filter(|_| !call.env_clear);
+        let session = session.map(|(name, value)| (name.as_os_str(), Some(value.as_os_str())));
+        let own = call.env.iter().map(|(name, value)| (name.as_os_str(), value.as_deref()));
+        let mut env: BTreeMap<&OsStr, Option<&OsStr>> = session.chain(own).collect();
         env.retain(|name, _| !self.options.ignored_env.iter().any(|ignored| ignored == name));
         let pair = |(name, value): (&OsStr, Option<&OsStr>)| {
             (tape(name), value.map(|value| scrubber.tape_value(name, value)))
@@ -227,8 +247,11 @@ impl Deck {
     fn marks_of(&self, call: &Call) -> Marks {
         let mut secrets = BTreeMap::new();
         for text in call.args().chain(call.set_env().map(|(_, value)| value)) {
-            for (name, value) in self.scrubber.found(&sys::guest_bytes(text)) {
-                secrets.entry(OsString::from(name)).or_insert_with(|| sys::os_string(value));
+            let text = sys::guest_bytes(text);
+            for (range, mark) in self.scrubber.find_patterns(&text) {
+                if let Mark::Secret(name) = mark {
+                    secrets.entry(name.into()).or_insert_with(|| sys::os_string(&text[range]));
+                }
             }
         }
         secrets.extend(call.set_env().map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -244,53 +267,5 @@ impl Deck {
 impl fmt::Debug for Deck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deck").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// Why a session's tape cannot be closed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DeckError {
-    #[error(transparent)]
-    Mismatch(#[from] TapeMismatch),
-    #[error(transparent)]
-    File(#[from] TapeError),
-}
-
-/// The spawns of a session are not those of the tape that it played.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TapeMismatch {
-    /// The file of the tape.
-    pub tape: PathBuf,
-    /// The entries that no call took: their numbers and command lines.
-    pub unused: Vec<(u32, String)>,
-    /// The calls that had no entry.
-    pub misses: Vec<Miss>,
-}
-
-impl std::error::Error for TapeMismatch {}
-
-/// More entries than this are counted instead of listed.
-const LISTED_MAX: usize = 10;
-
-impl fmt::Display for TapeMismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TapeMismatch { tape, unused, misses } = self;
-        write!(f, "the spawns are not those of the tape {}:", tape.display())?;
-        for miss in misses {
-            write!(f, "\n{miss}")?;
-        }
-        if unused.is_empty() {
-            return Ok(());
-        }
-        let entries = if unused.len() == 1 { "entry was" } else { "entries were" };
-        write!(f, "\n{} {entries} not used:", unused.len())?;
-        for (sequence, call) in unused.iter().take(LISTED_MAX) {
-            write!(f, "\n  {sequence} {call}")?;
-        }
-        if unused.len() > LISTED_MAX {
-            write!(f, "\n  and {} more", unused.len() - LISTED_MAX)?;
-        }
-        f.write_str("\nRecord the tape again, or allow it with `TapeOptions::allow_unused(true)`.")
     }
 }

@@ -1,45 +1,63 @@
 //! From the paths that a child touched to the changes on a tape, and back to the overlay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io;
 
 use testbench_clock::WallTime;
 use testbench_overlay::diff::Content;
-use testbench_overlay::{Errno, FileKind, Overlay, PathState, Put};
+use testbench_overlay::{FileKind, GuestPath, Overlay, PathState, Put};
 
 use super::Taped;
 use super::format::{FileChange, FileOp};
 use super::scrub::Scrubber;
-use crate::traced::{Touched, Was};
+use crate::traced::Traced;
 
-/// The net changes at the touched paths, in the order of the paths. `started` and `ended` are those
-/// of the session's clock and of the child.
+/// The state of each changed path at which there is a file.
+type States<'p> = BTreeMap<&'p [u8], PathState>;
+
+/// The net changes of a child, in the order of the paths. `started` and `ended` are those of the
+/// session's clock and of the child.
 pub(crate) fn changes(
-    overlay: &Overlay,
-    touched: &Touched,
+    traced: &Traced,
     scrubber: &Scrubber,
     (started, ended): (WallTime, WallTime),
-) -> Result<Vec<FileChange>, (Vec<u8>, Errno)> {
-    if let Some(failed) = &touched.failed {
-        return Err(failed.clone());
-    }
-    let mut now = BTreeMap::new();
-    for path in touched.paths.keys() {
-        let state = overlay.look(path).map_err(|errno| (path.clone(), errno))?;
-        now.extend(state.map(|state| (path.as_slice(), state)));
-    }
-    let moves = Moves::new(touched, &now);
+) -> io::Result<Vec<FileChange>> {
+    let paths = traced.paths();
+    let look = |tree: &Overlay| {
+        let mut states = States::new();
+        for path in &paths {
+            let state = tree.look(path).map_err(|errno| {
+                let path = GuestPath::new(path);
+                let text = format!("`{path}`, which it changed, cannot be read: {errno}");
+                io::Error::new(io::Error::from(errno).kind(), text)
+            })?;
+            states.extend(state.map(|state| (path.as_slice(), state)));
+        }
+        io::Result::Ok(states)
+    };
+    let (before, now) = (look(traced.before())?, look(traced.overlay())?);
+    let moves = moves(&before, &now);
     let mut changes = Vec::new();
-    for (path, was) in &touched.paths {
-        let state = now.get(path.as_slice());
-        let Some(mut change) = net(path, was.as_ref(), state, scrubber) else { continue };
+    for path in paths.iter().map(Vec::as_slice) {
+        let (was, state) = (before.get(path), now.get(path));
+        let Some(mut change) = net(path, was, state, scrubber) else { continue };
         if let Some(state) = state {
-            let is_same_file = was.as_ref().is_some_and(|was| was.ino == state.ino);
-            change.from = moves.reason(path).map(|from| scrubber.tape(from));
+            let is_same_file = was.is_some_and(|was| was.ino == state.ino);
+            change.from = moved_from(path, &moves).map(|from| scrubber.tape(from));
             if !is_same_file && state.side.kind != FileKind::Dir {
-                change.link = other_name(path, state, touched).map(|link| scrubber.tape(link));
+                // Another name of the same file that a replay finds when it makes this path: the
+                // name was there before, or it comes first.
+                let is_old = |name: &[u8]| match before.get(name) {
+                    Some(was) => was.ino == state.ino,
+                    None => !paths.contains(name),
+                };
+                let others = || state.names.iter().map(Vec::as_slice).filter(|name| *name != path);
+                let link = others().find(|name| is_old(name));
+                let link = link.or_else(|| others().find(|name| *name < path));
+                change.link = link.map(|link| scrubber.tape(link));
             }
             change.fresh = !is_same_file
-                && was.as_ref().is_some_and(|was| was.kind == FileKind::File && was.names > 1);
+                && was.is_some_and(|was| was.side.kind == FileKind::File && was.names.len() > 1);
             change.mtime_ns = (state.mtime != ended).then(|| nanos_since(state.mtime, started));
         }
         changes.push(change);
@@ -57,38 +75,33 @@ pub(crate) fn put(
         path if path == b"." => Vec::new(),
         path => path,
     };
-    let mut put = Put::new(path, change.side(&expand));
-    put.moved_from = change.from.as_ref().map(&expand);
-    put.link_to = change.link.as_ref().map(&expand);
-    put.fresh = change.fresh;
-    put.mtime =
-        change.mtime_ns.map(|ns| WallTime::from_unix_nanos(started.unix_nanos() + i128::from(ns)));
-    put
+    let time = |ns| WallTime::from_unix_nanos(started.unix_nanos() + i128::from(ns));
+    Put {
+        moved_from: change.from.as_ref().map(&expand),
+        link_to: change.link.as_ref().map(&expand),
+        fresh: change.fresh,
+        mtime: change.mtime_ns.map(time),
+        ..Put::new(path, change.side(&expand))
+    }
 }
 
 /// The change at one path; `None` if there is no difference.
 fn net(
     path: &[u8],
-    was: Option<&Was>,
+    was: Option<&PathState>,
     state: Option<&PathState>,
     scrubber: &Scrubber,
 ) -> Option<FileChange> {
-    let kind = state.map(|state| state.side.kind).or(was.map(|was| was.kind))?;
+    let kind = state.or(was)?.side.kind;
     let op = match (was, state) {
         (None, _) => FileOp::Add,
         (Some(_), None) => FileOp::Delete,
-        (Some(was), Some(state)) => {
-            let is = Was::of(state);
-            if was.kind != is.kind {
-                FileOp::Retype
-            } else if was.digest != is.digest {
-                FileOp::Modify
-            } else if was.mode != is.mode || was.mtime != is.mtime {
-                FileOp::Meta
-            } else {
-                return None;
-            }
+        (Some(was), Some(is)) if was.side.kind != is.side.kind => FileOp::Retype,
+        (Some(was), Some(is)) if was.side.content != is.side.content => FileOp::Modify,
+        (Some(was), Some(is)) if (was.side.mode, was.mtime) != (is.side.mode, is.mtime) => {
+            FileOp::Meta
         }
+        _ => return None,
     };
     let side = state.map(|state| &state.side);
     let bytes = match side.map(|side| &side.content) {
@@ -110,54 +123,25 @@ fn net(
     })
 }
 
-/// Another name of the same file that a replay finds when it makes this path: the name was there
-/// before, or it comes first.
-fn other_name<'s>(path: &[u8], state: &'s PathState, touched: &Touched) -> Option<&'s [u8]> {
-    let is_old = |name: &[u8]| match touched.paths.get(name) {
-        None => true,
-        Some(was) => was.as_ref().is_some_and(|was| was.ino == state.ino),
-    };
-    let others = || state.names.iter().map(Vec::as_slice).filter(|name| *name != path);
-    others().find(|name| is_old(name)).or_else(|| others().find(|name| *name < path))
+/// The earlier path of each moved file, by its path now.
+fn moves<'p>(before: &States<'p>, now: &States<'p>) -> BTreeMap<&'p [u8], &'p [u8]> {
+    let is_same =
+        |path: &[u8]| before.get(path).map(|was| was.ino) == now.get(path).map(|state| state.ino);
+    // The paths that something has left.
+    let mut left: BTreeMap<u64, &[u8]> = BTreeMap::new();
+    for (path, was) in before.iter().filter(|(path, _)| !is_same(path)) {
+        left.entry(was.ino).or_insert(path);
+    }
+    let new = now.iter().filter(|(path, _)| !is_same(path));
+    new.filter_map(|(path, state)| Some((*path, left.remove(&state.ino)?))).collect()
 }
 
-/// The earlier path of each moved file.
-struct Moves<'t> {
-    from: BTreeMap<&'t [u8], &'t [u8]>,
-}
-
-impl<'t> Moves<'t> {
-    fn new(touched: &'t Touched, now: &BTreeMap<&'t [u8], PathState>) -> Moves<'t> {
-        let ino_now = |path: &[u8]| now.get(path).map(|state| state.ino);
-        // The paths that something has left.
-        let mut left: BTreeMap<u64, &[u8]> = BTreeMap::new();
-        for (path, was) in &touched.paths {
-            if let Some(was) = was.as_ref().filter(|was| ino_now(path) != Some(was.ino)) {
-                left.entry(was.ino).or_insert(path);
-            }
-        }
-        let mut taken = BTreeSet::new();
-        let mut from = BTreeMap::new();
-        for (path, state) in now {
-            let was = touched.paths.get(*path).and_then(Option::as_ref);
-            let is_new = was.is_none_or(|was| was.ino != state.ino);
-            if let Some(source) = left.get(&state.ino).filter(|_| is_new)
-                && taken.insert(state.ino)
-            {
-                from.insert(*path, *source);
-            }
-        }
-        Moves { from }
-    }
-
-    /// The earlier path, unless the file moved with its directory.
-    fn reason(&self, path: &[u8]) -> Option<&'t [u8]> {
-        let from = *self.from.get(path)?;
-        let (dir, name) = split(path);
-        let (from_dir, from_name) = split(from);
-        let came_along = name == from_name && self.from.get(dir) == Some(&from_dir);
-        (!came_along).then_some(from)
-    }
+/// The earlier path, unless the file moved with its directory.
+fn moved_from<'p>(path: &[u8], moves: &BTreeMap<&[u8], &'p [u8]>) -> Option<&'p [u8]> {
+    let from = *moves.get(path)?;
+    let ((dir, name), (from_dir, from_name)) = (split(path), split(from));
+    let came_along = name == from_name && moves.get(dir) == Some(&from_dir);
+    (!came_along).then_some(from)
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {

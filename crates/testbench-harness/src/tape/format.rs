@@ -155,17 +155,9 @@ impl Input {
     /// BLAKE3, in hexadecimal, of the bytes with the byte `0xff` and the mark's text in the place of
     /// each mark.
     pub fn digest(content: &Taped) -> String {
-        let mut hasher = blake3::Hasher::new();
-        let mut from = 0;
-        for (at, mark) in content.marks() {
-            hasher.update(&content.bytes()[from..at]);
-            // A byte that no UTF-8 text has, so that text is not taken for a mark.
-            hasher.update(&[0xff]);
-            hasher.update(mark.to_string().as_bytes());
-            from = at;
-        }
-        hasher.update(&content.bytes()[from..]);
-        hasher.finalize().to_hex().to_string()
+        // `0xff` is in no UTF-8 text, so text is not taken for a mark.
+        let marked = content.expand(|mark| [&b"\xff"[..], mark.to_string().as_bytes()].concat());
+        blake3::hash(&marked).to_hex().to_string()
     }
 }
 
@@ -182,10 +174,7 @@ pub enum Way {
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Way::Guest => "guest",
-            Way::Native => "native",
-        })
+        f.write_str(if *self == Way::Guest { "guest" } else { "native" })
     }
 }
 

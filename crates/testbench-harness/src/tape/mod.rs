@@ -48,12 +48,12 @@ mod store;
 mod taped;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub use calls::{Matching, Miss};
-pub use compare::{CompareMode, Divergence, Side, compare};
-pub use deck::TapeMismatch;
-pub use error::{LineProblem, PlayError, SpawnProblem, TapeError};
+pub use compare::{CompareMode, Divergence, compare};
+pub use error::{TapeError, TapeMismatch};
 pub use format::{
     FileChange, FileOp, Header, Input, ModuleUsed, Record, TapedCall, TapedStatus, Way,
 };
@@ -61,13 +61,11 @@ pub use options::{TapeMode, TapeOptions};
 pub use scrub::looks_secret;
 pub use store::{payload_dir, stale_payloads};
 pub use taped::{INLINE_BYTES_MAX, Mark, Taped};
-pub use verify::{
-    Difference, Drift, Skipped, ToolReport, VerifyError, VerifyOptions, VerifyReport, verify,
-};
+pub use verify::{ToolReport, VerifiedSpawn, VerifyError, VerifyOptions, VerifyReport, verify};
 
 pub use crate::policy::OnMiss;
 pub(crate) use call::Call;
-pub(crate) use deck::{Deck, DeckError, DeckSpec};
+pub(crate) use deck::{Deck, DeckSpec};
 pub(crate) use record::{Recording, Stream, Tap, Tapped};
 pub(crate) use replay::Entry;
 
@@ -82,8 +80,19 @@ pub struct Tape {
 }
 
 impl Tape {
+    /// A tape of these records. The fields of the header that follow from them are set.
     pub(crate) fn new(header: Header, records: Vec<Record>) -> Tape {
-        let header = store::header_of(&header, &records);
+        let module = |record: &Record| {
+            let name = record.call.program.to_string();
+            Some(ModuleUsed { name, blake3: record.module.clone()? })
+        };
+        let modules: BTreeSet<ModuleUsed> = records.iter().filter_map(module).collect();
+        let header = Header {
+            modules: modules.into_iter().collect(),
+            reproducible: records.iter().all(|record| record.route == Way::Guest),
+            spawns: records.len(),
+            ..header
+        };
         Tape { header, records }
     }
 
@@ -163,7 +172,7 @@ fn show_stream(f: &mut fmt::Formatter<'_>, name: &str, content: &Taped) -> fmt::
         return Ok(());
     }
     if content.bytes().len() > INLINE_BYTES_MAX || std::str::from_utf8(content.bytes()).is_err() {
-        return write!(f, "\n  {name}: {}", compare::content_text(content));
+        return write!(f, "\n  {name}: {}", compare::digest_text(content.bytes()));
     }
     write!(f, "\n  {name}:")?;
     for line in content.to_string().lines() {

@@ -1,9 +1,8 @@
-//! Recording: a [`Recorder`] for a session, and a [`Recording`] for each spawn.
+//! [`Recording`]: one spawn on its way to a record.
 //!
-//! The spawn layer gives a [`Recording`] the bytes that pass and the child's exit. All of it goes
-//! through the scrubber before it is kept.
+//! The spawn layer gives it the bytes that pass and the child's exit. All of it goes through the
+//! scrubber before it is kept.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,11 +12,10 @@ use testbench_clock::WallTime;
 use testbench_overlay::{Fs, Overlay};
 use testbench_wasi::{ContentHash, Exit, Observer};
 
-use super::error::{SpawnProblem, TapeError};
+use super::error::TapeError;
 use super::files;
-use super::format::{Header, Input, Record, TapedCall, TapedStatus, Way};
+use super::format::{Input, Record, TapedCall, TapedStatus, Way};
 use super::scrub::Scrubber;
-use super::{Tape, Taped};
 use crate::traced::Traced;
 
 /// The most that is kept of one stream: far more than a test's tool writes, and few enough bytes
@@ -55,17 +53,14 @@ struct Heard {
     is_tapped: bool,
     /// The child has seen the end of its input.
     has_ended: bool,
-    is_too_long: bool,
 }
 
 impl Tap {
     /// These bytes were read or written.
-    pub(crate) fn saw(&self, bytes: &[u8]) {
+    fn saw(&self, bytes: &[u8]) {
         let mut heard = self.lock();
-        heard.is_tapped = true;
-        if heard.bytes.len() + bytes.len() > STREAM_BYTES_MAX {
-            heard.is_too_long = true;
-        } else {
+        // A stream that is too long is found at its end.
+        if heard.bytes.len() <= STREAM_BYTES_MAX {
             heard.bytes.extend_from_slice(bytes);
         }
     }
@@ -77,15 +72,10 @@ impl Tap {
         heard.has_ended = true;
     }
 
-    /// The tap as the observer of a guest's input.
-    pub(crate) fn of_input(self) -> Observer {
+    /// The tap as the observer of a guest's stream, which hears an empty slice at the end of an input.
+    pub(crate) fn observer(self) -> Observer {
         self.lock().is_tapped = true;
         Arc::new(move |bytes| if bytes.is_empty() { self.ended() } else { self.saw(bytes) })
-    }
-
-    /// The tap as the observer of a guest's output.
-    pub(crate) fn of_output(self) -> Observer {
-        Arc::new(move |bytes| self.saw(bytes))
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -138,95 +128,27 @@ impl<S: Write> Write for Tapped<S> {
     }
 }
 
-/// The records of a session, until its tape is written.
-#[derive(Debug)]
-pub(crate) struct Recorder {
-    header: Header,
-    start: WallTime,
-    keeps_inputs: bool,
-    state: Mutex<Recorded>,
-}
-
-#[derive(Debug, Default)]
-struct Recorded {
-    /// By the number of the spawn.
-    records: BTreeMap<u32, Record>,
-    /// Why a spawn could not be recorded, the first reason.
-    failed: Option<TapeError>,
-}
-
-impl Recorder {
-    /// `start` is the wall time at which the session's clock starts.
-    pub(crate) fn new(header: Header, start: WallTime, keeps_inputs: bool) -> Arc<Recorder> {
-        Arc::new(Recorder { header, start, keeps_inputs, state: Mutex::default() })
-    }
-
-    pub(crate) fn start(&self) -> WallTime {
-        self.start
-    }
-
-    pub(crate) fn add(&self, recorded: Result<Record, TapeError>) {
-        let mut state = self.lock();
-        match recorded {
-            Ok(record) => _ = state.records.insert(record.sequence, record),
-            Err(error) => _ = state.failed.get_or_insert(error),
-        }
-    }
-
-    /// The tape so far.
-    pub(crate) fn tape(&self) -> Tape {
-        Tape::new(self.header.clone(), self.lock().records.values().cloned().collect())
-    }
-
-    /// The whole tape.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a spawn could not be recorded.
-    pub(crate) fn finish(&self) -> Result<Tape, TapeError> {
-        let Recorded { records, failed } = std::mem::take(&mut *self.lock());
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(Tape::new(self.header.clone(), records.into_values().collect())),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recorded> {
-        // A map and an error, whole after every statement.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A spawn between its start and its end. Dropped before its end, it leaves no record.
+/// A spawn between its start and its end.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    recorder: Arc<Recorder>,
-    sequence: u32,
-    call: TapedCall,
-    way: Way,
-    module: OnceLock<String>,
-    scrubber: Scrubber,
-    traced: Mutex<Option<Arc<Traced>>>,
+    pub(super) sequence: u32,
+    pub(super) call: TapedCall,
+    pub(super) way: Way,
+    pub(super) scrubber: Scrubber,
+    /// The wall time at which the session's clock starts.
+    pub(super) started: WallTime,
+    pub(super) keeps_input: bool,
+    pub(super) module: OnceLock<ContentHash>,
+    pub(super) changes: OnceLock<Traced>,
     /// Of each [`Stream`].
-    taps: [Tap; 3],
+    pub(super) taps: [Tap; 3],
 }
 
 impl Recording {
-    pub(crate) fn new(
-        recorder: Arc<Recorder>,
-        sequence: u32,
-        call: TapedCall,
-        way: Way,
-        scrubber: Scrubber,
-    ) -> Recording {
-        let (module, traced, taps) = Default::default();
-        Recording { recorder, sequence, call, way, module, scrubber, traced, taps }
-    }
-
     /// It runs as a guest of this module.
     pub(crate) fn ran(&self, module: ContentHash) {
         // A guest has one module.
-        let _ = self.module.set(module.to_string());
+        let _ = self.module.set(module);
     }
 
     /// The tap on a stream of the child.
@@ -234,15 +156,15 @@ impl Recording {
         self.taps[stream as usize].clone()
     }
 
-    /// The tree that the child gets instead of the overlay, always the same one.
+    /// The tree that a guest gets instead of the overlay.
     pub(crate) fn tree(&self, overlay: &Arc<Overlay>) -> Arc<dyn Fs> {
-        self.traced(overlay)
+        Arc::new(self.changes.get_or_init(|| Traced::new(overlay.clone())).clone())
     }
 
-    /// Counts paths as the child's that were changed in another way, such as by absorbing them;
-    /// `before` shows the tree as it was.
-    pub(crate) fn changed(&self, overlay: &Arc<Overlay>, before: &Overlay, paths: Vec<Vec<u8>>) {
-        self.traced(overlay).touched(before, paths);
+    /// Counts paths as the child's that were changed in another way than through its tree.
+    pub(crate) fn changed(&self, traced: Traced) {
+        // A native child is absorbed once, and has no tree.
+        let _ = self.changes.set(traced);
     }
 
     /// Hides another name of the root, such as the directory in which a native child sees it.
@@ -250,92 +172,82 @@ impl Recording {
         self.scrubber.add_roots([root.to_owned()]);
     }
 
-    /// Records that the child has ended like this, at `ended` of the session's clock.
-    pub(crate) fn finish(self, exit: &Exit, duration: Duration, ended: WallTime) {
+    /// The record of a child that has ended like this, at `ended` of the session's clock.
+    pub(crate) fn finish(
+        self,
+        exit: &Exit,
+        duration: Duration,
+        ended: WallTime,
+    ) -> Result<Record, TapeError> {
         let status = TapedStatus::of(exit, |why| self.scrubber.tape(why.as_bytes()));
-        self.record(status, duration, ended);
+        self.record(status, duration, ended)
     }
 
-    /// Records that the program did not start.
-    pub(crate) fn not_started(self, error: &io::Error) {
+    /// The record of a program that did not start.
+    pub(crate) fn not_started(self, error: &io::Error) -> Result<Record, TapeError> {
         let message = self.scrubber.tape(error.to_string().as_bytes());
         let status = TapedStatus::NotStarted { kind: format!("{:?}", error.kind()), message };
         // There was no child to read an input.
         self.taps[Stream::Stdin as usize].ended();
-        let start = self.recorder.start();
-        self.record(status, Duration::ZERO, start);
+        let started = self.started;
+        self.record(status, Duration::ZERO, started)
     }
 
-    fn record(self, status: TapedStatus, duration: Duration, ended: WallTime) {
-        let recorder = self.recorder.clone();
-        let sequence = self.sequence;
-        let program = self.call.program.to_string();
-        let record = self.complete(status, duration, ended);
-        recorder.add(record.map_err(|why| TapeError::Spawn { sequence, program, why }));
-    }
-
-    fn complete(
+    fn record(
         self,
         status: TapedStatus,
         duration: Duration,
         ended: WallTime,
-    ) -> Result<Record, SpawnProblem> {
-        let stdout = self.output(Stream::Stdout)?;
-        let stderr = self.output(Stream::Stderr)?;
-        let stdin = self.input()?;
-        let traced = self.traced.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let files = traced.map_or(Ok(Vec::new()), |traced| {
-            let times = (self.recorder.start(), ended);
-            files::changes(traced.overlay(), &traced.take(), &self.scrubber, times)
-                .map_err(|(path, errno)| SpawnProblem::File { path, errno })
-        })?;
-        Ok(Record {
-            sequence: self.sequence,
-            call: self.call,
-            stdin,
-            route: self.way,
-            module: self.module.into_inner(),
-            status,
-            stdout,
-            stderr,
-            duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
-            files,
-        })
+    ) -> Result<Record, TapeError> {
+        let program = self.call.program.to_string();
+        let failed = |source| TapeError::Spawn { sequence: self.sequence, program, source };
+        let record = || {
+            let [stdin, stdout, stderr] = [
+                self.heard(Stream::Stdin)?,
+                self.heard(Stream::Stdout)?,
+                self.heard(Stream::Stderr)?,
+            ];
+            let times = (self.started, ended);
+            let changes = self.changes.get();
+            Ok(Record {
+                sequence: self.sequence,
+                call: self.call.clone(),
+                stdin: self.input(&stdin),
+                route: self.way,
+                module: self.module.get().map(ToString::to_string),
+                status,
+                stdout: self.scrubber.tape(&stdout.bytes),
+                stderr: self.scrubber.tape(&stderr.bytes),
+                duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+                files: changes.map_or(Ok(Vec::new()), |traced| {
+                    files::changes(traced, &self.scrubber, times)
+                })?,
+            })
+        };
+        record().map_err(failed)
     }
 
-    fn output(&self, stream: Stream) -> Result<Taped, SpawnProblem> {
-        self.heard(stream).map(|heard| self.scrubber.tape(&heard.bytes))
-    }
-
-    fn input(&self) -> Result<Input, SpawnProblem> {
-        let heard = self.heard(Stream::Stdin)?;
+    fn input(&self, heard: &Heard) -> Input {
         if !heard.is_tapped {
-            return Ok(Input { unseen: true, ..Input::default() });
+            return Input { unseen: true, ..Input::default() };
         }
         let content = self.scrubber.tape(&heard.bytes);
-        let mut input = Input {
+        let is_empty = content.is_empty();
+        Input {
             size_bytes: content.bytes().len() as u64,
             cut: !heard.has_ended,
-            ..Input::default()
-        };
-        if !content.is_empty() {
-            input.blake3 = Some(Input::digest(&content));
-            input.content = Some(content).filter(|_| self.recorder.keeps_inputs);
+            unseen: false,
+            blake3: (!is_empty).then(|| Input::digest(&content)),
+            content: Some(content).filter(|_| !is_empty && self.keeps_input),
         }
-        Ok(input)
     }
 
-    fn heard(&self, stream: Stream) -> Result<Heard, SpawnProblem> {
+    fn heard(&self, stream: Stream) -> io::Result<Heard> {
         let heard = std::mem::take(&mut *self.taps[stream as usize].lock());
-        if heard.is_too_long {
-            let stream = stream.name();
-            return Err(SpawnProblem::TooLong { stream, bytes_max: STREAM_BYTES_MAX });
+        if heard.bytes.len() > STREAM_BYTES_MAX {
+            let text = format!("its {} has more than {STREAM_BYTES_MAX} bytes", stream.name());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
         }
         Ok(heard)
-    }
-
-    fn traced(&self, overlay: &Arc<Overlay>) -> Arc<Traced> {
-        let mut traced = self.traced.lock().unwrap_or_else(PoisonError::into_inner);
-        traced.get_or_insert_with(|| Arc::new(Traced::new(overlay.clone()))).clone()
     }
 }

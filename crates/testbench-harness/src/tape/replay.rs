@@ -3,35 +3,24 @@
 use std::io;
 use std::time::Duration;
 
-use testbench_clock::{Stuck, WallTime};
+use testbench_clock::WallTime;
 use testbench_overlay::{Overlay, Put};
 
-use super::error::PlayError;
+use super::files;
 use super::format::{Input, Record, TapedStatus};
-use super::record::Stream;
 use super::scrub::{Marks, Scrubber};
-use super::{Taped, files};
 
 /// An entry of the tape that was taken to be played.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    record: Record,
+    pub(crate) record: Record,
     /// The start of the session's clock.
-    start: WallTime,
-    marks: Marks,
-    scrubber: Scrubber,
+    pub(super) start: WallTime,
+    pub(super) marks: Marks,
+    pub(super) scrubber: Scrubber,
 }
 
 impl Entry {
-    pub(crate) fn new(record: Record, start: WallTime, marks: Marks, scrubber: Scrubber) -> Entry {
-        Entry { record, start, marks, scrubber }
-    }
-
-    /// The record on the tape.
-    pub(crate) fn record(&self) -> &Record {
-        &self.record
-    }
-
     /// The time that the child took.
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_nanos(self.record.duration_ns)
@@ -40,81 +29,59 @@ impl Entry {
     /// The error of a child that did not start; `None` if there is a child to play.
     pub(crate) fn not_started(&self) -> Option<io::Error> {
         let TapedStatus::NotStarted { kind, message } = &self.record.status else { return None };
-        Some(io::Error::new(kind_of(kind), message.to_string()))
+        // A start fails with an error number of the system, and each has a kind.
+        let mut kinds = (1..=ERRNO_MAX).map(|errno| io::Error::from_raw_os_error(errno).kind());
+        let kind = kinds.find(|known| format!("{known:?}") == *kind);
+        Some(io::Error::new(kind.unwrap_or(io::ErrorKind::Other), message.to_string()))
     }
 
     /// The most bytes that the child reads. The rest of its input stays where it is.
-    pub(crate) fn input_bytes_max(&self) -> usize {
+    pub(crate) fn input_bytes_max(&self) -> u64 {
         let taped = &self.record.stdin;
         match &taped.content {
             _ if taped.unseen => 0,
-            _ if !taped.cut => usize::MAX,
-            Some(content) => self.marks.expand(content).len(),
-            None => usize::try_from(taped.size_bytes).unwrap_or(usize::MAX),
+            _ if !taped.cut => u64::MAX,
+            Some(content) => self.marks.expand(content).len() as u64,
+            None => taped.size_bytes,
         }
     }
 
     /// Checks that the child has read the same bytes as when it was recorded.
-    pub(crate) fn check_input(&self, read: &[u8]) -> Result<(), PlayError> {
-        let input = &self.record.stdin;
+    pub(crate) fn check_input(&self, read: &[u8]) -> io::Result<()> {
+        let Record { sequence, stdin, .. } = &self.record;
         let content = self.scrubber.tape(read);
         let actual = Input::digest(&content);
-        let taped = input.blake3.clone().unwrap_or_else(|| Input::digest(&Taped::default()));
-        if input.unseen || taped == actual {
+        let taped = stdin.blake3.clone().unwrap_or_else(|| Input::digest(&"".into()));
+        if stdin.unseen || taped == actual {
             return Ok(());
         }
-        Err(PlayError::Stdin {
-            sequence: self.record.sequence,
-            taped,
-            taped_bytes: input.size_bytes,
-            actual,
-            actual_bytes: content.bytes().len() as u64,
-        })
+        let (taped_bytes, actual_bytes) = (stdin.size_bytes, content.bytes().len());
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "its standard input is not that of the tape (entry {sequence}): taped {taped_bytes} \
+                 bytes of BLAKE3 {taped}, actual {actual_bytes} bytes of BLAKE3 {actual}. Give it \
+                 the same input, or record the tape again with `TapeMode::Record`"
+            ),
+        ))
     }
 
     /// Makes the child's changes in the overlay.
-    pub(crate) fn change_files(&self, overlay: &Overlay) -> Result<(), PlayError> {
+    pub(crate) fn change_files(&self, overlay: &Overlay) -> io::Result<()> {
         let put = |file| files::put(file, self.start, |taped| self.marks.expand(taped));
         let puts: Vec<Put> = self.record.files.iter().map(put).collect();
-        let sequence = self.record.sequence;
-        overlay.apply(&puts).map_err(|source| PlayError::Files { sequence, source })
-    }
-
-    /// The child's output to this stream.
-    pub(crate) fn output(&self, stream: Stream) -> Vec<u8> {
-        self.marks.expand(match stream {
-            Stream::Stderr => &self.record.stderr,
-            Stream::Stdin | Stream::Stdout => &self.record.stdout,
+        overlay.apply(&puts).map_err(|error| {
+            let kind = io::Error::from(error.errno).kind();
+            let sequence = self.record.sequence;
+            io::Error::new(kind, format!("its file changes do not fit (entry {sequence}): {error}"))
         })
     }
-}
 
-impl PlayError {
-    /// The failure of a stream, or the [`Stuck`] in it.
-    pub(crate) fn of_stream(error: io::Error) -> PlayError {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<Stuck>()) {
-            Some(stuck) => PlayError::Stuck(stuck.clone()),
-            None => PlayError::Stream(error),
-        }
+    /// The child's standard output and standard error.
+    pub(crate) fn outputs(&self) -> [Vec<u8>; 2] {
+        [&self.record.stdout, &self.record.stderr].map(|taped| self.marks.expand(taped))
     }
 }
 
-/// The kind of this name, of those that a start can fail with.
-fn kind_of(name: &str) -> io::ErrorKind {
-    use io::ErrorKind::*;
-    let kinds = [
-        NotFound,
-        PermissionDenied,
-        InvalidInput,
-        ArgumentListTooLong,
-        ExecutableFileBusy,
-        IsADirectory,
-        NotADirectory,
-        OutOfMemory,
-        ResourceBusy,
-        WouldBlock,
-        Unsupported,
-        InvalidFilename,
-    ];
-    kinds.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or(Other)
-}
+/// Greater than every error number with a kind of its own on the systems that we run on.
+const ERRNO_MAX: i32 = 200;

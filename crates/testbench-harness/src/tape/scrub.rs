@@ -3,8 +3,10 @@
 //! It looks for literal values and patterns in the raw bytes of arguments, output and whole files. A
 //! secret outranks the root. Secrets that overlap are hidden as a whole, under the name of the first.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -48,27 +50,27 @@ pub fn looks_secret(variable: impl AsRef<OsStr>) -> bool {
 /// Finds the root's path and secrets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scrubber {
-    /// Longest first, so that a root inside of another one is found.
-    roots: Vec<Vec<u8>>,
-    /// Longest first.
-    secrets: Vec<(Vec<u8>, Arc<str>)>,
-    patterns: Arc<[(Arc<str>, Regex)]>,
+    /// The root's names and the values of secrets.
+    values: Vec<(Vec<u8>, Mark)>,
+    patterns: Arc<[(String, Regex)]>,
     /// Variables whose values are secrets, however they look.
     named: Arc<[OsString]>,
 }
+
+/// A place in the bytes, and the mark for it.
+type Found = (Range<usize>, Mark);
 
 impl Scrubber {
     pub(crate) fn new(
         patterns: &[(String, String)],
         named: &[OsString],
     ) -> Result<Scrubber, TapeError> {
-        let compile = |(name, pattern): &(String, String)| {
-            let regex = Regex::new(pattern)
-                .map_err(|source| TapeError::Pattern { name: name.clone(), source })?;
-            Ok((Arc::from(name.as_str()), regex))
+        let compile = |(name, pattern): &(String, String)| match Regex::new(pattern) {
+            Ok(regex) => Ok((name.clone(), regex)),
+            Err(source) => Err(TapeError::Pattern { name: name.clone(), source }),
         };
-        let patterns = patterns.iter().map(compile).collect::<Result<Vec<_>, TapeError>>()?;
-        Ok(Scrubber { patterns: patterns.into(), named: named.into(), ..Scrubber::default() })
+        let patterns = patterns.iter().map(compile).collect::<Result<_, _>>()?;
+        Ok(Scrubber { values: Vec::new(), patterns, named: named.into() })
     }
 
     /// Adds the names of a root. The root directory `/` is ignored, since every path begins with it.
@@ -78,37 +80,42 @@ impl Scrubber {
             while root.last() == Some(&b'/') {
                 root.pop();
             }
-            if !root.is_empty() && !self.roots.contains(&root) {
-                self.roots.push(root);
-            }
+            self.add(root, Mark::Root);
         }
-        self.roots.sort_by_key(|root| std::cmp::Reverse(root.len()));
     }
 
     /// Adds the values of those variables that look secret, or that were named.
     pub(crate) fn add_env<'e>(&mut self, env: impl IntoIterator<Item = (&'e OsStr, &'e OsStr)>) {
         for (name, value) in env {
             let value = sys::guest_bytes(value);
-            let is_named = self.named.iter().any(|named| named == name);
             let is_found = looks_secret(name) && value.len() >= VALUE_BYTES_MIN;
-            if value.is_empty() || !(is_named || is_found) {
-                continue;
-            }
-            if !self.secrets.iter().any(|(known, _)| *known == value) {
-                self.secrets.push((value, name.to_string_lossy().into()));
+            if is_found || self.is_named(name) {
+                self.add(value, secret(name));
             }
         }
-        self.secrets.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    }
+
+    fn add(&mut self, value: Vec<u8>, mark: Mark) {
+        let kind = std::mem::discriminant(&mark);
+        let is_known = |(known, mark): &(Vec<u8>, Mark)| {
+            *known == value && std::mem::discriminant(mark) == kind
+        };
+        if !value.is_empty() && !self.values.iter().any(is_known) {
+            self.values.push((value, mark));
+        }
+    }
+
+    fn is_named(&self, variable: &OsStr) -> bool {
+        self.named.iter().any(|named| named == variable)
     }
 
     /// The value of a variable; all of it is a secret if the variable's name says so.
     pub(crate) fn tape_value(&self, name: &OsStr, value: &OsStr) -> Taped {
-        let is_secret = looks_secret(name) || self.named.iter().any(|named| named == name);
-        if !is_secret || value.is_empty() {
+        if value.is_empty() || !(looks_secret(name) || self.is_named(name)) {
             return self.tape(&sys::guest_bytes(value));
         }
         let mut taped = Taped::default();
-        taped.push_mark(Mark::Secret(name.to_string_lossy().into_owned()));
+        taped.push_mark(secret(name));
         taped
     }
 
@@ -116,92 +123,50 @@ impl Scrubber {
     pub(crate) fn tape(&self, bytes: &[u8]) -> Taped {
         let mut taped = Taped::default();
         let mut from = 0;
-        for found in self.find(bytes) {
-            taped.push(&bytes[from..found.start]);
-            taped.push_mark(found.mark);
-            from = found.end;
+        for (range, mark) in self.find(bytes) {
+            taped.push(&bytes[from..range.start]);
+            taped.push_mark(mark);
+            from = range.end;
         }
         taped.push(&bytes[from..]);
         taped
     }
 
-    /// The matches of the patterns, by the patterns' names.
-    pub(crate) fn found<'b>(&self, bytes: &'b [u8]) -> Vec<(String, &'b [u8])> {
-        let patterns = self.find_patterns(bytes);
-        let found = patterns.into_iter().filter_map(|found| match found.mark {
-            Mark::Secret(name) => Some((name, &bytes[found.start..found.end])),
-            Mark::Root => None,
-        });
-        found.collect()
+    /// The matches of the patterns. Of a pattern with a group, the group is the secret.
+    pub(crate) fn find_patterns(&self, bytes: &[u8]) -> Vec<Found> {
+        let mut all = Vec::new();
+        for (name, regex) in self.patterns.iter() {
+            let matches = regex.captures_iter(bytes);
+            let secrets = matches.filter_map(|found| Some(found.get(1).or(found.get(0))?.range()));
+            let secrets = secrets.filter(|range| !range.is_empty());
+            all.extend(secrets.map(|range| (range, Mark::Secret(name.clone()))));
+        }
+        all
     }
 
     /// All that is found, in order and without overlaps.
     fn find(&self, bytes: &[u8]) -> Vec<Found> {
-        let mut secrets = self.find_patterns(bytes);
-        secrets.extend(self.find_values(bytes));
-        secrets.sort_by(|a, b| (a.start, b.end).cmp(&(b.start, a.end)));
-        let mut all: Vec<Found> = Vec::new();
-        for found in secrets {
-            match all.last_mut() {
-                // The name of the first one stands for both.
-                Some(last) if found.start < last.end => last.end = last.end.max(found.end),
-                _ => all.push(found),
+        let mut all = self.find_patterns(bytes);
+        for (value, mark) in &self.values {
+            let places = occurrences(bytes, value).map(|start| start..start + value.len());
+            let counts = |range: &Range<usize>| *mark != Mark::Root || is_whole_path(bytes, range);
+            all.extend(places.filter(counts).map(|range| (range, mark.clone())));
+        }
+        // Of those that begin at the same place, the longest comes first.
+        all.sort_by_key(|(range, _)| (range.start, Reverse(range.end)));
+        let mut kept: Vec<Found> = Vec::new();
+        for (range, mark) in all {
+            match kept.last_mut() {
+                Some((last, of)) if range.start < last.end => match (&*of, &mark) {
+                    (_, Mark::Root) => {}
+                    (Mark::Root, _) => (*last, *of) = (range, mark),
+                    // The name of the first one stands for both.
+                    _ => last.end = last.end.max(range.end),
+                },
+                _ => kept.push((range, mark)),
             }
         }
-        let roots = self.find_roots(bytes);
-        let free = |root: &Found| !all.iter().any(|s| s.start < root.end && root.start < s.end);
-        let roots: Vec<Found> = roots.into_iter().filter(free).collect();
-        all.extend(roots);
-        all.sort_by_key(|found| found.start);
-        all
-    }
-
-    /// Of a pattern with a group, the group is the secret.
-    fn find_patterns(&self, bytes: &[u8]) -> Vec<Found> {
-        let mut all = Vec::new();
-        for (name, regex) in self.patterns.iter() {
-            for found in regex.captures_iter(bytes) {
-                let Some(secret) = found.get(1).or_else(|| found.get(0)) else { continue };
-                let (start, end) = (secret.start(), secret.end());
-                if start < end {
-                    all.push(Found { start, end, mark: Mark::Secret(name.to_string()) });
-                }
-            }
-        }
-        all
-    }
-
-    fn find_values(&self, bytes: &[u8]) -> Vec<Found> {
-        let mut all = Vec::new();
-        for (value, name) in &self.secrets {
-            all.extend(occurrences(bytes, value).map(|start| {
-                let mark = Mark::Secret(name.to_string());
-                Found { start, end: start + value.len(), mark }
-            }));
-        }
-        all
-    }
-
-    fn find_roots(&self, bytes: &[u8]) -> Vec<Found> {
-        let mut found = Vec::new();
-        for root in &self.roots {
-            let places = occurrences(bytes, root);
-            let whole = places.filter(|start| is_whole_path(bytes, *start, start + root.len()));
-            found.extend(whole.map(|start| Found {
-                start,
-                end: start + root.len(),
-                mark: Mark::Root,
-            }));
-        }
-        // The longest of those that begin at the same place stays the first.
-        found.sort_by_key(|root| root.start);
-        let mut end = 0;
-        found.retain(|root| {
-            let is_free = root.start >= end;
-            end = if is_free { root.end } else { end };
-            is_free
-        });
-        found
+        kept
     }
 }
 
@@ -241,10 +206,8 @@ impl Marks {
     }
 }
 
-struct Found {
-    start: usize,
-    end: usize,
-    mark: Mark,
+fn secret(variable: &OsStr) -> Mark {
+    Mark::Secret(variable.to_string_lossy().into_owned())
 }
 
 /// The places where `value` begins; they may overlap.
@@ -257,10 +220,10 @@ fn occurrences(bytes: &[u8], value: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether the path from `start` to `end` is no part of a longer name.
-fn is_whole_path(bytes: &[u8], start: usize, end: usize) -> bool {
+/// Whether the path at `range` is no part of a longer name.
+fn is_whole_path(bytes: &[u8], range: &Range<usize>) -> bool {
     let in_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-".contains(b);
-    !bytes[..start].last().is_some_and(in_name) && !bytes.get(end).is_some_and(in_name)
+    !bytes[..range.start].last().is_some_and(in_name) && !bytes.get(range.end).is_some_and(in_name)
 }
 
 #[cfg(test)]

@@ -13,9 +13,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::{LineProblem, TapeError};
-use super::format::{FORMAT, Header, ModuleUsed, Record, VERSION, Way};
-use super::taped::is_digest;
+use serde::de::DeserializeOwned;
+
+use super::error::TapeError;
+use super::format::{FORMAT, Header, Record, VERSION};
+use super::taped::{Pending, is_digest};
 use super::{Tape, Taped};
 
 impl Tape {
@@ -59,9 +61,8 @@ impl Tape {
             }
         }
         write_beside(path, &self.to_bytes()).map_err(|source| fails(path, source))?;
-        let needed = payloads.into_keys().collect();
-        remove_payloads(path, &needed).map_err(|source| fails(&payload_dir, source))?;
-        Ok(())
+        remove_payloads(path, &payloads.into_keys().collect())
+            .map_err(|source| fails(&payload_dir, source))
     }
 
     /// The lines, without the payloads.
@@ -87,25 +88,6 @@ impl Tape {
             }
         }
         payloads
-    }
-}
-
-/// The header with the fields that follow from the records.
-pub(crate) fn header_of(header: &Header, records: &[Record]) -> Header {
-    let modules: BTreeSet<ModuleUsed> = records
-        .iter()
-        .filter_map(|record| {
-            let name = record.call.program.to_string();
-            Some(ModuleUsed { name, blake3: record.module.clone()? })
-        })
-        .collect();
-    Header {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        modules: modules.into_iter().collect(),
-        reproducible: records.iter().all(|record| record.route == Way::Guest),
-        spawns: records.len(),
-        ..header.clone()
     }
 }
 
@@ -180,44 +162,40 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, bytes: &[u8]) -> Result<Tape, TapeError> {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..);
-        let Some((first, _)) = lines.next() else { return Err(self.not_a_tape()) };
-        let header = self.header(first)?;
+        let header = self.header(lines.next().map_or(b"", |(first, _)| first))?;
         let mut records: Vec<Record> = Vec::new();
         for (line, number) in lines {
-            let record = self.record(line, records.last()).map_err(|p| self.at(number, p))?;
-            records.push(record);
+            let record = self.record(line, records.last());
+            records.push(record.map_err(|problem| self.damaged(number, problem))?);
         }
-        if records.len() != header.spawns {
-            let (announced, found) = (header.spawns, records.len());
-            let path = self.path.to_owned();
-            return Err(TapeError::Count { path, line: found + 1, announced, found });
+        let (announced, found) = (header.spawns, records.len());
+        if found != announced {
+            let problem = format!("it announces {announced} spawns, but {found} follow");
+            return Err(self.damaged(1, problem));
         }
         Ok(Tape::new(header, records))
     }
 
     fn header(&self, line: &[u8]) -> Result<Header, TapeError> {
-        let value: serde_json::Value =
-            serde_json::from_slice(line).map_err(|_| self.not_a_tape())?;
-        if value.get("format").and_then(|format| format.as_str()) != Some(FORMAT) {
-            return Err(self.not_a_tape());
+        let path = || self.path.to_owned();
+        let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+        if value["format"] != FORMAT {
+            return Err(TapeError::NotATape { path: path() });
         }
         // The version decides how everything else is read.
-        match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(VERSION) => {}
-            Some(found) => return Err(TapeError::Version { path: self.path.to_owned(), found }),
-            None => return Err(self.not_a_tape()),
+        match value["version"].as_u64() {
+            Some(VERSION) => json(line).map_err(|problem| self.damaged(1, problem)),
+            Some(found) => Err(TapeError::Version { path: path(), found }),
+            None => Err(TapeError::NotATape { path: path() }),
         }
-        complete(line)
-            .and_then(|()| serde_json::from_slice(line).map_err(|e| LineProblem::json(&e)))
-            .map_err(|problem| self.at(1, problem))
     }
 
-    fn record(&self, line: &[u8], previous: Option<&Record>) -> Result<Record, LineProblem> {
-        complete(line)?;
-        let mut record: Record = serde_json::from_slice(line).map_err(|e| LineProblem::json(&e))?;
+    /// Reads one line; the error is its problem.
+    fn record(&self, line: &[u8], previous: Option<&Record>) -> Result<Record, String> {
+        let mut record: Record = json(line)?;
         if let Some(previous) = previous.filter(|p| p.sequence >= record.sequence) {
             let (sequence, previous) = (record.sequence, previous.sequence);
-            return Err(LineProblem::Order { sequence, previous });
+            return Err(format!("spawn {sequence} comes after spawn {previous}"));
         }
         for text in record.texts_mut() {
             self.payload(text)?;
@@ -225,30 +203,41 @@ impl Reader<'_> {
         Ok(record)
     }
 
-    fn payload(&self, text: &mut Taped) -> Result<(), LineProblem> {
-        let Some(pending) = text.pending() else { return Ok(()) };
-        let file = self.payloads.join(&pending.digest);
-        let bytes = match fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err(LineProblem::PayloadMissing { file, kind: error.kind() }),
-        };
-        let found = blake3::hash(&bytes).to_hex().to_string();
-        let (found_bytes, expected_bytes) = (bytes.len() as u64, pending.size_bytes);
-        if found != pending.digest || found_bytes != expected_bytes {
-            return Err(LineProblem::PayloadDigest { file, expected_bytes, found_bytes, found });
+    fn payload(&self, text: &mut Taped) -> Result<(), String> {
+        let Some(Pending { digest, size_bytes }) = text.pending() else { return Ok(()) };
+        let file = self.payloads.join(digest);
+        let shown = file.display();
+        let bytes = fs::read(&file).map_err(|error| {
+            let error = io::Error::from(error.kind());
+            format!("its payload is missing: {error} (`{shown}`)")
+        })?;
+        let (found, found_bytes) = (blake3::hash(&bytes).to_hex(), bytes.len());
+        if found.as_str() != digest || found_bytes as u64 != *size_bytes {
+            return Err(format!(
+                "its payload `{shown}` has the wrong digest: it holds {found_bytes} bytes of BLAKE3 \
+                 {found}, not the {size_bytes} bytes that its name says"
+            ));
         }
-        if text.resolve(bytes) { Ok(()) } else { Err(LineProblem::PayloadMarks { file }) }
+        match text.resolve(bytes) {
+            true => Ok(()),
+            false => Err(format!("a mark lies behind the end of the payload `{shown}`")),
+        }
     }
 
-    fn at(&self, line: usize, problem: LineProblem) -> TapeError {
-        TapeError::Line { path: self.path.to_owned(), line, problem }
-    }
-
-    fn not_a_tape(&self) -> TapeError {
-        TapeError::NotATape { path: self.path.to_owned() }
+    fn damaged(&self, line: usize, problem: String) -> TapeError {
+        TapeError::Damaged { path: self.path.to_owned(), line, problem }
     }
 }
 
-fn complete(line: &[u8]) -> Result<(), LineProblem> {
-    if line.ends_with(b"\n") { Ok(()) } else { Err(LineProblem::CutOff) }
+/// Reads a whole line of JSON; the error is its problem.
+fn json<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+    if !line.ends_with(b"\n") {
+        return Err("it is cut off (no line feed at its end)".to_owned());
+    }
+    serde_json::from_slice(line).map_err(|error| {
+        let text = error.to_string();
+        // serde counts lines within this one.
+        let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+        format!("column {}: {message}", error.column().max(1))
+    })
 }

@@ -68,26 +68,14 @@ impl Taped {
         &self.bytes
     }
 
-    /// The marks, each with the number of bytes before it.
-    pub fn marks(&self) -> impl ExactSizeIterator<Item = (usize, &Mark)> {
-        self.marks.iter().map(|(at, mark)| (*at, mark))
-    }
-
     /// Whether there are neither bytes nor marks.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.marks.is_empty()
     }
 
     /// The bytes with `with`'s value in the place of each mark.
-    pub fn expand(&self, mut with: impl FnMut(&Mark) -> Vec<u8>) -> Vec<u8> {
-        let mut whole = Vec::with_capacity(self.bytes.len());
-        for piece in self.pieces() {
-            match piece {
-                Piece::Bytes(bytes) => whole.extend_from_slice(bytes),
-                Piece::Mark(mark) => whole.extend(with(mark)),
-            }
-        }
-        whole
+    pub fn expand(&self, with: impl Fn(&Mark) -> Vec<u8>) -> Vec<u8> {
+        self.split(|mark| Some(with(mark))).concat()
     }
 
     /// The bytes with `with`'s value in the place of each mark, cut in two at marks without one.
@@ -107,7 +95,7 @@ impl Taped {
     }
 
     /// The bytes with the name of each mark in its place, for people.
-    pub fn shown(&self) -> Vec<u8> {
+    pub(crate) fn shown(&self) -> Vec<u8> {
         self.expand(|mark| mark.to_string().into_bytes())
     }
 
@@ -212,10 +200,6 @@ impl<'de> Deserialize<'de> for Mark {
     expecting = "expected a string, or an object with `b64`, `parts` or `payload`"
 )]
 enum Wire {
-    Text(String),
-    Base64 {
-        b64: String,
-    },
     Parts {
         parts: Vec<Part>,
     },
@@ -226,6 +210,8 @@ enum Wire {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         marks: Vec<(usize, Mark)>,
     },
+    /// Bytes without a mark.
+    Bytes(Part),
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -258,11 +244,7 @@ impl Serialize for Taped {
             let (size_bytes, marks) = (self.bytes.len() as u64, self.marks.clone());
             Wire::Payload { payload, size_bytes, marks }
         } else if self.marks.is_empty() {
-            match Part::of(Piece::Bytes(&self.bytes)) {
-                Part::Text(text) => Wire::Text(text),
-                Part::Base64 { b64 } => Wire::Base64 { b64 },
-                part => Wire::Parts { parts: vec![part] },
-            }
+            Wire::Bytes(Part::of(Piece::Bytes(&self.bytes)))
         } else {
             Wire::Parts { parts: self.pieces().map(Part::of).collect() }
         };
@@ -274,8 +256,10 @@ impl<'de> Deserialize<'de> for Taped {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Taped, D::Error> {
         let mut taped = Taped::default();
         let parts = match Wire::deserialize(deserializer)? {
-            Wire::Text(text) => return Ok(Taped::plain(text)),
-            Wire::Base64 { b64 } => vec![Part::Base64 { b64 }],
+            Wire::Bytes(Part::Mark { .. }) => {
+                return Err(D::Error::custom("a `mark` outside of `parts`"));
+            }
+            Wire::Bytes(part) => vec![part],
             Wire::Parts { parts } => parts,
             Wire::Payload { payload, .. } if !is_digest(&payload) => {
                 return Err(D::Error::custom(format!(

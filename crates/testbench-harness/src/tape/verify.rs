@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
-use testbench_overlay::diff::{Change, Diff, Side};
-use testbench_overlay::{ApplyError, Overlay, OverlayError, PathState};
+use testbench_overlay::diff::{Change, Diff};
+use testbench_overlay::{ApplyError, Overlay, OverlayError};
 use testbench_wasi::Finished;
 
 use super::calls::command_line;
+use super::compare::{Divergence, content_text};
 use super::format::{Record, TapedStatus, Way};
 use super::scrub::Marks;
 use super::{Tape, Taped, files};
@@ -64,43 +65,22 @@ pub struct ToolReport {
     /// The number of its spawns that did the same.
     pub agree: usize,
     /// The spawns that differ.
-    pub drifts: Vec<Drift>,
-    /// The spawns that were not run, and why.
-    pub skipped: Vec<Skipped>,
+    pub drifts: Vec<VerifiedSpawn>,
+    /// The spawns that were not run. Each has one difference, which says why.
+    pub skipped: Vec<VerifiedSpawn>,
 }
 
-/// A spawn that differs on WebAssembly.
+/// A spawn that does not do the same on WebAssembly, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Drift {
+pub struct VerifiedSpawn {
     /// Its number on the tape.
     pub sequence: u32,
     /// Its command line.
     pub call: String,
-    /// The differences.
-    pub differences: Vec<Difference>,
-}
-
-/// A difference between the taped child and the guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Difference {
-    /// `start`, `status`, `stdout`, `stderr`, or the path of a file.
-    pub what: String,
-    /// The taped value (`-`) and the guest's (`+`), for people.
-    pub shown: String,
-}
-
-/// A spawn that was not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Skipped {
-    /// Its number on the tape.
-    pub sequence: u32,
-    /// Its command line.
-    pub call: String,
-    /// The reason.
-    pub why: String,
+    /// The differences of the guest from the taped child: in `start`, `status`, `stdout`, `stderr` or
+    /// `files`.
+    pub differences: Vec<Divergence>,
 }
 
 /// Why a tape cannot be verified at all.
@@ -160,16 +140,12 @@ impl fmt::Display for VerifyReport {
                 (_, n, _) => format!("differs ({n} of {run})"),
             };
             writeln!(f, "{program}: {verdict}")?;
-            for drift in drifts {
-                writeln!(f, "  {} $ {}", drift.sequence, drift.call)?;
-                for difference in &drift.differences {
-                    let shown = difference.shown.trim_end().replace('\n', "\n      ");
-                    writeln!(f, "    {}\n      {shown}", difference.what)?;
+            for VerifiedSpawn { sequence, call, differences } in drifts.iter().chain(skipped) {
+                writeln!(f, "  {sequence} $ {call}")?;
+                for difference in differences {
+                    let shown = difference.to_string().replace('\n', "\n    ");
+                    writeln!(f, "    {shown}")?;
                 }
-            }
-            for skipped in skipped {
-                let Skipped { sequence, call, why } = skipped;
-                writeln!(f, "  {sequence} $ {call}\n    not run: {why}")?;
             }
         }
         Ok(())
@@ -209,27 +185,22 @@ pub fn verify(tape: &Tape, options: VerifyOptions) -> Result<VerifyReport, Verif
     let verifier = Verifier { session, overlay, root, marks, stderr: options.stderr };
     let mut report = VerifyReport::default();
     for record in tape.records() {
-        let verdict = verifier.step(record, tape)?;
+        let run = verifier.step(record, tape)?;
         if record.route != Way::Native {
             continue;
         }
         let tool = report.tools.entry(record.call.program.to_string()).or_default();
         let (sequence, call) = (record.sequence, command_line(&record.call));
-        match verdict {
-            Verdict::Agrees => tool.agree += 1,
-            Verdict::Differs(differences) => {
-                tool.drifts.push(Drift { sequence, call, differences });
+        match run {
+            Ok(differences) if differences.is_empty() => tool.agree += 1,
+            Ok(differences) => tool.drifts.push(VerifiedSpawn { sequence, call, differences }),
+            Err(shown) => {
+                let differences = vec![Divergence { what: "not run".to_owned(), shown }];
+                tool.skipped.push(VerifiedSpawn { sequence, call, differences });
             }
-            Verdict::Skipped(why) => tool.skipped.push(Skipped { sequence, call, why }),
         }
     }
     Ok(report)
-}
-
-enum Verdict {
-    Agrees,
-    Differs(Vec<Difference>),
-    Skipped(String),
 }
 
 struct Verifier<'a> {
@@ -241,8 +212,13 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    /// Runs one record if it was native, and leaves the state as the recording did.
-    fn step(&self, record: &Record, tape: &Tape) -> Result<Verdict, VerifyError> {
+    /// Runs one record if it was native, and leaves the state as the recording did. Returns the
+    /// differences, or why it was not run.
+    fn step(
+        &self,
+        record: &Record,
+        tape: &Tape,
+    ) -> Result<Result<Vec<Divergence>, String>, VerifyError> {
         let before = self.overlay.checkpoint();
         let run = match record.route {
             Way::Native => self.run(record),
@@ -250,11 +226,9 @@ impl Verifier<'_> {
         };
         let after = self.overlay.fork();
         self.overlay.rollback(&before)?;
-        let puts: Vec<_> = record
-            .files
-            .iter()
-            .map(|file| files::put(file, tape.header().start(), |taped| self.marks.expand(taped)))
-            .collect();
+        let expand = |taped: &Taped| self.marks.expand(taped);
+        let put = |file| files::put(file, tape.header().start(), expand);
+        let puts: Vec<_> = record.files.iter().map(put).collect();
         self.overlay
             .apply(&puts)
             .map_err(|source| VerifyError::Files { sequence: record.sequence, source })?;
@@ -264,18 +238,13 @@ impl Verifier<'_> {
             let _ = mock.advance(std::time::Duration::from_nanos(record.duration_ns));
         }
         Ok(match run {
-            Err(why) => Verdict::Skipped(why),
+            Err(why) => Err(why),
             Ok(Err(error)) => {
-                let shown = format!("- {}\n+ not started: {error}", record.status);
-                Verdict::Differs(vec![Difference { what: "start".to_owned(), shown }])
+                let actual = format!("not started: {error}");
+                let start = Divergence::of("start", &record.status.to_string(), &actual);
+                Ok(start.into_iter().collect())
             }
-            Ok(Ok(output)) => {
-                let differences = self.differences(record, &output, &after)?;
-                match differences.is_empty() {
-                    true => Verdict::Agrees,
-                    false => Verdict::Differs(differences),
-                }
-            }
+            Ok(Ok(output)) => Ok(self.differences(record, &output, &after)?),
         })
     }
 
@@ -322,31 +291,35 @@ impl Verifier<'_> {
         record: &Record,
         output: &Finished,
         after: &Overlay,
-    ) -> Result<Vec<Difference>, VerifyError> {
-        let mut found = Vec::new();
-        let mut add = |what: &str, shown: String| {
-            found.push(Difference { what: what.to_owned(), shown });
-        };
+    ) -> Result<Vec<Divergence>, VerifyError> {
         let actual = status_of(&TapedStatus::of(&output.exit, |why| why.into()));
-        let taped = status_of(&record.status);
-        if taped != actual {
-            add("status", format!("- {taped}\n+ {actual}"));
-        }
-        let mut streams = vec![("stdout", &record.stdout, &output.stdout)];
-        if self.stderr {
-            streams.push(("stderr", &record.stderr, &output.stderr));
-        }
-        for (what, taped, actual) in streams {
-            if !self.is_same(taped, actual) {
-                add(what, text_difference(&self.marks.expand(taped), actual));
+        let status = Divergence::of("status", &status_of(&record.status), &actual);
+        let mut found: Vec<Divergence> = status.into_iter().collect();
+        let streams = [
+            ("stdout", &record.stdout, &output.stdout, true),
+            ("stderr", &record.stderr, &output.stderr, self.stderr),
+        ];
+        for (what, taped, actual, is_compared) in streams {
+            if is_compared && !self.is_same(taped, actual) {
+                let [taped, actual] = [&self.marks.expand(taped), actual].map(|b| content_text(b));
+                found.extend(Divergence::of(what, &taped, &actual));
             }
         }
+        let mut changes = Vec::new();
         for path in self.different_paths(after)? {
-            let look = |tree: &Overlay| tree.look(&path).ok().flatten();
-            let (taped, actual) = (look(&self.overlay), look(after));
-            if taped.as_ref().map(|state| &state.side) != actual.as_ref().map(|state| &state.side) {
-                add(&String::from_utf8_lossy(&path), file_difference(taped, actual));
+            let side = |tree: &Overlay| Some(tree.look(&path).ok()??.side);
+            match (side(&self.overlay), side(after)) {
+                (Some(taped), Some(actual)) if taped != actual => {
+                    changes.push(Change::changed(&path, taped, actual));
+                }
+                (Some(taped), None) => changes.push(Change::removed(&path, taped)),
+                (None, Some(actual)) => changes.push(Change::added(&path, actual)),
+                _ => {}
             }
+        }
+        if !changes.is_empty() {
+            let shown = Diff::from_changes(changes).to_string().trim_end().to_owned();
+            found.push(Divergence { what: "files".to_owned(), shown });
         }
         Ok(found)
     }
@@ -354,18 +327,16 @@ impl Verifier<'_> {
     /// Every path whose change differs between the tape's state and the guest's.
     fn different_paths(&self, after: &Overlay) -> Result<BTreeSet<Vec<u8>>, VerifyError> {
         let (taped, actual) = (self.overlay.diff()?, after.diff()?);
-        let mut paths = BTreeSet::new();
-        for (one, other) in [(&taped, &actual), (&actual, &taped)] {
-            let known: BTreeMap<&[u8], _> =
-                other.entries().iter().map(|entry| (entry.path(), entry)).collect();
-            for entry in one.entries() {
-                if known.get(entry.path()) != Some(&entry) {
-                    paths.insert(entry.path().to_vec());
-                    paths.extend(entry.moved_from().map(<[u8]>::to_vec));
-                }
-            }
-        }
-        Ok(paths)
+        let by_path = |diff: &'_ Diff| -> BTreeMap<_, _> {
+            diff.entries().iter().map(|entry| (entry.path().to_vec(), entry.clone())).collect()
+        };
+        let (taped, actual) = (by_path(&taped), by_path(&actual));
+        let all = taped.iter().chain(&actual);
+        let different = all.filter(|(path, _)| taped.get(*path) != actual.get(*path));
+        let paths = different.flat_map(|(path, entry)| {
+            [Some(path.as_slice()), entry.moved_from()].into_iter().flatten()
+        });
+        Ok(paths.map(<[u8]>::to_vec).collect())
     }
 
     /// Whether the bytes are the same. Any bytes may stand where a secret stood that is not known
@@ -395,39 +366,6 @@ fn status_of(ending: &TapedStatus) -> String {
         TapedStatus::Signal { number, .. } => format!("signal {number}"),
         other => other.to_string(),
     }
-}
-
-/// The changed lines of text, or the sizes and digests of other bytes.
-fn text_difference(taped: &[u8], actual: &[u8]) -> String {
-    let change = Change::changed("x", Side::file(0o644, taped), Side::file(0o644, actual));
-    let text = Diff::from_changes([change]).to_string();
-    match text.find("\n@@ ") {
-        Some(at) => text[at + 1..].to_owned(),
-        None => {
-            let shown = |bytes: &[u8]| {
-                let digest = blake3::hash(bytes).to_hex();
-                format!("{} bytes of BLAKE3 {digest:.12}", bytes.len())
-            };
-            format!("- {}\n+ {}", shown(taped), shown(actual))
-        }
-    }
-}
-
-fn file_difference(taped: Option<PathState>, actual: Option<PathState>) -> String {
-    if let (Some(taped), Some(actual)) = (&taped, &actual)
-        && (taped.side.kind, taped.side.mode) == (actual.side.kind, actual.side.mode)
-        && let (Some(taped), Some(actual)) = (taped.side.bytes(), actual.side.bytes())
-    {
-        return text_difference(taped, actual);
-    }
-    let shown = |state: Option<PathState>| match state {
-        None => "nothing".to_owned(),
-        Some(state) => {
-            let size = state.side.bytes().map_or(0, <[u8]>::len);
-            format!("{:?} {:04o}, {size} bytes", state.side.kind, state.side.mode)
-        }
-    };
-    format!("- {}\n+ {}", shown(taped), shown(actual))
 }
 
 #[cfg(test)]

@@ -183,9 +183,9 @@ fn a_tape_that_was_cut_off_is_noticed_wherever_the_cut_is() {
     dir.write(&whole[..whole.len() - 1]);
     assert_snapshot!(dir.fails(), @"the tape `DIR/t.tape` is damaged at line 3: it is cut off (no line feed at its end)");
     dir.write(format!("{HEADER}\n{FULL}\n"));
-    assert_snapshot!(dir.fails(), @"the tape `DIR/t.tape` is damaged: line 1 announces 2 spawns, but 1 follow (until line 2)");
+    assert_snapshot!(dir.fails(), @"the tape `DIR/t.tape` is damaged at line 1: it announces 2 spawns, but 1 follow");
     dir.write(format!("{HEADER}\n{FULL}\n{PLAIN}\n{}\n", PLAIN.replace(":3,", ":4,")));
-    assert_snapshot!(dir.fails(), @"the tape `DIR/t.tape` is damaged: line 1 announces 2 spawns, but 3 follow (until line 4)");
+    assert_snapshot!(dir.fails(), @"the tape `DIR/t.tape` is damaged at line 1: it announces 2 spawns, but 3 follow");
 }
 
 #[test]
@@ -256,7 +256,10 @@ fn the_modes_of_a_comparison_look_at_less_and_less() {
     assert_snapshot!(divergences(&a, &b, CompareMode::ByteIdentical), @r#"
     spawn 1/2 `tool -o [root]/out "�"`: sequence: 1 -> 2
     spawn 1/2 `tool -o [root]/out "�"`: duration_ns: 301000000 -> 302000000
-    spawn 1/2 `tool -o [root]/out "�"`: files: M m 0600 at -5 ns -> M m 0600 at -6 ns
+    spawn 1/2 `tool -o [root]/out "�"`: file times
+      @@ -1,1 +1,1 @@
+      -m at -5 ns
+      +m at -6 ns
     "#);
     assert_eq!(divergences(&a, &b, CompareMode::Semantic), "");
     assert_eq!(divergences(&a, &b, CompareMode::Outcome), "");
@@ -276,24 +279,36 @@ fn the_modes_of_a_comparison_look_at_less_and_less() {
         .replace(r#""-o""#, r#""-x""#);
     let (a, b) = pair(&[FULL], &[&other, PLAIN]);
     assert_snapshot!(divergences(&a, &b, CompareMode::Semantic), @r#"
-    header: modules:  -> cat 00
+    header: modules
+      @@ -0,0 +1,1 @@
+      +cat 00
     spawn 1 `tool -o [root]/out "�"`: call: tool -o [root]/out "�" (in sub) LANG=C TOKEN=[secret:TOKEN] -HOME -> tool -x [root]/out "�" (in sub) LANG=C TOKEN=[secret:TOKEN] -HOME
     spawn 1 `tool -o [root]/out "�"`: status: signal 15 -> signal 9
     spawn 1 `tool -o [root]/out "�"`: stdout
-      - "a\n
-        b\n
-        "
-      + "a\n
-        c\n
-        "
-    spawn 1 `tool -o [root]/out "�"`: files: M n 0644 1 bytes a74e0b1433b5 -> M n 0644 5 bytes 3f796163ebf9
+      @@ -1,2 +1,2 @@
+       a
+      -b
+      +c
+    spawn 1 `tool -o [root]/out "�"`: files
+      @@ -3,4 +3,4 @@
+       A c (also b) 0644 2 bytes 44c77418e275
+       T l -> b
+       M m 0600
+      -M n 0644 1 bytes a74e0b1433b5
+      +M n 0644 5 bytes 3f796163ebf9
     spawn 3 `cat`: on the second tape only
     "#);
     assert_snapshot!(divergences(&a, &b, CompareMode::Outcome), @r#"
     spawn 1 `tool -o [root]/out "�"`: call: tool -o [root]/out "�" (in sub) LANG=C TOKEN=[secret:TOKEN] -HOME -> tool -x [root]/out "�" (in sub) LANG=C TOKEN=[secret:TOKEN] -HOME
     spawn 1 `tool -o [root]/out "�"`: status: signal 15 -> signal 9
     spawn 3 `cat`: on the second tape only
-    file n: file 0644 "n" -> file 0644 "other"
+    file n
+      @@ -1,2 +1,2 @@
+       file 0644
+      -n
+      \ No newline at end of file
+      +other
+      \ No newline at end of file
     "#);
 }
 
@@ -311,7 +326,15 @@ fn only_the_last_state_of_a_file_is_its_outcome() {
     assert_eq!(divergences(&a, &b, CompareMode::Outcome), "");
     assert_ne!(divergences(&a, &b, CompareMode::Semantic), "");
     let (a, b) = pair(&[&write(1, "end"), &write(2, "x")], &[&write(1, "x"), &write(2, "end")]);
-    assert_snapshot!(divergences(&a, &b, CompareMode::Outcome), @r#"file f: file 0644 "x" -> file 0644 "end""#);
+    assert_snapshot!(divergences(&a, &b, CompareMode::Outcome), @r"
+    file f
+      @@ -1,2 +1,2 @@
+       file 0644
+      -x
+      \ No newline at end of file
+      +end
+      \ No newline at end of file
+    ");
 }
 
 fn blake3_of(content: &[u8]) -> String {
