@@ -1,16 +1,16 @@
 //! The system calls of this crate. Every one takes a directory handle and **one** name, and none
 //! follows a symlink, so that no race with whoever swaps names on disk can lead out of a directory.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use testbench_clock::WallTime;
 
+use crate::vfs::Result;
 use crate::{DirEntry, Errno, FileKind, Follow, SetTime, SetTimes, Stat};
 
 /// For directories through which only names are looked up; needs no read permission.
@@ -18,6 +18,8 @@ use crate::{DirEntry, Errno, FileKind, Follow, SetTime, SetTimes, Stat};
 const SEARCH: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
 const SEARCH: OFlags = OFlags::RDONLY;
+
+const PLAIN_FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 const NOFOLLOW: AtFlags = AtFlags::SYMLINK_NOFOLLOW;
 
@@ -53,7 +55,7 @@ pub(crate) fn open_top(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Opens the directory `name`, which may be `.`.
-pub(crate) fn open_dir(dir: &OwnedFd, name: &[u8], access: Access) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_dir(dir: &OwnedFd, name: &[u8], access: Access) -> Result<OwnedFd> {
     let flags = access.flags() | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
 }
@@ -61,34 +63,23 @@ pub(crate) fn open_dir(dir: &OwnedFd, name: &[u8], access: Access) -> Result<Own
 /// Opens several components at once for searching, if there is no symlink among them. An error
 /// says nothing more than that the way is to be walked.
 #[cfg(target_os = "linux")]
-pub(crate) fn open_dirs_beneath(dir: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_dirs_beneath(dir: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
     use rustix::fs::ResolveFlags;
 
-    /// Set once the kernel, or a filter in front of it, has refused the call as such.
-    static REFUSED: AtomicBool = AtomicBool::new(false);
-
-    if REFUSED.load(Ordering::Relaxed) {
-        return Err(Errno::Nosys);
-    }
     let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let opened = rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve);
-    if matches!(opened, Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM)) {
-        REFUSED.store(true, Ordering::Relaxed);
-    }
-    Ok(opened?)
+    Ok(rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn open_dirs_beneath(_: &OwnedFd, _: &[u8]) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_dirs_beneath(_: &OwnedFd, _: &[u8]) -> Result<OwnedFd> {
     Err(Errno::Nosys)
 }
 
 /// Opens an existing regular file. Something else that has taken its place since it was looked at
 /// neither blocks the open nor is let through.
-pub(crate) fn open_file(dir: &OwnedFd, name: &[u8], access: Access) -> Result<OwnedFd, Errno> {
-    let flags =
-        access.flags() | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+pub(crate) fn open_file(dir: &OwnedFd, name: &[u8], access: Access) -> Result<OwnedFd> {
+    let flags = access.flags() | PLAIN_FILE | OFlags::NONBLOCK;
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     match kind(&rustix::fs::fstat(&file)?) {
         FileKind::File => Ok(file),
@@ -103,13 +94,8 @@ pub(crate) fn create_file(
     name: &[u8],
     access: Access,
     mode: u32,
-) -> Result<OwnedFd, Errno> {
-    let flags = access.flags()
-        | OFlags::CREATE
-        | OFlags::EXCL
-        | OFlags::NOFOLLOW
-        | OFlags::NOCTTY
-        | OFlags::CLOEXEC;
+) -> Result<OwnedFd> {
+    let flags = access.flags() | PLAIN_FILE | OFlags::CREATE | OFlags::EXCL;
     let file = rustix::fs::openat(dir, name, flags, self::mode(mode))?;
     set_mode(&file, mode)?;
     Ok(file)
@@ -117,7 +103,7 @@ pub(crate) fn create_file(
 
 /// Creates a directory with exactly the permission bits `mode`, if it can be opened for setting
 /// them; else with what the umask leaves.
-pub(crate) fn create_dir(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
+pub(crate) fn create_dir(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<()> {
     rustix::fs::mkdirat(dir, name, self::mode(mode))?;
     let name = name.strip_suffix(b"/").unwrap_or(name);
     match open_dir(dir, name, Access::Read) {
@@ -126,85 +112,71 @@ pub(crate) fn create_dir(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<(), Er
     }
 }
 
-pub(crate) fn symlink(target: &[u8], dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn symlink(target: &[u8], dir: &OwnedFd, name: &[u8]) -> Result<()> {
     Ok(rustix::fs::symlinkat(target, dir, name)?)
 }
 
-pub(crate) fn link(
-    from_dir: &OwnedFd,
-    from: &[u8],
-    to_dir: &OwnedFd,
-    to: &[u8],
-) -> Result<(), Errno> {
+pub(crate) fn link(from_dir: &OwnedFd, from: &[u8], to_dir: &OwnedFd, to: &[u8]) -> Result<()> {
     Ok(rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty())?)
 }
 
-pub(crate) fn rename(
-    from_dir: &OwnedFd,
-    from: &[u8],
-    to_dir: &OwnedFd,
-    to: &[u8],
-) -> Result<(), Errno> {
+pub(crate) fn rename(from_dir: &OwnedFd, from: &[u8], to_dir: &OwnedFd, to: &[u8]) -> Result<()> {
     Ok(rustix::fs::renameat(from_dir, from, to_dir, to)?)
 }
 
-pub(crate) fn remove_file(dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn remove_file(dir: &OwnedFd, name: &[u8]) -> Result<()> {
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
 }
 
-pub(crate) fn remove_dir(dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn remove_dir(dir: &OwnedFd, name: &[u8]) -> Result<()> {
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
 }
 
-pub(crate) fn read_link(dir: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(crate) fn read_link(dir: &OwnedFd, name: &[u8]) -> Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(dir, name, Vec::new()).map(CString::into_bytes)?)
 }
 
-pub(crate) fn stat_at(dir: &OwnedFd, name: &[u8]) -> Result<Stat, Errno> {
+pub(crate) fn stat_at(dir: &OwnedFd, name: &[u8]) -> Result<Stat> {
     Ok(stat_of(&rustix::fs::statat(dir, name, NOFOLLOW)?))
 }
 
-pub(crate) fn stat(file: &OwnedFd) -> Result<Stat, Errno> {
+pub(crate) fn stat(file: &OwnedFd) -> Result<Stat> {
     Ok(stat_of(&rustix::fs::fstat(file)?))
 }
 
-pub(crate) fn set_mode(file: &OwnedFd, mode: u32) -> Result<(), Errno> {
+pub(crate) fn set_mode(file: &OwnedFd, mode: u32) -> Result<()> {
     Ok(rustix::fs::fchmod(file, self::mode(mode))?)
 }
 
-pub(crate) fn set_times_at(dir: &OwnedFd, name: &[u8], times: SetTimes) -> Result<(), Errno> {
+pub(crate) fn set_times_at(dir: &OwnedFd, name: &[u8], times: SetTimes) -> Result<()> {
     Ok(rustix::fs::utimensat(dir, name, &timestamps(times)?, NOFOLLOW)?)
 }
 
-pub(crate) fn set_times(file: impl AsFd, times: SetTimes) -> Result<(), Errno> {
+pub(crate) fn set_times(file: impl AsFd, times: SetTimes) -> Result<()> {
     Ok(rustix::fs::futimens(file, &timestamps(times)?)?)
 }
 
 /// The same for any path of the host.
 pub(crate) fn set_times_of(path: &Path, times: SetTimes, follow: Follow) -> io::Result<()> {
-    let flags = match follow {
-        Follow::Yes => AtFlags::empty(),
-        Follow::No => NOFOLLOW,
-    };
-    let times = timestamps(times)?;
-    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags)?)
+    let flags = if follow == Follow::Yes { AtFlags::empty() } else { NOFOLLOW };
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &timestamps(times)?, flags)?)
 }
 
-pub(crate) fn set_len(file: &OwnedFd, len: u64) -> Result<(), Errno> {
+pub(crate) fn set_len(file: &OwnedFd, len: u64) -> Result<()> {
     if len > i64::MAX as u64 {
         return Err(Errno::Fbig);
     }
     Ok(rustix::fs::ftruncate(file, len)?)
 }
 
-pub(crate) fn read_at(file: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+pub(crate) fn read_at(file: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize> {
     if offset > i64::MAX as u64 {
         return Ok(0);
     }
     Ok(rustix::io::pread(file, buf, offset)?)
 }
 
-pub(crate) fn write_at(file: &OwnedFd, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+pub(crate) fn write_at(file: &OwnedFd, buf: &[u8], offset: u64) -> Result<usize> {
     if offset > i64::MAX as u64 {
         return Err(Errno::Fbig);
     }
@@ -213,7 +185,7 @@ pub(crate) fn write_at(file: &OwnedFd, buf: &[u8], offset: u64) -> Result<usize,
 
 /// The next range that is not a hole, as far as the file system tells; `None` at the end.
 #[cfg(target_os = "linux")]
-pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>>> {
     use rustix::fs::SeekFrom;
     use rustix::io::Errno as Os;
 
@@ -233,7 +205,7 @@ pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+pub(crate) fn next_data(file: &OwnedFd, offset: u64) -> Result<Option<Range<u64>>> {
     let size = stat(file)?.size;
     Ok((offset < size).then_some(offset..size))
 }
@@ -251,7 +223,7 @@ pub(crate) fn share_blocks(_: &OwnedFd, _: &OwnedFd) -> bool {
 
 /// Writes at the end in one step; answers the count and the length after it.
 #[cfg(target_os = "linux")]
-pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64), Errno> {
+pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64)> {
     use rustix::io::ReadWriteFlags;
 
     let parts = [io::IoSlice::new(buf)];
@@ -260,13 +232,13 @@ pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64), Errno> 
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64), Errno> {
+pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64)> {
     let end = stat(file)?.size;
     let written = write_at(file, buf, end)?;
     Ok((written, end + written as u64))
 }
 
-pub(crate) fn sync(file: &OwnedFd, data_only: bool) -> Result<(), Errno> {
+pub(crate) fn sync(file: &OwnedFd, data_only: bool) -> Result<()> {
     if data_only {
         rustix::fs::fdatasync(file)?
     } else {
@@ -275,61 +247,27 @@ pub(crate) fn sync(file: &OwnedFd, data_only: bool) -> Result<(), Errno> {
     Ok(())
 }
 
-/// How many bytes of entries are asked for at once: as the C library does it.
-const LISTING_BYTES: usize = 32 * 1024;
-
-/// The entries but `.` and `..`, by raw bytes. The handle's position must be at the beginning, and
-/// nobody else may use it meanwhile; see [`rewind`].
-#[cfg(target_os = "linux")]
-pub(crate) fn read_dir(dir: &OwnedFd) -> Result<Vec<DirEntry>, Errno> {
-    let mut buffer = Vec::with_capacity(LISTING_BYTES);
-    let mut listing = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
+/// The entries but `.` and `..`, by raw bytes. No other listing of the handle may run meanwhile: both
+/// would move its position.
+pub(crate) fn read_dir(dir: &OwnedFd) -> Result<Vec<DirEntry>> {
+    let mut listing = rustix::fs::Dir::new(rustix::io::fcntl_dupfd_cloexec(dir, 0)?)?;
+    listing.rewind();
     let mut entries = Vec::new();
-    while let Some(entry) = listing.next() {
+    for entry in listing {
         let entry = entry?;
-        add_entry(dir, &mut entries, entry.file_name(), entry.ino(), entry.file_type())?;
+        let name = entry.file_name().to_bytes();
+        let kind = match entry.file_type() {
+            _ if matches!(name, b"." | b"..") => continue,
+            FileType::Unknown => match stat_at(dir, name) {
+                Err(Errno::Noent) => continue,
+                stat => stat?.kind,
+            },
+            known => kind_of(known),
+        };
+        entries.push(DirEntry { name: name.into(), ino: entry.ino(), kind });
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn read_dir(dir: &OwnedFd) -> Result<Vec<DirEntry>, Errno> {
-    let mut entries = Vec::new();
-    for entry in rustix::fs::Dir::read_from(dir)? {
-        let entry = entry?;
-        add_entry(dir, &mut entries, entry.file_name(), entry.ino(), entry.file_type())?;
-    }
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
-}
-
-fn add_entry(
-    dir: &OwnedFd,
-    entries: &mut Vec<DirEntry>,
-    name: &CStr,
-    ino: u64,
-    file_type: FileType,
-) -> Result<(), Errno> {
-    let name = name.to_bytes();
-    if matches!(name, b"." | b"..") {
-        return Ok(());
-    }
-    let kind = match file_type {
-        FileType::Unknown => match stat_at(dir, name) {
-            Err(Errno::Noent) => return Ok(()),
-            stat => stat?.kind,
-        },
-        known => kind_of(known),
-    };
-    entries.push(DirEntry { name: name.into(), ino, kind });
-    Ok(())
-}
-
-/// Back to the beginning of a directory.
-pub(crate) fn rewind(dir: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
-    Ok(())
 }
 
 /// How many descriptors this process may have open, as far as the system says.
@@ -382,14 +320,14 @@ fn stat_of(stat: &rustix::fs::Stat) -> Stat {
     }
 }
 
-fn timestamps(times: SetTimes) -> Result<Timestamps, Errno> {
+fn timestamps(times: SetTimes) -> Result<Timestamps> {
     Ok(Timestamps {
         last_access: timespec(times.atime)?,
         last_modification: timespec(times.mtime)?,
     })
 }
 
-fn timespec(time: Option<SetTime>) -> Result<Timespec, Errno> {
+fn timespec(time: Option<SetTime>) -> Result<Timespec> {
     let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
     Ok(match time {
         None => special(rustix::fs::UTIME_OMIT),

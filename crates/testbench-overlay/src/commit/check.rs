@@ -139,7 +139,7 @@ impl<G: Gate> Checker<'_, '_, '_, G> {
             // If the directory is gone, that was found before.
             let mut listing = self.disk.list(At::Tree(*path))?;
             listing.retain(|entry| *path != PathId::TOP || &*entry.name != STAGE);
-            if !Listing::of(&listing).same(was) {
+            if Listing::of(&listing) != *was {
                 self.found.entry(*path).or_insert(TheirChange::Listing);
             }
         }

@@ -272,7 +272,7 @@ impl Changes<'_> {
         let before = self.state.reads.get(dir).and_then(Observation::listing);
         let entries = self.core.lower.list(dir).map_err(at(dir))?;
         if let Some(before) = before
-            && !before.same(&Listing::of(&entries))
+            && *before != Listing::of(&entries)
         {
             return Err(self.changed(dir, LowerChangeKind::Listing));
         }

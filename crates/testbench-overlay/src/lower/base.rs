@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::lower::observe::{Origin, Seen, Stamp};
 use crate::lower::read_ahead::ReadAhead;
 use crate::lower::{self, Lower};
+use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, HostDir, LowerChangeKind, Stat};
 
@@ -38,18 +39,19 @@ impl Base {
         origin: Option<&Origin>,
         buf: &mut [u8],
         offset: u64,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let origin = origin.ok_or(Errno::Io)?;
-        let seen = &origin.seen;
+        let read = |file: &dyn File, buf: &mut [u8], at| read_watched(lower, origin, file, buf, at);
         // With the file at hand and not with a share in it: a small read costs little else.
         let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = &*opened
-            && opened.seen.is(seen)
+        if let Some(Opened { seen, file, ahead }) = &*opened
+            && seen.is(&origin.seen)
         {
-            return opened.read(lower, origin, buf, offset);
+            let size = seen.stamp.size;
+            return ahead.read(buf, offset, size, |buf, at| read(&**file, buf, at));
         }
         drop(opened);
-        read_watched(lower, origin, &*self.open(lower, origin)?, buf, offset)
+        read(&*self.open(lower, origin)?, buf, offset)
     }
 
     /// Makes `target` share the blocks of the file beneath, if all of that can be relied on without
@@ -77,12 +79,12 @@ impl Base {
         lower: &Lower,
         origin: Option<&Origin>,
         offset: u64,
-    ) -> Result<Option<Range<u64>>, Errno> {
+    ) -> Result<Option<Range<u64>>> {
         let origin = origin.ok_or(Errno::Io)?;
         self.open(lower, origin)?.next_data(offset)
     }
 
-    fn open(&self, lower: &Lower, origin: &Origin) -> Result<Arc<dyn File>, Errno> {
+    fn open(&self, lower: &Lower, origin: &Origin) -> Result<Arc<dyn File>> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*open
             && open.seen.is(&origin.seen)
@@ -105,23 +107,9 @@ impl Base {
     }
 }
 
-impl Opened {
-    fn read(
-        &self,
-        lower: &Lower,
-        origin: &Origin,
-        buf: &mut [u8],
-        offset: u64,
-    ) -> Result<(), Errno> {
-        let size = self.seen.stamp.size;
-        let read = |buf: &mut [u8], at: u64| read_watched(lower, origin, &*self.file, buf, at);
-        self.ahead.read(buf, offset, size, read)
-    }
-}
-
 impl Lower {
     /// The whole of a lower file, whose metadata was just seen to be `stat`.
-    pub(crate) fn read_lower(&self, path: &RelPath, stat: &Stat) -> Result<Arc<[u8]>, Errno> {
+    pub(crate) fn read_lower(&self, path: &RelPath, stat: &Stat) -> Result<Arc<[u8]>> {
         let file = self.open(path)?;
         let len = usize::try_from(stat.size).map_err(|_| Errno::Fbig)?;
         let mut bytes = Vec::new();
@@ -142,24 +130,13 @@ fn read_watched(
     file: &dyn File,
     buf: &mut [u8],
     offset: u64,
-) -> Result<(), Errno> {
+) -> Result<()> {
     let seen = &origin.seen;
-    let read = match lower.first_read(seen, file) {
-        Ok(Some(whole)) => copy_from(&whole, buf, offset),
-        Ok(None) => lower::read_exact(file, buf, offset),
-        Err(errno) => Err(errno),
-    };
+    let read = lower.before_read(seen, file).and_then(|()| lower::read_exact(file, buf, offset));
     // Looked at after reading: what was read before the file changed is what was first seen.
     let unchanged = seen.stamp == Stamp::of(&file.stat()?);
     if !unchanged || read == Err(Errno::Stale) {
         return Err(lower.note_change(origin.path(), LowerChangeKind::Modified));
     }
     read
-}
-
-fn copy_from(whole: &[u8], buf: &mut [u8], offset: u64) -> Result<(), Errno> {
-    let from = usize::try_from(offset).map_err(|_| Errno::Io)?;
-    let to = from.checked_add(buf.len()).ok_or(Errno::Io)?;
-    buf.copy_from_slice(whole.get(from..to).ok_or(Errno::Io)?);
-    Ok(())
 }

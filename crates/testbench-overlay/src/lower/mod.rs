@@ -15,6 +15,7 @@ use testbench_clock::SystemClock;
 
 use crate::lower::observe::{LowerChange, LowerId};
 use crate::sys;
+use crate::vfs::Result;
 use crate::vfs::name::{Hashed, PathHash, RelPath};
 use crate::{DirEntry, Errno, File, Follow, Fs, GuestPath, HostDir, OpenHow, Stat};
 
@@ -40,9 +41,10 @@ pub(crate) struct OpenDir {
 }
 
 impl Lower {
-    pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower, Errno> {
+    pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower> {
         let top = OpenDir::of(fs.root()?)?;
-        let clock = is_host(&*fs).then(|| SystemClock::new("overlay"));
+        let is_host = (&*fs as &dyn std::any::Any).is::<HostDir>();
+        let clock = is_host.then(|| SystemClock::new("overlay"));
         let (dirs, changes) = (Arc::default(), Mutex::default());
         Ok(Lower { fs, top, dirs, links: |_, stat| stat.nlink, clock, changes })
     }
@@ -74,13 +76,13 @@ impl Lower {
         (&*self.fs as &dyn std::any::Any).downcast_ref()
     }
 
-    pub(crate) fn top_stat(&self) -> Result<Stat, Errno> {
+    pub(crate) fn top_stat(&self) -> Result<Stat> {
         self.top.file.stat()
     }
 
     /// A directory for looking up names. It is the one with the number `id` if that has been there
     /// lately; else it is what is there now, for the caller to compare.
-    pub(crate) fn dir(&self, path: &RelPath, id: Option<LowerId>) -> Result<OpenDir, Errno> {
+    pub(crate) fn dir(&self, path: &RelPath, id: Option<LowerId>) -> Result<OpenDir> {
         if path.is_top() {
             return Ok(self.top.clone());
         }
@@ -94,47 +96,46 @@ impl Lower {
         let nearest = (0..steps.len() - 1).rev().find_map(|at| Some((at + 1, open(&steps[at])?)));
         let (opened, mut dir) = nearest.unwrap_or_else(|| (0, self.top.clone()));
         for step in &steps[opened..] {
-            let path = RelPath::of_step(*step);
-            let name = step.1.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            (dir, _) = self.open_dir(&dir, name)?;
-            self.dirs().put(path, dir.clone());
+            (dir, _) = self.enter(&dir, last_name(step.1), RelPath::of_step(*step))?;
         }
         Ok(dir)
     }
 
     /// The directory to which a path leads now, if there is one: each name on the way is looked at
     /// again.
-    pub(crate) fn dir_now(&self, path: &RelPath) -> Result<Option<OpenDir>, Errno> {
+    pub(crate) fn dir_now(&self, path: &RelPath) -> Result<Option<OpenDir>> {
         let mut dir = self.top.clone();
         for step in path.steps() {
-            let path = RelPath::of_step(step);
-            let name = step.1.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let name = last_name(step.1);
             let Some(stat) = self.stat_in(&dir, name)? else { return Ok(None) };
             let known = self.dirs().get(step, Some(LowerId { dev: stat.dev, ino: stat.ino }));
             dir = match known {
                 Some(known) => known,
-                None => match present(self.open_dir(&dir, name))? {
-                    Some((opened, _)) => opened,
-                    None => return Ok(None),
+                None => match self.enter(&dir, name, RelPath::of_step(step)) {
+                    Err(Errno::Noent | Errno::Notdir | Errno::Loop) => return Ok(None),
+                    entered => entered?.0,
                 },
             };
-            self.dirs().put(path, dir.clone());
         }
         Ok(Some(dir))
     }
 
-    /// Opens the directory `name` in a directory, whose own path is `path`, for a walk that goes on
-    /// through it, and says what it is: so nobody has to look at its name first. `None` if it is
-    /// something else or cannot be opened.
-    pub(crate) fn enter(&self, dir: &OpenDir, name: &[u8], path: RelPath) -> Option<Stat> {
-        let (opened, stat) = self.open_dir(dir, name).ok()?;
-        self.dirs().put(path, opened);
-        Some(stat)
+    /// Opens the directory `name` in a directory and keeps it open. Its own path is `path`. A walk that
+    /// goes on through it need not look at its name first.
+    pub(crate) fn enter(
+        &self,
+        dir: &OpenDir,
+        name: &[u8],
+        path: RelPath,
+    ) -> Result<(OpenDir, Stat)> {
+        let (opened, stat) = self.open_dir(dir, name)?;
+        self.dirs().put(path, opened.clone());
+        Ok((opened, stat))
     }
 
     /// One component, which must not be a symlink. To be listed if that is allowed, else for
     /// looking up names only.
-    pub(crate) fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<(OpenDir, Stat), Errno> {
+    pub(crate) fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<(OpenDir, Stat)> {
         let name = GuestPath::new(name);
         let open = || match self.fs.open_at(&*dir.file, name, &READ_DIR) {
             Err(Errno::Acces) => {
@@ -159,13 +160,13 @@ impl Lower {
     }
 
     /// Returns the entry of a name in a directory, if there is one.
-    pub(crate) fn stat_in(&self, dir: &OpenDir, name: &[u8]) -> Result<Option<Stat>, Errno> {
+    pub(crate) fn stat_in(&self, dir: &OpenDir, name: &[u8]) -> Result<Option<Stat>> {
         let stat = present(self.fs.stat_at(&*dir.file, GuestPath::new(name), Follow::No))?;
         Ok(stat.map(|stat| Stat { nlink: (self.links)(&*self.fs, &stat), ..stat }))
     }
 
     /// Returns the entry at a path, if there is one.
-    pub(crate) fn stat(&self, path: &RelPath) -> Result<Option<Stat>, Errno> {
+    pub(crate) fn stat(&self, path: &RelPath) -> Result<Option<Stat>> {
         match path.split() {
             Some((dir, name)) => match present(self.dir(&dir, None))? {
                 Some(dir) => self.stat_in(&dir, name),
@@ -176,12 +177,12 @@ impl Lower {
     }
 
     /// The entries of a directory, by raw bytes.
-    pub(crate) fn list(&self, path: &RelPath) -> Result<Vec<DirEntry>, Errno> {
+    pub(crate) fn list(&self, path: &RelPath) -> Result<Vec<DirEntry>> {
         self.list_in(&self.dir(path, None)?)
     }
 
     /// The same of an open one.
-    pub(crate) fn list_in(&self, dir: &OpenDir) -> Result<Vec<DirEntry>, Errno> {
+    pub(crate) fn list_in(&self, dir: &OpenDir) -> Result<Vec<DirEntry>> {
         let mut entries = match dir.file.read_dir() {
             // Opened for looking up names only.
             Err(Errno::Badf) => return Err(Errno::Acces),
@@ -191,24 +192,24 @@ impl Lower {
         Ok(entries)
     }
 
-    pub(crate) fn read_link(&self, path: &RelPath) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
         let (dir, name) = path.split().ok_or(Errno::Inval)?;
         self.fs.read_link_at(&*self.dir(&dir, None)?.file, GuestPath::new(name))
     }
 
     /// A file for reading.
-    pub(crate) fn open(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
+    pub(crate) fn open(&self, path: &RelPath) -> Result<Arc<dyn File>> {
         let (dir, name) = path.split().ok_or(Errno::Isdir)?;
         self.open_file(&self.dir(&dir, None)?, name)
     }
 
     /// The one to which the path leads now, whichever directories are kept open.
-    pub(crate) fn open_now(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
+    pub(crate) fn open_now(&self, path: &RelPath) -> Result<Arc<dyn File>> {
         let (dir, name) = path.split().ok_or(Errno::Isdir)?;
         self.open_file(&self.dir_now(&dir)?.ok_or(Errno::Noent)?, name)
     }
 
-    fn open_file(&self, dir: &OpenDir, name: &[u8]) -> Result<Arc<dyn File>, Errno> {
+    fn open_file(&self, dir: &OpenDir, name: &[u8]) -> Result<Arc<dyn File>> {
         let how = OpenHow { follow: Follow::No, ..OpenHow::READ };
         self.fs.open_at(&*dir.file, GuestPath::new(name), &how)
     }
@@ -223,7 +224,7 @@ impl OpenDir {
         &self.file
     }
 
-    pub(crate) fn of(file: Arc<dyn File>) -> Result<OpenDir, Errno> {
+    pub(crate) fn of(file: Arc<dyn File>) -> Result<OpenDir> {
         let stat = file.stat()?;
         Ok(OpenDir::new(file, &stat))
     }
@@ -233,12 +234,13 @@ impl OpenDir {
     }
 }
 
-fn is_host(fs: &dyn Fs) -> bool {
-    (fs as &dyn std::any::Any).is::<HostDir>()
+/// The last component of a path.
+fn last_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 /// `None` for what is missing.
-pub(crate) fn present<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
+pub(crate) fn present<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         // `ENOTDIR` and `ELOOP`: a directory on the way is something else.
@@ -247,21 +249,11 @@ pub(crate) fn present<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
     }
 }
 
-/// Directories kept open, so that a name in them is one system call away. When there are too many,
-/// one that has not been used for a while goes (the clock algorithm).
+/// Directories kept open, so that a name in them is one system call away.
 #[derive(Debug, Default)]
 struct OpenDirs {
-    slots: Vec<Slot>,
     /// By the hash of the path. Of two paths with one hash the later one is kept.
-    by_hash: HashMap<u64, usize, Hashed>,
-    hand: usize,
-}
-
-#[derive(Debug)]
-struct Slot {
-    path: RelPath,
-    dir: OpenDir,
-    used: bool,
+    by_hash: HashMap<u64, (RelPath, OpenDir), Hashed>,
 }
 
 /// How many directories all overlays of the process keep open.
@@ -278,57 +270,39 @@ fn held_max() -> usize {
 const OWN_MIN: usize = 8;
 
 impl OpenDirs {
-    fn get(&mut self, (hash, path): (PathHash, &[u8]), id: Option<LowerId>) -> Option<OpenDir> {
-        let slot = &mut self.slots[*self.by_hash.get(&hash.mixed())?];
-        if slot.path.as_bytes() != path || id.is_some_and(|id| id != slot.dir.id) {
-            return None;
-        }
-        slot.used = true;
-        Some(slot.dir.clone())
+    fn get(&self, (hash, path): (PathHash, &[u8]), id: Option<LowerId>) -> Option<OpenDir> {
+        let (kept, dir) = self.by_hash.get(&hash.mixed())?;
+        let wanted = kept.as_bytes() == path && id.is_none_or(|id| id == dir.id);
+        wanted.then(|| dir.clone())
     }
 
+    /// Keeps a directory. When there are too many, every other one goes: the rest is enough for a walk
+    /// to start near its end.
     fn put(&mut self, path: RelPath, dir: OpenDir) {
-        let hash = path.hash().mixed();
-        let slot = Slot { path, dir, used: true };
-        let at = match self.by_hash.get(&hash) {
-            Some(at) => *at,
-            None if self.slots.len() < OWN_MIN || HELD.load(Ordering::Relaxed) < held_max() => {
-                HELD.fetch_add(1, Ordering::Relaxed);
-                self.by_hash.insert(hash, self.slots.len());
-                self.slots.push(slot);
-                return;
-            }
-            None => {
-                let at = self.unused();
-                self.by_hash.remove(&self.slots[at].path.hash().mixed());
-                self.by_hash.insert(hash, at);
-                at
-            }
-        };
-        self.slots[at] = slot;
-    }
-
-    fn unused(&mut self) -> usize {
-        loop {
-            let at = self.hand % self.slots.len();
-            self.hand = at + 1;
-            if !std::mem::replace(&mut self.slots[at].used, false) {
-                return at;
-            }
+        let before = self.by_hash.len();
+        if before >= OWN_MIN && HELD.load(Ordering::Relaxed) >= held_max() {
+            let mut keep = false;
+            self.by_hash.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
         }
+        self.by_hash.insert(path.hash().mixed(), (path, dir));
+        // Adding a difference that wraps is subtracting.
+        HELD.fetch_add(self.by_hash.len().wrapping_sub(before), Ordering::Relaxed);
     }
 }
 
 impl Drop for OpenDirs {
     fn drop(&mut self) {
-        HELD.fetch_sub(self.slots.len(), Ordering::Relaxed);
+        HELD.fetch_sub(self.by_hash.len(), Ordering::Relaxed);
     }
 }
 
 const READ_DIR: OpenHow = OpenHow { directory: true, follow: Follow::No, ..OpenHow::READ };
 
 /// Reads the whole of `buf`; a file that has become shorter has changed underneath.
-pub(crate) fn read_exact(file: &dyn File, buf: &mut [u8], offset: u64) -> Result<(), Errno> {
+pub(crate) fn read_exact(file: &dyn File, buf: &mut [u8], offset: u64) -> Result<()> {
     let mut done = 0;
     while done < buf.len() {
         match file.read_at(&mut buf[done..], offset + done as u64) {

@@ -9,14 +9,14 @@
 //! the commit. Of files over 16 MiB the stamp is all that is compared.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use testbench_clock::{Clock as _, WallTime};
 
 use crate::lower::view::Meta;
 use crate::lower::{self, Lower};
+use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, File, FileKind, Stat};
 
@@ -169,19 +169,19 @@ impl Stamp {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) stamp: Stamp,
-    /// Which value this is or was copied from.
-    id: u64,
-    content: OnceLock<blake3::Hash>,
+    /// The hash of the whole content, once it was taken; shared by all copies of this value.
+    content: Arc<OnceLock<blake3::Hash>>,
 }
 
 impl Seen {
     pub(crate) fn new(stat: &Stat) -> Seen {
-        Seen { stamp: Stamp::of(stat), id: next_id(), content: OnceLock::new() }
+        Seen { stamp: Stamp::of(stat), content: Arc::default() }
     }
 
     /// A symlink with this target.
     pub(crate) fn with_content(stat: &Stat, target: &[u8]) -> Seen {
-        Seen { content: OnceLock::from(blake3::hash(target)), ..Seen::new(stat) }
+        let content = Arc::new(OnceLock::from(blake3::hash(target)));
+        Seen { stamp: Stamp::of(stat), content }
     }
 
     /// The hash of the whole content (of a symlink, its target), if one was taken.
@@ -191,7 +191,7 @@ impl Seen {
 
     /// Whether the two are copies of one value.
     pub(crate) fn is(&self, other: &Seen) -> bool {
-        self.id == other.id
+        Arc::ptr_eq(&self.content, &other.content)
     }
 
     /// Whether these bytes, just read as the whole content, are those first seen.
@@ -227,12 +227,6 @@ impl Origin {
     }
 }
 
-/// For telling copies from others: no two are the same in one process.
-fn next_id() -> u64 {
-    static IDS: AtomicU64 = AtomicU64::new(0);
-    IDS.fetch_add(1, Ordering::Relaxed)
-}
-
 /// Something seen of the lower tree that is not in an inode.
 #[derive(Clone, Debug)]
 pub(crate) enum Observation {
@@ -254,12 +248,9 @@ impl Observation {
     }
 }
 
-/// The listing of a directory.
-#[derive(Clone, Debug)]
-pub(crate) struct Listing {
-    /// Over names and kinds.
-    hash: blake3::Hash,
-}
+/// The listing of a directory: a hash over its names and their kinds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listing(blake3::Hash);
 
 impl Listing {
     pub(crate) fn of(entries: &[DirEntry]) -> Listing {
@@ -269,11 +260,7 @@ impl Listing {
             hasher.update(&entry.name);
             hasher.update(&[entry.kind as u8]);
         }
-        Listing { hash: hasher.finalize() }
-    }
-
-    pub(crate) fn same(&self, other: &Listing) -> bool {
-        self.hash == other.hash
+        Listing(hasher.finalize())
     }
 }
 
@@ -303,7 +290,7 @@ impl Lower {
         &self,
         path: &RelPath,
         was: &Observation,
-    ) -> Result<Option<LowerChangeKind>, Errno> {
+    ) -> Result<Option<LowerChangeKind>> {
         let now = self.stat(path)?;
         let (seen, now) = match (was, now) {
             (Observation::Absent, now) => return Ok(now.map(|_| LowerChangeKind::Appeared)),
@@ -332,35 +319,19 @@ impl Lower {
     }
 
     /// Whether a directory still lists what it did; `None` if so.
-    fn relist(&self, dir: &RelPath, was: &Listing) -> Result<Option<LowerChangeKind>, Errno> {
-        let same = was.same(&Listing::of(&self.list(dir)?));
-        Ok((!same).then_some(LowerChangeKind::Listing))
+    fn relist(&self, dir: &RelPath, was: &Listing) -> Result<Option<LowerChangeKind>> {
+        let now = Listing::of(&self.list(dir)?);
+        Ok((now != *was).then_some(LowerChangeKind::Listing))
     }
 
-    /// At the first read of a file: takes the hash of its content if the stamp alone cannot be
-    /// relied on. Answers the content if all of it was read on the way.
-    ///
-    /// The caller compares the stamp **after** this: what was read before a change is what was
-    /// first seen.
-    pub(crate) fn first_read(
-        &self,
-        seen: &Seen,
-        file: &dyn File,
-    ) -> Result<Option<Vec<u8>>, Errno> {
-        if seen.content.get().is_some() {
-            return Ok(None);
+    /// Before the first read of a file: takes the hash of its content if the stamp alone cannot be
+    /// relied on. The caller compares the stamp **after** its read: bytes that were read before a change
+    /// are those first seen.
+    pub(crate) fn before_read(&self, seen: &Seen, file: &dyn File) -> Result<()> {
+        if !self.stamp_suffices(seen) {
+            let _ = seen.content.set(hash_of(file, seen.stamp.size)?);
         }
-        let size = seen.stamp.size;
-        if size <= HASHED_ALWAYS_BYTES_MAX {
-            let mut whole = vec![0; size as usize];
-            lower::read_exact(file, &mut whole, 0)?;
-            let _ = seen.content.set(blake3::hash(&whole));
-            return Ok(Some(whole));
-        }
-        if self.may_change_unseen(seen) {
-            let _ = seen.content.set(hash_of(file, size)?);
-        }
-        Ok(None)
+        Ok(())
     }
 
     /// Whether the content can be taken for what was first seen without reading it.
@@ -385,7 +356,7 @@ impl Lower {
     }
 }
 
-fn hash_of(file: &dyn File, size: u64) -> Result<blake3::Hash, Errno> {
+fn hash_of(file: &dyn File, size: u64) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut buf = vec![0; HASH_STEP_BYTES.min(usize::try_from(size).unwrap_or(HASH_STEP_BYTES))];
     let mut at = 0;

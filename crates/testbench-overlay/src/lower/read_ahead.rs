@@ -11,6 +11,7 @@
 use std::sync::Mutex;
 
 use crate::Errno;
+use crate::vfs::Result;
 
 /// One chunk: more gains nothing measurable.
 const AHEAD_BYTES: usize = 64 * 1024;
@@ -42,8 +43,8 @@ impl ReadAhead {
         buf: &mut [u8],
         offset: u64,
         size: u64,
-        mut read: impl FnMut(&mut [u8], u64) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        mut read: impl FnMut(&mut [u8], u64) -> Result<()>,
+    ) -> Result<()> {
         // Of two readers at the same time, the second does not wait.
         let Ok(mut taken) = self.taken.try_lock() else { return read(buf, offset) };
         let in_a_row = taken.next == offset && offset > 0;

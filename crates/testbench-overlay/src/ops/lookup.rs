@@ -129,8 +129,10 @@ impl Tx<'_> {
         enters: bool,
     ) -> Result<Option<Stat>> {
         let lower = &self.core.lower;
-        let entered = enters.then(|| lower.enter(dir, name, dir_path.child(name))).flatten();
-        entered.map_or_else(|| lower.stat_in(dir, name), |stat| Ok(Some(stat)))
+        if enters && let Ok((_, stat)) = lower.enter(dir, name, dir_path.child(name)) {
+            return Ok(Some(stat));
+        }
+        lower.stat_in(dir, name)
     }
 
     /// The lower directory of an upper one, if it is still the one that was first seen.
@@ -333,7 +335,7 @@ impl Tx<'_> {
     fn saw_listing(&mut self, lower: &RelPath, entries: &[DirEntry]) -> Result<()> {
         let listing = Listing::of(entries);
         match self.live.state.reads.get(lower) {
-            Some(Observation::Listing(before)) if before.same(&listing) => Ok(()),
+            Some(Observation::Listing(before)) if *before == listing => Ok(()),
             Some(Observation::Listing(_)) => {
                 Err(self.core.lower.note_change(lower, LowerChangeKind::Listing))
             }

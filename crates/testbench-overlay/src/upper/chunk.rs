@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::Errno;
 use crate::upper::store::{Slot, Store};
+use crate::vfs::Result;
 
 /// The unit of copying. Large enough that bookkeeping is small beside the bytes, small enough that
 /// a write of one byte stays cheap.
@@ -42,7 +42,7 @@ impl Chunk {
     /// # Errors
     ///
     /// [`Errno::Nospc`] if they fit neither in memory nor on the disk.
-    pub(crate) fn new(store: &Arc<Store>, run: Run) -> Result<Arc<Chunk>, Errno> {
+    pub(crate) fn new(store: &Arc<Store>, run: Run) -> Result<Arc<Chunk>> {
         let heap_bytes = run.bytes.capacity() as u64;
         let slot = if run.is_whole() { store.slot_for_whole() } else { None };
         if slot.is_none() && store.has_room(heap_bytes) {
@@ -68,7 +68,7 @@ impl Chunk {
     }
 
     /// Fills `buf` with the bytes at `within`.
-    pub(crate) fn read(&self, buf: &mut [u8], within: usize) -> Result<(), Errno> {
+    pub(crate) fn read(&self, buf: &mut [u8], within: usize) -> Result<()> {
         let (start, len) = self.extent();
         let from = start.saturating_sub(within).min(buf.len());
         let to = (start + len).saturating_sub(within).clamp(from, buf.len());
@@ -84,7 +84,7 @@ impl Chunk {
     }
 
     /// Writes. A chunk that others hold as well is replaced by a new one.
-    pub(crate) fn write(self: &mut Arc<Self>, within: usize, part: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn write(self: &mut Arc<Self>, within: usize, part: &[u8]) -> Result<()> {
         if let Some(unshared) = Arc::get_mut(self)
             && unshared.write_in_place(within, part)?
         {
@@ -97,7 +97,7 @@ impl Chunk {
     }
 
     /// Cuts off the bytes behind `len`.
-    pub(crate) fn truncate(self: &mut Arc<Self>, len: usize) -> Result<(), Errno> {
+    pub(crate) fn truncate(self: &mut Arc<Self>, len: usize) -> Result<()> {
         let Some(Chunk { store, place }) = Arc::get_mut(self) else {
             let mut run = self.load()?;
             run.truncate(len);
@@ -116,7 +116,7 @@ impl Chunk {
     }
 
     /// Returns false, and does nothing, if the bytes have to move elsewhere.
-    fn write_in_place(&mut self, within: usize, part: &[u8]) -> Result<bool, Errno> {
+    fn write_in_place(&mut self, within: usize, part: &[u8]) -> Result<bool> {
         let end = within + part.len();
         let Chunk { store, place } = self;
         match place {
@@ -150,7 +150,7 @@ impl Chunk {
         Ok(true)
     }
 
-    fn load(&self) -> Result<Run, Errno> {
+    fn load(&self) -> Result<Run> {
         match &self.place {
             Place::Heap(run) => Ok(run.clone()),
             Place::Slot(slot, run) => {
@@ -229,6 +229,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::Errno;
     use crate::upper::store::ARENA_BYTES;
 
     const LEN: usize = CHUNK_BYTES as usize;

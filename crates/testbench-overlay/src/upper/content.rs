@@ -12,12 +12,13 @@ use crate::Errno;
 use crate::upper::PMap;
 use crate::upper::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, Run, in_blocks};
 use crate::upper::quota::Room;
+use crate::vfs::Result;
 
 /// The largest length of a file: what a signed 64-bit offset can express.
 pub(crate) const LEN_MAX: u64 = i64::MAX as u64;
 
 /// Reads the whole of `buf` from the base at an offset.
-pub(crate) type ReadBase<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<(), Errno>;
+pub(crate) type ReadBase<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<()>;
 
 /// The content of a regular file.
 #[derive(Clone, Debug)]
@@ -56,12 +57,7 @@ impl Content {
     }
 
     /// Reads at `offset` as much as there is, answering how much that was.
-    pub(crate) fn read_at(
-        &self,
-        buf: &mut [u8],
-        offset: u64,
-        base: ReadBase<'_>,
-    ) -> Result<usize, Errno> {
+    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64, base: ReadBase<'_>) -> Result<usize> {
         let wanted = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
         let mut done = 0;
         while done < wanted {
@@ -81,7 +77,7 @@ impl Content {
     }
 
     /// Reads up to the next chunk: base first, then zeros.
-    fn read_gap(&self, buf: &mut [u8], at: u64, base: ReadBase<'_>) -> Result<usize, Errno> {
+    fn read_gap(&self, buf: &mut [u8], at: u64, base: ReadBase<'_>) -> Result<usize> {
         // An untouched file is the usual case, and making the iterator costs an allocation.
         let next = match self.chunks.is_empty() {
             true => None,
@@ -134,7 +130,7 @@ impl Content {
         offset: u64,
         room: &mut Room,
         base: ReadBase<'_>,
-    ) -> Result<usize, Errno> {
+    ) -> Result<usize> {
         if data.is_empty() {
             return Ok(0);
         }
@@ -170,7 +166,7 @@ impl Content {
         part: &[u8],
         room: &mut Room,
         base: ReadBase<'_>,
-    ) -> Result<usize, Errno> {
+    ) -> Result<usize> {
         let start = index * CHUNK_BYTES;
         let visible = self.base_visible_len.saturating_sub(start).min(CHUNK_BYTES) as usize;
         let held = self.chunks.get(&index).map(|chunk| chunk.extent());
@@ -207,7 +203,7 @@ impl Content {
     }
 
     /// Cuts off, or fills up with zeros.
-    pub(crate) fn set_len(&mut self, len: u64, room: &Room) -> Result<(), Errno> {
+    pub(crate) fn set_len(&mut self, len: u64, room: &Room) -> Result<()> {
         if len > self.len && len > room.len_max {
             return Err(Errno::Fbig);
         }
@@ -232,7 +228,7 @@ impl Content {
     }
 
     /// All bytes.
-    pub(crate) fn to_vec(&self, base: ReadBase<'_>) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn to_vec(&self, base: ReadBase<'_>) -> Result<Vec<u8>> {
         let len = usize::try_from(self.len).map_err(|_| Errno::Fbig)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
@@ -252,14 +248,14 @@ mod tests {
     }
 
     /// A base whose byte at offset `i` is `i % 251 + 1`, so never zero.
-    fn base(buf: &mut [u8], at: u64) -> Result<(), Errno> {
+    fn base(buf: &mut [u8], at: u64) -> Result<()> {
         for (i, byte) in buf.iter_mut().enumerate() {
             *byte = ((at + i as u64) % 251 + 1) as u8;
         }
         Ok(())
     }
 
-    fn no_base(_: &mut [u8], _: u64) -> Result<(), Errno> {
+    fn no_base(_: &mut [u8], _: u64) -> Result<()> {
         panic!("the base was read")
     }
 

@@ -20,6 +20,7 @@ use memmap2::MmapMut;
 
 use crate::Errno;
 use crate::upper::chunk::CHUNK_BYTES;
+use crate::vfs::Result;
 
 /// 1 GiB of changed bytes stays in memory; more than most machines can spare for long, less than
 /// they have.
@@ -116,7 +117,7 @@ impl Store {
     }
 
     /// Fills `buf` with the bytes at `within`, which were written.
-    pub(crate) fn read(&self, slot: &Slot, within: usize, buf: &mut [u8]) -> Result<(), Errno> {
+    pub(crate) fn read(&self, slot: &Slot, within: usize, buf: &mut [u8]) -> Result<()> {
         match slot {
             Slot::Memory(arena, index) => {
                 arena.read(index * SLOT_BYTES + within, buf);
@@ -134,7 +135,7 @@ impl Store {
     /// # Errors
     ///
     /// Only for slots in the file; [`Errno::Nospc`] if that cannot grow.
-    pub(crate) fn write(&self, slot: &Slot, within: usize, part: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn write(&self, slot: &Slot, within: usize, part: &[u8]) -> Result<()> {
         assert!(within + part.len() <= SLOT_BYTES, "the next slot is another chunk's");
         let index = match slot {
             Slot::Memory(arena, index) => {

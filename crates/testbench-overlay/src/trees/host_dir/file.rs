@@ -17,24 +17,17 @@ pub(super) struct HostFile {
     write: bool,
     pub(super) tree: Arc<Tree>,
     /// Held while the directory is listed, which moves the one position that the handle has.
-    listing: Mutex<AtStart>,
+    listing: Mutex<()>,
 }
-
-/// Whether nobody has listed a directory through its handle yet.
-#[derive(Debug)]
-struct AtStart(bool);
 
 impl HostFile {
     pub(super) fn new(tree: &Arc<Tree>, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> HostFile {
-        let (fd, tree, listing) = (Arc::new(fd), tree.clone(), Mutex::new(AtStart(true)));
+        let (fd, tree, listing) = (Arc::new(fd), tree.clone(), Mutex::default());
         HostFile { fd, kind, read: how.read, write: how.write, tree, listing }
     }
 
     fn list(&self) -> Result<Vec<DirEntry>> {
-        let mut at_start = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::replace(&mut at_start.0, false) {
-            sys::rewind(&self.fd)?;
-        }
+        let _alone = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         sys::read_dir(&self.fd)
     }
 
