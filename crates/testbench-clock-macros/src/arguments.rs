@@ -11,7 +11,8 @@ pub(crate) struct Arguments {
     pub(crate) start: Option<Start>,
     pub(crate) seed: Option<u64>,
     pub(crate) parallel: bool,
-    pub(crate) driver: Option<(Driver, Span)>,
+    /// The function that drives an async test.
+    pub(crate) driver: Option<(&'static str, Span)>,
     /// The path of testbench-clock, for those who rename it.
     pub(crate) krate: Option<Path>,
 }
@@ -22,15 +23,6 @@ pub(crate) enum Start {
     Rfc3339(LitStr),
     /// Anything of type `WallTime`.
     Expression(Box<Expr>),
-}
-
-/// The driver that polls an async test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Driver {
-    /// The tokio runtime if there is that feature, else `block_on`.
-    BlockOn,
-    Tokio,
-    TokioPaused,
 }
 
 const KNOWN: &str = "known are `start`, `seed`, `schedule`, `driver` and `crate`";
@@ -46,7 +38,7 @@ impl Parse for Arguments {
                 return Err(Error::new(key.span(), format!("`{name}` is given twice")));
             }
             if !input.peek(Token![=]) {
-                let text = format!("`{name}` takes a value, as in `{}`", example(&name));
+                let text = format!("`{name}` takes a value, as in `{}`", usage(&name).1);
                 return Err(Error::new(key.span(), text));
             }
             input.parse::<Token![=]>()?;
@@ -86,9 +78,9 @@ impl Arguments {
             }
             "driver" => {
                 let driver = match text(&value).as_deref() {
-                    Some("block_on") => Driver::BlockOn,
-                    Some("tokio") => Driver::Tokio,
-                    Some("tokio_paused") => Driver::TokioPaused,
+                    Some("block_on") => "drive_by_block_on",
+                    Some("tokio") => "drive_by_tokio",
+                    Some("tokio_paused") => "drive_by_paused_tokio",
                     _ => return Err(wrong(span, "driver")),
                 };
                 self.driver = Some((driver, key));
@@ -113,24 +105,21 @@ fn key(input: ParseStream<'_>) -> Result<Ident> {
 }
 
 fn wrong(span: Span, name: &str) -> Error {
-    let kind = match name {
-        "start" => "an RFC 3339 time, or an expression of type `WallTime`",
-        "seed" => "a number below 2^64",
-        "schedule" => "\"serial\" or \"parallel\"",
-        "driver" => "\"block_on\", \"tokio\" or \"tokio_paused\"",
-        _ => "a path in quotes",
-    };
-    Error::new(span, format!("`{name}` is {kind}, as in `{}`", example(name)))
+    let (kind, example) = usage(name);
+    Error::new(span, format!("`{name}` is {kind}, as in `{example}`"))
 }
 
-fn example(name: &str) -> &'static str {
+/// The kind of value that an argument takes, and an example.
+fn usage(name: &str) -> (&'static str, &'static str) {
     match name {
-        "start" => "start = \"2024-02-29T23:59:59Z\"",
-        "seed" => "seed = 7",
-        "schedule" => "schedule = \"serial\"",
-        "driver" => "driver = \"tokio\"",
-        "crate" => "crate = \"testbench::clock\"",
-        _ => "seed = 7",
+        "start" => (
+            "an RFC 3339 time, or an expression of type `WallTime`",
+            "start = \"2024-02-29T23:59:59Z\"",
+        ),
+        "schedule" => ("\"serial\" or \"parallel\"", "schedule = \"serial\""),
+        "driver" => ("\"block_on\", \"tokio\" or \"tokio_paused\"", "driver = \"tokio\""),
+        "crate" => ("a path in quotes", "crate = \"testbench::clock\""),
+        _ => ("a number below 2^64", "seed = 7"),
     }
 }
 

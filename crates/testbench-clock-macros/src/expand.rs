@@ -1,6 +1,6 @@
 //! From a function to a test: the function goes inside, so that `return` and `?` mean what they did.
 
-use crate::arguments::{Arguments, Driver, Start};
+use crate::arguments::{Arguments, Start};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -17,35 +17,35 @@ pub(crate) fn test(arguments: TokenStream, function: TokenStream) -> Result<Toke
 
 fn check(function: &ItemFn, arguments: &Arguments) -> Result<()> {
     let Signature { inputs, generics, constness, safety, abi, asyncness, .. } = &function.sig;
-    let refuse = |span, what: &str| Err(Error::new(span, what.to_owned()));
-    if !inputs.is_empty() {
-        return refuse(inputs.span(), "a test takes no arguments: there is nobody to give them");
-    }
-    if !generics.params.is_empty() {
-        return refuse(generics.span(), "a test has no generic parameters");
-    }
-    if let Some(constness) = constness {
-        return refuse(constness.span(), "a test on a clock cannot be `const`");
-    }
-    if let Safety::Unsafe(keyword) = safety {
-        return refuse(keyword.span(), "a test cannot be `unsafe`; use a block inside of it");
-    }
-    if let Some(abi) = abi {
-        return refuse(abi.span(), "a test cannot be `extern`");
-    }
-    if let Some(second) = function.attrs.iter().find(|attribute| {
-        let path = attribute.path();
-        path.segments.last().is_some_and(|last| last.ident == "test")
-    }) {
-        return refuse(
-            second.span(),
+    let is_test = |path: &Path| path.segments.last().is_some_and(|last| last.ident == "test");
+    let second = function.attrs.iter().find(|attribute| is_test(attribute.path()));
+    let unsafe_span = match safety {
+        Safety::Unsafe(keyword) => Some(keyword.span()),
+        _ => None,
+    };
+    let driver = arguments.driver.filter(|_| asyncness.is_none()).map(|(_, span)| span);
+    let refused = [
+        (
+            (!inputs.is_empty()).then(|| inputs.span()),
+            "a test takes no arguments: there is nobody to give them",
+        ),
+        (
+            (!generics.params.is_empty()).then(|| generics.span()),
+            "a test has no generic parameters",
+        ),
+        (constness.map(|keyword| keyword.span()), "a test on a clock cannot be `const`"),
+        (unsafe_span, "a test cannot be `unsafe`; use a block inside of it"),
+        (abi.as_ref().map(Spanned::span), "a test cannot be `extern`"),
+        (
+            second.map(Spanned::span),
             "this is a second `#[test]`; `#[testbench_clock::test]` alone makes it one",
-        );
+        ),
+        (driver, "`driver` is for async tests, and this one is not `async`"),
+    ];
+    match refused.into_iter().find_map(|(span, why)| Some((span?, why))) {
+        Some((span, why)) => Err(Error::new(span, why)),
+        None => Ok(()),
     }
-    if let (Some((_, driver)), None) = (arguments.driver, asyncness) {
-        return refuse(driver, "`driver` is for async tests, and this one is not `async`");
-    }
-    Ok(())
 }
 
 fn expand(mut function: ItemFn, arguments: &Arguments) -> TokenStream {
@@ -60,12 +60,7 @@ fn expand(mut function: ItemFn, arguments: &Arguments) -> TokenStream {
     let run = match asyncness {
         None => quote_spanned!(name.span() => #krate::__private::run(clock, #inner)),
         Some(_) => {
-            let drive = match arguments.driver.map(|(driver, _)| driver) {
-                None => format_ident!("drive"),
-                Some(Driver::BlockOn) => format_ident!("drive_by_block_on"),
-                Some(Driver::Tokio) => format_ident!("drive_by_tokio"),
-                Some(Driver::TokioPaused) => format_ident!("drive_by_paused_tokio"),
-            };
+            let drive = format_ident!("{}", arguments.driver.map_or("drive", |(drive, _)| drive));
             quote_spanned! { name.span() =>
                 #krate::__private::run(clock, || #krate::__private::#drive(#inner()))
             }

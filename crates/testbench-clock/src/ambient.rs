@@ -19,7 +19,7 @@
 use crate::audit::Audited;
 use crate::clock::{Clock, Stuck, Wait};
 use crate::closed::ClosedClock;
-use crate::scope::{Forked, Shortcuts};
+use crate::scope::{OnExit, Shortcuts};
 use crate::timeline::Face;
 use crate::{
     ClockError, Ended, Guard, Lifetime, Lookup, MockClock, MonoTime, Role, Scope, SystemClock,
@@ -71,7 +71,7 @@ pub(crate) fn session() -> Option<(Lifetime, bool)> {
 }
 
 /// Installs another participant in place of the clock that is installed, under the same lifetime;
-/// with none there it is as [`install`], but no session of its own: its end is nobody else's.
+/// with none there it is as [`install`], but no session of its own: its end ends no other participant.
 ///
 /// For a thread that does the work of several in turn, as a host that runs a guest inline.
 ///
@@ -86,11 +86,9 @@ pub(crate) fn session() -> Option<(Lifetime, bool)> {
 /// ```
 #[track_caller]
 pub fn install_participant(clock: Arc<dyn Clock>) -> Guard {
-    match INSTALLED.get() {
-        Lookup::Open(installed) | Lookup::Closed(installed, _) => {
-            install_for(clock, &installed.lifetime)
-        }
-        Lookup::Absent => {
+    match session() {
+        Some((lifetime, _)) => install_for(clock, &lifetime),
+        None => {
             // No session: what the participant starts on its timeline may go on after it.
             let lifetime = Lifetime::new("clock");
             INSTALLED.install(Installed::new(clock, lifetime.clone()), &lifetime).owning(lifetime)
@@ -196,7 +194,7 @@ pub fn sleep_until(deadline: MonoTime) -> Result<(), Stuck> {
     wait_until(&*current(), Some(deadline), &what)
 }
 
-/// Moves virtual time by `d`, stopping at every deadline on the way for those who wait for it.
+/// Moves virtual time by `d`, stopping at every deadline on the way for the participants that wait for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -222,7 +220,7 @@ pub fn advance(d: Duration) -> Result<(), ClockError> {
     mocked("advance")?.as_mock().ok_or(ClockError::NotMocked { what: "advance" })?.advance(d)
 }
 
-/// Lets everyone else of this instant run until they all wait, and moves no time.
+/// Lets all other participants of this instant run until they wait, and moves no time.
 ///
 /// The code that follows sees a world at rest: all that could happen by now has happened.
 ///
@@ -266,11 +264,7 @@ pub fn set_wall(to: WallTime) -> Result<(), ClockError> {
 
 /// Whether this thread's clock is virtual.
 pub fn is_mocked() -> bool {
-    match INSTALLED.get() {
-        Lookup::Absent => false,
-        Lookup::Open(installed) => installed.clock.is_mocked(),
-        Lookup::Closed(..) => true,
-    }
+    session().is_some_and(|(_, is_mocked)| is_mocked)
 }
 
 /// Runs `f`, which blocks on something that is not on the timeline, such as a native process, a
@@ -380,13 +374,11 @@ fn carefully<R>(
 }
 
 /// A further thread is a further participant.
-fn fork(installed: &Arc<Installed>, thread_name: &str) -> Forked<Installed> {
+fn fork(installed: &Arc<Installed>, thread_name: &str) -> (Arc<Installed>, OnExit) {
     let clock = installed.clock.join(thread_name, Role::Host);
     let leaving = Arc::clone(&clock);
-    Forked {
-        value: Installed::new(clock, installed.lifetime.clone()),
-        on_exit: Box::new(move || leaving.participant().leave()),
-    }
+    let value = Installed::new(clock, installed.lifetime.clone());
+    (value, Box::new(move || leaving.participant().leave()))
 }
 
 fn shortcuts(installed: &Installed) -> Shortcuts {

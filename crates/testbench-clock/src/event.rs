@@ -1,16 +1,16 @@
 //! Events: what ends a wait besides time.
 
-use crate::panics::Panics;
+use crate::debug::debug_by;
+use crate::panics::{locked, wake_all};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 /// Announces that some condition may have changed, such as "the pipe has bytes".
 ///
-/// An event counts its notifications and holds no value: whoever is woken looks at the condition
-/// again. Clones are the same event.
+/// An event counts its notifications and holds no value: a listener that is woken looks at the
+/// condition again. Clones are the same event.
 ///
 /// The order that loses nothing is **listen, look, wait**:
 ///
@@ -36,7 +36,7 @@ impl Event {
         Event::default()
     }
 
-    /// Wakes everyone who listens, in the order in which they registered.
+    /// Wakes all listeners, in the order in which they registered.
     ///
     /// May be called from any thread; never blocks on a participant. The wakers run on this
     /// thread, with no lock of the event held.
@@ -44,10 +44,8 @@ impl Event {
         // The new generation is visible before the wakers are taken, so that a listener that
         // registers from here on sees it.
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        let waiting = std::mem::take(&mut self.shared.registered().wakers);
-        let mut panics = Panics::default();
-        waiting.into_values().for_each(|waker| panics.keep(|| waker.wake()));
-        panics.go_on();
+        let waiting = std::mem::take(&mut locked(&self.shared.registered).wakers);
+        wake_all(waiting.into_values());
     }
 
     /// Listens for notifications from now on.
@@ -60,12 +58,7 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let generation = self.shared.generation.load(Ordering::Relaxed);
-        f.debug_struct("Event").field("generation", &generation).finish_non_exhaustive()
-    }
-}
+debug_by!([] Event, "Event", |it| { generation: it.shared.generation });
 
 /// Remembers the state of an [`Event`] at [`Event::listen`], and tells whether it was notified
 /// since.
@@ -89,7 +82,7 @@ impl Listener {
     pub fn register(&self, waker: &Waker) {
         // Cloning and dropping a waker is foreign code, so neither happens under the lock.
         let waker = waker.clone();
-        let mut registered = self.shared.registered();
+        let mut registered = locked(&self.shared.registered);
         if self.is_notified() {
             drop(registered);
             waker.wake();
@@ -109,18 +102,14 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let key = *self.key.get_mut();
         if key != NOT_REGISTERED {
-            let ours = self.shared.registered().wakers.remove(&key);
+            let ours = locked(&self.shared.registered).wakers.remove(&key);
             // Foreign code, after the lock is released.
             drop(ours);
         }
     }
 }
 
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("notified", &self.is_notified()).finish_non_exhaustive()
-    }
-}
+debug_by!([] Listener, "Listener", |it| { notified: it.is_notified() });
 
 #[derive(Default)]
 struct Shared {
@@ -138,13 +127,6 @@ struct Registered {
 
 /// The key of a listener without a waker.
 const NOT_REGISTERED: u64 = 0;
-
-impl Shared {
-    fn registered(&self) -> MutexGuard<'_, Registered> {
-        // No foreign code runs under this lock, so a poisoned one is still in order.
-        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -267,7 +249,7 @@ mod tests {
         // The last one first is the best case of a list that is searched, the first one first the worst.
         listeners.reverse();
         while listeners.pop().is_some() {
-            assert_eq!(event.shared.registered().wakers.len(), listeners.len());
+            assert_eq!(locked(&event.shared.registered).wakers.len(), listeners.len());
         }
     }
 

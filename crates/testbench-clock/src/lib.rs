@@ -61,6 +61,7 @@ pub mod ambient;
 pub mod audit;
 mod clock;
 mod closed;
+mod debug;
 mod event;
 pub mod log;
 mod mock;

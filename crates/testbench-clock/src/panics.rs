@@ -1,10 +1,12 @@
-//! Keeping the panics of wakers, listeners and drops that are not ours.
+//! Foreign code that panics: wakers, listeners and drops. Their panics are kept, and poison no lock.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
-/// Panics of code that is not ours, kept until all of it has run: one of them must not keep the others
-/// from hearing what has happened, nor time from moving.
+/// Panics of foreign code, kept until all of it has run: one of them must not keep the others from
+/// hearing what has happened, nor time from moving.
 #[derive(Default)]
 pub(crate) struct Panics {
     first: Option<Box<dyn Any + Send>>,
@@ -33,4 +35,17 @@ impl Panics {
             None => {}
         }
     }
+}
+
+/// Wakes all of them, and then panics if any of them did.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    let mut panics = Panics::default();
+    wakers.into_iter().for_each(|waker| panics.keep(|| waker.wake()));
+    panics.go_on();
+}
+
+/// Locks a mutex under which no foreign code runs, so that a poisoned one is still in order.
+#[inline]
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,14 @@
 //! The only reader of real time.
 
 use crate::clock::{Clock, Participant, Role, Stuck, Wait, Woke};
+use crate::debug::debug_by;
+use crate::panics::locked;
 use crate::{Armed, Event, Listener, MonoTime, WallTime, Watchdog};
 use std::any::Any;
-use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Wake, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread::{self, Thread};
+use std::time::{Instant, SystemTime};
 
 /// The real clock. Its monotonic readings count from the first use in this process.
 #[derive(Clone)]
@@ -39,8 +41,7 @@ impl Clock for SystemClock {
 
     fn wait(&self, wait: Wait<'_>) -> Result<Woke, Stuck> {
         let cancel = self.participant.cancel.listen();
-        let sleeper = Arc::new(Sleeper::default());
-        let waker = Waker::from(Arc::clone(&sleeper));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
         cancel.register(&waker);
         for listener in wait.on {
             listener.register(&waker);
@@ -53,8 +54,8 @@ impl Clock for SystemClock {
             let now = mono_now();
             match wait.deadline {
                 Some(deadline) if deadline <= now => return Ok(Woke::Deadline),
-                Some(deadline) => sleeper.sleep(Some(deadline.duration_since(now))),
-                None => sleeper.sleep(None),
+                Some(deadline) => thread::park_timeout(deadline.duration_since(now)),
+                None => thread::park(),
             }
         }
     }
@@ -118,13 +119,7 @@ impl Participant for SystemClock {
     }
 }
 
-impl fmt::Debug for SystemClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SystemClock")
-            .field("participant", &self.participant.name)
-            .finish_non_exhaustive()
-    }
-}
+debug_by!([] SystemClock, "SystemClock", |it| { participant: it.participant.name });
 
 #[inline]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the real wall clock")]
@@ -161,42 +156,17 @@ struct Parked {
 
 impl RealParticipant {
     fn set_parked(&self, next: Option<Parked>) {
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parked = locked(&self.parked);
         let old = std::mem::replace(&mut *parked, next);
         drop(parked);
         drop(old);
     }
 }
 
-/// Blocks one thread until it is woken or its time is over.
-#[derive(Default)]
-struct Sleeper {
-    woken: Mutex<bool>,
-    changed: Condvar,
-}
+struct Unpark(Thread);
 
-impl Sleeper {
-    fn sleep(&self, at_most: Option<Duration>) {
-        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut woken = match at_most {
-            None => self
-                .changed
-                .wait_while(woken, |woken| !*woken)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(at_most) => {
-                self.changed
-                    .wait_timeout_while(woken, at_most, |woken| !*woken)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
-        *woken = false;
-    }
-}
-
-impl Wake for Sleeper {
+impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_one();
+        self.0.unpark();
     }
 }

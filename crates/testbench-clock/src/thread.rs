@@ -21,8 +21,8 @@
 
 use crate::ambient::{current, install_participant};
 use crate::clock::{Clock, Role, Stuck, Wait};
+use crate::debug::debug_by;
 use crate::{Context, Event, SystemClock};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,11 +89,7 @@ impl<T> JoinHandle<T> {
     }
 }
 
-impl<T> fmt::Debug for JoinHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
-    }
-}
+debug_by!([T] JoinHandle<T>, "JoinHandle", |it| { finished: it.is_finished() });
 
 /// Starts threads that may borrow, and waits on the timeline for all of them before it returns.
 ///
@@ -153,11 +149,7 @@ impl<'scope> Scope<'scope, '_> {
     }
 }
 
-impl fmt::Debug for Scope<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("running", &self.all.left).finish_non_exhaustive()
-    }
-}
+debug_by!([] Scope<'_, '_>, "Scope", |it| { running: it.all.left });
 
 /// A thread made by [`Scope::spawn`].
 pub struct ScopedJoinHandle<'scope, T> {
@@ -184,11 +176,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ScopedJoinHandle")
-    }
-}
+debug_by!([T] ScopedJoinHandle<'_, T>, "ScopedJoinHandle", |_| {});
 
 /// Counts threads that have not ended, and tells when one has.
 #[derive(Clone)]

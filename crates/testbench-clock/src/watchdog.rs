@@ -1,11 +1,12 @@
 //! Something that happens after a time that really passes, unless it is called off.
 
+use crate::debug::debug_by;
+use crate::panics::locked;
 use crate::system;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ impl Watchdog {
     ///
     /// When the thread cannot be started.
     pub fn arm(delay: Duration, action: impl FnOnce() + Send + 'static) -> io::Result<Armed> {
-        let mut pending = PENDING.lock();
+        let mut pending = locked(&PENDING);
         if !pending.thread_runs {
             thread::Builder::new().name("testbench-watchdog".into()).spawn(run)?;
             pending.thread_runs = true;
@@ -67,13 +68,10 @@ impl Watchdog {
         let key = (due, pending.next_id);
         pending.next_id += 1;
         pending.actions.insert(key, Box::new(action));
-        let wakes = pending.asleep.is_some_and(|asleep| asleep.ends_after(due));
-        if wakes {
-            pending.asleep = None;
-        }
+        let wakes = pending.wakes_for(due);
         drop(pending);
         if wakes {
-            PENDING.changed.notify_one();
+            CHANGED.notify_one();
         }
         Ok(Armed { key: Some(key) })
     }
@@ -90,92 +88,63 @@ pub struct Armed {
 impl Drop for Armed {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
-        let action = PENDING.lock().actions.remove(&key);
+        let action = locked(&PENDING).actions.remove(&key);
         // Foreign code may run when this drops: after the lock is released.
         drop(action);
     }
 }
 
-impl fmt::Debug for Armed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Armed")
-    }
-}
+debug_by!([] Armed, "Armed", |_| {});
 
 type Key = (Instant, u64);
 
-static PENDING: Shared = Shared { pending: Mutex::new(Pending::new()), changed: Condvar::new() };
-
-struct Shared {
-    pending: Mutex<Pending>,
-    changed: Condvar,
-}
+static PENDING: Mutex<Pending> = Mutex::new(Pending::new());
+static CHANGED: Condvar = Condvar::new();
 
 struct Pending {
     actions: BTreeMap<Key, Box<dyn FnOnce() + Send>>,
     next_id: u64,
     thread_runs: bool,
-    /// Set while the thread sleeps and nobody has woken it.
-    asleep: Option<Asleep>,
+    /// Set while the thread sleeps and was not woken.
+    asleep_until: Option<Instant>,
 }
 
 impl Pending {
     const fn new() -> Self {
-        Pending { actions: BTreeMap::new(), next_id: 0, thread_runs: false, asleep: None }
+        Pending { actions: BTreeMap::new(), next_id: 0, thread_runs: false, asleep_until: None }
+    }
+
+    /// Whether the thread is to be woken now for an action at `due`. It is woken once, until it has
+    /// looked.
+    fn wakes_for(&mut self, due: Instant) -> bool {
+        self.asleep_until.take_if(|until| *until > due).is_some()
     }
 }
 
-/// How long the watchdog's thread sleeps unless it is woken.
-#[derive(Clone, Copy)]
-enum Asleep {
-    Until(Instant),
-    Forever,
-}
-
-impl Asleep {
-    fn ends_after(self, due: Instant) -> bool {
-        match self {
-            Asleep::Until(end) => end > due,
-            Asleep::Forever => true,
-        }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        // No foreign code runs under this lock, so a poisoned one is still in order.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// How long the thread sleeps when there is nothing to do; any time that is long will do.
+const IDLE: Duration = Duration::from_secs(3600);
 
 fn run() {
-    let mut pending = PENDING.lock();
+    let mut pending = locked(&PENDING);
     loop {
-        pending.asleep = None;
+        pending.asleep_until = None;
         let now = system::instant();
-        let first = pending.actions.first_key_value().map(|((due, _), _)| *due);
-        match first {
-            None => {
-                pending.asleep = Some(Asleep::Forever);
-                pending = PENDING.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+        let first = pending.actions.first_entry().filter(|first| first.key().0 <= now);
+        if let Some(first) = first {
+            let action = first.remove();
+            drop(pending);
+            // The panic hook has reported it; the other actions must still happen. To drop the payload
+            // could panic once more.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(action)) {
+                std::mem::forget(payload);
             }
-            Some(due) if due > now => {
-                pending.asleep = Some(Asleep::Until(due));
-                let waited = PENDING.changed.wait_timeout(pending, due - now);
-                pending = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            Some(_) => {
-                let action = pending.actions.pop_first();
-                drop(pending);
-                if let Some((_, action)) = action {
-                    // The panic hook has reported it; the other actions must still happen. To drop what
-                    // it panicked with could panic once more.
-                    if let Err(payload) = catch_unwind(AssertUnwindSafe(action)) {
-                        std::mem::forget(payload);
-                    }
-                }
-                pending = PENDING.lock();
-            }
+            pending = locked(&PENDING);
+        } else {
+            let next = pending.actions.first_key_value().map(|((due, _), _)| *due);
+            let asleep = next.map_or(IDLE, |due| due - now);
+            pending.asleep_until = Some(now + asleep);
+            let waited = CHANGED.wait_timeout(pending, asleep);
+            pending = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -232,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn only_an_earlier_time_wakes_the_thread() {
+    fn only_an_earlier_time_wakes_the_thread_and_only_once() {
         let (now, second) = (system::instant(), Duration::from_secs(1));
-        let asleep = Asleep::Until(now + second);
-        assert!(asleep.ends_after(now));
-        assert!(!asleep.ends_after(now + second) && !asleep.ends_after(now + 2 * second));
-        assert!(Asleep::Forever.ends_after(now + second));
+        let mut pending = Pending { asleep_until: Some(now + second), ..Pending::new() };
+        assert!(!pending.wakes_for(now + second) && !pending.wakes_for(now + 2 * second));
+        assert!(pending.wakes_for(now));
+        assert!(!pending.wakes_for(now));
     }
 
     /// Earlier actions that were called off leave the thread asleep until their time; what is armed

@@ -36,10 +36,12 @@ pub(crate) use sites::{Audited, Table, is_enabled};
 
 use crate::Lifetime;
 use crate::ambient;
+use crate::debug::debug_by;
+use crate::panics::locked;
 use sites::Lease;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 /// A `clippy.toml` to copy into a project of your own: `disallowed-methods` for everything in std
 /// that reads real time or sleeps in it, with what to use instead.
@@ -167,11 +169,7 @@ impl Audit {
     }
 }
 
-impl fmt::Debug for Audit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audit").field("uses", &*locked(&self.uses)).finish_non_exhaustive()
-    }
-}
+debug_by!([] Audit, "Audit", |it| { uses: *locked(&it.uses) });
 
 /// [`Audit::allow`] for every session of this process, and for [`unattributed`].
 pub fn allow_everywhere(prefix: &str, reason: &str) {
@@ -274,11 +272,6 @@ fn add(source: Source, site: &str, allowed: Option<&str>) {
         Some((_, false)) => {}
         None => unattributed().add(source, site, allowed),
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No foreign code runs under these locks, so a poisoned one is still in order.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

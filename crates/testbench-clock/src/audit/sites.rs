@@ -5,10 +5,11 @@
 //! clock has a [`Table`] of its own, which its threads find in a plain thread-local; names are put to
 //! the addresses when somebody asks for the leaks.
 
+use crate::panics::locked;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// How many return addresses of a call are kept, which is how many tell one call from another.
 /// `Instant::elapsed` in a closure is four deep; the rest is for wrappers of wrappers.
@@ -206,7 +207,7 @@ static LEASED: AtomicUsize = AtomicUsize::new(0);
 
 impl Lease {
     pub(crate) fn take() -> Self {
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = locked(&FREE).pop();
         LEASED.fetch_add(1, Ordering::Relaxed);
         Lease(free.unwrap_or_else(|| Box::leak(Box::new(Table::new()))))
     }
@@ -234,7 +235,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         LEASED.fetch_sub(1, Ordering::Relaxed);
         self.0.clear();
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
+        locked(&FREE).push(self.0);
     }
 }
 

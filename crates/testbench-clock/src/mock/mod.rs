@@ -7,11 +7,11 @@ pub use builder::{MockClockBuilder, Schedule};
 pub use error::ClockError;
 
 use crate::clock::{Clock, Participant, Reading, Stuck, Wait, Woke};
+use crate::debug::debug_by;
 use crate::log::Log;
 pub use crate::timeline::MockClock;
 use crate::timeline::{Injection, InjectionError, When};
 use crate::{Listener, MonoTime, WallTime};
-use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,15 +247,9 @@ impl dyn Clock + '_ {
     }
 }
 
-impl fmt::Debug for MockClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MockClock")
-            .field("participant", &self.name())
-            .field("mono", &self.true_mono())
-            .field("wall", &self.true_wall())
-            .finish_non_exhaustive()
-    }
-}
+debug_by!([] MockClock, "MockClock", |it| {
+    participant: it.name, mono: it.true_mono(), wall: it.true_wall()
+});
 
 /// A call through `dyn Clock` does not tell where it is; its place is that of the implementation.
 fn at(site: &Location<'_>) -> String {

@@ -1,6 +1,9 @@
 //! Carrying what is installed to another thread or into a task.
 
-use crate::scope::{self, OnExit, View};
+use super::entry::OnExit;
+use super::stack::{self, What};
+use super::view::View;
+use crate::debug::debug_by;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -30,7 +33,7 @@ pub struct Context {
 impl Context {
     /// Captures all that is installed on this thread now. Costs one reference count.
     pub fn capture() -> Self {
-        Context { view: scope::view(), captured_on: std::thread::current().id() }
+        Context { view: stack::view(), captured_on: std::thread::current().id() }
     }
 
     /// Whether nothing is installed in it.
@@ -113,24 +116,20 @@ pub struct EnterGuard {
 
 impl EnterGuard {
     fn new(view: View, on_exit: Vec<OnExit>) -> Self {
-        EnterGuard { layer: scope::enter(view), on_exit, not_send: PhantomData }
+        EnterGuard { layer: stack::push(What::Context(view)), on_exit, not_send: PhantomData }
     }
 }
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        scope::remove_layer(self.layer);
+        stack::remove_layer(self.layer);
         for on_exit in self.on_exit.drain(..) {
             on_exit();
         }
     }
 }
 
-impl fmt::Debug for EnterGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EnterGuard")
-    }
-}
+debug_by!([] EnterGuard, "EnterGuard", |_| {});
 
 pin_project_lite::pin_project! {
     /// A future that runs with a [`Context`] entered: on every poll, and when it is dropped.
@@ -166,11 +165,7 @@ impl<F: Future> Future for WithContext<F> {
     }
 }
 
-impl<F> fmt::Debug for WithContext<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithContext").field("context", &self.context).finish_non_exhaustive()
-    }
-}
+debug_by!([F] WithContext<F>, "WithContext", |it| { context: it.context });
 
 /// Futures that carry what is installed.
 pub trait FutureExt: Future + Sized {

@@ -2,8 +2,8 @@
 
 use super::entry::Entry;
 use super::lifetime::Lifetime;
-use super::stack;
-use std::fmt;
+use super::stack::{self, What};
+use crate::debug::debug_by;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Guard {
 impl Guard {
     /// Installs an entry on this thread.
     pub(super) fn over(entry: Arc<Entry>, made_at: &'static Location<'static>) -> Self {
-        let layer = stack::install(Arc::clone(&entry));
+        let layer = stack::push(What::Entry(Arc::clone(&entry)));
         Guard { layer, entry: Some(entry), owned: None, made_at, not_send: PhantomData }
     }
 
@@ -89,8 +89,4 @@ impl Drop for Guard {
     }
 }
 
-impl fmt::Debug for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("made_at", &self.made_at).finish_non_exhaustive()
-    }
-}
+debug_by!([] Guard, "Guard", |it| { made_at: it.made_at });

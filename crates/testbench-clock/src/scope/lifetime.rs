@@ -1,10 +1,11 @@
 //! From the start of a session to its end, and the error of everything that comes later.
 
+use crate::debug::debug_by;
+use crate::panics::locked;
 use std::any::Any;
-use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// How long entries are in use: from the start of a session to its end.
 ///
@@ -64,7 +65,7 @@ impl Lifetime {
 
     /// Calls `listener` when this ends, on the thread that ends it; at once if it has ended.
     pub fn on_end(&self, listener: impl FnOnce(&Ended) + Send + 'static) {
-        let mut listeners = self.shared.listeners();
+        let mut listeners = locked(&self.shared.listeners);
         match self.shared.ended.get() {
             None => listeners.push(Box::new(listener)),
             Some(ended) => {
@@ -103,7 +104,7 @@ impl Lifetime {
     fn end_as(&self, how: How) {
         let ended = Ended { name: Arc::clone(&self.shared.name), how };
         // Under this lock, so that no listener is added to a lifetime that has ended.
-        let mut listeners = self.shared.listeners();
+        let mut listeners = locked(&self.shared.listeners);
         if self.shared.ended.set(ended).is_err() {
             return;
         }
@@ -114,17 +115,11 @@ impl Lifetime {
     }
 }
 
-impl fmt::Debug for Lifetime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lifetime")
-            .field("name", &self.shared.name)
-            .field("ended", &self.shared.ended.get())
-            .finish_non_exhaustive()
-    }
-}
+debug_by!([] Lifetime, "Lifetime", |it| { name: it.shared.name, ended: it.shared.ended.get() });
 
 /// The error of everything that is used after its session has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("session `{name}` ended {how}")]
 pub struct Ended {
     name: Arc<str>,
     how: How,
@@ -137,26 +132,11 @@ impl Ended {
     }
 }
 
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.name;
-        match self.how {
-            How::At(at) => write!(f, "session `{name}` ended at {}:{}", at.file(), at.line()),
-            How::Dropped(made_at) => write!(
-                f,
-                "session `{name}` ended when the guard made at {}:{} was dropped",
-                made_at.file(),
-                made_at.line()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Ended {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum How {
+    #[error("at {}:{}", .0.file(), .0.line())]
     At(&'static Location<'static>),
+    #[error("when the guard made at {}:{} was dropped", .0.file(), .0.line())]
     Dropped(&'static Location<'static>),
 }
 
@@ -172,10 +152,3 @@ struct LifetimeShared {
 }
 
 type OnEnd = Box<dyn FnOnce(&Ended) + Send>;
-
-impl LifetimeShared {
-    fn listeners(&self) -> MutexGuard<'_, Vec<OnEnd>> {
-        // No foreign code runs under this lock, so a poisoned one is still in order.
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}

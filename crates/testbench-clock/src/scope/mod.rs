@@ -27,15 +27,14 @@ mod stack;
 mod view;
 
 pub use context::{Context, EnterGuard, FutureExt, WithContext};
-pub(crate) use entry::{Forked, OnExit, Shortcuts};
+pub(crate) use entry::{OnExit, Shortcuts};
 pub use guard::Guard;
 pub use lifetime::{Ended, Lifetime};
-pub(crate) use stack::{audited, enter, remove_layer, view};
-pub(crate) use view::View;
+pub(crate) use stack::audited;
 
+use crate::debug::debug_by;
 use crate::timeline::Dial;
-use entry::{Entry, ForkFn, ShortcutsFn};
-use std::fmt;
+use entry::{Entry, Key, Value};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,10 +63,14 @@ pub struct Scope<T> {
     /// The place of this key in every view; given at the first install.
     index: OnceLock<usize>,
     fork: Option<ForkFn<T>>,
-    shortcuts: Option<ShortcutsFn<T>>,
+    shortcuts: Option<fn(&T) -> Shortcuts>,
     thread_bound: bool,
     value: PhantomData<fn() -> T>,
 }
+
+/// Makes the value for a further thread, and the call for when that thread leaves the context; the text
+/// is the thread's name.
+type ForkFn<T> = fn(&Arc<T>, &str) -> (Arc<T>, OnExit);
 
 /// The result of a look-up.
 ///
@@ -132,7 +135,7 @@ impl<T: Send + Sync + 'static> Scope<T> {
 
     /// Gives entries what is looked up too often for a downcast, which alone costs as much as all
     /// the rest of a reading.
-    pub(crate) const fn short_cut_by(mut self, shortcuts: ShortcutsFn<T>) -> Self {
+    pub(crate) const fn short_cut_by(mut self, shortcuts: fn(&T) -> Shortcuts) -> Self {
         self.shortcuts = Some(shortcuts);
         self
     }
@@ -167,7 +170,7 @@ impl<T: Send + Sync + 'static> Scope<T> {
     #[track_caller]
     pub fn install(&'static self, value: Arc<T>, lifetime: &Lifetime) -> Guard {
         let index = *self.index.get_or_init(|| NEXT_INDEX.fetch_add(1, Ordering::Relaxed));
-        let entry = Arc::new(Entry::new(self, index, value, lifetime.clone()));
+        let entry = Arc::new(Entry::new(self, index, value, lifetime.clone(), Arc::default()));
         Guard::over(entry, Location::caller())
     }
 
@@ -187,21 +190,18 @@ impl<T: Send + Sync + 'static> Scope<T> {
     /// or enter anything; it gets `None` if nothing is installed, or what is has ended.
     #[inline]
     pub(crate) fn peek<R>(&'static self, f: impl FnOnce(&T) -> R) -> Option<R> {
-        let found = self.with_entry(|entry| match entry.ended() {
-            None => entry.value.downcast_ref::<T>().map(f),
-            Some(_) => None,
-        });
-        found.flatten()
+        self.peek_entry(|entry| entry.value.downcast_ref::<T>().map(f))
     }
 
     /// [`Scope::peek`] at the dial of the entry.
     #[inline]
     pub(crate) fn peek_dial<R>(&'static self, f: impl FnOnce(&Dial) -> R) -> Option<R> {
-        let found = self.with_entry(|entry| match entry.ended() {
-            None => entry.shortcuts.dial.as_deref().map(f),
-            Some(_) => None,
-        });
-        found.flatten()
+        self.peek_entry(|entry| entry.shortcuts.dial.as_deref().map(f))
+    }
+
+    #[inline]
+    fn peek_entry<R>(&'static self, f: impl FnOnce(&Entry) -> Option<R>) -> Option<R> {
+        self.with_entry(|entry| if entry.ended().is_none() { f(entry) } else { None })?
     }
 
     /// Whether nothing is installed under this key anywhere in the process, as far as this thread
@@ -223,10 +223,31 @@ impl<T: Send + Sync + 'static> Scope<T> {
     }
 }
 
-impl<T> fmt::Debug for Scope<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("name", &self.name).finish_non_exhaustive()
+impl<T: Send + Sync + 'static> Key for Scope<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn live(&self) -> &AtomicUsize {
+        &self.live
+    }
+
+    fn is_thread_bound(&self) -> bool {
+        self.thread_bound
+    }
+
+    fn fork(&self, value: &Value, thread_name: &str) -> Option<(Value, OnExit)> {
+        let value = Arc::clone(value).downcast().ok()?;
+        let (value, on_exit) = self.fork?(&value, thread_name);
+        Some((value, on_exit))
+    }
+
+    fn shortcuts(&self, value: &Value) -> Shortcuts {
+        let (shortcuts, value) = (self.shortcuts, value.downcast_ref());
+        shortcuts.zip(value).map(|(of, value)| of(value)).unwrap_or_default()
     }
 }
+
+debug_by!([T] Scope<T>, "Scope", |it| { name: it.name });
 
 static NEXT_INDEX: AtomicUsize = AtomicUsize::new(0);

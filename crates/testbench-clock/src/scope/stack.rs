@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 thread_local! {
     static STACK: RefCell<Stack> = const { RefCell::new(Stack::new()) };
-    /// Follows the top of the stack, for whoever runs in a signal handler, where the stack must not
-    /// be touched: without a destructor, this is plain memory.
+    /// Follows the top of the stack, for code in a signal handler, where the stack must not be touched:
+    /// without a destructor, this is plain memory.
     static AUDITED: Cell<Audited> = const { Cell::new(Audited::Nowhere) };
 }
 
@@ -24,25 +24,16 @@ pub(super) fn peek<R>(f: impl FnOnce(&View) -> R) -> Option<R> {
     STACK.try_with(|stack| f(&stack.borrow().view)).ok()
 }
 
-/// Puts an entry on top; undone by [`remove_layer`].
-pub(super) fn install(entry: Arc<Entry>) -> u64 {
-    push(What::Entry(entry))
+/// Puts a layer on top; undone by [`remove_layer`].
+pub(super) fn push(what: What) -> u64 {
+    STACK.with(|stack| stack.borrow_mut().push(what))
 }
 
-/// Puts a captured view on top; undone by [`remove_layer`].
-pub(crate) fn enter(view: View) -> u64 {
-    push(What::Context(view))
-}
-
-pub(crate) fn remove_layer(id: u64) {
+pub(super) fn remove_layer(id: u64) {
     // After the thread-local is gone (a guard kept in another thread-local), there is nothing left
     // to hide.
     let gone = STACK.try_with(|stack| stack.borrow_mut().remove(id));
     drop(gone);
-}
-
-fn push(what: What) -> u64 {
-    STACK.with(|stack| stack.borrow_mut().push(what))
 }
 
 /// Safe in a signal handler.
@@ -50,8 +41,10 @@ pub(crate) fn audited() -> Audited {
     AUDITED.with(Cell::get)
 }
 
-enum What {
+pub(super) enum What {
+    /// An entry that is installed.
     Entry(Arc<Entry>),
+    /// A captured view that is entered.
     Context(View),
 }
 

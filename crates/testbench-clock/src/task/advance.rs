@@ -1,10 +1,8 @@
 //! Moving time by hand from async code.
 
-use super::driver::{Driver, Key};
-use crate::ClockError;
-use crate::MonoTime;
+use super::driver::{Driver, Timer};
+use crate::{ClockError, MonoTime};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -45,10 +43,10 @@ pub fn advance(d: Duration) -> Advance {
         let from = clock.mono_exact();
         from.checked_add(d).ok_or(ClockError::OutOfRange { from, by: d })
     };
-    Advance { deadline: plan(), registered: None }
+    Advance { deadline: plan(), timer: None }
 }
 
-/// Lets everyone else of this instant run until they all wait, and moves no time:
+/// Lets all other participants of this instant run until they wait, and moves no time:
 /// [`settle`](crate::settle) for async code.
 ///
 /// ```
@@ -78,7 +76,7 @@ pub fn settle() -> Advance {
 #[must_use = "futures do nothing unless polled"]
 pub struct Advance {
     deadline: Result<MonoTime, ClockError>,
-    registered: Option<(Arc<Driver>, Key)>,
+    timer: Option<Timer>,
 }
 
 impl Future for Advance {
@@ -90,28 +88,10 @@ impl Future for Advance {
             Err(error) => return Poll::Ready(Err(error.clone())),
         };
         let driver = Driver::here();
-        if let Some((registered, key)) = &self.registered {
-            if !registered.has(*key) {
-                return Poll::Ready(Ok(()));
-            }
-            if Arc::ptr_eq(registered, &driver) {
-                driver.register(*key, task.waker());
-                return Poll::Pending;
-            }
-            // It has moved to another executor since the last poll.
-            registered.forget(*key);
+        if self.timer.as_ref().is_some_and(|timer| !timer.is_pending()) {
+            return Poll::Ready(Ok(()));
         }
-        let key = driver.new_key(deadline, true);
-        driver.register(key, task.waker());
-        self.registered = Some((driver, key));
+        Timer::set(&mut self.timer, driver, (deadline, true), task.waker());
         Poll::Pending
-    }
-}
-
-impl Drop for Advance {
-    fn drop(&mut self) {
-        if let Some((driver, key)) = self.registered.take() {
-            driver.forget(key);
-        }
     }
 }

@@ -2,18 +2,18 @@
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck};
-use crate::panics::Panics;
+use crate::debug::debug_by;
+use crate::panics::{locked, wake_all};
 use crate::timeline::AT_ONCE_MAX;
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 /// The timers of one executor.
 pub(crate) struct Driver {
-    clock: Mutex<Arc<dyn Clock>>,
+    clock: Arc<dyn Clock>,
     timers: Mutex<BTreeMap<Key, Waker>>,
     roused: AtomicBool,
     next_id: AtomicU64,
@@ -24,7 +24,7 @@ pub(crate) struct Driver {
 
 /// One timer. Ties go by order of registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+struct Key {
     deadline: MonoTime,
     /// Of a task that moves time by hand: due when all others of its instant are idle again.
     last: bool,
@@ -36,7 +36,7 @@ static DRIVER: Scope<Driver> = Scope::new("async driver").bound_to_thread();
 impl Driver {
     pub(crate) fn new(clock: Arc<dyn Clock>, hears_events: bool) -> Arc<Self> {
         Arc::new(Driver {
-            clock: Mutex::new(clock),
+            clock,
             timers: Mutex::default(),
             roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
@@ -78,7 +78,7 @@ impl Driver {
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.clock.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.clock)
     }
 
     /// The result of polling a future that has nothing to wait for: it is ready, but every so often
@@ -92,7 +92,9 @@ impl Driver {
             Ok(()) => task.wake_by_ref(),
             Err(stuck @ Stuck::Spinning { .. }) => panic!("{stuck}"),
             // The executor finds out when it is idle, which this timer of the past makes it wait for.
-            Err(_) => self.register(self.new_key(MonoTime::ORIGIN, false), task),
+            Err(_) => {
+                drop(self.timers().insert(self.new_key(MonoTime::ORIGIN, false), task.clone()))
+            }
         }
         Poll::Pending
     }
@@ -143,36 +145,56 @@ impl Driver {
         let due: Vec<_> =
             self.timers().extract_if(..=end, |key, _| key.last == last).map(|due| due.1).collect();
         let count = due.len();
-        let mut panics = Panics::default();
-        due.into_iter().for_each(|waker| panics.keep(|| waker.wake()));
-        panics.go_on();
+        wake_all(due);
         count
     }
 
-    pub(super) fn new_key(&self, deadline: MonoTime, last: bool) -> Key {
+    fn new_key(&self, deadline: MonoTime, last: bool) -> Key {
         Key { deadline, last, id: self.next_id.fetch_add(1, Ordering::Relaxed) }
     }
 
-    pub(super) fn register(&self, key: Key, waker: &Waker) {
-        let old = self.timers().insert(key, waker.clone());
-        drop(old);
-    }
-
-    pub(super) fn forget(&self, key: Key) {
-        let old = self.timers().remove(&key);
-        drop(old);
-    }
-
-    /// Whether the timer has not come up yet.
-    pub(super) fn has(&self, key: Key) -> bool {
-        self.timers().contains_key(&key)
-    }
-
-    // No foreign code runs under this lock, so a poisoned one is still in order.
-    fn timers(&self) -> Timers<'_> {
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn timers(&self) -> MutexGuard<'_, BTreeMap<Key, Waker>> {
+        locked(&self.timers)
     }
 }
+
+/// One timer of a driver. Dropping it calls it off.
+pub(super) struct Timer {
+    driver: Arc<Driver>,
+    key: Key,
+}
+
+impl Timer {
+    /// Sets a timer that wakes `waker`; with `last`, when all other tasks of the instant are idle again.
+    /// An earlier timer in `slot` keeps its place, unless it is that of another executor.
+    pub(super) fn set(
+        slot: &mut Option<Timer>,
+        driver: Arc<Driver>,
+        (deadline, last): (MonoTime, bool),
+        waker: &Waker,
+    ) {
+        let same = slot.take_if(|timer| Arc::ptr_eq(&timer.driver, &driver));
+        let timer = same.unwrap_or_else(|| Timer { key: driver.new_key(deadline, last), driver });
+        // Dropped after the lock is released, as it is foreign code.
+        let old = timer.driver.timers().insert(timer.key, waker.clone());
+        drop(old);
+        *slot = Some(timer);
+    }
+
+    /// Whether it has not come up yet.
+    pub(super) fn is_pending(&self) -> bool {
+        self.driver.timers().contains_key(&self.key)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let old = self.driver.timers().remove(&self.key);
+        drop(old);
+    }
+}
+
+debug_by!([] Timer, "Timer", |it| { deadline: it.key.deadline });
 
 /// The futures that were ready as soon as they were polled.
 #[derive(Default)]
@@ -192,10 +214,4 @@ impl AtOnce {
     }
 }
 
-type Timers<'a> = MutexGuard<'a, BTreeMap<Key, Waker>>;
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("timers", &self.waiting()).finish_non_exhaustive()
-    }
-}
+debug_by!([] Driver, "Driver", |it| { timers: it.waiting() });

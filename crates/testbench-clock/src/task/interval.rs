@@ -117,7 +117,7 @@ impl Interval {
         ready!(Pin::new(&mut self.next).poll(task));
         // One that is ready has a deadline.
         let planned = self.next.deadline().unwrap_or(MonoTime::MAX);
-        self.plan(self.missed.next(planned, Driver::clock_here().mono_exact(), self.period));
+        self.next.plan(self.missed.next(planned, Driver::clock_here().mono_exact(), self.period));
         Poll::Ready(planned)
     }
 
@@ -133,12 +133,12 @@ impl Interval {
 
     /// The next tick comes after `d`, the others in distances of the period from that.
     pub fn reset_after(&mut self, d: Duration) {
-        self.plan(Driver::clock_here().mono_exact().checked_add(d));
+        self.next.plan(Driver::clock_here().mono_exact().checked_add(d));
     }
 
     /// The next tick comes at `at`, the others in distances of the period from that.
     pub fn reset_at(&mut self, at: MonoTime) {
-        self.plan(Some(at));
+        self.next.plan(Some(at));
     }
 
     /// The distance of ticks.
@@ -154,14 +154,6 @@ impl Interval {
     /// Sets what happens after a late tick.
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
-    }
-
-    fn plan(&mut self, next: Option<MonoTime>) {
-        match next {
-            Some(next) => self.next.reset(next),
-            // Past the range of the clock: there are no more ticks.
-            None => self.next.never_end(),
-        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! Sleeps and timeouts.
 
-use super::driver::{Driver, Key};
+use super::driver::{Driver, Timer};
 use crate::{MockClock, MonoTime, Stuck};
 use pin_project_lite::pin_project;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,20 +35,19 @@ pub fn sleep_until(deadline: MonoTime) -> Sleep {
 pub struct Sleep {
     /// `None` lies past the range of the clock and never comes.
     deadline: Option<MonoTime>,
-    registered: Option<(Arc<Driver>, Key)>,
+    timer: Option<Timer>,
     /// For the log.
     made_at: &'static Location<'static>,
 }
 
 impl Sleep {
     fn until(deadline: Option<MonoTime>, made_at: &'static Location<'static>) -> Self {
-        Sleep { deadline, registered: None, made_at }
+        Sleep { deadline, timer: None, made_at }
     }
 
-    /// Never ends from here on.
-    pub(super) fn never_end(&mut self) {
-        self.forget();
-        self.deadline = None;
+    /// Sleeps until another instant instead; `None` never comes.
+    pub(super) fn plan(&mut self, deadline: Option<MonoTime>) {
+        (self.timer, self.deadline) = (None, deadline);
     }
 
     /// When it ends; `None` if that is past the range of the clock.
@@ -64,14 +62,7 @@ impl Sleep {
 
     /// Sleeps until another instant instead, whether it has ended or not. The next poll sees it.
     pub fn reset(&mut self, deadline: MonoTime) {
-        self.forget();
-        self.deadline = Some(deadline);
-    }
-
-    fn forget(&mut self) {
-        if let Some((driver, key)) = self.registered.take() {
-            driver.forget(key);
-        }
+        self.plan(Some(deadline));
     }
 }
 
@@ -89,32 +80,14 @@ impl Future for Sleep {
             None => clock.mono(),
         };
         if clock.mono_exact() >= deadline {
-            let has_waited = self.registered.is_some();
-            self.forget();
+            let has_waited = self.timer.take().is_some();
             return if has_waited { Poll::Ready(()) } else { driver.ready_at_once(task.waker()) };
         }
         if let Err(stuck @ Stuck::Spinning { .. }) = clock.participant().check() {
             panic!("{stuck}");
         }
-        match &self.registered {
-            // A task may have moved to another executor since the last poll.
-            Some((registered, key)) if Arc::ptr_eq(registered, &driver) => {
-                driver.register(*key, task.waker());
-            }
-            _ => {
-                self.forget();
-                let key = driver.new_key(deadline, false);
-                driver.register(key, task.waker());
-                self.registered = Some((driver, key));
-            }
-        }
+        Timer::set(&mut self.timer, driver, (deadline, false), task.waker());
         Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.forget();
     }
 }
 

@@ -56,25 +56,7 @@ const SECS_PER_DAY: i128 = 86_400;
 
 const fn parse(text: &[u8]) -> Result<i128, &'static str> {
     const FORM: &str = "the form is YYYY-MM-DDThh:mm:ss, a fraction or none, and Z or an offset";
-    if text.len() < 20 {
-        return Err(FORM);
-    }
-    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    let mut i = 0;
-    while i < separators.len() {
-        let (at, separator) = separators[i];
-        if text[at].to_ascii_uppercase() != separator {
-            return Err(FORM);
-        }
-        i += 1;
-    }
-    let (Some(year), Some(month), Some(day)) =
-        (digits(text, 0, 4), digits(text, 5, 2), digits(text, 8, 2))
-    else {
-        return Err(FORM);
-    };
-    let (Some(hour), Some(minute), Some(second)) =
-        (digits(text, 11, 2), digits(text, 14, 2), digits(text, 17, 2))
+    let Some([year, month, day, hour, minute, second]) = numbers(text, 0, b"0000-00-00T00:00:00")
     else {
         return Err(FORM);
     };
@@ -84,9 +66,8 @@ const fn parse(text: &[u8]) -> Result<i128, &'static str> {
     if hour > 23 || minute > 59 || second > 59 {
         return Err("there is no such time of day; leap seconds have no time of their own");
     }
-    let (nanos, at) = match fraction(text, 19) {
-        Some(fraction) => fraction,
-        None => return Err("a fraction has one to nine digits"),
+    let Some((nanos, at)) = fraction(text, 19) else {
+        return Err("a fraction has one to nine digits");
     };
     let Some(offset_secs) = offset(text, at) else { return Err(FORM) };
     let days = days_from_civil(year, month, day);
@@ -94,36 +75,41 @@ const fn parse(text: &[u8]) -> Result<i128, &'static str> {
     Ok(secs * NANOS_PER_SEC + nanos)
 }
 
-/// `len` digits as a number.
-const fn digits(text: &[u8], at: usize, len: usize) -> Option<i128> {
-    let (mut number, mut i) = (0, at);
-    while i < at + len {
-        if i >= text.len() || !text[i].is_ascii_digit() {
+/// The numbers in a text of this form, from `start` on: a zero stands for a digit, and another character
+/// for itself, in any case.
+const fn numbers(text: &[u8], start: usize, form: &[u8]) -> Option<[i128; 6]> {
+    let (mut numbers, mut n, mut i) = ([0; 6], 0, 0);
+    while i < form.len() {
+        if start + i >= text.len() {
             return None;
         }
-        number = number * 10 + (text[i] - b'0') as i128;
+        match text[start + i] {
+            digit @ b'0'..=b'9' if form[i] == b'0' => {
+                numbers[n] = numbers[n] * 10 + (digit - b'0') as i128;
+            }
+            other if form[i] != b'0' && other.to_ascii_uppercase() == form[i] => n += 1,
+            _ => return None,
+        }
         i += 1;
     }
-    Some(number)
+    Some(numbers)
 }
 
 /// Nanoseconds, and where they end; zero if there is no fraction.
 const fn fraction(text: &[u8], at: usize) -> Option<(i128, usize)> {
-    if text[at] != b'.' {
+    if at >= text.len() || text[at] != b'.' {
         return Some((0, at));
     }
-    let mut end = at + 1;
+    let (mut nanos, mut end) = (0, at + 1);
     while end < text.len() && text[end].is_ascii_digit() {
+        nanos = nanos * 10 + (text[end] - b'0') as i128;
         end += 1;
+        if end > at + 10 {
+            return None;
+        }
     }
     let len = end - at - 1;
-    if len == 0 || len > 9 {
-        return None;
-    }
-    match digits(text, at + 1, len) {
-        Some(number) => Some((number * 10_i128.pow(9 - len as u32), end)),
-        None => None,
-    }
+    if len == 0 { None } else { Some((nanos * 10_i128.pow(9 - len as u32), end)) }
 }
 
 /// Seconds ahead of UTC, if that is all that is left.
@@ -133,15 +119,12 @@ const fn offset(text: &[u8], at: usize) -> Option<i128> {
     }
     let sign = match text[at] {
         b'Z' | b'z' if text.len() == at + 1 => return Some(0),
-        b'+' => 1,
-        b'-' => -1,
+        b'+' if text.len() == at + 6 => 1,
+        b'-' if text.len() == at + 6 => -1,
         _ => return None,
     };
-    if text.len() != at + 6 || text[at + 3] != b':' {
-        return None;
-    }
-    match (digits(text, at + 1, 2), digits(text, at + 4, 2)) {
-        (Some(hours), Some(minutes)) if hours <= 23 && minutes <= 59 => {
+    match numbers(text, at + 1, b"00:00") {
+        Some([hours, minutes, ..]) if hours <= 23 && minutes <= 59 => {
             Some(sign * (hours * 3600 + minutes * 60))
         }
         _ => None,

@@ -28,7 +28,7 @@ pub(crate) use wall::WallCell;
 pub use wall::{Injection, InjectionError, Shift, When};
 
 use crate::log::{Kind, Log};
-use crate::panics::Panics;
+use crate::panics::{Panics, locked};
 use crate::{Armed, Event, Role, Watchdog};
 use monitor::Monitor;
 use seats::{Seat, SeatId, Status};
@@ -94,8 +94,7 @@ impl Timeline {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under this lock, so a poisoned one is still in order.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {

@@ -1,8 +1,9 @@
 //! The wall clock as a function of the monotonic one, and what can be done to it.
 
+use crate::panics::locked;
 use crate::{MonoTime, WallTime};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Something that happens to a wall clock in the real world, for tests of code that must survive
@@ -190,12 +191,12 @@ impl WallCell {
     }
 
     pub(crate) fn store(&self, segment: &Segment) {
-        *self.segment.lock().unwrap_or_else(PoisonError::into_inner) = *segment;
+        *locked(&self.segment) = *segment;
         self.offset_ns.store(segment.offset_ns().unwrap_or(Self::NOT_PLAIN), Ordering::Release);
     }
 
     pub(crate) fn load(&self) -> Segment {
-        *self.segment.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.segment)
     }
 
     /// Returns the wall time at the present of that monotonic clock.
@@ -212,7 +213,7 @@ impl WallCell {
 
     #[cold]
     fn read_segment_at(&self, mono_ns: &AtomicU64) -> WallTime {
-        let segment = self.segment.lock().unwrap_or_else(PoisonError::into_inner);
+        let segment = locked(&self.segment);
         // Under this lock the segment stays, so it holds at that monotonic instant.
         segment.wall_at(mono_ns.load(Ordering::Acquire))
     }

@@ -51,14 +51,15 @@ pub use paused::paused_runtime;
 
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait};
+use crate::debug::debug_by;
+use crate::panics::locked;
 use crate::task::Driver;
 use crate::timeline::Executor;
-use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// A current-thread runtime as the participant of this thread.
@@ -165,11 +166,7 @@ impl Runtime {
     }
 }
 
-impl fmt::Debug for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("driver", &self.shared.driver).finish_non_exhaustive()
-    }
-}
+debug_by!([] Runtime, "Runtime", |it| { driver: it.shared.driver });
 
 /// Where tokio keeps what other threads give a runtime to do: tasks that they woke, spawned or
 /// aborted are in its global queue, and the future of `block_on` has its flag.
@@ -374,9 +371,4 @@ impl<F: Future> Future for Watched<'_, F> {
         }
         polled
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No foreign code runs under these locks, so a poisoned one is still in order.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,11 +4,12 @@ use super::{Runtime, Shared};
 use crate::MonoTime;
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait};
+use crate::panics::locked;
 use crate::task::Driver;
 use ::tokio::time::{Instant, Sleep, sleep_until};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -75,19 +76,18 @@ pub(super) struct Follow {
 impl Follow {
     /// Takes the present instants of both clocks as the same.
     pub(super) fn start(&self, clock: &dyn Clock) {
-        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), clock.mono_exact()));
+        *locked(&self.origin) = Some((Instant::now(), clock.mono_exact()));
     }
 
     fn origin(&self) -> Option<(Instant, MonoTime)> {
-        *self.origin.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.origin)
     }
 
     /// Has tokio wake the future of `block_on` when the earliest of our own timers is due.
     pub(super) fn poll_next(&self, driver: &Driver, task: &mut Context<'_>) {
         let Some((instant, mono)) = self.origin() else { return };
         let deadline = driver.next().map(|(at, _)| instant + at.duration_since(mono));
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = locked(&self.next);
         match (deadline, &mut *next) {
             (None, _) => *next = None,
             (Some(at), Some(sleep)) if sleep.deadline() == at => {}
@@ -102,11 +102,11 @@ impl Follow {
 
     /// Drops the timer of tokio's, which holds its runtime.
     pub(super) fn forget_next(&self) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.next) = None;
     }
 
     fn is_planned(&self, driver: &Driver) -> bool {
-        let planned = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let planned = locked(&self.next);
         let planned = planned.as_ref().map(|sleep| sleep.deadline());
         let wanted = driver.next();
         let Some((instant, mono)) = self.origin() else { return true };
