@@ -108,6 +108,7 @@ mod materialize;
 mod ops;
 mod overlay;
 pub mod pipeline;
+mod places;
 mod resolve;
 mod sys;
 mod trees;

@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::disk::{At, Disk, Failure, failure};
-use super::gate::Gate;
+use super::disk::{At, Disk};
+use super::error::CommitError;
 use super::journal::{self, In, Incoming, Mark, MetaStep, Out, Steps};
-use super::paths::PathId;
+use crate::places::PathId;
 use crate::{Errno, FileKind, Stat};
 
 /// The directory at the top of the root for files that could not be put in place.
@@ -38,8 +38,8 @@ pub struct PassedOver {
 }
 
 /// A commit at work.
-struct Run<'a, 'g, G> {
-    disk: &'a mut Disk<'g, G>,
+struct Run<'a, 'g> {
+    disk: &'a mut Disk<'g>,
     steps: &'a Steps,
     /// The slots from which something is put in place.
     used: BTreeSet<u64>,
@@ -50,11 +50,11 @@ struct Run<'a, 'g, G> {
 
 /// Makes all steps, but for all that leave their place if these have `moved` already. Then the
 /// commit is made; [`clean_up`] and [`settle_top`] are left.
-pub(super) fn forward<G: Gate>(
-    disk: &mut Disk<'_, G>,
+pub(super) fn forward(
+    disk: &mut Disk<'_>,
     steps: &Steps,
     moved: bool,
-) -> Result<Vec<PassedOver>, Failure> {
+) -> Result<Vec<PassedOver>, CommitError> {
     let used = steps.ins.iter().filter_map(In::slot).collect();
     let mut run = Run { disk, steps, used, passed: BTreeSet::new(), lost: BTreeSet::new() };
     if !moved {
@@ -77,7 +77,7 @@ pub(super) fn forward<G: Gate>(
 }
 
 /// Removes everything that is on the stage, and the stage.
-pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+pub(super) fn clean_up(disk: &mut Disk<'_>) -> Result<(), CommitError> {
     if disk.is_waste() {
         disk.sync_root()?;
     }
@@ -93,7 +93,7 @@ pub(super) fn clean_up<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
 /// Gives the top its times, since the stage came and went in it, and takes from its mode the bits
 /// that the stage needed. There is no journal any more that could say so: see the promises in the
 /// documentation of `commit/mod.rs`.
-pub(super) fn settle_top<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Result<(), Failure> {
+pub(super) fn settle_top(disk: &mut Disk<'_>, steps: &Steps) -> Result<(), CommitError> {
     let Some(top) = steps.metas.iter().find(|meta| meta.path == PathId::TOP) else {
         return Ok(());
     };
@@ -104,7 +104,7 @@ pub(super) fn settle_top<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Resu
     if held_back == top.mode || is.is_none_or(|is| is.mode != held_back) {
         return Ok(());
     }
-    disk.set_mode(At::TOP, FileKind::Dir, top.mode)?;
+    disk.set_mode(At::TOP, top.mode)?;
     disk.sync_root()
 }
 
@@ -116,8 +116,8 @@ fn mode_under_stage(meta: &MetaStep) -> u32 {
     if must_open { meta.mode | WORK } else { meta.mode }
 }
 
-impl<G: Gate> Run<'_, '_, G> {
-    fn take_out(&mut self, Out { path, slot, was }: &Out) -> Result<(), Failure> {
+impl Run<'_, '_> {
+    fn take_out(&mut self, Out { path, slot, was }: &Out) -> Result<(), CommitError> {
         if let Some(slot) = slot
             && self.disk.look(At::Slot(*slot))?.is_some()
         {
@@ -132,7 +132,7 @@ impl<G: Gate> Run<'_, '_, G> {
                 self.disk.rename_new(here, At::Slot(*slot))
             }
             (Some(is), None) if was.matches(&is) => self.disk.remove_dir(here),
-            _ => Err(changed(here)),
+            _ => Err(self.disk.refused("change", here, Errno::Exist)),
         };
         if !self.is_done(done, *path)? {
             self.lost.extend(used);
@@ -140,7 +140,7 @@ impl<G: Gate> Run<'_, '_, G> {
         Ok(())
     }
 
-    fn put_in(&mut self, In { path, what, over }: &In) -> Result<(), Failure> {
+    fn put_in(&mut self, In { path, what, over }: &In) -> Result<(), CommitError> {
         let here = At::Tree(*path);
         let slot = match what {
             Incoming::Dir => {
@@ -156,7 +156,11 @@ impl<G: Gate> Run<'_, '_, G> {
                 match (self.disk.look(At::Tree(*of))?, self.disk.look(here)?) {
                     (Some(of), Some(is)) if same(&of, &is) => return Ok(()),
                     (Some(_), _) if !self.passed.contains(of) => {}
-                    _ => return self.is_done(Err(changed(here)), *path).map(drop),
+                    _ => {
+                        return self
+                            .is_done(Err(self.disk.refused("change", here, Errno::Exist)), *path)
+                            .map(drop);
+                    }
                 }
                 if self.disk.look(At::Slot(*slot))?.is_none() {
                     self.disk.link(At::Tree(*of), At::Slot(*slot))?;
@@ -165,7 +169,9 @@ impl<G: Gate> Run<'_, '_, G> {
             }
         };
         let done = match (self.disk.look(At::Slot(slot))?, over) {
-            (None, _) if self.lost.contains(&slot) => Err(changed(here)),
+            (None, _) if self.lost.contains(&slot) => {
+                Err(self.disk.refused("change", here, Errno::Exist))
+            }
             // Put there already.
             (None, _) => return Ok(()),
             (Some(_), None) => self.disk.rename_new(At::Slot(slot), here),
@@ -175,11 +181,11 @@ impl<G: Gate> Run<'_, '_, G> {
     }
 
     /// Puts a file in the place of another, which is kept as `old`.
-    fn replace(&mut self, new: u64, here: At, old: u64, was: &Mark) -> Result<(), Failure> {
+    fn replace(&mut self, new: u64, here: At, old: u64, was: &Mark) -> Result<(), CommitError> {
         if self.disk.look(At::Slot(old))?.is_none() {
             match self.disk.look(here)? {
                 Some(is) if was.matches(&is) => self.set_aside(here, old)?,
-                Some(_) => return Err(changed(here)),
+                Some(_) => return Err(self.disk.refused("change", here, Errno::Exist)),
                 None => {}
             }
         }
@@ -188,20 +194,20 @@ impl<G: Gate> Run<'_, '_, G> {
 
     /// Keeps a file on the stage that is about to be replaced: as a second name, so that there is
     /// no instant at which nothing is at the path.
-    fn set_aside(&mut self, here: At, slot: u64) -> Result<(), Failure> {
-        let Err(failure) = self.disk.link(here, At::Slot(slot)) else { return Ok(()) };
-        match failure.errno() {
+    fn set_aside(&mut self, here: At, slot: u64) -> Result<(), CommitError> {
+        let Err(error) = self.disk.link(here, At::Slot(slot)) else { return Ok(()) };
+        match error.errno() {
             // Hard links are not to be had everywhere and for everyone.
             Errno::Perm | Errno::Notsup | Errno::Mlink | Errno::Nosys | Errno::Inval => {
                 self.disk.rename_new(here, At::Slot(slot))
             }
             Errno::Noent => Ok(()),
-            _ => Err(failure),
+            _ => Err(error),
         }
     }
 
     /// Puts a file in the place of another that was [set aside](Run::set_aside).
-    fn cover(&mut self, new: u64, here: At, old: u64) -> Result<(), Failure> {
+    fn cover(&mut self, new: u64, here: At, old: u64) -> Result<(), CommitError> {
         let (new, old) = (At::Slot(new), At::Slot(old));
         let (new_is, old_is) = (self.disk.look(new)?, self.disk.look(old)?);
         let is = |is: &Stat, slot: Option<Stat>| slot.is_some_and(|slot| same(is, &slot));
@@ -210,21 +216,20 @@ impl<G: Gate> Run<'_, '_, G> {
             Some(found) if is(&found, old_is) => self.disk.rename_over(new, here),
             // It was covered before, and giving the place back was begun.
             Some(found) if is(&found, new_is) => self.disk.unlink(new),
-            Some(_) => Err(changed(here)),
+            Some(_) => Err(self.disk.refused("change", here, Errno::Exist)),
         }
     }
 
     /// Drops the files that have left their place for good. One that another process has written to
     /// meanwhile gets its place back.
-    fn drop_old(&mut self) -> Result<(), Failure> {
+    fn drop_old(&mut self) -> Result<(), CommitError> {
         let steps = self.steps;
-        let used = self.used.clone();
         let outs = steps.outs.iter().filter_map(|out| Some((out.slot?, out.path, &out.was, None)));
-        let outs = outs.filter(|(slot, ..)| !used.contains(slot));
+        let outs = outs.filter(|(slot, ..)| !self.used.contains(slot)).collect::<Vec<_>>();
         let replaced = steps.ins.iter().filter_map(|step| {
             step.over.as_ref().map(|(old, was)| (*old, step.path, was, step.slot()))
         });
-        for (old, path, was, new) in outs.chain(replaced) {
+        for (old, path, was, new) in outs.into_iter().chain(replaced) {
             let Some(is) = self.disk.look(At::Slot(old))? else { continue };
             // A file with another name is not lost, and the steps may have changed its times.
             if is.nlink > 1 || was.holds(&is) {
@@ -243,36 +248,33 @@ impl<G: Gate> Run<'_, '_, G> {
     }
 
     /// Moves all that is left on the stage to where it is kept.
-    fn report(mut self) -> Result<Vec<PassedOver>, Failure> {
-        let names = self.disk.list(At::STAGE)?;
-        let left: BTreeSet<u64> =
-            names.iter().filter_map(|entry| journal::slot(&entry.name)).collect();
+    fn report(mut self) -> Result<Vec<PassedOver>, CommitError> {
         let outs = self.steps.outs.iter().filter_map(|out| Some((out.slot?, out.path)));
         let ins = self.steps.ins.iter().flat_map(|step| {
             let old = step.over.as_ref().map(|(old, _)| *old);
-            [old, step.slot()].into_iter().flatten().map(|slot| (slot, step.path))
+            old.into_iter().chain(step.slot()).map(|slot| (slot, step.path))
         });
         let paths: BTreeMap<u64, PathId> = outs.chain(ins).collect();
-        let mut kept = BTreeMap::new();
-        for slot in left {
+        let mut passed: BTreeMap<PathId, Option<PathBuf>> =
+            self.passed.iter().map(|path| (*path, None)).collect();
+        for entry in self.disk.list(At::STAGE)? {
+            let Some(slot) = journal::slot(&entry.name) else { continue };
             let path = *paths.get(&slot).unwrap_or(&PathId::TOP);
-            kept.insert(path, self.keep(slot, path)?);
-            self.passed.insert(path);
+            passed.insert(path, Some(self.keep(slot, path)?));
         }
-        let mut passed: Vec<PassedOver> = Vec::new();
-        for path in self.passed {
-            let kept_at = kept.remove(&path).map(|kept| self.disk.host_path(kept));
-            passed.push(PassedOver { path: self.disk.paths.bytes(path), kept_at });
-        }
+        let paths = &self.disk.paths;
+        let passed = passed.into_iter();
+        let mut passed: Vec<PassedOver> =
+            passed.map(|(path, kept_at)| PassedOver { path: paths.bytes(path), kept_at }).collect();
         passed.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(passed)
     }
 
     /// Moves something from the stage to where files are kept that could not be put in place.
-    fn keep(&mut self, slot: u64, path: PathId) -> Result<At, Failure> {
+    fn keep(&mut self, slot: u64, path: PathId) -> Result<PathBuf, CommitError> {
         let dir = self.disk.paths.child(PathId::TOP, KEPT);
         match self.disk.make_dir(At::Tree(dir)) {
-            Err(failure) if failure.errno() != Errno::Exist => return Err(failure),
+            Err(error) if error.errno() != Errno::Exist => return Err(error),
             _ => {}
         }
         let name = self.disk.paths.name(path);
@@ -283,16 +285,20 @@ impl<G: Gate> Run<'_, '_, G> {
             let numbered = [format!("{number}-").as_bytes(), &name].concat();
             let place = At::Tree(self.disk.paths.child(dir, &numbered));
             match self.disk.rename_new(At::Slot(slot), place) {
-                Err(failure) if failure.errno() == Errno::Exist => number += 1,
-                kept => return kept.map(|()| place),
+                Err(error) if error.errno() == Errno::Exist => number += 1,
+                kept => return kept.map(|()| self.disk.host_path(place)),
             }
         }
     }
 
     /// Passes over a path that another process has changed: then the result is false.
-    fn is_done(&mut self, done: Result<(), Failure>, path: PathId) -> Result<bool, Failure> {
-        let Err(failure) = done else { return Ok(true) };
-        match failure.errno() {
+    fn is_done(
+        &mut self,
+        done: Result<(), CommitError>,
+        path: PathId,
+    ) -> Result<bool, CommitError> {
+        let Err(error) = done else { return Ok(true) };
+        match error.errno() {
             Errno::Exist
             | Errno::Noent
             | Errno::Notempty
@@ -303,12 +309,12 @@ impl<G: Gate> Run<'_, '_, G> {
                 self.passed.insert(path);
                 Ok(false)
             }
-            _ => Err(failure),
+            _ => Err(error),
         }
     }
 
     /// Makes sure that the directories can be worked in, from the top down.
-    fn open_dirs<'d>(&mut self, dirs: impl Iterator<Item = &'d PathId>) -> Result<(), Failure> {
+    fn open_dirs<'d>(&mut self, dirs: impl Iterator<Item = &'d PathId>) -> Result<(), CommitError> {
         let mut missing = BTreeSet::new();
         for path in dirs {
             // In a directory that is still to be made there is nothing.
@@ -317,7 +323,7 @@ impl<G: Gate> Run<'_, '_, G> {
             match if is_beyond { None } else { self.disk.look(here)? } {
                 None => _ = missing.insert(*path),
                 Some(is) if is_dir(is) && !may_work(&is) => {
-                    self.disk.set_mode(here, is.kind, is.mode | WORK)?;
+                    self.disk.set_mode(here, is.mode | WORK)?;
                 }
                 Some(_) => {}
             }
@@ -327,7 +333,7 @@ impl<G: Gate> Run<'_, '_, G> {
 
     /// Sets permission bits and times, from below upwards, and brings these and the directories to
     /// stable storage. They are opened before they may be closed to their owner.
-    fn settle(&mut self, dirs: BTreeSet<PathId>, metas: &[MetaStep]) -> Result<(), Failure> {
+    fn settle(&mut self, dirs: BTreeSet<PathId>, metas: &[MetaStep]) -> Result<(), CommitError> {
         let with_meta: BTreeSet<PathId> = metas.iter().map(|meta| meta.path).collect();
         let others = dirs.difference(&with_meta).map(|dir| (*dir, None));
         let metas = metas.iter().rev().map(|meta| (meta.path, Some(meta)));
@@ -336,34 +342,28 @@ impl<G: Gate> Run<'_, '_, G> {
             let here = At::Tree(path);
             let opened = if sync_each { self.disk.open_to_sync(here)? } else { None };
             meta.map_or(Ok(()), |meta| self.set_meta(meta))?;
-            let synced = opened.map_or(Ok(()), |opened| self.disk.sync_opened(&opened));
-            synced.map_err(failure("sync", here))?;
+            opened.map_or(Ok(()), |opened| self.disk.sync(here, &opened))?;
         }
         if sync_each { self.disk.sync_stage() } else { self.disk.sync_all() }
     }
 
     /// Sets permission bits and times, unless something else is there now.
-    fn set_meta(&mut self, meta: &MetaStep) -> Result<(), Failure> {
+    fn set_meta(&mut self, meta: &MetaStep) -> Result<(), CommitError> {
         let here = At::Tree(meta.path);
         let is = self.disk.look(here)?.filter(|is| is.kind == meta.kind);
         let Some(is) = is.filter(|_| !self.passed.contains(&meta.path)) else { return Ok(()) };
         let mode = mode_under_stage(meta);
         if is.mode != mode && is.kind != FileKind::Symlink {
-            self.disk.set_mode(here, is.kind, mode)?;
+            self.disk.set_mode(here, mode)?;
         }
         match self.disk.set_times(here, meta.times.set()) {
             // In a directory that belongs to another user the system keeps the times.
-            Err(failure) if is_dir(is) && matches!(failure.errno(), Errno::Perm | Errno::Acces) => {
+            Err(error) if is_dir(is) && matches!(error.errno(), Errno::Perm | Errno::Acces) => {
                 Ok(())
             }
             set => set,
         }
     }
-}
-
-/// Another process has changed the place.
-fn changed(at: At) -> Failure {
-    failure("change", at)(Errno::Exist)
 }
 
 fn is_dir(stat: Stat) -> bool {

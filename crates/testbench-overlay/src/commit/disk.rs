@@ -1,21 +1,20 @@
 //! The directory that is committed to, and the stage in it, through handles.
 //!
 //! Like everything in this crate it takes one name at a time and follows no symlink, so that a
-//! process that swaps names meanwhile cannot lead a commit out of the root. The directory of the last
-//! place stays open: a neighbour is a step away, however deep it lies. Calls that change something
+//! process that swaps names meanwhile cannot lead a commit out of the root. Calls that change something
 //! pass a [`Gate`].
 
-use std::io;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 
 use super::error::CommitError;
 use super::gate::{Call, Gate};
-use super::paths::{PathId, Paths};
-use crate::lower::observe::{LowerId, Stamp};
+use crate::places::{DirCursor, PathId, Paths};
 use crate::sys::{self, Access, os_str};
 use crate::{DirEntry, Errno, FileKind, SetTimes, Stat};
 
@@ -41,30 +40,6 @@ impl At {
     pub(super) const STAGE: At = At::Stage(".");
 }
 
-/// Why a part of a commit failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The system refused a call.
-    Os { what: &'static str, at: At, errno: Errno },
-    /// A file cannot be read through the overlay.
-    Read { path: PathId, errno: Errno },
-}
-
-impl Failure {
-    /// Returns the system's error, or [`Errno::Io`] for a file of the overlay.
-    pub(super) fn errno(&self) -> Errno {
-        match self {
-            Failure::Os { errno, .. } => *errno,
-            Failure::Read { .. } => Errno::Io,
-        }
-    }
-}
-
-/// The failure of an attempt at a place.
-pub(super) fn failure(what: &'static str, at: At) -> impl Fn(Errno) -> Failure {
-    move |errno| Failure::Os { what, at, errno }
-}
-
 /// The stage, locked.
 #[derive(Debug)]
 struct Stage {
@@ -80,24 +55,20 @@ impl Drop for Stage {
 }
 
 /// The root of a commit.
-#[derive(Debug)]
-pub(super) struct Disk<'g, G> {
+pub(super) struct Disk<'g> {
     pub(super) paths: Paths,
     root: Arc<OwnedFd>,
     /// The root's path, for messages.
     path: PathBuf,
+    cursor: DirCursor,
     stage: Option<Stage>,
-    gate: &'g G,
-    /// The directories from the top to the last place, with what is known of each.
-    trail: Vec<(PathId, LowerId)>,
-    /// The last of them.
-    last: Arc<OwnedFd>,
+    gate: &'g dyn Gate,
 }
 
-impl<'g, G: Gate> Disk<'g, G> {
-    pub(super) fn new(root: Arc<OwnedFd>, path: PathBuf, gate: &'g G) -> Disk<'g, G> {
-        let last = root.clone();
-        Disk { paths: Paths::new(), root, path, stage: None, gate, trail: Vec::new(), last }
+impl<'g> Disk<'g> {
+    pub(super) fn new(root: Arc<OwnedFd>, path: PathBuf, gate: &'g dyn Gate) -> Disk<'g> {
+        let cursor = DirCursor::new(root.clone());
+        Disk { paths: Paths::new(), root, path, cursor, stage: None, gate }
     }
 
     /// The path of a place, for messages and reports.
@@ -109,23 +80,12 @@ impl<'g, G: Gate> Disk<'g, G> {
         }
     }
 
-    /// The attempt that failed, its path, and the cause.
-    pub(super) fn refused(&self, failure: &Failure) -> (&'static str, PathBuf, io::Error) {
-        let (what, at, errno) = match failure {
-            Failure::Os { what, at, errno } => (*what, *at, *errno),
-            Failure::Read { path, errno } => ("read", At::Tree(*path), *errno),
-        };
-        (what, self.host_path(at), errno.into())
-    }
-
-    pub(super) fn error(&self, failure: Failure) -> CommitError {
-        if let Failure::Read { path, errno } = failure {
-            return CommitError::Read { path: self.paths.bytes(path), errno };
-        }
-        let (what, path, source) = self.refused(&failure);
-        match failure.errno() {
+    /// The error of an attempt at a place.
+    pub(super) fn refused(&self, what: &'static str, at: At, errno: Errno) -> CommitError {
+        let path = self.host_path(at);
+        match errno {
             Errno::Xdev => CommitError::Device { path },
-            _ => CommitError::Disk { what, path, source },
+            _ => CommitError::Disk { what, path, source: errno.into() },
         }
     }
 
@@ -135,13 +95,11 @@ impl<'g, G: Gate> Disk<'g, G> {
     }
 
     /// Makes the stage and locks it. [`Errno::Exist`]: another commit has one.
-    pub(super) fn make_stage(&mut self) -> Result<(), Failure> {
+    pub(super) fn make_stage(&mut self) -> Result<(), CommitError> {
         let stage = self.at_top(STAGE);
         self.make_dir(stage)?;
-        match self.open_stage() {
-            Ok(true) => Ok(()),
-            opened => Err(failure("open", stage)(opened.err().unwrap_or(Errno::Noent))),
-        }
+        let opened = self.open_stage().and_then(|is| if is { Ok(()) } else { Err(Errno::Noent) });
+        opened.map_err(|errno| self.refused("open", stage, errno))
     }
 
     /// Opens the stage and locks it; false if there is none. [`Errno::Busy`]: a commit is at work.
@@ -164,16 +122,15 @@ impl<'g, G: Gate> Disk<'g, G> {
     }
 
     /// Removes the empty stage.
-    pub(super) fn remove_stage(&mut self) -> Result<(), Failure> {
-        let name = if self.is_waste() { WASTE } else { STAGE };
-        let stage = self.at_top(name);
+    pub(super) fn remove_stage(&mut self) -> Result<(), CommitError> {
+        let stage = self.at_top(if self.is_waste() { WASTE } else { STAGE });
         self.remove_dir(stage)?;
         self.stage = None;
         Ok(())
     }
 
     /// Makes the stage waste, in one instant: from here on the commit is made.
-    pub(super) fn give_up_stage(&mut self) -> Result<(), Failure> {
+    pub(super) fn give_up_stage(&mut self) -> Result<(), CommitError> {
         let (stage, waste) = (self.at_top(STAGE), self.at_top(WASTE));
         self.rename_over(stage, waste)?;
         self.stage.iter_mut().for_each(|stage| stage.name = WASTE);
@@ -184,70 +141,26 @@ impl<'g, G: Gate> Disk<'g, G> {
     pub(super) fn is_waste(&self) -> bool {
         self.stage.as_ref().is_some_and(|stage| stage.name == WASTE)
     }
-}
-
-/// Walking.
-impl<G: Gate> Disk<'_, G> {
-    /// A directory of the tree; symlinks on the way are [`Errno::Loop`] or [`Errno::Notdir`].
-    fn dir(&mut self, id: PathId) -> Result<Arc<OwnedFd>, Errno> {
-        let on_trail = |id: &PathId| self.is_on_trail(*id);
-        let shared = self.paths.upwards(id).find(on_trail).unwrap_or(PathId::TOP);
-        self.climb(self.paths.depth(shared));
-        let down: Vec<PathId> =
-            self.paths.upwards(id).take_while(|id| !self.is_on_trail(*id)).collect();
-        for id in down.into_iter().rev().filter(|id| *id != PathId::TOP) {
-            let dir = sys::open_dir(&self.last, self.paths.name(id), Access::Search)?;
-            self.trail.push((id, Stamp::of(&sys::stat(&dir)?).id));
-            self.last = Arc::new(dir);
-        }
-        Ok(self.last.clone())
-    }
-
-    fn is_on_trail(&self, id: PathId) -> bool {
-        let above = self.paths.depth(id).checked_sub(1);
-        above.and_then(|above| self.trail.get(above)).is_some_and(|(is, _)| *is == id)
-    }
-
-    /// Goes up until the trail is that long; to the top, if a directory does not lie where it did.
-    fn climb(&mut self, len: usize) {
-        while self.trail.len() > len {
-            self.trail.pop();
-            let above = match self.trail.last() {
-                Some((_, id)) => sys::open_dir(&self.last, b"..", Access::Search)
-                    .ok()
-                    .filter(|dir| sys::stat(dir).is_ok_and(|is| Stamp::of(&is).id == *id)),
-                None => None,
-            };
-            match above {
-                Some(above) => self.last = Arc::new(above),
-                None => {
-                    self.trail.clear();
-                    self.last = self.root.clone();
-                }
-            }
-        }
-    }
-
-    /// Leaves a place that is about to be given to something else.
-    fn leave(&mut self, at: At) {
-        if let At::Tree(id) = at
-            && self.is_on_trail(id)
-        {
-            self.climb(self.paths.depth(id) - 1);
-        }
-    }
 
     /// The directory that holds a place, and the name in it.
     fn place(&mut self, at: At) -> Result<(Arc<OwnedFd>, Vec<u8>), Errno> {
         let name = match at {
             At::TOP => return Ok((self.root.clone(), b".".to_vec())),
             At::Tree(id) => {
-                return Ok((self.dir(self.paths.dir(id))?, self.paths.name(id).to_vec()));
+                let dir = self.cursor.dir(&self.paths, self.paths.dir(id))?;
+                return Ok((dir, self.paths.name(id).to_vec()));
             }
             At::Stage(name) => name.into(),
             At::Slot(slot) => format!("n{slot}").into_bytes(),
         };
         Ok((self.stage.as_ref().ok_or(Errno::Noent)?.dir.clone(), name))
+    }
+
+    /// Leaves a place that is about to be given to something else.
+    fn leave(&mut self, at: At) {
+        if let At::Tree(id) = at {
+            self.cursor.leave(&self.paths, id);
+        }
     }
 
     /// Makes a call at a place.
@@ -256,9 +169,9 @@ impl<G: Gate> Disk<'_, G> {
         what: &'static str,
         at: At,
         call: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommitError> {
         let done = self.place(at).and_then(|(dir, name)| call(&dir, &name));
-        done.map_err(failure(what, at))
+        done.map_err(|errno| self.refused(what, at, errno))
     }
 
     /// Makes a changing call at a place.
@@ -267,9 +180,9 @@ impl<G: Gate> Disk<'_, G> {
         call: Call,
         at: At,
         change: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommitError> {
         let gate = self.gate;
-        self.call(call.verb(), at, |dir, name| gate.pass(call, || change(dir, name)))
+        self.call(call.verb(), at, |dir, name| gate.pass(call).and_then(|()| change(dir, name)))
     }
 
     /// Makes a changing call at two places.
@@ -278,72 +191,80 @@ impl<G: Gate> Disk<'_, G> {
         call: Call,
         (from, to): (At, At),
         change: impl FnOnce(&OwnedFd, &[u8], &OwnedFd, &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), Failure> {
-        let (from_dir, from_name) = self.place(from).map_err(failure(call.verb(), from))?;
+    ) -> Result<(), CommitError> {
         let about = if matches!(to, At::Tree(_)) { to } else { from };
-        let gate = self.gate;
-        self.call(call.verb(), to, |dir, name| {
-            gate.pass(call, || change(&from_dir, &from_name, dir, name))
-        })
-        .map_err(|failed| failure(call.verb(), about)(failed.errno()))
+        let places = self.place(from).and_then(|from| Ok((from, self.place(to)?)));
+        let done = places.and_then(|((from_dir, from), (to_dir, to))| {
+            self.gate.pass(call)?;
+            change(&from_dir, &from, &to_dir, &to)
+        });
+        done.map_err(|errno| self.refused(call.verb(), about, errno))
+    }
+
+    /// Makes a changing call on a file that is open for this place.
+    fn change_open<T>(
+        &self,
+        call: Call,
+        at: At,
+        change: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, CommitError> {
+        let done = self.gate.pass(call).and_then(|()| change());
+        done.map_err(|errno| self.refused(call.verb(), at, errno))
     }
 }
 
 /// Looking.
-impl<G: Gate> Disk<'_, G> {
+impl Disk<'_> {
     /// The metadata of the file at a place; `None` if there is none.
-    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, Failure> {
+    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, CommitError> {
         let stat = match at {
             // To be seen, the top need not be open to us.
             At::TOP => sys::stat(&self.root),
             at => self.place(at).and_then(|(dir, name)| sys::stat_at(&dir, &name)),
         };
-        crate::lower::present(stat).map_err(failure("look at", at))
+        crate::lower::present(stat).map_err(|errno| self.refused("look at", at, errno))
     }
 
-    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>, Failure> {
+    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>, CommitError> {
         self.call("read", at, sys::read_link)
     }
 
     /// A regular file for reading.
-    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd, Failure> {
+    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd, CommitError> {
         self.call("open", at, |dir, name| sys::open_file(dir, name, Access::Read))
     }
 
     /// The entries of a directory; none if it is not there.
-    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>, Failure> {
-        let entries = self
-            .place(at)
-            .and_then(|(dir, name)| sys::read_dir(&sys::open_dir(&dir, &name, Access::Read)?));
-        let entries = crate::lower::present(entries).map_err(failure("list", at))?;
-        Ok(entries.unwrap_or_default())
+    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>, CommitError> {
+        let opened =
+            self.place(at).and_then(|(dir, name)| sys::open_dir(&dir, &name, Access::Read));
+        let entries = crate::lower::present(opened.and_then(|dir| sys::read_dir(&dir)));
+        Ok(entries.map_err(|errno| self.refused("list", at, errno))?.unwrap_or_default())
     }
 
     /// All bytes of a regular file.
-    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>, Failure> {
-        self.call("read", at, |dir, name| {
-            let mut file = std::fs::File::from(sys::open_file(dir, name, Access::Read)?);
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut file, &mut bytes)
-                .map_err(|error| Errno::from(&error))?;
-            Ok(bytes)
-        })
+    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>, CommitError> {
+        let (mut file, mut bytes) = (File::from(self.open(at)?), Vec::new());
+        match file.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(self.refused("read", at, Errno::from(&error))),
+        }
     }
 
     /// Fails with [`Errno::Acces`] if this process may neither change names in a directory nor
     /// give itself the right.
-    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<(), Failure> {
+    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<(), CommitError> {
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         let denied = self.call("change names in", At::Tree(dir), |parent, name| {
             let may = rustix::fs::accessat(parent, name, access, AtFlags::EACCESS);
-            // Whatever else is wrong with it, the steps say it better.
+            // Of everything else that is wrong with it, the steps tell more.
             Ok(may == Err(rustix::io::Errno::ACCESS))
         })?;
         if denied { self.check_may_set_meta(dir) } else { Ok(()) }
     }
 
     /// Fails with [`Errno::Acces`] if this process may not set permission bits and times.
-    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<(), Failure> {
+    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<(), CommitError> {
         self.call(Call::SetMode.verb(), At::Tree(path), |dir, name| {
             let owner = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
             let user = rustix::process::geteuid();
@@ -354,14 +275,14 @@ impl<G: Gate> Disk<'_, G> {
 }
 
 /// Changing calls.
-impl<G: Gate> Disk<'_, G> {
-    pub(super) fn make_dir(&mut self, at: At) -> Result<(), Failure> {
+impl Disk<'_> {
+    pub(super) fn make_dir(&mut self, at: At) -> Result<(), CommitError> {
         let make = |dir: &OwnedFd, name: &[u8]| Ok(rustix::fs::mkdirat(dir, name, Mode::RWXU)?);
         self.change(Call::MakeDir, at, make)
     }
 
     /// A new file on the stage that only the owner may use.
-    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd, Failure> {
+    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd, CommitError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         self.change(Call::MakeFile, at, |dir, name| {
@@ -369,36 +290,43 @@ impl<G: Gate> Disk<'_, G> {
         })
     }
 
-    pub(super) fn write(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Errno> {
+    /// Writes to a file that was opened at a place.
+    pub(super) fn write(
+        &self,
+        at: At,
+        file: &OwnedFd,
+        bytes: &[u8],
+        offset: u64,
+    ) -> Result<(), CommitError> {
         let mut done = 0;
         while done < bytes.len() {
-            let end = bytes.len().min(done + G::WRITE_BYTES_MAX);
-            let write = || sys::write_at(file, &bytes[done..end], offset + done as u64);
-            match self.gate.pass(Call::Write, write) {
-                Ok(0) => return Err(Errno::Io),
-                Ok(n) => done += n,
-                Err(Errno::Intr) => {}
-                Err(errno) => return Err(errno),
-            }
+            let end = bytes.len().min(done + self.gate.write_bytes_max());
+            done += self.change_open(Call::Write, at, || {
+                match sys::write_at(file, &bytes[done..end], offset + done as u64) {
+                    Ok(0) => Err(Errno::Io),
+                    Err(Errno::Intr) => Ok(0),
+                    written => written,
+                }
+            })?;
         }
         Ok(())
     }
 
-    pub(super) fn set_len(&self, file: &OwnedFd, len: u64) -> Result<(), Errno> {
-        self.gate.pass(Call::SetLen, || sys::set_len(file, len))
+    pub(super) fn set_len(&self, at: At, file: &OwnedFd, len: u64) -> Result<(), CommitError> {
+        self.change_open(Call::SetLen, at, || sys::set_len(file, len))
     }
 
-    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<(), Failure> {
+    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<(), CommitError> {
         self.change(Call::Symlink, at, |dir, name| sys::symlink(target, dir, name))
     }
 
     /// One more name for a file or symlink.
-    pub(super) fn link(&mut self, from: At, to: At) -> Result<(), Failure> {
+    pub(super) fn link(&mut self, from: At, to: At) -> Result<(), CommitError> {
         self.change_both(Call::Link, (from, to), sys::link)
     }
 
     /// Moves to where nothing is; [`Errno::Exist`] if something is there after all.
-    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<(), Failure> {
+    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<(), CommitError> {
         self.leave(from);
         self.change_both(Call::Rename, (from, to), |from_dir, from, to_dir, to| {
             let flags = RenameFlags::NOREPLACE;
@@ -417,82 +345,63 @@ impl<G: Gate> Disk<'_, G> {
     }
 
     /// Moves in one step over a file or symlink.
-    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<(), Failure> {
+    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<(), CommitError> {
         self.change_both(Call::Rename, (from, to), sys::rename)
     }
 
-    pub(super) fn unlink(&mut self, at: At) -> Result<(), Failure> {
+    pub(super) fn unlink(&mut self, at: At) -> Result<(), CommitError> {
         self.change(Call::Unlink, at, sys::remove_file)
     }
 
-    pub(super) fn remove_dir(&mut self, at: At) -> Result<(), Failure> {
+    pub(super) fn remove_dir(&mut self, at: At) -> Result<(), CommitError> {
         self.leave(at);
         self.change(Call::RemoveDir, at, sys::remove_dir)
     }
 
     /// Sets permission bits; never those of a symlink's target.
-    pub(super) fn set_mode(&mut self, at: At, kind: FileKind, mode: u32) -> Result<(), Failure> {
-        self.change(Call::SetMode, at, |dir, name| set_mode_at(dir, name, kind, mode))
+    pub(super) fn set_mode(&mut self, at: At, mode: u32) -> Result<(), CommitError> {
+        self.change(Call::SetMode, at, |dir, name| set_mode_at(dir, name, mode))
     }
 
-    pub(super) fn set_times(&mut self, at: At, times: SetTimes) -> Result<(), Failure> {
+    pub(super) fn set_times(&mut self, at: At, times: SetTimes) -> Result<(), CommitError> {
         self.change(Call::SetTimes, at, |dir, name| sys::set_times_at(dir, name, times))
     }
 
-    /// Gives a file that is about to replace another its permission bits, times, owner, group and
-    /// extended attributes. Attributes that the system does not let us keep, as `cp -p` would not,
-    /// are left; without the owner and the group the set-id bits go too.
-    pub(super) fn dress(
+    /// Gives a file that is about to replace another its owner, group and extended attributes, as far
+    /// as the system lets us. Returns false if the owner and the group are not both kept.
+    pub(super) fn keep_owner(
         &self,
+        at: At,
         file: &OwnedFd,
-        mode: u32,
-        times: SetTimes,
-        like: Option<&OwnedFd>,
-    ) -> Result<(), Errno> {
-        let mut mode = mode;
-        if let Some(like) = like {
-            if !self.keep_owner(file, like)? {
-                mode &= 0o1777;
-            }
-            self.keep_xattrs(file, like)?;
+        like: &OwnedFd,
+    ) -> Result<bool, CommitError> {
+        for (name, value) in xattrs(like) {
+            // `security.*` and others are not ours to give, as `cp -p` cannot either.
+            let set = || Ok(rustix::fs::fsetxattr(file, &*name, &value, XattrFlags::empty())?);
+            let set = self.change_open(Call::SetXattr, at, set);
+            allowed(set, &[Errno::Perm, Errno::Acces, Errno::Notsup, Errno::Inval])?;
         }
-        self.gate.pass(Call::SetMode, || sys::set_mode(file, mode))?;
-        self.gate.pass(Call::SetTimes, || sys::set_times(file, times))
-    }
-
-    /// Keeps the owner and the group, or at least the group; false if not both.
-    fn keep_owner(&self, file: &OwnedFd, like: &OwnedFd) -> Result<bool, Errno> {
-        let (is, wanted) = (rustix::fs::fstat(file)?, rustix::fs::fstat(like)?);
-        if (is.st_uid, is.st_gid) == (wanted.st_uid, wanted.st_gid) {
+        let owners = |file: &OwnedFd| Ok(rustix::fs::fstat(file).map(|is| (is.st_uid, is.st_gid))?);
+        let is_and_wanted = owners(file).and_then(|is| Ok((is, owners(like)?)));
+        let (is, (owner, group)) =
+            is_and_wanted.map_err(|errno| self.refused(Call::SetOwner.verb(), at, errno))?;
+        if is == (owner, group) {
             return Ok(true);
         }
-        let owner = rustix::fs::Uid::from_raw(wanted.st_uid);
-        let group = rustix::fs::Gid::from_raw(wanted.st_gid);
-        for owner in [Some(owner), None] {
-            let set = || Ok(rustix::fs::fchown(file, owner, Some(group))?);
-            match self.gate.pass(Call::SetOwner, set) {
-                Err(Errno::Perm | Errno::Inval) => {}
-                done => return done.map(|()| owner.is_some()),
+        let group = Some(rustix::fs::Gid::from_raw(group));
+        for owner in [Some(rustix::fs::Uid::from_raw(owner)), None] {
+            let set = || Ok(rustix::fs::fchown(file, owner, group)?);
+            let set = self.change_open(Call::SetOwner, at, set);
+            if allowed(set, &[Errno::Perm, Errno::Inval])? {
+                return Ok(owner.is_some());
             }
         }
         Ok(false)
     }
 
-    fn keep_xattrs(&self, file: &OwnedFd, like: &OwnedFd) -> Result<(), Errno> {
-        for (name, value) in xattrs(like) {
-            let set = || Ok(rustix::fs::fsetxattr(file, &*name, &value, XattrFlags::empty())?);
-            match self.gate.pass(Call::SetXattr, set) {
-                // `security.*` and the like are not ours to give.
-                Ok(()) | Err(Errno::Perm | Errno::Acces | Errno::Notsup | Errno::Inval) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(())
-    }
-
     /// A file or directory, to be synced; `None` for everything else, for a missing one, and for one
     /// that this process may not open.
-    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>, Failure> {
+    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>, CommitError> {
         let is = self.look(at)?;
         if !is.is_some_and(|is| matches!(is.kind, FileKind::File | FileKind::Dir)) {
             return Ok(None);
@@ -503,64 +412,67 @@ impl<G: Gate> Disk<'_, G> {
             .and_then(|(dir, name)| Ok(rustix::fs::openat(&*dir, &*name, flags, Mode::empty())?));
         match opened {
             Err(Errno::Acces) => Ok(None),
-            opened => crate::lower::present(opened).map_err(failure("open", at)),
+            opened => crate::lower::present(opened).map_err(|e| self.refused("open", at, e)),
         }
     }
 
-    pub(super) fn sync_opened(&self, opened: &OwnedFd) -> Result<(), Errno> {
-        self.gate.pass(Call::Sync, || match sys::sync(opened, false) {
+    pub(super) fn sync(&self, at: At, opened: &OwnedFd) -> Result<(), CommitError> {
+        self.change_open(Call::Sync, at, || match sys::sync(opened, false) {
             // Not everything can be synced.
             Err(Errno::Inval | Errno::Rofs) => Ok(()),
             synced => synced,
         })
     }
 
-    pub(super) fn sync_stage(&self) -> Result<(), Failure> {
-        let stage = self.stage.as_ref().ok_or(Errno::Noent);
-        let synced = stage.and_then(|stage| self.sync_opened(&stage.dir));
-        synced.map_err(failure("sync", At::STAGE))
+    pub(super) fn sync_stage(&self) -> Result<(), CommitError> {
+        self.stage.as_ref().map_or(Ok(()), |stage| self.sync(At::STAGE, &stage.dir))
     }
 
-    pub(super) fn sync_root(&self) -> Result<(), Failure> {
-        self.sync_opened(&self.root).map_err(failure("sync", At::TOP))
+    pub(super) fn sync_root(&self) -> Result<(), CommitError> {
+        self.sync(At::TOP, &self.root)
     }
 
     /// Brings all of the file system to stable storage, where there is a call for that.
-    pub(super) fn sync_all(&self) -> Result<(), Failure> {
-        let synced = self.gate.pass(Call::SyncAll, || {
+    pub(super) fn sync_all(&self) -> Result<(), CommitError> {
+        self.change_open(Call::SyncAll, At::TOP, || {
             #[cfg(target_os = "linux")]
             rustix::fs::syncfs(&*self.root)?;
             #[cfg(not(target_os = "linux"))]
             rustix::fs::sync();
             Ok(())
-        });
-        synced.map_err(failure("sync", At::TOP))
+        })
+    }
+}
+
+/// Whether a call was made, or refused with an error that may be passed over.
+fn allowed(done: Result<(), CommitError>, refusals: &[Errno]) -> Result<bool, CommitError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if refusals.contains(&error.errno()) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
 /// Through a handle that neither reads nor follows, since a name could be swapped for a symlink
 /// and a device must not be opened.
-fn set_mode_at(dir: &OwnedFd, name: &[u8], kind: FileKind, mode: u32) -> Result<(), Errno> {
-    let raw = Mode::from_raw_mode((mode & 0o7777) as rustix::fs::RawMode);
+fn set_mode_at(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode((mode & 0o7777) as rustix::fs::RawMode);
     #[cfg(target_os = "linux")]
     {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-        if sys::stat(&opened)?.kind != kind {
-            return Err(Errno::Stale);
-        }
-        let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
-        match rustix::fs::chmodat(CWD, &*path, raw, AtFlags::empty()) {
-            // Without `/proc` it takes an open file.
-            Err(rustix::io::Errno::NOENT) => {}
-            done => return Ok(done?),
+        match rustix::fs::chmod(format!("/proc/self/fd/{}", opened.as_raw_fd()), mode) {
+            // Without `/proc` it takes a file that is open for reading.
+            Err(rustix::io::Errno::NOENT) => {
+                let is_dir = sys::stat(&opened)?.kind == FileKind::Dir;
+                let open = if is_dir { sys::open_dir } else { sys::open_file };
+                Ok(rustix::fs::fchmod(open(dir, name, Access::Read)?, mode)?)
+            }
+            done => Ok(done?),
         }
     }
-    let opened = match kind {
-        FileKind::Dir => sys::open_dir(dir, name, Access::Read)?,
-        _ => sys::open_file(dir, name, Access::Read)?,
-    };
-    Ok(rustix::fs::fchmod(&opened, raw)?)
+    #[cfg(not(target_os = "linux"))]
+    Ok(rustix::fs::chmodat(dir, name, mode, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Names and values of the extended attributes; none where there are none to be had.

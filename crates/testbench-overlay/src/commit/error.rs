@@ -139,6 +139,31 @@ impl CommitError {
             _ => &[],
         }
     }
+
+    /// Returns the system's error, or [`Errno::Io`] if it is none of the system's.
+    pub(super) fn errno(&self) -> Errno {
+        match self {
+            CommitError::Disk { source, .. } => Errno::from(source),
+            _ => Errno::Io,
+        }
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        use io::ErrorKind as Kind;
+        match self {
+            CommitError::NoDirectory => Kind::Unsupported,
+            CommitError::ReadOnly { .. } => Kind::ReadOnlyFilesystem,
+            CommitError::Conflicts { .. } => Kind::StaleNetworkFileHandle,
+            CommitError::Unchanged { .. } | CommitError::Apart { .. } | CommitError::Reserved => {
+                Kind::InvalidInput
+            }
+            CommitError::Unfinished { .. } => Kind::ResourceBusy,
+            CommitError::Device { .. } => Kind::CrossesDevices,
+            CommitError::Read { errno, .. } => io::Error::from(*errno).kind(),
+            CommitError::Disk { source, .. } => source.kind(),
+            CommitError::Interrupted { .. } | CommitError::Leftover { .. } => Kind::Other,
+        }
+    }
 }
 
 /// The kind is that of the cause for [`CommitError::Read`] and [`CommitError::Disk`], and
@@ -147,20 +172,7 @@ impl CommitError {
 /// [`io::ErrorKind::Other`].
 impl From<CommitError> for io::Error {
     fn from(error: CommitError) -> io::Error {
-        let kind = match &error {
-            CommitError::NoDirectory => io::ErrorKind::Unsupported,
-            CommitError::ReadOnly { .. } => io::ErrorKind::ReadOnlyFilesystem,
-            CommitError::Conflicts { .. } => io::ErrorKind::StaleNetworkFileHandle,
-            CommitError::Unchanged { .. } | CommitError::Apart { .. } | CommitError::Reserved => {
-                io::ErrorKind::InvalidInput
-            }
-            CommitError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
-            CommitError::Device { .. } => io::ErrorKind::CrossesDevices,
-            CommitError::Read { errno, .. } => io::Error::from(*errno).kind(),
-            CommitError::Disk { source, .. } => source.kind(),
-            CommitError::Interrupted { .. } | CommitError::Leftover { .. } => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, error)
+        io::Error::new(error.kind(), error)
     }
 }
 
@@ -228,15 +240,8 @@ pub enum RecoverError {
         why: String,
     },
     /// The system refused a step.
-    #[error("cannot {what} {}: {source}; put that right and recover again", path.display())]
-    Disk {
-        /// The attempt.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error("{0}; put that right and recover again")]
+    Disk(#[from] CommitError),
 }
 
 /// The kind is that of the cause where the system refused something,
@@ -245,7 +250,8 @@ pub enum RecoverError {
 impl From<RecoverError> for io::Error {
     fn from(error: RecoverError) -> io::Error {
         let kind = match &error {
-            RecoverError::Open { source, .. } | RecoverError::Disk { source, .. } => source.kind(),
+            RecoverError::Open { source, .. } => source.kind(),
+            RecoverError::Disk(source) => source.kind(),
             RecoverError::Busy { .. } => io::ErrorKind::ResourceBusy,
             RecoverError::Foreign { .. }
             | RecoverError::Version { .. }

@@ -16,16 +16,14 @@
 //! Steps are made in this order: `outs`, `ins`, `metas`. Each step sees on the disk whether it is
 //! done, so that all of them can be made again after an interruption. There is no way back.
 
-use std::os::fd::OwnedFd;
-
 use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 
-use super::disk::{At, Disk, Failure, failure};
-use super::gate::Gate;
-use super::paths::{Line, PathId, Paths};
+use super::disk::{At, Disk};
+use super::error::{CommitError, RecoverError};
 use crate::lower::observe::Stamp;
-use crate::{FileKind, SetTime, SetTimes, Stat};
+use crate::places::{Line, PathId, Paths};
+use crate::{FileKind, GuestPath, SetTime, SetTimes, Stat};
 
 const FORMAT: &str = "format";
 const JOURNAL: &str = "journal";
@@ -43,7 +41,6 @@ const JOURNAL_BYTES_MAX: u64 = 4 << 30;
 
 /// All steps of one commit, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Steps {
     /// Directories whose owner may not work in them yet.
     pub(super) opens: Vec<PathId>,
@@ -57,7 +54,6 @@ pub(super) struct Steps {
 
 /// Takes something from its place to the stage, or removes an empty directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Out {
     pub(super) path: PathId,
     /// A slot that no [`In`] uses holds a deleted file.
@@ -67,7 +63,6 @@ pub(super) struct Out {
 
 /// Puts something in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct In {
     pub(super) path: PathId,
     pub(super) what: Incoming,
@@ -76,7 +71,7 @@ pub(super) struct In {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Incoming {
     /// A new directory.
     Dir,
@@ -88,7 +83,6 @@ pub(super) enum Incoming {
 
 /// Sets permission bits and times of something that is in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct MetaStep {
     pub(super) path: PathId,
     pub(super) kind: FileKind,
@@ -124,7 +118,6 @@ pub(super) fn slot(name: &[u8]) -> Option<u64> {
 /// Tells whether a file still is the one that a step is about, also after it was moved, by another
 /// process, and on a copy of the disk. Of a directory, only that it is a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Mark {
     kind: FileKind,
     size: u64,
@@ -175,20 +168,18 @@ impl Steps {
     }
 
     fn paths(&self) -> impl Iterator<Item = PathId> {
-        let links = self.ins.iter().filter_map(|step| match step.what {
-            Incoming::Link(of, _) => Some(of),
-            Incoming::Dir | Incoming::Slot(_) => None,
+        let ins = self.ins.iter().flat_map(|step| match step.what {
+            Incoming::Link(of, _) => [step.path, of],
+            Incoming::Dir | Incoming::Slot(_) => [step.path; 2],
         });
         let outs = self.outs.iter().map(|out| out.path);
-        let ins = self.ins.iter().map(|step| step.path);
         let metas = self.metas.iter().map(|meta| meta.path);
-        self.opens.iter().copied().chain(outs).chain(ins).chain(links).chain(metas)
+        self.opens.iter().copied().chain(outs).chain(ins).chain(metas)
     }
 }
 
 /// The journal's second line.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Journal {
     paths: Vec<Line>,
     steps: Steps,
@@ -196,20 +187,12 @@ struct Journal {
 
 /// Why a journal cannot be used.
 #[derive(Debug)]
-pub(super) enum Unusable {
-    /// This name on the stage, or what it holds, is none of ours.
-    Foreign(String),
-    /// It is of a version that this program does not know.
+enum Unusable {
+    Foreign,
+    /// Of a version that this program does not know.
     Version(String),
-    /// It is ours, and not complete.
+    /// Ours, and not complete.
     Damaged(String),
-    Disk(Failure),
-}
-
-impl From<Failure> for Unusable {
-    fn from(failure: Failure) -> Unusable {
-        Unusable::Disk(failure)
-    }
 }
 
 fn write(paths: &Paths, steps: &Steps) -> String {
@@ -219,23 +202,21 @@ fn write(paths: &Paths, steps: &Steps) -> String {
 }
 
 fn read(text: &[u8]) -> Result<(Paths, Steps), Unusable> {
-    let lines: Vec<&[u8]> = text.splitn(2, |byte| *byte == b'\n').collect();
-    let first = String::from_utf8_lossy(lines[0]);
-    let foreign = || Unusable::Foreign(JOURNAL.to_owned());
-    let rest = first.strip_prefix(TITLE).ok_or_else(foreign)?;
+    let damaged = |why: &str| Unusable::Damaged(why.to_owned());
+    let end = text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1);
+    let (first, json) = text.split_at(end);
+    let first = String::from_utf8_lossy(first);
+    let rest = first.trim_end().strip_prefix(TITLE).ok_or(Unusable::Foreign)?;
     match rest.split(' ').nth(1) {
         Some(VERSION) => {}
         Some(version) => return Err(Unusable::Version(version.to_owned())),
-        None => return Err(foreign()),
+        None => return Err(Unusable::Foreign),
     }
-    let damaged = |why: &str| Unusable::Damaged(why.to_owned());
-    let json = lines.get(1).and_then(|rest| rest.strip_suffix(b"\n"));
-    let json = json.ok_or_else(|| damaged("it ends too early"))?;
-    if head(json).as_bytes() != [lines[0], b"\n"].concat() {
+    let json = json.strip_suffix(b"\n").ok_or_else(|| damaged("it ends too early"))?;
+    if head(json) != first {
         return Err(damaged("its checksum is wrong"));
     }
-    let journal: Journal =
-        serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
+    let journal: Journal = serde_json::from_slice(json).map_err(|e| damaged(&e.to_string()))?;
     let paths = Paths::from_lines(journal.paths).map_err(Unusable::Damaged)?;
     let is_whole = journal.steps.paths().all(|id| paths.has(id));
     if is_whole { Ok((paths, journal.steps)) } else { Err(damaged("it lacks a path")) }
@@ -262,13 +243,16 @@ pub(super) enum Progress {
 }
 
 /// Looks at the stage, and reads the journal if one is in force.
-pub(super) fn load<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(Progress, Steps), Unusable> {
-    let names = disk.list(At::STAGE)?;
-    let has = |wanted: &&str| names.iter().any(|entry| *entry.name == *wanted.as_bytes());
-    let ours = |name: &[u8]| slot(name).is_some() || OURS.iter().any(|our| our.as_bytes() == name);
-    let foreign = |name: &[u8]| Unusable::Foreign(crate::GuestPath::new(name).to_string());
-    if let Some(entry) = names.iter().find(|entry| !ours(&entry.name)) {
-        return Err(foreign(&entry.name));
+pub(super) fn load(disk: &mut Disk<'_>) -> Result<(Progress, Steps), RecoverError> {
+    let stage = disk.host_path(At::STAGE);
+    let names: Vec<_> = disk.list(At::STAGE)?.into_iter().map(|entry| entry.name).collect();
+    let has = |wanted: &&str| names.iter().any(|name| **name == *wanted.as_bytes());
+    let foreign = |name: &[u8]| {
+        Err(RecoverError::Foreign { stage: stage.clone(), name: GuestPath::new(name).to_string() })
+    };
+    let is_ours = |name: &[u8]| OURS.iter().any(|our| our.as_bytes() == name);
+    if let Some(name) = names.iter().find(|name| slot(name).is_none() && !is_ours(name)) {
+        return foreign(name);
     }
     let in_force = [MOVED, JOURNAL].into_iter().find(has);
     let progress = match in_force {
@@ -276,66 +260,59 @@ pub(super) fn load<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(Progress, Steps),
         Some(name) => Progress::Begun { moved: name == MOVED },
         None => Progress::Staging,
     };
-    if progress != Progress::Done
-        && let Some(first) = names.first()
-    {
+    if let Some(first) = names.first().filter(|_| progress != Progress::Done) {
         if !has(&FORMAT) {
-            return Err(foreign(&first.name));
+            return foreign(first);
         }
         // Cut short, it was being written when nothing else was there. That of another version
         // says the same, and its journal says which.
         let text = disk.read(At::Stage(FORMAT))?;
         let cut_short = names.len() == 1 && format().as_bytes().starts_with(&text);
         if !text.starts_with(TITLE.as_bytes()) && !cut_short {
-            return Err(foreign(FORMAT.as_bytes()));
+            return foreign(FORMAT.as_bytes());
         }
     }
     let Some(name) = in_force else { return Ok((progress, Steps::default())) };
     if disk.look(At::Stage(name))?.is_some_and(|stat| stat.size > JOURNAL_BYTES_MAX) {
-        return Err(foreign(name.as_bytes()));
+        return foreign(name.as_bytes());
     }
     match read(&disk.read(At::Stage(name))?) {
         Ok((paths, steps)) => {
             disk.paths = paths;
             Ok((progress, steps))
         }
-        // Nothing hangs on it any more.
+        // Nothing depends on it any more.
         Err(_) if progress == Progress::Done => Ok((progress, Steps::default())),
-        Err(unusable) => Err(unusable),
+        Err(Unusable::Foreign) => foreign(name.as_bytes()),
+        Err(Unusable::Version(found)) => Err(RecoverError::Version { stage, found }),
+        Err(Unusable::Damaged(why)) => Err(RecoverError::Damaged { stage, why }),
     }
 }
 
 /// Marks the stage as ours.
-pub(super) fn claim<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
-    put(disk, FORMAT, &format()).map(drop)
+pub(super) fn claim(disk: &mut Disk<'_>) -> Result<(), CommitError> {
+    let at = At::Stage(FORMAT);
+    let file = disk.make_file(at)?;
+    disk.write(at, &file, format().as_bytes(), 0)
 }
 
 /// Writes the journal, which is not in force yet.
-pub(super) fn prepare<G: Gate>(disk: &mut Disk<'_, G>, steps: &Steps) -> Result<(), Failure> {
-    let text = write(&disk.paths, steps);
-    let file = put(disk, JOURNAL_NEW, &text)?;
-    disk.sync_opened(&file).map_err(failure("sync", At::STAGE))?;
+pub(super) fn prepare(disk: &mut Disk<'_>, steps: &Steps) -> Result<(), CommitError> {
+    let at = At::Stage(JOURNAL_NEW);
+    let file = disk.make_file(at)?;
+    disk.write(at, &file, write(&disk.paths, steps).as_bytes(), 0)?;
+    disk.sync(at, &file)?;
     disk.sync_stage()
 }
 
-fn put<G: Gate>(
-    disk: &mut Disk<'_, G>,
-    name: &'static str,
-    text: &str,
-) -> Result<OwnedFd, Failure> {
-    let file = disk.make_file(At::Stage(name))?;
-    disk.write(&file, text.as_bytes(), 0).map_err(failure("write", At::STAGE))?;
-    Ok(file)
-}
-
 /// Puts the journal in force, in one instant.
-pub(super) fn store<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+pub(super) fn store(disk: &mut Disk<'_>) -> Result<(), CommitError> {
     disk.rename_new(At::Stage(JOURNAL_NEW), At::Stage(JOURNAL))?;
     disk.sync_stage()
 }
 
 /// Makes sure that no journal is in force.
-pub(super) fn withdraw<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+pub(super) fn withdraw(disk: &mut Disk<'_>) -> Result<(), CommitError> {
     if disk.look(At::Stage(JOURNAL))?.is_some() {
         disk.unlink(At::Stage(JOURNAL))?;
         disk.sync_stage()?;
@@ -344,7 +321,7 @@ pub(super) fn withdraw<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
 }
 
 /// Notes that everything that leaves its place has left it.
-pub(super) fn mark_moved<G: Gate>(disk: &mut Disk<'_, G>) -> Result<(), Failure> {
+pub(super) fn mark_moved(disk: &mut Disk<'_>) -> Result<(), CommitError> {
     disk.rename_new(At::Stage(JOURNAL), At::Stage(MOVED))?;
     disk.sync_stage()
 }
@@ -381,8 +358,8 @@ mod tests {
     fn another_version_is_called_that() {
         let text = text().replace("journal 2 ", "journal 3 ");
         assert!(matches!(read(text.as_bytes()), Err(Unusable::Version(v)) if v == "3"));
-        assert!(matches!(read(b"[]"), Err(Unusable::Foreign(_))));
-        assert!(matches!(read(b""), Err(Unusable::Foreign(_))));
+        assert!(matches!(read(b"[]"), Err(Unusable::Foreign)));
+        assert!(matches!(read(b""), Err(Unusable::Foreign)));
     }
 
     #[test]

@@ -47,8 +47,8 @@
 //! - Another overlay of the same directory, forks included, finds the directory changed.
 //!
 //! Begin with `survey.rs` (the changes) and `journal.rs` (the steps); `check.rs` and `plan.rs` lead
-//! from one to the other, `apply.rs` makes them. `paths.rs` has the numbers that stand for paths,
-//! `disk.rs` the system calls, `rebase.rs` the overlay afterwards.
+//! from one to the other, `apply.rs` makes them. `disk.rs` has the system calls, `rebase.rs` the
+//! overlay afterwards, `places.rs` of the crate the numbers that stand for paths.
 
 mod apply;
 mod check;
@@ -58,7 +58,6 @@ mod error;
 mod gate;
 mod journal;
 mod options;
-mod paths;
 mod plan;
 mod rebase;
 mod recover;
@@ -77,12 +76,12 @@ pub use error::{CommitError, RecoverError};
 pub use options::CommitOptions;
 pub use recover::Recovered;
 
-use self::disk::{At, Disk, Failure};
+use self::disk::{At, Disk};
 use self::gate::{Gate, Open};
-use self::paths::PathId;
-use self::plan::{Plan, Planner};
-use self::survey::{Limits, Survey};
+use self::plan::Plan;
+use self::survey::Survey;
 use crate::ops::core::{Core, Tx};
+use crate::places::{PathId, Paths};
 use crate::upper::inode::{Entry, Ino, State};
 use crate::{Errno, GuestPath, Overlay};
 
@@ -165,9 +164,9 @@ impl Overlay {
         self.commit_through(&Open, options)
     }
 
-    fn commit_through<G: Gate>(
+    fn commit_through(
         &self,
-        gate: &G,
+        gate: &dyn Gate,
         options: &CommitOptions,
     ) -> Result<Committed, CommitError> {
         let dir = self.core.lower.host_dir().ok_or(CommitError::NoDirectory)?;
@@ -177,164 +176,139 @@ impl Overlay {
             return Err(CommitError::ReadOnly { path });
         }
         let keeps = self.is_beneath.load(Ordering::Relaxed);
-        Commit { disk: Disk::new(dir.top(), path, gate), keeps }.run(&self.core, options)
+        run(&self.core, &mut Disk::new(dir.top(), path, gate), options, keeps)
     }
 }
 
-/// A commit at work.
-struct Commit<'g, G> {
-    disk: Disk<'g, G>,
-    /// Every inode keeps its number and its times.
+/// Commits. If it `keeps`, every inode keeps its number and its times.
+fn run(
+    core: &Core,
+    disk: &mut Disk<'_>,
+    options: &CommitOptions,
     keeps: bool,
+) -> Result<Committed, CommitError> {
+    let mut tx = core.tx_as_root();
+    check_free(disk, &tx)?;
+    match tx.find_other_names() {
+        // The check finds a change beneath too, and says more about it.
+        Ok(()) | Err(Errno::Stale) => {}
+        Err(errno) => return Err(unread(errno)),
+    }
+    survey::pin_names(&mut tx);
+    let state = tx.live.state.clone();
+    let mut survey = Survey::new(&state, &mut disk.paths).map_err(unread)?;
+    limit(&mut survey, &mut disk.paths, core, options)?;
+    let (conflicts, now) = check::check(disk, &survey)?;
+    if !options.force && !conflicts.is_empty() {
+        return Err(CommitError::Conflicts { conflicts });
+    }
+    let plan = plan::plan(disk, &survey, now)?;
+    let mut committed =
+        Committed { moved: plan.moved, removed: plan.removed, ..Default::default() };
+    let mut cleared = Ok(());
+    if !plan.steps.is_empty() {
+        disk.make_stage().map_err(|error| match error.errno() {
+            Errno::Exist | Errno::Busy => CommitError::Unfinished { path: disk.host_path(At::TOP) },
+            _ => error,
+        })?;
+        rebase::take_up_orphans(&mut tx);
+        let check_again = (!options.force).then_some(&survey);
+        let written = stage(core, &state, disk, &plan, check_again)?;
+        (committed.files_written, committed.bytes_written) = written;
+        let passed_over = apply::forward(disk, &plan.steps, false);
+        committed.passed_over = passed_over.map_err(|source| interrupted(disk, source))?;
+        cleared = apply::clean_up(disk);
+    }
+    core.lower.forget_dirs();
+    rebase::rebase(&mut tx, disk, &survey, keeps);
+    // Last, since it may close the top to us.
+    let settled = cleared.and_then(|()| apply::settle_top(disk, &plan.steps));
+    rebase::see_top(&mut tx, disk);
+    tx.live.renew();
+    core.lower.forget_changes();
+    let leftover = |source| CommitError::Leftover { source: Box::new(source) };
+    settled.map(|()| committed).map_err(leftover)
 }
 
-impl<G: Gate> Commit<'_, G> {
-    fn run(&mut self, core: &Core, options: &CommitOptions) -> Result<Committed, CommitError> {
-        let mut tx = core.tx_as_root();
-        self.check_free(&tx)?;
-        match tx.find_other_names() {
-            // The check finds a change beneath too, and says more about it.
-            Ok(()) | Err(Errno::Stale) => {}
-            Err(errno) => return Err(unread(errno)),
+/// Makes sure that no other commit is at work or was interrupted, and that the overlay has not
+/// taken our name.
+fn check_free(disk: &mut Disk<'_>, tx: &Tx<'_>) -> Result<(), CommitError> {
+    let top = tx.live.state.dir(Ino::ROOT).map_err(unread)?;
+    for name in [STAGE, WASTE] {
+        let stage = disk.at_top(name);
+        match disk.look(stage) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(CommitError::Unfinished { path: disk.host_path(At::TOP) }),
+            // Where we may not look we cannot make a stage either, and say so then.
+            Err(error) if error.errno() == Errno::Acces => {}
+            Err(error) => return Err(error),
         }
-        let state = tx.live.state.clone();
-        let mut survey = Survey::new(&state, &mut self.disk.paths).map_err(unread)?;
-        let limits = self.limit(core, options, &mut survey)?;
-        survey.classify(&self.disk.paths).map_err(unread)?;
-        let checked = self.done(|disk| check::check(disk, &survey, &limits))?;
-        if !options.force && !checked.conflicts.is_empty() {
-            return Err(CommitError::Conflicts { conflicts: checked.conflicts });
+        if let Some(Entry::Present(_)) = top.entries.get(name) {
+            return Err(CommitError::Reserved);
         }
-        let plan = self.done(|disk| Planner::plan(disk, &survey, checked))?;
-        let mut committed = Committed::default();
-        let mut cleared = Ok(());
-        if !plan.steps.is_empty() {
-            self.disk.make_stage().map_err(|failure| match failure.errno() {
-                Errno::Exist | Errno::Busy => self.unfinished(),
-                _ => self.disk.error(failure),
-            })?;
-            rebase::take_up_orphans(&mut tx);
-            let check_again = (!options.force).then_some((&survey, &limits));
-            let (files_written, bytes_written) = self.stage(&tx, &state, &plan, check_again)?;
-            let passed_over = self.done(|disk| apply::forward(disk, &plan.steps, false));
-            let passed_over = passed_over.map_err(|source| self.interrupted(source))?;
-            cleared = apply::clean_up(&mut self.disk);
-            let Plan { moved, removed, .. } = plan;
-            committed = Committed { files_written, bytes_written, moved, removed, passed_over };
-        }
-        core.lower.forget_dirs();
-        rebase::rebase(&mut tx, &mut self.disk, &mut survey, &limits, self.keeps);
-        // Last, since it may close the top to us.
-        let settled = self.done(|disk| cleared.and_then(|()| apply::settle_top(disk, &plan.steps)));
-        rebase::see_top(&mut tx, &mut self.disk);
-        tx.live.renew();
-        core.lower.forget_changes();
-        let leftover = |source| CommitError::Leftover { source: Box::new(source) };
-        settled.map(|()| committed).map_err(leftover)
     }
+    Ok(())
+}
 
-    /// Makes sure that no other commit is at work or was interrupted, and that the overlay has not
-    /// taken our name.
-    fn check_free(&mut self, tx: &Tx<'_>) -> Result<(), CommitError> {
-        let top = tx.live.state.dir(Ino::ROOT).map_err(unread)?;
-        for name in [STAGE, WASTE] {
-            let stage = self.disk.at_top(name);
-            match self.disk.look(stage) {
-                Ok(None) => {}
-                Ok(Some(_)) => return Err(self.unfinished()),
-                // Where we may not look we cannot make a stage either, and say so then.
-                Err(failure) if failure.errno() == Errno::Acces => {}
-                Err(failure) => return Err(self.disk.error(failure)),
-            }
-            if let Some(Entry::Present(_)) = top.entries.get(name) {
-                return Err(CommitError::Reserved);
-            }
+/// Limits a survey to the paths of the options.
+fn limit(
+    survey: &mut Survey<'_>,
+    paths: &mut Paths,
+    core: &Core,
+    options: &CommitOptions,
+) -> Result<(), CommitError> {
+    let Some(only) = &options.only else { return Ok(()) };
+    let mut ids = BTreeSet::new();
+    for path in only {
+        let root = core.config.host_root.iter().flat_map(|(given, real)| [given, real]);
+        let below = root.into_iter().find_map(|root| path.strip_prefix(root).ok());
+        let below = below.unwrap_or(path).as_os_str().as_encoded_bytes();
+        let names = GuestPath::new(below).components().filter(|name| *name != b".");
+        let id = names.fold(PathId::TOP, |dir, name| paths.child(dir, name));
+        if !survey.changes_in(paths, id) {
+            return Err(CommitError::Unchanged { path: path.clone() });
         }
-        Ok(())
+        ids.insert(id);
     }
+    survey.limit(paths, ids).map_err(|(one, other)| CommitError::Apart {
+        path: paths.bytes(one),
+        other: paths.bytes(other),
+    })
+}
 
-    /// Limits a survey to the paths of the options.
-    fn limit(
-        &mut self,
-        core: &Core,
-        options: &CommitOptions,
-        survey: &mut Survey<'_>,
-    ) -> Result<Limits, CommitError> {
-        let paths = &mut self.disk.paths;
-        let mut only = Vec::new();
-        for path in options.only.iter().flatten() {
-            let root = core.config.host_root.iter().flat_map(|(given, real)| [given, real]);
-            let below = root.into_iter().find_map(|root| path.strip_prefix(root).ok());
-            let below = below.unwrap_or(path).as_os_str().as_encoded_bytes();
-            let names = GuestPath::new(below).components().filter(|name| *name != b".");
-            only.push((path, names.fold(PathId::TOP, |dir, name| paths.child(dir, name))));
-        }
-        let ids = options.only.as_ref().map(|_| only.iter().map(|(_, id)| *id).collect());
-        let changed: BTreeSet<PathId> = match &ids {
-            Some(_) => survey.touched(paths),
-            None => BTreeSet::new(),
-        };
-        if let Some((path, _)) = only.iter().find(|(_, id)| !changed.contains(id)) {
-            return Err(CommitError::Unchanged { path: path.to_path_buf() });
-        }
-        let limits = Limits::new(paths, ids);
-        survey.limit(paths, &limits).map_err(|(one, other)| CommitError::Apart {
-            path: paths.bytes(one),
-            other: paths.bytes(other),
-        })?;
-        Ok(limits)
-    }
-
-    /// Prepares everything, makes sure that nothing has changed meanwhile, and puts the journal in
-    /// force. The result is the number of files written, and of their bytes.
-    fn stage(
-        &mut self,
-        tx: &Tx<'_>,
-        state: &State,
-        plan: &Plan,
-        check_again: Option<(&Survey<'_>, &Limits)>,
-    ) -> Result<(u64, u64), CommitError> {
-        let prepared = self.done(|disk| {
-            journal::claim(disk)?;
-            let written = stage::fill(tx.core, state, disk, &plan.stage)?;
-            journal::prepare(disk, &plan.steps)?;
-            let mut conflicts = Vec::new();
-            if let Some((survey, limits)) = check_again {
-                conflicts = check::check(disk, survey, limits)?.conflicts;
+/// Prepares everything, makes sure that nothing has changed meanwhile, and puts the journal in
+/// force. Returns the number of files written, and of their bytes.
+fn stage(
+    core: &Core,
+    state: &State,
+    disk: &mut Disk<'_>,
+    plan: &Plan,
+    check_again: Option<&Survey<'_>>,
+) -> Result<(u64, u64), CommitError> {
+    let mut prepare = || {
+        journal::claim(disk)?;
+        let written = stage::fill(core, state, disk, &plan.stage)?;
+        journal::prepare(disk, &plan.steps)?;
+        if let Some(survey) = check_again {
+            let (conflicts, _) = check::check(disk, survey)?;
+            if !conflicts.is_empty() {
+                return Err(CommitError::Conflicts { conflicts });
             }
-            if conflicts.is_empty() {
-                journal::store(disk)?;
-            }
-            Ok((written, conflicts))
-        });
-        let error = match prepared {
-            Ok((written, conflicts)) if conflicts.is_empty() => return Ok(written),
-            Ok((_, conflicts)) => CommitError::Conflicts { conflicts },
-            Err(error) => error,
-        };
+        }
+        journal::store(disk)?;
+        Ok(written)
+    };
+    prepare().or_else(|error| {
         // The journal may be in force; until it is gone, the stage must stay whole.
-        let dropped = journal::withdraw(&mut self.disk);
-        match dropped.and_then(|()| apply::clean_up(&mut self.disk)) {
+        match journal::withdraw(disk).and_then(|()| apply::clean_up(disk)) {
             Ok(()) => Err(error),
-            Err(_) => Err(self.interrupted(error)),
+            Err(_) => Err(interrupted(disk, error)),
         }
-    }
+    })
+}
 
-    /// Does a part of the commit.
-    fn done<T>(
-        &mut self,
-        part: impl FnOnce(&mut Disk<'_, G>) -> Result<T, Failure>,
-    ) -> Result<T, CommitError> {
-        part(&mut self.disk).map_err(|failure| self.disk.error(failure))
-    }
-
-    fn unfinished(&self) -> CommitError {
-        CommitError::Unfinished { path: self.disk.host_path(At::TOP) }
-    }
-
-    fn interrupted(&self, source: CommitError) -> CommitError {
-        CommitError::Interrupted { path: self.disk.host_path(At::TOP), source: Box::new(source) }
-    }
+fn interrupted(disk: &Disk<'_>, source: CommitError) -> CommitError {
+    CommitError::Interrupted { path: disk.host_path(At::TOP), source: Box::new(source) }
 }
 
 fn unread(errno: Errno) -> CommitError {

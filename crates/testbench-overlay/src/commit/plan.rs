@@ -5,18 +5,17 @@
 //! further names become hard links. Where content has changed, a new file takes the place of every
 //! name. A file in the way is replaced or taken out.
 
-mod meta;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::Checked;
-use super::disk::{At, Disk, Failure, failure};
-use super::gate::Gate;
-use super::journal::{In, Incoming, Mark, Out, Steps, Times};
-use super::paths::PathId;
-use super::survey::{NameOf, Survey, content_changed, meta_changed};
+use super::apply::may_work;
+use super::check::Now;
+use super::disk::{At, Disk};
+use super::error::CommitError;
+use super::journal::{In, Incoming, Mark, MetaStep, Out, Steps, Times};
+use super::survey::{Spot, Survey, content_changed, meta_changed};
 use crate::lower::observe::Stamp;
-use crate::upper::inode::{Ino, Inode};
+use crate::places::PathId;
+use crate::upper::inode::{Ino, Inode, Node};
 use crate::{Errno, FileKind, Stat};
 
 /// The steps, and the files that must be on the stage before they are made.
@@ -42,11 +41,37 @@ pub(super) struct Staged {
     pub(super) like: Option<PathId>,
 }
 
-pub(super) struct Planner<'p, 's, 'g, G> {
-    disk: &'p mut Disk<'g, G>,
+/// Plans the commit of what was surveyed, onto what the check has found.
+pub(super) fn plan(
+    disk: &mut Disk<'_>,
+    survey: &Survey<'_>,
+    mut now: Now,
+) -> Result<Plan, CommitError> {
+    let top = disk.look(At::TOP)?;
+    now.insert(PathId::TOP, top);
+    let mut planner = Planner {
+        disk,
+        survey,
+        device: top.map_or(0, |top| top.dev),
+        now,
+        moved: BTreeMap::new(),
+        dirs: Vec::new(),
+        outs: BTreeMap::new(),
+        slots: 0,
+        plan: Plan::default(),
+    };
+    planner.place_all()?;
+    for spot in survey.spots.iter().filter(|spot| spot.ino.is_none()) {
+        spot.before.map_or(Ok(()), |before| planner.remove(before))?;
+    }
+    planner.finish()
+}
+
+struct Planner<'p, 's, 'g> {
+    disk: &'p mut Disk<'g>,
     survey: &'p Survey<'s>,
     device: u64,
-    now: BTreeMap<PathId, Option<Stat>>,
+    now: Now,
     /// Paths before from which something moves, with the slot where it waits.
     moved: BTreeMap<PathId, u64>,
     dirs: Vec<PlacedDir>,
@@ -56,19 +81,18 @@ pub(super) struct Planner<'p, 's, 'g, G> {
 }
 
 /// A directory of the upper layer that will be there.
-#[derive(Clone, Copy, Debug)]
 struct PlacedDir {
     ino: Ino,
     before: Option<PathId>,
     after: PathId,
 }
 
-/// Which names an inode keeps, leaves and comes to.
+/// Where an inode stays, and to which names it comes.
 struct Placement<'s> {
     ino: Ino,
     inode: &'s Inode,
-    kept: Vec<NameOf>,
-    came: Vec<NameOf>,
+    stays: Option<Spot>,
+    comes: Vec<Spot>,
     /// A path before at which it is.
     here: Option<PathId>,
     /// The paths before from which it moves, at most as many as there are names to come to.
@@ -77,55 +101,18 @@ struct Placement<'s> {
     copy: bool,
 }
 
-impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
-    pub(super) fn plan(
-        disk: &'p mut Disk<'g, G>,
-        survey: &'p Survey<'s>,
-        checked: Checked,
-    ) -> Result<Plan, Failure> {
-        let top = PlacedDir { ino: Ino::ROOT, before: Some(PathId::TOP), after: PathId::TOP };
-        let mut planner = Planner {
-            disk,
-            survey,
-            device: 0,
-            now: checked.now,
-            moved: BTreeMap::new(),
-            dirs: vec![top],
-            outs: BTreeMap::new(),
-            slots: 0,
-            plan: Plan::default(),
-        };
-        planner.device = planner.now(PathId::TOP)?.map_or(0, |stat| stat.dev);
-        planner.place_all()?;
-        for spot in survey.spots.iter().filter(|spot| spot.ino.is_none()) {
-            spot.before.map_or(Ok(()), |before| planner.remove(before))?;
-        }
-        planner.finish()
-    }
-
+impl<'s> Planner<'_, 's, '_> {
     /// The file at a path before.
-    fn now(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
-        if let Some(stat) = self.now.get(&path) {
-            return Ok(*stat);
-        }
-        let stat = self.disk.look(At::Tree(path))?;
+    fn now(&mut self, path: PathId) -> Result<Option<Stat>, CommitError> {
+        let stat = match self.now.get(&path) {
+            Some(stat) => *stat,
+            None => self.disk.look(At::Tree(path))?,
+        };
         self.now.insert(path, stat);
-        Ok(stat)
-    }
-
-    /// As [`Planner::now`], of a file that is to be changed.
-    fn now_here(&mut self, path: PathId) -> Result<Option<Stat>, Failure> {
-        match self.now(path)? {
-            Some(stat) if stat.dev != self.device => {
-                Err(failure("commit to", At::Tree(path))(Errno::Xdev))
-            }
-            stat => Ok(stat),
+        if stat.is_some_and(|stat| stat.dev != self.device) {
+            return Err(self.disk.refused("commit to", At::Tree(path), Errno::Xdev));
         }
-    }
-
-    fn inode(&self, ino: Ino) -> Result<&'s Inode, Failure> {
-        let inode = self.survey.state.inode(ino).map(|inode| &**inode);
-        inode.map_err(failure("commit to", At::TOP))
+        Ok(stat)
     }
 
     fn slot(&mut self) -> u64 {
@@ -133,7 +120,7 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
         self.slots - 1
     }
 
-    fn place_all(&mut self) -> Result<(), Failure> {
+    fn place_all(&mut self) -> Result<(), CommitError> {
         let mut placements = Vec::new();
         let mut done = BTreeSet::new();
         for ino in self.survey.spots.iter().filter_map(|spot| spot.ino) {
@@ -147,122 +134,117 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
                 placements.push(placement);
             }
         }
-        for placement in placements {
-            match placement.inode.kind() {
-                FileKind::Dir => self.place_dir(&placement)?,
-                _ if placement.copy => self.place_copy(&placement)?,
-                _ => self.place_file(&placement)?,
-            }
-        }
-        Ok(())
+        placements.iter().try_for_each(|placement| self.place(placement))
     }
 
-    fn placement(&mut self, ino: Ino) -> Result<Placement<'s>, Failure> {
-        let inode = self.inode(ino)?;
-        let mut here = BTreeSet::new();
+    fn placement(&mut self, ino: Ino) -> Result<Placement<'s>, CommitError> {
+        let inode = self.survey.state.inode(ino);
+        let inode: &'s Inode =
+            inode.map_err(|errno| self.disk.refused("commit to", At::TOP, errno))?;
+        let mut sources = BTreeSet::new();
         let mut nlink = 0;
         for path in self.survey.origins(inode) {
-            if let Some(stat) = self.now_here(path)?.filter(|stat| is_still(inode, stat)) {
+            if let Some(stat) = self.now(path)?.filter(|stat| is_still(inode, stat)) {
                 nlink = stat.nlink;
-                here.insert(path);
+                sources.insert(path);
             }
         }
-        let stays = |name: &NameOf| name.before.is_some_and(|path| here.contains(&path));
-        let (kept, came): (Vec<NameOf>, Vec<NameOf>) =
-            self.survey.names(ino).iter().partition(|name| stays(name));
         // A file that also has a name that we do not know of must not be changed under that name.
-        let shared = meta_changed(inode) && nlink > here.len() as u64;
+        let shared = meta_changed(inode) && nlink > sources.len() as u64;
         let copy = inode.kind() == FileKind::File && (content_changed(inode) || shared);
-        let mut sources = here.clone();
-        kept.iter().for_each(|name| _ = name.before.map(|path| sources.remove(&path)));
-        let moves = if copy { 0 } else { came.len() };
-        let sources = sources.into_iter().take(moves).collect();
-        Ok(Placement { ino, inode, kept, came, here: here.first().copied(), sources, copy })
-    }
-
-    fn place_dir(&mut self, placement: &Placement<'_>) -> Result<(), Failure> {
-        let Placement { ino, kept, came, sources, .. } = placement;
-        let Some(name) = kept.first().or(came.first()) else { return Ok(()) };
-        let before = if kept.is_empty() { sources.first().copied() } else { name.before };
-        match before {
-            _ if !kept.is_empty() => {}
-            Some(from) => self.put_moved(from, name)?,
-            None => {
-                self.clear(name, FileKind::Dir)?;
-                self.plan.steps.ins.push(In { path: name.after, what: Incoming::Dir, over: None });
-            }
+        let here = sources.first().copied();
+        let stays = |name: &Spot| name.before.is_some_and(|path| sources.contains(&path));
+        let names = self.survey.names(ino);
+        let (kept, came): (Vec<Spot>, Vec<Spot>) = names.iter().partition(|name| stays(name));
+        if copy {
+            let comes = kept.into_iter().chain(came).collect();
+            return Ok(Placement { ino, inode, stays: None, comes, here, sources: vec![], copy });
         }
-        self.dirs.push(PlacedDir { ino: *ino, before, after: name.after });
-        Ok(())
+        sources.retain(|path| kept.iter().all(|name| name.before != Some(*path)));
+        let sources = sources.into_iter().take(came.len()).collect();
+        Ok(Placement { ino, inode, stays: kept.first().copied(), comes: came, here, sources, copy })
     }
 
-    /// A file whose content has not changed, a symlink or a special file.
-    fn place_file(&mut self, placement: &Placement<'_>) -> Result<(), Failure> {
-        let Placement { inode, kept, came, sources, .. } = placement;
-        let mut in_place = kept.first().map(|name| (name.before, name.after));
-        let mut came = came.iter();
-        for (from, name) in sources.iter().zip(came.by_ref()) {
-            self.put_moved(*from, name)?;
-            in_place.get_or_insert((Some(*from), name.after));
-        }
-        if let Some((Some(before), after)) = in_place
-            && let Some(was) = self.now_here(before)?
-        {
-            self.file_meta(inode, &was, before, after)?;
-        }
-        let first = in_place.map(|(_, after)| after);
-        self.put_new(placement, first, came.copied().collect())
-    }
-
-    /// A file whose content has changed: a new one takes the place of all its names.
-    fn place_copy(&mut self, placement: &Placement<'_>) -> Result<(), Failure> {
-        let Placement { kept, came, .. } = placement;
-        self.put_new(placement, None, kept.iter().chain(came).copied().collect())
-    }
-
-    /// Makes names of an inode: links to the one that is there first, or else to a new file.
-    fn put_new(
-        &mut self,
-        placement: &Placement<'_>,
-        mut first: Option<PathId>,
-        names: Vec<NameOf>,
-    ) -> Result<(), Failure> {
-        for name in &names {
-            let slot = self.slot();
-            let what = match first {
-                Some(of) => Incoming::Link(of, slot),
-                None => {
-                    self.stage(placement, slot, name.after)?;
-                    Incoming::Slot(slot)
+    /// Plans all names of an inode: from where it was, as links to the name that is there first, or
+    /// anew.
+    fn place(&mut self, placement: &Placement<'_>) -> Result<(), CommitError> {
+        let Placement { ino, inode, stays, comes, sources, .. } = placement;
+        let mut before = stays.and_then(|spot| spot.before);
+        let mut after = stays.map(|spot| spot.after);
+        let mut sources = sources.iter();
+        for name in comes {
+            let what = if let Some(from) = sources.next() {
+                let Some(was) = self.now(*from)? else { continue };
+                let slot = self.moved[from];
+                self.outs.insert(*from, Out { path: *from, slot: Some(slot), was: Mark::of(&was) });
+                self.plan.moved += 1;
+                before = before.or(Some(*from));
+                Incoming::Slot(slot)
+            } else if inode.kind() == FileKind::Dir {
+                Incoming::Dir
+            } else {
+                let slot = self.slot();
+                match after {
+                    Some(of) => Incoming::Link(of, slot),
+                    None => {
+                        self.stage(placement, slot, name.after)?;
+                        Incoming::Slot(slot)
+                    }
                 }
             };
-            first.get_or_insert(name.after);
-            self.put(what, name, placement.inode.kind())?;
+            let over = self.clear(name, inode.kind())?.map(|was| (self.slot(), Mark::of(&was)));
+            self.plan.steps.ins.push(In { path: name.after, what, over });
+            after = after.or(Some(name.after));
+        }
+        let Some(after) = after else { return Ok(()) };
+        match before {
+            _ if inode.kind() == FileKind::Dir => {
+                self.dirs.push(PlacedDir { ino: *ino, before, after });
+            }
+            // It stays the same file.
+            Some(before) if meta_changed(inode) => {
+                let was = self.now(before)?;
+                self.disk.check_may_set_meta(before)?;
+                self.meta(after, inode, was.as_ref(), false);
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    /// Puts a moved file in its new place.
-    fn put_moved(&mut self, from: PathId, name: &NameOf) -> Result<(), Failure> {
-        let Some(stat) = self.now_here(from)? else { return Ok(()) };
-        let slot = self.moved[&from];
-        self.outs.insert(from, Out { path: from, slot: Some(slot), was: Mark::of(&stat) });
-        self.plan.moved += 1;
-        self.put(Incoming::Slot(slot), name, stat.kind)
+    /// Plans a new file or symlink.
+    fn stage(
+        &mut self,
+        placement: &Placement<'_>,
+        slot: u64,
+        path: PathId,
+    ) -> Result<(), CommitError> {
+        let Placement { ino, inode, here, copy, .. } = placement;
+        if matches!(inode.node, Node::Special | Node::Dir(_)) {
+            // A device, socket or FIFO that is gone cannot be made.
+            return Err(CommitError::Read {
+                path: self.disk.paths.bytes(path),
+                errno: Errno::Nxio,
+            });
+        }
+        let like = here.filter(|_| *copy);
+        let was = like.map_or(Ok(None), |like| self.now(like))?;
+        let (mode, times) = meta_after(inode, was.as_ref(), true);
+        self.plan.stage.push(Staged { slot, ino: *ino, path, mode, times, like });
+        Ok(())
     }
 
-    fn put(&mut self, what: Incoming, name: &NameOf, kind: FileKind) -> Result<(), Failure> {
-        let over = self.clear(name, kind)?.map(|was| (self.slot(), Mark::of(&was)));
-        self.plan.steps.ins.push(In { path: name.after, what, over });
-        Ok(())
+    fn meta(&mut self, path: PathId, inode: &Inode, was: Option<&Stat>, changed: bool) {
+        let (mode, times) = meta_after(inode, was, changed);
+        self.plan.steps.metas.push(MetaStep { path, kind: inode.kind(), mode, times });
     }
 
     /// Removes what is in the way; returns a file that can be replaced in its place.
-    fn clear(&mut self, name: &NameOf, kind: FileKind) -> Result<Option<Stat>, Failure> {
+    fn clear(&mut self, name: &Spot, kind: FileKind) -> Result<Option<Stat>, CommitError> {
         let Some(before) = name.before.filter(|before| !self.moved.contains_key(before)) else {
             return Ok(None);
         };
-        match self.now_here(before)? {
+        match self.now(before)? {
             Some(stat) if kind != FileKind::Dir && stat.kind != FileKind::Dir => Ok(Some(stat)),
             Some(_) => self.remove(before).map(|()| None),
             None => Ok(None),
@@ -270,11 +252,11 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
     }
 
     /// Removes something with everything in it, but for what moves elsewhere.
-    fn remove(&mut self, path: PathId) -> Result<(), Failure> {
+    fn remove(&mut self, path: PathId) -> Result<(), CommitError> {
         let mut next = vec![path];
         while let Some(path) = next.pop() {
             let stays = self.outs.contains_key(&path) || self.moved.contains_key(&path);
-            let Some(stat) = self.now_here(path)?.filter(|_| !stays) else { continue };
+            let Some(stat) = self.now(path)?.filter(|_| !stays) else { continue };
             let mut slot = None;
             if stat.kind == FileKind::Dir {
                 for entry in self.disk.list(At::Tree(path))? {
@@ -288,23 +270,62 @@ impl<'p, 's, 'g, G: Gate> Planner<'p, 's, 'g, G> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Plan, Failure> {
-        let order = self.disk.paths.order();
+    fn finish(mut self) -> Result<Plan, CommitError> {
+        let paths = &self.disk.paths;
+        let order = paths.order();
         let is_removed =
             |path: PathId| self.outs.contains_key(&path) && !self.moved.contains_key(&path);
-        let paths = &self.disk.paths;
-        let roots =
-            self.outs.keys().filter(|path| is_removed(**path) && !is_removed(paths.dir(**path)));
+        let roots = self.outs.keys();
+        let roots = roots.filter(|path| is_removed(**path) && !is_removed(paths.dir(**path)));
         self.plan.removed = roots.count() as u64;
-        self.plan.steps.outs = std::mem::take(&mut self.outs).into_values().collect();
-        self.plan.steps.outs.sort_by_key(|out| std::cmp::Reverse(order[&out.path]));
+        self.dir_metas()?;
+        let Plan { steps, .. } = &mut self.plan;
+        steps.outs = self.outs.into_values().collect();
+        steps.outs.sort_by_key(|out| std::cmp::Reverse(order[&out.path]));
         // The first name of a file may come behind the others in the order.
         let is_link = |step: &In| matches!(step.what, Incoming::Link(..));
-        self.plan.steps.ins.sort_by_key(|step| (is_link(step), order[&step.path]));
-        self.dir_metas()?;
-        self.plan.steps.metas.sort_by_key(|meta| order[&meta.path]);
-        self.plan.steps.opens.sort_by_key(|path| order[path]);
+        steps.ins.sort_by_key(|step| (is_link(step), order[&step.path]));
+        steps.metas.sort_by_key(|meta| order[&meta.path]);
+        steps.opens.sort_by_key(|path| order[path]);
         Ok(self.plan)
+    }
+
+    /// Plans permission bits and times of directories: of those that have changed, and of those in
+    /// which the commit works. All of them must be open to the committer meanwhile.
+    fn dir_metas(&mut self) -> Result<(), CommitError> {
+        let paths = &self.disk.paths;
+        let left: BTreeSet<PathId> = self.outs.keys().map(|path| paths.dir(*path)).collect();
+        let ins = self.plan.steps.ins.iter();
+        let entered: BTreeSet<PathId> = ins.map(|step| paths.dir(step.path)).collect();
+        // Names have come or gone in them, and not only the files behind the names.
+        let renames = self.survey.spots.iter().filter(|spot| !self.survey.stays(spot));
+        let renamed: BTreeSet<Ino> = renames.map(|spot| spot.dir).collect();
+        let mut worked_in = left.clone();
+        for PlacedDir { ino, before, after } in std::mem::take(&mut self.dirs) {
+            let Ok(inode) = self.survey.state.inode(ino) else { continue };
+            let Some(before) = before else {
+                self.meta(after, inode, None, true);
+                continue;
+            };
+            let Some(was) = self.now(before)? else { continue };
+            if entered.contains(&after) || before != after {
+                worked_in.insert(before);
+            }
+            let closed = before != after && !may_work(&was);
+            if left.contains(&before) || entered.contains(&after) || closed || meta_changed(inode) {
+                if meta_after(inode, Some(&was), true).0 != was.mode {
+                    self.disk.check_may_set_meta(before)?;
+                }
+                self.meta(after, inode, Some(&was), renamed.contains(&ino));
+            }
+        }
+        for dir in worked_in {
+            self.disk.check_may_work_in(dir)?;
+            if self.now(dir)?.is_some_and(|was| !may_work(&was)) {
+                self.plan.steps.opens.push(dir);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -314,4 +335,17 @@ fn is_still(inode: &Inode, stat: &Stat) -> bool {
     let Some(origin) = &inode.origin else { return false };
     let same = origin.seen.stamp.id == Stamp::of(stat).id;
     stat.kind == inode.kind() && (same || !content_changed(inode))
+}
+
+/// The permission bits and times after the commit: those that were set in the overlay, else those on
+/// the disk, which it may show otherwise. A file that has `changed` has the mtime of the overlay.
+fn meta_after(inode: &Inode, was: Option<&Stat>, changed: bool) -> (u32, Times) {
+    let is = &inode.meta;
+    let (Some(shown), Some(was)) = (inode.origin.as_ref().map(|origin| origin.meta), was) else {
+        return (is.mode, Times::new(is.atime, is.mtime));
+    };
+    let mode = if shown.mode == is.mode { was.mode } else { is.mode };
+    let atime = if shown.atime == is.atime { was.atime } else { is.atime };
+    let mtime = if shown.mtime == is.mtime && !changed { was.mtime } else { is.mtime };
+    (mode, Times::new(atime, mtime))
 }

@@ -8,16 +8,15 @@
 //!
 //! Changes that were not to be committed stay as they are, with the observations that they rest on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::disk::{At, Disk};
-use super::gate::Gate;
-use super::paths::PathId;
 use super::stage;
-use super::survey::{Limits, Survey};
+use super::survey::Survey;
 use crate::lower::observe::{Origin, Seen, Stamp};
 use crate::ops::core::{Core, Tx};
+use crate::places::PathId;
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::upper::quota::Room;
@@ -35,9 +34,7 @@ pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
             && let Ok(taken_up) = taken_up(tx.core, &inode)
         {
             let state = &mut tx.live.state;
-            for origin in inode.origin.iter() {
-                state.note_removed(origin);
-            }
+            inode.origin.iter().for_each(|origin| state.note_removed(origin));
             state.insert(ino, taken_up);
         }
     }
@@ -46,7 +43,7 @@ pub(super) fn take_up_orphans(tx: &mut Tx<'_>) {
 /// The same file, resting on nothing.
 fn taken_up(core: &Core, original: &Inode) -> Result<Inode, Errno> {
     let mut inode = original.clone();
-    if matches!(inode.node, Node::File(_)) {
+    if matches!(inode.node, Node::File(_)) && inode.origin.is_some() {
         let mut nothing = |_: &mut [u8], _: u64| Err(Errno::Io);
         let mut whole = Content::empty();
         // It was within the quota before.
@@ -63,25 +60,25 @@ fn taken_up(core: &Core, original: &Inode) -> Result<Inode, Errno> {
 
 /// Lays the overlay over the directory as it is now. If it `keeps`, every inode goes on as an open
 /// one does.
-pub(super) fn rebase<G: Gate>(
-    tx: &mut Tx<'_>,
-    disk: &mut Disk<'_, G>,
-    survey: &mut Survey<'_>,
-    limits: &Limits,
-    keeps: bool,
-) {
+pub(super) fn rebase(tx: &mut Tx<'_>, disk: &mut Disk<'_>, survey: &Survey<'_>, keeps: bool) {
     let old = tx.live.state.clone();
     let Ok(root) = old.inode(Ino::ROOT) else { return };
     let mut new = State::new((**root).clone());
     new.created = old.created;
-    let rel = BTreeMap::from([(PathId::TOP, RelPath::TOP)]);
-    let mut rebase = Rebase { core: tx.core, old: &old, new, disk, survey, rel };
-    rebase.keep_root();
-    rebase.keep_rest(limits);
-    for ino in tx.live.opens.keys().copied().filter(|ino| *ino != Ino::ROOT) {
-        let Ok(inode) = old.inode(ino) else { continue };
-        if !rebase.keep(ino) {
-            rebase.keep_nameless(ino, inode);
+    let at = BTreeMap::from([(Ino::ROOT, PathId::TOP)]);
+    let mut rebase = Rebase { old: &old, new, disk, at, tried: BTreeSet::from([Ino::ROOT]) };
+    if let Ok(Some(stat)) = rebase.disk.look(At::TOP) {
+        let mut root = (**root).clone();
+        settle(&mut root, vec![RelPath::TOP], &stat);
+        rebase.new.insert(Ino::ROOT, root);
+    }
+    rebase.keep_rest(survey);
+    for ino in tx.live.opens.keys().copied() {
+        if !rebase.keep(ino)
+            && let Ok(inode) = old.inode(ino)
+            && let Ok(nameless) = taken_up(tx.core, inode)
+        {
+            rebase.keep_nameless(ino, nameless);
         }
     }
     if keeps {
@@ -91,42 +88,29 @@ pub(super) fn rebase<G: Gate>(
 }
 
 /// Sees the top once more, after its last change.
-pub(super) fn see_top<G: Gate>(tx: &mut Tx<'_>, disk: &mut Disk<'_, G>) {
+pub(super) fn see_top(tx: &mut Tx<'_>, disk: &mut Disk<'_>) {
     let Ok(Some(stat)) = disk.look(At::TOP) else { return };
     if let Ok(top) = tx.live.state.inode_mut(Ino::ROOT)
-        && let Some(origin) = &top.origin
+        && let Some(origin) = &mut top.origin
     {
-        top.origin = Some(Arc::new(Origin { seen: Seen::new(&stat), ..(**origin).clone() }));
+        Arc::make_mut(origin).seen = Seen::new(&stat);
     }
 }
 
-struct Rebase<'r, 's, 'g, G> {
-    core: &'r Core,
+struct Rebase<'r, 'g> {
     old: &'r State,
     new: State,
-    disk: &'r mut Disk<'g, G>,
-    survey: &'r mut Survey<'s>,
-    rel: BTreeMap<PathId, RelPath>,
+    disk: &'r mut Disk<'g>,
+    /// Where the inodes that go on lie.
+    at: BTreeMap<Ino, PathId>,
+    /// The inodes that have been looked for.
+    tried: BTreeSet<Ino>,
 }
 
-impl<G: Gate> Rebase<'_, '_, '_, G> {
-    fn keep_root(&mut self) {
-        if let Ok(Some(stat)) = self.disk.look(At::TOP)
-            && let Ok(root) = self.new.inode(Ino::ROOT)
-        {
-            let mut root = (**root).clone();
-            settle(&mut root, vec![RelPath::TOP], &stat);
-            self.new.insert(Ino::ROOT, root);
-        }
-    }
-
+impl Rebase<'_, '_> {
     /// Takes over the changes that were not to be committed.
-    fn keep_rest(&mut self, limits: &Limits) {
-        let rest = std::mem::take(&mut self.survey.rest);
-        if rest.is_empty() {
-            return;
-        }
-        for spot in &rest {
+    fn keep_rest(&mut self, survey: &Survey<'_>) {
+        for spot in &survey.rest {
             if !self.keep(spot.dir) {
                 continue;
             }
@@ -137,9 +121,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
                 if let Node::Dir(dir) = &mut inode.node {
                     dir.entries = crate::upper::PMap::new_sync();
                 }
-                for (dir, _) in &inode.names {
-                    self.keep(*dir);
-                }
+                inode.names.iter().for_each(|(dir, _)| _ = self.keep(*dir));
                 if !self.new.inodes.contains_key(&ino) {
                     self.new.insert(ino, inode);
                 }
@@ -150,17 +132,17 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
                 let _ = self.new.set_entry(spot.dir, name, Some(entry));
             }
         }
+        if survey.rest.is_empty() {
+            return;
+        }
         for (id, ino) in self.old.lower_ids.iter() {
             if self.new.inodes.contains_key(ino) {
                 self.new.lower_ids.insert_mut(*id, *ino);
             }
         }
         for (path, seen) in self.old.reads.iter() {
-            let is_history = self
-                .survey
-                .id(path)
-                .is_none_or(|id| limits.is_above(id) || limits.take_in(&self.disk.paths, id));
-            if !is_history {
+            let was_committed = |id| survey.is_above(id) || survey.takes_in(&self.disk.paths, id);
+            if !survey.id(path).is_none_or(was_committed) {
                 self.new.observe(path.clone(), seen.clone());
             }
         }
@@ -168,21 +150,18 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
 
     /// Takes over an inode and the directories above it; false if it is not there.
     fn keep(&mut self, ino: Ino) -> bool {
-        let names = self.old.inode(ino).map(|inode| &*inode.names).unwrap_or_default();
-        // From the top down, without recursion: a tree may be of any depth.
-        let mut down = vec![ino];
-        for (dir, _) in names {
-            let mut at = *dir;
-            while !self.new.inodes.contains_key(&at)
-                && let Some((above, _)) = self.old.inode(at).ok().and_then(|is| is.names.first())
-            {
-                down.push(at);
-                at = *above;
-            }
-        }
-        for ino in down.into_iter().rev() {
-            if !self.new.inodes.contains_key(&ino) {
-                self.keep_one(ino);
+        // The directories come first, without recursion: a tree may be of any depth.
+        let mut todo = vec![ino];
+        while let Some(ino) = todo.last().copied() {
+            let names = self.old.inode(ino).map(|inode| &*inode.names).unwrap_or_default();
+            match names.iter().find(|(dir, _)| !self.tried.contains(dir)) {
+                Some((dir, _)) if !self.tried.contains(&ino) => todo.push(*dir),
+                _ => {
+                    todo.pop();
+                    if self.tried.insert(ino) && !self.new.inodes.contains_key(&ino) {
+                        self.keep_one(ino);
+                    }
+                }
             }
         }
         self.new.inodes.contains_key(&ino)
@@ -191,33 +170,33 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
     /// Takes an inode over, under the names at which it is on the disk.
     fn keep_one(&mut self, ino: Ino) -> Option<()> {
         let mut inode = (**self.old.inode(ino).ok()?).clone();
-        let mut stat: Option<Stat> = None;
+        let (kind, mut stat) = (inode.kind(), None::<Stat>);
         let mut places = Vec::new();
-        let mut names = Vec::new();
-        for (dir, name) in &inode.names {
-            let Some(above) = self.survey.dir(&mut self.disk.paths, *dir) else { continue };
-            let path = self.disk.paths.child(above.after, name.as_bytes());
-            let Ok(Some(is)) = self.disk.look(At::Tree(path)) else { continue };
-            let same = |was: &Stat| (was.dev, was.ino) == (is.dev, is.ino);
-            let is_kept = self.new.inodes.contains_key(dir);
-            if is_kept && is.kind == inode.kind() && stat.as_ref().is_none_or(same) {
+        inode.names.retain(|(dir, name)| {
+            let Some(dir) = self.at.get(dir) else { return false };
+            let path = self.disk.paths.child(*dir, name.as_bytes());
+            let Ok(Some(is)) = self.disk.look(At::Tree(path)) else { return false };
+            let same = stat.is_none_or(|was| (was.dev, was.ino) == (is.dev, is.ino));
+            if is.kind == kind && same {
                 stat = Some(is);
                 places.push(path);
-                names.push((*dir, name.clone()));
+                return true;
             }
-        }
+            false
+        });
         let stat = stat?;
-        inode.names = names.clone().into();
         if let Node::Symlink(target) = &mut inode.node
             && let Ok(now) = self.disk.read_link(At::Tree(places[0]))
         {
             *target = now.into();
         }
-        let paths = places.into_iter().map(|path| self.rel(path)).collect();
-        settle(&mut inode, paths, &stat);
+        self.at.insert(ino, places[0]);
+        let paths = places.into_iter().map(|path| RelPath::TOP.join(&self.disk.paths.bytes(path)));
+        settle(&mut inode, paths.collect(), &stat);
         if stat.nlink > 1 && inode.kind() != FileKind::Dir {
             self.new.lower_ids.insert_mut(Stamp::of(&stat).id, ino);
         }
+        let names = inode.names.clone();
         self.new.insert(ino, inode);
         for (dir, name) in names {
             self.new.set_entry(dir, name, Some(Entry::Present(ino))).ok()?;
@@ -226,13 +205,7 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
     }
 
     /// Takes over an open file or directory without a name.
-    fn keep_nameless(&mut self, ino: Ino, inode: &Inode) {
-        let inode = match inode.origin {
-            None => Ok(inode.clone()),
-            Some(_) => taken_up(self.core, inode),
-        };
-        // Without its bytes, there is nothing left to keep.
-        let Ok(mut inode) = inode else { return };
+    fn keep_nameless(&mut self, ino: Ino, mut inode: Inode) {
         inode.names.clear();
         if let Node::Dir(dir) = &mut inode.node {
             *dir = Dir::opaque();
@@ -240,36 +213,19 @@ impl<G: Gate> Rebase<'_, '_, '_, G> {
         self.new.insert(ino, inode);
         self.new.orphans.insert_mut(ino, ());
     }
-
-    fn rel(&mut self, path: PathId) -> RelPath {
-        let paths = &self.disk.paths;
-        let known = |id: &PathId| self.rel.contains_key(id);
-        let down: Vec<PathId> = paths.upwards(path).take_while(|id| !known(id)).collect();
-        for id in down.into_iter().rev() {
-            let rel = self.rel[&paths.dir(id)].child(paths.name(id));
-            self.rel.insert(id, rel);
-        }
-        self.rel[&path].clone()
-    }
 }
 
 /// Makes an inode one that comes from the lower directory and was not changed.
 fn settle(inode: &mut Inode, paths: Vec<RelPath>, stat: &Stat) {
-    let mut seen = Seen::new(stat);
-    let links = match &mut inode.node {
+    let (mut seen, mut links) = (Seen::new(stat), stat.nlink);
+    match &mut inode.node {
         Node::Dir(dir) => {
             *dir = Dir::over(paths[0].clone());
-            1
+            links = 1;
         }
-        Node::File(content) => {
-            *content = Content::base(stat.size);
-            stat.nlink
-        }
-        Node::Symlink(target) => {
-            seen = Seen::with_content(stat, target);
-            stat.nlink
-        }
-        Node::Special => stat.nlink,
-    };
+        Node::File(content) => *content = Content::base(stat.size),
+        Node::Symlink(target) => seen = Seen::with_content(stat, target),
+        Node::Special => {}
+    }
     inode.origin = Some(Arc::new(Origin { paths: paths.into(), seen, links, meta: inode.meta }));
 }

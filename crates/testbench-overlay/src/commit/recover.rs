@@ -1,6 +1,5 @@
 //! Completing a commit that was interrupted.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use super::apply::{self, PassedOver};
 use super::disk::{At, Disk};
 use super::error::RecoverError;
 use super::gate::{Gate, Open};
-use super::journal::{self, Progress, Unusable};
+use super::journal::{self, Progress};
 use crate::{Errno, Overlay, sys};
 
 /// The tree after [`Overlay::recover`].
@@ -58,41 +57,30 @@ impl Overlay {
 }
 
 /// [`Overlay::recover`] behind any gate.
-pub(super) fn recover<G: Gate>(root: &Path, gate: &G) -> Result<Option<Recovered>, RecoverError> {
-    let open = |source: io::Error| RecoverError::Open { path: root.to_path_buf(), source };
-    let top = sys::open_top(root).map_err(open)?;
-    let mut disk = Disk::new(Arc::new(top), root.to_path_buf(), gate);
-    let stage = disk.host_path(At::STAGE);
+pub(super) fn recover(root: &Path, gate: &dyn Gate) -> Result<Option<Recovered>, RecoverError> {
+    let path = root.to_path_buf();
+    let top = sys::open_top(root);
+    let top = top.map_err(|source| RecoverError::Open { path: path.clone(), source })?;
+    let mut disk = Disk::new(Arc::new(top), path.clone(), gate);
     match disk.open_stage() {
         Ok(false) => return Ok(None),
         Ok(true) => {}
-        Err(Errno::Busy) => return Err(RecoverError::Busy { path: root.to_path_buf() }),
+        Err(Errno::Busy) => return Err(RecoverError::Busy { path }),
         Err(Errno::Notdir | Errno::Loop) => {
+            let stage = disk.host_path(At::STAGE);
             return Err(RecoverError::Foreign { stage, name: ".".to_owned() });
         }
-        Err(errno) => return Err(open(errno.into())),
+        Err(errno) => return Err(RecoverError::Open { path, source: errno.into() }),
     }
-    complete(&mut disk).map(Some).map_err(|unusable| match unusable {
-        Unusable::Foreign(name) => RecoverError::Foreign { stage, name },
-        Unusable::Version(found) => RecoverError::Version { stage, found },
-        Unusable::Damaged(why) => RecoverError::Damaged { stage, why },
-        Unusable::Disk(failure) => {
-            let (what, path, source) = disk.refused(&failure);
-            RecoverError::Disk { what, path, source }
-        }
-    })
-}
-
-fn complete<G: Gate>(disk: &mut Disk<'_, G>) -> Result<Recovered, Unusable> {
-    let (progress, steps) = journal::load(disk)?;
+    let (progress, steps) = journal::load(&mut disk)?;
     let mut passed_over = Vec::new();
     if let Progress::Begun { moved } = progress {
-        passed_over = apply::forward(disk, &steps, moved)?;
+        passed_over = apply::forward(&mut disk, &steps, moved)?;
     }
-    apply::clean_up(disk)?;
+    apply::clean_up(&mut disk)?;
     if progress == Progress::Staging {
-        return Ok(Recovered::Before);
+        return Ok(Some(Recovered::Before));
     }
-    apply::settle_top(disk, &steps)?;
-    Ok(Recovered::After { passed_over })
+    apply::settle_top(&mut disk, &steps)?;
+    Ok(Some(Recovered::After { passed_over }))
 }

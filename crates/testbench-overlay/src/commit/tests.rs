@@ -37,7 +37,7 @@ struct Limited {
 enum Then {
     /// Nothing: calls are counted.
     Count,
-    /// The process dies as soon as the call is made.
+    /// The process dies when the call has been made, before the next one.
     Abort,
     /// Nothing more is done on the disk: as if the process had died.
     Dead,
@@ -63,9 +63,11 @@ impl Limited {
 
 impl Gate for Limited {
     /// Small enough that a journal takes several.
-    const WRITE_BYTES_MAX: usize = 2048;
+    fn write_bytes_max(&self) -> usize {
+        2048
+    }
 
-    fn pass<T>(&self, call: Call, run: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    fn pass(&self, call: Call) -> Result<(), Errno> {
         let takes_space = matches!(
             call,
             Call::MakeDir
@@ -77,16 +79,12 @@ impl Gate for Limited {
         );
         let before = self.count.fetch_add(1, Ordering::Relaxed);
         match self.then {
-            Then::Dead if before >= self.limit => return Err(Errno::Io),
-            Then::FailOnce(errno) if before == self.limit => return Err(errno),
-            Then::Full if before >= self.limit && takes_space => return Err(Errno::Nospc),
-            _ => {}
+            Then::Abort if before >= self.limit => std::process::abort(),
+            Then::Dead if before >= self.limit => Err(Errno::Io),
+            Then::FailOnce(errno) if before == self.limit => Err(errno),
+            Then::Full if before >= self.limit && takes_space => Err(Errno::Nospc),
+            _ => Ok(()),
         }
-        let done = run();
-        if matches!(self.then, Then::Abort) && before + 1 == self.limit {
-            std::process::abort();
-        }
-        done
     }
 }
 
@@ -457,11 +455,11 @@ fn a_disk_that_is_full_from_the_nth_call_on_loses_nothing() {
 struct Syncs(AtomicU64);
 
 impl Gate for Syncs {
-    fn pass<T>(&self, call: Call, run: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    fn pass(&self, call: Call) -> Result<(), Errno> {
         if call == Call::SyncAll {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
-        run()
+        Ok(())
     }
 }
 
@@ -488,11 +486,11 @@ struct Meddling<F> {
 }
 
 impl<F: Fn()> Gate for Meddling<F> {
-    fn pass<T>(&self, _: Call, run: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    fn pass(&self, _: Call) -> Result<(), Errno> {
         if self.calls.fetch_add(1, Ordering::Relaxed) == self.at {
             (self.meddle)();
         }
-        run()
+        Ok(())
     }
 }
 

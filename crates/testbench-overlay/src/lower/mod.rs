@@ -220,10 +220,6 @@ impl Lower {
 }
 
 impl OpenDir {
-    pub(crate) fn file(&self) -> &Arc<dyn File> {
-        &self.file
-    }
-
     pub(crate) fn of(file: Arc<dyn File>) -> Result<OpenDir> {
         let stat = file.stat()?;
         Ok(OpenDir::new(file, &stat))

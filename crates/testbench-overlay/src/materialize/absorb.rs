@@ -6,59 +6,63 @@ use std::path::Path;
 
 use testbench_clock::WallTime;
 
-use super::trail::{PlaceId, Places, Trail};
+use super::trail::Trail;
 use super::{COPY_BYTES, Materialized, RealTree, about};
 use crate::handle::Handle;
 use crate::lower::observe::{LowerId, Stamp};
 use crate::ops::core::Tx;
+use crate::places::{PathId, Paths};
 use crate::resolve::End;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;
 use crate::{Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, SetTime, SetTimes};
 
-/// The state of a directory: its places, and the stamp of each.
+/// The state of a directory: its places, each directory before what is in it, and the stamp of each.
 #[derive(Debug)]
 pub(super) struct Scan {
-    places: Places,
-    stamps: Vec<Stamp>,
+    paths: Paths,
+    stamps: Vec<(PathId, Stamp)>,
 }
 
 impl Scan {
     /// Looks at the whole directory.
     pub(super) fn of(tree: &RealTree) -> io::Result<Scan> {
-        let top = PlaceId::TOP;
-        let mut trail = tree.at(&RelPath::TOP, "open", Trail::new(tree))?;
-        let stat = trail.dir(top).and_then(|dir| dir.file().stat());
-        let mut stamps = vec![Stamp::of(&trail.at(top, "look at", stat)?)];
-        let mut todo = vec![top];
+        let top = tree.at(&RelPath::TOP, "look at", tree.seen.top_stat())?;
+        let mut trail = Trail::new(tree);
+        let mut stamps = vec![(PathId::TOP, Stamp::of(&top))];
+        let mut todo = vec![PathId::TOP];
         while let Some(at) = todo.pop() {
-            let dir = trail.dir(at);
-            let dir = trail.at(at, "list", dir)?;
-            for entry in trail.at(at, "list", tree.seen.list_in(&dir))? {
-                let stat = tree.seen.stat_in(&dir, &entry.name);
-                let place = trail.child(at, &entry.name);
+            let entries = trail.list(at);
+            for entry in trail.at(at, "list", entries)? {
+                let place = trail.paths.child(at, &entry.name);
+                let stat = trail.look(place);
                 // A name that is gone by now was never there.
-                let Some(stat) = trail.at(place, "look at", stat)? else {
-                    trail.forget_last();
-                    continue;
-                };
-                stamps.push(Stamp::of(&stat));
+                let Some(stat) = trail.at(place, "look at", stat)? else { continue };
+                stamps.push((place, Stamp::of(&stat)));
                 if stat.kind == FileKind::Dir {
                     todo.push(place);
                 }
             }
         }
-        Ok(Scan { places: trail.places, stamps })
+        Ok(Scan { paths: trail.paths, stamps })
     }
 
     /// When the last change that shows in the directory was made, by the clock of its file system.
     pub(super) fn latest(&self) -> WallTime {
-        self.stamps.iter().map(|stamp| stamp.ctime).fold(self.stamps[0].ctime, WallTime::max)
+        let ctimes = self.stamps.iter().map(|(_, stamp)| stamp.ctime);
+        ctimes.fold(self.stamps[0].1.ctime, WallTime::max)
     }
 
-    /// All that is below the top; every directory before the entries in it.
+    /// All that is below the top.
     fn by_path(&self) -> BTreeMap<RelPath, Stamp> {
-        self.places.paths().into_iter().zip(self.stamps.iter().skip(1).copied()).collect()
+        let mut paths = BTreeMap::from([(PathId::TOP, RelPath::TOP)]);
+        let mut stamps = BTreeMap::new();
+        for (id, stamp) in &self.stamps[1..] {
+            let path = paths[&self.paths.dir(*id)].child(self.paths.name(*id));
+            paths.insert(*id, path.clone());
+            stamps.insert(path, *stamp);
+        }
+        stamps
     }
 }
 

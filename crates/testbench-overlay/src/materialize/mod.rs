@@ -23,11 +23,12 @@ use testbench_clock::WallTime;
 use crate::diff::Diff;
 use crate::handle::Handle;
 use crate::ops::core::Core;
+use crate::places::PathId;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
 use absorb::Scan;
-use trail::{PlaceId, Trail};
+use trail::Trail;
 
 pub(crate) use real::RealTree;
 
@@ -98,7 +99,7 @@ impl Overlay {
             let full = io::ErrorKind::DirectoryNotEmpty.into();
             return Err(about("materialize an overlay into", &dir, full));
         }
-        let trail = tree.at(&RelPath::TOP, "open", Trail::new(&tree))?;
+        let trail = Trail::new(&tree);
         let mut writer =
             Writer { core: &self.core, trail, first: BTreeMap::new(), dirs: Vec::new() };
         writer.write_tree()?;
@@ -141,15 +142,15 @@ struct Writer<'c> {
     core: &'c Arc<Core>,
     trail: Trail<'c>,
     /// The first place of a file that may have several names.
-    first: BTreeMap<Ino, PlaceId>,
+    first: BTreeMap<Ino, PathId>,
     /// Directories whose mode and times are set when all in them is done.
-    dirs: Vec<(PlaceId, crate::Stat)>,
+    dirs: Vec<(PathId, crate::Stat)>,
 }
 
 impl Writer<'_> {
     /// Writes all entries. Goes by a list: a tree may be deeper than the stack.
     fn write_tree(&mut self) -> io::Result<()> {
-        let mut todo = vec![(Ino::ROOT, PlaceId::TOP)];
+        let mut todo = vec![(Ino::ROOT, PathId::TOP)];
         while let Some((dir, at)) = todo.pop() {
             let (stat, entries) = {
                 let mut tx = self.core.tx_as_root();
@@ -158,7 +159,7 @@ impl Writer<'_> {
             };
             self.dirs.push((at, stat));
             for entry in entries {
-                let place = self.trail.child(at, &entry.name);
+                let place = self.trail.paths.child(at, &entry.name);
                 let policy = &self.core.config.policy;
                 if policy.hides_anything() && policy.hides(&self.trail.path(place)) {
                     continue;
@@ -174,7 +175,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn write(&mut self, ino: Ino, at: PlaceId) -> io::Result<FileKind> {
+    fn write(&mut self, ino: Ino, at: PathId) -> io::Result<FileKind> {
         let inode = self.read(at, self.core.tx().live.state.inode(ino).cloned())?;
         let stat = inode.stat(ino);
         let trail = &mut self.trail;
@@ -214,14 +215,14 @@ impl Writer<'_> {
     /// allow nothing.
     fn finish(&mut self) -> io::Result<()> {
         while let Some((at, stat)) = self.dirs.pop() {
-            let dir = self.trail.last_of_dir(at);
+            let dir = self.trail.open_dir(at);
             let dir = self.trail.at(at, "open", dir)?;
             self.trail.at(at, "set the metadata of", set_meta(&*dir, &stat))?;
         }
         Ok(())
     }
 
-    fn read<T>(&self, at: PlaceId, result: Result<T, Errno>) -> io::Result<T> {
+    fn read<T>(&self, at: PathId, result: Result<T, Errno>) -> io::Result<T> {
         self.trail.at(at, "read through the overlay, to write", result)
     }
 }

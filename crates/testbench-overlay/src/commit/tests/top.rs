@@ -106,7 +106,7 @@ fn a_commit_may_close_the_top_to_the_committer() {
 }
 
 /// As [`recover`], and `None` where the top is closed already: then all is done.
-fn recover_open<G: Gate>(root: &Path, gate: &G) -> Result<Option<Recovered>, RecoverError> {
+fn recover_open(root: &Path, gate: &dyn Gate) -> Result<Option<Recovered>, RecoverError> {
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     match recover(root, gate) {
         Err(RecoverError::Open { source, .. }) if denied(&source) => Ok(None),

@@ -21,8 +21,13 @@ pub(super) struct HostFile {
 }
 
 impl HostFile {
-    pub(super) fn new(tree: &Arc<Tree>, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> HostFile {
-        let (fd, tree, listing) = (Arc::new(fd), tree.clone(), Mutex::default());
+    pub(super) fn new(
+        tree: &Arc<Tree>,
+        fd: impl Into<Arc<OwnedFd>>,
+        kind: FileKind,
+        how: &OpenHow,
+    ) -> HostFile {
+        let (fd, tree, listing) = (fd.into(), tree.clone(), Mutex::default());
         HostFile { fd, kind, read: how.read, write: how.write, tree, listing }
     }
 

@@ -114,12 +114,9 @@ impl HostDir {
         }
     }
 
-    /// Opens the directory above an open one, which may lie outside of this tree: the caller compares
-    /// it with the directory that it has seen there.
-    pub(crate) fn above(&self, dir: &dyn File) -> Result<Arc<dyn File>> {
-        let dir = (dir as &dyn Any).downcast_ref::<HostFile>().ok_or(Errno::Xdev)?;
-        let above = sys::open_dir(&dir.fd, b"..", Access::Read)?;
-        Ok(Arc::new(HostFile::new(&self.tree, above, FileKind::Dir, &OpenHow::READ)))
+    /// Makes an open directory one of this tree.
+    pub(crate) fn dir_file(&self, dir: impl Into<Arc<OwnedFd>>) -> Arc<dyn File> {
+        Arc::new(HostFile::new(&self.tree, dir, FileKind::Dir, &OpenHow::READ))
     }
 
     /// Without `openat2`, for the test that both ways agree.

@@ -1,14 +1,20 @@
-//! Paths as numbers, so that the cost of a commit grows with the number of paths, not their length.
+//! Places in a real directory: paths as numbers, and a walk along open directories.
 //!
 //! A path is the number of its directory and a name. A tree that is 10,000 directories deep has
-//! 10,000 short names; written out, its paths would take 100 MB.
+//! 10,000 short names; written out, its paths would take 100 MB. With a [`DirCursor`] a neighbour of
+//! the last place is a step away. So the cost of a commit and of a materialization grows with the
+//! number of paths, and not with their length.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Errno;
 use crate::diff::name;
+use crate::lower::observe::{LowerId, Stamp};
+use crate::sys::{self, Access};
 use crate::vfs::name::{NAME_BYTES_MAX, RelPath};
 
 /// A journal with more paths than this is not one of ours: their names alone would fill the memory.
@@ -16,15 +22,15 @@ const PATHS_MAX: u32 = 1 << 30;
 
 /// The number of a path in a [`Paths`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct PathId(u32);
+pub(crate) struct PathId(u32);
 
 impl PathId {
-    pub(super) const TOP: PathId = PathId(0);
+    pub(crate) const TOP: PathId = PathId(0);
 }
 
-/// The paths that a commit is about, all relative to the root.
+/// Paths relative to the top of a directory.
 #[derive(Debug)]
-pub(super) struct Paths {
+pub(crate) struct Paths {
     nodes: BTreeMap<PathId, Node>,
 }
 
@@ -38,16 +44,16 @@ struct Node {
 
 /// A path in the journal: its number, the directory's, and the name.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Line(PathId, PathId, #[serde(with = "name")] Box<[u8]>);
+pub(crate) struct Line(PathId, PathId, #[serde(with = "name")] Box<[u8]>);
 
 impl Paths {
-    pub(super) fn new() -> Paths {
+    pub(crate) fn new() -> Paths {
         let top =
             Node { dir: PathId::TOP, name: Arc::default(), depth: 0, inside: BTreeMap::new() };
         Paths { nodes: BTreeMap::from([(PathId::TOP, top)]) }
     }
 
-    pub(super) fn child(&mut self, dir: PathId, name: &[u8]) -> PathId {
+    pub(crate) fn child(&mut self, dir: PathId, name: &[u8]) -> PathId {
         if let Some(id) = self.nodes[&dir].inside.get(name) {
             return *id;
         }
@@ -66,7 +72,7 @@ impl Paths {
     }
 
     /// Numbers these sorted paths. Each shares most of its way with the one before it.
-    pub(super) fn add_sorted<'p>(
+    pub(crate) fn add_sorted<'p>(
         &mut self,
         sorted: impl Iterator<Item = &'p RelPath>,
     ) -> Vec<PathId> {
@@ -94,26 +100,26 @@ impl Paths {
     }
 
     /// The directory of a path; the top's is the top.
-    pub(super) fn dir(&self, id: PathId) -> PathId {
+    pub(crate) fn dir(&self, id: PathId) -> PathId {
         self.nodes[&id].dir
     }
 
     /// The last component; empty for the top.
-    pub(super) fn name(&self, id: PathId) -> &[u8] {
+    pub(crate) fn name(&self, id: PathId) -> &[u8] {
         &self.nodes[&id].name
     }
 
-    pub(super) fn depth(&self, id: PathId) -> usize {
+    pub(crate) fn depth(&self, id: PathId) -> usize {
         self.nodes[&id].depth
     }
 
     /// The path and the directories above it, up to the top.
-    pub(super) fn upwards(&self, id: PathId) -> impl Iterator<Item = PathId> {
+    pub(crate) fn upwards(&self, id: PathId) -> impl Iterator<Item = PathId> {
         std::iter::successors(Some(id), |id| (*id != PathId::TOP).then(|| self.dir(*id)))
     }
 
     /// The path as it is written.
-    pub(super) fn bytes(&self, id: PathId) -> Box<[u8]> {
+    pub(crate) fn bytes(&self, id: PathId) -> Box<[u8]> {
         let names: Vec<&[u8]> = self.upwards(id).map(|id| self.name(id)).collect();
         let names: Vec<&[u8]> = names.into_iter().rev().skip(1).collect();
         names.join(&b'/').into()
@@ -121,7 +127,7 @@ impl Paths {
 
     /// The place of each path in an order in which directories come before what is in them, and all
     /// that is in a directory comes together.
-    pub(super) fn order(&self) -> BTreeMap<PathId, usize> {
+    pub(crate) fn order(&self) -> BTreeMap<PathId, usize> {
         let (mut order, mut next) = (BTreeMap::new(), vec![PathId::TOP]);
         while let Some(id) = next.pop() {
             order.insert(id, order.len());
@@ -131,7 +137,7 @@ impl Paths {
     }
 
     /// These paths for the journal.
-    pub(super) fn to_lines(&self, used: impl Iterator<Item = PathId>) -> Vec<Line> {
+    pub(crate) fn to_lines(&self, used: impl Iterator<Item = PathId>) -> Vec<Line> {
         let mut needed = BTreeSet::new();
         for id in used {
             // Behind one that is there, all are.
@@ -142,7 +148,7 @@ impl Paths {
     }
 
     /// The paths in a journal, which may be anyone's: none leads out of the root.
-    pub(super) fn from_lines(lines: Vec<Line>) -> Result<Paths, String> {
+    pub(crate) fn from_lines(lines: Vec<Line>) -> Result<Paths, String> {
         let mut paths = Paths::new();
         for Line(id, dir, name) in lines {
             let bad = matches!(&*name, b"" | b"." | b"..")
@@ -157,8 +163,67 @@ impl Paths {
         Ok(paths)
     }
 
-    pub(super) fn has(&self, id: PathId) -> bool {
+    pub(crate) fn has(&self, id: PathId) -> bool {
         self.nodes.contains_key(&id)
+    }
+}
+
+/// The directory of the last place, open, and the way to it. No symlink is followed.
+#[derive(Debug)]
+pub(crate) struct DirCursor {
+    top: Arc<OwnedFd>,
+    /// The directories from the top to the last one, each with its identity.
+    way: Vec<(PathId, LowerId)>,
+    last: Arc<OwnedFd>,
+}
+
+impl DirCursor {
+    pub(crate) fn new(top: Arc<OwnedFd>) -> DirCursor {
+        DirCursor { last: top.clone(), top, way: Vec::new() }
+    }
+
+    /// Opens a directory for looking up names, from the nearest one on the way to the last.
+    pub(crate) fn dir(&mut self, paths: &Paths, id: PathId) -> Result<Arc<OwnedFd>, Errno> {
+        let shared = paths.upwards(id).find(|id| self.leads_through(paths, *id));
+        self.climb(shared.map_or(0, |id| paths.depth(id)));
+        let down: Vec<PathId> =
+            paths.upwards(id).take_while(|id| !self.leads_through(paths, *id)).collect();
+        for id in down.into_iter().rev().filter(|id| *id != PathId::TOP) {
+            let dir = sys::open_dir(&self.last, paths.name(id), Access::Search)?;
+            self.way.push((id, Stamp::of(&sys::stat(&dir)?).id));
+            self.last = Arc::new(dir);
+        }
+        Ok(self.last.clone())
+    }
+
+    /// Leaves a directory that is about to give its place to something else.
+    pub(crate) fn leave(&mut self, paths: &Paths, id: PathId) {
+        if self.leads_through(paths, id) {
+            self.climb(paths.depth(id) - 1);
+        }
+    }
+
+    fn leads_through(&self, paths: &Paths, id: PathId) -> bool {
+        let above = paths.depth(id).checked_sub(1);
+        above.and_then(|above| self.way.get(above)).is_some_and(|(is, _)| *is == id)
+    }
+
+    /// Goes up to a depth; to the top, if a directory does not lie where it did.
+    fn climb(&mut self, depth: usize) {
+        while self.way.len() > depth {
+            self.way.pop();
+            let above = self.way.last().and_then(|(_, id)| {
+                let above = sys::open_dir(&self.last, b"..", Access::Search).ok()?;
+                sys::stat(&above).is_ok_and(|is| Stamp::of(&is).id == *id).then_some(above)
+            });
+            match above {
+                Some(above) => self.last = Arc::new(above),
+                None => {
+                    self.way.clear();
+                    self.last = self.top.clone();
+                }
+            }
+        }
     }
 }
 
