@@ -26,201 +26,156 @@ pub(crate) fn in_blocks(len: u64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Chunk {
     store: Arc<Store>,
+    run: Range<usize>,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
-    Heap(Run),
-    /// Each byte of the run has the offset in the slot that it has in the chunk.
-    Slot(Slot, Range<usize>),
+    /// The bytes of the run alone.
+    Heap(Vec<u8>),
+    /// Each byte has the offset in the slot that it has in the chunk.
+    Slot(Slot),
 }
 
 impl Chunk {
-    /// A chunk with the bytes of `run`.
+    /// A chunk with a run of these bytes, which starts at `start`.
     ///
     /// # Errors
     ///
-    /// [`Errno::Nospc`] if they fit neither in memory nor on the disk.
-    pub(crate) fn new(store: &Arc<Store>, run: Run) -> Result<Arc<Chunk>> {
-        let heap_bytes = run.bytes.capacity() as u64;
-        let slot = if run.is_whole() { store.slot_for_whole() } else { None };
+    /// [`Errno::Nospc`](crate::Errno::Nospc) if they fit neither in memory nor on the disk.
+    pub(crate) fn new(store: &Arc<Store>, start: usize, bytes: Vec<u8>) -> Result<Arc<Chunk>> {
+        let (run, heap_bytes) = (start..start + bytes.len(), bytes.capacity() as u64);
+        let slot = if is_whole(&run) { store.slot_for_whole() } else { None };
         if slot.is_none() && store.has_room(heap_bytes) {
             store.recount(0, heap_bytes);
-            return Ok(Arc::new(Chunk { store: store.clone(), place: Place::Heap(run) }));
+            return Ok(Arc::new(Chunk { store: store.clone(), run, place: Place::Heap(bytes) }));
         }
         let slot = slot.unwrap_or_else(|| store.slot());
-        let place = Place::Slot(slot, run.start..run.end());
-        let chunk = Arc::new(Chunk { store: store.clone(), place });
-        if let Place::Slot(slot, _) = &chunk.place {
-            // If this fails, the drop of the chunk gives the slot back.
-            store.write(slot, run.start, &run.bytes)?;
-        }
-        Ok(chunk)
+        let chunk = Chunk { store: store.clone(), run, place: Place::Slot(slot.clone()) };
+        // If this fails, the drop of the chunk gives the slot back.
+        store.write(&slot, start, &bytes)?;
+        Ok(Arc::new(chunk))
     }
 
-    /// The part of the chunk that is held: where it starts, and its length.
-    pub(crate) fn extent(&self) -> (usize, usize) {
-        match &self.place {
-            Place::Heap(run) => (run.start, run.bytes.len()),
-            Place::Slot(_, run) => (run.start, run.len()),
-        }
+    /// The part of the chunk that is held.
+    pub(crate) fn extent(&self) -> Range<usize> {
+        self.run.clone()
     }
 
     /// Fills `buf` with the bytes at `within`.
     pub(crate) fn read(&self, buf: &mut [u8], within: usize) -> Result<()> {
-        let (start, len) = self.extent();
-        let from = start.saturating_sub(within).min(buf.len());
-        let to = (start + len).saturating_sub(within).clamp(from, buf.len());
+        let from = self.run.start.saturating_sub(within).min(buf.len());
+        let to = self.run.end.saturating_sub(within).clamp(from, buf.len());
         buf[..from].fill(0);
         buf[to..].fill(0);
         let (buf, at) = (&mut buf[from..to], within + from);
         match &self.place {
             _ if buf.is_empty() => {}
-            Place::Heap(run) => buf.copy_from_slice(&run.bytes[at - start..][..buf.len()]),
-            Place::Slot(slot, _) => self.store.read(slot, at, buf)?,
+            Place::Heap(bytes) => buf.copy_from_slice(&bytes[at - self.run.start..][..buf.len()]),
+            Place::Slot(slot) => self.store.read(slot, at, buf)?,
         }
         Ok(())
     }
 
     /// Writes. A chunk that others hold as well is replaced by a new one.
     pub(crate) fn write(self: &mut Arc<Self>, within: usize, part: &[u8]) -> Result<()> {
+        let end = within + part.len();
+        let run = match self.run.is_empty() {
+            true => within..end,
+            false => self.run.start.min(within)..self.run.end.max(end),
+        };
         if let Some(unshared) = Arc::get_mut(self)
-            && unshared.write_in_place(within, part)?
+            && unshared.write_in_place(&run, within, part)?
         {
             return Ok(());
         }
-        let mut run = self.load()?;
-        run.write(within, part);
-        *self = Chunk::new(&self.store, run)?;
+        let mut bytes = self.copy(&run)?;
+        bytes[within - run.start..][..part.len()].copy_from_slice(part);
+        *self = Chunk::new(&self.store, run.start, bytes)?;
         Ok(())
     }
 
     /// Cuts off the bytes behind `len`.
     pub(crate) fn truncate(self: &mut Arc<Self>, len: usize) -> Result<()> {
-        let Some(Chunk { store, place }) = Arc::get_mut(self) else {
-            let mut run = self.load()?;
-            run.truncate(len);
-            *self = Chunk::new(&self.store, run)?;
+        let left = self.run.start..self.run.end.min(len.max(self.run.start));
+        let Some(Chunk { store, run, place }) = Arc::get_mut(self) else {
+            *self = Chunk::new(&self.store, left.start, self.copy(&left)?)?;
             return Ok(());
         };
-        match place {
-            Place::Heap(run) => {
-                let before = run.bytes.capacity() as u64;
-                run.truncate(len);
-                store.recount(before, run.bytes.capacity() as u64);
-            }
-            Place::Slot(_, run) => run.end = run.end.min(len.max(run.start)),
+        if let Place::Heap(bytes) = place {
+            let before = bytes.capacity() as u64;
+            bytes.truncate(left.len());
+            bytes.shrink_to_fit();
+            store.recount(before, bytes.capacity() as u64);
         }
+        *run = left;
         Ok(())
     }
 
-    /// Returns false, and does nothing, if the bytes have to move elsewhere.
-    fn write_in_place(&mut self, within: usize, part: &[u8]) -> Result<bool> {
-        let end = within + part.len();
-        let Chunk { store, place } = self;
+    /// Writes, after which the chunk holds `run`. Returns false, and does nothing, if the bytes have to
+    /// move elsewhere.
+    fn write_in_place(&mut self, run: &Range<usize>, within: usize, part: &[u8]) -> Result<bool> {
+        let Chunk { store, run: held, place } = self;
+        if held.is_empty() {
+            *held = within..within;
+        }
         match place {
-            Place::Heap(run) => {
-                let before = run.bytes.capacity() as u64;
-                let after = run.capacity_with(within, part.len()) as u64;
-                if after > before && !store.has_room(after - before) {
-                    return Ok(false);
+            Place::Heap(bytes) => {
+                let before = bytes.capacity();
+                if run.len() > before {
+                    // The capacity doubles, but not beyond the chunk.
+                    let after = (2 * before).clamp(run.len(), CHUNK_BYTES as usize - run.start);
+                    if !store.has_room((after - before) as u64) {
+                        return Ok(false);
+                    }
+                    bytes.reserve_exact(after - bytes.len());
+                    store.recount(before as u64, bytes.capacity() as u64);
                 }
-                run.write(within, part);
-                store.recount(before, run.bytes.capacity() as u64);
-                if run.is_whole()
+                if within == held.end {
+                    bytes.extend_from_slice(part);
+                } else {
+                    bytes.splice(0..0, std::iter::repeat_n(0, held.start - run.start));
+                    bytes.resize(run.len(), 0);
+                    bytes[within - run.start..][..part.len()].copy_from_slice(part);
+                }
+                if is_whole(run)
                     && let Some(slot) = store.slot_for_whole()
                 {
-                    store.write(&slot, 0, &run.bytes)?;
-                    store.recount(run.bytes.capacity() as u64, 0);
-                    *place = Place::Slot(slot, 0..CHUNK_BYTES as usize);
+                    store.write(&slot, 0, bytes)?;
+                    store.recount(bytes.capacity() as u64, 0);
+                    *place = Place::Slot(slot);
                 }
             }
-            Place::Slot(slot, run) => {
-                if run.start == run.end {
-                    *run = within..within;
-                }
+            Place::Slot(slot) => {
                 // Bytes of an earlier chunk must not show in a gap.
-                let gap = if within > run.end { run.end..within } else { end..run.start };
+                let end = within + part.len();
+                let gap = if within > held.end { held.end..within } else { end..held.start };
                 store.write(slot, gap.start, &vec![0; gap.len()])?;
                 store.write(slot, within, part)?;
-                *run = run.start.min(within)..run.end.max(end);
             }
         }
+        *held = run.clone();
         Ok(true)
     }
 
-    fn load(&self) -> Result<Run> {
-        match &self.place {
-            Place::Heap(run) => Ok(run.clone()),
-            Place::Slot(slot, run) => {
-                let mut bytes = vec![0; run.len()];
-                self.store.read(slot, run.start, &mut bytes)?;
-                Ok(Run { start: run.start, bytes })
-            }
-        }
+    fn copy(&self, run: &Range<usize>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; run.len()];
+        self.read(&mut bytes, run.start)?;
+        Ok(bytes)
     }
+}
+
+fn is_whole(run: &Range<usize>) -> bool {
+    run.len() as u64 == CHUNK_BYTES
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
         match &self.place {
-            Place::Heap(run) => self.store.recount(run.bytes.capacity() as u64, 0),
-            Place::Slot(slot, _) => self.store.give_back(slot),
+            Place::Heap(bytes) => self.store.recount(bytes.capacity() as u64, 0),
+            Place::Slot(slot) => self.store.give_back(slot),
         }
-    }
-}
-
-/// Some of the [`CHUNK_BYTES`] bytes of one chunk of a file. Those before and behind are zeros.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) start: usize,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Run {
-    fn end(&self) -> usize {
-        self.start + self.bytes.len()
-    }
-
-    /// Writes `part` at `within`; between it and the bytes so far come zeros.
-    pub(crate) fn write(&mut self, within: usize, part: &[u8]) {
-        let capacity = self.capacity_with(within, part.len());
-        self.bytes.reserve_exact(capacity - self.bytes.len());
-        if self.bytes.is_empty() {
-            self.start = within;
-        }
-        if within == self.end() {
-            self.bytes.extend_from_slice(part);
-            return;
-        }
-        if within < self.start {
-            self.bytes.splice(0..0, std::iter::repeat_n(0, self.start - within));
-            self.start = within;
-        }
-        let at = within - self.start;
-        self.bytes.resize(self.bytes.len().max(at + part.len()), 0);
-        self.bytes[at..at + part.len()].copy_from_slice(part);
-    }
-
-    /// The capacity that a write makes of the present one: it doubles, but not beyond the chunk.
-    fn capacity_with(&self, within: usize, len: usize) -> usize {
-        let capacity = self.bytes.capacity();
-        let (start, end) = match self.bytes.is_empty() {
-            true => (within, within + len),
-            false => (self.start.min(within), self.end().max(within + len)),
-        };
-        let whole = (CHUNK_BYTES as usize).max(end) - start;
-        if end - start <= capacity { capacity } else { (2 * capacity).clamp(end - start, whole) }
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len.saturating_sub(self.start));
-        self.bytes.shrink_to_fit();
-    }
-
-    fn is_whole(&self) -> bool {
-        self.bytes.len() as u64 == CHUNK_BYTES
     }
 }
 
@@ -235,7 +190,7 @@ mod tests {
     const LEN: usize = CHUNK_BYTES as usize;
 
     fn chunks(store: &Arc<Store>, n: u8) -> Vec<Arc<Chunk>> {
-        (0..n).map(|i| Chunk::new(store, Run { start: 0, bytes: vec![i; LEN] }).unwrap()).collect()
+        (0..n).map(|i| Chunk::new(store, 0, vec![i; LEN]).unwrap()).collect()
     }
 
     fn first(chunk: &Chunk) -> u8 {
@@ -252,8 +207,8 @@ mod tests {
             let mut chunks = chunks(&store, count);
             let is_in =
                 |which: fn(&Place) -> bool| chunks.iter().filter(|c| which(&c.place)).count();
-            let in_arenas = is_in(|place| matches!(place, Place::Slot(Slot::Memory(..), _)));
-            let on_disk = is_in(|place| matches!(place, Place::Slot(Slot::File(_), _)));
+            let in_arenas = is_in(|place| matches!(place, Place::Slot(Slot::Memory(..))));
+            let on_disk = is_in(|place| matches!(place, Place::Slot(Slot::File(_))));
             assert_eq!(in_arenas, if count_max == 128 { 96 } else { 0 });
             assert_eq!(on_disk as u64, u64::from(count) - count_max);
             assert_eq!(store.held_bytes(), count_max * CHUNK_BYTES);
@@ -289,7 +244,7 @@ mod tests {
             chunk.read(&mut both[1..], 7).unwrap();
             assert_eq!(both, [1, 2]);
             chunk.truncate(8).unwrap();
-            assert_eq!(chunk.extent(), (0, 8));
+            assert_eq!(chunk.extent(), 0..8);
             drop((before, chunk, chunks));
             assert!(store.has_all_slots());
         }
@@ -299,10 +254,10 @@ mod tests {
     fn a_chunk_that_grows_beyond_the_budget_moves_to_the_file() {
         let store = Store::new(CHUNK_BYTES + 100, None);
         let mut kept = chunks(&store, 1);
-        let mut chunk = Chunk::new(&store, Run { start: 60_000, bytes: vec![5; 100] }).unwrap();
+        let mut chunk = Chunk::new(&store, 60_000, vec![5; 100]).unwrap();
         assert!(matches!(chunk.place, Place::Heap(_)));
         chunk.write(60_100, &[6; 100]).unwrap();
-        assert!(matches!(chunk.place, Place::Slot(Slot::File(_), _)));
+        assert!(matches!(chunk.place, Place::Slot(Slot::File(_))));
         let mut buf = [9; 202];
         chunk.read(&mut buf, 59_999).unwrap();
         assert_eq!((buf[0], buf[1], buf[100], buf[101], buf[200], buf[201]), (0, 5, 5, 6, 6, 0));
@@ -314,7 +269,7 @@ mod tests {
     fn a_slot_that_is_used_again_shows_nothing_of_its_earlier_bytes() {
         let store = Store::new(0, None);
         drop(chunks(&store, 1));
-        let mut chunk = Chunk::new(&store, Run { start: 100, bytes: vec![200; 10] }).unwrap();
+        let mut chunk = Chunk::new(&store, 100, vec![200; 10]).unwrap();
         chunk.write(150, &[201; 10]).unwrap();
         chunk.write(50, &[202; 10]).unwrap();
         chunk.write(105, &[203; 10]).unwrap();
@@ -328,8 +283,8 @@ mod tests {
         assert!(bytes == plain);
         chunk.truncate(20).unwrap();
         chunk.write(5_000, &[1]).unwrap();
-        assert_eq!(chunk.extent(), (5_000, 1));
-        assert!(matches!(chunk.place, Place::Slot(Slot::File(0), _)), "the same slot");
+        assert_eq!(chunk.extent(), 5_000..5_001);
+        assert!(matches!(chunk.place, Place::Slot(Slot::File(0))), "the same slot");
     }
 
     #[test]
@@ -340,7 +295,7 @@ mod tests {
             chunk.truncate(60 * 1024).unwrap();
             assert_eq!(first(chunk), i as u8);
         }
-        let mut grown = Chunk::new(&store, Run::default()).unwrap();
+        let mut grown = Chunk::new(&store, 0, Vec::new()).unwrap();
         for step in 0..8 {
             grown.write(step << 13, &[step as u8; 8 << 10]).unwrap();
             assert!(store.held_bytes() <= 4 * ARENA_BYTES as u64);
@@ -356,8 +311,7 @@ mod tests {
         let store = Store::new(4 * CHUNK_BYTES, None);
         store.use_file(File::options().write(true).open("/dev/full").unwrap());
         let mut kept = chunks(&store, 4);
-        let run = Run { start: 0, bytes: vec![9; LEN] };
-        assert_eq!(Chunk::new(&store, run).unwrap_err(), Errno::Nospc);
+        assert_eq!(Chunk::new(&store, 0, vec![9; LEN]).unwrap_err(), Errno::Nospc);
         for (i, chunk) in kept.iter_mut().enumerate() {
             let shared = chunk.clone();
             assert_eq!(chunk.write(0, &[50]), Err(Errno::Nospc));
@@ -370,19 +324,25 @@ mod tests {
     }
 
     #[test]
-    fn a_run_holds_what_was_written_and_not_what_lies_around() {
-        let store = Store::new(u64::MAX, None);
-        let mut run = Run::default();
-        run.write(60_000, b"x");
-        assert_eq!((run.start, run.bytes.len()), (60_000, 1));
-        run.write(60_004, b"yz");
-        run.write(59_998, b"w");
-        let mut buf = [9; 10];
-        Chunk::new(&store, run.clone()).unwrap().read(&mut buf, 59_997).unwrap();
-        assert_eq!(&buf, b"\0w\0x\0\0\0yz\0");
-        run.truncate(60_001);
-        assert_eq!((run.start, &run.bytes[..]), (59_998, &b"w\0x"[..]));
-        run.truncate(5);
-        assert!(run.bytes.is_empty());
+    fn a_chunk_holds_what_was_written_and_not_what_lies_around() {
+        for memory_max in [0, u64::MAX] {
+            let store = Store::new(memory_max, None);
+            let mut chunk = Chunk::new(&store, 0, Vec::new()).unwrap();
+            chunk.write(60_000, b"x").unwrap();
+            assert_eq!(chunk.extent(), 60_000..60_001);
+            chunk.write(60_004, b"yz").unwrap();
+            chunk.write(59_998, b"w").unwrap();
+            let mut buf = [9; 10];
+            chunk.read(&mut buf, 59_997).unwrap();
+            assert_eq!(&buf, b"\0w\0x\0\0\0yz\0");
+            let shared = chunk.clone();
+            for chunk in [&mut chunk, &mut shared.clone()] {
+                chunk.truncate(60_001).unwrap();
+                chunk.read(&mut buf, 59_997).unwrap();
+                assert_eq!((chunk.extent(), &buf), (59_998..60_001, b"\0w\0x\0\0\0\0\0\0"));
+                chunk.truncate(5).unwrap();
+                assert!(chunk.extent().is_empty());
+            }
+        }
     }
 }

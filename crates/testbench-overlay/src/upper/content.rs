@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::Errno;
 use crate::upper::PMap;
-use crate::upper::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, Run, in_blocks};
+use crate::upper::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, in_blocks};
 use crate::upper::quota::Room;
 use crate::vfs::Result;
 
@@ -107,8 +107,8 @@ impl Content {
             if at < start && at < base_end {
                 return Some(at..start.min(base_end));
             }
-            let (from, len) = chunk.extent();
-            let (from, to) = (start + from as u64, start + (from + len) as u64);
+            let held = chunk.extent();
+            let (from, to) = (start + held.start as u64, start + held.end as u64);
             if from < to && at < to {
                 return Some(at.max(from)..to);
             }
@@ -170,13 +170,13 @@ impl Content {
         let start = index * CHUNK_BYTES;
         let visible = self.base_visible_len.saturating_sub(start).min(CHUNK_BYTES) as usize;
         let held = self.chunks.get(&index).map(|chunk| chunk.extent());
-        let (from, to) = match held {
-            Some((start, len)) if len > 0 => (start.min(within), start + len),
+        let (from, to) = match &held {
+            Some(held) if !held.is_empty() => (held.start.min(within), held.end),
             // What the base shows here is taken up with it, all of it unless it is covered.
             _ if visible > 0 && held.is_none() => (0, visible),
             _ => (within, within),
         };
-        let before = in_blocks(held.map_or(0, |(_, len)| len as u64));
+        let before = in_blocks(held.map_or(0, |held| held.len() as u64));
         let end_max = from as u64 + before + room.bytes / BLOCK_BYTES * BLOCK_BYTES;
         if end_max < to as u64 || end_max <= within as u64 {
             return Err(Errno::Nospc);
@@ -186,17 +186,18 @@ impl Content {
             Some(chunk) => chunk.write(within, part)?,
             None => {
                 let covered = visible == 0 || (within == 0 && part.len() >= visible);
-                let mut bytes = Vec::with_capacity(if covered { part.len() } else { visible });
-                if !covered {
-                    bytes.resize(visible, 0);
-                    base(&mut bytes, start)?;
-                }
-                let mut run = Run { start: 0, bytes };
-                run.write(within, part);
-                self.chunks.insert_mut(index, Chunk::new(&room.store, run)?);
+                let chunk = if covered {
+                    Chunk::new(&room.store, within, part.to_vec())?
+                } else {
+                    let mut bytes = vec![0; visible.max(within + part.len())];
+                    base(&mut bytes[..visible], start)?;
+                    bytes[within..][..part.len()].copy_from_slice(part);
+                    Chunk::new(&room.store, 0, bytes)?
+                };
+                self.chunks.insert_mut(index, chunk);
             }
         }
-        let after = in_blocks(self.chunks[&index].extent().1 as u64);
+        let after = in_blocks(self.chunks[&index].extent().len() as u64);
         self.held_bytes = self.held_bytes + after - before;
         room.bytes = (room.bytes + before).saturating_sub(after);
         Ok(part.len())
@@ -211,14 +212,14 @@ impl Content {
             let first_gone = len.div_ceil(CHUNK_BYTES);
             let last = len / CHUNK_BYTES;
             if let Some(chunk) = self.chunks.get_mut(&last).filter(|_| last < first_gone) {
-                let before = in_blocks(chunk.extent().1 as u64);
+                let before = in_blocks(chunk.extent().len() as u64);
                 chunk.truncate((len % CHUNK_BYTES) as usize)?;
-                let after = in_blocks(chunk.extent().1 as u64);
+                let after = in_blocks(chunk.extent().len() as u64);
                 self.held_bytes = self.held_bytes + after - before;
             }
             let gone: Vec<u64> = self.chunks.range(first_gone..).map(|(index, _)| *index).collect();
             for index in gone {
-                self.held_bytes -= in_blocks(self.chunks[&index].extent().1 as u64);
+                self.held_bytes -= in_blocks(self.chunks[&index].extent().len() as u64);
                 self.chunks.remove_mut(&index);
             }
             self.base_visible_len = self.base_visible_len.min(len);
@@ -326,7 +327,8 @@ mod tests {
             }
             assert_eq!(content.len(), plain.len() as u64, "step {step}");
             assert!(content.to_vec(&mut base).unwrap() == plain, "step {step}");
-            let extents = content.chunks.values().map(|chunk| in_blocks(chunk.extent().1 as u64));
+            let extents =
+                content.chunks.values().map(|chunk| in_blocks(chunk.extent().len() as u64));
             assert_eq!(content.held_bytes(), extents.sum::<u64>(), "step {step}");
             assert!(only_zeros_between_data(&content, &plain), "step {step}");
         }

@@ -8,9 +8,8 @@
 //! reached from the top through entries alone; everything changed is pinned, which is what lets
 //! the diff walk the changes without looking at the rest.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{self, AtomicU64};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use testbench_clock::WallTime;
 
@@ -70,7 +69,7 @@ pub(crate) struct Version(u64);
 impl Version {
     fn next() -> Version {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Version(NEXT.fetch_add(1, atomic::Ordering::Relaxed))
+        Version(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -158,10 +157,11 @@ impl State {
             Some(entry) => entries.insert_mut(name, entry),
             None => _ = entries.remove_mut(&name),
         }
-        match entries.size().cmp(&before) {
-            Ordering::Greater => self.usage.charge(cost),
-            Ordering::Less => self.usage.release(cost),
-            Ordering::Equal => {}
+        let after = entries.size();
+        if after > before {
+            self.usage.charge(cost);
+        } else if after < before {
+            self.usage.release(cost);
         }
         Ok(())
     }
