@@ -24,14 +24,9 @@ pub enum ModuleError {
     /// The module is larger than [`Module::BYTES_MAX`](crate::Module::BYTES_MAX).
     #[error("`{module}` has {bytes} bytes; modules of up to {bytes_max} bytes are read")]
     TooLarge { module: String, bytes: u64, bytes_max: u64 },
-    /// The content is not WebAssembly.
+    /// The content is not WebAssembly; `found` is a clause that tells its kind.
     #[error("`{module}` is not a WebAssembly module: {found}")]
-    NotWasm {
-        /// The module's name.
-        module: String,
-        /// A clause that tells the kind of the content: `it is a gzip archive; unpack it first`.
-        found: String,
-    },
+    NotWasm { module: String, found: String },
     /// The content starts like a module and ends too early, or is WebAssembly of another version.
     #[error(
         "`{module}` is damaged: {reason} (at byte {offset}); copy it again, or rebuild it with its \
@@ -61,16 +56,10 @@ pub enum ModuleError {
          far; build it without threads (target `wasm32-wasip1`)"
     )]
     Threads { module: String },
-    /// It imports functions that do not exist here.
+    /// It imports functions that do not exist here: `unknown`, each as `module::name`. `hint` is the name
+    /// that was probably meant, or the modules that are known.
     #[error("`{module}` imports {unknown}, which nothing provides; {hint}")]
-    UnknownImport {
-        /// The module's name.
-        module: String,
-        /// Each unknown import as `module::name`, in the module's order.
-        unknown: NameList,
-        /// For the first: the name that was probably meant, or the modules that are known.
-        hint: String,
-    },
+    UnknownImport { module: String, unknown: NameList, hint: String },
     /// It imports a known function with another signature than that function has.
     #[error(
         "`{module}` imports `{import_module}::{import_name}` as {wanted}, but it is {provided}; was \

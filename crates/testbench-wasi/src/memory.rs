@@ -6,7 +6,6 @@
 //! a time and never lent.
 
 use std::cell::UnsafeCell;
-use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -65,18 +64,12 @@ pub(crate) enum MemoryBytes<'a> {
 }
 
 /// A range of guest addresses that is not in the memory. WASI says that it traps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes at {address:#x} are outside of the memory of {memory_bytes} bytes")]
 pub(crate) struct Fault {
     pub(crate) address: u32,
     pub(crate) bytes: u64,
     pub(crate) memory_bytes: u64,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { address, bytes, memory_bytes } = self;
-        write!(f, "{bytes} bytes at {address:#x} are outside of the memory of {memory_bytes} bytes")
-    }
 }
 
 impl MemoryBytes<'_> {

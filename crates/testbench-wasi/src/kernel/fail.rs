@@ -13,32 +13,17 @@ use crate::memory::Fault;
 pub(crate) type Result<T, E = Fail> = std::result::Result<T, E>;
 
 /// Why an operation failed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Fail {
     /// The guest is told, and goes on.
-    Errno(Errno),
+    #[error(transparent)]
+    Errno(#[from] Errno),
     /// The guest passed an address outside of its memory; it traps.
-    Fault(Fault),
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// The guest ends.
-    Exit(Exit),
-}
-
-impl From<Errno> for Fail {
-    fn from(errno: Errno) -> Self {
-        Fail::Errno(errno)
-    }
-}
-
-impl From<Fault> for Fail {
-    fn from(fault: Fault) -> Self {
-        Fail::Fault(fault)
-    }
-}
-
-impl From<Exit> for Fail {
-    fn from(exit: Exit) -> Self {
-        Fail::Exit(exit)
-    }
+    #[error(transparent)]
+    Exit(#[from] Exit),
 }
 
 impl From<Stuck> for Fail {

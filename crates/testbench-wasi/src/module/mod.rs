@@ -133,7 +133,7 @@ impl Module {
         bytes: impl Into<Bytes>,
     ) -> Result<Self, ModuleError> {
         let bytes = bytes.into();
-        Module::compile(engine, name.into(), Source::Bytes(bytes.clone()), bytes.as_ref())
+        Module::compile(engine, name.into(), Source::Bytes(bytes.clone()), &bytes)
     }
 
     /// Whether this is a program whose imports are all provided: whether [`run`](crate::run()) would
@@ -197,7 +197,7 @@ impl Module {
             Source::Bytes(bytes) => Ok(bytes.clone()),
             Source::File(path) => {
                 let bytes = Bytes::from(read(path)?);
-                match ContentHash::of(bytes.as_ref()) == self.inner.hash {
+                match ContentHash::of(&bytes) == self.inner.hash {
                     true => Ok(bytes),
                     false => Err(ModuleError::Changed { path: path.clone() }),
                 }
@@ -229,7 +229,7 @@ impl Module {
     /// As [`Module::bytes`], and when that engine refuses it.
     pub fn on(&self, engine: &Engine) -> Result<Self, ModuleError> {
         let (name, source) = (self.name().to_owned(), self.inner.source.clone());
-        Module::compile(engine, name, source, self.bytes()?.as_ref())
+        Module::compile(engine, name, source, &self.bytes()?)
     }
 
     /// The engine that compiled it.
@@ -276,7 +276,7 @@ impl Module {
         if let Some(compiled) = cache.known(inner.hash, flavour) {
             return Ok(compiled);
         }
-        cache.compile(&inner.name, self.bytes()?.as_ref(), inner.hash, flavour)
+        cache.compile(&inner.name, &self.bytes()?, inner.hash, flavour)
     }
 
     /// Whether there is an export of this name. Fails if it is not a function `() -> ()`.

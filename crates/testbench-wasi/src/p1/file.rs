@@ -41,20 +41,12 @@ pub(super) fn sync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
     Ok(cx.process.open_as(fd, |open| open.any_file(), Rights::FD_SYNC)?.sync(false)?)
 }
 
-/// Of a stream only its type is known.
 pub(super) fn filestat_get(cx: &mut Call<'_>, fd: u32) -> Result<Filestat> {
     let open = cx.process.open_file(fd, |_| Ok(()), Rights::FD_FILESTAT_GET)?;
     match open.kind() {
         Kind::File(regular) => Ok(regular.file.stat()?.into()),
         Kind::Dir(dir) => Ok(dir.file.stat()?.into()),
-        Kind::Stream(_) => Ok(Filestat {
-            dev: 0,
-            ino: 0,
-            file_type: file_type(&open)?,
-            nlink: 0,
-            size: 0,
-            times: [0; 3],
-        }),
+        Kind::Stream(_) => Ok(Filestat { file_type: file_type(&open)?, stat: None }),
     }
 }
 

@@ -253,33 +253,28 @@ impl Store for Fdstat {
     }
 }
 
-/// `filestat`, smaller in preview 0.
+/// `filestat`, smaller in preview 0. Of a stream only its type is known.
 pub(super) struct Filestat {
-    pub(super) dev: u64,
-    pub(super) ino: u64,
     pub(super) file_type: FileType,
-    pub(super) nlink: u64,
-    pub(super) size: u64,
-    pub(super) times: [u64; 3],
+    pub(super) stat: Option<Stat>,
 }
 
 impl From<Stat> for Filestat {
     fn from(stat: Stat) -> Self {
-        Filestat {
-            dev: stat.dev,
-            ino: stat.ino,
-            file_type: stat.kind.into(),
-            nlink: stat.nlink,
-            size: stat.size,
-            times: [stat.atime, stat.mtime, stat.ctime].map(clamped_timestamp),
-        }
+        Filestat { file_type: stat.kind.into(), stat: Some(stat) }
     }
 }
 
 impl Store for Filestat {
     fn store_at(&self, cx: &mut Call<'_>, at: u32) -> Result<(), Fault> {
-        let &Filestat { dev, ino, file_type, nlink, size, times: [atime, mtime, ctime] } = self;
-        let file_type = file_type as u64;
+        let [dev, ino, nlink, size, atime, mtime, ctime] =
+            self.stat.as_ref().map_or([0; 7], |stat| {
+                let Stat { dev, ino, nlink, size, .. } = *stat;
+                let [atime, mtime, ctime] =
+                    [stat.atime, stat.mtime, stat.ctime].map(clamped_timestamp);
+                [dev, ino, nlink, size, atime, mtime, ctime]
+            });
+        let file_type = self.file_type as u64;
         match cx.abi {
             Abi::Unstable => {
                 // 32 bits for the number of links, right behind the type.
@@ -337,6 +332,6 @@ shown! {
     Advice(it): "{}", it.0;
     Whence(it): "{:?}", it;
     Fdstat(it): "{{{:?}, flags={}, rights={}}}", it.file_type, it.flags, names(&it.base);
-    Filestat(it): "{{{:?}, ino={}, size={}, nlink={}}}", it.file_type, it.ino, it.size, it.nlink;
+    Filestat(it): "{{{:?}, {:?}}}", it.file_type, it.stat;
     Prestat(it): "{{dir, name of {} bytes}}", it.0;
 }

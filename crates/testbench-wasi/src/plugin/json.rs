@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use wasmtime::{TypedFunc, WasmParams, WasmResults};
 
 use super::life::{Life, Trouble, ended, no_export};
-use super::spec::{Candidates, Names};
+use super::spec::Names;
 use super::{Plugin, PluginError};
 use crate::memory::{Fault, GuestMemory};
 
@@ -86,7 +86,7 @@ impl Plugin {
         take: impl FnOnce(&[u8]) -> Result<O, PluginError> + Send,
     ) -> Result<O, PluginError> {
         let names = Arc::clone(self.names());
-        let label = names.invoke.label().to_owned();
+        let label = names.invoke[0].clone();
         self.during(&label, |life| {
             let convention = match life.convention.take() {
                 Some(convention) => convention,
@@ -139,12 +139,12 @@ impl Convention {
 }
 
 /// The first of the candidates that is exported.
-fn exported(life: &Life, names: &Candidates) -> Result<String, PluginError> {
+fn exported(life: &Life, names: &[String]) -> Result<String, PluginError> {
     let module = life.live.instance.module(&life.live.store);
-    let found = names.0.iter().find(|name| module.get_export(name).is_some());
+    let found = names.iter().find(|name| module.get_export(name).is_some());
     found.cloned().ok_or_else(|| {
         let plugin = life.process().name.clone();
-        no_export(plugin, names.label(), module)
+        no_export(plugin, &names[0], module)
     })
 }
 

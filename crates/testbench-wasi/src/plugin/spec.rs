@@ -28,12 +28,13 @@ pub struct PluginSpec {
     pub(super) names: Arc<Names>,
 }
 
-/// The names of the functions through which bytes go.
+/// The names of the functions through which bytes go. Each is looked for under several, in their order;
+/// the first stands for all of them in messages.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    pub(super) alloc: Candidates,
-    pub(super) free: Candidates,
-    pub(super) invoke: Candidates,
+    pub(super) alloc: Vec<String>,
+    pub(super) free: Vec<String>,
+    pub(super) invoke: Vec<String>,
 }
 
 /// The fate of a plugin whose instance has ended: by a trap, an exit, a limit or a kill. Its memory
@@ -51,26 +52,13 @@ pub enum AfterEnd {
     Refuse,
 }
 
-/// The names under which an export is looked for, in this order.
-#[derive(Clone, Debug)]
-pub(super) struct Candidates(pub(super) Vec<String>);
-
-impl Candidates {
-    /// The name that stands for all of them in messages.
-    pub(super) fn label(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
-    }
-}
-
 impl PluginSpec {
     /// A plugin made of `guest`, with the defaults above.
     pub fn new(guest: GuestSpec) -> Self {
-        let candidates =
-            |names: &[&str]| Candidates(names.iter().map(|&name| name.to_owned()).collect());
         let names = Names {
-            alloc: candidates(&["alloc"]),
-            free: candidates(&["free", "dealloc"]),
-            invoke: candidates(&["invoke", "oxide_invoke"]),
+            alloc: vec!["alloc".to_owned()],
+            free: ["free", "dealloc"].map(str::to_owned).into(),
+            invoke: ["invoke", "oxide_invoke"].map(str::to_owned).into(),
         };
         PluginSpec { guest, after_end: AfterEnd::default(), names: Arc::new(names) }
     }
@@ -83,20 +71,20 @@ impl PluginSpec {
 
     /// The export `(size: i32) -> i32` that allocates memory for the bytes of a call.
     pub fn alloc_export(mut self, name: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.names).alloc = Candidates(vec![name.into()]);
+        Arc::make_mut(&mut self.names).alloc = vec![name.into()];
         self
     }
 
     /// The export `(pointer: i32, size: i32)` that frees such memory.
     pub fn free_export(mut self, name: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.names).free = Candidates(vec![name.into()]);
+        Arc::make_mut(&mut self.names).free = vec![name.into()];
         self
     }
 
     /// The export `(method: i32, method_len: i32, input: i32, input_len: i32) -> i64` that handles a
     /// call and returns `pointer << 32 | len`.
     pub fn invoke_export(mut self, name: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.names).invoke = Candidates(vec![name.into()]);
+        Arc::make_mut(&mut self.names).invoke = vec![name.into()];
         self
     }
 }
