@@ -74,7 +74,6 @@ pub(crate) fn start(
         start,
         process: process.clone(),
         child,
-        hold,
         collectors,
         copy,
         armed,
@@ -277,7 +276,6 @@ struct Life {
     start: Start,
     process: Arc<Process>,
     child: Arc<NativeChild>,
-    hold: Arc<Hold>,
     collectors: Collectors,
     copy: Option<Copy>,
     armed: Vec<Armed>,
@@ -290,17 +288,21 @@ impl Life {
         // It fails for a child that other code has reaped; its status is lost.
         let status = self.child.wait().unwrap_or_else(|_| Exit::Signal(sys::SIGKILL).status());
         let took = whole_millis(took());
-        self.hold.reach(Phase::Reaped);
+        let hold = self.child.hold.clone();
+        hold.reach(Phase::Reaped);
         self.armed.clear();
-        let [stdout, stderr] = self.collectors.map(|c| c.map_or(Vec::new(), Collector::finish));
+        let [stdout, stderr] = self.collectors.map(|thread| {
+            // The thread does not panic.
+            thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+        });
 
         // A participant from here on, so that time does not move before it waits.
         let clock = self.start.clock.join(&self.process.name, Role::Guest);
-        self.hold.reach(Phase::Exited);
+        hold.reach(Phase::Exited);
         let goes_on = self.start.bench.lifetime.ended().is_none();
         if goes_on && clock.is_mocked() && clock.participant().begin().is_ok() {
             let what = format!("the time that `{}` took", self.process.name);
-            let_time_pass(&self.start.bench, &self.hold, &*clock, took, &what);
+            let_time_pass(&self.start.bench, &hold, &*clock, took, &what);
         }
         let recording = self.start.recording.as_ref();
         let absorbed = self.copy.take().map_or(Ok(()), |copy| copy.absorb(recording));
@@ -316,7 +318,7 @@ impl Life {
         finished.virtual_time =
             if goes_on && clock.is_mocked() { passed.max(took) } else { passed };
         (finished.stdout, finished.stderr) = (stdout, stderr);
-        drop(self.hold.over());
+        drop(hold.over());
         self.start.end(&self.process, finished, Some(took), lost);
         clock.participant().leave();
     }
@@ -368,7 +370,7 @@ fn watch(child: &Arc<NativeChild>, hold: &Arc<Hold>) -> io::Result<()> {
     let watch = move || {
         let mut pause = FIRST_PAUSE;
         while let Some(sight) = hold.wait_for_a_sight() {
-            if hold.is_moving() {
+            if sight.moving {
                 hold.nothing_moves_for(&sight, LONGEST_PAUSE);
                 continue;
             }

@@ -11,8 +11,7 @@
 //! on the thread that does so, before it can wait for anything.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Wake;
-use std::thread::Thread;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use testbench_clock::{Clock, External, Listener};
@@ -38,8 +37,6 @@ struct State {
     phase: Phase,
     /// Ends of pipes to be closed when the child's time has passed.
     kept: [Option<WriteEnd>; 3],
-    /// Waits for bytes that a child which has ended will not read.
-    feeder: Option<Thread>,
 }
 
 /// How far the child is on its way to the end.
@@ -79,6 +76,8 @@ pub(crate) struct Sight {
     epoch: u64,
     /// The child itself has ended.
     pub(crate) reaped: bool,
+    /// A copying thread has bytes, or the end of them, in hand, or the child is about to end.
+    pub(crate) moving: bool,
     /// The copying threads that are in native calls.
     pub(crate) threads: Vec<u32>,
 }
@@ -96,18 +95,27 @@ impl Hold {
         self.update(|state| state.pumps[pump as usize] = activity);
     }
 
-    /// A copying thread waits for the timeline from now on, unless `heard` has been notified. Its
-    /// [`Seizer`] must be registered before, so that the wait cannot end without taking hold.
-    pub(crate) fn wait_for_timeline(&self, pump: Stream, heard: &Listener) {
+    /// Blocks a copying thread until `heard` is notified. Returns false if the child has ended first,
+    /// which reads no more input. The timeline is held again in either case.
+    pub(crate) fn wait_for_timeline(self: &Arc<Self>, pump: Stream, heard: &Listener) -> bool {
+        // First, so that the wait cannot end without taking hold.
+        heard.register(&Waker::from(Arc::new(Seizer { hold: self.clone(), pump })));
         self.update(|state| {
             if !heard.is_notified() {
                 state.pumps[pump as usize] = Activity::OnTimeline;
             }
         });
+        let waits = |state: &mut State| {
+            let is_over = pump == Stream::Stdin && state.phase >= Phase::Exited;
+            !is_over && !heard.is_notified()
+        };
+        drop(self.changed.wait_while(self.lock(), waits));
+        self.seize(pump);
+        heard.is_notified()
     }
 
     /// Takes hold again: a copying thread has got what it waited for.
-    pub(crate) fn seize(&self, pump: Stream) {
+    fn seize(&self, pump: Stream) {
         self.update(|state| {
             let activity = &mut state.pumps[pump as usize];
             if *activity == Activity::OnTimeline {
@@ -122,10 +130,8 @@ impl Hold {
     pub(crate) fn reach(&self, phase: Phase) {
         self.update(|state| {
             state.phase = state.phase.max(phase);
-            match (phase, &state.feeder) {
-                (Phase::Killed, _) => self.hold_again(state),
-                (Phase::Exited, Some(feeder)) => feeder.unpark(),
-                _ => {}
+            if phase == Phase::Killed {
+                self.hold_again(state);
             }
         });
     }
@@ -164,15 +170,6 @@ impl Hold {
         self.set(pump, Activity::None);
     }
 
-    /// Unparks this thread when the child has ended.
-    pub(crate) fn unpark_at_exit(&self) {
-        self.lock().feeder = Some(std::thread::current());
-    }
-
-    pub(crate) fn is_exited(&self) -> bool {
-        self.lock().phase >= Phase::Exited
-    }
-
     /// Whether the child has ended and its output has been passed on.
     pub(crate) fn is_over(&self) -> bool {
         self.lock().is_over()
@@ -201,14 +198,6 @@ impl Hold {
         let waited = self.changed.wait_timeout_while(self.lock(), real, same);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.epoch == sight.epoch
-    }
-
-    /// Whether a copying thread has bytes, or the end of them, in hand, or the child is about to
-    /// end.
-    pub(crate) fn is_moving(&self) -> bool {
-        let state = self.lock();
-        let moving = |pump: &Activity| matches!(pump, Activity::Moving | Activity::Ending);
-        state.pumps.iter().any(moving) || state.is_about_to_exit()
     }
 
     /// Lets the timeline go, unless something has moved since the sight was taken.
@@ -255,11 +244,10 @@ impl State {
     /// Whether the child ends without any further wait, so that [`Phase::Exited`] comes at once.
     fn is_about_to_exit(&self) -> bool {
         let native = |pump: &Activity| matches!(pump, Activity::Native { .. });
-        let collected = !self.pumps.iter().any(native);
         match self.phase {
             Phase::Running | Phase::Exited | Phase::Over => false,
             Phase::Killed => true,
-            Phase::Reaped => collected,
+            Phase::Reaped => !self.pumps.iter().any(native),
         }
     }
 
@@ -268,20 +256,24 @@ impl State {
             Activity::Native { thread } => Some(*thread),
             _ => None,
         });
-        Sight { epoch: self.epoch, reaped: self.phase >= Phase::Reaped, threads: threads.collect() }
+        let moves = |pump: &Activity| matches!(pump, Activity::Moving | Activity::Ending);
+        Sight {
+            epoch: self.epoch,
+            reaped: self.phase >= Phase::Reaped,
+            moving: self.pumps.iter().any(moves) || self.is_about_to_exit(),
+            threads: threads.collect(),
+        }
     }
 }
 
 /// The waker of a copying thread: takes hold on the thread that wakes it.
-pub(crate) struct Seizer {
-    pub(crate) hold: Arc<Hold>,
-    pub(crate) pump: Stream,
-    pub(crate) thread: Thread,
+struct Seizer {
+    hold: Arc<Hold>,
+    pump: Stream,
 }
 
 impl Wake for Seizer {
     fn wake(self: Arc<Self>) {
         self.hold.seize(self.pump);
-        self.thread.unpark();
     }
 }

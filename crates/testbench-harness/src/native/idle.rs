@@ -54,10 +54,8 @@ mod imp {
         let mut blocked = Vec::new();
         let own = std::process::id();
         for thread in &sight.threads {
-            match thread_blocked(own, *thread)? {
-                Some(found) => blocked.push(found),
-                None => return Ok(None),
-            }
+            let Some(found) = thread_blocked(own, *thread)? else { return Ok(None) };
+            blocked.push(found);
         }
         if !sight.reaped && is_dead(pid)? {
             // It has ended, and its waiting parent is about to say so.
@@ -75,10 +73,8 @@ mod imp {
                 else {
                     continue;
                 };
-                match thread_blocked(pid, thread)? {
-                    Some(found) => blocked.push(found),
-                    None => return Ok(None),
-                }
+                let Some(found) = thread_blocked(pid, thread)? else { return Ok(None) };
+                blocked.push(found);
                 let children = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
                 left.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
             }

@@ -32,25 +32,17 @@ use crate::streams::Collect;
 
 /// Starts a command as the standard library would.
 pub(crate) fn spawn(spec: &SpawnSpec) -> io::Result<Child> {
-    let (mut child, input) = start_std(spec, Collect::Spawn)?;
-    if let Some(bytes) = input
-        && let Some(mut stdin) = child.stdin.take()
-    {
-        // Beside the parent. A child need not read all of it, so an error means nothing.
-        thread::Builder::new().spawn(move || _ = stdin.write_all(&bytes))?;
-    }
-    Ok(Child::of_std(child))
+    start_std(spec, Collect::Spawn).map(Child::of_std)
 }
 
 /// Runs a command as the standard library would.
 pub(crate) fn run(spec: &SpawnSpec, collect: Collect) -> io::Result<Output> {
-    let (mut child, input) = start_std(spec, collect)?;
-    match (input, collect) {
-        (Some(bytes), _) => feed(child, &bytes),
-        (None, Collect::Status) => {
+    let mut child = start_std(spec, collect)?;
+    match collect {
+        Collect::Status => {
             Ok(Output { status: child.wait()?, stdout: Vec::new(), stderr: Vec::new() })
         }
-        (None, _) => child.wait_with_output(),
+        _ => child.wait_with_output(),
     }
 }
 
@@ -88,20 +80,12 @@ fn command_with(
     native
 }
 
-type Input = std::sync::Arc<[u8]>;
-
-/// Starts the child. Returns it with the bytes that are still to be written to its stdin.
-fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<(StdChild, Option<Input>)> {
+/// Starts the child. A thread writes its input, if that is bytes.
+fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<StdChild> {
     spec.check()?;
     let mut native = std_command(spec);
-    let mut input = None;
     match &spec.stdin {
-        Some(stdin) => {
-            if let Some(StdioKind::Bytes(bytes)) = stdin.stream() {
-                input = Some(bytes.clone());
-            }
-            native.stdin(std_stdio(stdin, "stdin")?);
-        }
+        Some(stdin) => _ = native.stdin(std_stdio(stdin, "stdin")?),
         None if collect == Collect::Output => _ = native.stdin(StdStdio::null()),
         None => {}
     }
@@ -116,7 +100,15 @@ fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<(StdChild, Option
             _ => native.stderr(stdio),
         };
     }
-    Ok((native.spawn()?, input))
+    let mut child = native.spawn()?;
+    if let Some(StdioKind::Bytes(bytes)) = spec.stdin.as_ref().and_then(Stdio::stream)
+        && let Some(mut stdin) = child.stdin.take()
+    {
+        let bytes = bytes.clone();
+        // Beside the parent. A child need not read all of it, so an error means nothing.
+        thread::Builder::new().spawn(move || _ = stdin.write_all(&bytes))?;
+    }
+    Ok(child)
 }
 
 pub(crate) fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
@@ -135,19 +127,4 @@ pub(crate) fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdSt
 
 fn foreign(stream: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, InputError::ForeignPipe { stream })
-}
-
-/// Writes the input of a child while collecting its output.
-fn feed(mut child: StdChild, input: &[u8]) -> io::Result<Output> {
-    let stdin = child.stdin.take();
-    // Side by side, since a child that echoes stops reading while its output is not read.
-    thread::scope(|scope| {
-        let writer = scope.spawn(move || stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input)));
-        let output = child.wait_with_output()?;
-        match writer.join().unwrap_or(Ok(())) {
-            // A child need not read all of its input.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(output),
-        }
-    })
 }

@@ -6,15 +6,13 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use testbench_clock::Listener;
 use testbench_overlay::Errno;
 use testbench_wasi::{ReadEnd, WriteEnd};
 
-use super::hold::{Activity, Hold, Seizer};
+use super::hold::{Activity, Hold};
 use crate::stdio::StdioKind;
 use crate::sys;
 use crate::tape::{Stream, Tapped};
@@ -49,18 +47,9 @@ pub(crate) fn feed(hold: &Arc<Hold>, from: StdioKind, mut to: Tapped<File>) -> i
     start(hold, pump, feed).map(drop)
 }
 
-/// A thread that copies a native child's output to a place that never waits for the timeline.
-pub(crate) struct Collector {
-    thread: thread::JoinHandle<Vec<u8>>,
-}
-
-impl Collector {
-    /// Returns the kept bytes once every writing end of the child's output is closed.
-    pub(crate) fn finish(self) -> Vec<u8> {
-        // The thread does not panic.
-        self.thread.join().unwrap_or_default()
-    }
-}
+/// A thread that copies a native child's output to a place that never waits for the timeline. It
+/// returns the kept bytes once every writing end of the output is closed.
+pub(crate) type Collector = thread::JoinHandle<Vec<u8>>;
 
 /// Copies a native child's output `from` to its place. Output that does not go into a pipe of the
 /// session has a [`Collector`].
@@ -92,7 +81,7 @@ pub(crate) fn drain(
         };
         kept
     };
-    Ok(Some(Collector { thread: start(hold, pump, collect)? }))
+    start(hold, pump, collect).map(Some)
 }
 
 /// Runs `copy` on a thread of its own. The timeline is held from now on until `copy` has returned
@@ -113,15 +102,12 @@ fn start<R: Send + 'static>(
 
 /// Copies a pipe of the session to a native child.
 fn feed_from_pipe(hold: &Arc<Hold>, from: &ReadEnd, to: &mut Tapped<File>) {
-    hold.unpark_at_exit();
-    let waker = waker(hold, Stream::Stdin);
     let mut buf = vec![0; COPY_BYTES];
     loop {
         let heard = from.listen();
         match from.try_read(&mut buf) {
             Err(Errno::Again) => {
-                // A child that has ended reads nothing any more.
-                if !wait(hold, Stream::Stdin, &heard, &waker, || hold.is_exited()) {
+                if !hold.wait_for_timeline(Stream::Stdin, &heard) {
                     break;
                 }
             }
@@ -143,7 +129,6 @@ fn feed_from_pipe(hold: &Arc<Hold>, from: &ReadEnd, to: &mut Tapped<File>) {
 
 /// Copies a native child's output into a pipe of the session.
 fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: WriteEnd) {
-    let waker = waker(hold, pump);
     let mut buf = vec![0; COPY_BYTES];
     loop {
         hold.set(pump, Activity::Native { thread: sys::thread_id() });
@@ -153,7 +138,7 @@ fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: W
             Ok(n) => n,
         };
         hold.set(pump, Activity::Moving);
-        if !pass_on(hold, pump, &waker, &to, &buf[..n]) {
+        if !pass_on(hold, pump, &to, &buf[..n]) {
             // The reading ends are gone; the child finds out at its next write.
             break;
         }
@@ -163,42 +148,16 @@ fn drain_into_pipe(hold: &Arc<Hold>, pump: Stream, mut from: Tapped<File>, to: W
 }
 
 /// Writes all of it into the pipe. Returns false if its reading ends are gone.
-fn pass_on(hold: &Arc<Hold>, pump: Stream, waker: &Waker, to: &WriteEnd, mut bytes: &[u8]) -> bool {
+fn pass_on(hold: &Arc<Hold>, pump: Stream, to: &WriteEnd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         let heard = to.listen();
         match to.try_write(bytes) {
             Ok(n) => bytes = &bytes[n..],
             Err(Errno::Again) => {
-                wait(hold, pump, &heard, waker, || false);
+                hold.wait_for_timeline(pump, &heard);
             }
             Err(_) => return false,
         }
     }
-    true
-}
-
-fn waker(hold: &Arc<Hold>, pump: Stream) -> Waker {
-    Waker::from(Arc::new(Seizer { hold: hold.clone(), pump, thread: thread::current() }))
-}
-
-/// Blocks this thread until `heard` is notified. Returns false if `give_up` says so first. The
-/// timeline is held again when this returns.
-fn wait(
-    hold: &Hold,
-    pump: Stream,
-    heard: &Listener,
-    waker: &Waker,
-    give_up: impl Fn() -> bool,
-) -> bool {
-    heard.register(waker);
-    hold.wait_for_timeline(pump, heard);
-    while !heard.is_notified() {
-        if give_up() {
-            hold.seize(pump);
-            return false;
-        }
-        thread::park();
-    }
-    hold.seize(pump);
     true
 }
