@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
@@ -44,16 +44,20 @@ impl Protocol {
     pub(crate) fn new(server: Server, cache: Duration) -> Protocol {
         Protocol { server, cache }
     }
-}
 
-/// Replies with a result: as the closure says, or with the error.
-macro_rules! answer {
-    ($reply:ident, $result:expr, |$value:pat_param| $ok:expr) => {
-        match $result {
-            Ok($value) => $ok,
-            Err(error) => $reply.error(errno(error)),
+    fn entry(&self, reply: ReplyEntry, attr: Result<FileAttr, Errno>) {
+        match attr {
+            Ok(attr) => reply.entry(&self.cache, &attr, GENERATION),
+            Err(error) => reply.error(errno(error)),
         }
-    };
+    }
+
+    fn attr(&self, reply: ReplyAttr, attr: Result<FileAttr, Errno>) {
+        match attr {
+            Ok(attr) => reply.attr(&self.cache, &attr),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
 }
 
 /// Requests that are not here fail with `ENOSYS`. After that the kernel no longer asks for extended attributes
@@ -74,11 +78,7 @@ impl Filesystem for Protocol {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.server.lookup(parent.0, name), |attr| reply.entry(
-            &self.cache,
-            &attr,
-            GENERATION
-        ));
+        self.entry(reply, self.server.lookup(parent.0, name));
     }
 
     fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
@@ -86,7 +86,7 @@ impl Filesystem for Protocol {
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        answer!(reply, self.server.attr(number.0), |attr| reply.attr(&self.cache, &attr));
+        self.attr(reply, self.server.attr(number.0));
     }
 
     fn setattr(
@@ -110,12 +110,11 @@ impl Filesystem for Protocol {
         let (atime, mtime) = (atime.map(attr::set_time), mtime.map(attr::set_time));
         let changes = SetAttr { mode, uid, gid, size, times: SetTimes { atime, mtime } };
         let handle = handle.map(|handle| handle.0);
-        answer!(reply, self.server.set_attr(number.0, handle, changes), |attr| reply
-            .attr(&self.cache, &attr));
+        self.attr(reply, self.server.set_attr(number.0, handle, changes));
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        answer!(reply, self.server.read_link(number.0), |target| reply.data(&target));
+        data(reply, self.server.read_link(number.0));
     }
 
     fn mknod(
@@ -128,11 +127,7 @@ impl Filesystem for Protocol {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        answer!(
-            reply,
-            self.server.make_node(caller(request), parent.0, name, mode, rdev),
-            |attr| reply.entry(&self.cache, &attr, GENERATION)
-        );
+        self.entry(reply, self.server.make_node(caller(request), parent.0, name, mode, rdev));
     }
 
     fn mkdir(
@@ -144,16 +139,15 @@ impl Filesystem for Protocol {
         _: u32,
         reply: ReplyEntry,
     ) {
-        answer!(reply, self.server.make_dir(caller(request), parent.0, name, mode), |attr| reply
-            .entry(&self.cache, &attr, GENERATION));
+        self.entry(reply, self.server.make_dir(caller(request), parent.0, name, mode));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, self.server.remove_file(parent.0, name), |()| reply.ok());
+        done(reply, self.server.remove_file(parent.0, name));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, self.server.remove_dir(parent.0, name), |()| reply.ok());
+        done(reply, self.server.remove_dir(parent.0, name));
     }
 
     fn symlink(
@@ -165,8 +159,7 @@ impl Filesystem for Protocol {
         reply: ReplyEntry,
     ) {
         let target = target.as_os_str().as_bytes();
-        answer!(reply, self.server.symlink(caller(request), parent.0, name, target), |attr| reply
-            .entry(&self.cache, &attr, GENERATION));
+        self.entry(reply, self.server.symlink(caller(request), parent.0, name, target));
     }
 
     fn rename(
@@ -185,21 +178,15 @@ impl Filesystem for Protocol {
             RenameFlags::RENAME_EXCHANGE => Renaming::Exchange,
             _ => return reply.error(errno(Errno::Inval)),
         };
-        answer!(reply, self.server.rename(parent.0, name, new_parent.0, new_name, how), |()| reply
-            .ok());
+        done(reply, self.server.rename(parent.0, name, new_parent.0, new_name, how));
     }
 
     fn link(&self, _: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.server.link(number.0, parent.0, name), |attr| reply.entry(
-            &self.cache,
-            &attr,
-            GENERATION
-        ));
+        self.entry(reply, self.server.link(number.0, parent.0, name));
     }
 
     fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        answer!(reply, self.server.open_as(number.0, &how(flags.0)), |handle| reply
-            .opened(FileHandle(handle), FopenFlags::empty()));
+        opened(reply, self.server.open_as(number.0, &how(flags.0)));
     }
 
     fn read(
@@ -213,8 +200,7 @@ impl Filesystem for Protocol {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        answer!(reply, self.server.read(handle.0, offset, size as usize), |bytes| reply
-            .data(&bytes));
+        data(reply, self.server.read(handle.0, offset, size as usize));
     }
 
     fn write(
@@ -256,12 +242,11 @@ impl Filesystem for Protocol {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.server.sync(handle.0, data_only), |()| reply.ok());
+        done(reply, self.server.sync(handle.0, data_only));
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        answer!(reply, self.server.open_dir(number.0), |handle| reply
-            .opened(FileHandle(handle), FopenFlags::empty()));
+        opened(reply, self.server.open_dir(number.0));
     }
 
     fn readdir(
@@ -336,7 +321,7 @@ impl Filesystem for Protocol {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.server.sync(handle.0, data_only), |()| reply.ok());
+        done(reply, self.server.sync(handle.0, data_only));
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
@@ -363,11 +348,13 @@ impl Filesystem for Protocol {
         let create = if flags & EXCLUSIVE != 0 { Create::New } else { Create::IfMissing };
         let truncate = flags & TRUNCATE != 0;
         let how = OpenHow { create, truncate, mode: mode & 0o7777, ..how(flags) };
-        let created = self.server.create(caller(request), parent.0, name, &how);
-        answer!(reply, created, |(attr, handle)| {
-            let handle = FileHandle(handle);
-            reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());
-        });
+        match self.server.create(caller(request), parent.0, name, &how) {
+            Ok((attr, handle)) => {
+                let handle = FileHandle(handle);
+                reply.created(&self.cache, &attr, GENERATION, handle, FopenFlags::empty());
+            }
+            Err(error) => reply.error(errno(error)),
+        }
     }
 
     fn fallocate(
@@ -380,7 +367,7 @@ impl Filesystem for Protocol {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.server.allocate(handle.0, offset, len, mode), |()| reply.ok());
+        done(reply, self.server.allocate(handle.0, offset, len, mode));
     }
 
     fn lseek(
@@ -398,7 +385,7 @@ impl Filesystem for Protocol {
             (SEEK_DATA | SEEK_HOLE, Err(_)) => Err(Errno::Nxio),
             _ => Err(Errno::Inval),
         };
-        answer!(reply, found, |at| reply.offset(at as i64));
+        at(reply, found);
     }
 
     fn copy_file_range(
@@ -428,7 +415,23 @@ fn how(flags: i32) -> OpenHow {
     OpenHow { read, write, ..OpenHow::READ }
 }
 
-fn written(reply: ReplyWrite, result: Result<usize, Errno>) {
-    // No request is that large.
-    answer!(reply, result, |len| reply.written(u32::try_from(len).unwrap_or(u32::MAX)));
+/// Defines functions that reply with a result: as the expression says, or with the error.
+macro_rules! replies {
+    ($($name:ident($reply:ident: $type:ty, $value:ident: $ok:ty) => $send:expr;)*) => {$(
+        fn $name($reply: $type, result: Result<$ok, Errno>) {
+            match result {
+                Ok($value) => $send,
+                Err(error) => $reply.error(errno(error)),
+            }
+        }
+    )*};
+}
+
+replies! {
+    done(reply: ReplyEmpty, _done: ()) => reply.ok();
+    data(reply: ReplyData, bytes: Vec<u8>) => reply.data(&bytes);
+    opened(reply: ReplyOpen, handle: u64) => reply.opened(FileHandle(handle), FopenFlags::empty());
+    // No request is larger than a `u32`.
+    written(reply: ReplyWrite, len: usize) => reply.written(u32::try_from(len).unwrap_or(u32::MAX));
+    at(reply: ReplyLseek, offset: u64) => reply.offset(offset as i64);
 }
