@@ -218,7 +218,7 @@ impl<'a> Decision<'a> {
 }
 
 /// The call that a spawn makes in a session, as the tape knows it.
-pub(crate) fn call(session: &SessionConfig, spec: &SpawnSpec) -> Call {
+pub(crate) fn call<'a>(session: &SessionConfig, spec: &'a SpawnSpec) -> Call<'a> {
     #[expect(clippy::disallowed_methods, reason = "a spawn starts in it, as in std")]
     let process_dir = std::env::current_dir().ok();
     let (said, process_dir) = (spec.current_dir.as_deref(), process_dir.as_deref());
@@ -230,15 +230,7 @@ pub(crate) fn call(session: &SessionConfig, spec: &SpawnSpec) -> Call {
             sys::guest_path(&said.map_or(base.to_owned(), |said| base.join(said)))
         }
     };
-    let argv = [spec.arg0()].into_iter().chain(spec.args.iter().map(OsString::as_os_str));
-    Call {
-        program: spec.program.clone(),
-        argv: argv.map(OsStr::to_owned).collect(),
-        env: spec.env.clone(),
-        env_clear: spec.env_clear,
-        cwd_in_overlay: session.files.in_overlay(&cwd),
-        cwd,
-    }
+    Call { spec, cwd_in_overlay: session.files.in_overlay(&cwd), cwd }
 }
 
 fn shown(policy: Option<Policy>) -> String {

@@ -154,7 +154,7 @@ impl Start {
     fn record(&mut self, finished: &Finished, real_time: Option<Duration>) {
         if let (Some(recording), Some(deck)) = (self.recording.take(), &self.bench.tape) {
             let ended = self.clock.wall();
-            deck.add(recording.finish(&finished.exit, finished.virtual_time, ended));
+            deck.add(recording.finish(Ok(&finished.exit), finished.virtual_time, ended));
         }
         self.bench.end(&self.ticket, finished, real_time);
     }

@@ -17,7 +17,7 @@ use crate::config::{NativeFiles, SessionConfig};
 use crate::files::{self, Files};
 use crate::policy::Policy;
 use crate::session::Session;
-use crate::tape::{Deck, DeckSpec, TapeError, TapeOptions};
+use crate::tape::{Deck, TapeError, TapeOptions};
 use crate::toolchain::{ToolchainError, ToolchainSource};
 
 /// A clock, files, a toolchain and policies that fit together, ready to be installed.
@@ -277,8 +277,8 @@ impl TestbenchBuilder {
                 // Without files, paths are relative to this directory.
                 roots.extend(std::env::current_dir());
             }
-            let (env, seed, start) = (&config.env, config.seed, clock.wall());
-            let deck = Deck::open(DeckSpec { path, options, roots, env, seed, start });
+            let (env, seed) = (&config.env, config.seed);
+            let deck = Deck::open(path, options, roots, env, seed, clock.wall());
             config.tape = Some(Arc::new(deck.map_err(BuildError::Tape)?));
         }
         Ok(Testbench { clock, config })

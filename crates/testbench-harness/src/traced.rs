@@ -7,7 +7,6 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testbench_overlay::{
@@ -18,8 +17,10 @@ use testbench_overlay::{
 /// one for each child.
 #[derive(Clone, Debug)]
 pub(crate) struct Traced {
-    overlay: Arc<Overlay>,
-    before: Arc<Overlay>,
+    /// The tree that is decorated.
+    pub(crate) overlay: Arc<Overlay>,
+    /// The tree before the first change.
+    pub(crate) before: Arc<Overlay>,
     paths: Arc<Mutex<BTreeSet<Vec<u8>>>>,
 }
 
@@ -38,16 +39,6 @@ impl Traced {
         paths: impl IntoIterator<Item = Vec<u8>>,
     ) -> Traced {
         Traced { overlay, before, paths: Arc::new(Mutex::new(paths.into_iter().collect())) }
-    }
-
-    /// The tree that is decorated.
-    pub(crate) fn overlay(&self) -> &Overlay {
-        &self.overlay
-    }
-
-    /// The tree before the first change.
-    pub(crate) fn before(&self) -> &Overlay {
-        &self.before
     }
 
     /// The paths that were changed so far.
@@ -86,7 +77,7 @@ impl Traced {
     }
 
     fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(TracedFile { tree: self.clone(), inner, is_touched: AtomicBool::new(false) })
+        Arc::new(TracedFile { tree: self.clone(), inner })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
@@ -206,21 +197,14 @@ impl Fs for Traced {
 struct TracedFile {
     tree: Traced,
     inner: Arc<dyn File>,
-    /// Its names are noted already.
-    is_touched: AtomicBool,
 }
 
 impl TracedFile {
     /// Runs an operation that changes the file, under all its names.
     fn change<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.is_touched.load(Ordering::Relaxed) {
-            return operation();
-        }
         // A file that has lost its names is in no tree any more.
         let names = self.tree.overlay.names_of(&*self.inner).unwrap_or_default();
-        let done = self.tree.change(names, operation)?;
-        self.is_touched.store(true, Ordering::Relaxed);
-        Ok(done)
+        self.tree.change(names, operation)
     }
 }
 

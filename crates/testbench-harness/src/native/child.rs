@@ -47,7 +47,8 @@ pub(crate) fn start(
         Ok(started) => started,
         Err(error) => {
             if let (Some(recording), Some(deck)) = (start.recording, &start.bench.tape) {
-                deck.add(recording.not_started(&error));
+                let ended = start.clock.wall();
+                deck.add(recording.finish(Err(&error), Duration::ZERO, ended));
             }
             return Err(failed(error));
         }

@@ -5,10 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 use testbench_overlay::FileKind;
-use testbench_overlay::diff::{Change, Diff, Side};
+use testbench_overlay::diff::{Change, Diff, Op, Side};
 
 use super::calls::command_line;
-use super::format::{FileChange, FileOp, Header, Record, TapedCall};
+use super::format::{FileChange, Header, Record, TapedCall};
 use super::{Tape, Taped};
 
 /// The parts of two tapes that must be equal, the strictest mode first.
@@ -256,30 +256,26 @@ pub(crate) fn file_line(file: &FileChange) -> String {
 
 /// The last state of each path that a spawn changed, as text.
 fn last_states(tape: &Tape) -> BTreeMap<&Taped, String> {
-    let mut states = BTreeMap::new();
-    // The target and the content of each path, where a spawn has set them.
-    let mut contents: BTreeMap<&Taped, [Option<&Taped>; 2]> = BTreeMap::new();
+    let mut last: BTreeMap<&Taped, FileChange> = BTreeMap::new();
     for file in tape.records().iter().flat_map(|record| &record.files) {
-        if file.op == FileOp::Delete {
-            contents.remove(&file.path);
-            states.insert(&file.path, "nothing".to_owned());
-            continue;
+        let mut now = file.clone();
+        if let Some(before) = last.remove(&file.path).filter(|_| now.op != Op::Delete) {
+            // Metadata alone leaves the content that an earlier spawn wrote.
+            now.target = now.target.or(before.target);
+            now.content = now.content.or(before.content);
         }
-        // Metadata alone leaves the content that an earlier spawn wrote.
-        let [target, content] = contents.entry(&file.path).or_default();
-        *target = file.target.as_ref().or(*target);
-        *content = file.content.as_ref().or(*content);
-        let mut state = format!("{:?}", file.kind).to_lowercase();
-        if let Some(mode) = file.mode {
-            state += &format!(" {mode:04o}");
-        }
-        if let Some(target) = target {
-            state += &format!(" -> {target}");
-        }
-        if let Some(content) = content {
-            state += &format!("\n{}", content_text(&content.shown()));
-        }
-        states.insert(&file.path, state);
+        last.insert(&file.path, now);
     }
-    states
+    let text = |file: FileChange| match file.op {
+        Op::Delete => "nothing".to_owned(),
+        _ => {
+            let mode = file.mode.map(|mode| format!(" {mode:04o}"));
+            let target = file.target.map(|target| format!(" -> {target}"));
+            let content =
+                file.content.map(|content| format!("\n{}", content_text(&content.shown())));
+            let kind = format!("{:?}", file.kind).to_lowercase();
+            [Some(kind), mode, target, content].into_iter().flatten().collect()
+        }
+    };
+    last.into_iter().map(|(path, file)| (path, text(file))).collect()
 }

@@ -14,8 +14,25 @@ use super::format::{Header, Record, TapedCall, Way};
 use super::record::Recording;
 use super::replay::Entry;
 use super::scrub::{Marks, Scrubber};
-use super::{Call, Mark, Tape, TapeOptions, Taped};
+use super::{Mark, Tape, TapeOptions, Taped};
+use crate::spec::SpawnSpec;
 use crate::sys;
+
+/// A spawn before its route is decided.
+pub(crate) struct Call<'a> {
+    pub(crate) spec: &'a SpawnSpec,
+    /// The working directory, as a guest names it.
+    pub(crate) cwd: Vec<u8>,
+    /// The same from the root of the overlay; `None` outside of it.
+    pub(crate) cwd_in_overlay: Option<Vec<u8>>,
+}
+
+impl Call<'_> {
+    /// The variables that the command sets.
+    fn set_env(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.spec.envs().filter_map(|(name, value)| Some((name, value?)))
+    }
+}
 
 /// The tape of a session: the one that is played and the one that is recorded.
 pub(crate) struct Deck {
@@ -38,6 +55,7 @@ pub(crate) struct Deck {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     /// The entries that a call has taken.
     used: Vec<bool>,
@@ -50,22 +68,17 @@ struct State {
     failed: Option<TapeError>,
 }
 
-/// The values of the session that a deck needs.
-pub(crate) struct DeckSpec<'a> {
-    pub(crate) path: PathBuf,
-    pub(crate) options: TapeOptions,
-    /// The root's names on the host; none without an overlay.
-    pub(crate) roots: Vec<PathBuf>,
-    /// The session's environment.
-    pub(crate) env: &'a BTreeMap<OsString, OsString>,
-    pub(crate) seed: Seed,
-    pub(crate) start: WallTime,
-}
-
 impl Deck {
-    /// Reads the tape if it is to be played.
-    pub(crate) fn open(spec: DeckSpec<'_>) -> Result<Deck, TapeError> {
-        let DeckSpec { path, options, roots, env, seed, start } = spec;
+    /// Reads the tape if it is to be played. `roots` are the root's names on the host, none without an
+    /// overlay; `env` is the session's environment, and `start` the start of its clock.
+    pub(crate) fn open(
+        path: PathBuf,
+        options: TapeOptions,
+        roots: Vec<PathBuf>,
+        env: &BTreeMap<OsString, OsString>,
+        seed: Seed,
+        start: WallTime,
+    ) -> Result<Deck, TapeError> {
         let mut scrubber = Scrubber::new(&options.secret_patterns, &options.secret_env)?;
         // A native child inherits this process's environment and may print any of it.
         #[allow(clippy::disallowed_methods, reason = "secrets can only be hidden if known")]
@@ -81,16 +94,10 @@ impl Deck {
             false => Tape::load(&path)?,
         };
         let named = |name| Some((OsString::clone(name), env.get(name)?.clone()));
-        let state = State {
-            used: vec![false; taped.records().len()],
-            has_grown: false,
-            misses: Vec::new(),
-            records: BTreeMap::new(),
-            failed: None,
-        };
+        let state = State { used: vec![false; taped.records().len()], ..State::default() };
         Ok(Deck {
             session_env: options.env.iter().filter_map(named).collect(),
-            marks: Marks::new(roots.first().cloned(), all),
+            marks: Marks { root: roots.first().cloned(), secrets: all },
             path,
             options,
             is_recording,
@@ -114,7 +121,7 @@ impl Deck {
     }
 
     /// The entry that a call would take. Consumes nothing.
-    pub(crate) fn look(&self, call: &Call) -> Result<&Record, Box<Miss>> {
+    pub(crate) fn look(&self, call: &Call<'_>) -> Result<&Record, Box<Miss>> {
         let call = self.known_by(call, &self.scrubber(call));
         self.find(&self.state().used, &call).map(|at| &self.taped.records()[at])
     }
@@ -122,7 +129,7 @@ impl Deck {
     /// Takes the entry for a call, to be played as the spawn of this number.
     ///
     /// A miss also fails the end of the session.
-    pub(crate) fn take(&self, call: &Call, sequence: u32) -> Result<Entry, Box<Miss>> {
+    pub(crate) fn take(&self, call: &Call<'_>, sequence: u32) -> Result<Entry, Box<Miss>> {
         let scrubber = self.scrubber(call);
         let known = self.known_by(call, &scrubber);
         let mut state = self.state();
@@ -136,7 +143,13 @@ impl Deck {
 
     /// Begins to record a spawn that goes this way. `is_kept` says that it goes onto the tape
     /// even in a session that plays one.
-    pub(crate) fn begin(&self, call: &Call, way: Way, sequence: u32, is_kept: bool) -> Recording {
+    pub(crate) fn begin(
+        &self,
+        call: &Call<'_>,
+        way: Way,
+        sequence: u32,
+        is_kept: bool,
+    ) -> Recording {
         let scrubber = self.scrubber(call);
         let call = self.known_by(call, &scrubber);
         if !self.is_recording {
@@ -206,33 +219,33 @@ impl Deck {
     }
 
     /// Finds secrets in what a call reads and writes, its own variables among them.
-    fn scrubber(&self, call: &Call) -> Scrubber {
+    fn scrubber(&self, call: &Call<'_>) -> Scrubber {
         let mut scrubber = self.scrubber.clone();
         scrubber.add_env(call.set_env());
         scrubber
     }
 
     /// The call as it stands on the tape.
-    fn known_by(&self, call: &Call, scrubber: &Scrubber) -> TapedCall {
+    fn known_by(&self, call: &Call<'_>, scrubber: &Scrubber) -> TapedCall {
         let tape = |text: &OsStr| scrubber.tape(&sys::guest_bytes(text));
-        let session = self.session_env.iter().filter(|_| !call.env_clear);
+        let spec = call.spec;
+        let session = self.session_env.iter().filter(|_| !spec.env_clear);
         let session = session.map(|(name, value)| (name.as_os_str(), Some(value.as_os_str())));
-        let own = call.env.iter().map(|(name, value)| (name.as_os_str(), value.as_deref()));
-        let mut env: BTreeMap<&OsStr, Option<&OsStr>> = session.chain(own).collect();
+        let mut env: BTreeMap<&OsStr, Option<&OsStr>> = session.chain(spec.envs()).collect();
         env.retain(|name, _| !self.options.ignored_env.iter().any(|ignored| ignored == name));
         let pair = |(name, value): (&OsStr, Option<&OsStr>)| {
             (tape(name), value.map(|value| scrubber.tape_value(name, value)))
         };
         TapedCall {
-            program: tape(&call.program),
-            argv: call.argv.iter().map(|arg| tape(arg)).collect(),
+            program: tape(&spec.program),
+            argv: [spec.arg0()].into_iter().chain(args(spec)).map(tape).collect(),
             cwd: self.place(call, scrubber),
             env: env.into_iter().map(pair).collect(),
         }
     }
 
     /// The working directory, relative to the root if it lies inside.
-    fn place(&self, call: &Call, scrubber: &Scrubber) -> Taped {
+    fn place(&self, call: &Call<'_>, scrubber: &Scrubber) -> Taped {
         let beneath = |root: &Vec<u8>| sys::beneath(&call.cwd, root);
         let inside = call.cwd_in_overlay.as_deref();
         match inside.or_else(|| self.roots.iter().find_map(beneath)) {
@@ -244,9 +257,9 @@ impl Deck {
 
     /// The values of marks for this call. Its own variables, and the matches of patterns in its
     /// arguments, take precedence.
-    fn marks_of(&self, call: &Call) -> Marks {
+    fn marks_of(&self, call: &Call<'_>) -> Marks {
         let mut secrets = BTreeMap::new();
-        for text in call.args().chain(call.set_env().map(|(_, value)| value)) {
+        for text in args(call.spec).chain(call.set_env().map(|(_, value)| value)) {
             let text = sys::guest_bytes(text);
             for (range, mark) in self.scrubber.find_patterns(&text) {
                 if let Mark::Secret(name) = mark {
@@ -255,13 +268,19 @@ impl Deck {
             }
         }
         secrets.extend(call.set_env().map(|(name, value)| (name.to_owned(), value.to_owned())));
-        self.marks.with(secrets)
+        let mut marks = self.marks.clone();
+        marks.secrets.extend(secrets);
+        marks
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Lists and counters, whole after every statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn args(spec: &SpawnSpec) -> impl Iterator<Item = &OsStr> {
+    spec.args.iter().map(OsString::as_os_str)
 }
 
 impl fmt::Debug for Deck {

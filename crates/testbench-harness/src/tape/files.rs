@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use testbench_clock::WallTime;
-use testbench_overlay::diff::Content;
+use testbench_overlay::diff::{Content, Op, Side};
 use testbench_overlay::{FileKind, GuestPath, Overlay, PathState, Put};
 
 use super::Taped;
-use super::format::{FileChange, FileOp};
+use super::format::FileChange;
 use super::scrub::Scrubber;
 use crate::traced::Traced;
 
@@ -35,7 +35,7 @@ pub(crate) fn changes(
         }
         io::Result::Ok(states)
     };
-    let (before, now) = (look(traced.before())?, look(traced.overlay())?);
+    let (before, now) = (look(&traced.before)?, look(&traced.overlay)?);
     let moves = moves(&before, &now);
     let mut changes = Vec::new();
     for path in paths.iter().map(Vec::as_slice) {
@@ -65,23 +65,30 @@ pub(crate) fn changes(
     Ok(changes)
 }
 
-/// The change of the overlay that a taped change describes.
+/// The change of the overlay that a taped change describes. `expand` gives the bytes of taped
+/// contents. The content of a file that kept it is not read.
 pub(crate) fn put(
     change: &FileChange,
     started: WallTime,
     expand: impl Fn(&Taped) -> Vec<u8>,
 ) -> Put {
-    let path = match expand(&change.path) {
-        path if path == b"." => Vec::new(),
-        path => path,
+    let mode = change.mode.unwrap_or(0o644);
+    let side = match (change.kind, &change.content, &change.target) {
+        (FileKind::Dir, ..) => Side::dir(mode),
+        (FileKind::Symlink, _, Some(target)) => Side::symlink(expand(target)),
+        (FileKind::Symlink, _, None) => Side::unread_symlink(),
+        (FileKind::Special, ..) => Side::special(mode),
+        (FileKind::File, Some(content), _) => Side::file(mode, expand(content)),
+        (FileKind::File, None, _) => Side::unread_file(mode),
     };
+    let path = Some(expand(&change.path)).filter(|path| path != b".").unwrap_or_default();
     let time = |ns| WallTime::from_unix_nanos(started.unix_nanos() + i128::from(ns));
     Put {
         moved_from: change.from.as_ref().map(&expand),
         link_to: change.link.as_ref().map(&expand),
         fresh: change.fresh,
         mtime: change.mtime_ns.map(time),
-        ..Put::new(path, change.side(&expand))
+        ..Put::new(path, (change.op != Op::Delete).then_some(side))
     }
 }
 
@@ -94,18 +101,16 @@ fn net(
 ) -> Option<FileChange> {
     let kind = state.or(was)?.side.kind;
     let op = match (was, state) {
-        (None, _) => FileOp::Add,
-        (Some(_), None) => FileOp::Delete,
-        (Some(was), Some(is)) if was.side.kind != is.side.kind => FileOp::Retype,
-        (Some(was), Some(is)) if was.side.content != is.side.content => FileOp::Modify,
-        (Some(was), Some(is)) if (was.side.mode, was.mtime) != (is.side.mode, is.mtime) => {
-            FileOp::Meta
-        }
+        (None, _) => Op::Add,
+        (Some(_), None) => Op::Delete,
+        (Some(was), Some(is)) if was.side.kind != is.side.kind => Op::Retype,
+        (Some(was), Some(is)) if was.side.content != is.side.content => Op::Modify,
+        (Some(was), Some(is)) if (was.side.mode, was.mtime) != (is.side.mode, is.mtime) => Op::Meta,
         _ => return None,
     };
     let side = state.map(|state| &state.side);
     let bytes = match side.map(|side| &side.content) {
-        Some(Content::Bytes(bytes)) if op != FileOp::Meta => Some(scrubber.tape(bytes)),
+        Some(Content::Bytes(bytes)) if op != Op::Meta => Some(scrubber.tape(bytes)),
         _ => None,
     };
     let path = scrubber.tape(if path.is_empty() { b"." } else { path });

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 use testbench_overlay::FileKind;
-use testbench_overlay::diff::Side;
+use testbench_overlay::diff::{Op, octal_mode};
 use testbench_wasi::Exit;
 
 use super::Taped;
@@ -247,13 +247,13 @@ impl fmt::Display for TapedStatus {
 pub struct FileChange {
     /// From the root, which is `.`.
     pub path: Taped,
-    /// The kind of change.
-    pub op: FileOp,
+    /// The kind of change. A move is an addition or a change with [`from`](FileChange::from), one
+    /// more name is an addition with [`link`](FileChange::link).
+    pub op: Op,
     /// The kind of the file that is there now, or of the one that was removed.
-    #[serde(with = "Kind")]
     pub kind: FileKind,
     /// Permission bits.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "mode")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "octal_mode")]
     pub mode: Option<u32>,
     /// The whole content of a file, unless it did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,54 +274,6 @@ pub struct FileChange {
     /// the end of the child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtime_ns: Option<i64>,
-}
-
-/// The kind of change at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum FileOp {
-    /// A file is there now, and was not before.
-    Add,
-    /// The content changed.
-    Modify,
-    /// Permission bits or times changed, the content did not.
-    Meta,
-    /// A file of another kind is there.
-    Retype,
-    /// The file is gone.
-    Delete,
-}
-
-impl FileOp {
-    /// As in a diff's summary.
-    pub(crate) fn letter(self) -> char {
-        match self {
-            FileOp::Add => 'A',
-            FileOp::Modify | FileOp::Meta => 'M',
-            FileOp::Retype => 'T',
-            FileOp::Delete => 'D',
-        }
-    }
-}
-
-impl FileChange {
-    /// The file at the path afterwards; `None` if there is none. `expand` gives the bytes of taped
-    /// contents. The content of a file that kept it is not read.
-    pub(crate) fn side(&self, expand: impl Fn(&Taped) -> Vec<u8>) -> Option<Side> {
-        if self.op == FileOp::Delete {
-            return None;
-        }
-        let mode = self.mode.unwrap_or(0o644);
-        Some(match (self.kind, &self.content, &self.target) {
-            (FileKind::Dir, ..) => Side::dir(mode),
-            (FileKind::Symlink, _, Some(target)) => Side::symlink(expand(target)),
-            (FileKind::Symlink, _, None) => Side::unread_symlink(),
-            (FileKind::Special, ..) => Side::special(mode),
-            (FileKind::File, Some(content), _) => Side::file(mode, expand(content)),
-            (FileKind::File, None, _) => Side::unread_file(mode),
-        })
-    }
 }
 
 impl Record {
@@ -346,39 +298,5 @@ impl Record {
             texts.extend([content, target, from, link].into_iter().flatten());
         }
         texts
-    }
-}
-
-/// `file`, `dir`, `symlink` or `special`.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "FileKind", rename_all = "lowercase")]
-enum Kind {
-    File,
-    Dir,
-    Symlink,
-    Special,
-}
-
-/// Four octal digits in a string, as in the JSON of a diff.
-mod mode {
-    use serde::de::{Deserialize as _, Deserializer, Error as _, Unexpected};
-    use serde::ser::{Serialize as _, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        mode: &Option<u32>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        mode.map(|mode| format!("{mode:04o}")).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<u32>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        let is_octal = text.len() == 4 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if is_octal => Ok(Some(mode)),
-            _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"four octal digits")),
-        }
     }
 }

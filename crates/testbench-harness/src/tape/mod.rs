@@ -25,15 +25,16 @@
 //! `docs/TAPE_FORMAT.md`). All bytes on it are [`Taped`]: they went through the `Scrubber`
 //! (`scrub.rs`), which puts [`Mark`]s in the place of secrets and of the root's path.
 //!
-//! A session that has a tape holds a `Deck` (`deck.rs`). Each spawn gets a `Recording` from it
-//! (`record.rs`): taps on the streams pass on the bytes, and the [`Traced`](crate::traced) tree that
-//! the child gets remembers the changed files. For a spawn that is replayed, the deck finds the entry
-//! (`calls.rs`, `replay.rs`), which `replayed.rs` plays as a participant of the timeline.
+//! A session that has a tape holds a `Deck` (`deck.rs`), which owns all that is known of the tape.
+//! Each spawn gets a `Recording` from it (`record.rs`): taps on the streams pass on the bytes, and the
+//! [`Traced`](crate::traced) tree that the child gets remembers the changed paths, from which
+//! `files.rs` makes the changes. At its end the recording gives its record to the deck. For a spawn
+//! that is replayed, the deck finds the entry (`calls.rs`, `replay.rs`), which `replayed.rs` plays as
+//! a participant of the timeline.
 //!
 //! [`compare`] returns the differences between two tapes. [`verify`] runs native records on
 //! WebAssembly. Neither starts a native program.
 
-mod call;
 mod calls;
 mod compare;
 mod deck;
@@ -54,9 +55,7 @@ use std::fmt;
 pub use calls::{Matching, Miss};
 pub use compare::{CompareMode, Divergence, compare};
 pub use error::{TapeError, TapeMismatch};
-pub use format::{
-    FileChange, FileOp, Header, Input, ModuleUsed, Record, TapedCall, TapedStatus, Way,
-};
+pub use format::{FileChange, Header, Input, ModuleUsed, Record, TapedCall, TapedStatus, Way};
 pub use options::{TapeMode, TapeOptions};
 pub use scrub::looks_secret;
 pub use store::{payload_dir, stale_payloads};
@@ -64,8 +63,7 @@ pub use taped::{INLINE_BYTES_MAX, Mark, Taped};
 pub use verify::{ToolReport, VerifiedSpawn, VerifyError, VerifyOptions, VerifyReport, verify};
 
 pub use crate::policy::OnMiss;
-pub(crate) use call::Call;
-pub(crate) use deck::{Deck, DeckSpec};
+pub(crate) use deck::{Call, Deck};
 pub(crate) use record::{Recording, Stream, Tap, Tapped};
 pub(crate) use replay::Entry;
 

@@ -172,59 +172,45 @@ impl Recording {
         self.scrubber.add_roots([root.to_owned()]);
     }
 
-    /// The record of a child that has ended like this, at `ended` of the session's clock.
+    /// The record of a child that has ended like this, at `ended` of the session's clock, or of a
+    /// program that did not start.
     pub(crate) fn finish(
         self,
-        exit: &Exit,
+        result: Result<&Exit, &io::Error>,
         duration: Duration,
         ended: WallTime,
     ) -> Result<Record, TapeError> {
-        let status = TapedStatus::of(exit, |why| self.scrubber.tape(why.as_bytes()));
-        self.record(status, duration, ended)
-    }
-
-    /// The record of a program that did not start.
-    pub(crate) fn not_started(self, error: &io::Error) -> Result<Record, TapeError> {
-        let message = self.scrubber.tape(error.to_string().as_bytes());
-        let status = TapedStatus::NotStarted { kind: format!("{:?}", error.kind()), message };
-        // There was no child to read an input.
-        self.taps[Stream::Stdin as usize].ended();
-        let started = self.started;
-        self.record(status, Duration::ZERO, started)
-    }
-
-    fn record(
-        self,
-        status: TapedStatus,
-        duration: Duration,
-        ended: WallTime,
-    ) -> Result<Record, TapeError> {
-        let program = self.call.program.to_string();
-        let failed = |source| TapeError::Spawn { sequence: self.sequence, program, source };
-        let record = || {
-            let [stdin, stdout, stderr] = [
-                self.heard(Stream::Stdin)?,
-                self.heard(Stream::Stdout)?,
-                self.heard(Stream::Stderr)?,
-            ];
-            let times = (self.started, ended);
-            let changes = self.changes.get();
-            Ok(Record {
-                sequence: self.sequence,
-                call: self.call.clone(),
-                stdin: self.input(&stdin),
-                route: self.way,
-                module: self.module.get().map(ToString::to_string),
-                status,
-                stdout: self.scrubber.tape(&stdout.bytes),
-                stderr: self.scrubber.tape(&stderr.bytes),
-                duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
-                files: changes.map_or(Ok(Vec::new()), |traced| {
-                    files::changes(traced, &self.scrubber, times)
-                })?,
-            })
+        let tape = |text: &str| self.scrubber.tape(text.as_bytes());
+        let status = match result {
+            Ok(exit) => TapedStatus::of(exit, tape),
+            Err(error) => {
+                // There was no child to read an input.
+                self.tap(Stream::Stdin).ended();
+                let (kind, message) = (format!("{:?}", error.kind()), tape(&error.to_string()));
+                TapedStatus::NotStarted { kind, message }
+            }
         };
-        record().map_err(failed)
+        let failed = |source| {
+            let program = self.call.program.to_string();
+            TapeError::Spawn { sequence: self.sequence, program, source }
+        };
+        let heard = |stream| self.heard(stream).map_err(failed);
+        let files = match self.changes.get() {
+            Some(traced) => files::changes(traced, &self.scrubber, (self.started, ended)),
+            None => Ok(Vec::new()),
+        };
+        Ok(Record {
+            sequence: self.sequence,
+            call: self.call.clone(),
+            stdin: self.input(&heard(Stream::Stdin)?),
+            route: self.way,
+            module: self.module.get().map(ToString::to_string),
+            status,
+            stdout: self.scrubber.tape(&heard(Stream::Stdout)?.bytes),
+            stderr: self.scrubber.tape(&heard(Stream::Stderr)?.bytes),
+            duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+            files: files.map_err(failed)?,
+        })
     }
 
     fn input(&self, heard: &Heard) -> Input {

@@ -171,25 +171,15 @@ impl Scrubber {
 }
 
 /// The values that stand for marks when a tape is played: the way back from [`Taped`] to bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Marks {
-    root: Option<Vec<u8>>,
-    secrets: BTreeMap<OsString, OsString>,
+    /// The root's path in this session.
+    pub(super) root: Option<Vec<u8>>,
+    /// The variables that marks may name.
+    pub(super) secrets: BTreeMap<OsString, OsString>,
 }
 
 impl Marks {
-    /// `root` is the root's path in this session; `secrets` are the variables that marks may name.
-    pub(crate) fn new(root: Option<Vec<u8>>, secrets: BTreeMap<OsString, OsString>) -> Marks {
-        Marks { root, secrets }
-    }
-
-    /// The same with further secrets, which take precedence.
-    pub(crate) fn with(&self, secrets: BTreeMap<OsString, OsString>) -> Marks {
-        let mut marks = self.clone();
-        marks.secrets.extend(secrets);
-        marks
-    }
-
     /// The value of a mark; `None` for a secret that is not known here.
     pub(crate) fn value(&self, mark: &Mark) -> Option<Vec<u8>> {
         match mark {

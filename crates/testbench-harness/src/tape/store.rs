@@ -61,31 +61,36 @@ impl Tape {
             }
         }
         write_beside(path, &self.to_bytes()).map_err(|source| fails(path, source))?;
-        remove_payloads(path, &payloads.into_keys().collect())
-            .map_err(|source| fails(&payload_dir, source))
+        let stale = stale_payloads(path, &payloads.into_keys().collect());
+        for file in stale.map_err(|source| fails(&payload_dir, source))? {
+            match fs::remove_file(&file) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(fails(&file, source));
+                }
+                _ => {}
+            }
+        }
+        // Not empty, or not there: both are fine.
+        let _ = fs::remove_dir(&payload_dir);
+        Ok(())
     }
 
     /// The lines, without the payloads.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut lines = Vec::new();
-        let mut line = |value: serde_json::Result<Vec<u8>>| {
-            lines.extend(value.expect("a tape has no maps, whose keys could be no strings"));
-            lines.push(b'\n');
-        };
-        line(serde_json::to_vec(&self.header()));
-        for record in self.records() {
-            line(serde_json::to_vec(record));
+        let records = self.records().iter().map(serde_json::to_vec);
+        let mut bytes = Vec::new();
+        for line in std::iter::once(serde_json::to_vec(self.header())).chain(records) {
+            bytes.extend(line.expect("a tape has no maps, whose keys could be no strings"));
+            bytes.push(b'\n');
         }
-        lines
+        bytes
     }
 
     /// The contents of the payload files, by name.
     pub fn payloads(&self) -> BTreeMap<String, Arc<Vec<u8>>> {
         let mut payloads = BTreeMap::new();
         for mut record in self.records().iter().cloned() {
-            for text in record.texts_mut() {
-                payloads.extend(text.payload().map(|digest| (digest, text.shared_bytes())));
-            }
+            payloads.extend(record.texts_mut().iter().filter_map(|text| text.payload()));
         }
         payloads
     }
@@ -98,21 +103,8 @@ pub fn payload_dir(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes the payload files that are not `needed`, and the folder if it is empty then. A file whose
-/// name is no digest stays.
-fn remove_payloads(path: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
-    for file in stale_payloads(path, needed)? {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    // Not empty, or not there: both are fine.
-    let _ = fs::remove_dir(payload_dir(path));
-    Ok(())
-}
-
-/// The payload files of the tape `path` that are not `needed`, in order.
+/// The payload files of the tape `path` that are not `needed`, in order. A file whose name is no
+/// digest is not listed.
 ///
 /// # Errors
 ///
@@ -204,7 +196,7 @@ impl Reader<'_> {
     }
 
     fn payload(&self, text: &mut Taped) -> Result<(), String> {
-        let Some(Pending { digest, size_bytes }) = text.pending() else { return Ok(()) };
+        let Some(Pending { digest, size_bytes }) = &text.pending else { return Ok(()) };
         let file = self.payloads.join(digest);
         let shown = file.display();
         let bytes = fs::read(&file).map_err(|error| {

@@ -36,7 +36,7 @@ pub struct Taped {
     /// Each before the byte at its offset, ordered.
     marks: Vec<(usize, Mark)>,
     /// The place of the bytes, until the payload is read.
-    pending: Option<Pending>,
+    pub(super) pending: Option<Pending>,
 }
 
 /// A payload that has not been read yet.
@@ -99,20 +99,11 @@ impl Taped {
         self.expand(|mark| mark.to_string().into_bytes())
     }
 
-    /// The same, shared.
-    pub(crate) fn shared_bytes(&self) -> Arc<Vec<u8>> {
-        self.bytes.clone()
-    }
-
-    /// The BLAKE3 of the bytes in hexadecimal, which names their payload file; `None` if the bytes
+    /// The bytes and their BLAKE3 in hexadecimal, which names their payload file; `None` if the bytes
     /// are short and stand on the line.
-    pub(crate) fn payload(&self) -> Option<String> {
-        (self.bytes.len() > INLINE_BYTES_MAX)
-            .then(|| blake3::hash(&self.bytes).to_hex().to_string())
-    }
-
-    pub(crate) fn pending(&self) -> Option<&Pending> {
-        self.pending.as_ref()
+    pub(crate) fn payload(&self) -> Option<(String, Arc<Vec<u8>>)> {
+        let is_long = self.bytes.len() > INLINE_BYTES_MAX;
+        is_long.then(|| (blake3::hash(&self.bytes).to_string(), self.bytes.clone()))
     }
 
     /// Sets the bytes of the payload. Returns false if a mark lies behind their end.
@@ -240,7 +231,7 @@ impl Part {
 
 impl Serialize for Taped {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire = if let Some(payload) = self.payload() {
+        let wire = if let Some((payload, _)) = self.payload() {
             let (size_bytes, marks) = (self.bytes.len() as u64, self.marks.clone());
             Wire::Payload { payload, size_bytes, marks }
         } else if self.marks.is_empty() {
@@ -332,7 +323,7 @@ mod tests {
         let expected = format!(r#"{{"payload":"{digest}","size":4097,"marks":[[4097,"root"]]}}"#);
         assert_eq!(json, expected);
         let mut read: Taped = serde_json::from_str(&json).unwrap();
-        assert_eq!(read.pending().unwrap().size_bytes, 4097);
+        assert_eq!(read.pending.as_ref().unwrap().size_bytes, 4097);
         assert!(read.resolve(taped.bytes().to_vec()));
         assert_eq!(read, taped);
         assert!(!read.clone().resolve(b"short".to_vec()), "the mark is behind the end");

@@ -181,7 +181,8 @@ pub fn verify(tape: &Tape, options: VerifyOptions) -> Result<VerifyReport, Verif
         .enter();
     let overlay = session.overlay().expect("it was built with one").clone();
     #[allow(clippy::disallowed_methods, reason = "the tape names variables that were secrets")]
-    let marks = Marks::new(Some(sys::guest_path(root)), std::env::vars_os().collect());
+    let secrets = std::env::vars_os().collect();
+    let marks = Marks { root: Some(sys::guest_path(root)), secrets };
     let verifier = Verifier { session, overlay, root, marks, stderr: options.stderr };
     let mut report = VerifyReport::default();
     for record in tape.records() {
@@ -219,19 +220,19 @@ impl Verifier<'_> {
         record: &Record,
         tape: &Tape,
     ) -> Result<Result<Vec<Divergence>, String>, VerifyError> {
-        let before = self.overlay.checkpoint();
+        let overlay = &self.overlay;
+        let before = overlay.checkpoint();
         let run = match record.route {
             Way::Native => self.run(record),
             Way::Guest => Err(String::new()),
         };
-        let after = self.overlay.fork();
-        self.overlay.rollback(&before)?;
+        let after = overlay.fork();
+        overlay.rollback(&before)?;
         let expand = |taped: &Taped| self.marks.expand(taped);
         let put = |file| files::put(file, tape.header().start(), expand);
         let puts: Vec<_> = record.files.iter().map(put).collect();
-        self.overlay
-            .apply(&puts)
-            .map_err(|source| VerifyError::Files { sequence: record.sequence, source })?;
+        let sequence = record.sequence;
+        overlay.apply(&puts).map_err(|source| VerifyError::Files { sequence, source })?;
         let clock = self.session.clock();
         if let Some(mock) = clock.as_mock() {
             // Only tools that print the time see a failure of this, and they differ anyway.
@@ -300,7 +301,9 @@ impl Verifier<'_> {
             ("stderr", &record.stderr, &output.stderr, self.stderr),
         ];
         for (what, taped, actual, is_compared) in streams {
-            if is_compared && !self.is_same(taped, actual) {
+            // Any bytes may stand where a secret stood that is not known in this process.
+            let pieces = taped.split(|mark| self.marks.value(mark));
+            if is_compared && !matches_around(&pieces, actual) {
                 let [taped, actual] = [&self.marks.expand(taped), actual].map(|b| content_text(b));
                 found.extend(Divergence::of(what, &taped, &actual));
             }
@@ -337,12 +340,6 @@ impl Verifier<'_> {
             [Some(path.as_slice()), entry.moved_from()].into_iter().flatten()
         });
         Ok(paths.map(<[u8]>::to_vec).collect())
-    }
-
-    /// Whether the bytes are the same. Any bytes may stand where a secret stood that is not known
-    /// in this process.
-    fn is_same(&self, taped: &Taped, actual: &[u8]) -> bool {
-        matches_around(&taped.split(|mark| self.marks.value(mark)), actual)
     }
 }
 

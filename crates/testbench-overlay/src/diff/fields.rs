@@ -63,18 +63,17 @@ pub(super) mod option_name {
 }
 
 /// Permission bits that may be missing: four octal digits in a string.
-pub(super) mod mode {
+pub mod mode {
     use serde::de::{Deserialize as _, Deserializer, Error as _, Unexpected};
     use serde::ser::{Serialize as _, Serializer};
 
-    pub(in super::super) fn serialize<S: Serializer>(
-        mode: &Option<u32>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// Writes the bits.
+    pub fn serialize<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
         mode.map(|mode| format!("{mode:04o}")).serialize(serializer)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    /// Reads the bits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<u32>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };

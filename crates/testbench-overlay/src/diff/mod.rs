@@ -63,6 +63,8 @@ mod text;
 
 pub use change::{Change, Content, Origin, Side};
 pub use document::{Document, Facts, Hunk, Record, Text};
+#[doc(hidden)]
+pub use fields::mode as octal_mode;
 pub(crate) use fields::name;
 pub use json::{EntryProblem, JsonError};
 pub use model::{Diff, Entry, Op};

@@ -67,6 +67,11 @@ pub enum Op {
 }
 
 impl Op {
+    /// The letter in a [summary](Diff::summary).
+    pub fn letter(self) -> char {
+        self.names().1
+    }
+
     /// The name in the JSON and in `# ` lines, and the letter in a summary.
     pub(super) fn names(self) -> (&'static str, char) {
         match self {
