@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::disk::{At, Disk};
-use super::error::CommitError;
+use super::disk::{At, Disk, allowed};
+use super::error::Result;
 use super::journal::{self, In, Incoming, Mark, MetaStep, Out, Steps};
 use crate::places::PathId;
 use crate::{Errno, FileKind, Stat};
@@ -50,16 +50,17 @@ struct Run<'a, 'g> {
 
 /// Makes all steps, but for all that leave their place if these have `moved` already. Then the
 /// commit is made; [`clean_up`] and [`settle_top`] are left.
-pub(super) fn forward(
-    disk: &mut Disk<'_>,
-    steps: &Steps,
-    moved: bool,
-) -> Result<Vec<PassedOver>, CommitError> {
+pub(super) fn forward(disk: &mut Disk<'_>, steps: &Steps, moved: bool) -> Result<Vec<PassedOver>> {
     let used = steps.ins.iter().filter_map(In::slot).collect();
     let mut run = Run { disk, steps, used, passed: BTreeSet::new(), lost: BTreeSet::new() };
     if !moved {
         run.open_dirs(steps.opens.iter())?;
-        steps.outs.iter().try_for_each(|out| run.take_out(out))?;
+        for out in &steps.outs {
+            if !run.take_out(out)? {
+                run.passed.insert(out.path);
+                run.lost.extend(out.slot);
+            }
+        }
         let left = steps.outs.iter().map(|out| run.disk.paths.dir(out.path)).collect();
         run.settle(left, &[])?;
         journal::mark_moved(run.disk)?;
@@ -67,17 +68,23 @@ pub(super) fn forward(
     // An interrupted run may have closed some already.
     let dirs = steps.metas.iter().filter(|meta| meta.kind == FileKind::Dir);
     run.open_dirs(dirs.map(|meta| &meta.path))?;
-    steps.ins.iter().try_for_each(|step| run.put_in(step))?;
-    run.drop_old()?;
+    for step in &steps.ins {
+        if !run.put_in(step)? {
+            run.passed.insert(step.path);
+        }
+    }
+    let passed = run.empty_stage()?;
     let entered = steps.ins.iter().map(|step| run.disk.paths.dir(step.path)).collect();
     run.settle(entered, &steps.metas)?;
-    let passed = run.report()?;
     disk.give_up_stage()?;
+    let report = |(path, kept_at)| PassedOver { path: disk.paths.bytes(path), kept_at };
+    let mut passed: Vec<PassedOver> = passed.into_iter().map(report).collect();
+    passed.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(passed)
 }
 
 /// Removes everything that is on the stage, and the stage.
-pub(super) fn clean_up(disk: &mut Disk<'_>) -> Result<(), CommitError> {
+pub(super) fn clean_up(disk: &mut Disk<'_>) -> Result<()> {
     if disk.is_waste() {
         disk.sync_root()?;
     }
@@ -93,7 +100,7 @@ pub(super) fn clean_up(disk: &mut Disk<'_>) -> Result<(), CommitError> {
 /// Gives the top its times, since the stage came and went in it, and takes from its mode the bits
 /// that the stage needed. There is no journal any more that could say so: see the promises in the
 /// documentation of `commit/mod.rs`.
-pub(super) fn settle_top(disk: &mut Disk<'_>, steps: &Steps) -> Result<(), CommitError> {
+pub(super) fn settle_top(disk: &mut Disk<'_>, steps: &Steps) -> Result<()> {
     let Some(top) = steps.metas.iter().find(|meta| meta.path == PathId::TOP) else {
         return Ok(());
     };
@@ -117,50 +124,36 @@ fn mode_under_stage(meta: &MetaStep) -> u32 {
 }
 
 impl Run<'_, '_> {
-    fn take_out(&mut self, Out { path, slot, was }: &Out) -> Result<(), CommitError> {
+    /// Takes something out of its place; false if that was changed.
+    fn take_out(&mut self, Out { path, slot, was }: &Out) -> Result<bool> {
         if let Some(slot) = slot
             && self.disk.look(At::Slot(*slot))?.is_some()
         {
-            return Ok(());
+            return Ok(true);
         }
         let here = At::Tree(*path);
-        let used = slot.filter(|slot| self.used.contains(slot));
-        let done = match (self.disk.look(here)?, slot) {
-            // Removed already.
-            (None, _) if used.is_none() => return Ok(()),
-            (Some(is), Some(slot)) if was.matches(&is) => {
-                self.disk.rename_new(here, At::Slot(*slot))
-            }
-            (Some(is), None) if was.matches(&is) => self.disk.remove_dir(here),
-            _ => Err(self.disk.refused("change", here, Errno::Exist)),
-        };
-        if !self.is_done(done, *path)? {
-            self.lost.extend(used);
+        match (self.disk.look(here)?, slot) {
+            // Removed already, unless it is needed elsewhere.
+            (None, slot) => Ok(slot.is_none_or(|slot| !self.used.contains(&slot))),
+            (Some(is), _) if !was.matches(&is) => Ok(false),
+            (Some(_), Some(slot)) => made(self.disk.rename_new(here, At::Slot(*slot))),
+            (Some(_), None) => made(self.disk.remove_dir(here)),
         }
-        Ok(())
     }
 
-    fn put_in(&mut self, In { path, what, over }: &In) -> Result<(), CommitError> {
+    /// Puts something in its place; false if that was changed.
+    fn put_in(&mut self, In { path, what, over }: &In) -> Result<bool> {
         let here = At::Tree(*path);
         let slot = match what {
-            Incoming::Dir => {
-                let made = match self.disk.make_dir(here) {
-                    // Made already, or by another process, whose directory will do.
-                    Err(_) if self.disk.look(here)?.is_some_and(is_dir) => Ok(()),
-                    made => made,
-                };
-                return self.is_done(made, *path).map(drop);
-            }
+            // Another process may have made it, and its directory will do.
+            Incoming::Dir if self.disk.look(here)?.is_some_and(is_dir) => return Ok(true),
+            Incoming::Dir => return made(self.disk.make_dir(here)),
             Incoming::Slot(slot) => *slot,
             Incoming::Link(of, slot) => {
                 match (self.disk.look(At::Tree(*of))?, self.disk.look(here)?) {
-                    (Some(of), Some(is)) if same(&of, &is) => return Ok(()),
+                    (Some(of), Some(is)) if same(&of, &is) => return Ok(true),
                     (Some(_), _) if !self.passed.contains(of) => {}
-                    _ => {
-                        return self
-                            .is_done(Err(self.disk.refused("change", here, Errno::Exist)), *path)
-                            .map(drop);
-                    }
+                    _ => return Ok(false),
                 }
                 if self.disk.look(At::Slot(*slot))?.is_none() {
                     self.disk.link(At::Tree(*of), At::Slot(*slot))?;
@@ -168,25 +161,21 @@ impl Run<'_, '_> {
                 *slot
             }
         };
-        let done = match (self.disk.look(At::Slot(slot))?, over) {
-            (None, _) if self.lost.contains(&slot) => {
-                Err(self.disk.refused("change", here, Errno::Exist))
-            }
-            // Put there already.
-            (None, _) => return Ok(()),
-            (Some(_), None) => self.disk.rename_new(At::Slot(slot), here),
+        match (self.disk.look(At::Slot(slot))?, over) {
+            // If it was not lost, it was put there already.
+            (None, _) => Ok(!self.lost.contains(&slot)),
+            (Some(_), None) => made(self.disk.rename_new(At::Slot(slot), here)),
             (Some(_), Some((old, was))) => self.replace(slot, here, *old, was),
-        };
-        self.is_done(done, *path).map(drop)
+        }
     }
 
     /// Puts a file in the place of another, which is kept as `old`.
-    fn replace(&mut self, new: u64, here: At, old: u64, was: &Mark) -> Result<(), CommitError> {
+    fn replace(&mut self, new: u64, here: At, old: u64, was: &Mark) -> Result<bool> {
         if self.disk.look(At::Slot(old))?.is_none() {
             match self.disk.look(here)? {
-                Some(is) if was.matches(&is) => self.set_aside(here, old)?,
-                Some(_) => return Err(self.disk.refused("change", here, Errno::Exist)),
-                None => {}
+                Some(is) if !was.matches(&is) => return Ok(false),
+                Some(_) if !self.set_aside(here, old)? => return Ok(false),
+                _ => {}
             }
         }
         self.cover(new, here, old)
@@ -194,89 +183,87 @@ impl Run<'_, '_> {
 
     /// Keeps a file on the stage that is about to be replaced: as a second name, so that there is
     /// no instant at which nothing is at the path.
-    fn set_aside(&mut self, here: At, slot: u64) -> Result<(), CommitError> {
-        let Err(error) = self.disk.link(here, At::Slot(slot)) else { return Ok(()) };
-        match error.errno() {
-            // Hard links are not to be had everywhere and for everyone.
-            Errno::Perm | Errno::Notsup | Errno::Mlink | Errno::Nosys | Errno::Inval => {
-                self.disk.rename_new(here, At::Slot(slot))
+    fn set_aside(&mut self, here: At, slot: u64) -> Result<bool> {
+        use Errno::{Inval, Mlink, Noent, Nosys, Notsup, Perm};
+        match self.disk.link(here, At::Slot(slot)) {
+            // Hard links are not to be had everywhere and for every file.
+            Err(error) if [Perm, Notsup, Mlink, Nosys, Inval].contains(&error.errno()) => {
+                made(self.disk.rename_new(here, At::Slot(slot)))
             }
-            Errno::Noent => Ok(()),
-            _ => Err(error),
+            Err(error) if error.errno() == Noent => Ok(true),
+            linked => made(linked),
         }
     }
 
     /// Puts a file in the place of another that was [set aside](Run::set_aside).
-    fn cover(&mut self, new: u64, here: At, old: u64) -> Result<(), CommitError> {
+    fn cover(&mut self, new: u64, here: At, old: u64) -> Result<bool> {
         let (new, old) = (At::Slot(new), At::Slot(old));
         let (new_is, old_is) = (self.disk.look(new)?, self.disk.look(old)?);
         let is = |is: &Stat, slot: Option<Stat>| slot.is_some_and(|slot| same(is, &slot));
         match self.disk.look(here)? {
-            None => self.disk.rename_new(new, here),
-            Some(found) if is(&found, old_is) => self.disk.rename_over(new, here),
+            None => made(self.disk.rename_new(new, here)),
+            Some(found) if is(&found, old_is) => made(self.disk.rename_over(new, here)),
             // It was covered before, and giving the place back was begun.
-            Some(found) if is(&found, new_is) => self.disk.unlink(new),
-            Some(_) => Err(self.disk.refused("change", here, Errno::Exist)),
+            Some(found) if is(&found, new_is) => made(self.disk.unlink(new)),
+            Some(_) => Ok(false),
         }
     }
 
-    /// Drops the files that have left their place for good. One that another process has written to
-    /// meanwhile gets its place back.
-    fn drop_old(&mut self) -> Result<(), CommitError> {
+    /// Empties the stage. The files that have left their place for good are dropped; one that another
+    /// process has written to meanwhile gets its place back. Everything else could not be put in
+    /// place, and is kept. Returns the paths that were passed over, with what is kept of each.
+    fn empty_stage(&mut self) -> Result<BTreeMap<PathId, Option<PathBuf>>> {
         let steps = self.steps;
-        let outs = steps.outs.iter().filter_map(|out| Some((out.slot?, out.path, &out.was, None)));
-        let outs = outs.filter(|(slot, ..)| !self.used.contains(slot)).collect::<Vec<_>>();
-        let replaced = steps.ins.iter().filter_map(|step| {
-            step.over.as_ref().map(|(old, was)| (*old, step.path, was, step.slot()))
-        });
-        for (old, path, was, new) in outs.into_iter().chain(replaced) {
-            let Some(is) = self.disk.look(At::Slot(old))? else { continue };
-            // A file with another name is not lost, and the steps may have changed its times.
-            if is.nlink > 1 || was.holds(&is) {
-                self.disk.unlink(At::Slot(old))?;
-                continue;
+        // Each slot's path, and what is known of an old file in it: its mark, and the slot from which
+        // another has come to its place.
+        let mut slots: BTreeMap<u64, (PathId, Option<(&Mark, Option<u64>)>)> = BTreeMap::new();
+        for out in &steps.outs {
+            slots.extend(out.slot.map(|slot| (slot, (out.path, Some((&out.was, None))))));
+        }
+        for step in &steps.ins {
+            slots.extend(step.slot().map(|slot| (slot, (step.path, None))));
+            let over = step.over.as_ref();
+            slots.extend(over.map(|(old, was)| (*old, (step.path, Some((was, step.slot()))))));
+        }
+        let mut kept = BTreeMap::new();
+        let names = self.disk.list(At::STAGE)?;
+        let mut full: BTreeSet<u64> =
+            names.iter().filter_map(|entry| journal::slot(&entry.name)).collect();
+        while let Some(slot) = full.pop_first() {
+            let (path, old) = *slots.get(&slot).unwrap_or(&(PathId::TOP, None));
+            if let Some((was, new)) = old {
+                let Some(is) = self.disk.look(At::Slot(slot))? else { continue };
+                // A file with another name is not lost, and the steps may have changed its times.
+                if is.nlink > 1 || was.holds(&is) {
+                    self.disk.unlink(At::Slot(slot))?;
+                    continue;
+                }
+                let here = At::Tree(path);
+                let back = match new.filter(|_| !self.passed.contains(&path)) {
+                    Some(new) => {
+                        full.insert(new);
+                        self.set_aside(here, new)? && self.cover(slot, here, new)?
+                    }
+                    None => made(self.disk.rename_new(At::Slot(slot), here))?,
+                };
+                self.passed.insert(path);
+                if back {
+                    continue;
+                }
             }
-            let here = At::Tree(path);
-            let back = match new.filter(|_| !self.passed.contains(&path)) {
-                Some(new) => self.set_aside(here, new).and_then(|()| self.cover(old, here, new)),
-                None => self.disk.rename_new(At::Slot(old), here),
-            };
-            self.passed.insert(path);
-            self.is_done(back, path)?;
+            if self.disk.look(At::Slot(slot))?.is_some() {
+                kept.insert(path, Some(self.keep(slot, path)?));
+            }
         }
-        Ok(())
-    }
-
-    /// Moves all that is left on the stage to where it is kept.
-    fn report(mut self) -> Result<Vec<PassedOver>, CommitError> {
-        let outs = self.steps.outs.iter().filter_map(|out| Some((out.slot?, out.path)));
-        let ins = self.steps.ins.iter().flat_map(|step| {
-            let old = step.over.as_ref().map(|(old, _)| *old);
-            old.into_iter().chain(step.slot()).map(|slot| (slot, step.path))
-        });
-        let paths: BTreeMap<u64, PathId> = outs.chain(ins).collect();
-        let mut passed: BTreeMap<PathId, Option<PathBuf>> =
-            self.passed.iter().map(|path| (*path, None)).collect();
-        for entry in self.disk.list(At::STAGE)? {
-            let Some(slot) = journal::slot(&entry.name) else { continue };
-            let path = *paths.get(&slot).unwrap_or(&PathId::TOP);
-            passed.insert(path, Some(self.keep(slot, path)?));
-        }
-        let paths = &self.disk.paths;
-        let passed = passed.into_iter();
-        let mut passed: Vec<PassedOver> =
-            passed.map(|(path, kept_at)| PassedOver { path: paths.bytes(path), kept_at }).collect();
-        passed.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut passed: BTreeMap<_, _> = self.passed.iter().map(|path| (*path, None)).collect();
+        passed.extend(kept);
         Ok(passed)
     }
 
     /// Moves something from the stage to where files are kept that could not be put in place.
-    fn keep(&mut self, slot: u64, path: PathId) -> Result<PathBuf, CommitError> {
+    fn keep(&mut self, slot: u64, path: PathId) -> Result<PathBuf> {
         let dir = self.disk.paths.child(PathId::TOP, KEPT);
-        match self.disk.make_dir(At::Tree(dir)) {
-            Err(error) if error.errno() != Errno::Exist => return Err(error),
-            _ => {}
-        }
+        allowed(self.disk.make_dir(At::Tree(dir)), &[Errno::Exist])?;
         let name = self.disk.paths.name(path);
         // With the number in front it must still be a name.
         let name = name[..name.len().min(200)].to_vec();
@@ -284,37 +271,15 @@ impl Run<'_, '_> {
         loop {
             let numbered = [format!("{number}-").as_bytes(), &name].concat();
             let place = At::Tree(self.disk.paths.child(dir, &numbered));
-            match self.disk.rename_new(At::Slot(slot), place) {
-                Err(error) if error.errno() == Errno::Exist => number += 1,
-                kept => return kept.map(|()| self.disk.host_path(place)),
+            if allowed(self.disk.rename_new(At::Slot(slot), place), &[Errno::Exist])? {
+                return Ok(self.disk.host_path(place));
             }
-        }
-    }
-
-    /// Passes over a path that another process has changed: then the result is false.
-    fn is_done(
-        &mut self,
-        done: Result<(), CommitError>,
-        path: PathId,
-    ) -> Result<bool, CommitError> {
-        let Err(error) = done else { return Ok(true) };
-        match error.errno() {
-            Errno::Exist
-            | Errno::Noent
-            | Errno::Notempty
-            | Errno::Notdir
-            | Errno::Isdir
-            | Errno::Loop
-            | Errno::Busy => {
-                self.passed.insert(path);
-                Ok(false)
-            }
-            _ => Err(error),
+            number += 1;
         }
     }
 
     /// Makes sure that the directories can be worked in, from the top down.
-    fn open_dirs<'d>(&mut self, dirs: impl Iterator<Item = &'d PathId>) -> Result<(), CommitError> {
+    fn open_dirs<'d>(&mut self, dirs: impl Iterator<Item = &'d PathId>) -> Result<()> {
         let mut missing = BTreeSet::new();
         for path in dirs {
             // In a directory that is still to be made there is nothing.
@@ -333,7 +298,7 @@ impl Run<'_, '_> {
 
     /// Sets permission bits and times, from below upwards, and brings these and the directories to
     /// stable storage. They are opened before they may be closed to their owner.
-    fn settle(&mut self, dirs: BTreeSet<PathId>, metas: &[MetaStep]) -> Result<(), CommitError> {
+    fn settle(&mut self, dirs: BTreeSet<PathId>, metas: &[MetaStep]) -> Result<()> {
         let with_meta: BTreeSet<PathId> = metas.iter().map(|meta| meta.path).collect();
         let others = dirs.difference(&with_meta).map(|dir| (*dir, None));
         let metas = metas.iter().rev().map(|meta| (meta.path, Some(meta)));
@@ -348,7 +313,7 @@ impl Run<'_, '_> {
     }
 
     /// Sets permission bits and times, unless something else is there now.
-    fn set_meta(&mut self, meta: &MetaStep) -> Result<(), CommitError> {
+    fn set_meta(&mut self, meta: &MetaStep) -> Result<()> {
         let here = At::Tree(meta.path);
         let is = self.disk.look(here)?.filter(|is| is.kind == meta.kind);
         let Some(is) = is.filter(|_| !self.passed.contains(&meta.path)) else { return Ok(()) };
@@ -356,14 +321,17 @@ impl Run<'_, '_> {
         if is.mode != mode && is.kind != FileKind::Symlink {
             self.disk.set_mode(here, mode)?;
         }
-        match self.disk.set_times(here, meta.times.set()) {
-            // In a directory that belongs to another user the system keeps the times.
-            Err(error) if is_dir(is) && matches!(error.errno(), Errno::Perm | Errno::Acces) => {
-                Ok(())
-            }
-            set => set,
-        }
+        let set = self.disk.set_times(here, meta.times.set());
+        // In a directory that belongs to another user the system keeps the times.
+        let may_fail = [Errno::Perm, Errno::Acces];
+        allowed(set, if is_dir(is) { &may_fail } else { &[] }).map(drop)
     }
+}
+
+/// Whether a step is made; false if another process has changed its place.
+fn made(done: Result<()>) -> Result<bool> {
+    use Errno::{Busy, Exist, Isdir, Loop, Noent, Notdir, Notempty};
+    allowed(done, &[Exist, Noent, Notempty, Notdir, Isdir, Loop, Busy])
 }
 
 fn is_dir(stat: Stat) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::conflict::{Conflict, OurChange, TheirChange};
 use super::disk::{At, Disk, STAGE};
-use super::error::CommitError;
+use super::error::Result;
 use super::survey::Survey;
 use crate::lower::observe::{Listing, Seen, Stamp};
 use crate::places::PathId;
@@ -16,10 +16,7 @@ pub(super) type Now = BTreeMap<PathId, Option<Stat>>;
 /// Compares all that was seen with what is there. Returns every observation that does not hold any
 /// more, by path, and the file at each path of which something was seen. The plan goes by that, and
 /// not by a later look, so that each later change is noticed.
-pub(super) fn check(
-    disk: &mut Disk<'_>,
-    survey: &Survey<'_>,
-) -> Result<(Vec<Conflict>, Now), CommitError> {
+pub(super) fn check(disk: &mut Disk<'_>, survey: &Survey<'_>) -> Result<(Vec<Conflict>, Now)> {
     let mut checker = Checker { disk, survey, found: BTreeMap::new(), now: Now::new() };
     // A second check finds our own stage there.
     let stage = checker.disk.paths.child(PathId::TOP, STAGE);
@@ -63,7 +60,7 @@ struct Checker<'c, 's, 'g> {
 }
 
 impl Checker<'_, '_, '_> {
-    fn check_seen(&mut self, path: PathId, was: &Option<Seen>) -> Result<(), CommitError> {
+    fn check_seen(&mut self, path: PathId, was: &Option<Seen>) -> Result<()> {
         let stat = self.disk.look(At::Tree(path))?;
         self.now.insert(path, stat);
         let theirs = match (was, stat) {
@@ -77,12 +74,7 @@ impl Checker<'_, '_, '_> {
     }
 
     /// How a file differs from what it was, if it does.
-    fn difference(
-        &mut self,
-        path: PathId,
-        seen: &Seen,
-        is: &Stamp,
-    ) -> Result<Option<TheirChange>, CommitError> {
+    fn difference(&mut self, path: PathId, seen: &Seen, is: &Stamp) -> Result<Option<TheirChange>> {
         let was = &seen.stamp;
         let but_for_mode = (was.size, was.mtime) == (is.size, is.mtime);
         Ok(if was.kind != is.kind {
@@ -111,7 +103,7 @@ impl Checker<'_, '_, '_> {
     }
 
     /// Whether a file or symlink holds what was read of it, if that is known.
-    fn holds_the_same(&mut self, path: PathId, was: &Seen) -> Result<Option<bool>, CommitError> {
+    fn holds_the_same(&mut self, path: PathId, was: &Seen) -> Result<Option<bool>> {
         if was.content_hash().is_none() {
             return Ok(None);
         }
@@ -123,7 +115,7 @@ impl Checker<'_, '_, '_> {
     }
 
     /// A file that was never seen must not go with its directory.
-    fn check_doomed(&mut self) -> Result<(), CommitError> {
+    fn check_doomed(&mut self) -> Result<()> {
         let survey = self.survey;
         let gone = survey.spots.iter().filter(|spot| !survey.stays(spot));
         let mut next: Vec<PathId> = gone.filter_map(|spot| spot.before).collect();

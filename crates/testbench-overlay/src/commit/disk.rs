@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 
-use super::error::CommitError;
+use super::error::{CommitError, Result};
 use super::gate::{Call, Gate};
 use crate::places::{DirCursor, PathId, Paths};
 use crate::sys::{self, Access, os_str};
@@ -95,7 +95,7 @@ impl<'g> Disk<'g> {
     }
 
     /// Makes the stage and locks it. [`Errno::Exist`]: another commit has one.
-    pub(super) fn make_stage(&mut self) -> Result<(), CommitError> {
+    pub(super) fn make_stage(&mut self) -> Result<()> {
         let stage = self.at_top(STAGE);
         self.make_dir(stage)?;
         let opened = self.open_stage().and_then(|is| if is { Ok(()) } else { Err(Errno::Noent) });
@@ -122,7 +122,7 @@ impl<'g> Disk<'g> {
     }
 
     /// Removes the empty stage.
-    pub(super) fn remove_stage(&mut self) -> Result<(), CommitError> {
+    pub(super) fn remove_stage(&mut self) -> Result<()> {
         let stage = self.at_top(if self.is_waste() { WASTE } else { STAGE });
         self.remove_dir(stage)?;
         self.stage = None;
@@ -130,7 +130,7 @@ impl<'g> Disk<'g> {
     }
 
     /// Makes the stage waste, in one instant: from here on the commit is made.
-    pub(super) fn give_up_stage(&mut self) -> Result<(), CommitError> {
+    pub(super) fn give_up_stage(&mut self) -> Result<()> {
         let (stage, waste) = (self.at_top(STAGE), self.at_top(WASTE));
         self.rename_over(stage, waste)?;
         self.stage.iter_mut().for_each(|stage| stage.name = WASTE);
@@ -169,7 +169,7 @@ impl<'g> Disk<'g> {
         what: &'static str,
         at: At,
         call: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
-    ) -> Result<T, CommitError> {
+    ) -> Result<T> {
         let done = self.place(at).and_then(|(dir, name)| call(&dir, &name));
         done.map_err(|errno| self.refused(what, at, errno))
     }
@@ -180,7 +180,7 @@ impl<'g> Disk<'g> {
         call: Call,
         at: At,
         change: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
-    ) -> Result<T, CommitError> {
+    ) -> Result<T> {
         let gate = self.gate;
         self.call(call.verb(), at, |dir, name| gate.pass(call).and_then(|()| change(dir, name)))
     }
@@ -191,7 +191,7 @@ impl<'g> Disk<'g> {
         call: Call,
         (from, to): (At, At),
         change: impl FnOnce(&OwnedFd, &[u8], &OwnedFd, &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<()> {
         let about = if matches!(to, At::Tree(_)) { to } else { from };
         let places = self.place(from).and_then(|from| Ok((from, self.place(to)?)));
         let done = places.and_then(|((from_dir, from), (to_dir, to))| {
@@ -207,7 +207,7 @@ impl<'g> Disk<'g> {
         call: Call,
         at: At,
         change: impl FnOnce() -> Result<T, Errno>,
-    ) -> Result<T, CommitError> {
+    ) -> Result<T> {
         let done = self.gate.pass(call).and_then(|()| change());
         done.map_err(|errno| self.refused(call.verb(), at, errno))
     }
@@ -216,7 +216,7 @@ impl<'g> Disk<'g> {
 /// Looking.
 impl Disk<'_> {
     /// The metadata of the file at a place; `None` if there is none.
-    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>, CommitError> {
+    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>> {
         let stat = match at {
             // To be seen, the top need not be open to us.
             At::TOP => sys::stat(&self.root),
@@ -225,17 +225,17 @@ impl Disk<'_> {
         crate::lower::present(stat).map_err(|errno| self.refused("look at", at, errno))
     }
 
-    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>, CommitError> {
+    pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>> {
         self.call("read", at, sys::read_link)
     }
 
     /// A regular file for reading.
-    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd, CommitError> {
+    pub(super) fn open(&mut self, at: At) -> Result<OwnedFd> {
         self.call("open", at, |dir, name| sys::open_file(dir, name, Access::Read))
     }
 
     /// The entries of a directory; none if it is not there.
-    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>, CommitError> {
+    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>> {
         let opened =
             self.place(at).and_then(|(dir, name)| sys::open_dir(&dir, &name, Access::Read));
         let entries = crate::lower::present(opened.and_then(|dir| sys::read_dir(&dir)));
@@ -243,7 +243,7 @@ impl Disk<'_> {
     }
 
     /// All bytes of a regular file.
-    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>, CommitError> {
+    pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>> {
         let (mut file, mut bytes) = (File::from(self.open(at)?), Vec::new());
         match file.read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),
@@ -253,7 +253,7 @@ impl Disk<'_> {
 
     /// Fails with [`Errno::Acces`] if this process may neither change names in a directory nor
     /// give itself the right.
-    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<(), CommitError> {
+    pub(super) fn check_may_work_in(&mut self, dir: PathId) -> Result<()> {
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         let denied = self.call("change names in", At::Tree(dir), |parent, name| {
             let may = rustix::fs::accessat(parent, name, access, AtFlags::EACCESS);
@@ -264,7 +264,7 @@ impl Disk<'_> {
     }
 
     /// Fails with [`Errno::Acces`] if this process may not set permission bits and times.
-    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<(), CommitError> {
+    pub(super) fn check_may_set_meta(&mut self, path: PathId) -> Result<()> {
         self.call(Call::SetMode.verb(), At::Tree(path), |dir, name| {
             let owner = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
             let user = rustix::process::geteuid();
@@ -276,13 +276,13 @@ impl Disk<'_> {
 
 /// Changing calls.
 impl Disk<'_> {
-    pub(super) fn make_dir(&mut self, at: At) -> Result<(), CommitError> {
+    pub(super) fn make_dir(&mut self, at: At) -> Result<()> {
         let make = |dir: &OwnedFd, name: &[u8]| Ok(rustix::fs::mkdirat(dir, name, Mode::RWXU)?);
         self.change(Call::MakeDir, at, make)
     }
 
     /// A new file on the stage that only the owner may use.
-    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd, CommitError> {
+    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         self.change(Call::MakeFile, at, |dir, name| {
@@ -291,13 +291,7 @@ impl Disk<'_> {
     }
 
     /// Writes to a file that was opened at a place.
-    pub(super) fn write(
-        &self,
-        at: At,
-        file: &OwnedFd,
-        bytes: &[u8],
-        offset: u64,
-    ) -> Result<(), CommitError> {
+    pub(super) fn write(&self, at: At, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<()> {
         let mut done = 0;
         while done < bytes.len() {
             let end = bytes.len().min(done + self.gate.write_bytes_max());
@@ -312,21 +306,21 @@ impl Disk<'_> {
         Ok(())
     }
 
-    pub(super) fn set_len(&self, at: At, file: &OwnedFd, len: u64) -> Result<(), CommitError> {
+    pub(super) fn set_len(&self, at: At, file: &OwnedFd, len: u64) -> Result<()> {
         self.change_open(Call::SetLen, at, || sys::set_len(file, len))
     }
 
-    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<(), CommitError> {
+    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<()> {
         self.change(Call::Symlink, at, |dir, name| sys::symlink(target, dir, name))
     }
 
     /// One more name for a file or symlink.
-    pub(super) fn link(&mut self, from: At, to: At) -> Result<(), CommitError> {
+    pub(super) fn link(&mut self, from: At, to: At) -> Result<()> {
         self.change_both(Call::Link, (from, to), sys::link)
     }
 
     /// Moves to where nothing is; [`Errno::Exist`] if something is there after all.
-    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<(), CommitError> {
+    pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<()> {
         self.leave(from);
         self.change_both(Call::Rename, (from, to), |from_dir, from, to_dir, to| {
             let flags = RenameFlags::NOREPLACE;
@@ -345,36 +339,31 @@ impl Disk<'_> {
     }
 
     /// Moves in one step over a file or symlink.
-    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<(), CommitError> {
+    pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<()> {
         self.change_both(Call::Rename, (from, to), sys::rename)
     }
 
-    pub(super) fn unlink(&mut self, at: At) -> Result<(), CommitError> {
+    pub(super) fn unlink(&mut self, at: At) -> Result<()> {
         self.change(Call::Unlink, at, sys::remove_file)
     }
 
-    pub(super) fn remove_dir(&mut self, at: At) -> Result<(), CommitError> {
+    pub(super) fn remove_dir(&mut self, at: At) -> Result<()> {
         self.leave(at);
         self.change(Call::RemoveDir, at, sys::remove_dir)
     }
 
     /// Sets permission bits; never those of a symlink's target.
-    pub(super) fn set_mode(&mut self, at: At, mode: u32) -> Result<(), CommitError> {
+    pub(super) fn set_mode(&mut self, at: At, mode: u32) -> Result<()> {
         self.change(Call::SetMode, at, |dir, name| set_mode_at(dir, name, mode))
     }
 
-    pub(super) fn set_times(&mut self, at: At, times: SetTimes) -> Result<(), CommitError> {
+    pub(super) fn set_times(&mut self, at: At, times: SetTimes) -> Result<()> {
         self.change(Call::SetTimes, at, |dir, name| sys::set_times_at(dir, name, times))
     }
 
     /// Gives a file that is about to replace another its owner, group and extended attributes, as far
     /// as the system lets us. Returns false if the owner and the group are not both kept.
-    pub(super) fn keep_owner(
-        &self,
-        at: At,
-        file: &OwnedFd,
-        like: &OwnedFd,
-    ) -> Result<bool, CommitError> {
+    pub(super) fn keep_owner(&self, at: At, file: &OwnedFd, like: &OwnedFd) -> Result<bool> {
         for (name, value) in xattrs(like) {
             // `security.*` and others are not ours to give, as `cp -p` cannot either.
             let set = || Ok(rustix::fs::fsetxattr(file, &*name, &value, XattrFlags::empty())?);
@@ -401,7 +390,7 @@ impl Disk<'_> {
 
     /// A file or directory, to be synced; `None` for everything else, for a missing one, and for one
     /// that this process may not open.
-    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>, CommitError> {
+    pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>> {
         let is = self.look(at)?;
         if !is.is_some_and(|is| matches!(is.kind, FileKind::File | FileKind::Dir)) {
             return Ok(None);
@@ -416,7 +405,7 @@ impl Disk<'_> {
         }
     }
 
-    pub(super) fn sync(&self, at: At, opened: &OwnedFd) -> Result<(), CommitError> {
+    pub(super) fn sync(&self, at: At, opened: &OwnedFd) -> Result<()> {
         self.change_open(Call::Sync, at, || match sys::sync(opened, false) {
             // Not everything can be synced.
             Err(Errno::Inval | Errno::Rofs) => Ok(()),
@@ -424,16 +413,16 @@ impl Disk<'_> {
         })
     }
 
-    pub(super) fn sync_stage(&self) -> Result<(), CommitError> {
+    pub(super) fn sync_stage(&self) -> Result<()> {
         self.stage.as_ref().map_or(Ok(()), |stage| self.sync(At::STAGE, &stage.dir))
     }
 
-    pub(super) fn sync_root(&self) -> Result<(), CommitError> {
+    pub(super) fn sync_root(&self) -> Result<()> {
         self.sync(At::TOP, &self.root)
     }
 
     /// Brings all of the file system to stable storage, where there is a call for that.
-    pub(super) fn sync_all(&self) -> Result<(), CommitError> {
+    pub(super) fn sync_all(&self) -> Result<()> {
         self.change_open(Call::SyncAll, At::TOP, || {
             #[cfg(target_os = "linux")]
             rustix::fs::syncfs(&*self.root)?;
@@ -444,8 +433,8 @@ impl Disk<'_> {
     }
 }
 
-/// Whether a call was made, or refused with an error that may be passed over.
-fn allowed(done: Result<(), CommitError>, refusals: &[Errno]) -> Result<bool, CommitError> {
+/// Whether a part was done; false for an error that may be passed over.
+pub(super) fn allowed(done: Result<()>, refusals: &[Errno]) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
         Err(error) if refusals.contains(&error.errno()) => Ok(false),

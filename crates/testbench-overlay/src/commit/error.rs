@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use super::Conflict;
 use crate::{Errno, GuestPath};
 
+/// The result of a part of a commit.
+pub(super) type Result<T, E = CommitError> = std::result::Result<T, E>;
+
 /// How many conflicts a message names; the list in the error holds all.
 const NAMED_MAX: usize = 10;
 

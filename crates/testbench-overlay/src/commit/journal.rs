@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use testbench_clock::WallTime;
 
 use super::disk::{At, Disk};
-use super::error::{CommitError, RecoverError};
+use super::error::{RecoverError, Result};
 use crate::lower::observe::Stamp;
 use crate::places::{Line, PathId, Paths};
 use crate::{FileKind, GuestPath, SetTime, SetTimes, Stat};
@@ -290,14 +290,14 @@ pub(super) fn load(disk: &mut Disk<'_>) -> Result<(Progress, Steps), RecoverErro
 }
 
 /// Marks the stage as ours.
-pub(super) fn claim(disk: &mut Disk<'_>) -> Result<(), CommitError> {
+pub(super) fn claim(disk: &mut Disk<'_>) -> Result<()> {
     let at = At::Stage(FORMAT);
     let file = disk.make_file(at)?;
     disk.write(at, &file, format().as_bytes(), 0)
 }
 
 /// Writes the journal, which is not in force yet.
-pub(super) fn prepare(disk: &mut Disk<'_>, steps: &Steps) -> Result<(), CommitError> {
+pub(super) fn prepare(disk: &mut Disk<'_>, steps: &Steps) -> Result<()> {
     let at = At::Stage(JOURNAL_NEW);
     let file = disk.make_file(at)?;
     disk.write(at, &file, write(&disk.paths, steps).as_bytes(), 0)?;
@@ -306,13 +306,13 @@ pub(super) fn prepare(disk: &mut Disk<'_>, steps: &Steps) -> Result<(), CommitEr
 }
 
 /// Puts the journal in force, in one instant.
-pub(super) fn store(disk: &mut Disk<'_>) -> Result<(), CommitError> {
+pub(super) fn store(disk: &mut Disk<'_>) -> Result<()> {
     disk.rename_new(At::Stage(JOURNAL_NEW), At::Stage(JOURNAL))?;
     disk.sync_stage()
 }
 
 /// Makes sure that no journal is in force.
-pub(super) fn withdraw(disk: &mut Disk<'_>) -> Result<(), CommitError> {
+pub(super) fn withdraw(disk: &mut Disk<'_>) -> Result<()> {
     if disk.look(At::Stage(JOURNAL))?.is_some() {
         disk.unlink(At::Stage(JOURNAL))?;
         disk.sync_stage()?;
@@ -321,7 +321,7 @@ pub(super) fn withdraw(disk: &mut Disk<'_>) -> Result<(), CommitError> {
 }
 
 /// Notes that everything that leaves its place has left it.
-pub(super) fn mark_moved(disk: &mut Disk<'_>) -> Result<(), CommitError> {
+pub(super) fn mark_moved(disk: &mut Disk<'_>) -> Result<()> {
     disk.rename_new(At::Stage(JOURNAL), At::Stage(MOVED))?;
     disk.sync_stage()
 }

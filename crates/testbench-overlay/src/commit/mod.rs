@@ -77,6 +77,7 @@ pub use options::CommitOptions;
 pub use recover::Recovered;
 
 use self::disk::{At, Disk};
+use self::error::Result;
 use self::gate::{Gate, Open};
 use self::plan::Plan;
 use self::survey::Survey;
@@ -164,11 +165,7 @@ impl Overlay {
         self.commit_through(&Open, options)
     }
 
-    fn commit_through(
-        &self,
-        gate: &dyn Gate,
-        options: &CommitOptions,
-    ) -> Result<Committed, CommitError> {
+    fn commit_through(&self, gate: &dyn Gate, options: &CommitOptions) -> Result<Committed> {
         let dir = self.core.lower.host_dir().ok_or(CommitError::NoDirectory)?;
         let path = dir.path().to_path_buf();
         // The overlay keeps itself from writing to its own root, and a caller's promise is kept.
@@ -186,7 +183,7 @@ fn run(
     disk: &mut Disk<'_>,
     options: &CommitOptions,
     keeps: bool,
-) -> Result<Committed, CommitError> {
+) -> Result<Committed> {
     let mut tx = core.tx_as_root();
     check_free(disk, &tx)?;
     match tx.find_other_names() {
@@ -232,7 +229,7 @@ fn run(
 
 /// Makes sure that no other commit is at work or was interrupted, and that the overlay has not
 /// taken our name.
-fn check_free(disk: &mut Disk<'_>, tx: &Tx<'_>) -> Result<(), CommitError> {
+fn check_free(disk: &mut Disk<'_>, tx: &Tx<'_>) -> Result<()> {
     let top = tx.live.state.dir(Ino::ROOT).map_err(unread)?;
     for name in [STAGE, WASTE] {
         let stage = disk.at_top(name);
@@ -256,7 +253,7 @@ fn limit(
     paths: &mut Paths,
     core: &Core,
     options: &CommitOptions,
-) -> Result<(), CommitError> {
+) -> Result<()> {
     let Some(only) = &options.only else { return Ok(()) };
     let mut ids = BTreeSet::new();
     for path in only {
@@ -284,7 +281,7 @@ fn stage(
     disk: &mut Disk<'_>,
     plan: &Plan,
     check_again: Option<&Survey<'_>>,
-) -> Result<(u64, u64), CommitError> {
+) -> Result<(u64, u64)> {
     let mut prepare = || {
         journal::claim(disk)?;
         let written = stage::fill(core, state, disk, &plan.stage)?;

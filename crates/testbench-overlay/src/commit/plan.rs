@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::may_work;
 use super::check::Now;
 use super::disk::{At, Disk};
-use super::error::CommitError;
+use super::error::{CommitError, Result};
 use super::journal::{In, Incoming, Mark, MetaStep, Out, Steps, Times};
 use super::survey::{Spot, Survey, content_changed, meta_changed};
 use crate::lower::observe::Stamp;
@@ -42,11 +42,7 @@ pub(super) struct Staged {
 }
 
 /// Plans the commit of what was surveyed, onto what the check has found.
-pub(super) fn plan(
-    disk: &mut Disk<'_>,
-    survey: &Survey<'_>,
-    mut now: Now,
-) -> Result<Plan, CommitError> {
+pub(super) fn plan(disk: &mut Disk<'_>, survey: &Survey<'_>, mut now: Now) -> Result<Plan> {
     let top = disk.look(At::TOP)?;
     now.insert(PathId::TOP, top);
     let mut planner = Planner {
@@ -103,7 +99,7 @@ struct Placement<'s> {
 
 impl<'s> Planner<'_, 's, '_> {
     /// The file at a path before.
-    fn now(&mut self, path: PathId) -> Result<Option<Stat>, CommitError> {
+    fn now(&mut self, path: PathId) -> Result<Option<Stat>> {
         let stat = match self.now.get(&path) {
             Some(stat) => *stat,
             None => self.disk.look(At::Tree(path))?,
@@ -120,7 +116,7 @@ impl<'s> Planner<'_, 's, '_> {
         self.slots - 1
     }
 
-    fn place_all(&mut self) -> Result<(), CommitError> {
+    fn place_all(&mut self) -> Result<()> {
         let mut placements = Vec::new();
         let mut done = BTreeSet::new();
         for ino in self.survey.spots.iter().filter_map(|spot| spot.ino) {
@@ -137,7 +133,7 @@ impl<'s> Planner<'_, 's, '_> {
         placements.iter().try_for_each(|placement| self.place(placement))
     }
 
-    fn placement(&mut self, ino: Ino) -> Result<Placement<'s>, CommitError> {
+    fn placement(&mut self, ino: Ino) -> Result<Placement<'s>> {
         let inode = self.survey.state.inode(ino);
         let inode: &'s Inode =
             inode.map_err(|errno| self.disk.refused("commit to", At::TOP, errno))?;
@@ -167,7 +163,7 @@ impl<'s> Planner<'_, 's, '_> {
 
     /// Plans all names of an inode: from where it was, as links to the name that is there first, or
     /// anew.
-    fn place(&mut self, placement: &Placement<'_>) -> Result<(), CommitError> {
+    fn place(&mut self, placement: &Placement<'_>) -> Result<()> {
         let Placement { ino, inode, stays, comes, sources, .. } = placement;
         let mut before = stays.and_then(|spot| spot.before);
         let mut after = stays.map(|spot| spot.after);
@@ -213,12 +209,7 @@ impl<'s> Planner<'_, 's, '_> {
     }
 
     /// Plans a new file or symlink.
-    fn stage(
-        &mut self,
-        placement: &Placement<'_>,
-        slot: u64,
-        path: PathId,
-    ) -> Result<(), CommitError> {
+    fn stage(&mut self, placement: &Placement<'_>, slot: u64, path: PathId) -> Result<()> {
         let Placement { ino, inode, here, copy, .. } = placement;
         if matches!(inode.node, Node::Special | Node::Dir(_)) {
             // A device, socket or FIFO that is gone cannot be made.
@@ -240,7 +231,7 @@ impl<'s> Planner<'_, 's, '_> {
     }
 
     /// Removes what is in the way; returns a file that can be replaced in its place.
-    fn clear(&mut self, name: &Spot, kind: FileKind) -> Result<Option<Stat>, CommitError> {
+    fn clear(&mut self, name: &Spot, kind: FileKind) -> Result<Option<Stat>> {
         let Some(before) = name.before.filter(|before| !self.moved.contains_key(before)) else {
             return Ok(None);
         };
@@ -252,7 +243,7 @@ impl<'s> Planner<'_, 's, '_> {
     }
 
     /// Removes something with everything in it, but for what moves elsewhere.
-    fn remove(&mut self, path: PathId) -> Result<(), CommitError> {
+    fn remove(&mut self, path: PathId) -> Result<()> {
         let mut next = vec![path];
         while let Some(path) = next.pop() {
             let stays = self.outs.contains_key(&path) || self.moved.contains_key(&path);
@@ -270,7 +261,7 @@ impl<'s> Planner<'_, 's, '_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Plan, CommitError> {
+    fn finish(mut self) -> Result<Plan> {
         let paths = &self.disk.paths;
         let order = paths.order();
         let is_removed =
@@ -292,7 +283,7 @@ impl<'s> Planner<'_, 's, '_> {
 
     /// Plans permission bits and times of directories: of those that have changed, and of those in
     /// which the commit works. All of them must be open to the committer meanwhile.
-    fn dir_metas(&mut self) -> Result<(), CommitError> {
+    fn dir_metas(&mut self) -> Result<()> {
         let paths = &self.disk.paths;
         let left: BTreeSet<PathId> = self.outs.keys().map(|path| paths.dir(*path)).collect();
         let ins = self.plan.steps.ins.iter();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::apply::{self, PassedOver};
 use super::disk::{At, Disk};
-use super::error::RecoverError;
+use super::error::{RecoverError, Result};
 use super::gate::{Gate, Open};
 use super::journal::{self, Progress};
 use crate::{Errno, Overlay, sys};

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::disk::{At, Disk};
-use super::error::CommitError;
+use super::error::{CommitError, Result};
 use super::plan::Staged;
 use crate::Errno;
 use crate::lower::base::Base;
@@ -22,7 +22,7 @@ pub(super) fn fill(
     state: &State,
     disk: &mut Disk<'_>,
     stage: &[Staged],
-) -> Result<(u64, u64), CommitError> {
+) -> Result<(u64, u64)> {
     let sync_each = stage.len() <= SYNC_EACH_MAX;
     let (mut files, mut bytes) = (0, 0);
     for staged in stage {
@@ -69,7 +69,7 @@ fn copy(
     disk: &Disk<'_>,
     file: &OwnedFd,
     staged: &Staged,
-) -> Result<u64, CommitError> {
+) -> Result<u64> {
     let about = At::Tree(staged.path);
     let mut written = 0;
     for part in parts(core, inode) {
