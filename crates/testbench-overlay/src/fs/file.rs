@@ -226,10 +226,7 @@ impl Seek for &File {
 
 impl Read for File {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match &mut self.inner {
-            Inner::Real(file) => file.read(buf),
-            Inner::Tree(tree) => tree.read_mut(buf),
-        }
+        (&mut &*self).read(buf)
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, SeekFrom};
 use std::sync::Arc;
 
 use super::lock::{Kind, Lock, TryLockError};
-use super::position::{Position, Taken};
+use super::position::Position;
 use super::route::{Place, error_of_open};
 use crate::vfs::Result;
 use crate::{Errno, File, OpenHow, Stat};
@@ -57,16 +57,10 @@ impl TreeFile {
     }
 
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = read_at(&*self.file, &mut self.description.position.take()?, buf);
-        self.result(read)
-    }
-
-    pub(super) fn read_mut(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some(description) = Arc::get_mut(&mut self.description) else {
-            return self.read(buf);
-        };
-        let read = read_at(&*self.file, &mut description.position.take_alone(), buf);
-        self.result(read)
+        let mut position = self.description.position.take()?;
+        let read = self.read_at(buf, position.at)?;
+        position.at += read as u64;
+        Ok(read)
     }
 
     pub(super) fn unlock(&self) -> io::Result<()> {
@@ -112,10 +106,4 @@ impl TreeFile {
         position.at = target.and_then(|at| u64::try_from(at).ok()).ok_or(Errno::Inval)?;
         Ok(position.at)
     }
-}
-
-fn read_at(file: &dyn File, position: &mut Taken<'_>, buf: &mut [u8]) -> Result<usize> {
-    let read = file.read_at(buf, position.at)?;
-    position.at += read as u64;
-    Ok(read)
 }

@@ -92,47 +92,38 @@ impl Tx<'_> {
         through: bool,
     ) -> Result<Option<Child>> {
         let (ino, inode) = self.lower_number(lower_dir, name);
-        let known = inode.map(|inode| (ino, inode.clone()));
-        if let Some((_, inode)) = &known
-            && is_settled(inode, through)
-        {
-            return Ok(known);
-        }
+        let known = match inode {
+            // A directory through which a walk leads is kept open beneath, and is the one that was
+            // first seen. A read or a miss in it finds out that its path belongs to another by now.
+            Some(inode) if through && inode.kind() == FileKind::Dir => {
+                return Ok(Some((ino, inode.clone())));
+            }
+            inode => inode.cloned(),
+        };
         let opened = self.open_lower(dir_inode, lower_dir, Wants::Name)?;
-        let stat = self.stat_lower(&opened, lower_dir, name, through && known.is_none())?;
-        if let (Some((_, inode)), Some(stat)) = (&known, &stat)
-            && is_as_seen(inode, stat)
-        {
-            return Ok(known);
-        }
-        match (stat, known) {
-            (Some(stat), Some((_, inode))) => {
-                let change =
-                    inode.origin.as_ref().and_then(|o| o.seen.stamp.change_to(&Stamp::of(&stat)));
-                let change = change.unwrap_or(LowerChangeKind::Modified);
-                Err(self.core.lower.note_change(&lower_dir.child(name), change))
-            }
-            (None, Some(_)) => {
-                Err(self.core.lower.note_change(&lower_dir.child(name), LowerChangeKind::Removed))
-            }
-            (Some(stat), None) => self.saw(dir, lower_dir, name, ino, &stat).map(Some),
-            (None, None) => self.saw_nothing(dir, lower_dir, name).map(|()| None),
-        }
-    }
-
-    /// Returns the entry of a name in a lower directory. A directory that a walk `enters` is opened for it.
-    fn stat_lower(
-        &self,
-        dir: &OpenDir,
-        dir_path: &RelPath,
-        name: &[u8],
-        enters: bool,
-    ) -> Result<Option<Stat>> {
         let lower = &self.core.lower;
-        if enters && let Ok((_, stat)) = lower.enter(dir, name, dir_path.child(name)) {
-            return Ok(Some(stat));
+        // One that is new to it is opened at once.
+        let enters = through && known.is_none();
+        let entered = enters.then(|| lower.enter(&opened, name, lower_dir.child(name)));
+        let stat = match entered {
+            Some(Ok((_, stat))) => Some(stat),
+            Some(Err(_)) | None => lower.stat_in(&opened, name)?,
+        };
+        let Some(inode) = known else {
+            return match stat {
+                Some(stat) => self.saw(dir, lower_dir, name, ino, &stat).map(Some),
+                None => self.saw_nothing(dir, lower_dir, name).map(|()| None),
+            };
+        };
+        let change = match (&stat, &inode.origin) {
+            (Some(stat), Some(origin)) => origin.seen.stamp.change_to(&Stamp::of(stat)),
+            (Some(_), None) => Some(LowerChangeKind::Modified),
+            (None, _) => Some(LowerChangeKind::Removed),
+        };
+        match change {
+            None => Ok(Some((ino, inode))),
+            Some(change) => Err(lower.note_change(&lower_dir.child(name), change)),
         }
-        lower.stat_in(dir, name)
     }
 
     /// The lower directory of an upper one, if it is still the one that was first seen.
@@ -153,7 +144,8 @@ impl Tx<'_> {
 
     /// The inode already made for a lower path.
     pub(crate) fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
-        self.known_child(dir, name).map(|(ino, _)| ino)
+        let (ino, inode) = self.lower_number(dir, name);
+        inode.map(|_| ino)
     }
 
     /// Walks as far as [`Walk::stride`] may.
@@ -188,16 +180,11 @@ impl Tx<'_> {
             (Some(Entry::Present(ino)), _) => (*ino, self.live.state.inode(*ino).ok()?),
             (None, Some(lower)) => {
                 let (ino, inode) = self.lower_number(lower, name);
-                (ino, inode.filter(|inode| is_settled(inode, true))?)
+                (ino, inode?)
             }
             (Some(Entry::Whiteout), _) | (None, None) => return None,
         };
         (inode.kind() == FileKind::Dir).then_some((ino, inode))
-    }
-
-    fn known_child(&self, dir: &RelPath, name: &[u8]) -> Option<Child> {
-        let (ino, inode) = self.lower_number(dir, name);
-        inode.map(|inode| (ino, inode.clone()))
     }
 
     /// The number of a lower path, and the inode if there is one for it: the path's hash, or the
@@ -218,7 +205,10 @@ impl Tx<'_> {
         if self.live.state.was_absent(&path) {
             return Ok(());
         }
-        self.check_place(dir, lower_dir)?;
+        // The directory must still be at its place, or something else is missing there.
+        if !lower_dir.is_top() {
+            self.open_lower(self.live.state.inode(dir)?, lower_dir, Wants::Itself)?;
+        }
         self.note(path, Observation::Absent)
     }
 
@@ -230,14 +220,6 @@ impl Tx<'_> {
         }
         state.observe(path, seen);
         Ok(())
-    }
-
-    /// Makes sure that a directory in which something is missing is the one at its path still.
-    fn check_place(&self, dir: Ino, lower_dir: &RelPath) -> Result<()> {
-        if lower_dir.is_top() {
-            return Ok(());
-        }
-        self.open_lower(self.live.state.inode(dir)?, lower_dir, Wants::Itself).map(drop)
     }
 
     /// Makes an inode with the number `ino`, which is that of the path.
@@ -279,7 +261,7 @@ impl Tx<'_> {
         };
         let meta = self.core.view.meta(stat);
         let links = if stat.kind == FileKind::Dir { 1 } else { stat.nlink.max(1) };
-        let name = Name::of(&path).map_or_else(|| Name::new(name), Ok)?;
+        let name = Name::new(name)?;
         let origin = Origin { paths: smallvec![path], seen, links, meta };
         let names = smallvec![(dir, name)];
         Ok(Inode { meta, node, names, is_pinned: false, origin: Some(Arc::new(origin)) })
@@ -356,19 +338,6 @@ impl Tx<'_> {
         }
         Ok(self.list(dir)?.is_empty())
     }
-}
-
-/// Whether an inode need not be compared with the lower tree again. A directory through which a walk
-/// leads is kept open beneath, and is the one that was first seen; a read or a miss in it finds out
-/// that its path belongs to another by now.
-fn is_settled(inode: &Inode, through: bool) -> bool {
-    through && inode.kind() == FileKind::Dir
-}
-
-/// Whether this is still what an inode was made of.
-fn is_as_seen(inode: &Inode, stat: &Stat) -> bool {
-    let origin = inode.origin.as_ref();
-    origin.is_some_and(|origin| origin.seen.stamp.matches(&Stamp::of(stat)))
 }
 
 /// The path of a directory from the top; `None` if it has been removed.

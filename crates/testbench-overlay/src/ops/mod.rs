@@ -7,6 +7,7 @@ pub(crate) mod links;
 pub(crate) mod lookup;
 
 use smallvec::smallvec;
+use testbench_clock::WallTime;
 
 use crate::lower::view::Meta;
 use crate::ops::core::Tx;
@@ -46,19 +47,6 @@ pub enum Renaming {
     Exchange,
 }
 
-/// The access for which a file is opened.
-#[derive(Clone, Copy)]
-struct Access {
-    read: bool,
-    write: bool,
-}
-
-impl Access {
-    fn of(how: &OpenHow) -> Access {
-        Access { read: how.read, write: how.write || how.truncate }
-    }
-}
-
 const READ: u32 = 0o4;
 const WRITE: u32 = 0o2;
 const WRITE_AND_SEARCH: u32 = 0o3;
@@ -87,26 +75,26 @@ impl Tx<'_> {
 
     /// Opens an inode that is there already.
     pub(crate) fn open_inode(&mut self, ino: Ino, how: &OpenHow) -> Result<()> {
-        let access = Access::of(how);
+        let writes = how.write || how.truncate;
         match self.live.state.inode(ino)?.kind() {
-            FileKind::Dir if access.write => Err(Errno::Isdir),
-            FileKind::Dir => self.allow_open(ino, access),
+            FileKind::Dir if writes => Err(Errno::Isdir),
+            FileKind::Dir => self.allow_open(ino, how.read, writes),
             _ if how.directory => Err(Errno::Notdir),
             FileKind::Symlink => Err(Errno::Loop),
             FileKind::Special => Err(Errno::Nxio),
             FileKind::File => {
-                self.allow_open(ino, access)?;
+                self.allow_open(ino, how.read, writes)?;
                 if how.truncate { self.set_len(ino, 0) } else { Ok(()) }
             }
         }
     }
 
-    fn allow_open(&self, ino: Ino, access: Access) -> Result<()> {
+    fn allow_open(&self, ino: Ino, reads: bool, writes: bool) -> Result<()> {
         let inode = self.live.state.inode(ino)?;
-        if access.read {
+        if reads {
             self.may(inode, READ)?;
         }
-        if access.write {
+        if writes {
             self.may(inode, WRITE)?;
         }
         Ok(())
@@ -115,7 +103,8 @@ impl Tx<'_> {
     pub(crate) fn create_dir(&mut self, start: Ino, path: GuestPath<'_>, mode: u32) -> Result<()> {
         let place = self.walk(start, path, End::Name)?;
         // Linux does not take the set-id bits from `mkdir`.
-        self.create_new(&place, true, Node::Dir(Dir::opaque()), mode & 0o1777)
+        free(&place, true)?;
+        self.create(&place, Node::Dir(Dir::opaque()), mode & 0o1777).map(drop)
     }
 
     pub(crate) fn symlink(&mut self, target: &[u8], start: Ino, path: GuestPath<'_>) -> Result<()> {
@@ -129,12 +118,8 @@ impl Tx<'_> {
             return Err(Errno::Nametoolong);
         }
         let place = self.walk(start, path, End::Name)?;
-        self.create_new(&place, false, Node::Symlink(target.into()), 0o777)
-    }
-
-    fn create_new(&mut self, place: &Found, is_dir: bool, node: Node, mode: u32) -> Result<()> {
-        free(place, is_dir)?;
-        self.create(place, node, mode).map(|_| ())
+        free(&place, false)?;
+        self.create(&place, Node::Symlink(target.into()), 0o777).map(drop)
     }
 
     fn create(&mut self, place: &Found, node: Node, mode: u32) -> Result<Ino> {
@@ -319,15 +304,8 @@ impl Tx<'_> {
         let now = self.now();
         self.pin(from.0)?;
         self.pin(to.0)?;
-        for (ino, old, new) in [(ino, &from, &to), (other, &to, &from)] {
-            self.live.state.set_entry(new.0, new.1.clone(), Some(Entry::Present(ino)))?;
-            let inode = self.live.state.inode_mut(ino)?;
-            inode.names.retain(|name| name != old);
-            inode.names.push(new.clone());
-            inode.meta.ctime = now;
-            self.live.state.inode_mut(new.0)?.touch(now);
-        }
-        Ok(())
+        self.put(ino, &from, &to, now)?;
+        self.put(other, &to, &from, now)
     }
 
     fn may_replace(&self, source_is_dir: bool, replaced: Ino) -> Result<()> {
@@ -356,13 +334,18 @@ impl Tx<'_> {
             }
         }
         self.hide(from.0, &from.1)?;
-        self.live.state.set_entry(to.0, to.1.clone(), Some(Entry::Present(ino)))?;
-        let inode = self.live.state.inode_mut(ino)?;
-        inode.names.retain(|name| *name != from);
-        inode.names.push(to.clone());
-        inode.meta.ctime = now;
         self.live.state.inode_mut(from.0)?.touch(now);
-        self.live.state.inode_mut(to.0)?.touch(now);
+        self.put(ino, &from, &to, now)
+    }
+
+    /// Gives an inode a name in place of another one.
+    fn put(&mut self, ino: Ino, old: &(Ino, Name), new: &(Ino, Name), now: WallTime) -> Result<()> {
+        self.live.state.set_entry(new.0, new.1.clone(), Some(Entry::Present(ino)))?;
+        let inode = self.live.state.inode_mut(ino)?;
+        inode.names.retain(|name| name != old);
+        inode.names.push(new.clone());
+        inode.meta.ctime = now;
+        self.live.state.inode_mut(new.0)?.touch(now);
         Ok(())
     }
 

@@ -133,7 +133,7 @@ pub(super) struct Faults {
     counts: Mutex<Vec<Count>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rule {
     fault: Fault,
     pattern: Option<Pattern>,
@@ -173,12 +173,8 @@ impl Faults {
 
     /// The same plan as far as it has got, for a fork.
     pub(super) fn fork(&self) -> Faults {
-        let rules = self
-            .rules
-            .iter()
-            .map(|Rule { fault, pattern }| Rule { fault: fault.clone(), pattern: pattern.clone() });
         let counts = Mutex::new(self.counts().clone());
-        Faults { seed: self.seed, rules: rules.collect(), counts }
+        Faults { seed: self.seed, rules: self.rules.clone(), counts }
     }
 
     pub(super) fn is_empty(&self) -> bool {

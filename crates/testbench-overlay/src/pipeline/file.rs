@@ -82,11 +82,10 @@ impl StagedFile {
         &self,
         operation: Operation,
         len: usize,
-        count: impl FnOnce(&T) -> usize,
-        act: impl FnOnce(usize) -> Result<T>,
+        act: impl FnOnce(usize) -> Result<(T, usize)>,
     ) -> Result<T> {
         let request = Request { len, ..Request::new(operation, self.path.clone()) };
-        self.pipeline.transfer(request, count, |_, granted| act(granted))
+        self.pipeline.transfer(request, |_, granted| act(granted))
     }
 }
 
@@ -103,30 +102,24 @@ impl File for StagedFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.transfer(
-            Operation::Read,
-            buf.len(),
-            |done| *done,
-            |granted| self.inner.read_at(&mut buf[..granted], offset),
-        )
+        self.transfer(Operation::Read, buf.len(), |granted| {
+            let done = self.inner.read_at(&mut buf[..granted], offset)?;
+            Ok((done, done))
+        })
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
-        self.transfer(
-            Operation::Write,
-            buf.len(),
-            |done| *done,
-            |granted| self.inner.write_at(&buf[..granted], offset),
-        )
+        self.transfer(Operation::Write, buf.len(), |granted| {
+            let done = self.inner.write_at(&buf[..granted], offset)?;
+            Ok((done, done))
+        })
     }
 
     fn append(&self, buf: &[u8]) -> Result<(usize, u64)> {
-        self.transfer(
-            Operation::Write,
-            buf.len(),
-            |(done, _)| *done,
-            |granted| self.inner.append(&buf[..granted]),
-        )
+        self.transfer(Operation::Write, buf.len(), |granted| {
+            let (done, end) = self.inner.append(&buf[..granted])?;
+            Ok(((done, end), done))
+        })
     }
 
     fn set_len(&self, len: u64) -> Result<()> {

@@ -1,7 +1,6 @@
 //! [`InodeHandle`]: an inode that is kept whatever becomes of its names.
 
 use std::any::Any;
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -172,16 +171,11 @@ impl Core {
 }
 
 /// A name in a directory of a mounted tree, since an [`Fs`] has no handles of inodes.
+#[derive(Debug)]
 struct ByName {
     fs: Arc<dyn Fs>,
     dir: Arc<dyn File>,
     name: Vec<u8>,
-}
-
-impl fmt::Debug for ByName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByName").field("name", &self.path()).finish_non_exhaustive()
-    }
 }
 
 impl ByName {

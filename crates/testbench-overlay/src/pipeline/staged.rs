@@ -434,29 +434,27 @@ impl Pipeline {
         request: Request,
         act: impl FnOnce(&Request) -> Result<T>,
     ) -> Result<T> {
-        self.transfer(request, |_| 0, |request, _| act(request))
+        self.transfer(request, |request, _| Ok((act(request)?, 0)))
     }
 
     /// Sends one operation through all stages that moves bytes: as many of them as the faults let
-    /// through.
+    /// through. `act` returns how many were moved.
     pub(super) fn transfer<T>(
         &self,
         request: Request,
-        count: impl FnOnce(&T) -> usize,
-        act: impl FnOnce(&Request, usize) -> Result<T>,
+        act: impl FnOnce(&Request, usize) -> Result<(T, usize)>,
     ) -> Result<T> {
-        let mut done = 0;
         let result = self.judge(&request).and_then(|granted| {
             let result = act(&request, granted);
-            done = result.as_ref().map_or(0, count);
+            let done = result.as_ref().map_or(0, |(_, done)| *done);
             self.faults.settle(&request, granted, done);
             result
         });
         if let Some(audit) = &self.audit {
-            let result = result.as_ref().map(|_| done as u64).map_err(|errno| *errno);
+            let result = result.as_ref().map(|(_, done)| *done as u64).map_err(|errno| *errno);
             audit.note(&request, self.core.clock.wall(), result);
         }
-        result
+        Ok(result?.0)
     }
 
     /// The first stage. Returns how many of the bytes may be moved.

@@ -78,18 +78,9 @@ struct Tree {
     fs: Arc<dyn Fs>,
     /// Its top directory.
     top: Arc<dyn File>,
-    parent: Parent,
+    /// The directory that holds the mount point; none for the tree around the root.
+    parent: Option<Spot>,
     name: Vec<u8>,
-}
-
-/// The directory that holds a mount point.
-#[derive(Clone, Debug, PartialEq)]
-enum Parent {
-    Own(Ino),
-    /// In another tree, at a path below its top.
-    In(usize, RelPath),
-    /// The tree around the root is in no directory.
-    None,
 }
 
 /// The real disk around the root.
@@ -125,6 +116,17 @@ pub(crate) struct Inside {
     pub(crate) dir: Arc<dyn File>,
     /// Below the top of the tree, as it was when the directory was opened.
     path: RelPath,
+}
+
+/// Two handles of one directory are the same spot.
+impl PartialEq for Spot {
+    fn eq(&self, other: &Spot) -> bool {
+        match (self, other) {
+            (Spot::Own(a), Spot::Own(b)) => a == b,
+            (Spot::In(a), Spot::In(b)) => a.tree == b.tree && a.path == b.path,
+            _ => false,
+        }
+    }
 }
 
 impl Spot {
@@ -191,17 +193,16 @@ impl Namespace {
         let parent = match place?.found {
             Step::Missing => return Err(Errno::Noent),
             Step::Dir(dir) if self.at(&dir, name).is_some() => return Err(Errno::Exist),
-            Step::Dir(Spot::In(Inside { tree, path, .. })) => Parent::In(tree, path),
-            Step::Dir(Spot::Own(dir)) => {
-                let mut tx = self.core.tx_as_root();
-                if let Some(there) = tx.lookup(dir, name)? {
-                    tx.live.state.dir(there)?;
-                }
-                Parent::Own(dir)
-            }
+            Step::Dir(dir) => dir,
             Step::Link(..) | Step::Leaf(()) => return Err(Errno::Notdir),
         };
-        self.trees.push(Tree { fs, top, parent, name: name.to_vec() });
+        if let Spot::Own(dir) = parent {
+            let mut tx = self.core.tx_as_root();
+            if let Some(there) = tx.lookup(dir, name)? {
+                tx.live.state.dir(there)?;
+            }
+        }
+        self.trees.push(Tree { fs, top, parent: Some(parent), name: name.to_vec() });
         Ok(())
     }
 
@@ -215,7 +216,7 @@ impl Namespace {
         self.outside = Some(Outside { tree, root, root_id: (stat.dev, stat.ino) });
         let top = fs.root()?;
         let (fs, name) = (Arc::new(fs), OUTSIDE.to_vec());
-        self.trees.push(Tree { fs, top, parent: Parent::None, name });
+        self.trees.push(Tree { fs, top, parent: None, name });
         Ok(())
     }
 
@@ -229,7 +230,7 @@ impl Namespace {
             Step::Dir(dir) => dir,
             _ => &place.dir,
         };
-        dir.tree().is_some_and(|tree| self.trees[tree].parent == Parent::None)
+        dir.tree().is_some_and(|tree| self.trees[tree].parent.is_none())
     }
 
     /// The top of the tree that is mounted at a name, if there is one.
@@ -251,14 +252,7 @@ impl Namespace {
     }
 
     fn in_dir<'m>(&'m self, dir: &'m Spot) -> impl Iterator<Item = usize> + 'm {
-        let holds = move |parent: &Parent| match (parent, dir) {
-            (Parent::Own(parent), Spot::Own(dir)) => parent == dir,
-            (Parent::In(tree, path), Spot::In(inside)) => {
-                *tree == inside.tree && *path == inside.path
-            }
-            _ => false,
-        };
-        (0..self.trees.len()).filter(move |tree| holds(&self.trees[*tree].parent))
+        (0..self.trees.len()).filter(move |tree| self.trees[*tree].parent.as_ref() == Some(dir))
     }
 
     pub(crate) fn is_mount_point(&self, place: &Found) -> bool {
@@ -273,11 +267,10 @@ impl Namespace {
     pub(crate) fn moves_a_mount(&self, place: &Found) -> bool {
         let (Spot::In(inside), Last::Name(name)) = (&place.dir, &place.last) else { return false };
         let moved = inside.path.child(name);
-        let is_moved = |parent: &Parent| match parent {
-            Parent::In(outer, path) => *outer == inside.tree && is_in(path, &moved),
-            Parent::Own(_) | Parent::None => false,
-        };
-        self.trees.iter().any(|tree| is_moved(&tree.parent))
+        self.trees.iter().any(|tree| match &tree.parent {
+            Some(Spot::In(outer)) => outer.tree == inside.tree && is_in(&outer.path, &moved),
+            _ => false,
+        })
     }
 
     /// Whether a directory with a mount point in it has this name.
@@ -324,19 +317,16 @@ impl Namespace {
     pub(crate) fn path_of(&self, dir: &Spot) -> RelPath {
         // From the inside out. Each tree is mounted in one that comes before it, so this ends.
         let mut names = Vec::new();
-        let mut parent = match dir {
-            Spot::Own(ino) => Parent::Own(*ino),
-            Spot::In(inside) => Parent::In(inside.tree, inside.path.clone()),
-        };
+        let mut at = Some(dir);
         let top = loop {
-            match &parent {
-                Parent::Own(dir) => break path_of(&self.core.tx().live.state, *dir),
-                Parent::None => break Some(RelPath::TOP),
-                Parent::In(tree, path) => {
-                    let Tree { parent: outer, name, .. } = &self.trees[*tree];
-                    names.extend([path.as_bytes().to_vec(), name.clone()]);
-                    parent = outer.clone();
+            match at {
+                Some(Spot::Own(dir)) => break path_of(&self.core.tx().live.state, *dir),
+                Some(Spot::In(inside)) => {
+                    let Tree { parent, name, .. } = &self.trees[inside.tree];
+                    names.extend([inside.path.as_bytes(), name]);
+                    at = parent.as_ref();
                 }
+                None => break Some(RelPath::TOP),
             }
         };
         match top {
@@ -397,11 +387,7 @@ impl Walk for NamespaceWalk<'_> {
     }
 
     fn same(&self, a: &Spot, b: &Spot) -> bool {
-        match (a, b) {
-            (Spot::Own(a), Spot::Own(b)) => a == b,
-            (Spot::In(a), Spot::In(b)) => a.tree == b.tree && a.path == b.path,
-            _ => false,
-        }
+        a == b
     }
 
     fn may_leave(&self, dir: &Spot) -> bool {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::trees::refusal;
+use crate::trees::refusal::Closed;
 use crate::{Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Result};
 
 /// A tree in which every change is [`Errno::Rofs`], whatever the tree beneath permits. Errors that
@@ -19,11 +19,11 @@ use crate::{Errno, File, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat, vfs::Re
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct ReadOnly<F: ?Sized> {
-    inner: Arc<F>,
+pub struct ReadOnly {
+    inner: Arc<dyn Fs>,
 }
 
-impl<F: Fs> ReadOnly<F> {
+impl ReadOnly {
     /// Closes `inner` to changes.
     ///
     /// ```
@@ -34,13 +34,11 @@ impl<F: Fs> ReadOnly<F> {
     /// assert_eq!(made, Err(Errno::Rofs));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new(inner: F) -> Self {
+    pub fn new(inner: impl Fs) -> ReadOnly {
         ReadOnly::over(Arc::new(inner))
     }
-}
 
-impl<F: Fs + ?Sized> ReadOnly<F> {
-    /// A view of `inner` that is closed to changes; who else has it can still change it.
+    /// A view of `inner` that is closed to changes. Another holder of `inner` can still change it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -54,24 +52,29 @@ impl<F: Fs + ?Sized> ReadOnly<F> {
     /// assert_eq!(view.root()?.read_dir()?.len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn over(inner: Arc<F>) -> Self {
+    pub fn over(inner: Arc<dyn Fs>) -> ReadOnly {
         ReadOnly { inner }
     }
 }
 
-impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
+impl ReadOnly {
+    fn at<'a>(&'a self, dir: &'a dyn File, path: GuestPath<'a>) -> Result<Closed<'a>> {
+        Ok(Closed { fs: &*self.inner, dir: unwrap(dir)?, path })
+    }
+}
+
+impl Fs for ReadOnly {
     fn root(&self) -> Result<Arc<dyn File>> {
         self.inner.root().map(wrap)
     }
 
     fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
-        let dir = unwrap(dir)?;
-        let how = refusal::open(&*self.inner, dir, path, how)?;
-        self.inner.open_at(dir, path, &how).map(wrap)
+        let at = self.at(dir, path)?;
+        self.inner.open_at(at.dir, path, &at.open(how)?).map(wrap)
     }
 
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
-        self.inner.stat_at(unwrap(dir)?, path, follow)
+        self.at(dir, path)?.stat(follow)
     }
 
     fn read_link_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<Vec<u8>> {
@@ -79,11 +82,13 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
     }
 
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, _: u32) -> Result<()> {
-        Err(refusal::new_name(&*self.inner, unwrap(dir)?, path, true))
+        self.at(dir, path)?.new_name(true)?;
+        Err(Errno::Rofs)
     }
 
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        Err(refusal::symlink(&*self.inner, target, unwrap(dir)?, path))
+        self.at(dir, path)?.symlink(target)?;
+        Err(Errno::Rofs)
     }
 
     fn link_at(
@@ -94,8 +99,8 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        let (from, to) = ((unwrap(from_dir)?, from), (unwrap(to_dir)?, to));
-        Err(refusal::link(&*self.inner, from, follow, to))
+        self.at(from_dir, from)?.link(follow, self.at(to_dir, to)?)?;
+        Err(Errno::Rofs)
     }
 
     fn rename_at(
@@ -105,16 +110,18 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        let (from, to) = ((unwrap(from_dir)?, from), (unwrap(to_dir)?, to));
-        Err(refusal::rename(&*self.inner, from, to))
+        self.at(from_dir, from)?.rename(self.at(to_dir, to)?)?;
+        Err(Errno::Rofs)
     }
 
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        Err(refusal::remove_file(&*self.inner, unwrap(dir)?, path))
+        self.at(dir, path)?.remove_file()?;
+        Err(Errno::Rofs)
     }
 
     fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        Err(refusal::remove_dir(&*self.inner, unwrap(dir)?, path))
+        self.at(dir, path)?.remove_dir()?;
+        Err(Errno::Rofs)
     }
 
     fn set_times_at(
@@ -124,7 +131,8 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
         follow: Follow,
         times: SetTimes,
     ) -> Result<()> {
-        refusal::set_times(&*self.inner, unwrap(dir)?, path, follow, times)
+        // To set none of them is no change.
+        if times == SetTimes::default() { Ok(()) } else { self.set_mode_at(dir, path, follow, 0) }
     }
 
     fn set_mode_at(
@@ -134,7 +142,8 @@ impl<F: Fs + ?Sized> Fs for ReadOnly<F> {
         follow: Follow,
         _: u32,
     ) -> Result<()> {
-        Err(refusal::set_mode(&*self.inner, unwrap(dir)?, path, follow))
+        self.at(dir, path)?.stat(follow)?;
+        Err(Errno::Rofs)
     }
 }
 

@@ -14,62 +14,26 @@ use crate::{Errno, GuestPath};
 /// Linux's `NAME_MAX`: the longest name that every file system beneath can hold.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
-/// A single component: not empty, not `.` or `..`, without `/` or NUL, at most 255 bytes.
-#[derive(Clone)]
-pub(crate) struct Name {
-    /// The name is the end of it: that of a lower file shares the memory of its path.
-    bytes: Arc<[u8]>,
-    start: u32,
-}
+/// The name of a directory entry: one component, neither `.` nor `..`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(Arc<[u8]>);
 
 impl Name {
-    /// Checks what a walk has not yet checked: the length.
     pub(crate) fn new(bytes: &[u8]) -> Result<Name> {
         debug_assert!(
             !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/')
         );
-        if bytes.len() > NAME_BYTES_MAX {
-            return Err(Errno::Nametoolong);
-        }
-        Ok(Name { bytes: bytes.into(), start: 0 })
-    }
-
-    /// The last component of a path; `None` for the top.
-    pub(crate) fn of(path: &RelPath) -> Option<Name> {
-        let bytes = path.bytes.as_ref()?;
-        let start = bytes.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
-        Some(Name { bytes: bytes.clone(), start: u32::try_from(start).ok()? })
+        if bytes.len() > NAME_BYTES_MAX { Err(Errno::Nametoolong) } else { Ok(Name(bytes.into())) }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start as usize..]
+        &self.0
     }
 }
 
 impl Borrow<[u8]> for Name {
     fn borrow(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Name) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for Name {}
-
-/// By raw bytes.
-impl Ord for Name {
-    fn cmp(&self, other: &Name) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
-    }
-}
-
-impl PartialOrd for Name {
-    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
-        Some(self.cmp(other))
+        &self.0
     }
 }
 
@@ -84,10 +48,10 @@ impl fmt::Debug for Name {
 ///
 /// It carries its hash: looking a name up asks for the hash of every path on the way, and the one
 /// of a child goes on from that of its directory.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RelPath {
-    bytes: Option<Arc<[u8]>>,
     hash: PathHash,
+    bytes: Option<Arc<[u8]>>,
 }
 
 impl RelPath {
@@ -181,15 +145,6 @@ impl RelPath {
     }
 }
 
-impl PartialEq for RelPath {
-    fn eq(&self, other: &RelPath) -> bool {
-        self.hash == other.hash && self.bytes == other.bytes
-    }
-}
-
-impl Eq for RelPath {}
-
-/// By raw bytes.
 impl Ord for RelPath {
     fn cmp(&self, other: &RelPath) -> Ordering {
         self.bytes.cmp(&other.bytes)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::resolve::{self, End, Last, ShortName, not_to_create};
 use crate::sys::{self, Access};
-use crate::trees::refusal;
+use crate::trees::refusal::Closed;
 use crate::vfs::Result;
 use crate::vfs::name::NAME_BYTES_MAX;
 use crate::{Create, Errno, File, FileKind, Follow, Fs, GuestPath, OpenHow, SetTimes, Stat};
@@ -44,7 +44,7 @@ pub struct HostDir {
     tree: Arc<Tree>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tree {
     top: Arc<OwnedFd>,
     path: PathBuf,
@@ -126,15 +126,23 @@ impl HostDir {
     }
 
     fn with(self, change: impl FnOnce(&mut Tree)) -> HostDir {
-        let Tree { top, path, read_only, portable } = &*self.tree;
-        let mut tree = Tree {
-            top: top.clone(),
-            path: path.clone(),
-            read_only: *read_only,
-            portable: *portable,
-        };
+        let mut tree = Tree::clone(&self.tree);
         change(&mut tree);
         HostDir { tree: Arc::new(tree) }
+    }
+
+    fn closed<'a>(&'a self, dir: &'a dyn File, path: GuestPath<'a>) -> Option<Closed<'a>> {
+        self.tree.read_only.then_some(Closed { fs: self, dir, path })
+    }
+
+    /// Fails if the directory is read-only: with an error that comes before `EROFS`, or that.
+    fn refuse(
+        &self,
+        dir: &dyn File,
+        path: GuestPath<'_>,
+        before: impl FnOnce(Closed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.closed(dir, path).map_or(Ok(()), |at| before(at).and(Err(Errno::Rofs)))
     }
 
     fn dir_fd<'d>(&self, dir: &'d dyn File) -> Result<&'d Arc<OwnedFd>> {
@@ -269,13 +277,9 @@ impl Fs for HostDir {
     }
 
     fn open_at(&self, dir: &dyn File, path: GuestPath<'_>, how: &OpenHow) -> Result<Arc<dyn File>> {
-        let refused;
-        let how = match self.tree.read_only {
-            true => {
-                refused = refusal::open(self, dir, path, how)?;
-                &refused
-            }
-            false => how,
+        let how = match self.closed(dir, path) {
+            Some(closed) => &closed.open(how)?,
+            None => how,
         };
         let creates = how.create != Create::Never;
         if creates && how.directory {
@@ -320,17 +324,13 @@ impl Fs for HostDir {
     }
 
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::new_name(self, dir, path, true));
-        }
+        self.refuse(dir, path, |at| at.new_name(true))?;
         let spot = self.locate(dir, path, End::Name)?;
         sys::create_dir(&spot.dir, spot.free_name()?, mode)
     }
 
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::symlink(self, target, dir, path));
-        }
+        self.refuse(dir, path, |at| at.symlink(target))?;
         let spot = self.locate(dir, path, End::Name)?;
         sys::symlink(target, &spot.dir, &spot.free_name_slash()?)
     }
@@ -343,9 +343,8 @@ impl Fs for HostDir {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::link(self, (from_dir, from), follow, (to_dir, to)));
-        }
+        let to_at = Closed { fs: self, dir: to_dir, path: to };
+        self.refuse(from_dir, from, |at| at.link(follow, to_at))?;
         let source = self.locate(from_dir, from, End::of(follow))?;
         let kind = source.present()?.kind;
         let target = self.locate(to_dir, to, End::Name)?;
@@ -365,9 +364,8 @@ impl Fs for HostDir {
         to_dir: &dyn File,
         to: GuestPath<'_>,
     ) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::rename(self, (from_dir, from), (to_dir, to)));
-        }
+        let to_at = Closed { fs: self, dir: to_dir, path: to };
+        self.refuse(from_dir, from, |at| at.rename(to_at))?;
         let source = self.locate(from_dir, from, End::Parent)?;
         let target = self.locate(to_dir, to, End::Parent)?;
         let (Last::Name(_), Last::Name(_)) = (&source.last, &target.last) else {
@@ -377,9 +375,7 @@ impl Fs for HostDir {
     }
 
     fn remove_file_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::remove_file(self, dir, path));
-        }
+        self.refuse(dir, path, |at| at.remove_file())?;
         let spot = self.locate(dir, path, End::Name)?;
         match spot.last {
             Last::Name(_) => sys::remove_file(&spot.dir, &spot.name_slash()?),
@@ -388,9 +384,7 @@ impl Fs for HostDir {
     }
 
     fn remove_dir_at(&self, dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::remove_dir(self, dir, path));
-        }
+        self.refuse(dir, path, |at| at.remove_dir())?;
         let spot = self.locate(dir, path, End::Name)?;
         match spot.last {
             Last::Name(_) => sys::remove_dir(&spot.dir, &spot.name_slash()?),
@@ -406,9 +400,10 @@ impl Fs for HostDir {
         follow: Follow,
         times: SetTimes,
     ) -> Result<()> {
-        if self.tree.read_only {
-            return refusal::set_times(self, dir, path, follow, times);
+        if self.tree.read_only && times == SetTimes::default() {
+            return Ok(());
         }
+        self.refuse(dir, path, |at| at.stat(follow).map(drop))?;
         let spot = self.locate(dir, path, End::of(follow))?;
         spot.present()?;
         sys::set_times_at(&spot.dir, spot.name_or_dot(), times)
@@ -421,9 +416,7 @@ impl Fs for HostDir {
         follow: Follow,
         mode: u32,
     ) -> Result<()> {
-        if self.tree.read_only {
-            return Err(refusal::set_mode(self, dir, path, follow));
-        }
+        self.refuse(dir, path, |at| at.stat(follow).map(drop))?;
         let spot = self.locate(dir, path, End::of(follow))?;
         // The only call that cannot be led astray by a name swapped for a symlink is the one on an
         // open file, so the file must be readable or writable.
