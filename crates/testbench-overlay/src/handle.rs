@@ -106,8 +106,7 @@ impl Drop for Handle {
 
 impl File for Handle {
     fn stat(&self) -> Result<Stat> {
-        let tx = self.core.tx();
-        tx.live.state.inode(self.ino).map(|inode| inode.stat(self.ino))
+        self.core.tx().live.state.inode(self.ino).map(|inode| inode.stat(self.ino))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {

@@ -8,7 +8,7 @@ use crate::diff::Side;
 use crate::handle::{Handle, whole};
 use crate::ops::core::Tx;
 use crate::ops::lookup::path_of;
-use crate::resolve::{End, Last, Step};
+use crate::resolve::End;
 use crate::upper::inode::{Ino, Inode, Node, State};
 use crate::vfs::Result;
 use crate::{Errno, File, FileKind, Follow, GuestPath, LowerChange, Overlay, OverlayError};
@@ -131,12 +131,7 @@ impl Overlay {
         let dir = Handle::ino_in(dir, &self.core)?;
         let mut tx = self.core.tx_as_root();
         let end = if follow == Follow::Yes { End::Follow } else { End::Name };
-        let place = tx.walk(dir, path, end)?;
-        let dir = path_of(&tx.live.state, place.dir).ok_or(Errno::Noent)?;
-        Ok(match place.last {
-            Last::Name(name) => dir.child(&name).as_bytes().to_vec(),
-            Last::Dot | Last::DotDot => dir.as_bytes().to_vec(),
-        })
+        tx.place(dir, path, end).map(|(_, path)| path.as_bytes().to_vec())
     }
 
     /// Returns the state of `path`, which starts at the top; a symlink is not followed. `None` if
@@ -239,15 +234,10 @@ fn names(state: &State, inode: &Inode) -> Vec<Vec<u8>> {
 
 /// Returns the inode at a path from the top, with its number.
 fn present(tx: &mut Tx<'_>, path: &[u8]) -> Result<Option<(Ino, Inode)>> {
-    let ino = if path.is_empty() {
-        Ino::ROOT
-    } else {
-        match tx.walk(Ino::ROOT, GuestPath::new(path), End::Name).map(|place| place.found) {
-            Ok(Step::Dir(ino) | Step::Link(_, ino) | Step::Leaf(ino)) => ino,
-            Ok(Step::Missing) | Err(Errno::Noent | Errno::Notdir) => return Ok(None),
-            Err(errno) => return Err(errno),
-        }
-    };
-    let inode = tx.live.state.inode(ino)?;
-    Ok(Some((ino, Inode::clone(inode))))
+    let path = if path.is_empty() { b"." } else { path };
+    match tx.find(Ino::ROOT, GuestPath::new(path), End::Name) {
+        Ok(ino) => Ok(Some((ino, Inode::clone(tx.live.state.inode(ino)?)))),
+        Err(Errno::Noent | Errno::Notdir) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }

@@ -9,9 +9,8 @@ use crate::builder::Below;
 use crate::diff::DiffOptions;
 use crate::lower::observe::LowerChange;
 use crate::ops::core::{Core, Tx};
-use crate::ops::lookup::path_of;
 use crate::pipeline::{FaultCount, Pipeline};
-use crate::resolve::{End, Last, Step};
+use crate::resolve::{End, Step};
 use crate::upper::inode::Ino;
 use crate::upper::quota::{Quota, Usage};
 use crate::vfs::Result;
@@ -316,15 +315,11 @@ impl Overlay {
             return pipeline.canonical(path);
         }
         let mut tx = Tx { free_dots: true, ..self.core.tx() };
-        let place = tx.walk(Ino::ROOT, path, End::Follow)?;
-        if place.slash && !matches!(place.found, Step::Dir(_) | Step::Missing) {
-            return Err(Errno::Notdir);
-        }
-        let dir = path_of(&tx.live.state, place.dir).ok_or(Errno::Noent)?;
-        match (place.found, place.last) {
-            (Step::Missing, _) => Err(Errno::Noent),
-            (_, Last::Name(name)) => Ok(dir.child(&name).as_bytes().to_vec()),
-            (_, Last::Dot | Last::DotDot) => Ok(dir.as_bytes().to_vec()),
+        let (place, path) = tx.place(Ino::ROOT, path, End::Follow)?;
+        match place.found {
+            Step::Missing => Err(Errno::Noent),
+            Step::Link(..) | Step::Leaf(_) if place.slash => Err(Errno::Notdir),
+            _ => Ok(path.as_bytes().to_vec()),
         }
     }
 }

@@ -179,13 +179,6 @@ impl DirBuilder {
         self
     }
 
-    /// Sets the permission bits of new directories, less the umask; as with
-    /// [`DirBuilderExt`], the extension for Unix.
-    pub fn mode(&mut self, mode: u32) -> &mut Self {
-        self.mode = mode;
-        self
-    }
-
     /// Creates the directory at `path`.
     ///
     /// # Errors
@@ -239,6 +232,7 @@ impl DirBuilder {
 
 impl DirBuilderExt for DirBuilder {
     fn mode(&mut self, mode: u32) -> &mut Self {
-        DirBuilder::mode(self, mode)
+        self.mode = mode;
+        self
     }
 }

@@ -74,24 +74,6 @@ impl OpenOptions {
         create_new;
     }
 
-    /// Sets the permission bits of a new file, less the umask; as with
-    /// [`OpenOptionsExt`], the extension for Unix.
-    pub fn mode(&mut self, mode: u32) -> &mut Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// Adds flags for the `open` of the system to those of the other options, as with the extension
-    /// for Unix.
-    ///
-    /// In a tree `O_DIRECTORY`, `O_NOFOLLOW`, `O_APPEND`, `O_TRUNC`, `O_CREAT` and `O_EXCL` mean the
-    /// same as on the disk. Flags about blocking, caching and durability have no effect. With any
-    /// other flag the open fails with [`io::ErrorKind::Unsupported`].
-    pub fn custom_flags(&mut self, flags: i32) -> &mut Self {
-        self.custom_flags = flags;
-        self
-    }
-
     /// Opens the file at `path`.
     ///
     /// # Errors
@@ -193,11 +175,13 @@ impl OpenOptions {
 
 impl OpenOptionsExt for OpenOptions {
     fn mode(&mut self, mode: u32) -> &mut Self {
-        OpenOptions::mode(self, mode)
+        self.mode = Some(mode);
+        self
     }
 
     fn custom_flags(&mut self, flags: i32) -> &mut Self {
-        OpenOptions::custom_flags(self, flags)
+        self.custom_flags = flags;
+        self
     }
 }
 

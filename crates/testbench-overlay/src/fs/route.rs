@@ -25,15 +25,8 @@ pub(super) enum Route<'p> {
 pub(super) struct Place<'p> {
     path: Cow<'p, [u8]>,
     overlay: Arc<Overlay>,
-    through: Option<Through>,
-}
-
-/// A directory that is passed through.
-#[derive(Debug)]
-struct Through {
-    /// Which of them.
-    index: usize,
-    top: Arc<dyn File>,
+    /// The number of the directory that is passed through, if it is in one, with its top.
+    through: Option<(usize, Arc<dyn File>)>,
 }
 
 /// An error with more detail than its number. Its kind is the one of the number.
@@ -132,7 +125,7 @@ fn find(overlay: Arc<Overlay>, path: &Path) -> io::Result<Place<'_>> {
     }
     for (index, (dir, top)) in overlay.core.config.passthrough.iter().enumerate() {
         if let Some(rest) = strip_root(bytes, dir.path().as_os_str().as_encoded_bytes()) {
-            let through = Some(Through { index, top: top.clone()? });
+            let through = Some((index, top.clone()?));
             return Ok(Place { path: or_dot(Cow::Borrowed(rest)), overlay, through });
         }
     }
@@ -188,7 +181,7 @@ pub(super) fn os_str(bytes: &[u8]) -> std::ffi::OsString {
 impl Place<'_> {
     pub(super) fn fs(&self) -> &dyn Fs {
         match &self.through {
-            Some(through) => &self.overlay.core.config.passthrough[through.index].0,
+            Some((index, _)) => &self.overlay.core.config.passthrough[*index].0,
             None => &*self.overlay,
         }
     }
@@ -196,7 +189,7 @@ impl Place<'_> {
     /// The top directory of [`Place::fs`].
     pub(super) fn top(&self) -> &dyn File {
         match &self.through {
-            Some(through) => &*through.top,
+            Some((_, top)) => &**top,
             None => self.overlay.top(),
         }
     }
@@ -225,7 +218,7 @@ impl Place<'_> {
     }
 
     pub(super) fn same_tree(&self, other: &Place<'_>) -> bool {
-        let through = |place: &Place<'_>| place.through.as_ref().map(|through| through.index);
+        let through = |place: &Place<'_>| place.through.as_ref().map(|(index, _)| *index);
         Arc::ptr_eq(&self.overlay, &other.overlay) && through(self) == through(other)
     }
 

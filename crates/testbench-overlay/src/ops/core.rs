@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use smallvec::SmallVec;
 use testbench_clock::Clock;
 
 use crate::lower::Lower;
@@ -104,35 +105,15 @@ pub(crate) struct Tx<'c> {
 pub(crate) type Child = (Ino, Arc<Inode>);
 
 /// Directories through which a walk came, which lie open as long as no inode is changed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stride {
     /// The directory from which it started, whether permission bits did not bind, and the state of
     /// the overlay.
-    from: Option<(Ino, bool, Version)>,
+    pub(crate) from: (Ino, bool, Version),
     /// The part of the path, with the slash behind.
-    dirs: Vec<u8>,
+    pub(crate) dirs: SmallVec<[u8; 48]>,
     /// Where each component of it led.
     pub(crate) trail: Trail<Ino>,
-}
-
-impl Stride {
-    pub(crate) fn leads(&self, start: Ino, as_root: bool, version: Version, dirs: &[u8]) -> bool {
-        self.from == Some((start, as_root, version)) && self.dirs == dirs
-    }
-
-    pub(crate) fn keep(
-        &mut self,
-        start: Ino,
-        as_root: bool,
-        version: Version,
-        dirs: &[u8],
-        trail: &[Ino],
-    ) {
-        self.from = Some((start, as_root, version));
-        self.dirs.clear();
-        self.dirs.extend_from_slice(dirs);
-        self.trail = trail.into();
-    }
 }
 
 impl Core {

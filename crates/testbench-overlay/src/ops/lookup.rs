@@ -8,8 +8,8 @@ use testbench_clock::WallTime;
 
 use crate::lower::observe::{Listing, LowerId, Observation, Origin, Seen, Stamp};
 use crate::lower::{self, OpenDir};
-use crate::ops::core::{Child, Tx};
-use crate::resolve::{self, End, Place, Step, Trail, Walk};
+use crate::ops::core::{Child, Stride, Tx};
+use crate::resolve::{self, End, Last, Place, Step, Trail, Walk};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::vfs::Result;
@@ -56,6 +56,22 @@ impl Tx<'_> {
             Step::Link(_, ino) | Step::Leaf(ino) if !slash => Ok(ino),
             Step::Link(..) | Step::Leaf(_) => Err(Errno::Notdir),
         }
+    }
+
+    /// Walks, and returns the place with its path.
+    pub(crate) fn place(
+        &mut self,
+        start: Ino,
+        path: GuestPath<'_>,
+        end: End,
+    ) -> Result<(Found, RelPath)> {
+        let place = self.walk(start, path, end)?;
+        let dir = path_of(&self.live.state, place.dir).ok_or(Errno::Noent)?;
+        let path = match &place.last {
+            Last::Name(name) => dir.child(name),
+            Last::Dot | Last::DotDot => dir,
+        };
+        Ok((place, path))
     }
 
     /// Returns the inode of a name in a directory.
@@ -386,17 +402,19 @@ impl Walk for Tx<'_> {
             Some(slash) => &path[..slash + 1],
             None => return 0,
         };
-        let (as_root, version) = (self.as_root, self.live.state.version());
-        let last = self.live.last_stride.get_or_insert_default();
-        if dirs.len() < path.len() && last.leads(start, as_root, version, dirs) {
+        let from = (start, self.as_root, self.live.state.version());
+        if dirs.len() < path.len()
+            && let Some(last) = &self.live.last_stride
+            && last.from == from
+            && last.dirs[..] == *dirs
+        {
             trail.extend_from_slice(&last.trail);
             return dirs.len();
         }
         let walked = self.stride_anew(trail, path);
-        if walked == dirs.len()
-            && let Some(last) = &mut self.live.last_stride
-        {
-            last.keep(start, as_root, version, dirs, &trail[1..]);
+        if walked == dirs.len() {
+            let (dirs, trail) = (dirs.into(), trail[1..].into());
+            self.live.last_stride = Some(Stride { from, dirs, trail });
         }
         walked
     }

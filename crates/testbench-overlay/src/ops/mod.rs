@@ -213,11 +213,8 @@ impl Tx<'_> {
         let name = Name::new(name_of(place)?)?;
         let now = self.now();
         self.pin(place.dir)?;
-        self.detach(place.dir, &name, ino)?;
+        self.detach(place.dir, &name, ino, now)?;
         self.live.state.inode_mut(place.dir)?.touch(now);
-        if let Ok(inode) = self.live.state.inode_mut(ino) {
-            inode.meta.ctime = now;
-        }
         Ok(())
     }
 
@@ -261,8 +258,10 @@ impl Tx<'_> {
         }
         self.may_change(source.dir)?;
         self.may_change(target.dir)?;
-        if let Some(replaced) = replaced {
-            self.may_replace(is_dir, replaced)?;
+        match &target.found {
+            Step::Dir(_) if !is_dir => return Err(Errno::Isdir),
+            Step::Link(..) | Step::Leaf(_) if is_dir => return Err(Errno::Notdir),
+            _ => {}
         }
         if is_dir && source.dir != target.dir {
             // The entry `..` in it changes.
@@ -308,15 +307,6 @@ impl Tx<'_> {
         self.put(other, &to, &from, now)
     }
 
-    fn may_replace(&self, source_is_dir: bool, replaced: Ino) -> Result<()> {
-        let replaced_is_dir = self.live.state.inode(replaced)?.kind() == FileKind::Dir;
-        match (source_is_dir, replaced_is_dir) {
-            (true, false) => Err(Errno::Notdir),
-            (false, true) => Err(Errno::Isdir),
-            _ => Ok(()),
-        }
-    }
-
     fn move_entry(
         &mut self,
         from: (Ino, Name),
@@ -328,10 +318,7 @@ impl Tx<'_> {
         self.pin(from.0)?;
         self.pin(to.0)?;
         if let Some(replaced) = replaced {
-            self.detach(to.0, &to.1, replaced)?;
-            if let Ok(inode) = self.live.state.inode_mut(replaced) {
-                inode.meta.ctime = now;
-            }
+            self.detach(to.0, &to.1, replaced, now)?;
         }
         self.hide(from.0, &from.1)?;
         self.live.state.inode_mut(from.0)?.touch(now);
@@ -351,10 +338,11 @@ impl Tx<'_> {
 
     /// Takes a name off an inode, and the inode out of the table if that was its last one and
     /// nobody has it open.
-    fn detach(&mut self, dir: Ino, name: &Name, ino: Ino) -> Result<()> {
+    fn detach(&mut self, dir: Ino, name: &Name, ino: Ino, now: WallTime) -> Result<()> {
         self.hide(dir, name)?;
         let inode = self.live.state.inode_mut(ino)?;
         inode.names.retain(|(d, n)| (*d, &*n) != (dir, name));
+        inode.meta.ctime = now;
         if inode.nlink(ino) > 0 {
             return Ok(());
         }

@@ -55,10 +55,7 @@ macro_rules! errnos {
             }
 
             fn from_os(raw: i32) -> Option<Errno> {
-                $(if raw == rustix::io::Errno::$os.raw_os_error() {
-                    return Some(Errno::$variant);
-                })*
-                None
+                Errno::ALL.iter().copied().find(|errno| errno.to_os() == Some(raw))
             }
         }
     };

@@ -235,10 +235,11 @@ impl HostDir {
             return Err(not_to_create(&spot.last, how.create));
         }
         let Some(stat) = spot.stat else {
-            return match creates {
-                true => self.create(spot, how),
-                false => Err(Errno::Noent),
-            };
+            if !creates {
+                return Err(Errno::Noent);
+            }
+            let fd = sys::create_file(&spot.dir, spot.name()?, access(how), how.mode)?;
+            return Ok(self.file(fd, FileKind::File, how));
         };
         match stat.kind {
             _ if how.create == Create::New => Err(Errno::Exist),
@@ -259,11 +260,6 @@ impl HostDir {
                 Ok(self.file(fd, FileKind::File, how))
             }
         }
-    }
-
-    fn create(&self, spot: &Spot, how: &OpenHow) -> Result<Arc<dyn File>> {
-        let fd = sys::create_file(&spot.dir, spot.name()?, access(how), how.mode)?;
-        Ok(self.file(fd, FileKind::File, how))
     }
 }
 
@@ -306,12 +302,6 @@ impl Fs for HostDir {
     }
 
     fn stat_at(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Result<Stat> {
-        if is_plain_name(path) {
-            match sys::stat_at(self.dir_fd(dir)?, path.as_bytes()) {
-                Ok(stat) if stat.kind == FileKind::Symlink && follow == Follow::Yes => {}
-                stat => return stat,
-            }
-        }
         self.locate(dir, path, End::of(follow))?.present()
     }
 
@@ -326,13 +316,13 @@ impl Fs for HostDir {
     fn create_dir_at(&self, dir: &dyn File, path: GuestPath<'_>, mode: u32) -> Result<()> {
         self.refuse(dir, path, |at| at.new_name(true))?;
         let spot = self.locate(dir, path, End::Name)?;
-        sys::create_dir(&spot.dir, spot.free_name()?, mode)
+        sys::create_dir(&spot.dir, &spot.free_name()?, mode)
     }
 
     fn symlink_at(&self, target: &[u8], dir: &dyn File, path: GuestPath<'_>) -> Result<()> {
         self.refuse(dir, path, |at| at.symlink(target))?;
         let spot = self.locate(dir, path, End::Name)?;
-        sys::symlink(target, &spot.dir, &spot.free_name_slash()?)
+        sys::symlink(target, &spot.dir, &spot.free_name()?)
     }
 
     fn link_at(
@@ -348,7 +338,7 @@ impl Fs for HostDir {
         let source = self.locate(from_dir, from, End::of(follow))?;
         let kind = source.present()?.kind;
         let target = self.locate(to_dir, to, End::Name)?;
-        let name = target.free_name_slash()?;
+        let name = target.free_name()?;
         match kind {
             // A slash is found before the directory that cannot be linked.
             FileKind::Dir if target.slash => Err(Errno::Noent),

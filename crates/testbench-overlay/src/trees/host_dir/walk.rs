@@ -51,14 +51,8 @@ impl Spot {
         }
     }
 
-    /// A name for creating something.
-    pub(super) fn free_name(&self) -> Result<&[u8]> {
-        if self.stat.is_some() { Err(Errno::Exist) } else { self.name() }
-    }
-
-    pub(super) fn free_name_slash(&self) -> Result<Vec<u8>> {
-        self.free_name()?;
-        self.name_slash()
+    pub(super) fn free_name(&self) -> Result<Vec<u8>> {
+        if self.stat.is_some() { Err(Errno::Exist) } else { self.name_slash() }
     }
 
     /// The name with the slash that came behind it, so that the kernel applies its rules. Only for
