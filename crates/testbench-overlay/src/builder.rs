@@ -321,8 +321,12 @@ impl OverlayBuilder {
         {
             return Err(OverlayError::Mount { path: GuestPath::new(at).to_string() });
         }
-        let (fs, host_root) = match self.below {
-            Below::Dir(root) => open_host(&root)?,
+        let (fs, host_root): (Arc<dyn Fs>, _) = match self.below {
+            Below::Dir(root) => {
+                let (dir, given) = open_host(&root)?;
+                let canonical = dir.path().to_path_buf();
+                (Arc::new(dir), Some((given, canonical)))
+            }
             Below::Fs(fs) => (fs, None),
         };
         let clock = self.clock.unwrap_or_else(testbench_clock::current);
@@ -357,25 +361,16 @@ fn links_beneath(fs: &dyn Fs, stat: &Stat) -> u64 {
     }
 }
 
-type OpenedHost = (Arc<dyn Fs>, Option<(PathBuf, PathBuf)>);
-
-fn open_host(root: &Path) -> Result<OpenedHost, OverlayError> {
-    let open = || {
-        let given = std::path::absolute(root)?;
-        let dir = HostDir::open(root)?.read_only();
-        let canonical = dir.path().to_path_buf();
-        let dir: Arc<dyn Fs> = Arc::new(dir);
-        Ok((dir, Some((given, canonical))))
-    };
-    let opened: OpenedHost =
-        open().map_err(|source| OverlayError::Root { path: root.to_path_buf(), source })?;
-    if let Some((_, path)) = &opened.1 {
-        let is_there = |name: &&[u8]| path.join(os_str(name)).symlink_metadata().is_ok();
-        if [STAGE, WASTE].iter().any(is_there) {
-            return Err(OverlayError::Unfinished { path: path.clone() });
-        }
+/// Opens a lower directory. Returns it with its absolute path as it was given.
+fn open_host(root: &Path) -> Result<(HostDir, PathBuf), OverlayError> {
+    let failed = |source| OverlayError::Root { path: root.to_path_buf(), source };
+    let given = std::path::absolute(root).map_err(failed)?;
+    let dir = HostDir::open(root).map_err(failed)?.read_only();
+    let is_there = |name: &&[u8]| dir.path().join(os_str(name)).symlink_metadata().is_ok();
+    if [STAGE, WASTE].iter().any(is_there) {
+        return Err(OverlayError::Unfinished { path: dir.path().to_path_buf() });
     }
-    Ok(opened)
+    Ok((dir, given))
 }
 
 fn top(view: &View, stat: &Stat) -> Inode {

@@ -12,7 +12,7 @@ use testbench_clock::WallTime;
 use crate::lower::view::Meta;
 use crate::ops::core::Tx;
 use crate::ops::lookup::Found;
-use crate::resolve::{End, Last, Step, not_to_create};
+use crate::resolve::{End, Last, Step, check_text, not_to_create};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node};
 use crate::vfs::Result;
@@ -63,7 +63,10 @@ impl Tx<'_> {
         }
         match place.found {
             Step::Missing if !creates => Err(Errno::Noent),
-            Step::Missing => self.create(&place, Node::File(Content::empty()), how.mode),
+            Step::Missing => {
+                let name = free(&place, false)?;
+                self.create(place.dir, name, Node::File(Content::empty()), how.mode)
+            }
             _ if how.create == Create::New => Err(Errno::Exist),
             Step::Dir(_) if creates => Err(Errno::Isdir),
             Step::Link(..) | Step::Leaf(_) if place.slash => Err(Errno::Notdir),
@@ -76,77 +79,58 @@ impl Tx<'_> {
     /// Opens an inode that is there already.
     pub(crate) fn open_inode(&mut self, ino: Ino, how: &OpenHow) -> Result<()> {
         let writes = how.write || how.truncate;
-        match self.live.state.inode(ino)?.kind() {
+        let wanted = if how.read { READ } else { 0 } | if writes { WRITE } else { 0 };
+        let inode = self.live.state.inode(ino)?;
+        match inode.kind() {
             FileKind::Dir if writes => Err(Errno::Isdir),
-            FileKind::Dir => self.allow_open(ino, how.read, writes),
+            FileKind::Dir => self.may(inode, wanted),
             _ if how.directory => Err(Errno::Notdir),
             FileKind::Symlink => Err(Errno::Loop),
             FileKind::Special => Err(Errno::Nxio),
             FileKind::File => {
-                self.allow_open(ino, how.read, writes)?;
+                self.may(inode, wanted)?;
                 if how.truncate { self.set_len(ino, 0) } else { Ok(()) }
             }
         }
     }
 
-    fn allow_open(&self, ino: Ino, reads: bool, writes: bool) -> Result<()> {
-        let inode = self.live.state.inode(ino)?;
-        if reads {
-            self.may(inode, READ)?;
-        }
-        if writes {
-            self.may(inode, WRITE)?;
-        }
-        Ok(())
-    }
-
     pub(crate) fn create_dir(&mut self, start: Ino, path: GuestPath<'_>, mode: u32) -> Result<()> {
         let place = self.walk(start, path, End::Name)?;
         // Linux does not take the set-id bits from `mkdir`.
-        free(&place, true)?;
-        self.create(&place, Node::Dir(Dir::opaque()), mode & 0o1777).map(drop)
+        let name = free(&place, true)?;
+        self.create(place.dir, name, Node::Dir(Dir::opaque()), mode & 0o1777).map(drop)
     }
 
     pub(crate) fn symlink(&mut self, target: &[u8], start: Ino, path: GuestPath<'_>) -> Result<()> {
-        if target.is_empty() {
-            return Err(Errno::Noent);
-        }
-        if target.contains(&0) {
-            return Err(Errno::Inval);
-        }
-        if target.len() >= crate::resolve::PATH_BYTES_MAX {
-            return Err(Errno::Nametoolong);
-        }
+        check_text(GuestPath::new(target))?;
         let place = self.walk(start, path, End::Name)?;
-        free(&place, false)?;
-        self.create(&place, Node::Symlink(target.into()), 0o777).map(drop)
+        let name = free(&place, false)?;
+        self.create(place.dir, name, Node::Symlink(target.into()), 0o777).map(drop)
     }
 
-    fn create(&mut self, place: &Found, node: Node, mode: u32) -> Result<Ino> {
-        let name = Name::new(name_of(place)?)?;
-        self.may_change(place.dir)?;
+    fn create(&mut self, dir: Ino, name: Name, node: Node, mode: u32) -> Result<Ino> {
+        self.may_change(dir)?;
         self.live.state.usage.check_inode(&self.core.config.quota)?;
         let now = self.now();
-        self.pin(place.dir)?;
+        self.pin(dir)?;
         self.live.state.created += 1;
         let ino = Ino::of_new(self.live.state.created);
         let inode = Inode {
             meta: Meta::new(mode, now),
             node,
-            names: smallvec![(place.dir, name.clone())],
+            names: smallvec![(dir, name.clone())],
             is_pinned: true,
             origin: None,
         };
         self.live.state.insert(ino, inode);
-        self.live.state.set_entry(place.dir, name, Some(Entry::Present(ino)))?;
-        self.live.state.inode_mut(place.dir)?.touch(now);
+        self.live.state.set_entry(dir, name, Some(Entry::Present(ino)))?;
+        self.live.state.inode_mut(dir)?.touch(now);
         Ok(ino)
     }
 
     pub(crate) fn link(&mut self, from: Ino, to_start: Ino, to: GuestPath<'_>) -> Result<()> {
         let place = self.walk(to_start, to, End::Name)?;
-        free(&place, false)?;
-        let name = Name::new(name_of(&place)?)?;
+        let name = free(&place, false)?;
         self.may_change(place.dir)?;
         let inode = self.live.state.inode(from)?;
         if inode.kind() == FileKind::Dir {
@@ -210,7 +194,7 @@ impl Tx<'_> {
     }
 
     fn detach_at(&mut self, place: &Found, ino: Ino) -> Result<()> {
-        let name = Name::new(name_of(place)?)?;
+        let name = name_of(place)?;
         let now = self.now();
         self.pin(place.dir)?;
         self.detach(place.dir, &name, ino, now)?;
@@ -273,7 +257,7 @@ impl Tx<'_> {
         {
             return Err(Errno::Notempty);
         }
-        let (from_name, to_name) = (Name::new(name_of(&source)?)?, Name::new(name_of(&target)?)?);
+        let (from_name, to_name) = (name_of(&source)?, name_of(&target)?);
         self.move_entry((source.dir, from_name), (target.dir, to_name), ino, replaced)
     }
 
@@ -298,8 +282,8 @@ impl Tx<'_> {
                 self.may(self.live.state.inode(ino)?, WRITE)?;
             }
         }
-        let from = (source.dir, Name::new(name_of(source)?)?);
-        let to = (target.dir, Name::new(name_of(target)?)?);
+        let from = (source.dir, name_of(source)?);
+        let to = (target.dir, name_of(target)?);
         let now = self.now();
         self.pin(from.0)?;
         self.pin(to.0)?;
@@ -430,18 +414,18 @@ pub(crate) fn names_only(old: &Last, new: &Last, how: Renaming) -> Result<()> {
     }
 }
 
-/// Whether a name can be created at a place.
-fn free(place: &Found, is_dir: bool) -> Result<()> {
+/// The name that can be created at a place.
+fn free(place: &Found, is_dir: bool) -> Result<Name> {
     match place.found {
         Step::Missing if place.slash && !is_dir => Err(Errno::Noent),
-        Step::Missing => Ok(()),
+        Step::Missing => name_of(place),
         _ => Err(Errno::Exist),
     }
 }
 
-fn name_of(place: &Found) -> Result<&[u8]> {
+fn name_of(place: &Found) -> Result<Name> {
     match &place.last {
-        Last::Name(name) => Ok(name),
+        Last::Name(name) => Name::new(name),
         Last::Dot | Last::DotDot => Err(Errno::Inval),
     }
 }

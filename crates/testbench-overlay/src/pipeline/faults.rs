@@ -129,20 +129,13 @@ pub struct FaultCount {
 #[derive(Debug)]
 pub(super) struct Faults {
     seed: u64,
-    rules: Vec<Rule>,
-    counts: Mutex<Vec<Count>>,
+    rules: Mutex<Vec<Rule>>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
-    fault: Fault,
+    count: FaultCount,
     pattern: Option<Pattern>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Count {
-    concerned: u64,
-    fired: u64,
     /// The bytes written so far, for [`Effect::FullAfter`].
     bytes: u64,
     /// How often each operation came to each path, for [`When::OneIn`].
@@ -163,51 +156,39 @@ impl Faults {
         let rule = |fault: Fault| {
             fault.check()?;
             let pattern = fault.pattern.as_deref().map(Pattern::new).transpose()?;
-            Ok(Rule { fault, pattern })
+            let count = FaultCount { fault, concerned: 0, fired: 0 };
+            Ok(Rule { count, pattern, bytes: 0, by_path: BTreeMap::new() })
         };
-        let rules: Vec<Rule> =
-            plan.faults.into_iter().map(rule).collect::<Result<_, FaultError>>()?;
-        let counts = Mutex::new(vec![Count::default(); rules.len()]);
-        Ok(Faults { seed: plan.seed, rules, counts })
+        let rules: Result<_, FaultError> = plan.faults.into_iter().map(rule).collect();
+        Ok(Faults { seed: plan.seed, rules: Mutex::new(rules?) })
     }
 
     /// The same plan as far as it has got, for a fork.
     pub(super) fn fork(&self) -> Faults {
-        let counts = Mutex::new(self.counts().clone());
-        Faults { seed: self.seed, rules: self.rules.clone(), counts }
+        Faults { seed: self.seed, rules: Mutex::new(self.rules().clone()) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules().is_empty()
     }
 
     pub(super) fn report(&self) -> Vec<FaultCount> {
-        let count = |(rule, count): (&Rule, &Count)| FaultCount {
-            fault: rule.fault.clone(),
-            concerned: count.concerned,
-            fired: count.fired,
-        };
-        self.rules.iter().zip(self.counts().iter()).map(count).collect()
+        self.rules().iter().map(|rule| rule.count.clone()).collect()
     }
 
     /// Counts the operation and says what goes wrong with it. Bytes that may be written are taken
     /// as written until [`Faults::settle`] says otherwise.
     pub(super) fn judge(&self, request: &Request) -> Verdict {
-        let mut counts = self.counts();
+        let mut rules = self.rules();
         let mut verdict = Verdict { wait: Duration::ZERO, error: None, len: request.len };
-        let mut full = Vec::new();
-        for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.concerns(request) {
+        let mut disks = Vec::new();
+        for (index, rule) in rules.iter_mut().enumerate() {
+            if !rule.concerns(request) || !rule.hits(self.seed, index, request) {
                 continue;
             }
-            let count = &mut counts[index];
-            count.concerned += 1;
-            if !self.hits(index, rule, count, request) {
-                continue;
-            }
-            match rule.fault.effect {
+            match rule.count.fault.effect {
                 Effect::FullAfter(limit) => {
-                    full.push((index, limit));
+                    disks.push((rule, limit));
                     continue;
                 }
                 Effect::Error(errno) => verdict.error = verdict.error.or(Some(errno)),
@@ -216,10 +197,10 @@ impl Faults {
                 }
                 Effect::Short(len_max) => verdict.len = verdict.len.min(len_max),
             }
-            count.fired += 1;
+            rule.count.fired += 1;
         }
         if verdict.error.is_none() {
-            fill(&mut counts, &full, &mut verdict);
+            fill(disks, &mut verdict);
         }
         verdict
     }
@@ -229,62 +210,62 @@ impl Faults {
         if granted == done || request.operation != Operation::Write {
             return;
         }
-        let mut counts = self.counts();
-        for (rule, count) in self.rules.iter().zip(counts.iter_mut()) {
-            if matches!(rule.fault.effect, Effect::FullAfter(_)) && rule.concerns(request) {
-                count.bytes = count.bytes.saturating_sub((granted - done) as u64);
+        for rule in self.rules().iter_mut().filter(|rule| rule.concerns(request)) {
+            if let Effect::FullAfter(_) = rule.count.fault.effect {
+                rule.bytes = rule.bytes.saturating_sub((granted - done) as u64);
             }
         }
     }
 
-    fn hits(&self, index: usize, rule: &Rule, count: &mut Count, request: &Request) -> bool {
-        let nth = count.concerned;
-        match rule.fault.when {
-            When::Always => true,
-            When::Nth(n) => nth == n,
-            When::FromNth(n) => nth >= n,
-            When::Every(n) => nth.is_multiple_of(n),
-            When::OneIn(n) => {
-                let key = (request.operation, request.path.clone());
-                let times = count.by_path.entry(key).or_insert(0);
-                *times += 1;
-                self.draw(index, request, *times).is_multiple_of(n)
-            }
-        }
-    }
-
-    /// A number that depends on nothing but the seed and what is asked for.
-    fn draw(&self, index: usize, request: &Request, times: u64) -> u64 {
-        let mut hasher = blake3::Hasher::new();
-        for number in [self.seed, index as u64, times] {
-            hasher.update(&number.to_le_bytes());
-        }
-        hasher.update(request.operation.name().as_bytes());
-        hasher.update(b"\0");
-        hasher.update(request.path.as_bytes());
-        let hash = hasher.finalize();
-        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Vec<Count>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rule {
     fn concerns(&self, request: &Request) -> bool {
         let matches = |pattern: &Pattern| request.paths().any(|path| pattern.matches(path));
-        self.fault.concerns(request.operation) && self.pattern.as_ref().is_none_or(matches)
+        self.count.fault.concerns(request.operation) && self.pattern.as_ref().is_none_or(matches)
+    }
+
+    /// Counts an operation that the fault concerns. Returns whether it is one that it hits.
+    fn hits(&mut self, seed: u64, index: usize, request: &Request) -> bool {
+        self.count.concerned += 1;
+        let nth = self.count.concerned;
+        match self.count.fault.when {
+            When::Always => true,
+            When::Nth(n) => nth == n,
+            When::FromNth(n) => nth >= n,
+            When::Every(n) => nth.is_multiple_of(n),
+            When::OneIn(n) => {
+                let key = (request.operation, request.path.clone());
+                let times = self.by_path.entry(key).or_insert(0);
+                *times += 1;
+                draw([seed, index as u64, *times], request).is_multiple_of(n)
+            }
+        }
     }
 }
 
+/// A number that depends on nothing but the seed and what is asked for.
+fn draw(numbers: [u64; 3], request: &Request) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(request.operation.name().as_bytes());
+    hasher.update(b"\0");
+    hasher.update(request.path.as_bytes());
+    let hash = hasher.finalize();
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
 /// Cuts a write to what fits on every disk that it goes to, or fails it.
-fn fill(counts: &mut [Count], full: &[(usize, u64)], verdict: &mut Verdict) {
-    for (index, limit) in full {
-        let room =
-            usize::try_from(limit.saturating_sub(counts[*index].bytes)).unwrap_or(usize::MAX);
+fn fill(mut disks: Vec<(&mut Rule, u64)>, verdict: &mut Verdict) {
+    for (rule, limit) in &mut disks {
+        let room = usize::try_from(limit.saturating_sub(rule.bytes)).unwrap_or(usize::MAX);
         if room < verdict.len {
-            counts[*index].fired += 1;
+            rule.count.fired += 1;
             verdict.len = room;
             if room == 0 {
                 verdict.error = Some(Errno::Nospc);
@@ -292,8 +273,8 @@ fn fill(counts: &mut [Count], full: &[(usize, u64)], verdict: &mut Verdict) {
             }
         }
     }
-    for (index, _) in full {
-        counts[*index].bytes += verdict.len as u64;
+    for (rule, _) in disks {
+        rule.bytes += verdict.len as u64;
     }
 }
 
