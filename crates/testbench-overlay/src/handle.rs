@@ -172,9 +172,9 @@ impl File for Handle {
                 return Ok(Some(data));
             }
             // What is a hole beneath is one here.
-            let beneath =
-                self.base.next_data(&self.core.lower, inode.origin.as_deref(), data.start)?;
-            match beneath {
+            let origin = inode.origin.as_deref().ok_or(Errno::Io)?;
+            let file = self.base.open(&self.core.lower, origin)?;
+            match file.next_data(data.start)? {
                 Some(there) if there.start < data.end => {
                     return Ok(Some(there.start..there.end.min(data.end)));
                 }

@@ -1,5 +1,5 @@
 //! The system calls of this crate. Every one takes a directory handle and **one** name, and none
-//! follows a symlink, so that no race with whoever swaps names on disk can lead out of a directory.
+//! follows a symlink, so that a process that swaps names on disk cannot lead out of a directory.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -221,7 +221,7 @@ pub(crate) fn share_blocks(_: &OwnedFd, _: &OwnedFd) -> bool {
     false
 }
 
-/// Writes at the end in one step; answers the count and the length after it.
+/// Writes at the end in one step; returns the count and the length after it.
 #[cfg(target_os = "linux")]
 pub(crate) fn append(file: &OwnedFd, buf: &[u8]) -> Result<(usize, u64)> {
     use rustix::io::ReadWriteFlags;

@@ -1,11 +1,11 @@
 //! The bytes that a file had beneath, with a watch over whether they are still the same.
 
-use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::lower::observe::{Origin, Seen, Stamp};
 use crate::lower::read_ahead::ReadAhead;
 use crate::lower::{self, Lower};
+use crate::upper::content::zeros;
 use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, HostDir, LowerChangeKind, Stat};
@@ -55,7 +55,7 @@ impl Base {
     }
 
     /// Makes `target` share the blocks of the file beneath, if all of that can be relied on without
-    /// reading it; else answers false, and `target` is as empty as it was.
+    /// reading it; else returns false, and `target` is as empty as it was.
     pub(crate) fn clone_into(&self, lower: &Lower, origin: &Origin, target: &dyn File) -> bool {
         let seen = &origin.seen;
         if !lower.stamp_suffices(seen) {
@@ -73,29 +73,15 @@ impl Base {
         stands
     }
 
-    /// As [`File::next_data`] of the file beneath; all of it if that cannot be told.
-    pub(crate) fn next_data(
-        &self,
-        lower: &Lower,
-        origin: Option<&Origin>,
-        offset: u64,
-    ) -> Result<Option<Range<u64>>> {
-        let origin = origin.ok_or(Errno::Io)?;
-        self.open(lower, origin)?.next_data(offset)
-    }
-
-    fn open(&self, lower: &Lower, origin: &Origin) -> Result<Arc<dyn File>> {
+    /// Opens the file beneath, whether it has changed or not.
+    pub(crate) fn open(&self, lower: &Lower, origin: &Origin) -> Result<Arc<dyn File>> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*open
             && open.seen.is(&origin.seen)
         {
             return Ok(open.file.clone());
         }
-        let opened = match self.by_path {
-            true => lower.open_now(origin.path()),
-            false => lower.open(origin.path()),
-        };
-        let file = match opened {
+        let file = match lower.open(origin.path(), self.by_path) {
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => {
                 return Err(lower.note_change(origin.path(), LowerChangeKind::Removed));
             }
@@ -110,11 +96,8 @@ impl Base {
 impl Lower {
     /// The whole of a lower file, whose metadata was just seen to be `stat`.
     pub(crate) fn read_lower(&self, path: &RelPath, stat: &Stat) -> Result<Arc<[u8]>> {
-        let file = self.open(path)?;
-        let len = usize::try_from(stat.size).map_err(|_| Errno::Fbig)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
-        bytes.resize(len, 0);
+        let file = self.open(path, false)?;
+        let mut bytes = zeros(stat.size)?;
         let read = lower::read_exact(&*file, &mut bytes, 0);
         if read == Err(Errno::Stale) || Stamp::of(&file.stat()?) != Stamp::of(stat) {
             return Err(self.note_change(path, LowerChangeKind::Modified));

@@ -197,21 +197,13 @@ impl Lower {
         self.fs.read_link_at(&*self.dir(&dir, None)?.file, GuestPath::new(name))
     }
 
-    /// A file for reading.
-    pub(crate) fn open(&self, path: &RelPath) -> Result<Arc<dyn File>> {
+    /// A file for reading: `now` is the one to which the path leads now, whichever directories are
+    /// kept open.
+    pub(crate) fn open(&self, path: &RelPath, now: bool) -> Result<Arc<dyn File>> {
         let (dir, name) = path.split().ok_or(Errno::Isdir)?;
-        self.open_file(&self.dir(&dir, None)?, name)
-    }
-
-    /// The one to which the path leads now, whichever directories are kept open.
-    pub(crate) fn open_now(&self, path: &RelPath) -> Result<Arc<dyn File>> {
-        let (dir, name) = path.split().ok_or(Errno::Isdir)?;
-        self.open_file(&self.dir_now(&dir)?.ok_or(Errno::Noent)?, name)
-    }
-
-    fn open_file(&self, dir: &OpenDir, name: &[u8]) -> Result<Arc<dyn File>> {
+        let dir = if now { self.dir_now(&dir)? } else { Some(self.dir(&dir, None)?) };
         let how = OpenHow { follow: Follow::No, ..OpenHow::READ };
-        self.fs.open_at(&*dir.file, GuestPath::new(name), &how)
+        self.fs.open_at(&*dir.ok_or(Errno::Noent)?.file, GuestPath::new(name), &how)
     }
 
     fn dirs(&self) -> MutexGuard<'_, OpenDirs> {

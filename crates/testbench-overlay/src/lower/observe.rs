@@ -47,7 +47,7 @@ const HASH_STEP_BYTES: usize = 1 << 20;
 /// let _installed = install(overlay.clone());
 /// fs::read(&file)?;
 ///
-/// std::fs::write(&file, "other")?; // Somebody else, behind the overlay's back.
+/// std::fs::write(&file, "other")?; // Another program, behind the overlay's back.
 /// let [change] = &overlay.check_lower()?[..] else { panic!("one change") };
 /// assert_eq!((change.path(), change.kind()), (&b"a"[..], LowerChangeKind::Modified));
 /// assert_eq!(change.to_string(), "lower file \"a\" was changed since the overlay first saw it");
@@ -221,7 +221,7 @@ impl Origin {
         &self.paths[0]
     }
 
-    /// Whether the lower tree may hold names of it that nobody has looked at yet.
+    /// Whether the lower tree may hold names of it that were not looked at yet.
     pub(crate) fn may_have_more_names(&self) -> bool {
         self.links > self.paths.len() as u64
     }
@@ -310,7 +310,7 @@ impl Lower {
         let Some(hash) = seen.content_hash() else { return Ok(None) };
         let is = match now.kind {
             FileKind::Symlink => blake3::hash(&self.read_link(path)?),
-            _ => match hash_of(&*self.open(path)?, now.size) {
+            _ => match hash_of(&*self.open(path, false)?, now.size) {
                 Err(Errno::Stale) => return Ok(Some(LowerChangeKind::Modified)),
                 hash => hash?,
             },

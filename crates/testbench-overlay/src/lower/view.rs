@@ -32,8 +32,8 @@ pub enum LowerTimes {
 
 /// Which permission bits the files of the lower directory show.
 ///
-/// The bits for group and others depend on the umask of whoever made the tree. Git stores one bit
-/// of the nine for the same reason.
+/// The bits for group and others depend on the umask with which the tree was made. Git stores one
+/// bit of the nine for the same reason.
 ///
 /// ```
 /// use std::os::unix::fs::PermissionsExt;

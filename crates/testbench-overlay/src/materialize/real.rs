@@ -54,7 +54,7 @@ impl RealTree {
 
     /// A file for reading.
     pub(crate) fn open_file(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        self.seen.open(path)
+        self.seen.open(path, false)
     }
 
     /// Says of an error what was attempted, and where.

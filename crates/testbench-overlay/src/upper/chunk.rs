@@ -117,7 +117,7 @@ impl Chunk {
     /// move elsewhere.
     fn write_in_place(&mut self, run: &Range<usize>, within: usize, part: &[u8]) -> Result<bool> {
         let Chunk { store, run: held, place } = self;
-        if held.is_empty() {
+        if Range::is_empty(held) {
             *held = within..within;
         }
         match place {

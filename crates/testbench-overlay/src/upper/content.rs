@@ -56,7 +56,7 @@ impl Content {
         self.held_bytes
     }
 
-    /// Reads at `offset` as much as there is, answering how much that was.
+    /// Reads at `offset` as much as there is, and returns how much that was.
     pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64, base: ReadBase<'_>) -> Result<usize> {
         let wanted = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
         let mut done = 0;
@@ -122,7 +122,7 @@ impl Content {
         offset < self.base_visible_len && self.chunks.get(&(offset / CHUNK_BYTES)).is_none()
     }
 
-    /// Writes at `offset` and answers how much was written, which is less than asked only if the
+    /// Writes at `offset` and returns how much was written, which is less than asked only if the
     /// base failed or the room ended after the first bytes.
     pub(crate) fn write_at(
         &mut self,
@@ -230,13 +230,19 @@ impl Content {
 
     /// All bytes.
     pub(crate) fn to_vec(&self, base: ReadBase<'_>) -> Result<Vec<u8>> {
-        let len = usize::try_from(self.len).map_err(|_| Errno::Fbig)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
-        bytes.resize(len, 0);
+        let mut bytes = zeros(self.len)?;
         self.read_at(&mut bytes, 0, base)?;
         Ok(bytes)
     }
+}
+
+/// A buffer of this length, if there is memory for it.
+pub(crate) fn zeros(len: u64) -> Result<Vec<u8>> {
+    let len = usize::try_from(len).map_err(|_| Errno::Fbig)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::lower::observe::{Few, LowerId, Observation, Origin};
 use crate::lower::view::Meta;
 use crate::upper::PMap;
 use crate::upper::content::Content;
-use crate::upper::quota::Usage;
+use crate::upper::quota::{Usage, entry_bytes};
 use crate::vfs::Result;
 use crate::vfs::name::{Hashed, Name, PathHash, RelPath};
 use crate::{Errno, FileKind, Stat};
@@ -152,17 +152,14 @@ impl State {
         let Node::Dir(Dir { entries, .. }) = &mut self.inode_mut(dir)?.node else {
             return Err(Errno::Notdir);
         };
-        let (before, cost) = (entries.size(), Usage::of_entry(&name));
+        let (before, entry_bytes) = (entries.size() as u64, entry_bytes(&name));
         match entry {
             Some(entry) => entries.insert_mut(name, entry),
             None => _ = entries.remove_mut(&name),
         }
-        let after = entries.size();
-        if after > before {
-            self.usage.charge(cost);
-        } else if after < before {
-            self.usage.release(cost);
-        }
+        let after = entries.size() as u64;
+        let charged = self.usage.metadata_bytes + entry_bytes * after;
+        self.usage.metadata_bytes = charged - entry_bytes * before;
         Ok(())
     }
 }
@@ -299,7 +296,7 @@ impl Inode {
         let mut usage = Usage::of_inode(self.origin.as_deref());
         match &self.node {
             Node::Dir(dir) => {
-                dir.entries.keys().for_each(|name| usage.charge(Usage::of_entry(name)));
+                usage.metadata_bytes += dir.entries.keys().map(entry_bytes).sum::<u64>();
             }
             Node::File(content) => usage.bytes = content.held_bytes(),
             Node::Symlink(target) => usage.metadata_bytes += target.len() as u64,

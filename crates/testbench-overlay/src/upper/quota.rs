@@ -8,15 +8,6 @@ use crate::upper::store::Store;
 use crate::vfs::Result;
 use crate::vfs::name::{Name, RelPath};
 
-/// 16 GiB: more than a test has any use for, less than a disk has.
-const BYTES_MAX: u64 = 16 << 30;
-
-/// As many as an ext4 of 64 GiB has. An inode costs some 500 bytes, so this ends at about 2 GiB.
-const INODES_MAX: u64 = 4 << 20;
-
-/// As many as inodes. Each costs some 350 bytes, so this ends below 2 GiB.
-const OBSERVATIONS_MAX: u64 = 4 << 20;
-
 // The sizes in the account are near those measured. They are constants, so that a limit is met at the
 // same place on every machine and with every compiler.
 
@@ -31,9 +22,6 @@ const ENTRY_BYTES: u64 = 240;
 
 /// An observation, without its path.
 const OBSERVATION_BYTES: u64 = 304;
-
-/// 16 GiB: reading a file of that length, be it a hole, ends within seconds.
-const FILE_LEN_MAX: u64 = 16 << 30;
 
 /// How much an overlay may hold above its lower tree.
 ///
@@ -92,10 +80,14 @@ impl Quota {
     /// The defaults, which a test does not meet unless something has run away.
     pub const fn new() -> Quota {
         Quota {
-            bytes_max: BYTES_MAX,
-            inodes_max: INODES_MAX,
-            observations_max: OBSERVATIONS_MAX,
-            file_len_max: FILE_LEN_MAX,
+            // 16 GiB: more than a test has any use for, less than a disk has.
+            bytes_max: 16 << 30,
+            // As many as an ext4 of 64 GiB has. An inode costs some 500 bytes, so this ends at about 2 GiB.
+            inodes_max: 4 << 20,
+            // As many as inodes. Each costs some 350 bytes, so this ends below 2 GiB.
+            observations_max: 4 << 20,
+            // 16 GiB: reading a file of that length, be it a hole, ends within seconds.
+            file_len_max: 16 << 30,
         }
     }
 
@@ -182,12 +174,6 @@ impl Usage {
         Usage { inodes, metadata_bytes: INODE_BYTES + seen, ..Usage::default() }
     }
 
-    /// Returns the part of a directory's entry.
-    pub(crate) fn of_entry(name: &Name) -> Usage {
-        let metadata_bytes = ENTRY_BYTES + name.as_bytes().len() as u64;
-        Usage { metadata_bytes, ..Usage::default() }
-    }
-
     /// Returns the part of an observation that belongs to no inode.
     pub(crate) fn of_observation(path: &RelPath) -> Usage {
         let metadata_bytes = OBSERVATION_BYTES + path.as_bytes().len() as u64;
@@ -226,6 +212,11 @@ impl Usage {
             store: store.clone(),
         }
     }
+}
+
+/// Returns the part of a directory's entry.
+pub(crate) fn entry_bytes(name: &Name) -> u64 {
+    ENTRY_BYTES + name.as_bytes().len() as u64
 }
 
 impl Room {

@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// One thing that anybody may do; whether it succeeds does not matter.
+/// One operation of a guest; whether it succeeds does not matter.
 fn step(random: &mut Random, paths: &[PathBuf], open: &mut Vec<fs::File>) {
     let len = [0, 1, 4096, 4097, 65_536, 65_537, 300_000][random.below(7)];
     let (path, other) = (random.pick(paths), random.pick(paths));
