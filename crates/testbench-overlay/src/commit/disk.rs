@@ -174,6 +174,17 @@ impl<'g> Disk<'g> {
         done.map_err(|errno| self.refused(what, at, errno))
     }
 
+    /// Makes a call at a place; `None` if there is nothing.
+    fn find<T>(
+        &mut self,
+        what: &'static str,
+        at: At,
+        call: impl FnOnce(&OwnedFd, &[u8]) -> Result<T, Errno>,
+    ) -> Result<Option<T>> {
+        let found = self.place(at).and_then(|(dir, name)| call(&dir, &name));
+        crate::lower::present(found).map_err(|errno| self.refused(what, at, errno))
+    }
+
     /// Makes a changing call at a place.
     fn change<T>(
         &mut self,
@@ -217,12 +228,11 @@ impl<'g> Disk<'g> {
 impl Disk<'_> {
     /// The metadata of the file at a place; `None` if there is none.
     pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>> {
-        let stat = match at {
+        self.find("look at", at, |dir, name| match at {
             // To be seen, the top need not be open to us.
-            At::TOP => sys::stat(&self.root),
-            at => self.place(at).and_then(|(dir, name)| sys::stat_at(&dir, &name)),
-        };
-        crate::lower::present(stat).map_err(|errno| self.refused("look at", at, errno))
+            At::TOP => sys::stat(dir),
+            _ => sys::stat_at(dir, name),
+        })
     }
 
     pub(super) fn read_link(&mut self, at: At) -> Result<Vec<u8>> {
@@ -236,10 +246,11 @@ impl Disk<'_> {
 
     /// The entries of a directory; none if it is not there.
     pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>> {
-        let opened =
-            self.place(at).and_then(|(dir, name)| sys::open_dir(&dir, &name, Access::Read));
-        let entries = crate::lower::present(opened.and_then(|dir| sys::read_dir(&dir)));
-        Ok(entries.map_err(|errno| self.refused("list", at, errno))?.unwrap_or_default())
+        let entries = self.find("list", at, |dir, name| {
+            let opened = sys::open_dir(dir, name, Access::Read)?;
+            sys::read_dir(&opened)
+        })?;
+        Ok(entries.unwrap_or_default())
     }
 
     /// All bytes of a regular file.
@@ -396,13 +407,13 @@ impl Disk<'_> {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = self
-            .place(at)
-            .and_then(|(dir, name)| Ok(rustix::fs::openat(&*dir, &*name, flags, Mode::empty())?));
-        match opened {
-            Err(Errno::Acces) => Ok(None),
-            opened => crate::lower::present(opened).map_err(|e| self.refused("open", at, e)),
-        }
+        let opened = self.find("open", at, |dir, name| {
+            match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+                Err(rustix::io::Errno::ACCESS) => Ok(None),
+                opened => Ok(Some(opened?)),
+            }
+        });
+        Ok(opened?.flatten())
     }
 
     pub(super) fn sync(&self, at: At, opened: &OwnedFd) -> Result<()> {

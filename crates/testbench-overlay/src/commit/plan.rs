@@ -156,7 +156,7 @@ impl<'s> Planner<'_, 's, '_> {
             let comes = kept.into_iter().chain(came).collect();
             return Ok(Placement { ino, inode, stays: None, comes, here, sources: vec![], copy });
         }
-        sources.retain(|path| kept.iter().all(|name| name.before != Some(*path)));
+        kept.iter().filter_map(|name| name.before).for_each(|path| _ = sources.remove(&path));
         let sources = sources.into_iter().take(came.len()).collect();
         Ok(Placement { ino, inode, stays: kept.first().copied(), comes: came, here, sources, copy })
     }

@@ -26,15 +26,6 @@ pub(super) struct Spot {
     pub(super) ino: Option<Ino>,
 }
 
-impl Spot {
-    const TOP: Spot = Spot {
-        dir: Ino::ROOT,
-        after: PathId::TOP,
-        before: Some(PathId::TOP),
-        ino: Some(Ino::ROOT),
-    };
-}
-
 /// All spots, from the top down, and what follows from them.
 #[derive(Debug)]
 pub(super) struct Survey<'s> {
@@ -108,8 +99,9 @@ impl<'s> Survey<'s> {
     }
 
     fn collect_spots(&mut self, paths: &mut Paths) -> Result<(), Errno> {
-        self.add(Spot::TOP)?;
-        let mut dirs = vec![(Ino::ROOT, PathId::TOP, Some(PathId::TOP))];
+        let (dir, after, before) = (Ino::ROOT, PathId::TOP, Some(PathId::TOP));
+        self.add(Spot { dir, after, before, ino: Some(dir) })?;
+        let mut dirs = vec![(dir, after, before)];
         while let Some((dir, after, before)) = dirs.pop() {
             for (name, entry) in self.state.dir(dir)?.entries.iter() {
                 let after = paths.child(after, name.as_bytes());
@@ -165,9 +157,9 @@ impl<'s> Survey<'s> {
 
     /// Where an inode was and is no longer, and where it is and was not.
     fn moves(&self, ino: Ino, inode: &Inode) -> (Vec<PathId>, Vec<PathId>) {
-        let names = self.names(ino);
-        let left = |path: &PathId| names.iter().all(|name| name.before != Some(*path));
-        let came = names.iter().filter(|name| !self.stays(name)).map(|name| name.after);
+        let here = |path| self.by_before.get(path).and_then(|spot| spot.ino);
+        let left = |path: &PathId| here(path) != Some(ino);
+        let came = self.names(ino).iter().filter(|name| !self.stays(name)).map(|name| name.after);
         (self.origins(inode).into_iter().filter(left).collect(), came.collect())
     }
 }
