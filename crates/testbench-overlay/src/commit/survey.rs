@@ -157,7 +157,7 @@ impl<'s> Survey<'s> {
 
     /// Where an inode was and is no longer, and where it is and was not.
     fn moves(&self, ino: Ino, inode: &Inode) -> (Vec<PathId>, Vec<PathId>) {
-        let here = |path| self.by_before.get(path).and_then(|spot| spot.ino);
+        let here = |path: &PathId| self.by_before.get(path).and_then(|spot| spot.ino);
         let left = |path: &PathId| here(path) != Some(ino);
         let came = self.names(ino).iter().filter(|name| !self.stays(name)).map(|name| name.after);
         (self.origins(inode).into_iter().filter(left).collect(), came.collect())
