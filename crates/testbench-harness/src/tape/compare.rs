@@ -162,21 +162,21 @@ fn joined(lines: impl Iterator<Item = String>) -> String {
 
 type Pair<'t> = (Option<&'t Record>, Option<&'t Record>);
 
-/// Pairs the records of the same spawn, in the order of the first tape and then of the second.
+/// Pairs the records of the same spawn, in the order of the first tape and then of the second. If the
+/// order counts, spawns are the same that have the same place in it.
 fn pairs<'t>(a: &'t [Record], b: &'t [Record], mode: CompareMode) -> Vec<Pair<'t>> {
-    if mode == CompareMode::ByteIdentical {
-        let longer = a.len().max(b.len());
-        return (0..longer).map(|at| (a.get(at), b.get(at))).collect();
-    }
-    // Equal records first, so that a difference is not passed on from one spawn to the next.
-    let same: [fn(&Record, &Record) -> bool; 3] = [
-        |a, b| {
-            a.call == b.call
-                && differences("", &FIELDS, a, b, CompareMode::Semantic).next().is_none()
-        },
-        |a, b| a.call == b.call,
-        |a, b| a.call.program == b.call.program,
-    ];
+    let same: &[fn(&Record, &Record) -> bool] = match mode {
+        CompareMode::ByteIdentical => &[|_, _| true],
+        // Equal records first, so that a difference is not passed on from one spawn to the next.
+        _ => &[
+            |a, b| {
+                let mut differences = differences("", &FIELDS, a, b, CompareMode::Semantic);
+                a.call == b.call && differences.next().is_none()
+            },
+            |a, b| a.call == b.call,
+            |a, b| a.call.program == b.call.program,
+        ],
+    };
     let mut pairs: Vec<Pair<'_>> = a.iter().map(|record| (Some(record), None)).collect();
     let mut left: Vec<&Record> = b.iter().collect();
     for same in same {

@@ -122,7 +122,7 @@ impl Deck {
 
     /// The entry that a call would take. Consumes nothing.
     pub(crate) fn look(&self, call: &Call<'_>) -> Result<&Record, Box<Miss>> {
-        let call = self.known_by(call, &self.scrubber(call));
+        let (_, call) = self.known_by(call);
         self.find(&self.state().used, &call).map(|at| &self.taped.records()[at])
     }
 
@@ -130,8 +130,7 @@ impl Deck {
     ///
     /// A miss also fails the end of the session.
     pub(crate) fn take(&self, call: &Call<'_>, sequence: u32) -> Result<Entry, Box<Miss>> {
-        let scrubber = self.scrubber(call);
-        let known = self.known_by(call, &scrubber);
+        let (scrubber, known) = self.known_by(call);
         let mut state = self.state();
         let found = self.find(&state.used, &known);
         let at = found.inspect_err(|miss| state.misses.push(Miss::clone(miss)))?;
@@ -150,8 +149,7 @@ impl Deck {
         sequence: u32,
         is_kept: bool,
     ) -> Recording {
-        let scrubber = self.scrubber(call);
-        let call = self.known_by(call, &scrubber);
+        let (scrubber, call) = self.known_by(call);
         if !self.is_recording {
             let mut state = self.state();
             // A spawn that does not come from the tape uses up the entry that it would have taken,
@@ -218,15 +216,11 @@ impl Deck {
         })
     }
 
-    /// Finds secrets in what a call reads and writes, its own variables among them.
-    fn scrubber(&self, call: &Call<'_>) -> Scrubber {
+    /// The call as it stands on the tape. The scrubber finds secrets in what the call reads and writes,
+    /// its own variables among them.
+    fn known_by(&self, call: &Call<'_>) -> (Scrubber, TapedCall) {
         let mut scrubber = self.scrubber.clone();
         scrubber.add_env(call.set_env());
-        scrubber
-    }
-
-    /// The call as it stands on the tape.
-    fn known_by(&self, call: &Call<'_>, scrubber: &Scrubber) -> TapedCall {
         let tape = |text: &OsStr| scrubber.tape(&sys::guest_bytes(text));
         let spec = call.spec;
         let session = self.session_env.iter().filter(|_| !spec.env_clear);
@@ -236,12 +230,13 @@ impl Deck {
         let pair = |(name, value): (&OsStr, Option<&OsStr>)| {
             (tape(name), value.map(|value| scrubber.tape_value(name, value)))
         };
-        TapedCall {
+        let known = TapedCall {
             program: tape(&spec.program),
             argv: [spec.arg0()].into_iter().chain(args(spec)).map(tape).collect(),
-            cwd: self.place(call, scrubber),
+            cwd: self.place(call, &scrubber),
             env: env.into_iter().map(pair).collect(),
-        }
+        };
+        (scrubber, known)
     }
 
     /// The working directory, relative to the root if it lies inside.
