@@ -14,7 +14,6 @@ use std::fmt;
 /// let path = GuestPath::new("src//./main.rs");
 /// let parts: Vec<&[u8]> = path.components().collect();
 /// assert_eq!(parts, [&b"src"[..], b".", b"main.rs"]);
-/// assert!(!path.wants_dir());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuestPath<'a> {
@@ -40,11 +39,6 @@ impl<'a> GuestPath<'a> {
     /// Whether there are no bytes at all, which POSIX takes for a missing file.
     pub fn is_empty(self) -> bool {
         self.bytes.is_empty()
-    }
-
-    /// Whether it can only name a directory: it ends with a slash, `.` or `..`.
-    pub fn wants_dir(self) -> bool {
-        self.bytes.last() == Some(&b'/') || matches!(self.components().last(), Some(b"." | b".."))
     }
 
     /// The parts between the slashes, `.` and `..` included, empty ones left out.
@@ -81,13 +75,6 @@ impl fmt::Debug for GuestPath<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_last_component_decides_whether_a_directory_is_wanted() {
-        let wants = |s: &str| GuestPath::new(s).wants_dir();
-        assert!(wants("a/") && wants("a/.") && wants("..") && wants("/"));
-        assert!(!wants("a") && !wants("../a") && !wants("a/.b") && !wants(""));
-    }
 
     #[test]
     fn display_escapes_what_cannot_be_printed() {

@@ -171,12 +171,7 @@ impl HostDir {
             Some(at) => (&bytes[..at], &bytes[at + 1..]),
             None => (&b""[..], bytes),
         };
-        let plain = !matches!(name, b"" | b"." | b"..")
-            && name.len() <= NAME_BYTES_MAX
-            && bytes.len() < resolve::PATH_BYTES_MAX
-            && !bytes.contains(&0)
-            && bytes[0] != b'/';
-        if !plain {
+        if !is_plain_name(name) || resolve::check_text(path).is_err() || path.is_absolute() {
             return None;
         }
         let parent = if prefix.is_empty() {
@@ -203,26 +198,6 @@ impl HostDir {
             stat,
             slash: false,
         })
-    }
-
-    /// A directory under a plain name in another is one system call away. Whatever else may be
-    /// there, and every error, is for the long way to tell.
-    fn open_dir_at_once(
-        &self,
-        dir: &dyn File,
-        path: GuestPath<'_>,
-        how: &OpenHow,
-    ) -> Option<Result<Arc<dyn File>>> {
-        if !how.directory || writes(how) || !is_plain_name(path) {
-            return None;
-        }
-        let dir = match self.dir_fd(dir) {
-            Ok(dir) => dir,
-            Err(errno) => return Some(Err(errno)),
-        };
-        let access = if how.read { Access::Read } else { Access::Search };
-        let fd = sys::open_dir(dir, path.as_bytes(), access).ok()?;
-        Some(Ok(self.file(fd, FileKind::Dir, how)))
     }
 
     fn file(&self, fd: OwnedFd, kind: FileKind, how: &OpenHow) -> Arc<dyn File> {
@@ -281,8 +256,13 @@ impl Fs for HostDir {
         if creates && how.directory {
             return Err(Errno::Inval);
         }
-        if let Some(opened) = self.open_dir_at_once(dir, path, how) {
-            return opened;
+        // A directory under a plain name in another is one system call away. All else that may be
+        // there, and every error, is for the long way to tell.
+        if how.directory && !writes(how) && is_plain_name(path.as_bytes()) {
+            let access = if how.read { Access::Read } else { Access::Search };
+            if let Ok(fd) = sys::open_dir(self.dir_fd(dir)?, path.as_bytes(), access) {
+                return Ok(self.file(fd, FileKind::Dir, how));
+            }
         }
         let end = End::of_open(path, how);
         let mut tries = 0;
@@ -423,8 +403,7 @@ impl Fs for HostDir {
 }
 
 /// One component that is neither `.` nor `..`, and that every system call can take.
-fn is_plain_name(path: GuestPath<'_>) -> bool {
-    let name = path.as_bytes();
+fn is_plain_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..")
         && name.len() <= NAME_BYTES_MAX
         && !name.iter().any(|byte| matches!(byte, b'/' | 0))
