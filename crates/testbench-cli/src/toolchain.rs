@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::json;
-use testbench_harness::{Match, Toolchain};
+use testbench_harness::Toolchain;
 
 use crate::args::{ToolchainCommand, ToolchainInitArgs, ToolchainListArgs};
 use crate::failure::{Failure, OWN};
@@ -83,7 +83,7 @@ struct Program {
     /// The name of its module, which other names may run too.
     module: String,
     #[serde(rename = "match")]
-    matched: &'static str,
+    matched: String,
     bytes: Option<u64>,
 }
 
@@ -104,12 +104,7 @@ fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
             Some(path) => fs::metadata(path).ok().map(|found| found.len()),
             None => builtin(&module),
         };
-        let matched = match tool.matched() {
-            Match::Alias => "alias",
-            Match::Version => "version",
-            Match::Multicall => "multicall",
-            _ => "exact",
-        };
+        let matched = format!("{:?}", tool.matched()).to_lowercase();
         Some(Program { name: name.to_string_lossy().into_owned(), module, matched, bytes })
     });
     let programs: Vec<Program> = programs.collect();
@@ -122,7 +117,7 @@ fn as_text(programs: &[Program]) -> String {
     let mut text = String::new();
     for Program { name, module, matched, bytes } in programs {
         let size = bytes.map_or("gone".to_owned(), size);
-        let also = match *matched {
+        let also = match matched.as_str() {
             "exact" => String::new(),
             matched => format!("  {matched}: {module}.wasm"),
         };

@@ -40,10 +40,11 @@ pub(crate) fn which(args: &WhichArgs) -> Result<ExitCode, Failure> {
 }
 
 fn builder(args: &WhichArgs) -> TestbenchBuilder {
-    let mut builder = Testbench::builder().name("which").unmatched(args.unmatched);
-    for toolchain in &args.toolchains {
-        builder = builder.toolchain(toolchain.clone());
-    }
+    let builder = Testbench::builder().name("which").unmatched(args.unmatched);
+    let builder = args.toolchains.iter().cloned().fold(builder, TestbenchBuilder::toolchain);
+    let policies = args.policies.iter();
+    let mut builder =
+        policies.fold(builder, |builder, (name, policy)| builder.policy(name, *policy));
     if let Some(dir) = &args.overlay {
         builder = builder.overlay(dir);
     }
@@ -53,9 +54,6 @@ fn builder(args: &WhichArgs) -> TestbenchBuilder {
     if let Some(tape) = &args.tape {
         // It is looked at, not played: entries are left over.
         builder = builder.tape(tape, TapeOptions::from(TapeMode::Replay).allow_unused(true));
-    }
-    for (program, policy) in &args.policies {
-        builder = builder.policy(program, *policy);
     }
     builder
 }

@@ -105,7 +105,7 @@ mod imp {
             return Ok(Some((pid, thread, 0)));
         }
         let call = fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"))?;
-        if !Call::parse(&call).is_some_and(|call| call.is_for_good(pid)) {
+        if !call_args(&call).is_some_and(|(call, args)| is_for_good(pid, call, args)) {
             return Ok(None);
         }
         let ran = |kind| field(&status, kind).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
@@ -117,49 +117,41 @@ mod imp {
         status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
     }
 
-    /// The system call in which a thread is blocked.
-    struct Call {
-        number: libc::c_long,
-        args: [u64; 6],
+    /// The system call in which a thread is blocked, and its arguments: `0 0x3 0x7ffe… …`. `None` if
+    /// it is in no call.
+    fn call_args(text: &str) -> Option<(libc::c_long, [u64; 6])> {
+        let mut words = text.split_whitespace();
+        let call = words.next()?.parse().ok()?;
+        let mut args = [0; 6];
+        for arg in &mut args {
+            *arg = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+        }
+        Some((call, args))
     }
 
-    impl Call {
-        /// `0 0x3 0x7ffe… …`; `running` if it is in none.
-        fn parse(text: &str) -> Option<Call> {
-            let mut words = text.split_whitespace();
-            let number = words.next()?.parse().ok()?;
-            let mut args = [0; 6];
-            for arg in &mut args {
-                *arg = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    /// Whether only another process can end the call.
+    fn is_for_good(pid: u32, call: libc::c_long, args: [u64; 6]) -> bool {
+        let polls_forever = |without_timeout| without_timeout && has_pipes_alone(pid);
+        match call {
+            libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev => {
+                is_pipe(pid, args[0])
             }
-            Some(Call { number, args })
-        }
-
-        /// Whether only another process can end it.
-        fn is_for_good(&self, pid: u32) -> bool {
-            let args = &self.args;
-            let polls_forever = |without_timeout| without_timeout && has_pipes_alone(pid);
-            match self.number {
-                libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev => {
-                    is_pipe(pid, args[0])
-                }
-                libc::SYS_splice => is_pipe(pid, args[0]) && is_pipe(pid, args[2]),
-                libc::SYS_wait4 | libc::SYS_waitid | libc::SYS_rt_sigsuspend => true,
-                libc::SYS_futex => args[3] == 0,
-                libc::SYS_ppoll => polls_forever(args[2] == 0),
-                libc::SYS_pselect6 => polls_forever(args[4] == 0),
-                libc::SYS_epoll_pwait => polls_forever(args[3] as u32 == u32::MAX),
-                // The older forms, which aarch64 does not have.
-                #[cfg(target_arch = "x86_64")]
-                libc::SYS_poll => polls_forever(args[2] as u32 == u32::MAX),
-                #[cfg(target_arch = "x86_64")]
-                libc::SYS_epoll_wait => polls_forever(args[3] as u32 == u32::MAX),
-                #[cfg(target_arch = "x86_64")]
-                libc::SYS_select => polls_forever(args[4] == 0),
-                #[cfg(target_arch = "x86_64")]
-                libc::SYS_pause => true,
-                _ => false,
-            }
+            libc::SYS_splice => is_pipe(pid, args[0]) && is_pipe(pid, args[2]),
+            libc::SYS_wait4 | libc::SYS_waitid | libc::SYS_rt_sigsuspend => true,
+            libc::SYS_futex => args[3] == 0,
+            libc::SYS_ppoll => polls_forever(args[2] == 0),
+            libc::SYS_pselect6 => polls_forever(args[4] == 0),
+            libc::SYS_epoll_pwait => polls_forever(args[3] as u32 == u32::MAX),
+            // The older forms, which aarch64 does not have.
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll => polls_forever(args[2] as u32 == u32::MAX),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_epoll_wait => polls_forever(args[3] as u32 == u32::MAX),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_select => polls_forever(args[4] == 0),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_pause => true,
+            _ => false,
         }
     }
 

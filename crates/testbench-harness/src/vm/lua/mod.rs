@@ -159,15 +159,6 @@ where
 
 /// Makes functions that were [added](add) to `table` raise their errors.
 pub(in crate::vm) fn raise_errors(lua: &Lua, table: &Table) -> mlua::Result<()> {
-    let wrap = lua.load(
-        r#"local functions = ...
-        for name, f in pairs(functions) do
-          functions[name] = type(f) ~= "function" and f or function(...)
-            local results = table.pack(f(...))
-            if not results[1] then error(results[2], 2) end
-            return table.unpack(results, 2, results.n)
-          end
-        end"#,
-    );
+    let wrap = lua.load(include_str!("raise.lua"));
     wrap.set_name("=testbench").call::<()>(table)
 }

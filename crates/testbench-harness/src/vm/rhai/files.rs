@@ -2,66 +2,43 @@
 
 use std::io;
 
-use ::rhai::{Array, Dynamic, Engine, EvalAltResult, INT, Module};
+use ::rhai::{Array, Blob, Dynamic, Engine, INT, Module};
 use testbench_overlay::fs;
 
-use super::{bytes_of, script_error};
+use super::script_error;
 use crate::vm::Handle;
 
 pub(super) fn register(engine: &mut Engine, handle: &Handle) {
     let mut module = Module::new();
-    let mut files = Files { module: &mut module, handle };
-    files.on_path("read", |path| fs::read_to_string(path));
-    files.on_path("read_blob", |path| fs::read(path).map(Dynamic::from_blob));
-    files.on_path("read_dir", names);
-    files.on_path("len", |path| Ok(count(fs::metadata(path)?.len())));
-    files.on_path("exists", |path| fs::exists(path));
-    files.on_path("is_file", |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_file())));
-    files.on_path("is_dir", |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_dir())));
-    files.on_path("create_dir", |path| fs::create_dir(path));
-    files.on_path("create_dir_all", |path| fs::create_dir_all(path));
-    files.on_path("remove_file", |path| fs::remove_file(path));
-    files.on_path("remove_dir", |path| fs::remove_dir(path));
-    files.on_path("remove_dir_all", |path| fs::remove_dir_all(path));
-    files.on_two_paths("copy", |from, to| fs::copy(from, to).map(count));
-    files.on_two_paths("rename", |from, to| fs::rename(from, to));
-    files.on_content("write", |path, content| fs::write(path, content));
-    files.on_content("append", append);
+    /// Adds functions whose first argument is a path, which their errors name.
+    macro_rules! add {
+        ($($name:literal: |$path:ident $(, $more:ident: $of:ty)*| $act:expr;)*) => {$(
+            let on = handle.clone();
+            module.set_native_fn($name, move |$path: &str $(, $more: $of)*| {
+                let done: io::Result<_> = on.within(|| $act);
+                done.map(Dynamic::from).map_err(|e| script_error(format_args!("`{}`: {e}", $path)))
+            });
+        )*};
+    }
+    add! {
+        "read": |path| fs::read_to_string(path);
+        "read_blob": |path| fs::read(path);
+        "read_dir": |path| names(path);
+        "len": |path| fs::metadata(path).map(|found| count(found.len()));
+        "exists": |path| fs::exists(path);
+        "is_file": |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_file()));
+        "is_dir": |path| Ok(fs::metadata(path).is_ok_and(|found| found.is_dir()));
+        "create_dir": |path| fs::create_dir(path);
+        "create_dir_all": |path| fs::create_dir_all(path);
+        "remove_file": |path| fs::remove_file(path);
+        "remove_dir": |path| fs::remove_dir(path);
+        "remove_dir_all": |path| fs::remove_dir_all(path);
+        "copy": |from, to: &str| fs::copy(from, to).map(count);
+        "rename": |from, to: &str| fs::rename(from, to);
+        "write": |path, content: Dynamic| fs::write(path, bytes_of(content)?);
+        "append": |path, content: Dynamic| append(path, &bytes_of(content)?);
+    }
     engine.register_static_module("fs", module.into());
-}
-
-/// The module in the making.
-struct Files<'m> {
-    module: &'m mut Module,
-    handle: &'m Handle,
-}
-
-impl Files<'_> {
-    fn on_path<T: Into<Dynamic> + 'static>(&mut self, name: &str, act: fn(&str) -> io::Result<T>) {
-        let on = self.handle.clone();
-        self.module.set_native_fn(name, move |path: &str| {
-            on.within(|| act(path)).map(Into::into).map_err(|error| about(path, error))
-        });
-    }
-
-    fn on_two_paths<T: Into<Dynamic> + 'static>(
-        &mut self,
-        name: &str,
-        act: fn(&str, &str) -> io::Result<T>,
-    ) {
-        let on = self.handle.clone();
-        self.module.set_native_fn(name, move |from: &str, to: &str| {
-            on.within(|| act(from, to)).map(Into::into).map_err(|error| about(from, error))
-        });
-    }
-
-    fn on_content(&mut self, name: &str, act: fn(&str, &[u8]) -> io::Result<()>) {
-        let on = self.handle.clone();
-        self.module.set_native_fn(name, move |path: &str, content: Dynamic| {
-            let bytes = bytes_of(content)?;
-            on.within(|| act(path, &bytes)).map_err(|error| about(path, error))
-        });
-    }
 }
 
 fn count(bytes: u64) -> INT {
@@ -82,6 +59,13 @@ fn names(path: &str) -> io::Result<Array> {
     Ok(names.into_iter().map(Dynamic::from).collect())
 }
 
-fn about(path: &str, error: io::Error) -> Box<EvalAltResult> {
-    script_error(format_args!("`{path}`: {error}"))
+fn bytes_of(value: Dynamic) -> io::Result<Vec<u8>> {
+    if value.is_string() {
+        return Ok(value.to_string().into_bytes());
+    }
+    let kind = value.type_name();
+    value.try_cast::<Blob>().ok_or_else(|| {
+        let problem = format!("a string or a blob is wanted, not {kind}");
+        io::Error::new(io::ErrorKind::InvalidInput, problem)
+    })
 }

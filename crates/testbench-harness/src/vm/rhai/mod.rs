@@ -33,7 +33,7 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use ::rhai::{Blob, Dynamic, Engine, EvalAltResult};
+use ::rhai::{Dynamic, Engine, EvalAltResult};
 
 use super::{Handle, Uncovered, VmPlugin};
 
@@ -90,14 +90,4 @@ fn text_or_blob(bytes: Vec<u8>) -> Dynamic {
         Ok(text) => text.into(),
         Err(error) => Dynamic::from_blob(error.into_bytes()),
     }
-}
-
-fn bytes_of(value: Dynamic) -> ScriptResult<Vec<u8>> {
-    if value.is_string() {
-        return Ok(value.into_string()?.into_bytes());
-    }
-    let kind = value.type_name();
-    value
-        .try_cast::<Blob>()
-        .ok_or_else(|| script_error(format_args!("a string or a blob is wanted, not {kind}")))
 }

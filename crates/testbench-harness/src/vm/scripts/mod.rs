@@ -84,14 +84,17 @@ pub fn main(dir: impl AsRef<Path>) -> ExitCode {
 ///
 /// # Errors
 ///
-/// Fails if the directory cannot be read, or holds no script.
-pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
+/// Fails if the directory cannot be read, or with [`io::ErrorKind::NotFound`] if it holds no script.
+pub fn tests(dir: impl AsRef<Path>) -> io::Result<Vec<Trial>> {
     let dir = dir.as_ref();
     let mut tests = Vec::new();
     let entries = walkdir::WalkDir::new(dir).sort_by_file_name();
     for entry in entries {
-        let entry = entry
-            .map_err(|source| FindError::Walk { dir: dir.to_owned(), source: source.into() })?;
+        let entry = entry.map_err(|source| {
+            let source = io::Error::from(source);
+            let problem = format!("the scripts in `{}` cannot be listed: {source}", dir.display());
+            io::Error::new(source.kind(), problem)
+        })?;
         let Some(run) = runner(entry.path()) else { continue };
         if !entry.file_type().is_file() {
             continue;
@@ -102,7 +105,11 @@ pub fn tests(dir: impl AsRef<Path>) -> Result<Vec<Trial>, FindError> {
         tests.push(Trial::test(name, move || run(&path).map_err(Failed::from)));
     }
     if tests.is_empty() {
-        return Err(FindError::None { dir: dir.to_owned() });
+        let problem = format!(
+            "no scripts in `{}`: a test is a file whose name ends in .rhai or .lua",
+            dir.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::NotFound, problem));
     }
     Ok(tests)
 }
@@ -117,28 +124,6 @@ pub fn run_file(path: impl AsRef<Path>) -> Result<(), ScriptFailure> {
     let path = path.as_ref();
     let run = runner(path).ok_or("its name ends neither in .rhai nor in .lua");
     run.map_err(|problem| ScriptFailure::new(path, None, problem))?(path)
-}
-
-/// Why there are no tests.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FindError {
-    /// The directory cannot be read.
-    #[error("the scripts in `{}` cannot be listed: {source}", dir.display())]
-    Walk {
-        /// Where was looked.
-        dir: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is nothing to run, which is no success.
-    #[error(
-        "no scripts in `{}`: a test is a file whose name ends in .rhai or .lua", dir.display()
-    )]
-    None {
-        /// Where was looked.
-        dir: PathBuf,
-    },
 }
 
 /// The failure of a script, with its place.

@@ -12,16 +12,10 @@ impl Shell<'_> {
     pub(super) fn fields(&mut self, word: &Word) -> io::Result<Vec<String>> {
         let mut fields = Fields::default();
         for part in word.parts() {
+            let text = self.join(std::slice::from_ref(part))?;
             match part {
-                WordPart::Text(text) => fields.append(text),
-                WordPart::Quoted(parts) => {
-                    let text = self.join(parts)?;
-                    fields.append(&text);
-                }
-                other => {
-                    let text = self.join(std::slice::from_ref(other))?;
-                    fields.append_split(&text);
-                }
+                WordPart::Text(_) | WordPart::Quoted(_) => fields.append(&text),
+                _ => fields.append_split(&text),
             }
         }
         Ok(fields.done())
@@ -39,7 +33,7 @@ impl Shell<'_> {
             match part {
                 WordPart::Text(text) => joined.push_str(text),
                 WordPart::Quoted(parts) => joined.push_str(&self.join(parts)?),
-                WordPart::Variable(name) => joined.push_str(&self.variable(name)),
+                WordPart::Variable(name) => joined.push_str(&self.variable(name).to_string_lossy()),
                 WordPart::Command(list) => {
                     let output = self.substitute(list)?;
                     joined.push_str(output.trim_end_matches('\n'));

@@ -52,9 +52,13 @@ impl CommandLine {
     /// Fails with [`CommandLineError`] if the line is malformed, or uses an unsupported construct.
     pub fn parse(line: &str) -> Result<CommandLine, CommandLineError> {
         let failed = |problem| CommandLineError { line: line.to_owned(), problem };
-        let list = parser::parse(line)
-            .map_err(|error| failed(Problem::Syntax(error.message.into_owned())))?;
-        check::understood(&list).map_err(|construct| failed(Problem::Unsupported(construct)))?;
+        let list = parser::parse(line).map_err(|error| failed(error.message.into_owned()))?;
+        check::understood(&list).map_err(|construct| {
+            failed(format!(
+                "{construct} not understood here; start the programs one by one, or run it by a \
+                 real shell with `.policy(\"sh\", Policy::Native)`"
+            ))
+        })?;
         Ok(CommandLine { text: line.to_owned(), list })
     }
 
@@ -104,18 +108,7 @@ impl CommandLine {
 pub struct CommandLineError {
     /// The whole line.
     line: String,
-    problem: Problem,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Problem {
-    #[error("{0}")]
-    Syntax(String),
-    #[error(
-        "{0} not understood here; start the programs one by one, or run it by a real shell with \
-         `.policy(\"sh\", Policy::Native)`"
-    )]
-    Unsupported(check::Construct),
+    problem: String,
 }
 
 impl From<CommandLineError> for io::Error {

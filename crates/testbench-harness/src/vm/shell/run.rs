@@ -93,11 +93,7 @@ impl<'a> Shell<'a> {
     }
 
     /// The value of `$name`; empty if there is none.
-    pub(super) fn variable(&self, name: &str) -> String {
-        self.raw_variable(name).to_string_lossy().into_owned()
-    }
-
-    fn raw_variable(&self, name: &str) -> OsString {
+    pub(super) fn variable(&self, name: &str) -> OsString {
         self.variables.get(name).map(|variable| variable.value.clone()).unwrap_or_default()
     }
 
@@ -305,7 +301,7 @@ impl<'a> Shell<'a> {
                 for text in names {
                     let (name, value) = match text.split_once('=') {
                         Some((name, value)) => (name, value.into()),
-                        None => (text.as_str(), self.raw_variable(text)),
+                        None => (text.as_str(), self.variable(text)),
                     };
                     let variable = Variable { value, exported: true };
                     self.variables.insert(name.to_owned(), variable);
