@@ -114,44 +114,36 @@ pub(crate) struct Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TapeCommand {
     /// Print what is on a tape
-    Show(TapeShowArgs),
+    Show {
+        /// The tape
+        #[arg(value_name = "FILE")]
+        tape: PathBuf,
+
+        #[command(flatten)]
+        format: Format,
+    },
     /// List the differences between two tapes; exit status 1 if there are any
-    Diff(TapeDiffArgs),
+    Diff {
+        /// The old tape
+        #[arg(value_name = "A")]
+        a: PathBuf,
+
+        /// The new tape
+        #[arg(value_name = "B")]
+        b: PathBuf,
+
+        /// Compare everything; all but sequence numbers and durations; or how files and spawns end
+        #[arg(long, default_value = "semantic", value_parser = compare_mode())]
+        mode: CompareMode,
+
+        #[command(flatten)]
+        format: Format,
+    },
     /// Check that a tape is sound, or run its native programs as WebAssembly; exit status 1 if
     /// these give other results
     Verify(TapeVerifyArgs),
     /// Take spawns off a tape, and remove payload files that no spawn needs
     Prune(TapePruneArgs),
-}
-
-/// Arguments of `testbench tape show`.
-#[derive(Debug, Args)]
-pub(crate) struct TapeShowArgs {
-    /// The tape
-    #[arg(value_name = "FILE")]
-    pub(crate) tape: PathBuf,
-
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-/// Arguments of `testbench tape diff`.
-#[derive(Debug, Args)]
-pub(crate) struct TapeDiffArgs {
-    /// The old tape
-    #[arg(value_name = "A")]
-    pub(crate) a: PathBuf,
-
-    /// The new tape
-    #[arg(value_name = "B")]
-    pub(crate) b: PathBuf,
-
-    /// Compare everything; all but sequence numbers and durations; or how files and spawns end
-    #[arg(long, default_value = "semantic", value_parser = compare_mode())]
-    pub(crate) mode: CompareMode,
-
-    #[command(flatten)]
-    pub(crate) format: Format,
 }
 
 fn compare_mode() -> impl TypedValueParser<Value = CompareMode> {
@@ -296,35 +288,27 @@ pub(crate) struct CompileArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ToolchainCommand {
     /// Write the built-in tools into a directory, which is created if needed
-    Init(ToolchainInitArgs),
+    Init {
+        /// Directory to write to
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+
+        /// Replace files of the same names that hold something else
+        #[arg(long)]
+        force: bool,
+
+        #[command(flatten)]
+        format: Format,
+    },
     /// List the programs of a toolchain
-    List(ToolchainListArgs),
-}
+    List {
+        /// The toolchain; by default the built-in tools
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
 
-/// Arguments of `testbench toolchain init`.
-#[derive(Debug, Args)]
-pub(crate) struct ToolchainInitArgs {
-    /// Directory to write to
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-
-    /// Replace files of the same names that hold something else
-    #[arg(long)]
-    pub(crate) force: bool,
-
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-/// Arguments of `testbench toolchain list`.
-#[derive(Debug, Args)]
-pub(crate) struct ToolchainListArgs {
-    /// The toolchain; by default the built-in tools
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) format: Format,
+        #[command(flatten)]
+        format: Format,
+    },
 }
 
 /// A directory of the host and the name by which the guest knows it.

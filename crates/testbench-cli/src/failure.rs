@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::Write;
+use std::iter;
 use std::process::ExitCode;
 
 /// Exit status: this program failed, for instance by a wrong flag or a full disk.
@@ -30,7 +31,7 @@ impl Failure {
 
     /// A failure of this program during `attempt`.
     pub(crate) fn own(attempt: impl fmt::Display, error: impl Error) -> Failure {
-        Failure::new(OWN, format_args!("{attempt}: {}", Chain(&error)))
+        Failure::new(OWN, format_args!("{attempt}: {}", chain(&error)))
     }
 
     /// Prints the message to stderr. Returns the exit status.
@@ -41,22 +42,15 @@ impl Failure {
 }
 
 /// An error with all that caused it, in one line.
-struct Chain<'a>(&'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.to_string();
-        f.write_str(&shown)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            // A transparent error shows its source's text as its own.
-            if !shown.contains(&text) {
-                write!(f, ": {text}")?;
-            }
-            shown = text;
-            source = cause.source();
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut last) = (error.to_string(), error.to_string());
+    for cause in iter::successors(error.source(), |&error| error.source()) {
+        let cause = cause.to_string();
+        // A transparent error shows its source's text as its own.
+        if !last.contains(&cause) {
+            text += &format!(": {cause}");
         }
-        Ok(())
+        last = cause;
     }
+    text
 }

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 use testbench_harness::tape::{
-    Header, Record, Tape, VerifyOptions, VerifyReport, compare, stale_payloads, verify,
+    CompareMode, Header, Record, Tape, VerifyOptions, VerifyReport, compare, stale_payloads, verify,
 };
 
-use crate::args::{TapeCommand, TapeDiffArgs, TapePruneArgs, TapeShowArgs, TapeVerifyArgs};
+use crate::args::{Format, TapeCommand, TapePruneArgs, TapeVerifyArgs};
 use crate::failure::{Failure, OWN};
 
 /// Exit status: there is a difference.
@@ -19,17 +19,17 @@ const DIFFERS: u8 = 1;
 /// Runs the subcommand.
 pub(crate) fn tape(command: &TapeCommand) -> Result<ExitCode, Failure> {
     match command {
-        TapeCommand::Show(args) => show(args),
-        TapeCommand::Diff(args) => diff(args),
+        TapeCommand::Show { tape, format } => show(tape, *format),
+        TapeCommand::Diff { a, b, mode, format } => diff(a, b, *mode, *format),
         TapeCommand::Verify(args) => check(args),
         TapeCommand::Prune(args) => prune(args),
     }
 }
 
-fn show(args: &TapeShowArgs) -> Result<ExitCode, Failure> {
-    let tape = load("tape show", &args.tape)?;
+fn show(tape: &Path, format: Format) -> Result<ExitCode, Failure> {
+    let tape = load("tape show", tape)?;
     let shown = json!({ "header": tape.header(), "spawns": tape.records() });
-    args.format.print("tape", "testbench-tape-show/1", &shown, || {
+    format.print("tape", "testbench-tape-show/1", &shown, || {
         let Header { engine, seed, spawns: count, reproducible, .. } = tape.header();
         let plural = if *count == 1 { "" } else { "s" };
         let natives = if *reproducible { "" } else { ", with native programs" };
@@ -38,12 +38,12 @@ fn show(args: &TapeShowArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-fn diff(args: &TapeDiffArgs) -> Result<ExitCode, Failure> {
-    let (a, b) = (load("tape diff", &args.a)?, load("tape diff", &args.b)?);
-    let divergences = compare(&a, &b, args.mode);
+fn diff(a: &Path, b: &Path, mode: CompareMode, format: Format) -> Result<ExitCode, Failure> {
+    let (a, b) = (load("tape diff", a)?, load("tape diff", b)?);
+    let divergences = compare(&a, &b, mode);
     let equal = divergences.is_empty();
-    let compared = json!({ "mode": args.mode, "equal": equal, "divergences": divergences });
-    args.format.print("tape", "testbench-tape-diff/1", &compared, || {
+    let compared = json!({ "mode": mode, "equal": equal, "divergences": divergences });
+    format.print("tape", "testbench-tape-diff/1", &compared, || {
         divergences.iter().map(|divergence| format!("{divergence}\n")).collect()
     })?;
     Ok(status(equal))

@@ -10,27 +10,27 @@ use serde::Serialize;
 use serde_json::json;
 use testbench_harness::Toolchain;
 
-use crate::args::{ToolchainCommand, ToolchainInitArgs, ToolchainListArgs};
+use crate::args::{Format, ToolchainCommand};
 use crate::failure::{Failure, OWN};
 
 /// Runs the subcommand.
 pub(crate) fn toolchain(command: &ToolchainCommand) -> Result<ExitCode, Failure> {
     match command {
-        ToolchainCommand::Init(args) => init(args),
-        ToolchainCommand::List(args) => list(args),
+        ToolchainCommand::Init { dir, force, format } => init(dir, *force, *format),
+        ToolchainCommand::List { dir, format } => list(dir.as_deref(), *format),
     }
 }
 
-fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
-    let attempt = format!("toolchain init {}", args.dir.display());
-    fs::create_dir_all(&args.dir).map_err(|e| Failure::own(&attempt, e))?;
-    let file = |name: &str| args.dir.join(format!("{name}.wasm"));
+fn init(dir: &Path, force: bool, format: Format) -> Result<ExitCode, Failure> {
+    let attempt = format!("toolchain init {}", dir.display());
+    fs::create_dir_all(dir).map_err(|e| Failure::own(&attempt, e))?;
+    let file = |name: &str| dir.join(format!("{name}.wasm"));
     let (mut written, mut unchanged) = (Vec::new(), Vec::new());
     // Every file is looked at before any is written.
     for (name, module) in Toolchain::builtin_modules() {
         match fs::read(file(name)) {
             Ok(found) if found == module => unchanged.push(name),
-            Ok(_) if !args.force => {
+            Ok(_) if !force => {
                 let file = file(name);
                 return Err(Failure::new(
                     OWN,
@@ -52,13 +52,13 @@ fn init(args: &ToolchainInitArgs) -> Result<ExitCode, Failure> {
         write(&file(name), module)
             .map_err(|e| Failure::own(format_args!("{attempt}: {name}.wasm"), e))?;
     }
-    let made = json!({ "dir": args.dir, "written": written, "unchanged": unchanged });
-    args.format.print("toolchain", "testbench-toolchain-init/1", &made, || {
+    let made = json!({ "dir": dir, "written": written, "unchanged": unchanged });
+    format.print("toolchain", "testbench-toolchain-init/1", &made, || {
         let there = match unchanged.len() {
             0 => String::new(),
             n => format!(", {n} were there already"),
         };
-        format!("wrote {} programs to {}{there}\n", written.len(), args.dir.display())
+        format!("wrote {} programs to {}{there}\n", written.len(), dir.display())
     })
 }
 
@@ -87,13 +87,13 @@ struct Program {
     bytes: Option<u64>,
 }
 
-fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
+fn list(dir: Option<&Path>, format: Format) -> Result<ExitCode, Failure> {
     let builtin = |name: &str| {
         Toolchain::builtin_modules()
             .find(|(n, _)| *n == name)
             .map(|(_, module)| module.len() as u64)
     };
-    let toolchain = match &args.dir {
+    let toolchain = match dir {
         None => Toolchain::builtin(),
         Some(dir) => Toolchain::open(dir).map_err(|e| Failure::own("toolchain list", e))?,
     };
@@ -109,7 +109,7 @@ fn list(args: &ToolchainListArgs) -> Result<ExitCode, Failure> {
     });
     let programs: Vec<Program> = programs.collect();
     let listed = json!({ "programs": programs });
-    args.format.print("toolchain", "testbench-toolchain-list/1", &listed, || as_text(&programs))
+    format.print("toolchain", "testbench-toolchain-list/1", &listed, || as_text(&programs))
 }
 
 fn as_text(programs: &[Program]) -> String {

@@ -84,21 +84,18 @@ fn command_with(
 fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<StdChild> {
     spec.check()?;
     let mut native = std_command(spec);
-    match &spec.stdin {
-        Some(stdin) => _ = native.stdin(std_stdio(stdin, "stdin")?),
-        None if collect == Collect::Output => _ = native.stdin(StdStdio::null()),
-        None => {}
+    let collects = collect == Collect::Output;
+    let given = |stdio: &Option<Stdio>, stream| {
+        stdio.as_ref().map(|stdio| std_stdio(stdio, stream)).transpose()
+    };
+    if let Some(stdin) = given(&spec.stdin, "stdin")?.or(collects.then(StdStdio::null)) {
+        native.stdin(stdin);
     }
-    for (stream, stdio) in [("stdout", &spec.stdout), ("stderr", &spec.stderr)] {
-        let stdio = match stdio {
-            Some(stdio) => std_stdio(stdio, stream)?,
-            None if collect == Collect::Output => StdStdio::piped(),
-            None => continue,
-        };
-        match stream {
-            "stdout" => native.stdout(stdio),
-            _ => native.stderr(stdio),
-        };
+    if let Some(stdout) = given(&spec.stdout, "stdout")?.or(collects.then(StdStdio::piped)) {
+        native.stdout(stdout);
+    }
+    if let Some(stderr) = given(&spec.stderr, "stderr")?.or(collects.then(StdStdio::piped)) {
+        native.stderr(stderr);
     }
     let mut child = native.spawn()?;
     if let Some(StdioKind::Bytes(bytes)) = spec.stdin.as_ref().and_then(Stdio::stream)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use deno_task_shell::parser::{
@@ -321,10 +321,7 @@ impl<'a> Shell<'a> {
     }
 
     fn host_path(&self, path: &str) -> PathBuf {
-        match &self.dir {
-            Some(dir) => dir.join(path),
-            None => PathBuf::from(path),
-        }
+        self.dir.as_deref().unwrap_or(Path::new("")).join(path)
     }
 
     /// Opens the file of a redirection. An error is the command's, not the line's.
