@@ -347,7 +347,7 @@ fn installed_mono() -> MonoTime {
 #[track_caller]
 fn read<R>(of_face: impl FnOnce(&Face) -> R) -> Result<R, &'static Location<'static>> {
     let read =
-        INSTALLED.peek_dial(|dial| (dial.is_plain() && dial.count()).then(|| of_face(dial.face())));
+        INSTALLED.peek_dial(|dial| (dial.plain && dial.count()).then(|| of_face(&dial.face)));
     // Asked here: from within `ok_or_else` the caller would be a line of std.
     match read.flatten() {
         Some(read) => Ok(read),

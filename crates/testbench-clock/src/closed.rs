@@ -44,18 +44,10 @@ impl Clock for ClosedClock {
     fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
         (wall <= self.wall).then_some(self.mono)
     }
-
-    fn yield_now(&self) -> Result<(), Stuck> {
-        Err(self.stuck())
-    }
 }
 
 impl Participant for ClosedClock {
     fn join(&self, _: &str, _: Role) -> Arc<dyn Clock> {
-        Arc::new(self.clone())
-    }
-
-    fn lend(&self, _: &str) -> Arc<dyn Clock> {
         Arc::new(self.clone())
     }
 
@@ -67,10 +59,6 @@ impl Participant for ClosedClock {
 
     fn park(&self, _: Wait<'_>, waker: &Waker) {
         waker.wake_by_ref();
-    }
-
-    fn unpark(&self) -> Result<(), Stuck> {
-        Err(self.stuck())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,7 +5,7 @@ use crate::panics::{locked, wake_all};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 /// Announces that some condition may have changed, such as "the pipe has bytes".
 ///
@@ -41,11 +41,12 @@ impl Event {
     /// May be called from any thread; never blocks on a participant. The wakers run on this
     /// thread, with no lock of the event held.
     pub fn notify(&self) {
-        // The new generation is visible before the wakers are taken, so that a listener that
-        // registers from here on sees it.
-        self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        let waiting = std::mem::take(&mut locked(&self.shared.registered).wakers);
-        wake_all(waiting.into_values());
+        self.shared.notify();
+    }
+
+    /// A waker that notifies it.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.shared))
     }
 
     /// Listens for notifications from now on.
@@ -111,6 +112,12 @@ impl Drop for Listener {
 
 debug_by!([] Listener, "Listener", |it| { notified: it.is_notified() });
 
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.notify();
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     generation: AtomicU64,
@@ -125,6 +132,16 @@ struct Registered {
     next_key: u64,
 }
 
+impl Shared {
+    fn notify(&self) {
+        // The new generation is visible before the wakers are taken, so that a listener that
+        // registers from here on sees it.
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        let waiting = std::mem::take(&mut locked(&self.registered).wakers);
+        wake_all(waiting.into_values());
+    }
+}
+
 /// The key of a listener without a waker.
 const NOT_REGISTERED: u64 = 0;
 
@@ -132,7 +149,6 @@ const NOT_REGISTERED: u64 = 0;
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
 
     #[derive(Default)]
     struct Count(AtomicUsize);

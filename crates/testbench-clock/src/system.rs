@@ -70,10 +70,6 @@ impl Participant for SystemClock {
         Arc::new(SystemClock::new(name))
     }
 
-    fn lend(&self, name: &str) -> Arc<dyn Clock> {
-        Arc::new(SystemClock::new(name))
-    }
-
     fn check(&self) -> Result<(), Stuck> {
         match self.participant.cancelled.get() {
             None => Ok(()),

@@ -3,7 +3,7 @@
 //! An interposer calls [`enable`] once, before the program's `main`. In every interposed function it
 //! asks [`is_wanted`], and if so finds out who called it and calls [`count`]. Both are safe in a
 //! signal handler: they take no lock and do not allocate. Names are put to the return addresses
-//! later, when somebody asks an [`Audit`](super::Audit) for its leaks.
+//! later, when an [`Audit`](super::Audit) is asked for its leaks.
 //!
 //! ```
 //! use testbench_clock::audit::{Source, interpose};
@@ -21,7 +21,7 @@
 //! assert_eq!(session.audit().leaks()[0].site, "somewhere (0x1234)");
 //! ```
 
-use super::sites::{Audited, Lease, Source, set_enabled};
+use super::sites::{Audited, Lease, Source, Table, set_enabled};
 use super::unattributed;
 use crate::scope;
 use std::sync::OnceLock;
@@ -62,28 +62,26 @@ pub fn enable(name: NameSite) {
 /// handler.
 #[inline]
 pub fn is_wanted() -> bool {
-    match scope::audited() {
-        Audited::Mock(_) => true,
-        Audited::Real => false,
-        Audited::Nowhere => Lease::any(),
-    }
+    table_here().is_some()
 }
 
-/// Counts a use of real time by whoever is on the stack, as far as it is given: return addresses,
+/// Counts a use of real time by the code on the stack, as far as it is given: return addresses,
 /// innermost first, the first [`FRAMES_MAX`] of which are kept. Safe in a signal handler.
 ///
 /// It counts for the session whose mock clock is installed on this thread. On threads without any
 /// clock it counts as [`unattributed`], if some session of the process has a mock clock.
 pub fn count(source: Source, return_addresses: &[usize]) {
+    if let Some(table) = table_here() {
+        table.count(source, return_addresses);
+    }
+}
+
+#[inline]
+fn table_here() -> Option<&'static Table> {
     match scope::audited() {
-        Audited::Mock(table) => table.count(source, return_addresses),
-        Audited::Real => {}
-        Audited::Nowhere if Lease::any() => {
-            if let Some(table) = unattributed().table() {
-                table.count(source, return_addresses);
-            }
-        }
-        Audited::Nowhere => {}
+        Audited::Mock(table) => Some(table),
+        Audited::Nowhere if Lease::any() => unattributed().table(),
+        Audited::Real | Audited::Nowhere => None,
     }
 }
 

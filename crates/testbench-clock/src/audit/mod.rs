@@ -129,9 +129,7 @@ impl Audit {
     /// The counters for interposed functions, if there is an interposer.
     pub(crate) fn table(&self) -> Option<&'static Table> {
         match &self.counters {
-            Counters::OfASession(lease) if is_enabled() => {
-                Some(lease.get_or_init(Lease::take).table())
-            }
+            Counters::OfASession(lease) if is_enabled() => Some(lease.get_or_init(Lease::take).0),
             Counters::OfASession(_) => None,
             Counters::OfTheProcess(table) => Some(table),
         }
@@ -157,7 +155,7 @@ impl Audit {
 
     fn name_what_was_counted(&self) {
         let counted = match &self.counters {
-            Counters::OfASession(lease) => lease.get().map(|lease| lease.drain()),
+            Counters::OfASession(lease) => lease.get().map(|lease| lease.0.drain()),
             Counters::OfTheProcess(table) => Some(table.drain()),
         };
         for counted in counted.unwrap_or_default() {

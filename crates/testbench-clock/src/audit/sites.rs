@@ -3,11 +3,10 @@
 //! An interposed `clock_gettime` may run in a signal handler, while the same thread is inside of the
 //! allocator. All it can do is to add to counters that exist already. So every session with a mock
 //! clock has a [`Table`] of its own, which its threads find in a plain thread-local; names are put to
-//! the addresses when somebody asks for the leaks.
+//! the addresses when an audit is asked for its leaks.
 
 use crate::panics::locked;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -123,7 +122,7 @@ impl Table {
             };
             match found {
                 Ok(_) => slot.fill(source, frames),
-                // Someone else may have been faster with the same place.
+                // Another thread may have been faster with the same place.
                 Err(theirs) if theirs == key => {}
                 Err(_) => continue,
             }
@@ -200,7 +199,7 @@ fn hash(source: Source, frames: &[usize]) -> u64 {
 
 /// A table for as long as a session lasts. Tables are never freed, since a thread-local without a
 /// destructor may point at them, but they are used again.
-pub(crate) struct Lease(&'static Table);
+pub(crate) struct Lease(pub(super) &'static Table);
 
 static FREE: Mutex<Vec<&'static Table>> = Mutex::new(Vec::new());
 static LEASED: AtomicUsize = AtomicUsize::new(0);
@@ -212,22 +211,9 @@ impl Lease {
         Lease(free.unwrap_or_else(|| Box::leak(Box::new(Table::new()))))
     }
 
-    /// The table itself. Use it only while the lease lives.
-    pub(crate) fn table(&self) -> &'static Table {
-        self.0
-    }
-
     /// Whether any session with a mock clock exists in this process.
     pub(crate) fn any() -> bool {
         LEASED.load(Ordering::Relaxed) != 0
-    }
-}
-
-impl Deref for Lease {
-    type Target = Table;
-
-    fn deref(&self) -> &Table {
-        self.0
     }
 }
 
@@ -300,10 +286,10 @@ mod tests {
     #[test]
     fn a_lease_begins_with_an_empty_table() {
         let lease = Lease::take();
-        lease.count(Source::InstantNow, &[7]);
+        lease.0.count(Source::InstantNow, &[7]);
         drop(lease);
         for lease in [Lease::take(), Lease::take()] {
-            assert!(lease.drain().is_empty());
+            assert!(lease.0.drain().is_empty());
         }
     }
 }

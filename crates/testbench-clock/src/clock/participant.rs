@@ -34,7 +34,9 @@ pub trait Participant: Send + Sync {
 
     /// Returns another handle of this participant under the name of a guest, for a host that runs
     /// the guest inline. Until the handle is dropped, a long silence is not reported as a stall.
-    fn lend(&self, name: &str) -> Arc<dyn Clock>;
+    fn lend(&self, name: &str) -> Arc<dyn Clock> {
+        self.join(name, Role::Guest)
+    }
 
     /// Returns why this participant has to end, if it has to: it was cancelled, or it has read the
     /// clock very many times without waiting.
@@ -86,7 +88,9 @@ pub trait Participant: Send + Sync {
     /// # Errors
     ///
     /// As [`Clock::wait`].
-    fn unpark(&self) -> Result<(), Stuck>;
+    fn unpark(&self) -> Result<(), Stuck> {
+        self.check()
+    }
 
     /// Returns the participant as a value of its own type, by which `as_mock` of a `dyn Clock` knows
     /// a mock clock. A participant that passes its calls on returns that of the other one.

@@ -84,10 +84,7 @@ pub struct Waiting {
 
 impl fmt::Display for StuckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, w) in self.waiting.iter().enumerate() {
-            let newline = if i == 0 { "" } else { "\n" };
-            write!(f, "{newline}  `{}`: {}", w.who, w.what)?;
-        }
-        Ok(())
+        let line = |w: &Waiting| format!("  `{}`: {}", w.who, w.what);
+        f.write_str(&self.waiting.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 }

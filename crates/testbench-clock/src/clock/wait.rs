@@ -1,5 +1,6 @@
 //! The one call in which everything blocks: what it waits for, and what ended it.
 
+use crate::debug::debug_by;
 use crate::{Listener, MonoTime};
 use std::fmt;
 
@@ -31,15 +32,9 @@ pub struct Wait<'a> {
     pub what: &'a dyn fmt::Display,
 }
 
-impl fmt::Debug for Wait<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait")
-            .field("deadline", &self.deadline)
-            .field("on", &self.on.len())
-            .field("what", &format_args!("{}", self.what))
-            .finish()
-    }
-}
+debug_by!([] Wait<'_>, "Wait", |it| {
+    deadline: it.deadline, on: it.on.len(), what: format_args!("{}", it.what)
+});
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,6 @@ use std::time::Duration;
 /// | [`resolution`](MockClockBuilder::resolution) | 1 ns for both readings |
 /// | [`spin_max`](MockClockBuilder::spin_max) | 33,554,432 readings without a wait |
 /// | [`stall_after`](MockClockBuilder::stall_after) | 2 s of real time |
-/// | [`utc_offset_secs`](MockClockBuilder::utc_offset_secs) | 0: local time is UTC |
 /// | [`inject`](MockClockBuilder::inject) | nothing happens to the wall clock |
 /// | [`log`](MockClockBuilder::log) | no log is kept |
 ///
@@ -66,7 +65,6 @@ impl Default for MockClockBuilder {
                 mono_resolution_ns: 1,
                 spin_max: SPIN_MAX,
                 stall_after: STALL_AFTER,
-                utc_offset_secs: 0,
             },
             name: "main".to_owned(),
             injections: Vec::new(),
@@ -193,12 +191,6 @@ impl MockClockBuilder {
     /// ```
     pub fn stall_after(mut self, real: Duration) -> Self {
         self.settings.stall_after = real;
-        self
-    }
-
-    /// Local time minus UTC, in seconds: zero by default.
-    pub fn utc_offset_secs(mut self, secs: i32) -> Self {
-        self.settings.utc_offset_secs = secs;
         self
     }
 

@@ -42,19 +42,3 @@ pub enum ClockError {
     #[error(transparent)]
     Ended(#[from] Ended),
 }
-
-/// The kind is that of the cause; [`InvalidInput`](std::io::ErrorKind::InvalidInput) past the range,
-/// [`Unsupported`](std::io::ErrorKind::Unsupported) on the real clock, and
-/// [`Other`](std::io::ErrorKind::Other) after the session's end.
-impl From<ClockError> for std::io::Error {
-    fn from(error: ClockError) -> Self {
-        use std::io::ErrorKind;
-        let kind = match error {
-            ClockError::Stuck(stuck) => return stuck.into(),
-            ClockError::NotMocked { .. } => ErrorKind::Unsupported,
-            ClockError::OutOfRange { .. } => ErrorKind::InvalidInput,
-            ClockError::Ended(_) => ErrorKind::Other,
-        };
-        std::io::Error::new(kind, error)
-    }
-}

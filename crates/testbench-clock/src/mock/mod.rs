@@ -115,12 +115,6 @@ impl MockClock {
         self.inject_from(Some(when), injection, Location::caller())
     }
 
-    /// Local time minus UTC, in seconds, for virtual machines that have a local time. Zero unless
-    /// set by the builder.
-    pub fn utc_offset_secs(&self) -> i32 {
-        self.timeline.settings.utc_offset_secs
-    }
-
     /// Returns the log so far, if the builder was asked to keep one.
     pub fn log(&self) -> Option<Log> {
         self.timeline.log()
@@ -135,14 +129,14 @@ impl MockClock {
     #[inline]
     pub fn wall_from(&self, site: &Location<'_>) -> WallTime {
         self.dial.count();
-        if self.dial.is_plain() { self.true_wall() } else { self.careful_wall(site) }
+        if self.dial.plain { self.true_wall() } else { self.careful_wall(site) }
     }
 
     /// [`Clock::mono`], with the place of the call for the log.
     #[inline]
     pub fn mono_from(&self, site: &Location<'_>) -> MonoTime {
         self.dial.count();
-        if self.dial.is_plain() { self.true_mono() } else { self.careful_mono(site) }
+        if self.dial.plain { self.true_mono() } else { self.careful_mono(site) }
     }
 
     /// Whether the two are participants of one timeline.
@@ -159,12 +153,12 @@ impl MockClock {
 
     #[inline]
     fn true_mono(&self) -> MonoTime {
-        self.dial.face().mono()
+        self.dial.face.mono()
     }
 
     #[inline]
     fn true_wall(&self) -> WallTime {
-        self.dial.face().wall()
+        self.dial.face.wall()
     }
 
     fn careful_mono(&self, site: &Location<'_>) -> MonoTime {
@@ -206,7 +200,7 @@ impl Clock for MockClock {
     }
 
     fn mono_at(&self, wall: WallTime) -> Option<MonoTime> {
-        let segment = self.dial.face().wall.load();
+        let segment = self.dial.face.wall.load();
         segment.mono_at(wall, self.true_mono().nanos()).map(MonoTime::from_nanos)
     }
 

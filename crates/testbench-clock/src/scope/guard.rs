@@ -39,7 +39,7 @@ use std::sync::Arc;
 #[must_use = "the entry is hidden again as soon as the guard is dropped"]
 pub struct Guard {
     layer: u64,
-    entry: Option<Arc<Entry>>,
+    entry: Arc<Entry>,
     owned: Option<Lifetime>,
     made_at: &'static Location<'static>,
     not_send: PhantomData<*const ()>,
@@ -49,7 +49,7 @@ impl Guard {
     /// Installs an entry on this thread.
     pub(super) fn over(entry: Arc<Entry>, made_at: &'static Location<'static>) -> Self {
         let layer = stack::push(What::Entry(Arc::clone(&entry)));
-        Guard { layer, entry: Some(entry), owned: None, made_at, not_send: PhantomData }
+        Guard { layer, entry, owned: None, made_at, not_send: PhantomData }
     }
 
     /// Has the guard end `lifetime` when it drops.
@@ -82,9 +82,7 @@ impl Drop for Guard {
         if let Some(lifetime) = &self.owned {
             lifetime.end_by_drop(self.made_at);
         }
-        if let Some(entry) = self.entry.take() {
-            entry.close(self.made_at);
-        }
+        self.entry.close(self.made_at);
         stack::remove_layer(self.layer);
     }
 }

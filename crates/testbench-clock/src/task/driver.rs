@@ -4,7 +4,7 @@ use crate::ambient::current;
 use crate::clock::{Clock, Stuck};
 use crate::debug::debug_by;
 use crate::panics::{locked, wake_all};
-use crate::timeline::AT_ONCE_MAX;
+use crate::timeline::AtOnce;
 use crate::{Lifetime, Lookup, MonoTime, Scope};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,10 @@ pub(crate) struct Driver {
     timers: Mutex<BTreeMap<Key, Waker>>,
     roused: AtomicBool,
     next_id: AtomicU64,
+    /// The futures that were ready as soon as they were polled, since the executor was last idle; and how
+    /// often one of them had to wait.
     at_once: AtOnce,
+    gave_way: AtomicU64,
     /// Its thread, when idle, waits on the timeline for events, too.
     pub(super) hears_events: bool,
 }
@@ -41,6 +44,7 @@ impl Driver {
             roused: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             at_once: AtOnce::default(),
+            gave_way: AtomicU64::new(0),
             hears_events,
         })
     }
@@ -88,6 +92,7 @@ impl Driver {
         if !self.at_once.is_to_give_way() {
             return Poll::Ready(());
         }
+        self.gave_way.fetch_add(1, Ordering::Relaxed);
         match self.clock().yield_now() {
             Ok(()) => task.wake_by_ref(),
             Err(stuck @ Stuck::Spinning { .. }) => panic!("{stuck}"),
@@ -101,7 +106,7 @@ impl Driver {
 
     /// Changes when [`Driver::ready_at_once`] lets a future that has nothing to wait for wait.
     pub(super) fn gave_way(&self) -> u64 {
-        self.at_once.gave_way.load(Ordering::Relaxed)
+        self.gave_way.load(Ordering::Relaxed)
     }
 
     /// The deadline of an idle executor, and whether it is only that of a task that moves time by hand, which
@@ -110,7 +115,7 @@ impl Driver {
         self.timers().first_key_value().map(|(key, _)| (key.deadline, key.last))
     }
 
-    /// A task was woken by someone else on the timeline.
+    /// A task was woken by another participant of the timeline.
     pub(super) fn rouse(&self) {
         self.roused.store(true, Ordering::Release);
         self.clock().participant().rouse();
@@ -128,11 +133,11 @@ impl Driver {
 
     /// Wakes the tasks whose time has come, in order, and tells how many.
     pub(crate) fn fire_due(&self) -> usize {
-        self.at_once.count.store(0, Ordering::Relaxed);
+        self.at_once.reset();
         self.wake_due(false)
     }
 
-    /// Wakes those who move time by hand and whose time has come. Only for an executor that has
+    /// Wakes the tasks that move time by hand and whose time has come. Only for an executor that has
     /// found nothing else to do at this instant.
     pub(crate) fn fire_last(&self) -> usize {
         self.wake_due(true)
@@ -195,23 +200,5 @@ impl Drop for Timer {
 }
 
 debug_by!([] Timer, "Timer", |it| { deadline: it.key.deadline });
-
-/// The futures that were ready as soon as they were polled.
-#[derive(Default)]
-struct AtOnce {
-    /// Since the executor was last idle.
-    count: AtomicU64,
-    /// How often one of them had to wait.
-    gave_way: AtomicU64,
-}
-
-impl AtOnce {
-    fn is_to_give_way(&self) -> bool {
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let gives_way = count.is_multiple_of(AT_ONCE_MAX);
-        self.gave_way.fetch_add(u64::from(gives_way), Ordering::Relaxed);
-        gives_way
-    }
-}
 
 debug_by!([] Driver, "Driver", |it| { timers: it.waiting() });

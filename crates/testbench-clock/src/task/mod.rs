@@ -65,7 +65,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
     let driver = Driver::new(Arc::clone(&clock), true);
     let _driving = driver.install();
     let woken = Event::new();
-    let waker = Waker::from(Arc::new(Notify(woken.clone())));
+    let waker = woken.waker();
     let mut task = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
@@ -120,7 +120,7 @@ pub fn notified(listener: Listener) -> Notified {
 }
 
 /// Whether what happens on the timeline of `clock` can be awaited on this thread by [`notified`]: its
-/// driver waits on that timeline whenever it is idle. A real clock moves whoever waits and however.
+/// driver waits on that timeline whenever it is idle. A real clock moves in every wait.
 ///
 /// False without a driver, with one of another timeline, and on a runtime that follows tokio's
 /// paused clock: that one jumps to the next timer of tokio's, and does not know of events that
@@ -161,14 +161,6 @@ impl Future for Notified {
         let rouse = Arc::new(Rouse { driver: Driver::here(), task: task.waker().clone() });
         self.listener.register(&Waker::from(rouse));
         if self.listener.is_notified() { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-struct Notify(Event);
-
-impl Wake for Notify {
-    fn wake(self: Arc<Self>) {
-        self.0.notify();
     }
 }
 

@@ -136,23 +136,6 @@ pin_project! {
     }
 }
 
-impl<F> Timeout<F> {
-    /// The future that is given its time.
-    pub fn get_ref(&self) -> &F {
-        &self.future
-    }
-
-    /// The future that is given its time, to be changed.
-    pub fn get_mut(&mut self) -> &mut F {
-        &mut self.future
-    }
-
-    /// The future, without a limit.
-    pub fn into_inner(self) -> F {
-        self.future
-    }
-}
-
 impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 

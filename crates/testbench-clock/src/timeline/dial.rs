@@ -24,40 +24,26 @@ impl Face {
     }
 }
 
-/// How many waits, or futures of one executor, in a row may end at once before others run. About as many as
-/// tokio lets a task have before others of its runtime have a turn, and rare enough for it to cost nothing.
-pub(crate) const AT_ONCE_MAX: u64 = 128;
-
 /// One handle's way to read the [`Face`].
 pub(crate) struct Dial {
-    face: Arc<Face>,
+    pub(crate) face: Arc<Face>,
     /// All of this handle. Counted without read-modify-write, so that readings stay cheap; a count
     /// lost between two threads does no harm.
     readings: AtomicU64,
     /// How many of them are allowed before the next wait.
     readings_max: AtomicU64,
     /// Waits that ended at once since the last one that did not.
-    at_once: AtomicU64,
+    pub(super) at_once: AtOnce,
     spin_max: u64,
     /// Readings do nothing but read: none ticks, is logged, or is rounded.
-    plain: bool,
+    pub(crate) plain: bool,
 }
 
 impl Dial {
     pub(super) fn new(face: Arc<Face>, spin_max: u64, plain: bool) -> Arc<Self> {
         let (readings, readings_max) = (AtomicU64::new(0), AtomicU64::new(spin_max));
-        let at_once = AtomicU64::new(0);
+        let at_once = AtOnce::default();
         Arc::new(Dial { face, readings, readings_max, at_once, spin_max, plain })
-    }
-
-    #[inline]
-    pub(crate) fn face(&self) -> &Face {
-        &self.face
-    }
-
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.plain
     }
 
     /// Counts a reading, or a call that takes no time. False if there were too many since the last wait.
@@ -84,19 +70,32 @@ impl Dial {
         self.readings().saturating_sub(before)
     }
 
-    /// Counts a wait that ends at once, and tells whether there have been so many in a row that others are
-    /// to run.
-    pub(super) fn is_to_give_way(&self) -> bool {
-        let at_once = self.at_once.load(Ordering::Relaxed).wrapping_add(1);
-        self.at_once.store(at_once, Ordering::Relaxed);
-        at_once.is_multiple_of(AT_ONCE_MAX)
-    }
-
-    /// Time has moved, or this participant has really waited: whatever it does, it does not spin.
+    /// Time has moved, or this participant has really waited: so it does not spin.
     #[inline]
     pub(super) fn reset(&self) {
         let readings_max = self.readings().saturating_add(self.spin_max);
         self.readings_max.store(readings_max, Ordering::Relaxed);
-        self.at_once.store(0, Ordering::Relaxed);
+        self.at_once.reset();
+    }
+}
+
+/// How many waits, or futures of one executor, in a row may end at once before others run. About as many as
+/// tokio lets a task have before others of its runtime have a turn, and rare enough for it to cost nothing.
+const AT_ONCE_MAX: u64 = 128;
+
+/// Counts what ends at once, in a row.
+#[derive(Default)]
+pub(crate) struct AtOnce(AtomicU64);
+
+impl AtOnce {
+    /// Counts one more. Returns whether there were so many that others are to run.
+    pub(crate) fn is_to_give_way(&self) -> bool {
+        let count = self.0.load(Ordering::Relaxed).wrapping_add(1);
+        self.0.store(count, Ordering::Relaxed);
+        count.is_multiple_of(AT_ONCE_MAX)
+    }
+
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 mod view;
 mod wall;
 
-pub(crate) use dial::{AT_ONCE_MAX, Dial, Face};
+pub(crate) use dial::{AtOnce, Dial, Face};
 #[cfg(feature = "tokio")]
 pub(crate) use seats::Executor;
 pub use view::MockClock;

@@ -32,7 +32,6 @@ pub(crate) struct Settings {
     pub(crate) mono_resolution_ns: u64,
     pub(crate) spin_max: u64,
     pub(crate) stall_after: Duration,
-    pub(crate) utc_offset_secs: i32,
 }
 
 #[derive(Default)]

@@ -166,17 +166,14 @@ impl MockClock {
             return self.wait_for_nothing().map(|()| woke);
         }
         let deadline_ns = wait.deadline.map(MonoTime::nanos);
-        let takes_no_time = {
-            let mut state = self.timeline.lock();
-            let runs = self.is_running(&mut state);
-            let is_due = deadline_ns.is_some_and(|at_ns| at_ns <= state.now_ns);
-            match deadline_ns.filter(|_| runs) {
-                Some(at_ns) if !is_due && state.can_leap_to(at_ns) => {
-                    state.leap_to(at_ns);
-                    self.dial.reset();
+        let takes_no_time = match deadline_ns {
+            None => false,
+            Some(at_ns) => {
+                let mut state = self.timeline.lock();
+                if self.leaps_to(&mut state, at_ns) {
                     return Ok(Woke::Deadline);
                 }
-                _ => is_due,
+                at_ns <= state.now_ns
             }
         };
         if takes_no_time && !last {
@@ -215,7 +212,7 @@ impl MockClock {
     /// A wait that ends at once. It keeps the turn, but a loop of such waits must neither keep others from
     /// bringing what it looks for, nor go on for ever.
     fn wait_for_nothing(&self) -> Result<(), Stuck> {
-        if self.dial.is_to_give_way() {
+        if self.dial.at_once.is_to_give_way() {
             return self.give_way();
         }
         self.dial.count();
@@ -224,14 +221,18 @@ impl MockClock {
 
     /// Sleeps if that needs nothing but moving time: this participant is alone and nothing is in the way.
     pub(crate) fn leap(&self, d: Duration) -> bool {
-        if !self.dial.is_plain() || d.is_zero() || self.flagged.load(Ordering::Relaxed) {
+        if !self.dial.plain || self.flagged.load(Ordering::Relaxed) {
             return false;
         }
         let mut state = self.timeline.lock();
-        let Some(to) = MonoTime::from_nanos(state.now_ns).checked_add(d) else { return false };
-        let leaps = state.can_leap_to(to.nanos()) && self.is_running(&mut state);
+        let to = MonoTime::from_nanos(state.now_ns).checked_add(d);
+        to.is_some_and(|to| self.leaps_to(&mut state, to.nanos()))
+    }
+
+    fn leaps_to(&self, state: &mut State, at_ns: u64) -> bool {
+        let leaps = self.is_running(state) && at_ns > state.now_ns && state.can_leap_to(at_ns);
         if leaps {
-            state.leap_to(to.nanos());
+            state.leap_to(at_ns);
             self.dial.reset();
         }
         leaps

@@ -135,7 +135,11 @@ impl Runtime {
             follow.start(&*self.shared.clock);
         }
         let future = pin!(future);
-        let woken = Woken::new(&self.shared);
+        let woken = Arc::new(Woken {
+            flag: AtomicBool::new(true),
+            shared: Arc::downgrade(&self.shared),
+            metrics: self.inner.metrics(),
+        });
         let _seated = self.take_seat(&woken);
         let output = self.inner.block_on(Watched { future, shared: &self.shared, woken });
         // These hold the runtime, whose hooks hold `shared`.
@@ -154,10 +158,9 @@ impl Runtime {
     fn take_seat(&self, woken: &Arc<Woken>) -> Option<Seated> {
         let clock = Arc::clone(&self.shared.clock);
         let mock = clock.as_mock().filter(|_| self.shared.follow.is_none())?;
-        let metrics = self.inner.metrics();
-        let queue: Arc<dyn Executor> = Arc::new(Queue { woken: Arc::clone(woken), metrics });
-        let before = mock.seat_executor(Some(Arc::clone(&queue)));
-        Some(Seated { clock, before, _queue: queue })
+        let woken: Arc<dyn Executor> = Arc::clone(woken) as _;
+        let before = mock.seat_executor(Some(Arc::clone(&woken)));
+        Some(Seated { clock, before, _woken: woken })
     }
 
     /// The tokio runtime itself: to spawn tasks on it from outside.
@@ -168,25 +171,12 @@ impl Runtime {
 
 debug_by!([] Runtime, "Runtime", |it| { driver: it.shared.driver });
 
-/// Where tokio keeps what other threads give a runtime to do: tasks that they woke, spawned or
-/// aborted are in its global queue, and the future of `block_on` has its flag.
-struct Queue {
-    woken: Arc<Woken>,
-    metrics: ::tokio::runtime::RuntimeMetrics,
-}
-
-impl Executor for Queue {
-    fn has_work(&self) -> bool {
-        self.woken.flag.load(Ordering::Acquire) || self.metrics.global_queue_depth() > 0
-    }
-}
-
-/// Keeps a [`Queue`] in the seat of its participant.
+/// Keeps a [`Woken`] in the seat of its participant.
 struct Seated {
     clock: Arc<dyn Clock>,
     before: Option<Arc<dyn Executor>>,
     /// So that a seat which is removed before does not drop the last of it under a lock.
-    _queue: Arc<dyn Executor>,
+    _woken: Arc<dyn Executor>,
 }
 
 impl Drop for Seated {
@@ -319,11 +309,14 @@ struct Watched<'a, F> {
 struct Woken {
     flag: AtomicBool,
     shared: Weak<Shared>,
+    metrics: ::tokio::runtime::RuntimeMetrics,
 }
 
-impl Woken {
-    fn new(shared: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Woken { flag: AtomicBool::new(true), shared: Arc::downgrade(shared) })
+/// tokio keeps what other threads give a runtime to do in two places: tasks that they woke, spawned or
+/// aborted are in its global queue, and the future of `block_on` has its flag.
+impl Executor for Woken {
+    fn has_work(&self) -> bool {
+        self.flag.load(Ordering::Acquire) || self.metrics.global_queue_depth() > 0
     }
 }
 
