@@ -27,7 +27,7 @@ fn check(function: &ItemFn, arguments: &Arguments) -> Result<()> {
     let refused = [
         (
             (!inputs.is_empty()).then(|| inputs.span()),
-            "a test takes no arguments: there is nobody to give them",
+            "a test takes no arguments: the test runner has none to give",
         ),
         (
             (!generics.params.is_empty()).then(|| generics.span()),
@@ -152,7 +152,7 @@ mod tests {
     fn what_cannot_be_a_test_is_told() {
         for (function, expected) in [
             ("struct S;", "`#[testbench_clock::test]` is for functions"),
-            ("fn f(x: u8) {}", "a test takes no arguments: there is nobody to give them"),
+            ("fn f(x: u8) {}", "a test takes no arguments: the test runner has none to give"),
             ("fn f<T>() {}", "a test has no generic parameters"),
             ("const fn f() {}", "a test on a clock cannot be `const`"),
             ("unsafe fn f() {}", "a test cannot be `unsafe`; use a block inside of it"),

@@ -15,3 +15,17 @@ macro_rules! debug_by {
 }
 
 pub(crate) use debug_by;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_print_has_the_name_and_the_chosen_fields() {
+        struct Pair<T> {
+            shown: T,
+            hidden: T,
+        }
+        debug_by!([] Pair<u8>, "Pair", |it| { shown: it.shown });
+        let pair = Pair { shown: 1_u8, hidden: 2 };
+        assert_eq!((format!("{pair:?}"), pair.hidden), ("Pair { shown: 1, .. }".to_owned(), 2));
+    }
+}

@@ -26,14 +26,14 @@
 //!
 //! # How it works
 //!
-//! Everyone who runs on a timeline is a *participant*: a value, not a thread. Whatever blocks is one
+//! Each runner on a timeline is a *participant*: a value, not a thread. Blocking is one
 //! call, [`Clock::wait`], for an instant, for [`Event`]s, or for both. **Time moves only when every
 //! participant waits, and then exactly to the earliest deadline.** With one participant this means
 //! that a sleep returns at once and the clock has moved. With several, one runs at a time
 //! ([`Schedule::Serial`]) in an order that does not depend on the machine, so that a whole run can
 //! be repeated byte for byte.
 //!
-//! If nobody can ever wake again, everyone who waits gets the same report of who waits for what
+//! If no participant can ever wake again, all of them get the same report, with the wait of each
 //! ([`Stuck::Deadlock`]). Blocking on anything that is not on the timeline belongs in [`external`];
 //! a participant that blocks elsewhere is found and named ([`Stuck::Stalled`]).
 //!
@@ -124,7 +124,7 @@ pub use watchdog::{Armed, Watchdog};
 /// | | |
 /// | --- | --- |
 /// | `start = "2024-02-29T23:59:59Z"` | what the wall clock shows at first: an RFC 3339 time, or an expression of type [`WallTime`] |
-/// | `seed = 7` | draws the order of those who can run at the same instant; see [`MockClockBuilder::ties`] |
+/// | `seed = 7` | draws the order of participants that can run at the same instant; see [`MockClockBuilder::ties`] |
 /// | `schedule = "parallel"` | [`Schedule::Parallel`]; `"serial"` is the default |
 /// | `driver = "tokio"` | for async tests: `"tokio"` and `"tokio_paused"` are `tokio::runtime` and `tokio::paused_runtime` (feature `tokio`), `"block_on"` is [`task::block_on`]. The default is the first, or the last without that feature |
 /// | `crate = "path"` | where this crate is, if not at `::testbench_clock` |

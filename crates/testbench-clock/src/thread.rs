@@ -209,28 +209,25 @@ impl Running {
                 Ok(()) => return,
                 // They have had the same report, and now run until they end by it.
                 Err(Stuck::Deadlock(_)) => {}
-                Err(_) => return self.wait_in_real_time(),
+                Err(_) => return self.wait_in_real_time(at),
             }
         }
     }
 
     /// For a participant that can wait on its timeline no longer: it steps aside, so that the
     /// others can go on without it.
-    fn wait_in_real_time(&self) {
+    fn wait_in_real_time(&self, at: &Location<'_>) {
         let clock = current();
         let _aside = clock.as_mock().map(|mock| mock.go_outside("steps aside", false));
-        let real = SystemClock::new("scope");
-        while self.left.load(Ordering::Acquire) != 0 {
-            let ended = self.ended.listen();
-            if self.left.load(Ordering::Acquire) != 0 {
-                // Nobody else has this clock, so nothing can cancel it.
-                let _ = real.wait(Wait { deadline: None, on: &[ended], what: &"join of threads" });
-            }
-        }
+        // No other code has this clock, so nothing can cancel it.
+        let _ = self.wait_on(&SystemClock::new("scope"), "join of threads", at);
     }
 
     fn wait(&self, what: &str, at: &Location<'_>) -> Result<(), Stuck> {
-        let clock = current();
+        self.wait_on(&*current(), what, at)
+    }
+
+    fn wait_on(&self, clock: &dyn Clock, what: &str, at: &Location<'_>) -> Result<(), Stuck> {
         let what = format_args!("{what} at {}:{}", at.file(), at.line());
         loop {
             let ended = self.ended.listen();

@@ -9,7 +9,7 @@
 //!    for any dependency. It reports by [`interpose`]; other interposers may as well.
 //!
 //! Every [`Lifetime`] keeps its own [`Audit`], so that tests which run side by side
-//! do not mix. Uses on a thread without a session go to [`unattributed`], and is not
+//! do not mix. Uses on a thread without a session go to [`unattributed`], and are not
 //! dropped.
 //!
 //! ```
@@ -79,7 +79,10 @@ impl fmt::Display for Leak {
 pub struct Audit {
     uses: Mutex<BTreeMap<(Source, String), Use>>,
     rules: Mutex<Vec<Rule>>,
-    counters: Counters,
+    /// Counters for interposed functions, taken when the first mock clock of the session is installed.
+    lease: OnceLock<Lease>,
+    /// The counters of the audit that belongs to no session.
+    table: Option<&'static Table>,
 }
 
 impl Audit {
@@ -98,8 +101,8 @@ impl Audit {
         self.leaks().is_empty()
     }
 
-    /// Declares that whatever begins with `prefix` may use real time in this session, earlier uses
-    /// included: a path such as `some_crate::`, or a file such as `src/metrics.rs`.
+    /// Declares that code whose place begins with `prefix` may use real time in this session, earlier
+    /// uses included: a path such as `some_crate::`, or a file such as `src/metrics.rs`.
     ///
     /// [`allow_everywhere`] is the same for all sessions of the process.
     ///
@@ -118,21 +121,19 @@ impl Audit {
         locked(&self.rules).push(Rule::new(prefix, reason));
     }
 
-    pub(crate) fn of_a_session() -> Self {
+    const fn new(table: Option<&'static Table>) -> Self {
         Audit {
-            uses: Mutex::default(),
-            rules: Mutex::default(),
-            counters: Counters::OfASession(OnceLock::new()),
+            uses: Mutex::new(BTreeMap::new()),
+            rules: Mutex::new(Vec::new()),
+            lease: OnceLock::new(),
+            table,
         }
     }
 
     /// The counters for interposed functions, if there is an interposer.
     pub(crate) fn table(&self) -> Option<&'static Table> {
-        match &self.counters {
-            Counters::OfASession(lease) if is_enabled() => Some(lease.get_or_init(Lease::take).0),
-            Counters::OfASession(_) => None,
-            Counters::OfTheProcess(table) => Some(table),
-        }
+        let of_session = || is_enabled().then(|| self.lease.get_or_init(Lease::take).0);
+        self.table.or_else(of_session)
     }
 
     pub(crate) fn add(&self, source: Source, site: &str, allowed: Option<&str>) {
@@ -154,11 +155,8 @@ impl Audit {
     }
 
     fn name_what_was_counted(&self) {
-        let counted = match &self.counters {
-            Counters::OfASession(lease) => lease.get().map(|lease| lease.0.drain()),
-            Counters::OfTheProcess(table) => Some(table.drain()),
-        };
-        for counted in counted.unwrap_or_default() {
+        let table = self.table.or_else(|| self.lease.get().map(|lease| lease.0));
+        for counted in table.map(Table::drain).unwrap_or_default() {
             // Names take long and a lock of their own: before this one is taken.
             let Some(site) = interpose::name(&counted.frames) else { continue };
             let mut uses = locked(&self.uses);
@@ -204,21 +202,11 @@ pub fn record(source: Source, site: &str) {
 /// some session of the process had a mock clock: at other times, real time is nothing special.
 pub fn unattributed() -> &'static Audit {
     static TABLE: Table = Table::new();
-    static UNATTRIBUTED: Audit = Audit {
-        uses: Mutex::new(BTreeMap::new()),
-        rules: Mutex::new(Vec::new()),
-        counters: Counters::OfTheProcess(&TABLE),
-    };
+    static UNATTRIBUTED: Audit = Audit::new(Some(&TABLE));
     &UNATTRIBUTED
 }
 
 static EVERYWHERE: Mutex<Vec<Rule>> = Mutex::new(Vec::new());
-
-enum Counters {
-    /// Taken when the first mock clock of the session is installed.
-    OfASession(OnceLock<Lease>),
-    OfTheProcess(&'static Table),
-}
 
 /// Code that may use real time, and why.
 #[derive(Clone)]
@@ -247,7 +235,7 @@ struct Use {
 impl Lifetime {
     /// Returns which code used real time in this session, as far as that was reported.
     pub fn audit(&self) -> &Audit {
-        self.record(Audit::of_a_session)
+        self.record(|| Audit::new(None))
     }
 
     /// Returns how often the clock of this lifetime was used after its end, on any thread.

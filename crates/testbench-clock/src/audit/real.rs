@@ -41,7 +41,7 @@ pub fn sleep(d: Duration, reason: &str) {
     allow(Source::ThreadSleep, reason, Location::caller());
     let clock = SystemClock::new("real::sleep");
     let deadline = clock.mono().checked_add(d);
-    // A clock of its own that nobody cancels: it can only end by its deadline.
+    // Nothing cancels this clock, so it can only end by its deadline.
     let _ = clock.wait(Wait { deadline, on: &[], what: &"real::sleep" });
 }
 

@@ -117,7 +117,7 @@ pub trait Clock: fmt::Debug + Send + Sync {
         Duration::from_nanos(1)
     }
 
-    /// Returns the monotonic instant at which the wall will show `wall` if nobody sets it: now if it
+    /// Returns the monotonic instant at which the wall will show `wall` if it is not set: now if it
     /// already shows that or more, `None` if it never will.
     ///
     /// To wait for a time of day, wait until this instant *and* on [`Clock::wall_set`], and ask

@@ -8,7 +8,7 @@ use std::task::Waker;
 
 /// Takes part in a timeline: a thread, a guest, or an executor with all of its tasks.
 ///
-/// The default of each call is that of a participant in real time, for which nobody waits.
+/// The default of each call is that of a participant in real time, for which no other waits.
 ///
 /// ```
 /// use std::time::Duration;

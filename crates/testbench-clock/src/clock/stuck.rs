@@ -27,7 +27,7 @@ pub enum Stuck {
     /// cannot move.
     #[error(
         "spinning: `{who}` read the clock {readings} times without waiting, and virtual time moves \
-         only when everyone waits; sleep in the loop, or build the clock with `tick_per_read`"
+         only when every participant waits; sleep in the loop, or build the clock with `tick_per_read`"
     )]
     Spinning {
         /// The participant's name.

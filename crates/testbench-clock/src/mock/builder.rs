@@ -15,7 +15,7 @@ use std::time::Duration;
 /// | [`start`](MockClockBuilder::start) | 2000-01-01T00:00:00Z |
 /// | [`name`](MockClockBuilder::name) | `main` |
 /// | [`schedule`](MockClockBuilder::schedule) | [`Schedule::Serial`] |
-/// | [`ties`](MockClockBuilder::ties) | whoever became ready first |
+/// | [`ties`](MockClockBuilder::ties) | in the order in which they became ready |
 /// | [`tick_per_read`](MockClockBuilder::tick_per_read) | readings move nothing |
 /// | [`resolution`](MockClockBuilder::resolution) | 1 ns for both readings |
 /// | [`spin_max`](MockClockBuilder::spin_max) | 33,554,432 readings without a wait |
@@ -49,7 +49,7 @@ const START: WallTime = WallTime::from_unix_secs(946_684_800);
 /// Under a second of readings in a loop that does nothing else; no program that gets anywhere
 /// reads the clock so often without a single wait.
 const SPIN_MAX: u64 = 1 << 25;
-/// Long enough for a slow machine, short enough for the patience of whoever runs the tests.
+/// Long enough for a slow machine, short enough for a person who waits for the tests.
 const STALL_AFTER: Duration = Duration::from_secs(2);
 
 impl Default for MockClockBuilder {
@@ -103,9 +103,9 @@ impl MockClockBuilder {
         self
     }
 
-    /// Draws the order in which those who can run at the same instant do so from a seed. By
-    /// default they run in the order in which they became ready; of those with the same deadline,
-    /// whoever joined first.
+    /// Draws the order in which participants that can run at the same instant do so from a seed. By
+    /// default they run in the order in which they became ready; of those with the same deadline, the
+    /// one that joined first runs first.
     ///
     /// ```
     /// use std::sync::Mutex;
@@ -171,8 +171,8 @@ impl MockClockBuilder {
     }
 
     /// How much real time a [`Role::Host`](crate::Role::Host) participant may be away from the timeline while
-    /// everyone else waits for it: two seconds by default. Ten times as much is given to a participant of
-    /// whatever role that has not begun, and to one that waits for nothing but time while it
+    /// all others wait for it: two seconds by default. Ten times as much is given to a participant of
+    /// any role that has not begun, and to one that waits for nothing but time while it
     /// [holds time still](crate::Participant::inhibit) itself.
     ///
     /// ```

@@ -45,8 +45,8 @@ impl Context {
     ///
     /// On a thread other than the one that captured it, this registers a participant on the
     /// clock's timeline, which leaves when the guard drops. It takes part from then on, and has its first
-    /// turn at its first call on the clock: until that, it runs beside whoever has the turn. When that is, is
-    /// decided by the machine; threads of [`thread::spawn`](crate::thread::spawn) come in the order in which
+    /// turn at its first call on the clock: until that, it runs beside the participant that has the turn.
+    /// The machine decides when that is; threads of [`thread::spawn`](crate::thread::spawn) come in the order in which
     /// they were spawned.
     ///
     /// ```

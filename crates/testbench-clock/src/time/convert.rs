@@ -3,93 +3,76 @@
 //! All of them count from 1970 without leap seconds, as [`WallTime`] does, and to the nanosecond, so
 //! that nothing is lost but range.
 
-/// A time that the other type cannot hold; see the conversions of [`WallTime`](crate::WallTime).
-#[cfg(any(feature = "jiff", feature = "time", feature = "chrono"))]
+#[cfg(feature = "chrono")]
+use super::NANOS_PER_SEC;
+use crate::WallTime;
+
+/// A time that the other type cannot hold; see the conversions of [`WallTime`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{wall} is past the range of `{target}`")]
 pub struct OutOfRangeError {
-    wall: crate::WallTime,
+    wall: WallTime,
     target: &'static str,
 }
 
-#[cfg(feature = "jiff")]
-mod jiff {
-    use super::OutOfRangeError;
-    use crate::WallTime;
-    use ::jiff::Timestamp;
-
-    impl From<Timestamp> for WallTime {
-        fn from(time: Timestamp) -> Self {
-            WallTime::from_unix_nanos(time.as_nanosecond())
+/// Conversions to and from a type that counts nanoseconds since 1970.
+#[cfg(any(feature = "jiff", feature = "time"))]
+macro_rules! converts {
+    ($type:ty, $name:literal, $nanos:ident, $from_nanos:ident) => {
+        impl From<$type> for WallTime {
+            fn from(time: $type) -> Self {
+                WallTime::from_unix_nanos(time.$nanos())
+            }
         }
-    }
 
-    /// For the years -9999 to 9999.
-    impl TryFrom<WallTime> for Timestamp {
-        type Error = OutOfRangeError;
+        /// In UTC, for the years -9999 to 9999.
+        impl TryFrom<WallTime> for $type {
+            type Error = OutOfRangeError;
 
-        fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
-            Timestamp::from_nanosecond(wall.unix_nanos())
-                .map_err(|_| OutOfRangeError { wall, target: "jiff::Timestamp" })
+            fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
+                let time = <$type>::$from_nanos(wall.unix_nanos());
+                time.map_err(|_| OutOfRangeError { wall, target: $name })
+            }
         }
-    }
+    };
 }
+
+#[cfg(feature = "jiff")]
+converts!(::jiff::Timestamp, "jiff::Timestamp", as_nanosecond, from_nanosecond);
 
 #[cfg(feature = "time")]
-mod time {
-    use super::OutOfRangeError;
-    use crate::WallTime;
-    use ::time::OffsetDateTime;
+converts!(
+    ::time::OffsetDateTime,
+    "time::OffsetDateTime",
+    unix_timestamp_nanos,
+    from_unix_timestamp_nanos
+);
 
-    impl From<OffsetDateTime> for WallTime {
-        fn from(time: OffsetDateTime) -> Self {
-            WallTime::from_unix_nanos(time.unix_timestamp_nanos())
-        }
-    }
-
-    /// In UTC, for the years -9999 to 9999.
-    impl TryFrom<WallTime> for OffsetDateTime {
-        type Error = OutOfRangeError;
-
-        fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
-            OffsetDateTime::from_unix_timestamp_nanos(wall.unix_nanos())
-                .map_err(|_| OutOfRangeError { wall, target: "time::OffsetDateTime" })
-        }
-    }
-}
-
+/// A leap second of chrono's becomes the second after it.
 #[cfg(feature = "chrono")]
-mod chrono {
-    use super::OutOfRangeError;
-    use crate::WallTime;
-    use ::chrono::{DateTime, TimeZone, Utc};
-
-    const NANOS_PER_SEC: i128 = 1_000_000_000;
-
-    /// A leap second of chrono's becomes the second after it.
-    impl<Z: TimeZone> From<DateTime<Z>> for WallTime {
-        fn from(time: DateTime<Z>) -> Self {
-            let nanos = i128::from(time.timestamp_subsec_nanos());
-            WallTime::from_unix_nanos(i128::from(time.timestamp()) * NANOS_PER_SEC + nanos)
-        }
-    }
-
-    /// For the years -262143 to 262142.
-    impl TryFrom<WallTime> for DateTime<Utc> {
-        type Error = OutOfRangeError;
-
-        fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
-            let ns = wall.unix_nanos();
-            let secs = i64::try_from(ns.div_euclid(NANOS_PER_SEC)).ok();
-            let nanos = u32::try_from(ns.rem_euclid(NANOS_PER_SEC)).ok();
-            secs.zip(nanos)
-                .and_then(|(secs, nanos)| DateTime::from_timestamp(secs, nanos))
-                .ok_or(OutOfRangeError { wall, target: "chrono::DateTime<Utc>" })
-        }
+impl<Z: ::chrono::TimeZone> From<::chrono::DateTime<Z>> for WallTime {
+    fn from(time: ::chrono::DateTime<Z>) -> Self {
+        let nanos = i128::from(time.timestamp_subsec_nanos());
+        WallTime::from_unix_nanos(i128::from(time.timestamp()) * NANOS_PER_SEC + nanos)
     }
 }
 
-#[cfg(all(test, any(feature = "jiff", feature = "time", feature = "chrono")))]
+/// For the years -262143 to 262142.
+#[cfg(feature = "chrono")]
+impl TryFrom<WallTime> for ::chrono::DateTime<::chrono::Utc> {
+    type Error = OutOfRangeError;
+
+    fn try_from(wall: WallTime) -> Result<Self, OutOfRangeError> {
+        let ns = wall.unix_nanos();
+        let secs = i64::try_from(ns.div_euclid(NANOS_PER_SEC)).ok();
+        let nanos = u32::try_from(ns.rem_euclid(NANOS_PER_SEC)).ok();
+        secs.zip(nanos)
+            .and_then(|(secs, nanos)| ::chrono::DateTime::from_timestamp(secs, nanos))
+            .ok_or(OutOfRangeError { wall, target: "chrono::DateTime<Utc>" })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use crate::WallTime;
     use std::fmt::Debug;

@@ -171,8 +171,6 @@ impl MonoTime {
     }
 
     /// The time since the origin of the timeline.
-    ///
-    /// The time since the origin.
     #[inline]
     pub const fn since_origin(self) -> Duration {
         Duration::from_nanos(self.since_origin_ns)

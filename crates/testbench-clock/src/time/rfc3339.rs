@@ -1,5 +1,6 @@
 //! Wall times as text, in both directions: RFC 3339.
 
+use super::NANOS_PER_SEC;
 use crate::WallTime;
 use std::fmt;
 
@@ -51,7 +52,6 @@ impl fmt::Display for WallTime {
     }
 }
 
-const NANOS_PER_SEC: i128 = 1_000_000_000;
 const SECS_PER_DAY: i128 = 86_400;
 
 const fn parse(text: &[u8]) -> Result<i128, &'static str> {

@@ -111,8 +111,7 @@ impl Timeline {
             let wakers = std::mem::take(&mut state.wakers);
             let removed = std::mem::take(&mut state.removed);
             let wall_changed = std::mem::take(&mut state.wall_changed);
-            // Time must not move between a change of the wall and those who wait for it hearing
-            // of it.
+            // Time must not move between a change of the wall and the wake-up of those that wait for it.
             state.settling = wall_changed;
             drop(state);
             wakers.into_iter().for_each(|waker| panics.keep(|| waker.wake()));
@@ -168,7 +167,7 @@ impl Timeline {
         state
     }
 
-    /// Sees to it that somebody looks whether those who run come back to the timeline.
+    /// Has the watchdog look whether the participants that run come back to the timeline.
     fn monitor(self: &Arc<Self>, state: &mut State) {
         if state.monitor.armed.is_none() {
             state.monitor.armed = self.arm_monitor();
@@ -190,7 +189,7 @@ impl Timeline {
         let mut state = self.lock();
         state.monitor.armed = None;
         if !state.any_is_kept() {
-            // The next to block arms it again.
+            // The next participant that blocks arms it again.
             state.monitor = Monitor::default();
             return;
         }

@@ -23,7 +23,7 @@
 //! # How it works
 //!
 //! tokio calls a hook before its thread parks. In that hook the participant is marked as waiting,
-//! which moves time if everyone else waits too, and the main future is woken when its turn has come.
+//! which moves time if all others wait too, and the main future is woken when its turn has come.
 //! tokio then finds that there is work and does not block; the hook after parking takes the turn
 //! back and wakes the tasks that are due.
 //!
@@ -153,8 +153,8 @@ impl Runtime {
         Ok(output)
     }
 
-    /// Has the timeline ask this runtime whether it is idle before it takes it to be. One whose own
-    /// clock leads does not wait on the timeline when it is idle.
+    /// Registers this runtime with the timeline, which asks it whether it is idle before it takes it to
+    /// be. A runtime whose own clock leads does not wait on the timeline when it is idle.
     fn take_seat(&self, woken: &Arc<Woken>) -> Option<Seated> {
         let clock = Arc::clone(&self.shared.clock);
         let mock = clock.as_mock().filter(|_| self.shared.follow.is_none())?;
@@ -197,7 +197,7 @@ struct Shared {
     parked: AtomicBool,
     /// tokio may keep a wake-up of this thread that is of no use any more.
     stale: AtomicBool,
-    /// The runtime waits for someone who moves time by hand.
+    /// The runtime waits for a task that moves time by hand.
     parked_last: AtomicBool,
     /// Where `block_on` was last called, for reports.
     block_on_at: Mutex<Option<&'static Location<'static>>>,
@@ -292,7 +292,7 @@ struct Due {
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
         // Only its thread wakes the tasks that are due, when it is out of its park: a task woken from
-        // here would unpark that thread twice, and the second time is one that nobody ordered.
+        // here would unpark that thread twice, and the second wake-up would be left over.
         self.done.store(true, Ordering::Release);
         self.shared.wake_main();
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 /// When tokio has no timer, it sleeps in earnest, and the timeline does not see that as a wait. So
 /// [`notified`](crate::task::notified) hears what tasks of this runtime notify, but not what others on the
 /// timeline would: they wait for this runtime. If nothing else wakes it, that is found out as a stall,
-/// which everyone is told, and [`Runtime::block_on`] returns.
+/// which all participants are told, and [`Runtime::block_on`] returns.
 ///
 /// ```
 /// use std::time::Duration;
@@ -119,7 +119,7 @@ impl Shared {
     fn plan(self: &Arc<Self>) {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(Some(Waker::from(Arc::new(Lost(Arc::downgrade(self))))));
-            // An end that came before that woke nobody.
+            // An end that came before that woke no task.
             if let Err(stuck) = self.clock.participant().begin() {
                 self.end(stuck);
             }

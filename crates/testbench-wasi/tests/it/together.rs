@@ -309,7 +309,7 @@ fn a_busy_wait_is_reported_by_the_spin_guard() {
         let limits = Limits { watchdog: None, ..Limits::default() };
         let finished = run(spin.limits(limits)).unwrap();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(finished.exit, @"killed: spinning: `spinner` read the clock 10001 times without waiting, and virtual time moves only when everyone waits; sleep in the loop, or build the clock with `tick_per_read`");
+            insta::assert_snapshot!(finished.exit, @"killed: spinning: `spinner` read the clock 10001 times without waiting, and virtual time moves only when every participant waits; sleep in the loop, or build the clock with `tick_per_read`");
         }
         assert_eq!(finished.virtual_time, Duration::ZERO);
     }
