@@ -42,7 +42,7 @@ pub(crate) struct OpenDir {
 
 impl Lower {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Result<Lower> {
-        let top = OpenDir::of(fs.root()?)?;
+        let (top, _) = OpenDir::new(fs.root()?)?;
         let is_host = (&*fs as &dyn std::any::Any).is::<HostDir>();
         let clock = is_host.then(|| SystemClock::new("overlay"));
         let (dirs, changes) = (Arc::default(), Mutex::default());
@@ -96,7 +96,7 @@ impl Lower {
         let nearest = (0..steps.len() - 1).rev().find_map(|at| Some((at + 1, open(&steps[at])?)));
         let (opened, mut dir) = nearest.unwrap_or_else(|| (0, self.top.clone()));
         for step in &steps[opened..] {
-            (dir, _) = self.enter(&dir, last_name(step.1), RelPath::of_step(*step))?;
+            (dir, _) = self.enter(&dir, RelPath::of_step(*step))?;
         }
         Ok(dir)
     }
@@ -106,12 +106,11 @@ impl Lower {
     pub(crate) fn dir_now(&self, path: &RelPath) -> Result<Option<OpenDir>> {
         let mut dir = self.top.clone();
         for step in path.steps() {
-            let name = last_name(step.1);
-            let Some(stat) = self.stat_in(&dir, name)? else { return Ok(None) };
+            let Some(stat) = self.stat_in(&dir, last_name(step.1))? else { return Ok(None) };
             let known = self.dirs().get(step, Some(LowerId { dev: stat.dev, ino: stat.ino }));
             dir = match known {
                 Some(known) => known,
-                None => match self.enter(&dir, name, RelPath::of_step(step)) {
+                None => match self.enter(&dir, RelPath::of_step(step)) {
                     Err(Errno::Noent | Errno::Notdir | Errno::Loop) => return Ok(None),
                     entered => entered?.0,
                 },
@@ -120,38 +119,30 @@ impl Lower {
         Ok(Some(dir))
     }
 
-    /// Opens the directory `name` in a directory and keeps it open. Its own path is `path`. A walk that
-    /// goes on through it need not look at its name first.
-    pub(crate) fn enter(
-        &self,
-        dir: &OpenDir,
-        name: &[u8],
-        path: RelPath,
-    ) -> Result<(OpenDir, Stat)> {
-        let (opened, stat) = self.open_dir(dir, name)?;
+    /// Opens the directory at `path`, which must not be a symlink, in the one above it and keeps it
+    /// open: to be listed if that is allowed, else for looking up names only. A walk that goes on
+    /// through it need not look at its name first.
+    pub(crate) fn enter(&self, dir: &OpenDir, path: RelPath) -> Result<(OpenDir, Stat)> {
+        let name = GuestPath::new(last_name(path.as_bytes()));
+        let open = |how| self.retried(|| self.fs.open_at(&*dir.file, name, how));
+        let file = match open(&READ_DIR) {
+            Err(Errno::Acces) => open(&OpenHow { read: false, ..READ_DIR })?,
+            opened => opened?,
+        };
+        let (opened, stat) = OpenDir::new(file)?;
         self.dirs().put(path, opened.clone());
         Ok((opened, stat))
     }
 
-    /// One component, which must not be a symlink. To be listed if that is allowed, else for
-    /// looking up names only.
-    pub(crate) fn open_dir(&self, dir: &OpenDir, name: &[u8]) -> Result<(OpenDir, Stat)> {
-        let name = GuestPath::new(name);
-        let open = || match self.fs.open_at(&*dir.file, name, &READ_DIR) {
-            Err(Errno::Acces) => {
-                self.fs.open_at(&*dir.file, name, &OpenHow { read: false, ..READ_DIR })
-            }
-            opened => opened,
-        };
-        let file = match open() {
+    /// Calls a second time, with the kept directories closed, if the process has no descriptor left.
+    fn retried<T>(&self, call: impl Fn() -> Result<T>) -> Result<T> {
+        match call() {
             Err(Errno::Mfile | Errno::Nfile) => {
                 self.forget_dirs();
-                open()?
+                call()
             }
-            opened => opened?,
-        };
-        let stat = file.stat()?;
-        Ok((OpenDir::new(file, &stat), stat))
+            done => done,
+        }
     }
 
     /// Closes the directories that are kept open, so that each is looked for anew.
@@ -183,7 +174,7 @@ impl Lower {
 
     /// The same of an open one.
     pub(crate) fn list_in(&self, dir: &OpenDir) -> Result<Vec<DirEntry>> {
-        let mut entries = match dir.file.read_dir() {
+        let mut entries = match self.retried(|| dir.file.read_dir()) {
             // Opened for looking up names only.
             Err(Errno::Badf) => return Err(Errno::Acces),
             entries => entries?,
@@ -203,7 +194,8 @@ impl Lower {
         let (dir, name) = path.split().ok_or(Errno::Isdir)?;
         let dir = if now { self.dir_now(&dir)? } else { Some(self.dir(&dir, None)?) };
         let how = OpenHow { follow: Follow::No, ..OpenHow::READ };
-        self.fs.open_at(&*dir.ok_or(Errno::Noent)?.file, GuestPath::new(name), &how)
+        let dir = dir.ok_or(Errno::Noent)?;
+        self.retried(|| self.fs.open_at(&*dir.file, GuestPath::new(name), &how))
     }
 
     fn dirs(&self) -> MutexGuard<'_, OpenDirs> {
@@ -212,13 +204,9 @@ impl Lower {
 }
 
 impl OpenDir {
-    pub(crate) fn of(file: Arc<dyn File>) -> Result<OpenDir> {
+    fn new(file: Arc<dyn File>) -> Result<(OpenDir, Stat)> {
         let stat = file.stat()?;
-        Ok(OpenDir::new(file, &stat))
-    }
-
-    fn new(file: Arc<dyn File>, stat: &Stat) -> OpenDir {
-        OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } }
+        Ok((OpenDir { file, id: LowerId { dev: stat.dev, ino: stat.ino } }, stat))
     }
 }
 

@@ -120,7 +120,7 @@ impl Tx<'_> {
         let lower = &self.core.lower;
         // One that is new to it is opened at once.
         let enters = through && known.is_none();
-        let entered = enters.then(|| lower.enter(&opened, name, lower_dir.child(name)));
+        let entered = enters.then(|| lower.enter(&opened, lower_dir.child(name)));
         let stat = match entered {
             Some(Ok((_, stat))) => Some(stat),
             Some(Err(_)) | None => lower.stat_in(&opened, name)?,
