@@ -214,24 +214,30 @@ impl Run<'_, '_> {
     /// place, and is kept. Returns the paths that were passed over, with what is kept of each.
     fn empty_stage(&mut self) -> Result<BTreeMap<PathId, Option<PathBuf>>> {
         let steps = self.steps;
-        // Each slot's path, and what is known of an old file in it: its mark, and the slot from which
-        // another has come to its place.
-        let mut slots: BTreeMap<u64, (PathId, Option<(&Mark, Option<u64>)>)> = BTreeMap::new();
+        let mut paths = BTreeMap::new();
+        // Of each old file, its mark, and the slot from which another has come to its place.
+        let mut old_files: BTreeMap<u64, (&Mark, Option<u64>)> = BTreeMap::new();
         for out in &steps.outs {
-            slots.extend(out.slot.map(|slot| (slot, (out.path, Some((&out.was, None))))));
+            let Some(slot) = out.slot else { continue };
+            paths.insert(slot, out.path);
+            if !self.used.contains(&slot) {
+                old_files.insert(slot, (&out.was, None));
+            }
         }
         for step in &steps.ins {
-            slots.extend(step.slot().map(|slot| (slot, (step.path, None))));
-            let over = step.over.as_ref();
-            slots.extend(over.map(|(old, was)| (*old, (step.path, Some((was, step.slot()))))));
+            paths.extend(step.slot().map(|slot| (slot, step.path)));
+            if let Some((slot, was)) = &step.over {
+                paths.insert(*slot, step.path);
+                old_files.insert(*slot, (was, step.slot()));
+            }
         }
         let mut kept = BTreeMap::new();
         let names = self.disk.list(At::STAGE)?;
         let mut full: BTreeSet<u64> =
             names.iter().filter_map(|entry| journal::slot(&entry.name)).collect();
         while let Some(slot) = full.pop_first() {
-            let (path, old) = *slots.get(&slot).unwrap_or(&(PathId::TOP, None));
-            if let Some((was, new)) = old {
+            let path = *paths.get(&slot).unwrap_or(&PathId::TOP);
+            if let Some((was, new)) = old_files.get(&slot) {
                 let Some(is) = self.disk.look(At::Slot(slot))? else { continue };
                 // A file with another name is not lost, and the steps may have changed its times.
                 if is.nlink > 1 || was.holds(&is) {

@@ -295,11 +295,11 @@ fn stage(
         journal::store(disk)?;
         Ok(written)
     };
-    prepare().or_else(|error| {
+    prepare().map_err(|error| {
         // The journal may be in force; until it is gone, the stage must stay whole.
         match journal::withdraw(disk).and_then(|()| apply::clean_up(disk)) {
-            Ok(()) => Err(error),
-            Err(_) => Err(interrupted(disk, error)),
+            Ok(()) => error,
+            Err(_) => interrupted(disk, error),
         }
     })
 }
