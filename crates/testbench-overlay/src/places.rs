@@ -147,7 +147,7 @@ impl Paths {
         needed.iter().map(|id| Line(*id, self.dir(*id), self.name(*id).into())).collect()
     }
 
-    /// The paths in a journal, which may be anyone's: none leads out of the root.
+    /// The paths in a journal, which another program may have written: none leads out of the root.
     pub(crate) fn from_lines(lines: Vec<Line>) -> Result<Paths, String> {
         let mut paths = Paths::new();
         for Line(id, dir, name) in lines {

@@ -218,6 +218,7 @@ impl Survey<'_> {
         self.only.as_ref().is_none_or(|only| paths.upwards(id).any(|id| only.contains(&id)))
     }
 
+    /// Whether a path is a directory above one of them.
     pub(super) fn is_above(&self, id: PathId) -> bool {
         self.above.contains(&id)
     }

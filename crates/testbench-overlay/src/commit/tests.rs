@@ -463,7 +463,7 @@ impl Gate for Syncs {
     }
 }
 
-/// That would wait for all that anyone has written there.
+/// That would wait for all that other processes have written there.
 #[test]
 fn thousands_of_removals_in_a_few_directories_do_not_sync_the_whole_file_system() {
     let dir = tempdir();

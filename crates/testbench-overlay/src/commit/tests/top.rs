@@ -1,5 +1,5 @@
 //! Commits that take from the committer the right to change names in the root itself. That binds
-//! everyone but root, so these tests run as `nobody`.
+//! all users but root, so these tests run as `nobody`.
 
 use std::os::unix::process::CommandExt as _;
 
@@ -9,7 +9,7 @@ use crate::RecoverError;
 /// Without `w`, without `x`, without both, with nothing.
 const CLOSED: [u32; 4] = [0o2500, 0o655, 0o444, 0];
 
-/// Runs a test of this program as `nobody`; false if that is who runs already.
+/// Runs a test of this program as the user `nobody`; false if that user runs already.
 fn as_nobody(test: &str) -> bool {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {
@@ -17,8 +17,8 @@ fn as_nobody(test: &str) -> bool {
     }
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // The program may lie where nobody else can reach it. Copied by another process: one that
-    // somebody has open for writing cannot be run.
+    // The program may lie where no other user can reach it. Copied by another process: a file that
+    // is open for writing cannot be run.
     let program = dir.path().join("test");
     let copied =
         Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();

@@ -129,7 +129,7 @@ fn each_kind_of_what_is_held_is_charged_and_released() {
     assert_eq!(charge(&miss), nothing);
     let list = || drop(fs::read_dir(dir.path()).unwrap());
     assert_eq!(charge(&list), [0, 0, 1, observation]);
-    let look = || drop(fs::metadata(at("lower")).unwrap());
+    let look = || _ = fs::metadata(at("lower")).unwrap();
     assert_eq!(charge(&look), [0, 0, 0, inode + origin + 5]);
     // An inode with its name; its observations were made above.
     assert_eq!(charge(&|| fs::create_dir(at("missing")).unwrap()), [0, 1, 0, inode + entry + 7]);

@@ -27,7 +27,7 @@ fn permission_bits_bind_whoever_runs_the_process() {
 
     let overlay = Overlay::builder(b.dir.path()).as_root(true).build().unwrap();
     let _installed = install(overlay);
-    fs::set_permissions(b.at("a"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(b.at("a"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::write(b.at("a"), "").unwrap();
 }
 
