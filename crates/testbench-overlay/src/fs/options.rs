@@ -19,6 +19,7 @@ use crate::{Create, Follow, OpenHow};
 /// # let _installed = testbench_overlay::install(testbench_overlay::Overlay::new(dir.path())?);
 /// # let at = |name: &str| dir.path().join(name);
 /// use std::io::Write as _;
+/// use std::os::unix::fs::OpenOptionsExt as _;
 ///
 /// let mut log = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(at("log"))?;
 /// log.write_all(b"one\n")?;

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::lower::observe::{Origin, Seen, Stamp};
 use crate::lower::read_ahead::ReadAhead;
 use crate::lower::{self, Lower};
-use crate::upper::content::zeros;
 use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, HostDir, LowerChangeKind, Stat};
@@ -97,7 +96,7 @@ impl Lower {
     /// The whole of a lower file, whose metadata was just seen to be `stat`.
     pub(crate) fn read_lower(&self, path: &RelPath, stat: &Stat) -> Result<Arc<[u8]>> {
         let file = self.open(path, false)?;
-        let mut bytes = zeros(stat.size)?;
+        let mut bytes = lower::zeros(stat.size)?;
         let read = lower::read_exact(&*file, &mut bytes, 0);
         if read == Err(Errno::Stale) || Stamp::of(&file.stat()?) != Stamp::of(stat) {
             return Err(self.note_change(path, LowerChangeKind::Modified));

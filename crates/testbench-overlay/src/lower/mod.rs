@@ -277,6 +277,15 @@ impl Drop for OpenDirs {
 
 const READ_DIR: OpenHow = OpenHow { directory: true, follow: Follow::No, ..OpenHow::READ };
 
+/// A buffer of this length, if there is memory for it.
+pub(crate) fn zeros(len: u64) -> Result<Vec<u8>> {
+    let len = usize::try_from(len).map_err(|_| Errno::Fbig)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
 /// Reads the whole of `buf`; a file that has become shorter has changed underneath.
 pub(crate) fn read_exact(file: &dyn File, buf: &mut [u8], offset: u64) -> Result<()> {
     let mut done = 0;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Errno;
+use crate::lower::zeros;
 use crate::upper::PMap;
 use crate::upper::chunk::{BLOCK_BYTES, CHUNK_BYTES, Chunk, in_blocks};
 use crate::upper::quota::Room;
@@ -234,15 +235,6 @@ impl Content {
         self.read_at(&mut bytes, 0, base)?;
         Ok(bytes)
     }
-}
-
-/// A buffer of this length, if there is memory for it.
-pub(crate) fn zeros(len: u64) -> Result<Vec<u8>> {
-    let len = usize::try_from(len).map_err(|_| Errno::Fbig)?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Errno::Nomem)?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }
 
 #[cfg(test)]
