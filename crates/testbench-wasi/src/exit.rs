@@ -125,17 +125,16 @@ impl Exit {
     /// signals, so there it is the code with which a POSIX shell reports one.
     pub fn status(&self) -> ExitStatus {
         let code = self.code().unwrap_or_default() & 0xff;
+        let number = self.signal().map(|number| number & 0x7f);
+        // Unix: the layout of a wait status, a signal in the low seven bits, else the code above them.
         #[cfg(unix)]
-        {
-            // The layout of a wait status: a signal in the low seven bits, else the code above them.
-            let status = self.signal().map_or((code as i32) << 8, |number| number & 0x7f);
-            std::os::unix::process::ExitStatusExt::from_raw(status)
-        }
+        return std::os::unix::process::ExitStatusExt::from_raw(
+            number.unwrap_or((code << 8) as i32),
+        );
         #[cfg(not(unix))]
-        {
-            let status = self.signal().map_or(code, |number| 128 + (number as u32 & 0x7f));
-            std::os::windows::process::ExitStatusExt::from_raw(status)
-        }
+        std::os::windows::process::ExitStatusExt::from_raw(
+            number.map_or(code, |number| 128 + number as u32),
+        )
     }
 
     /// How a program of the host's ended that left this status.

@@ -105,7 +105,7 @@ impl fmt::Debug for Cancel {
 
 /// Ends one guest, wherever it is.
 pub(crate) struct Interrupter {
-    process: Arc<Process>,
+    pub(crate) process: Arc<Process>,
     engines: Arc<Engines>,
     is_running: Box<dyn Fn() -> bool + Send + Sync>,
     guest_ended: AtomicBool,
@@ -133,10 +133,6 @@ impl Interrupter {
             guest_ended: AtomicBool::new(false),
             again: Mutex::default(),
         })
-    }
-
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
     }
 
     /// Ends the guest as soon as it can be reached. The first reason stays.

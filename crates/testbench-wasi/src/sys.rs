@@ -9,19 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use testbench_clock::WallTime;
 
+pub(crate) use self::platform::touch;
+
 /// A directory that belongs to this user and that no other user can read or write; where the system
 /// has no owners and modes, it is as private as its parent.
 #[derive(Debug)]
 pub(crate) struct PrivateDir {
     path: PathBuf,
-}
-
-/// A file in a [`PrivateDir`].
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) bytes: u64,
-    /// When it was last written or [touched](PrivateDir::touch), for comparing with others.
-    pub(crate) modified: SystemTime,
 }
 
 impl PrivateDir {
@@ -74,24 +68,14 @@ impl PrivateDir {
     }
 
     /// The regular files whose names are UTF-8, in no particular order.
-    pub(crate) fn entries(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+    pub(crate) fn entries(&self) -> io::Result<Vec<(String, Metadata)>> {
+        let files = fs::read_dir(&self.path)?.filter_map(|entry| {
+            let entry = entry.ok()?;
             // It may be gone by now.
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_file() {
-                let modified = metadata.modified()?;
-                entries.push(Entry { name, bytes: metadata.len(), modified });
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Gives `file` the time that the system shows, without reading it here.
-    pub(crate) fn touch(file: &File) -> io::Result<()> {
-        platform::touch(file)
+            let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
+            Some((entry.file_name().into_string().ok()?, metadata))
+        });
+        Ok(files.collect())
     }
 }
 
@@ -152,7 +136,8 @@ mod platform {
         metadata.mode() & 0o077 != 0
     }
 
-    pub(super) fn touch(file: &File) -> io::Result<()> {
+    /// Gives `file` the time that the system shows, without reading it here.
+    pub(crate) fn touch(file: &File) -> io::Result<()> {
         let when = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
         let (last_access, last_modification) = (when(UTIME_OMIT), when(UTIME_NOW));
         Ok(rustix::fs::futimens(file, &Timestamps { last_access, last_modification })?)
@@ -189,7 +174,7 @@ mod platform {
     }
 
     /// Does nothing: the time of writing serves as well.
-    pub(super) fn touch(_: &File) -> io::Result<()> {
+    pub(crate) fn touch(_: &File) -> io::Result<()> {
         Ok(())
     }
 
@@ -217,10 +202,10 @@ mod tests {
         let mut content = String::new();
         let mut file = dir.open("one").unwrap();
         file.read_to_string(&mut content).unwrap();
-        PrivateDir::touch(&file).unwrap();
-        let entries = dir.entries().unwrap();
-        assert_eq!((entries[0].name.as_str(), entries[0].bytes, &*content), ("one", 7, "content"));
-        assert!(entries[0].modified <= SystemTime::now() + Duration::from_secs(1));
+        touch(&file).unwrap();
+        let (name, metadata) = &dir.entries().unwrap()[0];
+        assert_eq!((name.as_str(), metadata.len(), &*content), ("one", 7, "content"));
+        assert!(metadata.modified().unwrap() <= SystemTime::now() + Duration::from_secs(1));
         io::Seek::rewind(&mut replaced).unwrap();
         content.clear();
         replaced.read_to_string(&mut content).unwrap();

@@ -11,8 +11,8 @@ use crate::kernel::Thread;
 
 /// A module, compiled for one flavour.
 pub(crate) struct Compiled {
-    flavour: Flavour,
-    engines: Arc<Engines>,
+    pub(crate) flavour: Flavour,
+    pub(crate) engines: Arc<Engines>,
     /// If the module fits the pool.
     pooled: Option<Loaded>,
     /// Made from the same artifact when first needed.
@@ -38,24 +38,16 @@ impl Compiled {
         engines: Arc<Engines>,
         artifact: &Artifact,
     ) -> wasmtime::Result<Self> {
-        let pooled = engines.pooled().and_then(|host| {
+        let pooled = engines.pooled.as_ref().and_then(|host| {
             let fits = artifact.load(&host.engine);
             fits.inspect_err(|error| tracing::debug!(%error, "does not fit the pool")).ok()
         });
         let on_demand = OnceLock::new();
         if pooled.is_none() {
-            let module = artifact.load(&engines.on_demand().engine)?;
+            let module = artifact.load(&engines.on_demand.engine)?;
             let _ = on_demand.set(Loaded::new(module));
         }
         Ok(Compiled { flavour, engines, pooled: pooled.map(Loaded::new), on_demand })
-    }
-
-    pub(crate) fn flavour(&self) -> Flavour {
-        self.flavour
-    }
-
-    pub(crate) fn engines(&self) -> &Arc<Engines> {
-        &self.engines
     }
 
     /// The place to run if there is a choice.
@@ -75,9 +67,9 @@ impl Compiled {
     ///
     /// wasmtime's, if an import is unknown or of another type.
     pub(crate) fn linked(&self, place: Place) -> wasmtime::Result<&InstancePre<Thread>> {
-        match (place, &self.pooled, self.engines.pooled()) {
+        match (place, &self.pooled, self.engines.pooled.as_ref()) {
             (Place::Pool, Some(loaded), Some(host)) => loaded.link(host),
-            _ => self.on_demand()?.link(self.engines.on_demand()),
+            _ => self.on_demand()?.link(&self.engines.on_demand),
         }
     }
 
@@ -86,7 +78,7 @@ impl Compiled {
             return Ok(loaded);
         }
         let artifact = Artifact::Bytes(self.any().serialize()?);
-        let module = artifact.load(&self.engines.on_demand().engine)?;
+        let module = artifact.load(&self.engines.on_demand.engine)?;
         Ok(self.on_demand.get_or_init(|| Loaded::new(module)))
     }
 }

@@ -11,12 +11,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::compiled::Artifact;
-use crate::sys::{Entry, PrivateDir};
+use crate::sys::{PrivateDir, touch};
 
 /// The size that the directory may have. Compiled interpreters have 60 MB; a few dozen of them fit.
 const BYTES_MAX: u64 = 2 << 30;
@@ -24,7 +24,7 @@ const BYTES_MAX: u64 = 2 << 30;
 /// A directory of compiled modules, opened when first used.
 #[derive(Debug)]
 pub(super) struct Disk {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     dir: OnceLock<Option<PrivateDir>>,
     bytes_max: u64,
     warned: AtomicBool,
@@ -35,14 +35,10 @@ impl Disk {
         Disk { path, dir: OnceLock::new(), bytes_max: BYTES_MAX, warned: AtomicBool::new(false) }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// How many artifacts there are.
     pub(super) fn len(&self) -> usize {
         let entries = self.dir().and_then(|dir| dir.entries().ok()).unwrap_or_default();
-        entries.iter().filter(|entry| entry.name.ends_with(".cwasm")).count()
+        entries.iter().filter(|(name, _)| name.ends_with(".cwasm")).count()
     }
 
     /// The verified artifact for a key; `None` if there is none, or it is damaged.
@@ -57,7 +53,7 @@ impl Disk {
             return None;
         }
         // The order of eviction; nothing else depends on it.
-        let _ = PrivateDir::touch(&index).and_then(|()| PrivateDir::touch(&file));
+        let _ = touch(&index).and_then(|()| touch(&file));
         Some(Artifact::File(file))
     }
 
@@ -95,14 +91,15 @@ impl Disk {
     /// Removes the least recently used entries until `bytes` more fit.
     fn make_room(&self, dir: &PrivateDir, bytes: u64) {
         let Ok(mut entries) = dir.entries() else { return };
-        let mut total = entries.iter().map(|entry| entry.bytes).sum::<u64>().saturating_add(bytes);
-        entries.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
-        for Entry { name, bytes, .. } in entries {
+        let mut total =
+            entries.iter().map(|(_, file)| file.len()).sum::<u64>().saturating_add(bytes);
+        entries.sort_by_cached_key(|(name, file)| (file.modified().ok(), name.clone()));
+        for (name, file) in entries {
             if total <= self.bytes_max {
                 break;
             }
             if dir.remove(&name).is_ok() {
-                total -= bytes;
+                total -= file.len();
             }
         }
     }

@@ -78,7 +78,7 @@ impl CompilationCache {
 
     /// The directory on disk, unless the cache is in memory only.
     pub fn dir(&self) -> Option<&Path> {
-        self.inner.disk.as_ref().map(Disk::path)
+        self.inner.disk.as_ref().map(|disk| &*disk.path)
     }
 
     /// How many compiled modules are on disk, damaged and foreign ones included.
@@ -160,13 +160,12 @@ impl CompilationCache {
     ) -> Result<Compiled, ModuleError> {
         let engines = flavour.engines().map_err(|error| no_engine(name, &error))?;
         let key = disk_key(hash, &engines, flavour);
-        if let Some(disk) = &self.inner.disk
-            && let Some(artifact) = disk.load(&key)
-        {
-            match Compiled::from_artifact(flavour, Arc::clone(&engines), &artifact) {
-                Ok(compiled) => return Ok(compiled),
-                Err(error) => tracing::debug!(module = name, %error, "compiling again"),
-            }
+        let disk = self.inner.disk.as_ref();
+        let load = |artifact| Compiled::from_artifact(flavour, Arc::clone(&engines), &artifact);
+        match disk.and_then(|disk| disk.load(&key)).map(load) {
+            Some(Ok(compiled)) => return Ok(compiled),
+            Some(Err(error)) => tracing::debug!(module = name, %error, "compiling again"),
+            None => {}
         }
         self.inner.compiled.fetch_add(1, Ordering::Relaxed);
         let span = tracing::debug_span!("compile", module = name, bytes = bytes.len());
@@ -176,18 +175,18 @@ impl CompilationCache {
         if has_shared_memory(bytes) {
             return Err(ModuleError::Threads { module: name.to_owned() });
         }
-        if let Some(disk) = &self.inner.disk
+        if let Some(disk) = disk
             && let Some(stored) = disk.store(&key, &artifact)
         {
-            match Compiled::from_artifact(flavour, Arc::clone(&engines), &stored) {
+            match load(stored) {
                 Ok(compiled) => return Ok(compiled),
                 // Such as a disk from which no code may be run (`noexec`).
                 Err(error) => disk.warn(&format_args!("{error:#}")),
             }
         }
-        let artifact = Artifact::Bytes(artifact);
-        Compiled::from_artifact(flavour, Arc::clone(&engines), &artifact).map_err(|error| {
-            ModuleError::Unsupported { module: name.to_owned(), reason: format!("{error:#}") }
+        load(Artifact::Bytes(artifact)).map_err(|error| {
+            let reason = format!("{error:#}");
+            ModuleError::Unsupported { module: name.to_owned(), reason }
         })
     }
 }

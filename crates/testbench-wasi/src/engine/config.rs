@@ -40,9 +40,9 @@ use crate::cache::CompilationCache;
 #[derive(Clone, Debug)]
 #[must_use = "each method gives a changed value"]
 pub struct EngineConfig {
-    flavour: Flavour,
-    cache: CompilationCache,
-    custom_sections: bool,
+    pub(crate) flavour: Flavour,
+    pub(crate) cache: CompilationCache,
+    pub(crate) custom_sections: bool,
 }
 
 impl EngineConfig {
@@ -142,10 +142,6 @@ impl EngineConfig {
             }),
         }
     }
-
-    pub(crate) fn flavour(&self) -> Flavour {
-        self.flavour
-    }
 }
 
 impl Default for EngineConfig {
@@ -184,14 +180,6 @@ impl Engine {
     /// How it was configured.
     pub fn config(&self) -> &EngineConfig {
         &self.inner.config
-    }
-
-    pub(crate) fn cache(&self) -> &CompilationCache {
-        &self.inner.config.cache
-    }
-
-    pub(crate) fn keeps_custom_sections(&self) -> bool {
-        self.inner.config.custom_sections
     }
 
     fn lazy(config: EngineConfig) -> Engine {

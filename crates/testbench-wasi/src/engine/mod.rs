@@ -84,8 +84,10 @@ pub(crate) struct Flavour {
 /// A flavour's engines.
 #[derive(Debug)]
 pub(crate) struct Engines {
-    pooled: Option<Host>,
-    on_demand: Host,
+    /// With the pool, if the flavour has one here.
+    pub(crate) pooled: Option<Host>,
+    /// Everything fits on it.
+    pub(crate) on_demand: Host,
 }
 
 /// An engine, and all that guests may import on it.
@@ -176,16 +178,6 @@ impl Engines {
             None
         };
         Ok(Engines { pooled, on_demand: Host::new(&flavour.config())? })
-    }
-
-    /// The engine with the pool, if the flavour has one here.
-    pub(crate) fn pooled(&self) -> Option<&Host> {
-        self.pooled.as_ref()
-    }
-
-    /// The engine on which everything fits.
-    pub(crate) fn on_demand(&self) -> &Host {
-        &self.on_demand
     }
 
     /// The engine that compiles for both.
@@ -283,7 +275,7 @@ mod tests {
     fn twins_compile_to_the_same_code() {
         let flavour = Flavour::default();
         let engines = flavour.engines().unwrap();
-        let pooled = engines.pooled().expect("a pool on this machine");
+        let pooled = engines.pooled.as_ref().expect("a pool on this machine");
         assert_eq!(
             compiler_fingerprint(&pooled.engine, flavour),
             compiler_fingerprint(engines.compiler(), flavour),
@@ -305,7 +297,7 @@ mod tests {
             .into_iter()
             .map(|flavour| {
                 let engines = flavour.engines().unwrap();
-                assert_eq!(engines.pooled().is_some(), flavour.is_pooled());
+                assert_eq!(engines.pooled.is_some(), flavour.is_pooled());
                 compiler_fingerprint(engines.compiler(), flavour).to_hex().to_string()
             })
             .collect();

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testbench_clock::Listener;
-use testbench_overlay::{Errno, File, FileKind, Fs};
+use testbench_overlay::{DirEntry, Errno, File, FileKind, Fs};
 
 use super::fail::Result;
 use super::pipe::Ready;
@@ -54,7 +54,7 @@ impl fmt::Debug for OpenFile {
 
 /// An open file, directory or stream.
 pub(crate) struct Open {
-    kind: Kind,
+    pub(crate) kind: Kind,
     reads: bool,
     writes: bool,
     flags: AtomicU16,
@@ -116,10 +116,6 @@ impl Open {
     pub(super) fn stream(stream: Stream) -> Arc<Self> {
         let is_input = stream.is_input();
         Arc::new(Open::new(Kind::Stream(stream), is_input, !is_input, FdFlags::default()))
-    }
-
-    pub(crate) fn kind(&self) -> &Kind {
-        &self.kind
     }
 
     pub(crate) fn flags(&self) -> FdFlags {
@@ -340,15 +336,7 @@ fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
 pub(crate) struct Directory {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) file: Arc<dyn File>,
-    listing: Mutex<Option<Arc<[Listed]>>>,
-}
-
-/// One entry of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    pub(crate) name: Box<[u8]>,
-    pub(crate) ino: u64,
-    pub(crate) kind: FileKind,
+    listing: Mutex<Option<Arc<[DirEntry]>>>,
 }
 
 impl Directory {
@@ -356,27 +344,23 @@ impl Directory {
     ///
     /// The list is made when it is first read and again at every rewind, and kept in between: so
     /// the place in it is a cookie that stays valid whatever happens to the directory meanwhile.
-    pub(crate) fn listing(&self, rewind: bool) -> Result<Arc<[Listed]>, Errno> {
+    pub(crate) fn listing(&self, rewind: bool) -> Result<Arc<[DirEntry]>, Errno> {
         if !rewind && let Some(listing) = &*self.lock() {
             return Ok(Arc::clone(listing));
         }
         let own = self.file.stat()?.ino;
         // The parent cannot be seen from here, and for the topmost directory `..` is itself.
-        let dots = [&b"."[..], b".."].map(|name| Listed {
+        let dots = [&b"."[..], b".."].map(|name| DirEntry {
             name: name.into(),
             ino: own,
             kind: FileKind::Dir,
         });
-        let entries = self.file.read_dir()?.into_iter();
-        let listing: Arc<[Listed]> = dots
-            .into_iter()
-            .chain(entries.map(|e| Listed { name: e.name, ino: e.ino, kind: e.kind }))
-            .collect();
+        let listing: Arc<[DirEntry]> = dots.into_iter().chain(self.file.read_dir()?).collect();
         *self.lock() = Some(Arc::clone(&listing));
         Ok(listing)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<[Listed]>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<[DirEntry]>>> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -228,7 +228,7 @@ impl Process {
         let entry = state.fds.get(fd)?;
         entry.open.check_writable()?;
         entry.need(Rights::FD_WRITE)?;
-        if let Kind::Stream(stream) = entry.open.kind()
+        if let Kind::Stream(stream) = &entry.open.kind
             && let Some(output) = stream.only_captured()
         {
             let bytes_max = self.limits.output_bytes_max;

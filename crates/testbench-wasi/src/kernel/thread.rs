@@ -10,31 +10,17 @@ use crate::memory::GuestMemory;
 
 /// One thread of a process.
 pub(crate) struct Thread {
-    process: Arc<Process>,
-    memory: GuestMemory,
-    /// The memory, if that is all a call needs to know.
-    uncounted_memory: Option<Memory>,
+    pub(crate) process: Arc<Process>,
+    /// The memory that the thread's calls are about.
+    pub(crate) memory: GuestMemory,
+    /// The same, if it is known, not shared, and no fuel is counted.
+    pub(crate) uncounted_memory: Option<Memory>,
 }
 
 impl Thread {
     /// The first thread of `process`.
     pub(crate) fn new(process: Arc<Process>) -> Thread {
         Thread { process, memory: GuestMemory::Unknown, uncounted_memory: None }
-    }
-
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
-    }
-
-    /// The memory that the thread's calls are about.
-    pub(crate) fn memory(&self) -> &GuestMemory {
-        &self.memory
-    }
-
-    /// The memory that the thread's calls are about, if it is known, not shared, and no fuel is counted.
-    #[inline]
-    pub(crate) fn uncounted_memory(&self) -> Option<Memory> {
-        self.uncounted_memory
     }
 
     /// Sets the memory that the thread's calls are about, so that they need not look for it.

@@ -14,7 +14,7 @@ pub(crate) fn explain_imports(
 ) -> ModuleError {
     let unsupported =
         || ModuleError::Unsupported { module: name.to_owned(), reason: format!("{error:#}") };
-    let host = compiled.engines().on_demand();
+    let host = &compiled.engines.on_demand;
     let Ok(process) = Process::new(ProcessSpec::hermetic("imports")) else { return unsupported() };
     // The linker names its types only for a store; nothing runs in this one.
     let mut store = wasmtime::Store::new(&host.engine, Thread::new(process));

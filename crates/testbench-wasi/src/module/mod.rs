@@ -94,10 +94,10 @@ impl Module {
         let name = name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let source = Source::File(path.to_owned());
         let identity = identity(path)?;
-        let cache = engine.cache();
-        if !engine.keeps_custom_sections()
+        let cache = &engine.config().cache;
+        if !engine.config().custom_sections
             && let Some((hash, compiled)) =
-                cache.known_file(path, &identity, engine.config().flavour())
+                cache.known_file(path, &identity, engine.config().flavour)
         {
             let engine = engine.clone();
             return Ok(ModuleInner { name, source, hash, engine, compiled, sections: None }.into());
@@ -241,8 +241,8 @@ impl Module {
     /// is the same, the code is the same.
     pub fn compiler_fingerprint(&self) -> String {
         let compiled = &self.inner.compiled;
-        let engine = &compiled.engines().on_demand().engine;
-        engine::compiler_fingerprint(engine, compiled.flavour()).to_hex().to_string()
+        let engine = &compiled.engines.on_demand.engine;
+        engine::compiler_fingerprint(engine, compiled.flavour).to_hex().to_string()
     }
 
     /// The same module under another name.
@@ -260,8 +260,9 @@ impl Module {
         check_size(&name, content.len() as u64)?;
         sniff(&name, content)?;
         let hash = ContentHash::of(content);
-        let compiled = engine.cache().compile(&name, content, hash, engine.config().flavour())?;
-        let sections = engine.keeps_custom_sections().then(|| custom_sections(content));
+        let compiled =
+            engine.config().cache.compile(&name, content, hash, engine.config().flavour)?;
+        let sections = engine.config().custom_sections.then(|| custom_sections(content));
         Ok(ModuleInner { name, source, hash, engine: engine.clone(), compiled, sections }.into())
     }
 
@@ -271,8 +272,8 @@ impl Module {
         if !fuel {
             return Ok(inner.compiled.clone());
         }
-        let flavour = Flavour { fuel, ..inner.compiled.flavour() };
-        let cache = inner.engine.cache();
+        let flavour = Flavour { fuel, ..inner.compiled.flavour };
+        let cache = &inner.engine.config().cache;
         if let Some(compiled) = cache.known(inner.hash, flavour) {
             return Ok(compiled);
         }
@@ -409,8 +410,8 @@ mod tests {
     fn a_file_that_was_changed_just_now_is_read_again() {
         let engine = Engine::with_cache(CompilationCache::in_memory());
         let known = |path: &Path| {
-            let flavour = engine.config().flavour();
-            engine.cache().known_file(path, &identity(path).unwrap(), flavour).is_some()
+            let flavour = engine.config().flavour;
+            engine.config().cache.known_file(path, &identity(path).unwrap(), flavour).is_some()
         };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new.wasm");

@@ -119,11 +119,11 @@ pub(super) fn run(
     body: impl FnOnce(&mut Call<'_>) -> Result<()>,
 ) -> wasmtime::Result<u32> {
     // The common case by hand: it must not cost more than the call it serves.
-    let outcome = match caller.data().uncounted_memory() {
+    let outcome = match caller.data().uncounted_memory {
         Some(memory) => {
             let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
             let mem = MemoryBytes::Plain(bytes);
-            body(&mut Call { mem, process: thread.process(), abi, fuel: Cell::new(None) })
+            body(&mut Call { mem, process: &thread.process, abi, fuel: Cell::new(None) })
         }
         None => run_counted(caller, abi, body)?,
     };
@@ -140,11 +140,11 @@ fn run_counted(
     abi: Abi,
     body: impl FnOnce(&mut Call<'_>) -> Result<()>,
 ) -> wasmtime::Result<Result<()>> {
-    let counts_fuel = caller.data().process().limits.fuel.is_some();
+    let counts_fuel = caller.data().process.limits.fuel.is_some();
     let fuel = if counts_fuel { Some(caller.get_fuel()?) } else { None };
     let memory = Thread::memory_of(caller);
     let (outcome, left) = memory.with(&mut *caller, |mem, thread| {
-        let mut call = Call { mem, process: thread.process(), abi, fuel: Cell::new(fuel) };
+        let mut call = Call { mem, process: &thread.process, abi, fuel: Cell::new(fuel) };
         (body(&mut call), call.fuel.get())
     });
     if let Some(left) = left.filter(|_| left != fuel) {
@@ -158,11 +158,11 @@ fn encode(caller: &Caller<'_, Thread>, name: &'static str, fail: Fail) -> wasmti
     match fail {
         Fail::Errno(errno) => {
             if matches!(errno, Errno::Nospc | Errno::Fbig | Errno::Dquot) {
-                caller.data().process().limit_hit(Limit::Quota);
+                caller.data().process.limit_hit(Limit::Quota);
             }
             Ok(errno::number(errno).into())
         }
-        end => Err(end_of(caller.data().process(), name, end)),
+        end => Err(end_of(&caller.data().process, name, end)),
     }
 }
 

@@ -135,7 +135,7 @@ pub(super) fn pwrite(cx: &mut Call<'_>, fd: u32, iovs: Iovs, offset: u64) -> Res
 
 /// WASI's name for the kind of file behind `open`. It has none for pipes.
 pub(super) fn file_type(open: &Arc<Open>) -> Result<FileType> {
-    match open.kind() {
+    match &open.kind {
         Kind::Dir(_) => Ok(FileType::Directory),
         Kind::File(regular) => Ok(regular.file.stat()?.kind.into()),
         Kind::Stream(stream) if stream.is_terminal() => Ok(FileType::CharacterDevice),

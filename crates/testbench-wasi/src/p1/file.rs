@@ -43,7 +43,7 @@ pub(super) fn sync(cx: &mut Call<'_>, fd: u32) -> Result<()> {
 
 pub(super) fn filestat_get(cx: &mut Call<'_>, fd: u32) -> Result<Filestat> {
     let open = cx.process.open_file(fd, |_| Ok(()), Rights::FD_FILESTAT_GET)?;
-    match open.kind() {
+    match &open.kind {
         Kind::File(regular) => Ok(regular.file.stat()?.into()),
         Kind::Dir(dir) => Ok(dir.file.stat()?.into()),
         Kind::Stream(_) => Ok(Filestat { file_type: file_type(&open)?, stat: None }),

@@ -199,7 +199,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Thread>) -> wasmtime::Result<()>
         define(linker, module, abi)?;
         // The one function that has no result, since it does not come back.
         linker.func_wrap(module, "proc_exit", |caller: Caller<'_, Thread>, code: u32| {
-            let process = caller.data().process();
+            let process = &caller.data().process;
             let exit = misc::proc_exit(code);
             if call::is_traced() {
                 call::trace(process, "proc_exit", &[("code", code.to_string())], &exit);

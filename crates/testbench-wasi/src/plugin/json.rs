@@ -124,7 +124,7 @@ impl Convention {
         let alloc = exported(life, &names.alloc)?;
         let free = exported(life, &names.free)?;
         let invoke = exported(life, &names.invoke)?;
-        let memory = life.live.store.data().memory().clone();
+        let memory = life.live.store.data().memory.clone();
         if matches!(memory, GuestMemory::None | GuestMemory::Unknown) {
             return Err(PluginError::NoMemory { plugin: life.process().name.clone() });
         }

@@ -49,7 +49,7 @@ impl Life {
     }
 
     pub(super) fn process(&self) -> &Process {
-        self.live.store.data().process()
+        &self.live.store.data().process
     }
 
     /// Calls the export `name`.

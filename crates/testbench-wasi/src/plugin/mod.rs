@@ -302,7 +302,7 @@ impl Plugin {
     fn instantiate(&mut self) -> Result<Box<Life>, PluginError> {
         let calls = Arc::downgrade(&self.watch);
         let in_a_call = move || calls.upgrade().is_some_and(|calls| calls.is_on());
-        let interrupter = Interrupter::new(&self.process, self.compiled.engines(), in_a_call);
+        let interrupter = Interrupter::new(&self.process, &self.compiled.engines, in_a_call);
         self.watch.aim(interrupter.clone());
         let held = Held::new(interrupter, &self.spec.guest.cancel);
         let made = self.watched("start", || {

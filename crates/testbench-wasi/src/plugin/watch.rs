@@ -144,7 +144,7 @@ impl Watch {
     fn look_at_a_long_call(&self, state: &Seen, calls: u64) {
         let Some(interrupter) = &state.target else { return };
         if state.looks == 1 {
-            let process = interrupter.process();
+            let process = &interrupter.process;
             process.borrow_place();
             if self.calls.load(Ordering::SeqCst) != calls {
                 process.give_place_back();

@@ -62,7 +62,7 @@ fn instantiate_at(
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         // With a backtrace, which tells where it was when it was ended.
-        store.data().process().stopper.check()?;
+        store.data().process.stopper.check()?;
         Ok(UpdateDeadline::Continue(1))
     });
     // After the deadline was set: a stop before it was not noticed by the check.

@@ -113,7 +113,7 @@ impl Guest {
         let compiled = module.compiled(process.limits.fuel.is_some())?;
         process.clock = participant(&*process.clock, &process.name);
         let process = Process::new(process)?;
-        let interrupter = Interrupter::new(&process, compiled.engines(), || true);
+        let interrupter = Interrupter::new(&process, &compiled.engines, || true);
         let armed = watchdog.map(|after| {
             let interrupter = interrupter.clone();
             let exit = Exit::Limit(Limit::Watchdog { after });
