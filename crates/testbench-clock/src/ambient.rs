@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Installs `clock` on this thread until the guard drops. The guard owns a [`Lifetime`] and ends
-/// it: a thread or guest that was started here and still waits on a mock clock is told so at once.
+/// it: the wait of a thread or guest that was started here ends at once with that error.
 ///
 /// ```
 /// use std::time::Duration;

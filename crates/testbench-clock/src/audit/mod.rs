@@ -337,6 +337,9 @@ mod tests {
         let _installed = install_for(real, &session);
         record(Source::InstantNow, "a.rs:1");
         assert!(session.audit().is_clean());
+        let context = Context::capture();
+        session.end();
+        assert!(!context.wrap(crate::is_mocked)(), "nor after the end of its session");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl MockClock {
     ///
     /// let clock = MockClock::builder().build();
     /// let before = clock.wall();
-    /// clock.inject(Injection::Step(Shift::Back(Duration::from_secs(30))))?; // NTP has had a look
+    /// clock.inject(Injection::Step(Shift::Back(Duration::from_secs(30))))?; // as NTP may do
     /// assert_eq!(clock.wall(), before - Duration::from_secs(30));
     /// assert_eq!(clock.mono().nanos(), 0);
     /// # Ok::<(), testbench_clock::InjectionError>(())

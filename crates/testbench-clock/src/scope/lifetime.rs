@@ -52,7 +52,7 @@ impl Lifetime {
     }
 
     /// Ends it, at the caller's place. The first end stays. Each wait on a mock clock of this
-    /// lifetime, on whatever thread, is told so at once.
+    /// lifetime, on any thread, ends at once with the error of that.
     #[track_caller]
     pub fn end(&self) {
         self.end_as(How::At(Location::caller()));
@@ -91,7 +91,7 @@ impl Lifetime {
         self.end_as(How::Dropped(made_at));
     }
 
-    /// The error of something of this lifetime whose own guard, made there, was dropped.
+    /// The error of an entry of this lifetime whose own guard, made there, was dropped.
     pub(crate) fn dropped(&self, made_at: &'static Location<'static>) -> Ended {
         Ended { name: Arc::clone(&self.shared.name), how: How::Dropped(made_at) }
     }
