@@ -126,7 +126,7 @@ fn start_copying(
     hold: &Arc<Hold>,
 ) -> io::Result<(StdChild, Collectors)> {
     let tap = |stream| recording.map(|recording| recording.tap(stream));
-    let (stdin, feed) = input(streams.stdin, tap(Stream::Stdin))?;
+    let (stdin, feed) = connect(Stream::Stdin, streams.stdin, tap(Stream::Stdin))?;
     native.stdin(stdin);
     let (drain_out, drain_err);
     match (streams.stdout, streams.stderr) {
@@ -139,8 +139,8 @@ fn start_copying(
         }
         (stdout, stderr) => {
             let (out, err);
-            (out, drain_out) = output(stdout, tap(Stream::Stdout))?;
-            (err, drain_err) = output(stderr, tap(Stream::Stderr))?;
+            (out, drain_out) = connect(Stream::Stdout, stdout, tap(Stream::Stdout))?;
+            (err, drain_err) = connect(Stream::Stderr, stderr, tap(Stream::Stderr))?;
             native.stdout(out).stderr(err);
         }
     };
@@ -165,31 +165,30 @@ fn start_copying(
     }
 }
 
-fn input(source: StdioKind, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Copied>)> {
-    Ok(match source {
-        StdioKind::Null => {
+/// The system's end of a stream for the child, and what is copied between it and the session.
+fn connect(
+    stream: Stream,
+    kind: StdioKind,
+    tap: Option<Tap>,
+) -> io::Result<(StdStdio, Option<Copied>)> {
+    let is_input = stream == Stream::Stdin;
+    // Recorded output must pass by here.
+    let is_direct = is_input || tap.is_none();
+    Ok(match kind {
+        StdioKind::Null if is_direct => {
             // There is nothing to be heard, whether the child looks or not.
             tap.inspect(Tap::ended);
             (StdStdio::null(), None)
         }
-        StdioKind::Inherit => (StdStdio::inherit(), None),
-        StdioKind::Real(file) => (file.into(), None),
-        source => {
+        StdioKind::Inherit if is_direct => (StdStdio::inherit(), None),
+        StdioKind::Real(file) if is_direct => (file.into(), None),
+        kind => {
             let (reader, writer) = io::pipe()?;
-            (reader.into(), Some((source, Tapped::new(sys::file_of(writer), tap))))
-        }
-    })
-}
-
-fn output(sink: StdioKind, tap: Option<Tap>) -> io::Result<(StdStdio, Option<Copied>)> {
-    Ok(match (sink, &tap) {
-        // Recorded bytes must pass by here.
-        (StdioKind::Null, None) => (StdStdio::null(), None),
-        (StdioKind::Inherit, None) => (StdStdio::inherit(), None),
-        (StdioKind::Real(file), None) => (file.into(), None),
-        (sink, _) => {
-            let (reader, writer) = io::pipe()?;
-            (writer.into(), Some((sink, Tapped::new(sys::file_of(reader), tap))))
+            let (theirs, ours) = match is_input {
+                true => (reader.into(), sys::file_of(writer)),
+                false => (writer.into(), sys::file_of(reader)),
+            };
+            (theirs, Some((kind, Tapped::new(ours, tap))))
         }
     })
 }

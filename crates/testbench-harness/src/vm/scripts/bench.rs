@@ -1,6 +1,7 @@
 //! The sessions that a script enters.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -31,14 +32,6 @@ struct State {
     root: String,
     /// Goes after the session.
     _made: Option<TempDir>,
-}
-
-/// One spawn, as scripts see it.
-pub(super) struct Spawned {
-    pub(super) program: String,
-    pub(super) args: Vec<String>,
-    /// As a shell reports it; 127 for a program that did not start.
-    pub(super) status: i32,
 }
 
 impl Benches {
@@ -89,13 +82,18 @@ impl ScriptBench {
         self.with(|session| Ok(session.virtual_time().as_secs_f64()))
     }
 
-    pub(super) fn spawns(&self) -> Result<Vec<Spawned>, ScriptError> {
-        let spawned = |spawn: SpawnRecord| Spawned {
-            program: spawn.program.to_string_lossy().into_owned(),
-            args: spawn.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-            status: spawn.status.map_or(127, crate::sys::shell_status),
+    /// The spawns so far, as `show` makes them from the program, its arguments and its status: as a
+    /// shell reports it, or 127 for a program that did not start.
+    pub(super) fn spawns<T>(
+        &self,
+        show: impl Fn(String, Vec<String>, i32) -> T,
+    ) -> Result<Vec<T>, ScriptError> {
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        let shown = |spawn: SpawnRecord| {
+            let status = spawn.status.map_or(127, crate::sys::shell_status);
+            show(text(&spawn.program), spawn.args.iter().map(text).collect(), status)
         };
-        self.with(|session| Ok(session.spawns().into_iter().map(spawned).collect()))
+        self.with(|session| Ok(session.spawns().into_iter().map(shown).collect()))
     }
 
     /// Ends the session; doing so twice is an error.

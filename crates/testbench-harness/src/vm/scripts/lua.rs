@@ -7,7 +7,7 @@ use std::time::Duration;
 use mlua::{Lua, LuaString, Table, UserData, UserDataMethods, Value};
 use serde_json::{Map, Value as Json};
 
-use super::bench::{Benches, ScriptBench, Spawned};
+use super::bench::{Benches, ScriptBench};
 use super::{ScriptFailure, file_name, snapshot};
 use crate::sys;
 use crate::vm::lua::{LuaPlugin, add, external, os_string, raise_errors};
@@ -20,9 +20,13 @@ impl UserData for ScriptBench {
         methods.add_method("diff", |_, bench, ()| bench.diff().map_err(external));
         methods.add_method("virtual_time", |_, bench, ()| bench.virtual_time().map_err(external));
         methods.add_method("spawns", |lua, bench, ()| {
-            let spawns = bench.spawns().map_err(external)?;
-            let tables = spawns.into_iter().map(|spawn| spawn_table(lua, spawn));
-            tables.collect::<mlua::Result<Vec<Table>>>()
+            let tables = bench.spawns(|program, args, status| {
+                let table = lua.create_table_from([("program", program)])?;
+                table.set("args", args)?;
+                table.set("status", status)?;
+                Ok(table)
+            });
+            tables.map_err(external)?.into_iter().collect::<mlua::Result<Vec<Table>>>()
         });
         methods.add_method("finish", |_, bench, ()| bench.finish().map_err(external));
     }
@@ -81,14 +85,6 @@ fn spawn(
     answer.set("stdout", lua.create_string(output.stdout)?)?;
     answer.set("stderr", lua.create_string(output.stderr)?)?;
     Ok(answer)
-}
-
-fn spawn_table(lua: &Lua, spawn: Spawned) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    table.set("program", spawn.program)?;
-    table.set("args", spawn.args)?;
-    table.set("status", spawn.status)?;
-    Ok(table)
 }
 
 fn map(table: Option<Table>) -> mlua::Result<Map<String, Json>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ::rhai::{Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, Map, NativeCallContext, Scope};
 
-use super::bench::{Benches, ScriptBench, Spawned};
+use super::bench::{Benches, ScriptBench};
 use super::{ScriptFailure, snapshot};
 use crate::vm::options::Options;
 use crate::vm::rhai::tools::json_map;
@@ -39,8 +39,16 @@ fn register(engine: &mut Engine, benches: &Benches) {
         bench.virtual_time().map(|seconds| seconds as FLOAT).map_err(script_error)
     });
     engine.register_fn("spawns", |bench: &mut ScriptBench| {
-        let spawns = bench.spawns().map_err(script_error)?;
-        Ok::<Array, Box<EvalAltResult>>(spawns.into_iter().map(spawn_map).collect())
+        let spawns = bench.spawns(|program, args, status| {
+            let args: Array = args.into_iter().map(Dynamic::from).collect();
+            let status = INT::from(status);
+            let map: [(&str, Dynamic); 3] =
+                [("program", program.into()), ("args", args.into()), ("status", status.into())];
+            Dynamic::from(
+                map.map(|(name, value)| (name.into(), value)).into_iter().collect::<Map>(),
+            )
+        });
+        spawns.map_err(script_error)
     });
     engine.register_fn("finish", |bench: &mut ScriptBench| bench.finish().map_err(script_error));
 }
@@ -69,15 +77,6 @@ fn assertions(engine: &mut Engine, path: &Path) {
 
 fn check<T: fmt::Display>(holds: bool, why: impl FnOnce() -> T) -> Result<(), Box<EvalAltResult>> {
     if holds { Ok(()) } else { Err(script_error(why())) }
-}
-
-fn spawn_map(spawn: Spawned) -> Dynamic {
-    let args: Array = spawn.args.into_iter().map(Dynamic::from).collect();
-    let mut map = Map::new();
-    map.insert("program".into(), spawn.program.into());
-    map.insert("args".into(), args.into());
-    map.insert("status".into(), Dynamic::from_int(INT::from(spawn.status)));
-    map.into()
 }
 
 /// The place and the text of an error: those of the innermost call, which is the one that failed.

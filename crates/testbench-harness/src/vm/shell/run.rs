@@ -186,16 +186,14 @@ impl<'a> Shell<'a> {
     /// timeline, so their status and their output are the same in every run.
     fn pipe(&mut self, commands: &[StageOfLine<'_>]) -> io::Result<Outcome> {
         if let [(only, None)] = commands {
-            return self.stage(only, None, None, true)?.wait();
+            return self.stage(only, None, None, true)?.0.wait();
         }
         let mut stages = Vec::new();
         let mut input = None;
         for (command, feeds) in commands {
-            let mut stage = self.stage(command, input.take(), *feeds, false)?;
-            if feeds.is_some() {
-                // A stage whose output goes elsewhere, or that did not start, feeds nothing.
-                input = Some(stage.output.take().unwrap_or_else(Stdio::null));
-            }
+            let (stage, output) = self.stage(command, input.take(), *feeds, false)?;
+            // A stage whose output goes elsewhere, or that did not start, feeds nothing.
+            input = Some(output.unwrap_or_else(Stdio::null));
             stages.push(stage);
         }
         let outcomes = testbench_clock::thread::scope(|scope| {
@@ -212,7 +210,8 @@ impl<'a> Shell<'a> {
         Ok(all)
     }
 
-    /// Starts one command. Its `input` is the output of the one before it. A command that is alone
+    /// Starts one command, and returns the input of the next one with it. Its own `input` is the
+    /// output of the one before it. A command that is alone
     /// runs on this thread, unless its two outputs share one pipe, which keeps their order.
     fn stage(
         &mut self,
@@ -220,25 +219,26 @@ impl<'a> Shell<'a> {
         input: Option<Stdio>,
         feeds: Option<PipeSequenceOperator>,
         is_alone: bool,
-    ) -> io::Result<Stage> {
+    ) -> io::Result<(Stage, Option<Stdio>)> {
+        let ended = |outcome, places: Places| Ok((Stage::Ended(places.send(outcome)?), None));
         let redirected = command.redirect.as_ref().map(|redirect| self.redirection(redirect));
         let places = match redirected.unwrap_or(Ok(Places::DEFAULT)) {
             Ok(places) => places,
-            Err(error) => return Ok(Stage::ended(Outcome::failed(1, error), Places::DEFAULT)),
+            Err(error) => return ended(Outcome::failed(1, error), Places::DEFAULT),
         };
         let simple = match &command.inner {
             CommandInner::Simple(simple) => simple,
             // `check.rs` refuses those that are not alone. They read no input.
             CommandInner::Subshell(list) => {
-                return Ok(Stage::ended(self.clone().list(list)?, places));
+                return ended(self.clone().list(list)?, places);
             }
         };
         let args = self.arguments(simple)?;
         let Some((name, args)) = args.split_first() else {
-            return Ok(Stage::ended(Outcome::default(), places));
+            return ended(Outcome::default(), places);
         };
         if is_builtin(name) {
-            return Ok(Stage::ended(self.builtin(name, args), places));
+            return ended(self.builtin(name, args), places);
         }
         let mut start = self.prepare(name, args, simple)?;
         match (&places.input, input) {
@@ -250,7 +250,7 @@ impl<'a> Shell<'a> {
             || matches!(places.stderr, Place::Stdout);
         if is_alone && !joined {
             let outcome = start.output().map_or_else(not_started, |output| Ok(output.into()))?;
-            return Ok(Stage::ended(outcome, places));
+            return ended(outcome, places);
         }
         let mut joined_output = None;
         if joined {
@@ -262,7 +262,7 @@ impl<'a> Shell<'a> {
         }
         let mut child = match start.spawn() {
             Ok(child) => child,
-            Err(error) => return Ok(Stage::ended(not_started(error)?, places)),
+            Err(error) => return ended(not_started(error)?, places),
         };
         // The command holds the writing ends, so readers would find no end-of-file.
         drop(start);
@@ -273,7 +273,8 @@ impl<'a> Shell<'a> {
         } else {
             child.stdout.take().map(Stdio::from)
         };
-        Ok(Stage { state: StageState::Started { child, joined_output }, places, output })
+        let places = Box::new(places);
+        Ok((Stage::Started { child, joined_output, places }, output))
     }
 
     fn builtin(&mut self, name: &str, args: &[String]) -> Outcome {
@@ -394,40 +395,31 @@ pub(super) fn stages(mut pipeline: &PipelineInner) -> Vec<StageOfLine<'_>> {
     }
 }
 
-/// One command of a pipeline, between its start and its end.
-struct Stage {
-    state: StageState,
-    places: Places,
-    /// The input of the next command.
-    output: Option<Stdio>,
-}
-
-enum StageState {
+/// One command of a pipeline, after its start.
+enum Stage {
     Started {
         child: Child,
         /// The end of the one pipe into which standard output and error both go.
         joined_output: Option<PipeReader>,
+        places: Box<Places>,
     },
     Ended(Outcome),
 }
 
 impl Stage {
-    fn ended(outcome: Outcome, places: Places) -> Stage {
-        Stage { state: StageState::Ended(outcome), places, output: None }
-    }
-
     fn wait(self) -> io::Result<Outcome> {
-        let outcome = match self.state {
-            StageState::Ended(outcome) => outcome,
-            StageState::Started { mut child, joined_output: Some(mut reader) } => {
+        match self {
+            Stage::Ended(outcome) => Ok(outcome),
+            Stage::Started { mut child, joined_output: Some(mut reader), places } => {
                 let mut stdout = Vec::new();
                 reader.read_to_end(&mut stdout)?;
                 let status = sys::shell_status(child.wait()?);
-                Outcome { status, stdout, stderr: Vec::new() }
+                places.send(Outcome { status, stdout, stderr: Vec::new() })
             }
-            StageState::Started { child, joined_output: None } => child.wait_with_output()?.into(),
-        };
-        self.places.send(outcome)
+            Stage::Started { child, joined_output: None, places } => {
+                places.send(child.wait_with_output()?.into())
+            }
+        }
     }
 }
 
