@@ -28,7 +28,7 @@ use crate::{Errno, FileKind, Fs, GuestPath, HostDir, Overlay, OverlayError, Stat
 /// | [`mounted_at`](OverlayBuilder::mounted_at) | the host's path of the lower directory |
 /// | [`lower_times`](OverlayBuilder::lower_times) | [`LowerTimes::Start`] |
 /// | [`lower_modes`](OverlayBuilder::lower_modes) | [`LowerModes::Owner`] |
-/// | [`as_root`](OverlayBuilder::as_root) | off: permission bits bind, whoever runs the process |
+/// | [`as_root`](OverlayBuilder::as_root) | off: permission bits bind, also in a process of root |
 /// | [`passthrough`](OverlayBuilder::passthrough) | no other directory is reached |
 /// | [`quota`](OverlayBuilder::quota) | 16 GiB, 4,194,304 new files, 16 GiB a file |
 /// | [`memory`](OverlayBuilder::memory) | 1 GiB, then a temporary file |

@@ -118,7 +118,7 @@ impl Overlay {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fork(&self) -> Arc<Overlay> {
-        // Looked at once: between two looks somebody may commit, and the state be one of the past.
+        // Looked at once: between two looks a commit may make the state one of the past.
         self.fork_of(self.checkpoint())
     }
 

@@ -110,7 +110,7 @@ impl File for Handle {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        // With the inode in hand, the bytes are read without holding up anyone else.
+        // With the inode in hand, the bytes are read without the lock.
         let inode = self.core.tx().live.state.inode(self.ino)?.clone();
         if inode.kind() == crate::FileKind::Dir {
             return Err(Errno::Isdir);
@@ -264,8 +264,8 @@ impl Tx<'_> {
     }
 }
 
-/// The mode of a file that somebody without privileges has written to, as on Linux: what runs as
-/// somebody else is not for others to change. The set-group-id bit of a file that its group cannot
+/// The mode of a file after a write without privileges, as on Linux: a program that runs as another
+/// user is not for others to change. The set-group-id bit of a file that its group cannot
 /// execute means something else, and stays.
 fn without_set_id(mode: u32) -> u32 {
     const SET_UID: u32 = 0o4000;

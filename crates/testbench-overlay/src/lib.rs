@@ -50,7 +50,7 @@
 //!   [installed](install()) on this thread, or to the real disk if there is none.
 //! - [`Fs`] and [`File`] are what guests use: handles of directories and paths relative to them.
 //!   [`Overlay`], [`HostDir`] (a confined real directory), [`MemoryDir`] and [`ReadOnly`]
-//!   implement them, and anyone else may.
+//!   implement them, and a caller's own type may.
 //!
 //! Programs that know of neither can use an overlay as a directory of the real tree: written out
 //! ([`Overlay::materialize`]), or mounted in the kernel's tree (the crate testbench-mount, on Linux).

@@ -210,7 +210,7 @@ impl Overlay {
     /// let overlay = Overlay::new(dir.path())?;
     /// let _installed = install(overlay.clone());
     /// fs::read(&file)?;
-    /// std::fs::remove_file(&file)?; // by somebody else
+    /// std::fs::remove_file(&file)?; // by another process
     /// assert!(fs::read(&file).is_err());
     /// assert_eq!(overlay.lower_changes()[0].path(), b"a");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -417,7 +417,7 @@ pub(crate) fn check_text(path: GuestPath<'_>) -> Result<()> {
 /// Returns the part of the absolute path `target` behind the directory `root`, compared component by
 /// component; a slash at the end is kept.
 pub(crate) fn strip_root<'t>(target: &'t [u8], root: &[u8]) -> Option<&'t [u8]> {
-    // As nearly everyone writes it.
+    // The usual spelling.
     if let Some(rest) = target.strip_prefix(root)
         && matches!(rest.first(), None | Some(b'/'))
     {

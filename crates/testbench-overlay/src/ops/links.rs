@@ -3,9 +3,9 @@
 //! The names of one file are one inode here, too: what is written through one of them shows under
 //! all. Beneath, a file tells how many names it has, but not where, and some may lie outside of the
 //! root. So a name is noted when it is looked up ([`Tx::other_name`]), and only where a *changed*
-//! file may have names that nobody has looked at is the lower tree searched for them
+//! file may have names that were never looked at is the lower tree searched for them
 //! ([`Core::find_other_names`]): before a diff and before a commit. All such files are searched for
-//! at once, and before a diff without holding anyone up.
+//! at once, and before a diff without the lock.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -34,14 +34,14 @@ impl Overlay {
 impl Core {
     /// Makes sure that all names of changed lower files are known, and answers the state in which
     /// they are. If a changed file may have names that were not seen, the whole lower tree is
-    /// searched; everyone else goes on meanwhile.
+    /// searched, without the lock.
     pub(crate) fn find_other_names(&self) -> Result<State> {
         loop {
             let wanted = self.tx().lacking_names();
             let paths = if wanted.is_empty() { Vec::new() } else { self.paths_of(&wanted)? };
             let mut tx = self.tx();
             tx.take_names(&wanted, &paths)?;
-            // Only if somebody has changed one more such file meanwhile, there is more to do.
+            // Unless one more such file was changed meanwhile, all is done.
             if tx.lacking_names().is_empty() {
                 return Ok(tx.live.state.clone());
             }
@@ -57,7 +57,7 @@ impl Core {
         let mut dirs = vec![RelPath::TOP];
         while let Some(dir) = dirs.pop() {
             let entries = match lower.list(&dir) {
-                // Nobody else can look there either, or it has gone in the meantime.
+                // No other walk can look there either, or it has gone in the meantime.
                 Err(Errno::Acces | Errno::Noent | Errno::Notdir) => continue,
                 entries => entries?,
             };
@@ -116,7 +116,7 @@ impl Tx<'_> {
         Ok(Some(ino))
     }
 
-    /// As [`Core::find_other_names`], with everyone held up: what is found is still so afterwards.
+    /// As [`Core::find_other_names`], under the lock: what is found is still so afterwards.
     pub(crate) fn find_other_names(&mut self) -> Result<()> {
         let wanted = self.lacking_names();
         if wanted.is_empty() {

@@ -321,7 +321,7 @@ impl Tx<'_> {
     }
 
     /// Takes a name off an inode, and the inode out of the table if that was its last one and
-    /// nobody has it open.
+    /// no handle keeps it.
     fn detach(&mut self, dir: Ino, name: &Name, ino: Ino, now: WallTime) -> Result<()> {
         self.hide(dir, name)?;
         let inode = self.live.state.inode_mut(ino)?;

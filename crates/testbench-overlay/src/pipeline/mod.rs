@@ -36,7 +36,7 @@
 //!
 //! # Example
 //!
-//! A disk that is full, files that nobody may touch, and a note of all that was tried:
+//! A disk that is full, files that must not change, and a note of all that was tried:
 //!
 //! ```
 //! use testbench_overlay::pipeline::{Audit, Fault};
