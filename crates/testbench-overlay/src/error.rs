@@ -126,10 +126,11 @@ impl From<OverlayError> for io::Error {
             | OverlayError::Pattern { .. }
             | OverlayError::Fault { .. }
             | OverlayError::Checkpoint => io::ErrorKind::InvalidInput,
-            OverlayError::MountTree { errno, .. } => io::Error::from(*errno).kind(),
+            OverlayError::MountTree { errno, .. } | OverlayError::Read { errno, .. } => {
+                io::Error::from(*errno).kind()
+            }
             OverlayError::Unfinished { .. } => io::ErrorKind::ResourceBusy,
             OverlayError::LowerChanged { .. } => io::ErrorKind::StaleNetworkFileHandle,
-            OverlayError::Read { errno, .. } => io::Error::from(*errno).kind(),
             OverlayError::DiffTooLarge { .. } => io::ErrorKind::FileTooLarge,
         };
         io::Error::new(kind, error)

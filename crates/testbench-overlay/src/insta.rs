@@ -29,6 +29,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bstr::ByteSlice as _;
+
 use crate::diff::Redactions;
 use crate::{Diff, Overlay};
 
@@ -223,18 +225,18 @@ impl HiddenPaths {
     /// assert_eq!(hidden.hide(&scratch.display().to_string()), "[temp]/scratch");
     /// ```
     pub fn new(roots: Vec<PathBuf>) -> HiddenPaths {
-        let mut paths: Vec<_> = roots.into_iter().map(|root| (root, "[root]")).collect();
-        paths.extend(std::env::current_exe().map(|exe| (exe, "[exe]")));
+        let named = |name: &'static str| {
+            move |path: PathBuf| {
+                let path = path.as_os_str().as_encoded_bytes();
+                (path.trim_end_with(|c| c == '/').to_vec(), name)
+            }
+        };
         let temp = std::env::temp_dir();
-        paths.extend(temp.canonicalize().map(|canonical| (canonical, "[temp]")));
-        paths.push((temp, "[temp]"));
-        let trimmed = paths.into_iter().map(|(path, name)| {
-            let bytes = path.as_os_str().as_encoded_bytes();
-            let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
-            (bytes[..end].to_vec(), name)
-        });
+        let mut paths: Vec<_> = roots.into_iter().map(named("[root]")).collect();
+        paths.extend(std::env::current_exe().map(named("[exe]")));
+        paths.extend([temp.canonicalize(), Ok(temp)].into_iter().flatten().map(named("[temp]")));
         // The root directory is in every path, so it tells nothing.
-        let mut paths: Vec<_> = trimmed.filter(|(path, _)| !path.is_empty()).collect();
+        paths.retain(|(path, _)| !path.is_empty());
         // A path inside of another is looked for first.
         paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         paths.dedup_by(|a, b| a.0 == b.0);

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::change::{Change, Content, Origin, Side};
 use super::model::Diff;
-use crate::materialize::RealTree;
+use crate::lower::Lower;
+use crate::lower::observe::Stamp;
+use crate::materialize::{RealTree, about};
 use crate::vfs::name::RelPath;
-use crate::{Errno, FileKind, Stat};
+use crate::{Errno, FileKind};
 
 impl Diff {
     /// Compares two directories of the real file system: `before` is the old side, `after` the new
@@ -35,13 +38,13 @@ impl Diff {
     pub fn between(before: &Path, after: &Path) -> io::Result<Diff> {
         let open = |root| RealTree::open(root).map_err(|error| about("list", root, error));
         let trees = [open(before)?, open(after)?];
-        let found = [scan(&trees[0])?, scan(&trees[1])?];
+        let found = [trees[0].scan()?.by_path(), trees[1].scan()?.by_path()];
         let paths: BTreeSet<&RelPath> = found.iter().flat_map(BTreeMap::keys).collect();
         let mut changes = Vec::new();
         for path in paths {
             let side = |n: usize| {
-                let stat = found[n].get(path);
-                stat.map(|stat| read(&trees[n], path, stat)).transpose()
+                let stamp = found[n].get(path);
+                stamp.map(|stamp| read(&trees[n], path, stamp)).transpose()
             };
             let (before, after) = (side(0)?, side(1)?);
             // Only what differs stays in memory.
@@ -54,64 +57,16 @@ impl Diff {
     }
 }
 
-/// Everything below the top.
-fn scan(tree: &RealTree) -> io::Result<BTreeMap<RelPath, Stat>> {
-    let mut found = BTreeMap::new();
-    // A list and not recursion: a tree may be deeper than the stack.
-    let mut dirs = vec![RelPath::TOP];
-    while let Some(dir) = dirs.pop() {
-        for entry in at(tree, &dir, "list", tree.list(&dir))? {
-            let path = dir.child(&entry.name);
-            let Some(stat) = at(tree, &path, "stat", tree.stat(&path))? else { continue };
-            if stat.kind == FileKind::Dir {
-                dirs.push(path.clone());
-            }
-            found.insert(path, stat);
-        }
-    }
-    Ok(found)
-}
-
-fn read(tree: &RealTree, path: &RelPath, stat: &Stat) -> io::Result<Side> {
-    let content = match stat.kind {
-        FileKind::File => at(tree, path, "read", read_whole(tree, path))?,
-        FileKind::Symlink => at(tree, path, "read the link", tree.read_link(path))?,
-        FileKind::Dir | FileKind::Special => Vec::new(),
+fn read(tree: &RealTree, path: &RelPath, stamp: &Stamp) -> io::Result<Side> {
+    let bytes = match stamp.kind {
+        FileKind::File => read_file(&tree.seen, path),
+        FileKind::Symlink => tree.seen.read_link(path).map(Into::into),
+        FileKind::Dir | FileKind::Special => Ok(Arc::default()),
     };
-    let content = Content::Bytes(content.into());
-    Ok(Side { kind: stat.kind, mode: stat.mode, content, mtime_ns: None })
+    let content = Content::Bytes(tree.at(path, "read", bytes)?);
+    Ok(Side { kind: stamp.kind, mode: stamp.mode, content, mtime_ns: None })
 }
 
-/// Bytes of one read from a file that grows while it is read.
-const READ_BYTES: usize = 1 << 20;
-
-fn read_whole(tree: &RealTree, path: &RelPath) -> Result<Vec<u8>, Errno> {
-    let file = tree.open_file(path)?;
-    // One more than it says, so that one read finds the end of a file that does not grow.
-    let size = usize::try_from(file.stat()?.size).map_err(|_| Errno::Fbig)?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size.saturating_add(1)).map_err(|_| Errno::Nomem)?;
-    loop {
-        let done = bytes.len();
-        let room = (bytes.capacity() - done).clamp(1, READ_BYTES);
-        bytes.resize(done + room, 0);
-        let n = match file.read_at(&mut bytes[done..], done as u64) {
-            Err(Errno::Intr) => 0,
-            Ok(0) => {
-                bytes.truncate(done);
-                return Ok(bytes);
-            }
-            read => read?,
-        };
-        bytes.truncate(done + n);
-    }
-}
-
-fn at<T>(tree: &RealTree, path: &RelPath, what: &str, result: Result<T, Errno>) -> io::Result<T> {
-    result.map_err(|errno| about(what, &tree.host_path(path), errno.into()))
-}
-
-fn about(what: &str, host: &Path, error: io::Error) -> io::Error {
-    let message = format!("cannot {what} `{}` to compare it: {error}", host.display());
-    io::Error::new(error.kind(), message)
+fn read_file(seen: &Lower, path: &RelPath) -> Result<Arc<[u8]>, Errno> {
+    seen.read_lower(path, &seen.stat(path)?.ok_or(Errno::Noent)?)
 }

@@ -2,7 +2,7 @@
 
 use super::change::{Content, Side};
 use super::git::{git_keeps_mode, git_mode, git_refuses};
-use super::model::{Entry, Op, same};
+use super::model::{Entry, Op, name, same};
 use super::quote::word;
 use crate::FileKind;
 
@@ -30,33 +30,23 @@ pub(super) struct GitFile<'a> {
 /// The blocks of an entry for a reader that accepts any path.
 pub(super) fn blocks(entry: &Entry) -> Vec<Block<'_>> {
     let (old, new) = git_files(entry);
-    let is_one = old.zip(new).is_some_and(|(old, new)| old.side.kind == new.side.kind);
-    let mut blocks = split(old, new, !is_one);
-    blocks.retain(|block| block.is_known() && block.says_something());
-    blocks
+    split(old, new, old.zip(new).is_some_and(|(old, new)| old.side.kind != new.side.kind)).0
 }
 
 /// The pieces of an entry in a patch; `carried` if it only moved along with a directory.
 pub(super) fn pieces(entry: &Entry, carried: bool) -> Pieces<'_> {
     let (old, new) = git_files(entry);
     let is_split = old.zip(new).is_some_and(|(old, new)| !old.goes_with(new));
-    let mut blocks = split(old, new, is_split);
-    let complete = blocks.iter().all(Block::is_known);
-    blocks.retain(|block| block.is_known() && block.says_something());
-    let other = entry.other.as_deref();
-    let notes = match (&entry.old, &entry.new) {
+    let (blocks, complete) = split(old, new, is_split);
+    let notes = match (entry.before(), entry.after()) {
         // Two blocks, or a block and a remark, tell nothing of each other's side.
         (Some(old), Some(new)) if is_split || old.kind != new.kind => {
             let op = if entry.op == Op::Link { Op::Link } else { Op::Add };
-            let removed = note(Op::Delete, entry.old_path(), None, Some(old), None, complete);
-            let added = note(op, &entry.path, other, None, Some(new), complete);
-            removed.into_iter().chain(added).collect()
+            let removed = note(Op::Delete, entry, [Some(old), None], complete);
+            removed.into_iter().chain(note(op, entry, [None, Some(new)], complete)).collect()
         }
         _ if carried && complete => Vec::new(),
-        (old, new) => {
-            let (old, new) = (old.as_ref(), new.as_ref());
-            note(entry.op, &entry.path, other, old, new, complete).into_iter().collect()
-        }
+        (old, new) => note(entry.op, entry, [old, new], complete).into_iter().collect(),
     };
     Pieces { notes, blocks }
 }
@@ -88,7 +78,8 @@ impl<'a> Block<'a> {
 
     fn says_something(&self) -> bool {
         let same_mode = self.old.map(|file| file.mode) == self.new.map(|file| file.mode);
-        !same_mode || self.is_rename() || self.contents().is_some()
+        let is_there = self.old.or(self.new).is_some();
+        is_there && (!same_mode || self.is_rename() || self.contents().is_some())
     }
 }
 
@@ -110,73 +101,66 @@ impl<'a> GitFile<'a> {
 }
 
 fn git_files(entry: &Entry) -> (Option<GitFile<'_>>, Option<GitFile<'_>>) {
-    let old = entry.old.as_ref().and_then(|side| GitFile::new(entry.old_path(), side));
-    let new = entry.new.as_ref().and_then(|side| GitFile::new(&entry.path, side));
+    let old = entry.before().and_then(|side| GitFile::new(entry.old_path(), side));
+    let new = entry.after().and_then(|side| GitFile::new(entry.path(), side));
     (old, new)
 }
 
-fn split<'a>(old: Option<GitFile<'a>>, new: Option<GitFile<'a>>, is_split: bool) -> Vec<Block<'a>> {
-    match (old, new) {
-        (None, None) => Vec::new(),
-        (Some(_), Some(_)) if is_split => vec![Block { old, new: None }, Block { old: None, new }],
-        _ => vec![Block { old, new }],
-    }
+/// The blocks that say something, and whether all that they need is known.
+fn split<'a>(
+    old: Option<GitFile<'a>>,
+    new: Option<GitFile<'a>>,
+    is_split: bool,
+) -> (Vec<Block<'a>>, bool) {
+    let mut blocks = match is_split {
+        true => vec![Block { old, new: None }, Block { old: None, new }],
+        false => vec![Block { old, new }],
+    };
+    let complete = blocks.iter().all(Block::is_known);
+    blocks.retain(|block| block.is_known() && block.says_something());
+    (blocks, complete)
 }
 
 /// `OP KIND PATH[ -> PATH][ mode MODE[ -> MODE]][ mtime NS[ -> NS]][ unread]`, or nothing if git
 /// says it all.
-fn note(
-    op: Op,
-    path: &[u8],
-    other: Option<&[u8]>,
-    old: Option<&Side>,
-    new: Option<&Side>,
-    complete: bool,
-) -> Option<String> {
-    let sides = [old, new];
-    let kind = sides.into_iter().flatten().last()?.kind;
-    let mode = |side: &Side| format!("{:04o}", side.mode);
-    let mtime = |side: &Side| side.mtime_ns.map_or("-".to_owned(), |ns| ns.to_string());
-    let stored = |side: &Side| GitFile::new(b"", side).is_some();
-
+fn note(op: Op, entry: &Entry, sides: [Option<&Side>; 2], complete: bool) -> Option<String> {
+    let there = || sides.into_iter().flatten();
     let mut facts = String::new();
-    if !sides.into_iter().flatten().all(|side| git_keeps_mode(side.kind, side.mode)) {
-        facts += &fact("mode", old.map(mode), new.map(mode));
+    if !there().all(|side| git_keeps_mode(side.kind, side.mode)) {
+        facts += &fact("mode", sides, |side| format!("{:04o}", side.mode));
     }
-    if sides.into_iter().flatten().any(|side| side.mtime_ns.is_some()) {
-        facts += &fact("mtime", old.map(mtime), new.map(mtime));
+    if there().any(|side| side.mtime_ns.is_some()) {
+        let mtime = |side: &Side| side.mtime_ns.map_or("-".to_owned(), |ns| ns.to_string());
+        facts += &fact("mtime", sides, mtime);
     }
     if !complete {
         facts += " unread";
     }
-    let in_git = op != Op::Link && sides.into_iter().flatten().all(stored);
-    if in_git && facts.is_empty() {
+    let is_stored = there().all(|side| GitFile::new(b"", side).is_some());
+    if op != Op::Link && is_stored && facts.is_empty() {
         return None;
     }
-    let path = word(path);
-    let paths = match (op, other) {
-        (Op::Rename, Some(from)) => format!("{} -> {path}", word(from)),
-        (Op::Link, Some(to)) => format!("{path} -> {}", word(to)),
-        _ => path,
-    };
-    Some(format!("{} {} {paths}{facts}", op.names().0, kind_name(kind)))
+    let path = if sides[1].is_some() { entry.path() } else { entry.old_path() };
+    let paths = paths(op, entry, path, word);
+    let kind = name(there().last()?.kind);
+    Some(format!("{} {kind} {paths}{facts}", name(op)))
 }
 
 /// Returns nothing for a fact that is the same on both sides.
-fn fact(name: &str, old: Option<String>, new: Option<String>) -> String {
-    match (old, new) {
-        (Some(old), Some(new)) if old == new => String::new(),
-        (Some(old), Some(new)) => format!(" {name} {old} -> {new}"),
-        (old, new) => old.or(new).map_or_else(String::new, |one| format!(" {name} {one}")),
+fn fact(what: &str, sides: [Option<&Side>; 2], of: impl Fn(&Side) -> String) -> String {
+    match sides.map(|side| side.map(&of)) {
+        [Some(old), Some(new)] if old == new => String::new(),
+        [Some(old), Some(new)] => format!(" {what} {old} -> {new}"),
+        [old, new] => old.or(new).map_or_else(String::new, |one| format!(" {what} {one}")),
     }
 }
 
-/// As in the JSON and in `# ` lines.
-pub(super) fn kind_name(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::File => "file",
-        FileKind::Dir => "dir",
-        FileKind::Symlink => "symlink",
-        FileKind::Special => "special",
+/// The path, with the one from which the file moved, or of which it is a further name.
+pub(super) fn paths(op: Op, entry: &Entry, path: &[u8], show: impl Fn(&[u8]) -> String) -> String {
+    let path = show(path);
+    match (op, entry.moved_from(), entry.link_to()) {
+        (Op::Rename, Some(from), _) => format!("{} -> {path}", show(from)),
+        (Op::Link, _, Some(to)) => format!("{path} -> {}", show(to)),
+        _ => path,
     }
 }

@@ -44,7 +44,7 @@ pub struct Change {
 }
 
 /// Where the file behind a name came from.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// From the same path, or from nowhere.
     InPlace,
@@ -144,6 +144,13 @@ impl Change {
     ) -> bool {
         matches!(kind, FileKind::File | FileKind::Symlink)
             && git_refuses(from.as_ref(), kind) != git_refuses(path.as_ref(), kind)
+    }
+
+    pub(super) fn moved_from(&self) -> Option<&Box<[u8]>> {
+        match &self.origin {
+            Origin::RenamedFrom(from) => Some(from),
+            _ => None,
+        }
     }
 
     fn new(

@@ -9,12 +9,13 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::OverlayError;
 use crate::diff::{Change, Content, DiffOptions, Side};
 use crate::error::{display, read_error};
 use crate::handle::whole;
-use crate::lower::observe::{Listing, Observation, Origin, Seen, Stamp};
+use crate::lower::observe::{Listing, Observation, Seen, Stamp};
 use crate::lower::view::Meta;
 use crate::ops::core::Core;
 use crate::ops::lookup::path_of;
@@ -28,38 +29,28 @@ use crate::{DirEntry, Errno, FileKind, LowerChangeKind, Stat};
 const BYTES_MAX: u64 = 4 << 30;
 
 /// All changes, in no particular order.
-pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>, OverlayError> {
+pub(crate) fn changes(core: &Core, options: DiffOptions) -> Result<Vec<Change>> {
     let state = core.find_other_names().map_err(|errno| read_error(&core.lower, b"", errno))?;
     // Paths count by where they lead now, not by where they led when a directory was opened.
     core.lower.forget_dirs();
-    let mut changes = Changes {
-        core,
-        options,
-        state,
-        placed: BTreeMap::new(),
-        removed: Vec::new(),
-        sources: BTreeSet::new(),
-        room: Cell::new(BYTES_MAX),
-        changes: Vec::new(),
-    };
-    match changes.run() {
-        Ok(()) => Ok(changes.changes),
-        Err(At { path, errno: Errno::Fbig }) => {
-            let path = display(path.as_bytes()).to_string();
-            Err(OverlayError::DiffTooLarge { path, bytes_max: BYTES_MAX })
-        }
-        Err(At { path, errno }) => Err(read_error(&core.lower, path.as_bytes(), errno)),
+    let (sources, room) = (BTreeSet::new(), Cell::new(BYTES_MAX));
+    let mut changes = Changes { core, options, state, sources, room, changes: Vec::new() };
+    changes.report_top()?;
+    let (placed, removed) = changes.place_entries()?;
+    // Moves must be known before removals.
+    for (ino, places) in &placed {
+        changes.report(*ino, places)?;
     }
+    for lower in removed {
+        changes.report_lower(lower, None)?;
+    }
+    Ok(changes.changes)
 }
 
 struct Changes<'c> {
     core: &'c Core,
     options: DiffOptions,
     state: State,
-    /// The places of every pinned inode.
-    placed: BTreeMap<Ino, Vec<Place>>,
-    /// Lower names that their own directory does not show any more.
-    removed: Vec<RelPath>,
     /// Lower paths of files that live on: elsewhere, or at the same path in a directory that was
     /// replaced. The contents of such a directory are reported with it.
     sources: BTreeSet<RelPath>,
@@ -76,115 +67,92 @@ struct Place {
     lower: Option<RelPath>,
 }
 
-/// An error and where it happened.
-struct At {
-    path: RelPath,
-    errno: Errno,
-}
+type Result<T> = std::result::Result<T, OverlayError>;
 
-fn at(path: &RelPath) -> impl FnOnce(Errno) -> At + '_ {
-    move |errno| At { path: path.clone(), errno }
-}
-
-/// Visits a path below another, and returns whether to enter it.
-type Visit<'v, C> = dyn FnMut(&mut C, &[u8]) -> Result<bool, At> + 'v;
-
-impl Changes<'_> {
-    fn run(&mut self) -> Result<(), At> {
-        self.report_top()?;
-        self.place_entries()?;
-        let placed = std::mem::take(&mut self.placed);
-        // Moves must be known before additions and removals.
-        for (ino, places) in &placed {
-            let inode = self.state.inode(*ino).map_err(at(&places[0].path))?.clone();
-            if let Some(origin) = &inode.origin {
-                self.report_old(&inode, origin, places)?;
-            }
-        }
-        for (ino, places) in &placed {
-            let inode = self.state.inode(*ino).map_err(at(&places[0].path))?.clone();
-            if inode.origin.is_none() {
-                self.report_new(&inode, places)?;
-            }
-        }
-        for lower in std::mem::take(&mut self.removed) {
-            self.report_removed(&lower)?;
-        }
-        Ok(())
-    }
-
+impl<'c> Changes<'c> {
     /// The top can change its mode and nothing else.
-    fn report_top(&mut self) -> Result<(), At> {
-        let inode = self.state.inode(Ino::ROOT).map_err(at(&RelPath::TOP))?;
-        let after = inode.meta;
-        let before = inode.origin.as_ref().map_or(after, |origin| origin.meta);
-        let [before, after] = [before, after].map(|meta| self.unread(FileKind::Dir, &meta));
+    fn report_top(&mut self) -> Result<()> {
+        let inode = self.inode(Ino::ROOT, &RelPath::TOP)?;
+        let before = inode.origin.as_ref().map_or(inode.meta, |origin| origin.meta);
+        let [before, after] = [before, inode.meta].map(|meta| self.unread(FileKind::Dir, &meta));
         self.changes.push(Change::changed(b"", before, after));
         Ok(())
     }
 
-    /// Finds the places of all entries. A list and not recursion: a guest may nest directories
-    /// deeper than the stack is.
-    fn place_entries(&mut self) -> Result<(), At> {
+    /// Finds the places of all inodes with an entry, and the lower names that their own directory
+    /// does not show any more. A list and not recursion: a guest may nest directories deeper than
+    /// the stack is.
+    fn place_entries(&self) -> Result<(BTreeMap<Ino, Vec<Place>>, Vec<RelPath>)> {
+        let (mut placed, mut removed) = (BTreeMap::<Ino, Vec<Place>>::new(), Vec::new());
         let mut dirs = vec![(Ino::ROOT, RelPath::TOP)];
         while let Some((ino, path)) = dirs.pop() {
-            let dir = self.state.dir(ino).map_err(at(&path))?.clone();
+            let dir = self.state.dir(ino).map_err(self.at(&path))?;
             for (name, entry) in dir.entries.iter() {
                 let path = path.child(name.as_bytes());
                 let lower = dir.lower.as_ref().map(|lower| lower.child(name.as_bytes()));
                 let Entry::Present(child) = *entry else {
-                    self.removed.extend(lower);
+                    removed.extend(lower);
                     continue;
                 };
-                let inode = self.state.inode(child).map_err(at(&path))?;
+                let inode = self.inode(child, &path)?;
                 let came_from = |lower: &RelPath| {
                     inode.origin.as_ref().is_some_and(|origin| origin.paths.contains(lower))
                 };
-                self.removed.extend(lower.clone().filter(|lower| !came_from(lower)));
+                removed.extend(lower.clone().filter(|lower| !came_from(lower)));
                 if inode.kind() == FileKind::Dir {
                     dirs.push((child, path.clone()));
                 }
-                self.placed.entry(child).or_default().push(Place { path, lower });
+                placed.entry(child).or_default().push(Place { path, lower });
             }
         }
         // A path comes before all others by which the same inode is reported as a link.
-        for places in self.placed.values_mut() {
+        for places in placed.values_mut() {
             places.sort_by(|a, b| a.path.cmp(&b.path));
+        }
+        Ok((placed, removed))
+    }
+
+    /// Reports an inode: what it was and is where the lower tree had it, where else it is now, and
+    /// its further names. An entry that it replaced is reported as removed.
+    fn report(&mut self, ino: Ino, places: &[Place]) -> Result<()> {
+        let inode = self.inode(ino, &places[0].path)?;
+        let (mut first, mut others) = (None, Vec::new());
+        for Place { path, lower } in places {
+            let was_at = |path: &&RelPath| {
+                inode.origin.as_ref().is_some_and(|origin| origin.paths.contains(*path))
+            };
+            match [Some(path), lower.as_ref()].into_iter().flatten().find(was_at) {
+                Some(from) => {
+                    self.report_kept(&inode, from, path)?;
+                    first.get_or_insert_with(|| path.clone());
+                }
+                None => others.push(path),
+            }
+        }
+        let first = match first.or_else(|| self.unpinned_place(&inode)) {
+            Some(first) => first,
+            None => {
+                let first = others.remove(0);
+                match &inode.origin {
+                    Some(origin) => self.report_kept(&inode, origin.path(), first)?,
+                    None => {
+                        let side = self.side(&inode, first)?;
+                        self.changes.push(Change::added(first.as_bytes(), side));
+                    }
+                }
+                first.clone()
+            }
+        };
+        for path in others {
+            let side = self.side(&inode, path)?;
+            self.changes.push(Change::linked(first.as_bytes(), path.as_bytes(), side));
         }
         Ok(())
     }
 
-    /// Something that was in the lower tree.
-    fn report_old(&mut self, inode: &Inode, origin: &Origin, places: &[Place]) -> Result<(), At> {
-        let was_at = |path: &RelPath| origin.paths.contains(path);
-        let mut first = None;
-        let mut others = Vec::new();
-        for Place { path, lower } in places {
-            if was_at(path) {
-                let (before, after) = self.sides(inode, origin, path, path)?;
-                self.sources.insert(path.clone());
-                self.changes.push(Change::changed(path.as_bytes(), before, after));
-            } else if let Some(from) = lower.as_ref().filter(|lower| was_at(lower)) {
-                self.report_moved(inode, origin, from, path)?;
-            } else {
-                others.push(path);
-                continue;
-            }
-            first.get_or_insert_with(|| path.clone());
-        }
-        let first = first.or_else(|| self.unpinned_place(inode, origin));
-        match (first, others.split_first()) {
-            (Some(first), _) => self.report_links(inode, &first, &others),
-            (None, Some((first, links))) => {
-                self.report_moved(inode, origin, origin.path(), first)?;
-                self.report_links(inode, first, links)
-            }
-            (None, None) => Ok(()),
-        }
-    }
-
     /// A name under which an inode still is where it was, although no entry says so.
-    fn unpinned_place(&self, inode: &Inode, origin: &Origin) -> Option<RelPath> {
+    fn unpinned_place(&self, inode: &Inode) -> Option<RelPath> {
+        let origin = inode.origin.as_ref()?;
         inode.names.iter().find_map(|(dir, name)| {
             let lower = self.state.dir(*dir).ok()?.lower.as_ref()?.child(name.as_bytes());
             let path = path_of(&self.state, *dir)?.child(name.as_bytes());
@@ -192,166 +160,78 @@ impl Changes<'_> {
         })
     }
 
-    fn report_moved(
-        &mut self,
-        inode: &Inode,
-        origin: &Origin,
-        from: &RelPath,
-        path: &RelPath,
-    ) -> Result<(), At> {
-        let (before, after) = self.sides(inode, origin, from, path)?;
+    /// Reports something that the lower tree had at `from`, and that is now at `path`.
+    fn report_kept(&mut self, inode: &Inode, from: &RelPath, path: &RelPath) -> Result<()> {
+        let (before, after) = self.sides(inode, from, path)?;
         self.sources.insert(from.clone());
         self.changes.push(Change::renamed(from.as_bytes(), path.as_bytes(), before, after));
-        match &inode.node {
-            Node::Dir(dir) => self.report_carried(dir, path),
-            _ => Ok(()),
+        let Node::Dir(Dir { lower: Some(lower), entries, .. }) = &inode.node else { return Ok(()) };
+        if from == path {
+            return Ok(());
         }
-    }
-
-    /// Reports the files that came along with a directory and have no entry of their own.
-    fn report_carried(&mut self, dir: &Dir, path: &RelPath) -> Result<(), At> {
-        let Some(lower) = &dir.lower else { return Ok(()) };
+        // The files that came along and have no entry of their own.
         for entry in self.list(lower)? {
-            if dir.entries.contains_key(&entry.name[..]) {
-                continue;
+            if !entries.contains_key(&entry.name[..]) {
+                self.report_lower(lower.child(&entry.name), Some(path.child(&entry.name)))?;
             }
-            let (from, path) = (lower.child(&entry.name), path.child(&entry.name));
-            self.descend(&from, entry.kind, &mut |this, below| {
-                let (from, path) = (from.join(below), path.join(below));
-                let stat = this.core.lower.stat(&from).map_err(at(&from))?;
-                let Some(stat) = stat else { return Ok(false) };
-                let side = match needs_content(&from, &path, stat.kind) {
-                    true => this.lower_side(&from, &stat)?,
-                    false => this.unread(stat.kind, &this.core.view.meta(&stat)),
-                };
-                let change = Change::renamed(from.as_bytes(), path.as_bytes(), side.clone(), side);
-                this.changes.push(change);
-                this.sources.insert(from);
-                Ok(true)
-            })?;
         }
         Ok(())
     }
 
-    /// Shows a lower path and all that lies below it to `visit`, as paths below it, parents first.
-    /// A directory for which `visit` returns `false` is not entered.
-    ///
-    /// Goes by a list and one growing path, since a tree may be deeper than the stack, and all of
-    /// its paths together longer than memory.
-    fn descend(
-        &mut self,
-        top: &RelPath,
-        kind: FileKind,
-        visit: &mut Visit<'_, Self>,
-    ) -> Result<(), At> {
-        let list = |this: &Self, below: &[u8]| this.list(&top.join(below)).map(Vec::into_iter);
-        if !visit(self, b"")? || kind != FileKind::Dir {
-            return Ok(());
-        }
-        let mut below: Vec<u8> = Vec::new();
-        let mut dirs: Vec<(usize, std::vec::IntoIter<DirEntry>)> = vec![(0, list(self, b"")?)];
-        while let Some((len, entries)) = dirs.last_mut() {
-            below.truncate(*len);
-            let Some(entry) = entries.next() else {
-                dirs.pop();
+    /// Reports a lower path, and all beneath it, as moved to another one, or as gone: unless it has
+    /// moved, it is not shown where it was.
+    fn report_lower(&mut self, lower: RelPath, to: Option<RelPath>) -> Result<()> {
+        // A list and not recursion: a tree may be deeper than the stack.
+        let mut todo = vec![(lower, to)];
+        while let Some((lower, to)) = todo.pop() {
+            if to.is_none() && self.sources.contains(&lower) {
+                continue;
+            }
+            let Some(stat) = self.core.lower.stat(&lower).map_err(self.at(&lower))? else {
+                // Removed here, and then there.
+                if let Some(Observation::Removed(..)) = self.state.reads.get(&lower) {
+                    return Err(self.changed(&lower, LowerChangeKind::Removed));
+                }
                 continue;
             };
-            if !below.is_empty() {
-                below.push(b'/');
+            if self.state.was_absent(&lower) {
+                return Err(self.changed(&lower, LowerChangeKind::Appeared));
             }
-            below.extend_from_slice(&entry.name);
-            if visit(self, &below)? && entry.kind == FileKind::Dir {
-                dirs.push((below.len(), list(self, &below)?));
+            let needed = to.as_ref().is_none_or(|to| needs_content(&lower, to, stat.kind));
+            let side = match needed {
+                true => self.lower_side(&lower, &stat)?,
+                false => self.unread(stat.kind, &self.core.view.meta(&stat)),
+            };
+            if stat.kind == FileKind::Dir {
+                let below = self.list(&lower)?.into_iter().map(|entry| {
+                    (lower.child(&entry.name), to.as_ref().map(|to| to.child(&entry.name)))
+                });
+                todo.extend(below);
+            }
+            self.changes.push(match &to {
+                None => Change::removed(lower.as_bytes(), side),
+                Some(to) => Change::renamed(lower.as_bytes(), to.as_bytes(), side.clone(), side),
+            });
+            if to.is_some() {
+                self.sources.insert(lower);
             }
         }
         Ok(())
     }
 
     /// Lists a lower directory; fails if it was listed before with other entries.
-    fn list(&self, dir: &RelPath) -> Result<Vec<DirEntry>, At> {
+    fn list(&self, dir: &RelPath) -> Result<Vec<DirEntry>> {
         let before = self.state.reads.get(dir).and_then(Observation::listing);
-        let entries = self.core.lower.list(dir).map_err(at(dir))?;
-        if let Some(before) = before
-            && *before != Listing::of(&entries)
-        {
+        let entries = self.core.lower.list(dir).map_err(self.at(dir))?;
+        if before.is_some_and(|before| *before != Listing::of(&entries)) {
             return Err(self.changed(dir, LowerChangeKind::Listing));
         }
         Ok(entries)
     }
 
-    fn changed(&self, path: &RelPath, kind: LowerChangeKind) -> At {
-        At { path: path.clone(), errno: self.core.lower.note_change(path, kind) }
-    }
-
-    /// Reports an entry that was not in the lower tree. The entry that it replaced is reported as removed.
-    fn report_new(&mut self, inode: &Inode, places: &[Place]) -> Result<(), At> {
-        let paths: Vec<&RelPath> = places.iter().map(|place| &place.path).collect();
-        let (first, links) = paths.split_first().expect("an inode is placed with a path");
-        self.changes.push(Change::added(first.as_bytes(), self.side(inode, first)?));
-        self.report_links(inode, first, links)
-    }
-
-    fn report_links(
-        &mut self,
-        inode: &Inode,
-        first: &RelPath,
-        links: &[&RelPath],
-    ) -> Result<(), At> {
-        for path in links {
-            let side = self.side(inode, path)?;
-            self.changes.push(Change::linked(first.as_bytes(), path.as_bytes(), side));
-        }
-        Ok(())
-    }
-
-    /// A lower name that is not shown where it was: unless it has moved, it is gone, and so is all
-    /// beneath it that has not moved.
-    fn report_removed(&mut self, lower: &RelPath) -> Result<(), At> {
-        if self.sources.contains(lower) {
-            return Ok(());
-        }
-        let Some(stat) = self.core.lower.stat(lower).map_err(at(lower))? else {
-            return self.vanished(lower);
-        };
-        self.check_absent(lower)?;
-        self.descend(lower, stat.kind, &mut |this, below| {
-            let path = lower.join(below);
-            if this.sources.contains(&path) {
-                return Ok(false);
-            }
-            let Some(stat) = this.core.lower.stat(&path).map_err(at(&path))? else {
-                return this.vanished(&path).map(|()| false);
-            };
-            let side = this.lower_side(&path, &stat)?;
-            this.changes.push(Change::removed(path.as_bytes(), side));
-            Ok(true)
-        })
-    }
-
-    /// Fails if something that is there was not when it was looked for first.
-    fn check_absent(&self, lower: &RelPath) -> Result<(), At> {
-        match self.state.was_absent(lower) {
-            false => Ok(()),
-            true => Err(self.changed(lower, LowerChangeKind::Appeared)),
-        }
-    }
-
-    /// A removed lower file that is not there any more was removed twice.
-    fn vanished(&self, lower: &RelPath) -> Result<(), At> {
-        match self.state.reads.get(lower) {
-            Some(Observation::Removed(..)) => Err(self.changed(lower, LowerChangeKind::Removed)),
-            _ => Ok(()),
-        }
-    }
-
     /// Before and after of something that was in the lower tree, at `from`, and is now at `path`.
-    fn sides(
-        &self,
-        inode: &Inode,
-        origin: &Origin,
-        from: &RelPath,
-        path: &RelPath,
-    ) -> Result<(Side, Side), At> {
+    fn sides(&self, inode: &Inode, from: &RelPath, path: &RelPath) -> Result<(Side, Side)> {
+        let origin = inode.origin.as_ref().expect("it was in the lower tree");
         let needed = needs_content(from, path, inode.kind());
         let unchanged = match &inode.node {
             Node::File(content) => content.is_base(origin.seen.stamp.size),
@@ -369,21 +249,19 @@ impl Changes<'_> {
         let before = self.side(&before, path)?;
         let as_seen = before.bytes().is_none_or(|bytes| origin.seen.agrees_with(bytes));
         if !as_seen {
-            let kind = LowerChangeKind::Modified;
-            let errno = self.core.lower.note_change(origin.path(), kind);
-            return Err(At { path: path.clone(), errno });
+            return Err(self.changed(origin.path(), LowerChangeKind::Modified));
         }
         Ok((before, self.side(inode, path)?))
     }
 
     /// Returns an inode as it is now.
-    fn side(&self, inode: &Inode, path: &RelPath) -> Result<Side, At> {
+    fn side(&self, inode: &Inode, path: &RelPath) -> Result<Side> {
         let content = match &inode.node {
             Node::Dir(_) | Node::Special => Content::Unread,
             Node::Symlink(target) => Content::Bytes(target.clone()),
             Node::File(content) => {
                 self.make_room(content.len(), path)?;
-                Content::Bytes(whole(self.core, inode).map_err(at(path))?)
+                Content::Bytes(whole(self.core, inode).map_err(self.at(path))?)
             }
         };
         Ok(self.side_of(inode.kind(), &inode.meta, content))
@@ -401,19 +279,19 @@ impl Changes<'_> {
             // Three centuries before or after the start are the limit.
             ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
         };
-        let mtime_ns = self.options.has_times().then(since_start);
+        let mtime_ns = self.options.times.then(since_start);
         Side { kind, mode: meta.mode, content, mtime_ns }
     }
 
     /// [`Errno::Fbig`] if so many bytes more are too many. Asked before they are read.
-    fn make_room(&self, bytes: u64, path: &RelPath) -> Result<(), At> {
-        let left = self.room.get().checked_sub(bytes).ok_or(Errno::Fbig).map_err(at(path))?;
-        self.room.set(left);
+    fn make_room(&self, bytes: u64, path: &RelPath) -> Result<()> {
+        let left = self.room.get().checked_sub(bytes).ok_or(Errno::Fbig);
+        self.room.set(left.map_err(self.at(path))?);
         Ok(())
     }
 
     /// Returns the file of the lower tree at a path that the upper layer no longer shows.
-    fn lower_side(&self, path: &RelPath, stat: &Stat) -> Result<Side, At> {
+    fn lower_side(&self, path: &RelPath, stat: &Stat) -> Result<Side> {
         let seen = match self.state.reads.get(path) {
             Some(Observation::Removed(seen, _)) => Some(seen),
             _ => None,
@@ -421,17 +299,37 @@ impl Changes<'_> {
         let content = match stat.kind {
             FileKind::Dir | FileKind::Special => Content::Unread,
             FileKind::Symlink => {
-                Content::Bytes(self.core.lower.read_link(path).map_err(at(path))?.into())
+                Content::Bytes(self.core.lower.read_link(path).map_err(self.at(path))?.into())
             }
             FileKind::File => {
                 self.make_room(stat.size, path)?;
-                Content::Bytes(self.core.lower.read_lower(path, stat).map_err(at(path))?)
+                Content::Bytes(self.core.lower.read_lower(path, stat).map_err(self.at(path))?)
             }
         };
         let side = self.side_of(stat.kind, &self.core.view.meta(stat), content);
         match seen.and_then(|seen| change_since(seen, stat, &side)) {
             Some(kind) => Err(self.changed(path, kind)),
             None => Ok(side),
+        }
+    }
+
+    fn inode(&self, ino: Ino, path: &RelPath) -> Result<Arc<Inode>> {
+        self.state.inode(ino).cloned().map_err(self.at(path))
+    }
+
+    fn changed(&self, path: &RelPath, kind: LowerChangeKind) -> OverlayError {
+        self.at(path)(self.core.lower.note_change(path, kind))
+    }
+
+    /// The error of a path.
+    fn at(&self, path: &RelPath) -> impl FnOnce(Errno) -> OverlayError + use<'c, '_> {
+        let (core, path) = (self.core, path.clone());
+        move |errno| match errno {
+            Errno::Fbig => OverlayError::DiffTooLarge {
+                path: display(path.as_bytes()).to_string(),
+                bytes_max: BYTES_MAX,
+            },
+            errno => read_error(&core.lower, path.as_bytes(), errno),
         }
     }
 }

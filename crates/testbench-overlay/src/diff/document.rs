@@ -147,12 +147,12 @@ impl Diff {
 fn record(entry: &Entry) -> Record {
     let with_content = !entry.keeps_content();
     let facts = |side: &Side| facts(side, with_content, entry.op == Op::Retype);
-    let (mut old, mut new) = (entry.old.as_ref().map(facts), entry.new.as_ref().map(facts));
+    let (mut old, mut new) = (entry.before().map(facts), entry.after().map(facts));
     if old == new {
         (old, new) = (None, None);
     }
     Record {
-        path: named(&entry.path),
+        path: named(entry.path()),
         op: entry.op,
         from: entry.moved_from().map(named),
         to: entry.link_to().map(named),
@@ -181,33 +181,25 @@ fn text(entry: &Entry) -> Option<Text> {
     if matches!(entry.op, Op::Link | Op::Retype) || entry.keeps_content() {
         return None;
     }
-    let sides = || [&entry.old, &entry.new].into_iter().flatten();
     let readable = |side: &Side| side.bytes().is_some_and(is_readable);
-    if !sides().all(|side| side.kind == FileKind::File && readable(side)) {
+    if !entry.sides().all(|side| side.kind == FileKind::File && readable(side)) {
         return None;
     }
-    let [old, new] = [&entry.old, &entry.new]
-        .map(|side| side.as_ref().and_then(Side::bytes).unwrap_or_default());
+    let [old, new] = [entry.before(), entry.after()].map(|side| side.and_then(Side::bytes));
     let ends = |content: &[u8]| content.last().is_none_or(|last| *last == b'\n');
-    Some(Text {
-        hunks: TextDiff::new(old, new).hunks().map(|hunk| public(&hunk)).collect(),
-        old_eol: entry.old.as_ref().map(|_| ends(old)),
-        new_eol: entry.new.as_ref().map(|_| ends(new)),
-    })
-}
-
-fn public(hunk: &super::text::Hunk<'_>) -> Hunk {
-    let line = |(mark, line): &(char, &[u8])| {
-        // Both texts are UTF-8, and no character has a line feed inside.
+    // Both texts are UTF-8, and no character has a line feed inside.
+    let line = |(mark, line): (char, &[u8])| {
         format!("{mark}{}", String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)))
     };
-    Hunk {
-        old_start: hunk.old_start as u64,
-        old_lines: hunk.old_lines as u64,
-        new_start: hunk.new_start as u64,
-        new_lines: hunk.new_lines as u64,
-        lines: hunk.lines.iter().map(line).collect(),
-    }
+    let diff = TextDiff::new(old.unwrap_or_default(), new.unwrap_or_default());
+    let hunks = diff.hunks();
+    Some(Text {
+        hunks: hunks
+            .map(|(hunk, lines)| Hunk { lines: lines.into_iter().map(line).collect(), ..hunk })
+            .collect(),
+        old_eol: old.map(ends),
+        new_eol: new.map(ends),
+    })
 }
 
 fn named(path: &[u8]) -> Box<[u8]> {

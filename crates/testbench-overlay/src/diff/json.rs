@@ -170,22 +170,18 @@ fn place(record: &Record) -> &[u8] {
 }
 
 fn problem(record: &Record) -> Option<EntryProblem> {
-    let paths = [Some(&record.path), record.from.as_ref(), record.to.as_ref()];
-    let sides = || [&record.old, &record.new].into_iter().flatten();
-    if !paths.into_iter().flatten().all(|path| is_relative(path)) {
-        return Some(EntryProblem::Path);
-    }
-    if !fields_go_together(record) {
-        return Some(EntryProblem::Fields);
-    }
-    let is_hash = |hash: &String| {
-        hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    if !sides().filter_map(|side| side.sha256.as_ref()).all(is_hash) {
-        return Some(EntryProblem::Hash);
-    }
+    let mut paths = [Some(&record.path), record.from.as_ref(), record.to.as_ref()].into_iter();
+    let mut sides = [&record.old, &record.new].into_iter().flatten();
     let mut hunks = record.text.iter().flat_map(|text| &text.hunks);
-    (!hunks.all(is_consistent)).then_some(EntryProblem::Hunk)
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(is_digit);
+    let checks = [
+        (paths.all(|path| path.is_none_or(|path| is_relative(path))), EntryProblem::Path),
+        (fields_go_together(record), EntryProblem::Fields),
+        (sides.all(|side| side.sha256.as_ref().is_none_or(is_hash)), EntryProblem::Hash),
+        (hunks.all(is_consistent), EntryProblem::Hunk),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map(|(_, problem)| problem)
 }
 
 fn is_relative(path: &[u8]) -> bool {
@@ -211,13 +207,11 @@ fn fields_go_together(record: &Record) -> bool {
 }
 
 fn is_consistent(hunk: &Hunk) -> bool {
-    let count = |mark: char| {
-        let lines =
-            hunk.lines.iter().filter(|line| line.starts_with(mark) || line.starts_with(' '));
-        lines.count() as u64
-    };
-    let marked = hunk.lines.iter().all(|line| line.starts_with([' ', '-', '+']));
-    marked && count('-') == hunk.old_lines && count('+') == hunk.new_lines
+    let count =
+        |marks: [char; 2]| hunk.lines.iter().filter(|line| line.starts_with(marks)).count() as u64;
+    hunk.lines.iter().all(|line| line.starts_with([' ', '-', '+']))
+        && count([' ', '-']) == hunk.old_lines
+        && count([' ', '+']) == hunk.new_lines
 }
 
 /// As [`Diff::document`] does.

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Content, Origin, Side};
-use crate::{FileKind, GuestPath};
+use super::review::summary_line;
+use crate::FileKind;
 
 /// The net change between two trees of files, as a value.
 ///
@@ -37,12 +38,8 @@ pub struct Diff {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    pub(super) path: Box<[u8]>,
+    pub(super) change: Change,
     pub(super) op: Op,
-    /// Of a link the name it links to, otherwise the path from which it moved.
-    pub(super) other: Option<Box<[u8]>>,
-    pub(super) old: Option<Side>,
-    pub(super) new: Option<Side>,
 }
 
 /// The operation on a path. The letters in a [summary](Diff::summary) are those of git.
@@ -69,21 +66,20 @@ pub enum Op {
 impl Op {
     /// The letter in a [summary](Diff::summary).
     pub fn letter(self) -> char {
-        self.names().1
-    }
-
-    /// The name in the JSON and in `# ` lines, and the letter in a summary.
-    pub(super) fn names(self) -> (&'static str, char) {
         match self {
-            Op::Delete => ("delete", 'D'),
-            Op::Add => ("add", 'A'),
-            Op::Modify => ("modify", 'M'),
-            Op::Rename => ("rename", 'R'),
-            Op::Retype => ("retype", 'T'),
-            Op::Link => ("link", 'L'),
-            Op::Meta => ("meta", 'M'),
+            Op::Delete => 'D',
+            Op::Add => 'A',
+            Op::Modify | Op::Meta => 'M',
+            Op::Rename => 'R',
+            Op::Retype => 'T',
+            Op::Link => 'L',
         }
     }
+}
+
+/// The name of an operation or a kind in `# ` lines, in a summary and in the JSON.
+pub(super) fn name(of: impl fmt::Debug) -> String {
+    format!("{of:?}").to_lowercase()
 }
 
 impl Diff {
@@ -112,7 +108,7 @@ impl Entry {
     /// Returns the path at which it is now, or was if it is gone: raw bytes, relative to the root. The
     /// root is the empty path.
     pub fn path(&self) -> &[u8] {
-        &self.path
+        &self.change.path
     }
 
     /// Returns the operation.
@@ -122,61 +118,57 @@ impl Entry {
 
     /// Returns the kind that it has now, or had if it is gone.
     pub fn kind(&self) -> FileKind {
-        let side = self.new.as_ref().or(self.old.as_ref());
-        side.expect("an entry has a side").kind
+        self.after().or(self.before()).expect("an entry has a side").kind
     }
 
     /// Returns the path at which it was before, if it moved: by an [`Op::Rename`], or inside of a
     /// directory that was renamed.
     pub fn moved_from(&self) -> Option<&[u8]> {
-        self.other.as_deref().filter(|_| self.op != Op::Link)
+        self.change.moved_from().map(|from| &**from)
     }
 
     /// Returns the other name of the file, for an [`Op::Link`].
     pub fn link_to(&self) -> Option<&[u8]> {
-        self.other.as_deref().filter(|_| self.op == Op::Link)
+        match &self.change.origin {
+            Origin::LinkTo(to) => Some(to),
+            _ => None,
+        }
     }
 
     /// Returns the old side; `None` if the entry is new. An unchanged content is [`Content::Unread`].
     pub fn before(&self) -> Option<&Side> {
-        self.old.as_ref()
+        self.change.before.as_ref()
     }
 
     /// Returns the new side; `None` if the entry is gone. An unchanged content is [`Content::Unread`].
     pub fn after(&self) -> Option<&Side> {
-        self.new.as_ref()
+        self.change.after.as_ref()
     }
 
     /// Where the old side was.
     pub(super) fn old_path(&self) -> &[u8] {
-        self.moved_from().unwrap_or(&self.path)
+        self.moved_from().unwrap_or(self.path())
+    }
+
+    /// The sides that are there, the old one first.
+    pub(super) fn sides(&self) -> impl Iterator<Item = &Side> + Clone {
+        self.before().into_iter().chain(self.after())
     }
 
     /// The order of entries. The paths alone decide for trees as they are; after redactions several
     /// may share one, and the rest keeps their order from depending on what was redacted.
     pub(super) fn key(&self) -> impl Ord + '_ {
-        fn bytes(side: &Option<Side>) -> Option<(u32, Option<&[u8]>)> {
-            side.as_ref().map(|side| (side.mode, side.bytes()))
-        }
-        (&self.path, self.op, &self.other, bytes(&self.old), bytes(&self.new))
+        let sides = [self.before(), self.after()];
+        let sides = sides.map(|side| side.map(|side| (side.mode, side.bytes())));
+        (self.path(), self.op, &self.change.origin, sides)
     }
 
     /// Whether both sides are there with the same content.
     pub(super) fn keeps_content(&self) -> bool {
-        match (&self.old, &self.new) {
+        match (self.before(), self.after()) {
             (Some(old), Some(new)) => old.kind == new.kind && same(&old.content, &new.content),
             _ => false,
         }
-    }
-
-    /// The change that [`Diff::from_changes`] makes this entry of.
-    pub(super) fn into_change(self) -> Change {
-        let origin = match self.other {
-            None => Origin::InPlace,
-            Some(to) if self.op == Op::Link => Origin::LinkTo(to),
-            Some(from) => Origin::RenamedFrom(from),
-        };
-        Change { path: self.path, before: self.old, after: self.new, origin }
     }
 }
 
@@ -188,16 +180,9 @@ pub(super) fn same(old: &Content, new: &Content) -> bool {
     }
 }
 
+/// As in a [summary](Diff::summary).
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path =
-            |path: &Option<Box<[u8]>>| path.as_deref().map(|p| format!("{:?}", GuestPath::new(p)));
-        f.debug_struct("Entry")
-            .field("path", &GuestPath::new(&self.path))
-            .field("op", &self.op)
-            .field("other", &path(&self.other))
-            .field("old", &self.old)
-            .field("new", &self.new)
-            .finish()
+        f.write_str(summary_line(self).trim_end())
     }
 }

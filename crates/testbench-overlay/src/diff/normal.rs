@@ -1,7 +1,6 @@
 //! [`Diff::from_changes`]: brings changes into the one normal form.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::sync::Arc;
 
 use super::change::{Change, Content, Origin, Side};
@@ -50,7 +49,29 @@ impl Diff {
     /// assert_eq!(diff.renames_by_content().summary(), "R a -> b\n");
     /// ```
     pub fn renames_by_content(self) -> Diff {
-        pair_by_content(self)
+        let all = self.entries.into_iter().chain(self.carried);
+        let mut changes: Vec<Option<Change>> = all.map(|entry| Some(entry.change)).collect();
+        for same_name_only in [true, false] {
+            // The removed files of each kind and content, the first in order last.
+            let mut removed: BTreeMap<ContentKey, Vec<usize>> = BTreeMap::new();
+            for (index, change) in changes.iter().enumerate().rev() {
+                if let Some((key, false)) = content_key(change, same_name_only) {
+                    removed.entry(key).or_default().push(index);
+                }
+            }
+            for index in 0..changes.len() {
+                let Some((key, true)) = content_key(&changes[index], same_name_only) else {
+                    continue;
+                };
+                let Some(source) = removed.get_mut(&key).and_then(Vec::pop) else { continue };
+                let old = changes[source].take();
+                if let (Some(new), Some(old)) = (&mut changes[index], old) {
+                    new.before = old.before;
+                    new.origin = Origin::RenamedFrom(old.path);
+                }
+            }
+        }
+        form(changes.into_iter().flatten().collect())
     }
 }
 
@@ -58,21 +79,15 @@ fn form(changes: Vec<Change>) -> Diff {
     let mut changes: Vec<Change> = changes.into_iter().flat_map(well_formed).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     one_move_each(&mut changes);
-    let vacated: BTreeSet<Path> = changes.iter().filter_map(moved_from).cloned().collect();
-    for change in &mut changes {
-        if moved_from(change).is_none() && vacated.contains(&change.path) {
-            change.before = None;
-        }
-    }
     let changes = merge_removals(changes);
     let moved_dirs: BTreeMap<Path, Path> = changes
         .iter()
         .filter(|change| change.after.as_ref().is_some_and(|side| side.kind == FileKind::Dir))
-        .filter_map(|change| Some((change.path.clone(), moved_from(change)?.clone())))
+        .filter_map(|change| Some((change.path.clone(), change.moved_from()?.clone())))
         .collect();
     settled(changes.into_iter().map(|change| {
-        let explained = is_explained(&change, &moved_dirs);
-        entry(change, explained)
+        let op = op(&change, &moved_dirs);
+        Entry { change, op }
     }))
 }
 
@@ -81,13 +96,24 @@ fn form(changes: Vec<Change>) -> Diff {
 pub(super) fn settled(entries: impl Iterator<Item = Entry>) -> Diff {
     let mut diff = Diff::default();
     for mut entry in entries {
-        if entry.keeps_content() {
-            drop_content(&mut entry);
+        let mut list = &mut diff.entries;
+        if let (Some(old), Some(new), Op::Modify | Op::Meta) =
+            (entry.before(), entry.after(), entry.op)
+        {
+            if !same(&old.content, &new.content) {
+                entry.op = Op::Modify;
+            } else if (old.mode, old.mtime_ns) != (new.mode, new.mtime_ns) {
+                entry.op = Op::Meta;
+            } else if entry.moved_from().is_some() {
+                entry.op = Op::Rename;
+                list = &mut diff.carried;
+            } else {
+                continue;
+            }
         }
-        match settled_op(&entry) {
-            Some((op, false)) => diff.entries.push(Entry { op, ..entry }),
-            Some((op, true)) => diff.carried.push(Entry { op, ..entry }),
-            None => {}
+        if entry.sides().next().is_some() {
+            drop_content(&mut entry);
+            list.push(entry);
         }
     }
     diff.entries.sort_by(|a, b| a.key().cmp(&b.key()));
@@ -95,59 +121,21 @@ pub(super) fn settled(entries: impl Iterator<Item = Entry>) -> Diff {
     diff
 }
 
-/// Returns the operation of an entry, and whether it only moved along with a directory; `None` if
-/// nothing differs.
-fn settled_op(entry: &Entry) -> Option<(Op, bool)> {
-    match (&entry.old, &entry.new) {
-        (None, None) => None,
-        (Some(old), Some(new)) if matches!(entry.op, Op::Modify | Op::Meta) => {
-            if !same(&old.content, &new.content) {
-                Some((Op::Modify, false))
-            } else if (old.mode, old.mtime_ns) != (new.mode, new.mtime_ns) {
-                Some((Op::Meta, false))
-            } else {
-                entry.other.is_some().then_some((Op::Rename, true))
-            }
-        }
-        _ => Some((entry.op, false)),
-    }
-}
-
-fn pair_by_content(diff: Diff) -> Diff {
-    let mut entries: Vec<Option<Entry>> = diff.entries.into_iter().map(Some).collect();
-    let mut moved = Vec::new();
-    for same_name_only in [true, false] {
-        // The removed files of each kind and content, the first in order last.
-        let mut removed: BTreeMap<ContentKey, Vec<usize>> = BTreeMap::new();
-        for (index, entry) in entries.iter().enumerate().rev() {
-            if let Some(key) = content_key(entry, Op::Delete, same_name_only) {
-                removed.entry(key).or_default().push(index);
-            }
-        }
-        for index in 0..entries.len() {
-            let Some(key) = content_key(&entries[index], Op::Add, same_name_only) else { continue };
-            let Some(source) = removed.get_mut(&key).and_then(Vec::pop) else { continue };
-            if let (Some(mut new), Some(old)) = (entries[index].take(), entries[source].take()) {
-                new.op = Op::Rename;
-                new.other = Some(old.path);
-                new.old = old.old;
-                moved.push(new);
-            }
-        }
-    }
-    let all = entries.into_iter().flatten().chain(moved).chain(diff.carried);
-    form(all.map(Entry::into_change).collect())
-}
-
-/// The parts that are equal in both entries of a rename: kind, name if it counts, content.
+/// The parts that are equal in both sides of a rename: kind, name if it counts, content.
 type ContentKey = (FileKind, Path, Arc<[u8]>);
 
-fn content_key(entry: &Option<Entry>, op: Op, with_name: bool) -> Option<ContentKey> {
-    let entry = entry.as_ref().filter(|entry| entry.op == op)?;
-    let side = entry.new.as_ref().or(entry.old.as_ref())?;
+/// The key of a file that was removed or added, and whether it was added.
+fn content_key(change: &Option<Change>, with_name: bool) -> Option<(ContentKey, bool)> {
+    let change = change.as_ref().filter(|change| change.origin == Origin::InPlace)?;
+    let (side, is_new) = match (&change.before, &change.after) {
+        (Some(old), None) => (old, false),
+        (None, Some(new)) => (new, true),
+        _ => return None,
+    };
     let Content::Bytes(bytes) = &side.content else { return None };
-    let name = entry.path.rsplit(|byte| *byte == b'/').next().filter(|_| with_name);
-    (!bytes.is_empty()).then(|| (side.kind, name.unwrap_or_default().into(), Arc::clone(bytes)))
+    let name = change.path.rsplit(|byte| *byte == b'/').next().filter(|_| with_name);
+    let key = (side.kind, name.unwrap_or_default().into(), Arc::clone(bytes));
+    (!bytes.is_empty()).then_some((key, is_new))
 }
 
 /// Without bits that do not matter and origins that say nothing, and with both sides of a rename of
@@ -159,14 +147,15 @@ fn well_formed(mut change: Change) -> Vec<Change> {
             side.content = Content::Bytes(Default::default());
         }
     }
-    let from = match mem::replace(&mut change.origin, Origin::InPlace) {
-        Origin::RenamedFrom(from) if from != change.path => from,
-        Origin::LinkTo(to) if to != change.path && change.after.is_some() => {
-            change.origin = Origin::LinkTo(to);
-            return vec![change];
-        }
-        _ => return vec![change],
+    let says_nothing = match &change.origin {
+        Origin::InPlace => true,
+        Origin::RenamedFrom(from) => *from == change.path,
+        Origin::LinkTo(to) => *to == change.path || change.after.is_none(),
     };
+    if says_nothing {
+        change.origin = Origin::InPlace;
+    }
+    let Some(from) = change.moved_from().cloned() else { return vec![change] };
     match (change.before.take(), change.after.take()) {
         (None, None) => Vec::new(),
         (Some(before), None) => vec![Change::removed(from, before)],
@@ -174,8 +163,8 @@ fn well_formed(mut change: Change) -> Vec<Change> {
             vec![Change::removed(from, before), Change::added(change.path, after)]
         }
         (before, Some(after)) => {
-            let before = before.unwrap_or_else(|| unread(&after));
-            vec![Change::renamed(from, change.path, before, after)]
+            let unread = || Side { content: Content::Unread, ..after.clone() };
+            vec![Change::renamed(from, change.path, before.unwrap_or_else(unread), after)]
         }
     }
 }
@@ -184,7 +173,7 @@ fn well_formed(mut change: Change) -> Vec<Change> {
 fn one_move_each(changes: &mut [Change]) {
     let mut first: BTreeMap<Path, (Path, Option<Side>)> = BTreeMap::new();
     for change in changes {
-        let Some(from) = moved_from(change) else { continue };
+        let Some(from) = change.moved_from() else { continue };
         let Some((path, side)) = first.get(from) else {
             first.insert(from.clone(), (change.path.clone(), change.after.clone()));
             continue;
@@ -200,72 +189,59 @@ fn one_move_each(changes: &mut [Change]) {
     }
 }
 
-/// A removal and an addition of one path are one change.
+/// A removal and an addition of one path are one change. The removal of a path from which a file
+/// moved away is a part of the move.
 fn merge_removals(changes: Vec<Change>) -> Vec<Change> {
-    let mut removed: BTreeMap<Path, Side> = BTreeMap::new();
-    let mut rest = Vec::with_capacity(changes.len());
-    for mut change in changes {
-        match (change.before.take(), &change.after) {
-            (Some(before), None) => drop(removed.insert(change.path, before)),
-            (before, _) => {
-                change.before = before;
-                rest.push(change);
-            }
-        }
-    }
-    for change in &mut rest {
-        if change.before.is_none() && moved_from(change).is_none() {
-            change.before = removed.remove(&change.path);
-        }
+    let vacated: BTreeSet<Path> = changes.iter().filter_map(Change::moved_from).cloned().collect();
+    let (gone, mut rest): (Vec<Change>, Vec<Change>) =
+        changes.into_iter().partition(|change| change.after.is_none());
+    let removed = gone.into_iter().filter_map(|change| Some((change.path, change.before?)));
+    let mut removed: BTreeMap<Path, Side> = removed.collect();
+    removed.retain(|path, _| !vacated.contains(path));
+    for change in rest.iter_mut().filter(|change| change.moved_from().is_none()) {
+        change.before = match change.before.take() {
+            _ if vacated.contains(&change.path) => None,
+            None => removed.remove(&change.path),
+            before => before,
+        };
     }
     rest.extend(removed.into_iter().map(|(path, side)| Change::removed(path, side)));
     rest
 }
 
-/// Whether the nearest directory above that moved took this along.
-fn is_explained(change: &Change, moved_dirs: &BTreeMap<Path, Path>) -> bool {
-    let Some(from) = moved_from(change) else { return false };
-    let above = change.path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+/// Returns the operation that the sides and the origin are. A move is none where the nearest
+/// directory above that moved took this along.
+fn op(change: &Change, moved_dirs: &BTreeMap<Path, Path>) -> Op {
+    match (&change.origin, &change.before, &change.after) {
+        (Origin::LinkTo(_), ..) => Op::Link,
+        (Origin::RenamedFrom(from), ..) if !is_explained(from, &change.path, moved_dirs) => {
+            Op::Rename
+        }
+        (_, None, _) => Op::Add,
+        (_, _, None) => Op::Delete,
+        (_, Some(old), Some(new)) if old.kind != new.kind => Op::Retype,
+        _ => Op::Modify,
+    }
+}
+
+fn is_explained(from: &[u8], path: &[u8], moved_dirs: &BTreeMap<Path, Path>) -> bool {
+    let above = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
     for (slash, _) in above {
-        if let Some(dir_from) = moved_dirs.get(&change.path[..slash]) {
-            return from.strip_prefix(&**dir_from) == Some(&change.path[slash..]);
+        if let Some(dir_from) = moved_dirs.get(&path[..slash]) {
+            return from.strip_prefix(&**dir_from) == Some(&path[slash..]);
         }
     }
     false
 }
 
-fn entry(change: Change, explained: bool) -> Entry {
-    let Change { path, before: old, after: new, origin } = change;
-    let (op, other) = match (origin, &old, &new) {
-        (Origin::LinkTo(to), _, Some(_)) => (Op::Link, Some(to)),
-        (Origin::RenamedFrom(from), ..) if explained => (Op::Modify, Some(from)),
-        (Origin::RenamedFrom(from), ..) => (Op::Rename, Some(from)),
-        (_, None, _) => (Op::Add, None),
-        (_, _, None) => (Op::Delete, None),
-        (_, Some(old), Some(new)) if old.kind != new.kind => (Op::Retype, None),
-        _ => (Op::Modify, None),
-    };
-    Entry { path, op, other, old, new }
-}
-
 /// Equal contents need not be kept, except where the patch has to delete one and add the other.
 fn drop_content(entry: &mut Entry) {
-    let needed = Change::rename_needs_content(entry.old_path(), &entry.path, entry.kind());
-    if needed || entry.op == Op::Link || matches!(entry.kind(), FileKind::Dir | FileKind::Special) {
+    let needed = Change::rename_needs_content(entry.old_path(), entry.path(), entry.kind());
+    let has_none = matches!(entry.kind(), FileKind::Dir | FileKind::Special);
+    if needed || has_none || entry.op == Op::Link || !entry.keeps_content() {
         return;
     }
-    for side in [&mut entry.old, &mut entry.new].into_iter().flatten() {
+    for side in [&mut entry.change.before, &mut entry.change.after].into_iter().flatten() {
         side.content = Content::Unread;
     }
-}
-
-fn moved_from(change: &Change) -> Option<&Path> {
-    match &change.origin {
-        Origin::RenamedFrom(from) => Some(from),
-        _ => None,
-    }
-}
-
-fn unread(side: &Side) -> Side {
-    Side { content: Content::Unread, ..side.clone() }
 }

@@ -26,7 +26,7 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiffOptions {
-    times: bool,
+    pub(crate) times: bool,
 }
 
 impl DiffOptions {
@@ -44,9 +44,5 @@ impl DiffOptions {
     /// with [`LowerTimes::Real`](crate::LowerTimes::Real) they hold the times of the disk.
     pub const fn times(self, times: bool) -> DiffOptions {
         DiffOptions { times }
-    }
-
-    pub(crate) fn has_times(self) -> bool {
-        self.times
     }
 }

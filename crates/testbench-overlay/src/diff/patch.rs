@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::blocks::{Block, GitFile, Pieces, pieces};
+use super::document::Hunk;
 use super::git::{NO_BLOB, binary_literal, blob_id, sha256};
 use super::model::Diff;
 use super::quote::quoted;
@@ -143,20 +144,17 @@ pub(super) fn write_hunks(
         let end = if name.contains(' ') { behind_space } else { "" };
         name + end
     };
-    let mut named = false;
-    for hunk in text.hunks() {
-        if !named {
+    for (n, (hunk, lines)) in text.hunks().enumerate() {
+        if n == 0 {
             let (old, new) = (label("a/", block.old), label("b/", block.new));
             line(out, &format!("--- {old}\n+++ {new}"));
-            named = true;
         }
-        let (old_start, old_lines) = (hunk.old_start, hunk.old_lines);
-        let (new_start, new_lines) = (hunk.new_start, hunk.new_lines);
+        let Hunk { old_start, old_lines, new_start, new_lines, .. } = hunk;
         line(out, &format!("@@ -{old_start},{old_lines} +{new_start},{new_lines} @@"));
-        for (mark, content) in &hunk.lines {
-            out.push(*mark as u8);
+        for (mark, content) in lines {
+            out.push(mark as u8);
             out.extend_from_slice(content);
-            if content.last() != Some(&b'\n') {
+            if !content.ends_with(b"\n") {
                 line(out, "\n\\ No newline at end of file");
             }
         }

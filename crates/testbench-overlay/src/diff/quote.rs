@@ -21,13 +21,7 @@ pub(super) fn shown(name: &[u8]) -> String {
 
 fn escaped(byte: u8) -> String {
     match byte {
-        0x07 => "\\a".to_owned(),
-        0x08 => "\\b".to_owned(),
-        b'\t' => "\\t".to_owned(),
-        b'\n' => "\\n".to_owned(),
-        0x0b => "\\v".to_owned(),
-        0x0c => "\\f".to_owned(),
-        b'\r' => "\\r".to_owned(),
+        0x07..=0x0d => format!("\\{}", char::from(b"abtnvfr"[usize::from(byte - 0x07)])),
         b'"' | b'\\' => format!("\\{}", char::from(byte)),
         b' '..=b'~' => char::from(byte).to_string(),
         _ => format!("\\{byte:03o}"),

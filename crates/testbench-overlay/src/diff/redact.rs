@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::change::{Content, Side};
+use bstr::ByteSlice as _;
+
+use super::change::{Change, Content, Origin, Side};
 use super::model::{Diff, Entry, Op};
 use super::normal::settled;
 use crate::FileKind;
@@ -43,16 +45,16 @@ pub struct Redactions {
 impl Diff {
     /// Applies `redactions`. Entries without a difference after them are left out.
     pub fn redact(&self, redactions: &Redactions) -> Diff {
-        let skipped = |entry: &Entry| redactions.skip.iter().any(|skip| skip(&entry.path));
+        let skipped = |entry: &Entry| redactions.skip.iter().any(|skip| skip(entry.path()));
         let kept = self.all().into_iter().filter(|(entry, _)| !skipped(entry));
         settled(kept.map(|(entry, carried)| {
-            let mut entry = redactions.entry(entry);
+            let mut entry = Entry { change: redactions.change(&entry.change), op: entry.op };
             if carried {
                 // An entry that only moved along counts once it differs.
                 entry.op = Op::Modify;
-            } else if entry.op == Op::Rename && entry.other.as_ref() == Some(&entry.path) {
+            } else if entry.op == Op::Rename && entry.moved_from() == Some(entry.path()) {
                 entry.op = Op::Modify;
-                entry.other = None;
+                entry.change.origin = Origin::InPlace;
             }
             entry
         }))
@@ -112,21 +114,24 @@ impl Redactions {
     /// occurs nowhere.
     pub fn replace(self, needle: impl AsRef<[u8]>, with: impl AsRef<[u8]>) -> Redactions {
         let (needle, with) = (needle.as_ref().to_vec(), with.as_ref().to_vec());
-        self.content(move |_, content| replace_all(content, &needle, &with))
+        self.content(move |_, content| {
+            let occurs = !needle.is_empty() && content.contains_str(&needle);
+            occurs.then(|| content.replace(&needle, &with))
+        })
     }
 
-    /// Returns whether there is no filter.
-    pub fn is_empty(&self) -> bool {
-        self.skip.is_empty() && self.paths.is_empty() && self.contents.is_empty()
-    }
-
-    fn entry(&self, entry: &Entry) -> Entry {
-        Entry {
-            path: self.map_path(&entry.path),
-            op: entry.op,
-            other: entry.other.as_deref().map(|path| self.map_path(path)),
-            old: entry.old.as_ref().map(|side| self.side(entry.old_path(), side)),
-            new: entry.new.as_ref().map(|side| self.side(&entry.path, side)),
+    fn change(&self, change: &Change) -> Change {
+        let Change { path, before, after, origin } = change;
+        let old_path = change.moved_from().unwrap_or(path);
+        Change {
+            path: self.map_path(path),
+            before: before.as_ref().map(|side| self.side(old_path, side)),
+            after: after.as_ref().map(|side| self.side(path, side)),
+            origin: match origin {
+                Origin::InPlace => Origin::InPlace,
+                Origin::RenamedFrom(from) => Origin::RenamedFrom(self.map_path(from)),
+                Origin::LinkTo(to) => Origin::LinkTo(self.map_path(to)),
+            },
         }
     }
 
@@ -154,14 +159,9 @@ impl Redactions {
     }
 }
 
-/// Shows how many filters there are.
 impl fmt::Debug for Redactions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactions")
-            .field("skip", &self.skip.len())
-            .field("paths", &self.paths.len())
-            .field("contents", &self.contents.len())
-            .finish()
+        f.debug_struct("Redactions").finish_non_exhaustive()
     }
 }
 
@@ -170,23 +170,10 @@ fn relative(path: &[u8]) -> Box<[u8]> {
     let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     let names = parts.map(|part| match part {
         b".." => b"[..]".to_vec(),
-        part => replace_all(part, b"\0", b"[NUL]").unwrap_or_else(|| part.to_vec()),
+        part => part.replace(b"\0", b"[NUL]"),
     });
     match names.collect::<Vec<_>>().join(&b'/') {
         nothing if nothing.is_empty() => Box::from(*b"[empty]"),
         names => names.into(),
     }
-}
-
-/// Replaces every `needle`; `None` if there is none. An empty one occurs nowhere.
-fn replace_all(content: &[u8], needle: &[u8], with: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(content.len());
-    let mut done = 0;
-    for at in memchr::memmem::find_iter(content, needle).filter(|_| !needle.is_empty()) {
-        out.extend_from_slice(&content[done..at]);
-        out.extend_from_slice(with);
-        done = at + needle.len();
-    }
-    out.extend_from_slice(&content[done..]);
-    (done > 0).then_some(out)
 }

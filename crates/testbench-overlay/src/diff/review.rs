@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::blocks::{Block, blocks, kind_name};
+use super::blocks::{Block, blocks, paths};
 use super::change::{Content, Side};
-use super::model::{Diff, Entry, Op};
+use super::model::{Diff, Entry, Op, name};
 use super::patch::{digest, line, write_header, write_hunks};
 use super::quote::shown;
 use super::redact::Redactions;
@@ -80,10 +80,7 @@ impl Diff {
     /// The [summary](Diff::summary) comes first. Then each file whose content changed has its changed
     /// lines as in a patch, or size and SHA-256 if it is not UTF-8 text or too long.
     pub fn snapshot(&self, options: &SnapshotOptions) -> String {
-        match options.redactions.is_empty() {
-            true => snapshot(self, options),
-            false => snapshot(&self.redact(&options.redactions), options),
-        }
+        snapshot(&self.redact(&options.redactions), options)
     }
 }
 
@@ -104,8 +101,7 @@ impl fmt::Debug for Diff {
 
 fn snapshot(diff: &Diff, options: &SnapshotOptions) -> String {
     let mut out = diff.summary().into_bytes();
-    let mut room = options.max_total_bytes;
-    let mut first = true;
+    let (summary_bytes, mut room) = (out.len(), options.max_total_bytes);
     for entry in &diff.entries {
         // The content of a link is shown at the file to which it links.
         if entry.op == Op::Link {
@@ -115,9 +111,8 @@ fn snapshot(diff: &Diff, options: &SnapshotOptions) -> String {
             let Some((old, new)) = block.contents().filter(|(old, new)| old != new) else {
                 continue;
             };
-            if first {
+            if out.len() == summary_bytes {
                 out.push(b'\n');
-                first = false;
             }
             write_header(block, &mut out);
             room -= write_body(block, old, new, options.max_file_bytes.min(room), &mut out);
@@ -148,15 +143,10 @@ fn write_body(block: &Block<'_>, old: &[u8], new: &[u8], max: usize, out: &mut V
     0
 }
 
-fn summary_line(entry: &Entry) -> String {
-    let (_, letter) = entry.op.names();
-    let slash = if entry.kind() == FileKind::Dir && !entry.path.is_empty() { "/" } else { "" };
-    let path = format!("{}{slash}", shown(&entry.path));
-    let paths = match (entry.op, &entry.other) {
-        (Op::Rename, Some(from)) => format!("{}{slash} -> {path}", shown(from)),
-        (Op::Link, Some(to)) => format!("{path} -> {}", shown(to)),
-        _ => path,
-    };
+pub(super) fn summary_line(entry: &Entry) -> String {
+    let letter = entry.op.letter();
+    let slash = if entry.kind() == FileKind::Dir && !entry.path().is_empty() { "/" } else { "" };
+    let paths = paths(entry.op, entry, entry.path(), |path| format!("{}{slash}", shown(path)));
     let remarks = remarks(entry);
     let remarks = if remarks.is_empty() { "" } else { &format!(" ({})", remarks.join(", ")) };
     format!("{letter} {paths}{remarks}\n")
@@ -165,57 +155,52 @@ fn summary_line(entry: &Entry) -> String {
 /// The unusual properties of an entry.
 fn remarks(entry: &Entry) -> Vec<String> {
     let mut remarks = Vec::new();
-    let kind = |side: &Side| {
-        let is_rare = matches!(side.kind, FileKind::Symlink | FileKind::Special);
-        is_rare.then(|| kind_name(side.kind).to_owned())
-    };
-    let mode = |side: &Side| (!is_ordinary(side)).then(|| format!("mode {:04o}", side.mode));
-    match (&entry.old, &entry.new) {
-        (None, Some(new)) => {
-            remarks.extend(kind(new));
-            if new.kind == FileKind::File && new.bytes().is_some_and(<[u8]>::is_empty) {
-                remarks.push("empty".into());
-            }
-            remarks.extend(mode(new));
-        }
-        (Some(old), None) => remarks.extend(kind(old)),
+    let is_rare = |side: &&Side| matches!(side.kind, FileKind::Symlink | FileKind::Special);
+    match (entry.before(), entry.after()) {
         (Some(old), Some(new)) if old.kind != new.kind => {
-            remarks.push(format!("{} -> {}", kind_name(old.kind), kind_name(new.kind)));
-            remarks.extend(mode(new));
+            remarks.push(format!("{} -> {}", name(old.kind), name(new.kind)));
+            remarks.extend(unusual_mode(new));
         }
         (Some(old), Some(new)) if old.mode != new.mode => {
             remarks.push(format!("mode {:04o} -> {:04o}", old.mode, new.mode));
         }
-        _ => {}
+        (Some(_), Some(_)) => {}
+        (old, new) => {
+            let rare = old.or(new).filter(is_rare);
+            remarks.extend(rare.map(|side| name(side.kind)));
+            let is_empty = |new: &Side| {
+                new.kind == FileKind::File && new.bytes().is_some_and(<[u8]>::is_empty)
+            };
+            remarks.extend(new.filter(|new| is_empty(new)).map(|_| "empty".to_owned()));
+            remarks.extend(new.and_then(unusual_mode));
+        }
     }
     remarks.extend(line_endings(entry));
     remarks.extend(times(entry));
-    let one_sided = entry.old.is_none() || entry.new.is_none();
-    let mut sides = [&entry.old, &entry.new].into_iter().flatten();
-    if one_sided && sides.any(|side| side.content == Content::Unread) {
+    let one_sided = entry.before().is_none() || entry.after().is_none();
+    if one_sided && entry.sides().any(|side| side.content == Content::Unread) {
         remarks.push("content not read".into());
     }
     remarks
 }
 
-/// The mode that programs create such a thing with by default.
-fn is_ordinary(side: &Side) -> bool {
-    match side.kind {
+/// A mode other than the one with which programs create such a thing by default.
+fn unusual_mode(side: &Side) -> Option<String> {
+    let is_ordinary = match side.kind {
         FileKind::File => side.mode == 0o644,
         FileKind::Dir => side.mode == 0o755,
         FileKind::Symlink => true,
         FileKind::Special => false,
-    }
+    };
+    (!is_ordinary).then(|| format!("mode {:04o}", side.mode))
 }
 
 /// How the lines end, if it is not with a line feed or has changed: in the lines below it cannot be
 /// seen, and insta takes CRLF for LF.
 fn line_endings(entry: &Entry) -> Option<String> {
-    let of = |side: &Option<Side>| {
-        let side = side.as_ref().filter(|side| side.kind == FileKind::File);
-        endings(side.and_then(Side::bytes)?)
-    };
-    match (of(&entry.old), of(&entry.new)?) {
+    let of =
+        |side: Option<&Side>| endings(side.filter(|side| side.kind == FileKind::File)?.bytes()?);
+    match (of(entry.before()), of(entry.after())?) {
         (Some(old), new) if old != new => Some(format!("{old} -> {new}")),
         (None, new) if new != "LF" => Some(new.to_owned()),
         _ => None,
@@ -226,12 +211,9 @@ fn endings(content: &[u8]) -> Option<&'static str> {
     if !is_readable(content) {
         return None;
     }
-    let lines = content.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-    let (mut crlf, mut lf) = (false, false);
-    for line in lines {
-        *(if line.ends_with(b"\r\n") { &mut crlf } else { &mut lf }) = true;
-    }
-    match (crlf, lf) {
+    let lines = || content.split_inclusive(|byte| *byte == b'\n').filter(|l| l.ends_with(b"\n"));
+    let any = |is_crlf: bool| lines().any(|line| line.ends_with(b"\r\n") == is_crlf);
+    match (any(true), any(false)) {
         (false, false) => None,
         (false, true) => Some("LF"),
         (true, false) => Some("CRLF"),
@@ -240,10 +222,10 @@ fn endings(content: &[u8]) -> Option<&'static str> {
 }
 
 fn times(entry: &Entry) -> Option<String> {
-    let mtime = |side: &Option<Side>| side.as_ref().and_then(|side| side.mtime_ns);
-    match (mtime(&entry.old), mtime(&entry.new)) {
-        (Some(old), Some(new)) if old != new => Some(format!("mtime {old} -> {new} ns")),
-        (_, Some(new)) if entry.old.is_none() => Some(format!("mtime {new} ns")),
+    let mtime = |side: Option<&Side>| side?.mtime_ns;
+    match (mtime(entry.before()), mtime(entry.after())?) {
+        (Some(old), new) if old != new => Some(format!("mtime {old} -> {new} ns")),
+        (_, new) if entry.before().is_none() => Some(format!("mtime {new} ns")),
         _ => None,
     }
 }

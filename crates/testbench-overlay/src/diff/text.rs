@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use imara_diff::{Algorithm, InternedInput, sources};
 
+use super::document::Hunk;
+
 /// Unchanged lines around a change.
 const CONTEXT: usize = 3;
 
@@ -40,17 +42,8 @@ struct Edit {
     new: Range<usize>,
 }
 
-/// A change with the lines around it. Line numbers count from 1; of an empty range it is the
-/// number of the line before it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hunk<'a> {
-    pub(super) old_start: usize,
-    pub(super) old_lines: usize,
-    pub(super) new_start: usize,
-    pub(super) new_lines: usize,
-    /// Each line with its mark: space, minus or plus.
-    pub(super) lines: Vec<(char, &'a [u8])>,
-}
+/// A line, and its mark: space, minus or plus.
+pub(super) type Line<'a> = (char, &'a [u8]);
 
 impl<'a> TextDiff<'a> {
     pub(super) fn new(old: &'a [u8], new: &'a [u8]) -> TextDiff<'a> {
@@ -75,14 +68,15 @@ impl<'a> TextDiff<'a> {
         self.edits.iter().map(|edit| edit.old.len()).sum()
     }
 
-    pub(super) fn hunks(&self) -> impl Iterator<Item = Hunk<'a>> {
+    /// Returns each hunk, apart from its lines: these need not be UTF-8.
+    pub(super) fn hunks(&self) -> impl Iterator<Item = (Hunk, Vec<Line<'a>>)> {
         // Two changes share a hunk when their contexts touch, as in git.
         self.edits
             .chunk_by(|one, next| next.old.start - one.old.end <= 2 * CONTEXT)
             .map(|edits| self.hunk(edits))
     }
 
-    fn hunk(&self, edits: &[Edit]) -> Hunk<'a> {
+    fn hunk(&self, edits: &[Edit]) -> (Hunk, Vec<Line<'a>>) {
         let (first, last) = (&edits[0], &edits[edits.len() - 1]);
         let lead = first.old.start.min(CONTEXT);
         let trail = (self.old.len() - last.old.end).min(CONTEXT);
@@ -97,14 +91,15 @@ impl<'a> TextDiff<'a> {
             at = edit.old.end;
         }
         lines.extend(self.old[at..old.end].iter().map(|line| (' ', *line)));
-        let start = |range: &Range<usize>| range.start + usize::from(!range.is_empty());
-        Hunk {
+        let start = |range: &Range<usize>| (range.start + usize::from(!range.is_empty())) as u64;
+        let hunk = Hunk {
             old_start: start(&old),
-            old_lines: old.len(),
+            old_lines: old.len() as u64,
             new_start: start(&new),
-            new_lines: new.len(),
-            lines,
-        }
+            new_lines: new.len() as u64,
+            lines: Vec::new(),
+        };
+        (hunk, lines)
     }
 }
 
@@ -131,12 +126,12 @@ mod tests {
     fn show(old: &str, new: &str) -> String {
         let diff = TextDiff::new(old.as_bytes(), new.as_bytes());
         let mut out = String::new();
-        for hunk in diff.hunks() {
+        for (hunk, lines) in diff.hunks() {
             out += &format!(
                 "@@ -{},{} +{},{} @@\n",
                 hunk.old_start, hunk.old_lines, hunk.new_start, hunk.new_lines
             );
-            for (mark, line) in hunk.lines {
+            for (mark, line) in lines {
                 out += &format!("{mark}{}", String::from_utf8_lossy(line));
                 out += if line.ends_with(b"\n") { "" } else { "$\n" };
             }

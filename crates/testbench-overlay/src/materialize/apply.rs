@@ -2,18 +2,25 @@
 //! its files is played back.
 
 use std::io;
+use std::sync::Arc;
 
+use testbench_clock::WallTime;
+
+use super::{RealTree, write_all};
 use crate::diff::{Content, Side};
 use crate::handle::Handle;
+use crate::lower::present;
 use crate::ops::Renaming;
-use crate::ops::core::Tx;
+use crate::ops::core::{Core, Tx};
 use crate::resolve::End;
-use crate::upper::inode::Ino;
+use crate::upper::inode::{Ino, Node};
+use crate::vfs::name::RelPath;
 use crate::{
     Create, Errno, File, FileKind, Follow, GuestPath, OpenHow, Overlay, SetTime, SetTimes,
 };
 
-use testbench_clock::WallTime;
+/// How many bytes are compared and written at a time.
+const STEP_BYTES: usize = 64 << 10;
 
 /// The state that one path shall have; see [`Overlay::apply`].
 ///
@@ -31,16 +38,16 @@ use testbench_clock::WallTime;
 pub struct Put {
     /// From the top, without symlinks on the way; the empty path is the top.
     pub path: Vec<u8>,
-    /// The file, directory or symlink at the path; `None` removes the path. [`Content::Unread`] leaves the content of what is
-    /// there.
+    /// The file, directory or symlink at the path; `None` removes the path. [`Content::Unread`]
+    /// leaves the content of what is there.
     pub side: Option<Side>,
     /// Where it moved from, which is tried first, so that it stays the same file. The entry there
     /// afterwards is made to look like `side` all the same.
     pub moved_from: Option<Vec<u8>>,
     /// The file of which it is one more name, if that is there.
     pub link_to: Option<Vec<u8>>,
-    /// Whether a file of the same kind that is there now is replaced by a new one, rather than
-    /// written to. It matters to the other names of that file.
+    /// Whether a file or symlink that is there now is replaced by a new one, even of the same kind.
+    /// It matters to the other names of the old one.
     pub fresh: bool,
     /// The time of the last change of its content, if it is not to be now.
     pub mtime: Option<WallTime>,
@@ -127,103 +134,135 @@ impl Overlay {
     ///
     /// [`ApplyError`] with the first path that cannot be changed. Earlier changes stay.
     pub fn apply(&self, puts: &[Put]) -> Result<(), ApplyError> {
+        self.put_all(puts, None)
+    }
+
+    /// The same. The contents of files are those that `source` has at their paths, if it is given.
+    pub(super) fn put_all<'p>(
+        &'p self,
+        puts: &'p [Put],
+        source: Option<&'p RealTree>,
+    ) -> Result<(), ApplyError> {
         let mut puts: Vec<&Put> = puts.iter().collect();
         puts.sort_by(|a, b| a.path.cmp(&b.path));
-        for put in &puts {
-            if let Some(from) = &put.moved_from {
-                self.move_if_free(from, &put.path);
-            }
-        }
+        let mut putter = Putter { core: &self.core, source, last: b"", dirs: Vec::new() };
+        let mut run = |step: Step<'p>, put: &'p Put| {
+            step(&mut putter, put).map_err(|errno| ApplyError { path: put.path.clone(), errno })
+        };
+        puts.iter().try_for_each(|put| run(Putter::move_if_free, put))?;
         // What lies in a directory sorts behind it, so backwards is from the bottom up.
-        for put in puts.iter().rev() {
-            self.clear(put).map_err(|errno| ApplyError { path: put.path.clone(), errno })?;
+        puts.iter().rev().try_for_each(|put| run(Putter::clear, put))?;
+        puts.iter().try_for_each(|put| run(Putter::put, put))?;
+        // At last, since what is done in a directory moves its times.
+        puts.iter().try_for_each(|put| run(Putter::set_mtime, put))
+    }
+}
+
+/// A step that is taken for each put.
+type Step<'p> = fn(&mut Putter<'p>, &'p Put) -> Result<(), Errno>;
+
+/// Goes through puts in the order of their paths, with the directories on the way to the last one
+/// at hand: each is looked up once, however deep it lies.
+struct Putter<'p> {
+    core: &'p Arc<Core>,
+    source: Option<&'p RealTree>,
+    last: &'p [u8],
+    /// The directories above `last`, and how much of it leads to each.
+    dirs: Vec<(usize, Ino)>,
+}
+
+impl<'p> Putter<'p> {
+    /// Returns the directory of a path and the name in it, which is `.` for the top.
+    fn parent(&mut self, tx: &mut Tx<'_>, path: &'p [u8]) -> Result<(Ino, GuestPath<'p>), Errno> {
+        let leads = |end: usize| path.get(end) == Some(&b'/') && path[..end] == self.last[..end];
+        while self.dirs.last().is_some_and(|(end, _)| !leads(*end)) {
+            self.dirs.pop();
         }
-        for put in &puts {
-            self.put(put).map_err(|errno| ApplyError { path: put.path.clone(), errno })?;
+        self.last = path;
+        let (mut start, mut dir) =
+            self.dirs.last().map_or((0, Ino::ROOT), |(end, dir)| (end + 1, *dir));
+        while let Some(len) = path[start..].iter().position(|byte| *byte == b'/') {
+            dir = tx.find(dir, GuestPath::new(&path[start..start + len]), End::Name)?;
+            self.dirs.push((start + len, dir));
+            start += len + 1;
         }
-        for put in &puts {
-            self.set_mtime(put).map_err(|errno| ApplyError { path: put.path.clone(), errno })?;
+        Ok((dir, GuestPath::new(if path.is_empty() { &b"."[..] } else { &path[start..] })))
+    }
+
+    /// Identity is kept where it can be; the content is seen to afterwards.
+    fn move_if_free(&mut self, put: &'p Put) -> Result<(), Errno> {
+        let Some(from) = &put.moved_from else { return Ok(()) };
+        let mut tx = self.core.tx_as_root();
+        let (from, to) = (GuestPath::new(from), GuestPath::new(&put.path));
+        if let Err(Errno::Noent) = tx.find(Ino::ROOT, to, End::Name) {
+            let _ = tx.rename(Ino::ROOT, from, Ino::ROOT, to, Renaming::Replace);
         }
         Ok(())
     }
 
-    /// Identity is kept where it can be; the content is seen to afterwards.
-    fn move_if_free(&self, from: &[u8], to: &[u8]) {
-        let mut tx = self.core.tx_as_root();
-        if matches!(tx.find(Ino::ROOT, GuestPath::new(to), End::Name), Err(Errno::Noent)) {
-            let _ = tx.rename(
-                Ino::ROOT,
-                GuestPath::new(from),
-                Ino::ROOT,
-                GuestPath::new(to),
-                Renaming::Replace,
-            );
-        }
-    }
-
     /// Removes what is in the way.
-    fn clear(&self, put: &Put) -> Result<(), Errno> {
+    fn clear(&mut self, put: &'p Put) -> Result<(), Errno> {
         let mut tx = self.core.tx_as_root();
-        let path = at(&put.path);
-        let ino = match tx.find(Ino::ROOT, path, End::Name) {
-            Ok(ino) => ino,
-            Err(Errno::Noent | Errno::Notdir) => return Ok(()),
-            Err(errno) => return Err(errno),
-        };
-        let kind = tx.live.state.inode(ino)?.kind();
-        let wanted = put.side.as_ref().map(|side| side.kind);
-        match (kind, wanted) {
-            (FileKind::Dir, Some(FileKind::Dir)) => Ok(()),
-            (FileKind::File, Some(FileKind::File)) if !put.fresh => Ok(()),
-            (FileKind::Dir, _) => tx.remove_dir(Ino::ROOT, path),
-            _ if self.is_same_link(&mut tx, ino, put)? => Ok(()),
-            _ => tx.remove_file(Ino::ROOT, path),
+        let Some((dir, name)) = present(self.parent(&mut tx, &put.path))? else { return Ok(()) };
+        let Some(ino) = present(tx.find(dir, name, End::Name))? else { return Ok(()) };
+        let inode = tx.live.state.inode(ino)?;
+        let stays = put.side.as_ref().is_some_and(|side| match &inode.node {
+            Node::Dir(_) => side.kind == FileKind::Dir,
+            Node::File(_) => side.kind == FileKind::File && !put.fresh,
+            Node::Symlink(target) => {
+                let is_same = side.bytes().is_none_or(|bytes| *bytes == target[..]);
+                side.kind == FileKind::Symlink && is_same && !put.fresh
+            }
+            Node::Special => false,
+        });
+        match inode.kind() {
+            _ if stays => Ok(()),
+            FileKind::Dir => remove_dir(&mut tx, dir, name, ino),
+            _ => tx.remove_file(dir, name),
         }
     }
 
-    fn is_same_link(&self, tx: &mut Tx<'_>, ino: Ino, put: &Put) -> Result<bool, Errno> {
-        let crate::upper::inode::Node::Symlink(target) = &tx.live.state.inode(ino)?.node else {
-            return Ok(false);
-        };
-        let wanted = put.side.as_ref().filter(|side| side.kind == FileKind::Symlink);
-        Ok(wanted.is_some_and(|side| side.bytes().is_none_or(|bytes| bytes == &target[..])))
-    }
-
-    fn put(&self, put: &Put) -> Result<(), Errno> {
+    fn put(&mut self, put: &'p Put) -> Result<(), Errno> {
         let Some(side) = &put.side else { return Ok(()) };
-        let path = at(&put.path);
         let mut tx = self.core.tx_as_root();
-        let present = match tx.find(Ino::ROOT, path, End::Name) {
-            Ok(_) => true,
-            Err(Errno::Noent) => false,
-            Err(errno) => return Err(errno),
-        };
-        match side.kind {
-            FileKind::Special => return Err(Errno::Notsup),
-            FileKind::Symlink if present => return Ok(()),
-            FileKind::Symlink => {
-                return tx.symlink(side.bytes().ok_or(Errno::Inval)?, Ino::ROOT, path);
+        let (dir, name) = self.parent(&mut tx, &put.path)?;
+        let is_there = present(tx.find(dir, name, End::Name))?.is_some();
+        match (side.kind, &put.link_to) {
+            (FileKind::Special, _) => return Err(Errno::Notsup),
+            _ if is_there => {}
+            (FileKind::Dir, _) => tx.create_dir(dir, name, side.mode)?,
+            (_, Some(first)) => {
+                let first = tx.find(Ino::ROOT, GuestPath::new(first), End::Name)?;
+                tx.link(first, dir, name)?;
             }
-            FileKind::Dir if present => {}
-            FileKind::Dir => tx.create_dir(Ino::ROOT, path, side.mode)?,
-            FileKind::File => {
-                if !present && let Some(first) = &put.link_to {
-                    let first = tx.find(Ino::ROOT, at(first), End::Name)?;
-                    tx.link(first, Ino::ROOT, path)?;
-                }
-                drop(tx);
-                self.put_content(path, side)?;
-                tx = self.core.tx_as_root();
+            (FileKind::Symlink, _) => {
+                tx.symlink(side.bytes().ok_or(Errno::Inval)?, dir, name)?;
             }
+            (FileKind::File, _) => {}
         }
-        let ino = tx.find(Ino::ROOT, path, End::Name)?;
-        if tx.live.state.inode(ino)?.meta.mode == side.mode {
-            return Ok(());
+        if side.kind == FileKind::File {
+            drop(tx);
+            self.put_content(dir, name, put, side)?;
+            tx = self.core.tx_as_root();
         }
-        tx.set_mode(ino, side.mode)
+        let ino = tx.find(dir, name, End::Name)?;
+        let keeps_mode = tx.live.state.inode(ino)?.meta.mode == side.mode;
+        if keeps_mode || side.kind == FileKind::Symlink {
+            Ok(())
+        } else {
+            tx.set_mode(ino, side.mode)
+        }
     }
 
-    fn put_content(&self, path: GuestPath<'_>, side: &Side) -> Result<(), Errno> {
+    fn put_content(
+        &self,
+        dir: Ino,
+        name: GuestPath<'_>,
+        put: &Put,
+        side: &Side,
+    ) -> Result<(), Errno> {
+        let path = RelPath::TOP.join(&put.path);
+        let source = self.source.map(|tree| tree.seen.open(&path, false)).transpose()?;
         let how = OpenHow {
             write: true,
             create: Create::IfMissing,
@@ -232,51 +271,61 @@ impl Overlay {
             ..OpenHow::READ
         };
         let mut tx = self.core.tx_as_root();
-        let ino = tx.open(Ino::ROOT, path, &how)?;
-        let file = Handle::new(&self.core, &mut tx, ino, true, true);
+        let ino = tx.open(dir, name, &how)?;
+        let target = Handle::new(self.core, &mut tx, ino, true, true);
         drop(tx);
-        match &side.content {
-            Content::Unread => Ok(()),
-            Content::Bytes(bytes) => write_whole(&file, bytes),
+        match (source, &side.content) {
+            (Some(file), _) => copy_in(|buf, at| file.read_at(buf, at), &target),
+            (None, Content::Unread) => Ok(()),
+            (None, Content::Bytes(bytes)) => copy_in(
+                |buf, at| {
+                    let rest = &bytes[at as usize..];
+                    let n = rest.len().min(buf.len());
+                    buf[..n].copy_from_slice(&rest[..n]);
+                    Ok(n)
+                },
+                &target,
+            ),
         }
     }
 
-    fn set_mtime(&self, put: &Put) -> Result<(), Errno> {
+    fn set_mtime(&mut self, put: &'p Put) -> Result<(), Errno> {
         let Some(mtime) = put.mtime.filter(|_| put.side.is_some()) else { return Ok(()) };
         let mut tx = self.core.tx_as_root();
-        let ino = tx.find(Ino::ROOT, at(&put.path), End::Name)?;
+        let (dir, name) = self.parent(&mut tx, &put.path)?;
+        let ino = tx.find(dir, name, End::Name)?;
         tx.set_times(ino, SetTimes { mtime: Some(SetTime::At(mtime)), atime: None })
     }
 }
 
-fn at(path: &[u8]) -> GuestPath<'_> {
-    GuestPath::new(if path.is_empty() { &b"."[..] } else { path })
-}
-
-/// Makes a file hold `bytes`, if it does not already.
-fn write_whole(file: &Handle, bytes: &[u8]) -> Result<(), Errno> {
-    let size = file.stat()?.size;
-    if size == bytes.len() as u64 && holds(file, bytes)? {
-        return Ok(());
-    }
-    file.set_len(0)?;
-    let mut done = 0;
-    while done < bytes.len() {
-        done += file.write_at(&bytes[done..], done as u64)?;
-    }
-    Ok(())
-}
-
-fn holds(file: &Handle, bytes: &[u8]) -> Result<bool, Errno> {
-    const STEP_BYTES: usize = 64 * 1024;
-    let mut buf = vec![0; STEP_BYTES.min(bytes.len())];
-    let mut at = 0;
-    while at < bytes.len() {
-        let n = file.read_at(&mut buf, at as u64)?;
-        if n == 0 || bytes.get(at..at + n) != Some(&buf[..n]) {
-            return Ok(false);
+/// Removes a directory, and the devices, sockets and FIFOs in it, which no put can name.
+fn remove_dir(tx: &mut Tx<'_>, dir: Ino, name: GuestPath<'_>, ino: Ino) -> Result<(), Errno> {
+    for entry in tx.list(ino)? {
+        if entry.kind == FileKind::Special {
+            tx.remove_file(ino, GuestPath::new(&entry.name))?;
         }
-        at += n;
     }
-    Ok(true)
+    tx.remove_dir(dir, name)
+}
+
+/// Makes a file hold all that `read` returns, writing only what differs.
+fn copy_in(
+    read: impl Fn(&mut [u8], u64) -> Result<usize, Errno>,
+    target: &Handle,
+) -> Result<(), Errno> {
+    let (mut new, mut old) = (vec![0; STEP_BYTES], vec![0; STEP_BYTES]);
+    let mut offset = 0;
+    loop {
+        let n = match read(&mut new, offset) {
+            Ok(0) => break,
+            Err(Errno::Intr) => continue,
+            read => read?,
+        };
+        let held = target.read_at(&mut old[..n], offset)?;
+        if held < n || new[..n] != old[..n] {
+            write_all(target, &new[..n], offset)?;
+        }
+        offset += n as u64;
+    }
+    if target.stat()?.size != offset { target.set_len(offset) } else { Ok(()) }
 }

@@ -27,7 +27,7 @@ use crate::places::PathId;
 use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
-use absorb::Scan;
+use real::Scan;
 use trail::Trail;
 
 pub(crate) use real::RealTree;
@@ -95,7 +95,7 @@ impl Overlay {
         self.check_apart(&dir).map_err(|e| about("materialize an overlay into", &dir, e))?;
         std::fs::create_dir_all(&dir).map_err(|e| about("create", &dir, e))?;
         let tree = RealTree::open(&dir).map_err(|e| about("open", &dir, e))?;
-        if !tree.at(&RelPath::TOP, "list", tree.list(&RelPath::TOP))?.is_empty() {
+        if !tree.at(&RelPath::TOP, "list", tree.seen.list(&RelPath::TOP))?.is_empty() {
             let full = io::ErrorKind::DirectoryNotEmpty.into();
             return Err(about("materialize an overlay into", &dir, full));
         }
@@ -104,7 +104,7 @@ impl Overlay {
             Writer { core: &self.core, trail, first: BTreeMap::new(), dirs: Vec::new() };
         writer.write_tree()?;
         writer.finish()?;
-        let written = Scan::of(&tree)?;
+        let written = tree.scan()?;
         let written_at = written.latest();
         Ok(Materialized { overlay: self.clone(), dir, tree, written, written_at })
     }

@@ -3,23 +3,30 @@
 //! No path is ever handed to the kernel: each directory on the way is opened by its name in the one
 //! above ([`Lower`]), and no symlink is followed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use testbench_clock::WallTime;
+
 use super::about;
+use super::trail::Trail;
 use crate::lower::Lower;
+use crate::lower::observe::Stamp;
+use crate::places::{PathId, Paths};
 use crate::sys::{self, os_str};
 use crate::vfs::name::RelPath;
-use crate::{DirEntry, Errno, File, HostDir, Stat};
+use crate::{Errno, FileKind, HostDir};
 
-/// A real directory. Directories in it are kept open under their paths until [`RealTree::renew`].
+/// A real directory. Directories in it are kept open under their paths.
 #[derive(Debug)]
 pub(crate) struct RealTree {
     /// As the user names it, for messages.
     path: PathBuf,
     pub(super) host: HostDir,
-    pub(super) seen: Lower,
+    /// The directory for reading.
+    pub(crate) seen: Lower,
 }
 
 impl RealTree {
@@ -29,32 +36,31 @@ impl RealTree {
         Ok(RealTree { path: path.to_path_buf(), host, seen })
     }
 
-    /// Looks for every directory anew from now on.
-    pub(crate) fn renew(&self) {
-        self.seen.forget_dirs();
-    }
-
     /// Whether the path under which it was opened still leads here.
     pub(crate) fn is_in_place(&self) -> bool {
         sys::open_top(&self.path).is_ok_and(|there| sys::same(&there, &*self.host.top()))
     }
 
-    pub(crate) fn list(&self, path: &RelPath) -> Result<Vec<DirEntry>, Errno> {
-        self.seen.list(path)
-    }
-
-    /// Returns the entry at a path, if there is one.
-    pub(crate) fn stat(&self, path: &RelPath) -> Result<Option<Stat>, Errno> {
-        self.seen.stat(path)
-    }
-
-    pub(crate) fn read_link(&self, path: &RelPath) -> Result<Vec<u8>, Errno> {
-        self.seen.read_link(path)
-    }
-
-    /// A file for reading.
-    pub(crate) fn open_file(&self, path: &RelPath) -> Result<Arc<dyn File>, Errno> {
-        self.seen.open(path, false)
+    /// Looks at all that is in the directory.
+    pub(crate) fn scan(&self) -> io::Result<Scan> {
+        let top = self.at(&RelPath::TOP, "look at", self.seen.top_stat())?;
+        let mut trail = Trail::new(self);
+        let mut stamps = vec![(PathId::TOP, Stamp::of(&top))];
+        let mut todo = vec![PathId::TOP];
+        while let Some(at) = todo.pop() {
+            let entries = trail.list(at);
+            for entry in trail.at(at, "list", entries)? {
+                let place = trail.paths.child(at, &entry.name);
+                let stat = trail.look(place);
+                // A name that is gone by now was never there.
+                let Some(stat) = trail.at(place, "look at", stat)? else { continue };
+                stamps.push((place, Stamp::of(&stat)));
+                if stat.kind == FileKind::Dir {
+                    todo.push(place);
+                }
+            }
+        }
+        Ok(Scan { paths: trail.paths, stamps })
     }
 
     /// Says of an error what was attempted, and where.
@@ -73,5 +79,32 @@ impl RealTree {
             true => self.path.clone(),
             false => self.path.join(os_str(path.as_bytes())),
         }
+    }
+}
+
+/// The state of a directory: its places, each directory before what is in it, and the stamp of each.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    paths: Paths,
+    stamps: Vec<(PathId, Stamp)>,
+}
+
+impl Scan {
+    /// When the last change that shows in the directory was made, by the clock of its file system.
+    pub(super) fn latest(&self) -> WallTime {
+        let ctimes = self.stamps.iter().map(|(_, stamp)| stamp.ctime);
+        ctimes.fold(self.stamps[0].1.ctime, WallTime::max)
+    }
+
+    /// All that is below the top.
+    pub(crate) fn by_path(&self) -> BTreeMap<RelPath, Stamp> {
+        let mut paths = BTreeMap::from([(PathId::TOP, RelPath::TOP)]);
+        let mut stamps = BTreeMap::new();
+        for (id, stamp) in &self.stamps[1..] {
+            let path = paths[&self.paths.dir(*id)].child(self.paths.name(*id));
+            paths.insert(*id, path.clone());
+            stamps.insert(path, *stamp);
+        }
+        stamps
     }
 }

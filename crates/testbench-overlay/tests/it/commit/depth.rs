@@ -59,6 +59,23 @@ fn materialize_time(trees: usize) -> Duration {
     took
 }
 
+fn absorb_time(trees: usize) -> Duration {
+    let (dir, out) = (tempdir(), tempdir());
+    let (made, overlay) = (new(dir.path()), new(dir.path()));
+    make(&made, trees);
+    let mut written = overlay.materialize(out.path()).unwrap();
+    made.commit().unwrap();
+    for tree in 0..trees {
+        let name = format!("t{tree}");
+        disk::rename(dir.path().join(&name), out.path().join(&name)).unwrap();
+    }
+    let began = Instant::now();
+    assert_eq!(written.absorb().unwrap().len(), DIRS + trees);
+    let took = began.elapsed();
+    disk::remove_dir_all(out.path()).unwrap();
+    took
+}
+
 /// A figure of time: by the length of paths it would be ten times as much and more.
 #[test]
 fn one_deep_tree_is_committed_in_the_time_of_many_flat_ones() {
@@ -72,4 +89,12 @@ fn one_deep_tree_is_materialized_in_the_time_of_many_flat_ones() {
     let best = |trees| (0..3).map(|_| materialize_time(trees)).min().unwrap();
     let (flat, deep) = (best(10), best(1));
     assert!(deep < flat * 2, "{deep:?} for one tree, {flat:?} for ten");
+}
+
+/// Each path is returned in full, so more bytes are copied for a deep tree, and no more looked up.
+#[test]
+fn one_deep_tree_is_absorbed_in_nearly_the_time_of_many_flat_ones() {
+    let best = |trees| (0..3).map(|_| absorb_time(trees)).min().unwrap();
+    let (flat, deep) = (best(10), best(1));
+    assert!(deep < flat * 8, "{deep:?} for one tree, {flat:?} for ten");
 }
