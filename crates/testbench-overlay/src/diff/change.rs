@@ -146,7 +146,7 @@ impl Change {
             && git_refuses(from.as_ref(), kind) != git_refuses(path.as_ref(), kind)
     }
 
-    pub(super) fn moved_from(&self) -> Option<&Box<[u8]>> {
+    pub(super) fn moved_from(&self) -> Option<&[u8]> {
         match &self.origin {
             Origin::RenamedFrom(from) => Some(from),
             _ => None,

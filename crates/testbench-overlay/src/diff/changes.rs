@@ -67,6 +67,9 @@ struct Place {
     lower: Option<RelPath>,
 }
 
+/// The places of each inode that has an entry.
+type Placed = BTreeMap<Ino, Vec<Place>>;
+
 type Result<T> = std::result::Result<T, OverlayError>;
 
 impl<'c> Changes<'c> {
@@ -82,8 +85,8 @@ impl<'c> Changes<'c> {
     /// Finds the places of all inodes with an entry, and the lower names that their own directory
     /// does not show any more. A list and not recursion: a guest may nest directories deeper than
     /// the stack is.
-    fn place_entries(&self) -> Result<(BTreeMap<Ino, Vec<Place>>, Vec<RelPath>)> {
-        let (mut placed, mut removed) = (BTreeMap::<Ino, Vec<Place>>::new(), Vec::new());
+    fn place_entries(&self) -> Result<(Placed, Vec<RelPath>)> {
+        let (mut placed, mut removed) = (Placed::new(), Vec::new());
         let mut dirs = vec![(Ino::ROOT, RelPath::TOP)];
         while let Some((ino, path)) = dirs.pop() {
             let dir = self.state.dir(ino).map_err(self.at(&path))?;

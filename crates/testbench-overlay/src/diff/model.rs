@@ -124,7 +124,7 @@ impl Entry {
     /// Returns the path at which it was before, if it moved: by an [`Op::Rename`], or inside of a
     /// directory that was renamed.
     pub fn moved_from(&self) -> Option<&[u8]> {
-        self.change.moved_from().map(|from| &**from)
+        self.change.moved_from()
     }
 
     /// Returns the other name of the file, for an [`Op::Link`].

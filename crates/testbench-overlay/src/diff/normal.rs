@@ -83,7 +83,7 @@ fn form(changes: Vec<Change>) -> Diff {
     let moved_dirs: BTreeMap<Path, Path> = changes
         .iter()
         .filter(|change| change.after.as_ref().is_some_and(|side| side.kind == FileKind::Dir))
-        .filter_map(|change| Some((change.path.clone(), change.moved_from()?.clone())))
+        .filter_map(|change| Some((change.path.clone(), change.moved_from()?.into())))
         .collect();
     settled(changes.into_iter().map(|change| {
         let op = op(&change, &moved_dirs);
@@ -155,7 +155,7 @@ fn well_formed(mut change: Change) -> Vec<Change> {
     if says_nothing {
         change.origin = Origin::InPlace;
     }
-    let Some(from) = change.moved_from().cloned() else { return vec![change] };
+    let Some(from) = change.moved_from().map(Path::from) else { return vec![change] };
     match (change.before.take(), change.after.take()) {
         (None, None) => Vec::new(),
         (Some(before), None) => vec![Change::removed(from, before)],
@@ -175,7 +175,7 @@ fn one_move_each(changes: &mut [Change]) {
     for change in changes {
         let Some(from) = change.moved_from() else { continue };
         let Some((path, side)) = first.get(from) else {
-            first.insert(from.clone(), (change.path.clone(), change.after.clone()));
+            first.insert(from.into(), (change.path.clone(), change.after.clone()));
             continue;
         };
         let is_dir = change.after.as_ref().is_some_and(|side| side.kind == FileKind::Dir);
@@ -192,7 +192,8 @@ fn one_move_each(changes: &mut [Change]) {
 /// A removal and an addition of one path are one change. The removal of a path from which a file
 /// moved away is a part of the move.
 fn merge_removals(changes: Vec<Change>) -> Vec<Change> {
-    let vacated: BTreeSet<Path> = changes.iter().filter_map(Change::moved_from).cloned().collect();
+    let vacated: BTreeSet<Path> =
+        changes.iter().filter_map(Change::moved_from).map(Path::from).collect();
     let (gone, mut rest): (Vec<Change>, Vec<Change>) =
         changes.into_iter().partition(|change| change.after.is_none());
     let removed = gone.into_iter().filter_map(|change| Some((change.path, change.before?)));
