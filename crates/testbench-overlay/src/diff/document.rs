@@ -6,7 +6,7 @@ use super::change::Side;
 use super::fields;
 use super::git::sha256;
 use super::model::{Diff, Entry, Op};
-use super::text::{TextDiff, is_readable};
+use super::text::{Hunk, TextDiff, is_readable};
 use crate::FileKind;
 
 /// A [`Diff`] without the contents, which its JSON holds and from which it can be read back.
@@ -97,36 +97,6 @@ pub struct Text {
     /// Whether the new text is empty or ends with a line feed; `None` without a new side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_eol: Option<bool>,
-}
-
-/// One change of a [`Text`], with three unchanged lines before and after it.
-///
-/// Lines are counted from 1; where there are none, the number of the line before is given.
-///
-/// ```
-/// use testbench_overlay::diff::{Change, Diff, Side};
-///
-/// let (old, new) = (Side::file(0o644, *b"1\n2\n3\n"), Side::file(0o644, *b"1\n3\n"));
-/// let document = Diff::from_changes([Change::changed("f", old, new)]).document();
-/// let hunk = &document.records()[0].text.as_ref().unwrap().hunks[0];
-/// assert_eq!((hunk.old_start, hunk.old_lines), (1, 3));
-/// assert_eq!((hunk.new_start, hunk.new_lines), (1, 2));
-/// assert_eq!(hunk.lines, [" 1", "-2", " 3"]);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Hunk {
-    /// Number of the first old line.
-    pub old_start: u64,
-    /// How many old lines there are.
-    pub old_lines: u64,
-    /// Number of the first new line.
-    pub new_start: u64,
-    /// How many new lines there are.
-    pub new_lines: u64,
-    /// The lines without their line feeds, behind a space (in both), `-` (old) or `+` (new).
-    pub lines: Vec<String>,
 }
 
 impl Document {

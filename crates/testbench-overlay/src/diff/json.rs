@@ -5,8 +5,9 @@ use std::io;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-use super::document::{Document, Hunk, Record};
+use super::document::{Document, Record};
 use super::model::{Diff, Op};
+use super::text::Hunk;
 use crate::{FileKind, GuestPath};
 
 const FORMAT: &str = "testbench-overlay-diff";

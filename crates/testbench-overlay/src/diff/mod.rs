@@ -62,7 +62,7 @@ mod stat;
 mod text;
 
 pub use change::{Change, Content, Origin, Side};
-pub use document::{Document, Facts, Hunk, Record, Text};
+pub use document::{Document, Facts, Record, Text};
 #[doc(hidden)]
 pub use fields::mode as octal_mode;
 pub(crate) use fields::name;
@@ -72,3 +72,4 @@ pub use options::DiffOptions;
 pub use redact::Redactions;
 pub use review::SnapshotOptions;
 pub use stat::DiffStat;
+pub use text::Hunk;

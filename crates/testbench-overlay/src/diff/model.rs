@@ -5,7 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Content, Origin, Side};
-use super::review::summary_line;
 use crate::FileKind;
 
 /// The net change between two trees of files, as a value.
@@ -177,12 +176,5 @@ pub(super) fn same(old: &Content, new: &Content) -> bool {
     match (old, new) {
         (Content::Bytes(old), Content::Bytes(new)) => old == new,
         _ => true,
-    }
-}
-
-/// As in a [summary](Diff::summary).
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(summary_line(self).trim_end())
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::blocks::{Block, GitFile, Pieces, pieces};
-use super::document::Hunk;
 use super::git::{NO_BLOB, binary_literal, blob_id, sha256};
 use super::model::Diff;
 use super::quote::quoted;
-use super::text::{TextDiff, is_binary};
+use super::text::{Hunk, TextDiff, is_binary};
 
 impl Diff {
     /// Returns the patch for `git apply`; nothing for an empty diff.

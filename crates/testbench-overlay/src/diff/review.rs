@@ -99,6 +99,13 @@ impl fmt::Debug for Diff {
     }
 }
 
+/// As in a [summary](Diff::summary).
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(summary_line(self).trim_end())
+    }
+}
+
 fn snapshot(diff: &Diff, options: &SnapshotOptions) -> String {
     let mut out = diff.summary().into_bytes();
     let (summary_bytes, mut room) = (out.len(), options.max_total_bytes);
@@ -143,7 +150,7 @@ fn write_body(block: &Block<'_>, old: &[u8], new: &[u8], max: usize, out: &mut V
     0
 }
 
-pub(super) fn summary_line(entry: &Entry) -> String {
+fn summary_line(entry: &Entry) -> String {
     let letter = entry.op.letter();
     let slash = if entry.kind() == FileKind::Dir && !entry.path().is_empty() { "/" } else { "" };
     let paths = paths(entry.op, entry, entry.path(), |path| format!("{}{slash}", shown(path)));

@@ -6,8 +6,7 @@
 use std::ops::Range;
 
 use imara_diff::{Algorithm, InternedInput, sources};
-
-use super::document::Hunk;
+use serde::{Deserialize, Serialize};
 
 /// Unchanged lines around a change.
 const CONTEXT: usize = 3;
@@ -28,6 +27,36 @@ pub(super) fn is_binary(content: &[u8]) -> bool {
 /// Whether this content can be shown as text in a `String`.
 pub(super) fn is_readable(content: &[u8]) -> bool {
     !is_binary(content) && std::str::from_utf8(content).is_ok()
+}
+
+/// One change of a [`Text`](super::Text), with three unchanged lines before and after it.
+///
+/// Lines are counted from 1; where there are none, the number of the line before is given.
+///
+/// ```
+/// use testbench_overlay::diff::{Change, Diff, Side};
+///
+/// let (old, new) = (Side::file(0o644, *b"1\n2\n3\n"), Side::file(0o644, *b"1\n3\n"));
+/// let document = Diff::from_changes([Change::changed("f", old, new)]).document();
+/// let hunk = &document.records()[0].text.as_ref().unwrap().hunks[0];
+/// assert_eq!((hunk.old_start, hunk.old_lines), (1, 3));
+/// assert_eq!((hunk.new_start, hunk.new_lines), (1, 2));
+/// assert_eq!(hunk.lines, [" 1", "-2", " 3"]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Hunk {
+    /// Number of the first old line.
+    pub old_start: u64,
+    /// How many old lines there are.
+    pub old_lines: u64,
+    /// Number of the first new line.
+    pub new_start: u64,
+    /// How many new lines there are.
+    pub new_lines: u64,
+    /// The lines without their line feeds, behind a space (in both), `-` (old) or `+` (new).
+    pub lines: Vec<String>,
 }
 
 /// Two texts, their lines (each with its line feed, if it has one), and where they differ.
