@@ -1,14 +1,14 @@
-//! Randomness that a seed decides: one stream for each path, none of which moves another.
+//! Random bytes from a seed: one stream for each path. Reading one stream does not move another.
 
 use crate::debug::debug_by;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// The seed of a session, from which every random byte in it follows.
+/// The seed of a session. It determines every random byte in the session.
 ///
-/// Streams are keyed by what a participant **is** (its spawn path, such as `1/sort#2`), not by
-/// when it asks: one more guest in a test does not change the bytes that the others see.
+/// A stream is keyed by the participant's **spawn path**, such as `1/sort#2`, and not by the time of
+/// the request: one more guest in a test does not change the bytes that other guests read.
 ///
 /// ```
 /// use testbench_clock::Seed;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 /// Seed::new(7).stream("1/sort").fill(&mut bytes);
 /// let mut again = [0; 8];
 /// let mut stream = Seed::new(7).stream("1/sort");
-/// stream.fill(&mut again[..3]); // how many bytes a call takes makes no difference
+/// stream.fill(&mut again[..3]); // the sizes of the calls make no difference
 /// stream.fill(&mut again[3..]);
 /// assert_eq!(bytes, again);
 /// ```
@@ -25,17 +25,17 @@ use sha2::{Digest, Sha256};
 pub struct Seed(u64);
 
 impl Seed {
-    /// The seed of this number. Sessions use 0 unless told otherwise.
+    /// Returns the seed with this number. A session uses 0 by default.
     pub const fn new(number: u64) -> Self {
         Seed(number)
     }
 
-    /// The number that [`Seed::new`] was given.
+    /// Returns the number that was passed to [`Seed::new`].
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// The stream of this seed for `path`, from its beginning.
+    /// Returns the stream of this seed for `path`, from its first byte.
     ///
     /// ```
     /// use testbench_clock::Seed;
@@ -47,7 +47,7 @@ impl Seed {
     /// ```
     pub fn stream(self, path: &str) -> RandomStream {
         // The prefix keeps these keys apart from any other use of the same hash. The seed has a
-        // fixed width and the path comes last, so that no two pairs hash the same bytes.
+        // fixed width and the path comes last, so each pair of seed and path hashes other bytes.
         let mut key = Sha256::new();
         key.update(b"testbench-clock random stream v1\0");
         key.update(self.0.to_le_bytes());
@@ -60,9 +60,9 @@ impl Seed {
     }
 }
 
-/// A stream of bytes that a [`Seed`] and a path decide (ChaCha with 12 rounds, keyed by SHA-256).
+/// A stream of bytes that a [`Seed`] and a path determine (ChaCha with 12 rounds, keyed by SHA-256).
 ///
-/// For tests: reproducible on purpose, so nothing secret may depend on it.
+/// It is for tests and is reproducible on purpose: do not derive a secret from it.
 #[derive(Clone)]
 pub struct RandomStream {
     rng: ChaCha12Rng,
@@ -70,7 +70,7 @@ pub struct RandomStream {
     used: usize,
 }
 
-// The generator hands out whole words; a block of our own makes the stream one of bytes.
+// The generator returns whole words. With this buffer a caller can take any number of bytes.
 const BLOCK_BYTES: usize = 64;
 
 impl RandomStream {
@@ -89,20 +89,20 @@ impl RandomStream {
         }
     }
 
-    /// The next eight bytes as a number, least significant byte first.
+    /// Returns the next eight bytes as a number, least significant byte first.
     pub fn next_u64(&mut self) -> u64 {
         let mut bytes = [0; 8];
         self.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
-    /// A number below `bound`, each equally likely; 0 if `bound` is 0.
+    /// Returns a number below `bound`, all equally likely, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let Ok(bound) = u64::try_from(bound) else { return 0 };
         if bound < 2 {
             return 0;
         }
-        // Values past the last whole multiple of the bound are drawn again, else small results
+        // A value past the last whole multiple of the bound is drawn again. Otherwise small results
         // would be more likely.
         let last = u64::MAX - u64::MAX % bound;
         loop {
@@ -114,7 +114,7 @@ impl RandomStream {
     }
 }
 
-// Without its bytes: streams are not compared by their debug prints.
+// The debug form shows no bytes, since streams are not compared by it.
 debug_by!([] RandomStream, "RandomStream", |_| {});
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use crate::debug::debug_by;
 
-/// Holds a timeline still while its participant is outside; see [`Participant::external`](crate::Participant::external).
+/// A guard that holds a timeline still while its participant is outside; see [`Participant::external`](crate::Participant::external).
 #[must_use = "time moves again as soon as this is dropped"]
 pub struct External(Option<Box<dyn FnOnce() + Send>>);
 
 impl External {
-    /// Runs `on_return` when the participant comes back.
+    /// Returns a guard that runs `on_return` when it is dropped.
     pub fn new(on_return: impl FnOnce() + Send + 'static) -> Self {
         External(Some(Box::new(on_return)))
     }
 
-    /// A guard that does nothing: for clocks that never stand still.
+    /// Returns a guard that does nothing, for clocks that never stand still.
     pub fn nothing() -> Self {
         External(None)
     }

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Moves virtual time by `d`, stopping at every deadline on the way for the tasks and participants
-/// that wait for it, and goes on when all of them wait again: [`advance`](crate::advance) for async
-/// code, where a blocking call would keep the other tasks of the runtime from running.
+/// Moves virtual time by `d`. At every deadline on the way it stops until the tasks and participants
+/// that it woke wait again. It is [`advance`](crate::advance) for async code, where a blocking call
+/// would keep the other tasks of the runtime from running.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,12 +30,12 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// The future gives [`ClockError`] if the clock of this thread's driver is real, and past the range of
-/// [`MonoTime`].
+/// The future returns [`ClockError`] if the clock of this thread's driver is real, or if the result
+/// is past the range of [`MonoTime`].
 ///
 /// # Panics
 ///
-/// When it is polled on a thread without a driver.
+/// If the future is polled on a thread without a driver.
 pub fn advance(d: Duration) -> Advance {
     let clock = Driver::clock_here();
     let plan = || {
@@ -46,8 +46,8 @@ pub fn advance(d: Duration) -> Advance {
     Advance { deadline: plan(), timer: None }
 }
 
-/// Lets all other participants of this instant run until they wait, and moves no time:
-/// [`settle`](crate::settle) for async code.
+/// Lets all other participants that can run at this instant run until they wait. Time does not
+/// move. It is [`settle`](crate::settle) for async code.
 ///
 /// ```
 /// use testbench_clock::task::{self, block_on};
@@ -66,7 +66,7 @@ pub fn advance(d: Duration) -> Advance {
 ///
 /// # Panics
 ///
-/// When it is polled on a thread without a driver.
+/// If the future is polled on a thread without a driver.
 pub fn settle() -> Advance {
     advance(Duration::ZERO)
 }

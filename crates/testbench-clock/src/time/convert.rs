@@ -1,7 +1,7 @@
-//! Conversions to and from other crates' types, each under the feature of its crate's name.
+//! Conversions to and from the time types of other crates, each under a feature with the crate's name.
 //!
-//! All of them count from 1970 without leap seconds, as [`WallTime`] does, and to the nanosecond, so
-//! that nothing is lost but range.
+//! Like [`WallTime`], these types count nanoseconds from 1970 without leap seconds. So a conversion is
+//! exact; it fails if the time is outside the other type's range.
 
 #[cfg(feature = "chrono")]
 use super::NANOS_PER_SEC;
@@ -25,7 +25,7 @@ macro_rules! converts {
             }
         }
 
-        /// In UTC, for the years -9999 to 9999.
+        /// The result is in UTC. The range is the years -9999 to 9999.
         impl TryFrom<WallTime> for $type {
             type Error = OutOfRangeError;
 
@@ -48,7 +48,7 @@ converts!(
     from_unix_timestamp_nanos
 );
 
-/// A leap second of chrono's becomes the second after it.
+/// chrono's leap second becomes the second after it.
 #[cfg(feature = "chrono")]
 impl<Z: ::chrono::TimeZone> From<::chrono::DateTime<Z>> for WallTime {
     fn from(time: ::chrono::DateTime<Z>) -> Self {
@@ -57,7 +57,7 @@ impl<Z: ::chrono::TimeZone> From<::chrono::DateTime<Z>> for WallTime {
     }
 }
 
-/// For the years -262143 to 262142.
+/// The range is the years -262143 to 262142.
 #[cfg(feature = "chrono")]
 impl TryFrom<WallTime> for ::chrono::DateTime<::chrono::Utc> {
     type Error = OutOfRangeError;

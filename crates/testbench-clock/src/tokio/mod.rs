@@ -2,7 +2,7 @@
 //!
 //! [`runtime`] makes a current-thread runtime that is one participant of the timeline. When all of
 //! its tasks wait, its thread waits on the timeline until the earliest of their
-//! [sleeps](crate::task::sleep), exactly, where `tokio::time` would round to a millisecond.
+//! [sleeps](crate::task::sleep) ends. This is exact, where `tokio::time` rounds to a millisecond.
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,28 +22,28 @@
 //!
 //! # How it works
 //!
-//! tokio calls a hook before its thread parks. In that hook the participant is marked as waiting,
-//! which moves time if all others wait too, and the main future is woken when its turn has come.
-//! tokio then finds that there is work and does not block; the hook after parking takes the turn
-//! back and wakes the tasks that are due.
+//! tokio calls a hook before its thread parks. The hook marks the participant as waiting, so time
+//! moves if all others wait too. The end of the wait wakes the main future. This is work for tokio,
+//! so its thread does not stay parked. The hook after parking takes the turn back and wakes the
+//! tasks that are due.
 //!
-//! Another participant may give the runtime something to do by any of tokio's means: a channel, a
-//! notification, an abort. Its thread is then on the way, but the timeline does not wait for the
-//! machine to start it. So before the next turn is given, time moves or a deadlock is declared, idle
-//! runtimes are asked whether they have work (their main future was woken, or a task was put into
-//! their queue from outside), and those that have are ready, in the order in which they joined.
+//! Another participant may give the runtime work by any of tokio's means: a channel, a
+//! notification, an abort. The timeline cannot see when the machine starts the runtime's thread. So
+//! it asks idle runtimes whether they have work before it gives the next turn, moves time or declares
+//! a deadlock. A runtime has work if its main future was woken, or if a task was put into its queue
+//! from outside. Runtimes with work become ready in the order in which they joined.
 //!
 //! tokio looks for all kinds of work after that hook since 1.50 (its changes 7834 and 7835). The lowest
-//! version with which all tests pass is 1.54: with 1.50 and 1.52, runtimes beside threads do not run in the
-//! same order every time, and with 1.53 those tests fail or hang that compare with tokio's own timers.
-//! `tests/lowest_tokio.sh` runs the tests with the lowest.
+//! version with which all tests pass is 1.54. With 1.50 and 1.52, the order of runtimes beside threads
+//! differs from run to run. With 1.53, the tests that compare with tokio's own timers fail or hang.
+//! `tests/lowest_tokio.sh` runs the tests with the lowest version.
 //!
 //! # Limits
 //!
-//! Real sockets, `spawn_blocking`, and wake-ups that come from threads off the timeline: hold an
-//! inhibitor ([`Participant::inhibit`](crate::Participant::inhibit)) while something of that kind is under way, else time moves on
-//! without it, or the runtime is told that it is in a deadlock. `tokio::time` is off in this
-//! runtime, and says so when it is used; [`paused_runtime`] is for code that needs it.
+//! The timeline does not see real sockets, `spawn_blocking`, and wake-ups from threads off the timeline.
+//! Hold an inhibitor ([`Participant::inhibit`](crate::Participant::inhibit)) while a task waits for them. Otherwise time moves on
+//! without them, or [`Runtime::block_on`] fails with a deadlock. `tokio::time` is off in this
+//! runtime and panics when it is used; [`paused_runtime`] is for code that needs it.
 
 mod paused;
 
@@ -62,7 +62,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// A current-thread runtime as the participant of this thread.
+/// Returns a current-thread runtime that runs as this thread's participant.
 ///
 /// # Errors
 ///
@@ -93,8 +93,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime as the participant of `clock`. Block on it only on a thread that runs as this
-    /// participant.
+    /// Returns a runtime that runs as the participant of `clock`. Call [`Runtime::block_on`] only on
+    /// a thread of this participant.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Runtime {
         Ok(Runtime { inner, shared })
     }
 
-    /// Runs a future, and what it spawns, until it is ready.
+    /// Runs a future, and the tasks that it spawns, until the future is ready.
     ///
     /// ```
     /// use testbench_clock::{MockClock, Stuck};
@@ -124,8 +124,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`Stuck`] when nothing can ever wake any task again, or the wait was ended from outside. The
-    /// future is dropped then; spawned tasks stay in the runtime.
+    /// [`Stuck`] if nothing can wake any task again, if the timeline stalls, or if the session ends.
+    /// The future is then dropped; spawned tasks stay in the runtime.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
         *locked(&self.shared.block_on_at) = Some(Location::caller());
@@ -142,7 +142,7 @@ impl Runtime {
         });
         let _seated = self.take_seat(&woken);
         let output = self.inner.block_on(Watched { future, shared: &self.shared, woken });
-        // These hold the runtime, whose hooks hold `shared`.
+        // The waker and tokio's timer hold the runtime, whose hooks hold `shared`.
         drop(locked(&self.shared.main).take());
         if let Some(follow) = &self.shared.follow {
             follow.forget_next();
@@ -153,8 +153,8 @@ impl Runtime {
         Ok(output)
     }
 
-    /// Registers this runtime with the timeline, which asks it whether it is idle before it takes it to
-    /// be. A runtime whose own clock leads does not wait on the timeline when it is idle.
+    /// Registers this runtime with the timeline, which then asks it whether it is idle. Returns `None`
+    /// on a real clock, and if tokio's clock leads: an idle runtime then does not wait on the timeline.
     fn take_seat(&self, woken: &Arc<Woken>) -> Option<Seated> {
         let clock = Arc::clone(&self.shared.clock);
         let mock = clock.as_mock().filter(|_| self.shared.follow.is_none())?;
@@ -163,7 +163,7 @@ impl Runtime {
         Some(Seated { clock, before, _woken: woken })
     }
 
-    /// The tokio runtime itself: to spawn tasks on it from outside.
+    /// Returns tokio's handle, to spawn tasks on the runtime from outside.
     pub fn handle(&self) -> &::tokio::runtime::Handle {
         self.inner.handle()
     }
@@ -171,11 +171,11 @@ impl Runtime {
 
 debug_by!([] Runtime, "Runtime", |it| { driver: it.shared.driver });
 
-/// Keeps a [`Woken`] in the seat of its participant.
+/// A guard that keeps a [`Woken`] in the seat of its participant.
 struct Seated {
     clock: Arc<dyn Clock>,
     before: Option<Arc<dyn Executor>>,
-    /// So that a seat which is removed before does not drop the last of it under a lock.
+    /// If the seat is removed first, it must not drop the last reference under a lock.
     _woken: Arc<dyn Executor>,
 }
 
@@ -189,26 +189,26 @@ impl Drop for Seated {
 struct Shared {
     driver: Arc<Driver>,
     clock: Arc<dyn Clock>,
-    /// Wakes the future of `block_on`, to end it when the timeline is stuck.
+    /// Wakes the future of `block_on`.
     main: Mutex<Option<Waker>>,
     stuck: Mutex<Option<Stuck>>,
-    /// The future of `block_on` is to be polled, and its runtime has been told so.
+    /// Whether the future of `block_on` was woken and has not been polled since.
     main_woken: AtomicBool,
     parked: AtomicBool,
-    /// tokio may keep a wake-up of this thread that is of no use any more.
+    /// Whether tokio may still hold a wake-up of this thread that is out of date.
     stale: AtomicBool,
-    /// The runtime waits for a task that moves time by hand.
+    /// Whether the parked runtime waits for a task that moves time by hand.
     parked_last: AtomicBool,
     /// Where `block_on` was last called, for reports.
     block_on_at: Mutex<Option<&'static Location<'static>>>,
-    /// For a runtime whose own clock leads.
+    /// How the timeline follows tokio's clock; `None` if the timeline leads.
     follow: Option<paused::Follow>,
 }
 
 impl Shared {
     fn new(clock: Arc<dyn Clock>, follow: Option<paused::Follow>) -> Arc<Self> {
         Arc::new(Shared {
-            // tokio jumps to its own next timer, and does not know of events before that.
+            // With its own clock, tokio jumps to its next timer and does not hear events before it.
             driver: Driver::new(Arc::clone(&clock), follow.is_none()),
             clock,
             main: Mutex::new(None),
@@ -224,8 +224,8 @@ impl Shared {
 
     fn park(self: &Arc<Self>) {
         if self.stale.swap(false, Ordering::AcqRel) {
-            // A wake-up that was left behind would end the wait at a moment of the machine's choice.
-            // With work to do tokio does not block, and uses it up.
+            // A stale wake-up would end the wait at a moment that the machine chooses. With work to
+            // do, tokio does not block, and it consumes the wake-up.
             self.wake_main();
             return;
         }
@@ -244,7 +244,7 @@ impl Shared {
             Some(mock) => mock.park_as(&wait, &waker, true),
             None => self.clock.participant().park(wait, &waker),
         }
-        // Others run now, and may wake this thread any number of times.
+        // Other participants run now. They may wake this thread any number of times.
         if !due.done.load(Ordering::Acquire) {
             self.stale.store(true, Ordering::Release);
         }
@@ -275,7 +275,7 @@ impl Shared {
         self.wake_main();
     }
 
-    /// Tells whether it was not already woken.
+    /// Wakes the future of `block_on`. Returns false if it was already woken or does not run.
     fn wake_main(&self) -> bool {
         let main = locked(&self.main).clone();
         let main = main.filter(|_| !self.main_woken.swap(true, Ordering::AcqRel));
@@ -283,7 +283,7 @@ impl Shared {
     }
 }
 
-/// Woken by the timeline when the wait of the parked runtime has ended.
+/// The waker that the timeline wakes when the wait of the parked runtime has ended.
 struct Due {
     shared: Arc<Shared>,
     done: AtomicBool,
@@ -291,7 +291,7 @@ struct Due {
 
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
-        // Only its thread wakes the tasks that are due, when it is out of its park: a task woken from
+        // The runtime's own thread wakes the tasks that are due, after its park. A task woken from
         // here would unpark that thread twice, and the second wake-up would be left over.
         self.done.store(true, Ordering::Release);
         self.shared.wake_main();
@@ -305,15 +305,16 @@ struct Watched<'a, F> {
     woken: Arc<Woken>,
 }
 
-/// Tells whether the future of `block_on` was woken, or only the runtime around it.
+/// The waker of the future of `block_on`. Its flag tells a wake-up of this future from one of the
+/// runtime around it.
 struct Woken {
     flag: AtomicBool,
     shared: Weak<Shared>,
     metrics: ::tokio::runtime::RuntimeMetrics,
 }
 
-/// tokio keeps what other threads give a runtime to do in two places: tasks that they woke, spawned or
-/// aborted are in its global queue, and the future of `block_on` has its flag.
+/// tokio keeps a runtime's work from other threads in two places: tasks that were woken, spawned or
+/// aborted are in its global queue, and a flag marks the future of `block_on`.
 impl Executor for Woken {
     fn has_work(&self) -> bool {
         self.flag.load(Ordering::Acquire) || self.metrics.global_queue_depth() > 0

@@ -1,4 +1,4 @@
-//! A driver for code that calls `tokio::time`: the timeline follows tokio's own paused clock.
+//! A runtime for code that calls `tokio::time`: the timeline follows tokio's own paused clock.
 
 use super::{Runtime, Shared};
 use crate::MonoTime;
@@ -13,22 +13,22 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// A current-thread runtime whose `tokio::time` is paused, and whose participant follows it:
-/// **grained to a millisecond**, as tokio's timers are.
+/// Returns a current-thread runtime whose `tokio::time` is paused. The timeline follows it in **whole
+/// milliseconds**, as tokio's timers do.
 ///
-/// For code under test that calls `tokio::time` itself. Where it need not, [`runtime`](super::runtime)
+/// It is for code under test that calls `tokio::time` itself. For other code, [`runtime`](super::runtime)
 /// is exact. Waits of [`task`](crate::task) work here too, rounded up to tokio's next millisecond.
 ///
-/// tokio moves its clock by itself when all of its tasks wait; the timeline is moved to the same
-/// instant before any of them runs on, stopping at every deadline of others on the way. The other
-/// direction does not exist: a blocking [`sleep`](crate::sleep) inside of a task moves the timeline
-/// and not tokio's clock. A move of the timeline between two [`Runtime::block_on`] takes nothing
-/// off the waits of the second.
+/// When all of its tasks wait, tokio moves its clock. Before a task runs on, the timeline moves to the
+/// same instant, and stops at every deadline of other participants on the way. tokio's clock does not
+/// follow the timeline: a blocking [`sleep`](crate::sleep) inside of a task moves only the timeline. If
+/// the timeline moves between two calls of [`Runtime::block_on`], the waits of the second call keep
+/// their full length.
 ///
-/// When tokio has no timer, it sleeps in earnest, and the timeline does not see that as a wait. So
-/// [`notified`](crate::task::notified) hears what tasks of this runtime notify, but not what others on the
-/// timeline would: they wait for this runtime. If nothing else wakes it, that is found out as a stall,
-/// which all participants are told, and [`Runtime::block_on`] returns.
+/// If no task has a timer, tokio blocks in real time, and the timeline does not see that as a wait. So
+/// [`notified`](crate::task::notified) hears events from tasks of this runtime, but not from other
+/// participants: they wait for this runtime. If nothing else wakes the runtime, the timeline declares a
+/// stall: the waits of all participants fail, and so does [`Runtime::block_on`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,7 +56,7 @@ pub fn paused_runtime() -> io::Result<Runtime> {
             if let Err(stuck) = unparking.awake().and_then(|()| unparking.catch_up()) {
                 unparking.end(stuck);
             }
-            // It was idle until now.
+            // The runtime was idle until now.
             unparking.driver.fire_last();
         })
         .build()?;
@@ -66,15 +66,15 @@ pub fn paused_runtime() -> io::Result<Runtime> {
 /// How the timeline follows tokio's clock.
 #[derive(Default)]
 pub(super) struct Follow {
-    /// Instants of both clocks that are the same, from the last beginning on: between two, the
-    /// timeline may have gone on alone.
+    /// The instants of both clocks at the start of the last `block_on`. Between two calls, the
+    /// timeline may move alone.
     origin: Mutex<Option<(Instant, MonoTime)>>,
-    /// A timer of tokio's for the earliest of our own.
+    /// tokio's timer for the earliest timer of the driver.
     next: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl Follow {
-    /// Takes the present instants of both clocks as the same.
+    /// Records the present instants of both clocks as equal.
     pub(super) fn start(&self, clock: &dyn Clock) {
         *locked(&self.origin) = Some((Instant::now(), clock.mono_exact()));
     }
@@ -83,7 +83,7 @@ impl Follow {
         *locked(&self.origin)
     }
 
-    /// Has tokio wake the future of `block_on` when the earliest of our own timers is due.
+    /// Makes tokio wake the future of `block_on` when the driver's earliest timer is due.
     pub(super) fn poll_next(&self, driver: &Driver, task: &mut Context<'_>) {
         let Some((instant, mono)) = self.origin() else { return };
         let deadline = driver.next().map(|(at, _)| instant + at.duration_since(mono));
@@ -95,12 +95,12 @@ impl Follow {
             (Some(at), none) => *none = Some(Box::pin(sleep_until(at))),
         }
         if let Some(sleep) = &mut *next {
-            // Ready or not, it is looked at again at the next poll.
+            // The result does not matter: the next poll looks at the timer again.
             let _: Poll<()> = sleep.as_mut().poll(task);
         }
     }
 
-    /// Drops the timer of tokio's, which holds its runtime.
+    /// Drops tokio's timer, which holds the runtime.
     pub(super) fn forget_next(&self) {
         *locked(&self.next) = None;
     }
@@ -115,11 +115,11 @@ impl Follow {
 }
 
 impl Shared {
-    /// Before tokio parks: lets the future of `block_on` set a timer, if one is missing.
+    /// Before tokio parks: wakes the future of `block_on` if it must set a timer.
     fn plan(self: &Arc<Self>) {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(Some(Waker::from(Arc::new(Lost(Arc::downgrade(self))))));
-            // An end that came before that woke no task.
+            // If the wait was ended before that, no task was woken.
             if let Err(stuck) = self.clock.participant().begin() {
                 self.end(stuck);
             }
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// After tokio has parked: finds out whether the timeline has gone on without this participant.
+    /// After tokio has parked: checks whether the timeline has gone on without this participant.
     fn awake(&self) -> Result<(), Stuck> {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(None);
@@ -138,7 +138,7 @@ impl Shared {
         self.clock.participant().begin()
     }
 
-    /// When tokio's clock may have moved: moves the timeline to the same instant.
+    /// Moves the timeline to the instant of tokio's clock, which may have moved.
     pub(super) fn catch_up(&self) -> Result<(), Stuck> {
         let Some((instant, mono)) = self.follow.as_ref().and_then(Follow::origin) else {
             return Ok(());
@@ -154,7 +154,7 @@ impl Shared {
     }
 }
 
-/// Ends a park in earnest that nothing on the timeline would end.
+/// The waker that ends a park which nothing else on the timeline would end.
 struct Lost(Weak<Shared>);
 
 impl Wake for Lost {
