@@ -1,4 +1,4 @@
-//! [`Child`]: a started program, a guest or a native one, as [`std::process::Child`].
+//! [`Child`]: a started program, guest or native, with the interface of [`std::process::Child`].
 
 use std::fmt;
 use std::io::{self, Read};
@@ -33,11 +33,11 @@ use crate::streams::Ends;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Child {
-    /// The other end of its stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The parent's end of the child's stdin, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stdin: Option<ChildStdin>,
-    /// The other end of its stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The parent's end of the child's stdout, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stdout: Option<ChildStdout>,
-    /// The other end of its stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
+    /// The parent's end of the child's stderr, if that was [`Stdio::piped`](crate::Stdio::piped).
     pub stderr: Option<ChildStderr>,
     inner: Inner,
 }
@@ -48,7 +48,7 @@ enum Inner {
 }
 
 impl Child {
-    /// A child of the standard library's.
+    /// Wraps a child of the standard library.
     pub(crate) fn of_std(mut child: std::process::Child) -> Child {
         Child {
             stdin: child.stdin.take().map(PipeWriter::real),
@@ -58,7 +58,7 @@ impl Child {
         }
     }
 
-    /// A child of a session, with this process's ends of its pipes.
+    /// Makes a child of a session with the parent's ends of its pipes.
     pub(crate) fn of_session(process: Arc<Process>, waiter: Waiter, ends: Ends) -> Child {
         let reader = |end| PipeReader::new(end, waiter.clone());
         Child {
@@ -69,8 +69,8 @@ impl Child {
         }
     }
 
-    /// Its process id. Children of a session count up from 4,194,305, one more than the largest
-    /// id of Linux, in the order of their starts; a stray `kill` with such an id hits no process.
+    /// Returns the child's process id. In a session, ids count up from 4,194,305 in the order of the
+    /// starts. Linux has no process with such an id, so a stray `kill` hits none.
     pub fn id(&self) -> u32 {
         match &self.inner {
             Inner::Std(child) => child.id(),
@@ -78,7 +78,7 @@ impl Child {
         }
     }
 
-    /// Ends it by force: its status will be `SIGKILL`. Does nothing to one that has ended.
+    /// Ends the child by force, with the status `SIGKILL`. Does nothing if it has ended already.
     ///
     /// # Errors
     ///
@@ -93,13 +93,13 @@ impl Child {
         }
     }
 
-    /// Waits until it has ended. Its stdin, if that is still here, is closed first, so a child that
-    /// waits for more input finds end-of-file.
+    /// Waits until the child has ended. It first closes `stdin` if that was not taken, so a child
+    /// that waits for more input finds end-of-file.
     ///
     /// # Errors
     ///
-    /// As [`std::process::Child::wait`]; in a session [`io::ErrorKind::Deadlock`] if parent and
-    /// child wait for each other. The child is still there then.
+    /// As [`std::process::Child::wait`]. In a session, [`io::ErrorKind::Deadlock`] if parent and
+    /// child wait for each other; a later call can wait again.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         match &mut self.inner {
@@ -110,7 +110,8 @@ impl Child {
         }
     }
 
-    /// Returns its status, if it has ended. In a session, other participants that can run now run first.
+    /// Returns the child's status, if it has ended. In a session, other participants that can run now
+    /// run first.
     ///
     /// # Errors
     ///
@@ -127,12 +128,12 @@ impl Child {
         }
     }
 
-    /// Closes its stdin, collects the output of the pipes that are still here, and waits until it
-    /// has ended.
+    /// Closes `stdin`, collects the output of the pipes that were not taken, and waits until the
+    /// child has ended.
     ///
     /// # Errors
     ///
-    /// As [`Child::wait`], and those of reading.
+    /// Those of [`Child::wait`] and of reading.
     pub fn wait_with_output(mut self) -> io::Result<Output> {
         drop(self.stdin.take());
         let (stdout, stderr) = match (self.stdout.take(), self.stderr.take()) {
@@ -144,8 +145,8 @@ impl Child {
         Ok(Output { status: self.wait()?, stdout, stderr })
     }
 
-    /// Why it ended, if it is a session's child and has ended: the whole exit code, the reason of a
-    /// trap, the limit that it reached, or a signal.
+    /// Returns why a session's child ended, if it has: the whole exit code, the reason of a trap, the
+    /// limit that it reached, or a signal.
     pub fn exit(&self) -> Option<&Exit> {
         match &self.inner {
             Inner::Std(_) => None,
@@ -153,7 +154,7 @@ impl Child {
         }
     }
 
-    /// How far the session's clock moved from its start to its end, if it has ended.
+    /// Returns how far the session's clock moved while the child ran, if it has ended.
     pub fn virtual_time(&self) -> Option<Duration> {
         match &self.inner {
             Inner::Std(_) => None,
@@ -161,7 +162,7 @@ impl Child {
         }
     }
 
-    /// The process and its waiter, for the twin for tokio; `None` for a child of the standard library's.
+    /// The process and its waiter, for tokio's `Child`; `None` for a child of the standard library.
     #[cfg(feature = "tokio")]
     pub(crate) fn of_timeline(&self) -> Option<(&Arc<Process>, &Waiter)> {
         match &self.inner {

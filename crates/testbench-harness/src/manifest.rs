@@ -1,15 +1,15 @@
 //! `testbench.toml`: additions to the file names of a toolchain.
 //!
-//! It lies in the toolchain's directory, beside the modules, and is read when the toolchain is
+//! The file lies in the toolchain's directory, beside the modules, and is read when the toolchain is
 //! opened. All of it is optional:
 //!
 //! ```toml
-//! # The directories for which the toolchain stands in: `/usr/bin/ls` is its `ls`.
+//! # Directories whose programs the toolchain replaces: `/usr/bin/ls` is its `ls`.
 //! claims = ["/bin", "/usr/bin", "/opt/tools/bin"]
 //!
 //! [tools.python]
 //! alias = "python-3.12"                 # runs python-3.12.wasm
-//! argv0 = "python3"                     # what it sees as its own name
+//! argv0 = "python3"                     # the name that the program gets as its `argv[0]`
 //! mounts = [{ host = "lib/python", guest = "/usr/lib/python3.12" }]
 //! env = { PYTHONHOME = "/usr" }
 //!
@@ -17,10 +17,10 @@
 //! multicall = ["awk", "sed"]            # `awk` runs busybox.wasm as `awk`
 //!
 //! [tools.git]
-//! policy = "native"                     # by its name, see `Policy`
+//! policy = "native"                     # the name of a `Policy`
 //! ```
 //!
-//! A mount shows a real directory read-only; a relative `host` starts at the toolchain's directory.
+//! A mount is a real directory, read-only. A relative `host` starts at the toolchain's directory.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -34,36 +34,36 @@ use crate::policy::Policy;
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "testbench.toml";
 
-/// The directories for which a toolchain stands in by default.
+/// The directories whose programs a toolchain replaces by default.
 pub(crate) const CLAIMS: [&str; 2] = ["/bin", "/usr/bin"];
 
-/// A manifest that was read, or the one that says nothing.
+/// A manifest; an empty one for a toolchain without the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manifest {
-    /// Where it was read; `None` if there is none.
+    /// The file; `None` if there is none.
     pub(crate) path: Option<PathBuf>,
     claims: Option<Vec<PathBuf>>,
     tools: BTreeMap<OsString, Entry>,
 }
 
-/// Its table for one program.
+/// A manifest's table for one program.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Entry {
-    /// The program whose module it runs.
+    /// The program whose module runs in its place.
     pub(crate) alias: Option<String>,
     pub(crate) argv0: Option<String>,
     #[serde(default)]
     pub(crate) mounts: Vec<MountEntry>,
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Names under which the module can be called, too.
+    /// Further names under which the module can be called.
     #[serde(default)]
     pub(crate) multicall: Vec<String>,
     pub(crate) policy: Option<Policy>,
 }
 
-/// A real directory that a program is shown.
+/// A real directory that a program sees.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MountEntry {
@@ -76,7 +76,7 @@ pub(crate) struct MountEntry {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// It is there and cannot be read.
+    /// The file exists and cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Unreadable {
         /// The file.
@@ -84,20 +84,20 @@ pub enum ManifestError {
         /// The system's error.
         source: io::Error,
     },
-    /// It is not TOML, or has an unknown key or value.
+    /// The file is not TOML, or has an unknown key or value.
     #[error("cannot understand `{}`: {source}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The place and the mistake.
         source: Box<toml::de::Error>,
     },
-    /// It asks for something impossible.
+    /// A value in the file is impossible.
     #[error("`{}`: {what}", path.display())]
     Meaning {
         /// The file.
         path: PathBuf,
-        /// The mistake, and the way to write it.
+        /// The mistake, and the correct form.
         what: String,
     },
 }
@@ -111,7 +111,7 @@ struct Document {
 }
 
 impl Manifest {
-    /// The manifest in the directory `dir`; one that says nothing if there is none.
+    /// Reads the manifest in the directory `dir`. Returns an empty one if there is no file.
     pub(crate) fn read(dir: &Path) -> Result<Manifest, ManifestError> {
         let path = dir.join(FILE_NAME);
         #[allow(clippy::disallowed_methods, reason = "a toolchain is on the real disk")]
@@ -174,14 +174,14 @@ impl Manifest {
         self.tools.get(name)
     }
 
-    /// The program whose module also has this name.
+    /// The program that lists this name in `multicall`.
     pub(crate) fn multicall(&self, name: &OsStr) -> Option<&OsStr> {
         let mut tools = self.tools.iter();
         let (module, _) = tools.find(|(_, entry)| entry.multicall.iter().any(|n| name == &**n))?;
         Some(module)
     }
 
-    /// Whether the toolchain stands in for programs directly in `dir`.
+    /// Whether the toolchain replaces programs directly in `dir`.
     pub(crate) fn claims(&self, dir: &Path) -> bool {
         match &self.claims {
             Some(claims) => claims.iter().any(|claim| claim == dir),
@@ -189,12 +189,12 @@ impl Manifest {
         }
     }
 
-    /// The directories for which the toolchain stands in.
+    /// The directories whose programs the toolchain replaces.
     pub(crate) fn claimed(&self) -> Vec<PathBuf> {
         self.claims.clone().unwrap_or_else(|| CLAIMS.iter().map(PathBuf::from).collect())
     }
 
-    /// The names that only the manifest gives to a program.
+    /// The names of programs that come from the manifest alone.
     pub(crate) fn names(&self) -> impl Iterator<Item = &OsStr> {
         let aliases = self.tools.iter().filter(|(_, entry)| entry.alias.is_some());
         let applets = self.tools.values().flat_map(|entry| &entry.multicall);

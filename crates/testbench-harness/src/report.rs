@@ -24,18 +24,18 @@ pub struct Report {
     pub spawns: Vec<SpawnRecord>,
     /// The calls that bypassed the session.
     pub leaks: Leaks,
-    /// How far the session's clock moved from its start to its end.
+    /// How far the clock moved in the session.
     pub virtual_time: Duration,
-    /// The tape that was recorded, also in a session that only plays one and does not write it;
-    /// `None` without a tape.
+    /// The tape that was recorded; `None` without a tape. A session that only replays records one,
+    /// too, but does not write it.
     pub tape: Option<Tape>,
-    /// The entries of the tape that no spawn took. Unless
+    /// The records of the tape that no spawn replayed. Unless
     /// [allowed](crate::tape::TapeOptions::allow_unused), they make
     /// [`finish`](crate::Session::finish) fail.
     pub unused: Vec<Record>,
     #[cfg_attr(not(feature = "insta"), expect(dead_code, reason = "snapshots redact them"))]
     pub(crate) hidden_paths: Vec<PathBuf>,
-    /// The clock was virtual.
+    /// Whether the clock was virtual.
     pub(crate) mocked: bool,
 }
 
@@ -51,22 +51,22 @@ impl Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SpawnRecord {
-    /// Its place in the order of the starts, from 1.
+    /// The spawn's place in the order of the starts, from 1.
     pub sequence: u32,
     /// The program, as it was called.
     pub program: OsString,
-    /// Its arguments, without its own name.
+    /// The arguments, without the program's own name.
     pub args: Vec<OsString>,
-    /// Its route.
+    /// The spawn's route.
     pub route: Route,
-    /// How it ended; `None` if it did not start.
+    /// The program's exit status; `None` if it did not start.
     pub status: Option<ExitStatus>,
-    /// Why exactly it ended; `None` if it did not start.
+    /// Why the program ended; `None` if it did not start.
     pub exit: Option<Exit>,
-    /// How far its clock moved.
+    /// How far the session's clock moved while the program ran.
     pub virtual_time: Duration,
-    /// How long a native child took in real time, rounded up to a millisecond; `None` for a guest.
-    /// So much time has passed on the session's clock at its end.
+    /// The real time that a native child took, rounded up to a millisecond; `None` for a guest. When
+    /// the child ends, this much time has passed on the session's clock.
     pub real_time: Option<Duration>,
 }
 
@@ -74,15 +74,15 @@ pub struct SpawnRecord {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Leaks {
-    /// Spawns by [`Command`](crate::Command) in this process, during this session, on threads that
-    /// had no session. They may belong to another test, or to a thread that was started without
-    /// [`Context::capture`](testbench_clock::Context::capture).
+    /// The number of spawns by [`Command`](crate::Command) in this process, during this session, on
+    /// threads without a session. They may belong to another test, or to a thread that was started
+    /// without [`Context::capture`](testbench_clock::Context::capture).
     pub unattributed_spawns: u64,
     pub(crate) lifetime: Lifetime,
 }
 
 impl Leaks {
-    /// How often the session's clock was used after the session's end, until now.
+    /// Returns how often the session's clock has been used since the session's end.
     pub fn late_clock_uses(&self) -> u64 {
         self.lifetime.late_uses()
     }

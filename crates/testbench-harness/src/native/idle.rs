@@ -1,12 +1,12 @@
 //! [`look`]: whether a native child waits for its parent, and for nothing else.
 //!
-//! On Linux this is seen. Each thread of the child, of its descendants, and each copying thread
-//! must be blocked in a call that only another process can end, such as a read from a pipe, and
-//! must not have run between two looks. So there was an instant at which all were blocked, and
-//! nothing can happen after it that does not begin on the timeline. A sleep, a socket, a terminal
-//! or a poll with a timeout is not such a call: it ends by itself.
+//! On Linux, `/proc` shows this. Each thread of the child and of its descendants, and each copying
+//! thread, must be blocked in a call that only another process can end, such as a read from a pipe.
+//! None of them may have run between two looks. Then there was an instant at which all were blocked,
+//! and only the timeline can start anything after it. A sleep, a socket, a terminal or a poll with a
+//! timeout is not such a call: it ends by itself.
 //!
-//! Elsewhere, and where the kernel does not tell, it is a guess: nothing has moved for a while.
+//! On other systems, and if the kernel does not tell, the caller guesses: nothing moved for a while.
 
 use super::hold::Sight;
 
@@ -15,7 +15,7 @@ use super::hold::Sight;
 pub(crate) enum Look {
     /// Everything waits for the timeline.
     Idle,
-    /// Something runs, or waits for something else.
+    /// A thread runs, or waits for something else.
     Busy,
     /// The system does not tell.
     Unknown,
@@ -35,10 +35,10 @@ mod imp {
 
     use super::{Look, Sight};
 
-    /// How many processes a child may have before it is called busy without a closer look.
+    /// A child with more processes counts as busy, without a closer look.
     const PROCESSES_MAX: usize = 256;
 
-    /// A thread that is blocked, and how often it had run until then.
+    /// A blocked thread: its process, its id, and how often it has run.
     type Blocked = (u32, u32, u64);
 
     pub(super) fn look(pid: u32, sight: &Sight) -> Look {
@@ -49,7 +49,7 @@ mod imp {
         }
     }
 
-    /// Every thread, if all are blocked for good.
+    /// Returns every thread, if all are blocked until another process acts.
     fn snapshot(pid: u32, sight: &Sight) -> io::Result<Option<Vec<Blocked>>> {
         let mut blocked = Vec::new();
         let own = std::process::id();
@@ -58,7 +58,7 @@ mod imp {
             blocked.push(found);
         }
         if !sight.reaped && is_dead(pid)? {
-            // It has ended, and its waiting parent is about to say so.
+            // The child has ended, and its parent is about to report that.
             return Ok(None);
         }
         let mut left = if sight.reaped { Vec::new() } else { vec![pid] };
@@ -82,7 +82,7 @@ mod imp {
         Ok(Some(blocked))
     }
 
-    /// Whether every thread of a process has ended, so that it waits for its parent to be told.
+    /// Whether every thread of a process has ended, and its parent has not fetched its status yet.
     fn is_dead(pid: u32) -> io::Result<bool> {
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let status = fs::read_to_string(entry?.path().join("status"))?;
@@ -97,11 +97,11 @@ mod imp {
         field(status, "State:").is_some_and(|state| state.starts_with('Z'))
     }
 
-    /// A thread that only another process can wake; `None` for any other.
+    /// Returns the thread if only another process can wake it, else `None`.
     fn thread_blocked(pid: u32, thread: u32) -> io::Result<Option<Blocked>> {
         let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status"))?;
         if is_zombie(&status) {
-            // It waits for its parent to be told.
+            // It stays until its parent fetches its status.
             return Ok(Some((pid, thread, 0)));
         }
         let call = fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"))?;
@@ -117,8 +117,8 @@ mod imp {
         status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
     }
 
-    /// The system call in which a thread is blocked, and its arguments: `0 0x3 0x7ffe… …`. `None` if
-    /// it is in no call.
+    /// Parses the system call in which a thread is blocked, with its arguments: `0 0x3 0x7ffe… …`.
+    /// Returns `None` if the thread is in no call.
     fn call_args(text: &str) -> Option<(libc::c_long, [u64; 6])> {
         let mut words = text.split_whitespace();
         let call = words.next()?.parse().ok()?;
