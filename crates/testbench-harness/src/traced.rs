@@ -1,9 +1,9 @@
-//! [`Traced`]: an overlay as one child sees it, which remembers the paths that the child changed.
+//! [`Traced`]: the overlay that one child sees. It remembers the paths that the child changes.
 //!
-//! Recording is decoration: the child gets this tree instead of the overlay, and neither of them
-//! knows of a tape. Each child has a tree of its own, so a change belongs to the child that made it
-//! even while several run. A fork shows the overlay as it was when the child started, from which the
-//! net change at each path follows.
+//! The child gets this tree instead of the overlay. Neither the child nor the overlay knows of a
+//! tape. Each child has a tree of its own, so a change belongs to the child that made it even while
+//! several run. A fork shows the overlay as it was when the child started. The difference between the
+//! fork and the overlay is the net change at each path.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -25,14 +25,14 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// A tree through which nothing was changed yet.
+    /// Returns a tree through which nothing was changed yet.
     pub(crate) fn new(overlay: Arc<Overlay>) -> Traced {
         let before = overlay.fork();
         Traced::changed(overlay, before, [])
     }
 
-    /// A tree of which these paths were changed in another way, such as by a native child; `before`
-    /// shows it as it was.
+    /// Returns a tree whose `paths` were changed in another way, such as by a native child. `before`
+    /// shows the tree before these changes.
     pub(crate) fn changed(
         overlay: Arc<Overlay>,
         before: Arc<Overlay>,
@@ -41,7 +41,7 @@ impl Traced {
         Traced { overlay, before, paths: Arc::new(Mutex::new(paths.into_iter().collect())) }
     }
 
-    /// The paths that were changed so far.
+    /// Returns the paths that were changed so far.
     pub(crate) fn paths(&self) -> BTreeSet<Vec<u8>> {
         self.lock().clone()
     }
@@ -57,8 +57,8 @@ impl Traced {
         Ok(done)
     }
 
-    /// Runs an operation that changes the entry `path`. The overlay's own handle of `dir` is given
-    /// to it.
+    /// Runs an operation that changes the entry `path`, and passes it the overlay's own handle of
+    /// `dir`.
     fn change_at<T>(
         &self,
         dir: &dyn File,
@@ -70,8 +70,8 @@ impl Traced {
         self.change(self.place(dir, path, follow), || operation(dir))
     }
 
-    /// The place of a name that is created, removed or changed itself. It is `None` if there is
-    /// none, with which the operation then fails.
+    /// Returns the path of an entry that is to be created, removed or changed. `None` if the path
+    /// leads nowhere: the operation itself then fails.
     fn place(&self, dir: &dyn File, path: GuestPath<'_>, follow: Follow) -> Option<Vec<u8>> {
         self.overlay.place_of(dir, path, follow).ok()
     }
@@ -81,12 +81,12 @@ impl Traced {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
-        // A set is whole after every statement.
+        // A poisoned set is usable: each change of it is one statement.
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The overlay's own handle behind a traced one.
+/// Returns the overlay's own handle behind a traced one.
 fn inner(file: &dyn File) -> &dyn File {
     match (file as &dyn Any).downcast_ref::<TracedFile>() {
         Some(traced) => &*traced.inner,
@@ -200,9 +200,9 @@ struct TracedFile {
 }
 
 impl TracedFile {
-    /// Runs an operation that changes the file, under all its names.
+    /// Runs an operation that changes the file, and counts all its names as changed.
     fn change<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
-        // A file that has lost its names is in no tree any more.
+        // A file without names is no longer in the tree.
         let names = self.tree.overlay.names_of(&*self.inner).unwrap_or_default();
         self.tree.change(names, operation)
     }

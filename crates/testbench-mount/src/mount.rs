@@ -19,9 +19,9 @@ const DEVICE: &str = "/dev/fuse";
 
 /// A mounted overlay; dropping it unmounts.
 ///
-/// If a file in it is still open then, the mount leaves the tree at once, and serves that file until it is
-/// closed. If the process ends without dropping this, the mount stays behind and every access to it fails
-/// with `ENOTCONN`; `umount` removes it.
+/// If a file in the mount is open at the drop, the mount disappears from its directory at once, and the
+/// file is served until it is closed. If the process ends without the drop, the mount stays and every
+/// access to it fails with `ENOTCONN`; `umount` removes it.
 ///
 /// ```no_run
 /// use testbench_mount::{FuseMount, MountError};
@@ -39,7 +39,7 @@ const DEVICE: &str = "/dev/fuse";
 #[must_use = "dropping it unmounts"]
 pub struct FuseMount {
     at: PathBuf,
-    /// Unmounts also for a user who may not do so without help; works once.
+    /// Unmounts, also without the privilege (by `fusermount3`). It works once.
     unmounter: Option<fuser::SessionUnmounter>,
     /// Serves the mount. `None` once it is unmounted.
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -55,27 +55,28 @@ impl FuseMount {
         FuseOptions::new().mount(overlay, at)
     }
 
-    /// Returns the directory over which it is mounted, canonical.
+    /// Returns the canonical path of the directory over which the overlay is mounted.
     pub fn path(&self) -> &Path {
         &self.at
     }
 
-    /// Unmounts, and waits until every request is done. Unlike dropping, it says whether that went well.
+    /// Unmounts, and waits until every request is done. Unlike a drop, it returns an error.
     ///
     /// # Errors
     ///
-    /// [`MountError::InUse`] if a file in it is open or a process works in it. It is then unmounted
-    /// as if dropped. [`FuseMount::try_unmount`] leaves it mounted.
+    /// [`MountError::InUse`] if a file in the mount is open, or is a process's working directory. The
+    /// mount is then unmounted as by a drop. [`FuseMount::try_unmount`] leaves it mounted.
     pub fn unmount(mut self) -> Result<(), MountError> {
         self.try_unmount()
     }
 
-    /// Unmounts if it is not in use, and waits until every request is done. Does nothing if it is
-    /// unmounted already.
+    /// Unmounts if the mount is not in use, and waits until every request is done. Does nothing if it
+    /// is unmounted already.
     ///
     /// # Errors
     ///
-    /// [`MountError::InUse`] if a file in it is open or a process works in it: it is still mounted.
+    /// [`MountError::InUse`] if a file in the mount is open, or is a process's working directory. It
+    /// then stays mounted.
     pub fn try_unmount(&mut self) -> Result<(), MountError> {
         if self.thread.is_none() {
             return Ok(());
@@ -103,7 +104,7 @@ impl FuseMount {
 impl Drop for FuseMount {
     fn drop(&mut self) {
         if self.try_unmount().is_err() {
-            // Its users are served to the end, and nothing waits for them.
+            // Open files are served until they are closed, and the drop does not wait for that.
             let _ = unmount(&self.at, MntFlags::MNT_DETACH);
         }
     }
@@ -114,8 +115,8 @@ impl FuseOptions {
     ///
     /// # Errors
     ///
-    /// [`MountError`]: this machine has no FUSE, mounting is not permitted, or the directory cannot be
-    /// used.
+    /// [`MountError`] if this machine has no FUSE, mounting is not permitted, or the directory cannot
+    /// be used.
     pub fn mount(
         &self,
         overlay: &Arc<Overlay>,
@@ -123,7 +124,7 @@ impl FuseOptions {
     ) -> Result<FuseMount, MountError> {
         let at = check_mount_point(overlay, at.as_ref())?;
         check_device()?;
-        // Every path was found, so a missing one is that of `fusermount3`.
+        // All other paths were found above, so a missing one is that of `fusermount3`.
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => {
                 MountError::Denied { at: at.clone(), source }
@@ -175,7 +176,7 @@ fn is_mount_point(at: &Path) -> io::Result<bool> {
         Ok(statx) if statx.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
             Ok(statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
-        // Before Linux 5.8: another device than the directory above, which misses bind mounts only.
+        // Before Linux 5.8: a mount has another device than the directory above. A bind mount may not.
         _ => {
             let above = rustix::fs::statat(CWD, at.join(".."), AtFlags::empty())?;
             Ok(rustix::fs::fstat(&dir)?.st_dev != above.st_dev)
@@ -183,7 +184,7 @@ fn is_mount_point(at: &Path) -> io::Result<bool> {
     }
 }
 
-/// Unmounts; a directory on which nothing is mounted any more is no error.
+/// Unmounts. Succeeds if nothing is mounted on the directory any more.
 fn unmount(at: &Path, flags: MntFlags) -> io::Result<()> {
     match umount2(at, flags | MntFlags::UMOUNT_NOFOLLOW) {
         Err(nix::errno::Errno::EINVAL) => Ok(()),

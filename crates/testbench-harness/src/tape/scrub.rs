@@ -1,7 +1,8 @@
-//! [`Scrubber`]: finds secrets and the root's path in bytes before these get onto a tape.
+//! [`Scrubber`]: finds secrets and the root's path in bytes before these go onto a tape.
 //!
-//! It looks for literal values and patterns in the raw bytes of arguments, output and whole files. A
-//! secret outranks the root. Secrets that overlap are hidden as a whole, under the name of the first.
+//! It looks for literal values and patterns in the raw bytes of arguments, output and whole files. If a
+//! secret and the root overlap, the secret is hidden. Secrets that overlap become one mark, with the
+//! name of the first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,8 +17,8 @@ use super::error::TapeError;
 use super::{Mark, Taped};
 use crate::sys;
 
-/// The shortest value that is looked for, unless its variable was named: `TOKEN_TYPE=jwt` would
-/// hide every `jwt`.
+/// The length from which the value of a variable that only looks secret is looked for. With a lower
+/// one, `TOKEN_TYPE=jwt` would hide every `jwt`.
 const VALUE_BYTES_MIN: usize = 6;
 
 /// The words that make a variable's name look like that of a secret.
@@ -25,7 +26,7 @@ const WORDS: &str = "APIKEY AUTH BEARER COOKIE CRED CREDENTIAL CREDENTIALS CREDS
                      PASS PASSCODE PASSPHRASE PASSWD PASSWORD PAT PRIVATE PWD SECRET SECRETS TOKEN \
                      TOKENS";
 
-/// The same, run together with other words, as in `PGPASSWORD`.
+/// The words that also count inside of a longer word, as in `PGPASSWORD`.
 const PARTS: [&str; 5] = ["APIKEY", "PASSWD", "PASSWORD", "SECRET", "TOKEN"];
 
 /// Whether a variable of this name probably holds a secret, such as `GITHUB_TOKEN` or
@@ -50,10 +51,10 @@ pub fn looks_secret(variable: impl AsRef<OsStr>) -> bool {
 /// Finds the root's path and secrets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scrubber {
-    /// The root's names and the values of secrets.
+    /// The root's paths and the values of secrets.
     values: Vec<(Vec<u8>, Mark)>,
     patterns: Arc<[(String, Regex)]>,
-    /// Variables whose values are secrets, however they look.
+    /// The variables that are declared secret, whatever their names and values look like.
     named: Arc<[OsString]>,
 }
 
@@ -73,7 +74,7 @@ impl Scrubber {
         Ok(Scrubber { values: Vec::new(), patterns, named: named.into() })
     }
 
-    /// Adds the names of a root. The root directory `/` is ignored, since every path begins with it.
+    /// Adds the paths of a root. The root directory `/` is ignored, since every path begins with it.
     pub(crate) fn add_roots(&mut self, roots: impl IntoIterator<Item = PathBuf>) {
         for root in roots {
             let mut root = sys::guest_path(&root);
@@ -84,7 +85,7 @@ impl Scrubber {
         }
     }
 
-    /// Adds the values of those variables that look secret, or that were named.
+    /// Adds the values of variables that look secret or are declared secret.
     pub(crate) fn add_env<'e>(&mut self, env: impl IntoIterator<Item = (&'e OsStr, &'e OsStr)>) {
         for (name, value) in env {
             let value = sys::guest_bytes(value);
@@ -109,7 +110,7 @@ impl Scrubber {
         self.named.iter().any(|named| named == variable)
     }
 
-    /// The value of a variable; all of it is a secret if the variable's name says so.
+    /// Returns the value of a variable for the tape: a single mark if the variable is a secret one.
     pub(crate) fn tape_value(&self, name: &OsStr, value: &OsStr) -> Taped {
         if value.is_empty() || !(looks_secret(name) || self.is_named(name)) {
             return self.tape(&sys::guest_bytes(value));
@@ -119,7 +120,7 @@ impl Scrubber {
         taped
     }
 
-    /// The bytes with marks in the place of the root's path and of secrets.
+    /// Returns the bytes with marks in the place of the root's path and of secrets.
     pub(crate) fn tape(&self, bytes: &[u8]) -> Taped {
         let mut taped = Taped::default();
         let mut from = 0;
@@ -132,7 +133,7 @@ impl Scrubber {
         taped
     }
 
-    /// The matches of the patterns. Of a pattern with a group, the group is the secret.
+    /// Returns the matches of the patterns. If a pattern has a group, the group is the secret.
     pub(crate) fn find_patterns(&self, bytes: &[u8]) -> Vec<Found> {
         let mut all = Vec::new();
         for (name, regex) in self.patterns.iter() {
@@ -144,7 +145,7 @@ impl Scrubber {
         all
     }
 
-    /// All that is found, in order and without overlaps.
+    /// Returns all finds, in order and without overlaps.
     fn find(&self, bytes: &[u8]) -> Vec<Found> {
         let mut all = self.find_patterns(bytes);
         for (value, mark) in &self.values {
@@ -152,7 +153,7 @@ impl Scrubber {
             let counts = |range: &Range<usize>| *mark != Mark::Root || is_whole_path(bytes, range);
             all.extend(places.filter(counts).map(|range| (range, mark.clone())));
         }
-        // Of those that begin at the same place, the longest comes first.
+        // Of finds that begin at the same place, the longest comes first.
         all.sort_by_key(|(range, _)| (range.start, Reverse(range.end)));
         let mut kept: Vec<Found> = Vec::new();
         for (range, mark) in all {
@@ -160,7 +161,7 @@ impl Scrubber {
                 Some((last, of)) if range.start < last.end => match (&*of, &mark) {
                     (_, Mark::Root) => {}
                     (Mark::Root, _) => (*last, *of) = (range, mark),
-                    // The name of the first one stands for both.
+                    // The name of the first stands for both.
                     _ => last.end = last.end.max(range.end),
                 },
                 _ => kept.push((range, mark)),
@@ -170,7 +171,7 @@ impl Scrubber {
     }
 }
 
-/// The values that stand for marks when a tape is played: the way back from [`Taped`] to bytes.
+/// The values that replace marks in a replay: they turn a [`Taped`] back into bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Marks {
     /// The root's path in this session.
@@ -180,7 +181,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The value of a mark; `None` for a secret that is not known here.
+    /// Returns the value of a mark; `None` if this session does not know it.
     pub(crate) fn value(&self, mark: &Mark) -> Option<Vec<u8>> {
         match mark {
             Mark::Root => self.root.clone(),
@@ -190,7 +191,7 @@ impl Marks {
         }
     }
 
-    /// The bytes with a value in the place of each mark, or its text where there is none.
+    /// Returns the bytes with each mark replaced by its value, or by its text if it has none.
     pub(crate) fn expand(&self, taped: &Taped) -> Vec<u8> {
         taped.expand(|mark| self.value(mark).unwrap_or_else(|| mark.to_string().into_bytes()))
     }
@@ -200,7 +201,7 @@ fn secret(variable: &OsStr) -> Mark {
     Mark::Secret(variable.to_string_lossy().into_owned())
 }
 
-/// The places where `value` begins; they may overlap.
+/// Returns the offsets at which `value` begins. The occurrences may overlap.
 fn occurrences(bytes: &[u8], value: &[u8]) -> impl Iterator<Item = usize> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -210,7 +211,7 @@ fn occurrences(bytes: &[u8], value: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether the path at `range` is no part of a longer name.
+/// Whether the path at `range` is not part of a longer name.
 fn is_whole_path(bytes: &[u8], range: &Range<usize>) -> bool {
     let in_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-".contains(b);
     !bytes[..range.start].last().is_some_and(in_name) && !bytes.get(range.end).is_some_and(in_name)

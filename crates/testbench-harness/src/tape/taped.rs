@@ -1,8 +1,8 @@
 //! [`Taped`]: bytes as a tape holds them.
 //!
-//! They never hold two things: the path of the session's root, which differs from run to run, and
-//! secrets. A [`Mark`] stands in the place of each. A replay puts its own values in the place of the
-//! marks, so output that names the root names the root of the *replaying* session.
+//! They contain neither the path of the session's root, which differs from run to run, nor secrets. A
+//! [`Mark`] stands in the place of each. A replay replaces the marks by its own values, so output that
+//! names the root names the root of the *replaying* session.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
-/// The most bytes that stand on a line of a tape, so that a person can read it. Longer contents go
+/// The most bytes that stand on a line of a tape, so that a person can read it. Longer content goes
 /// to a payload file.
 pub const INLINE_BYTES_MAX: usize = 4096;
 
-/// The name of bytes that are not kept.
+/// A placeholder for bytes that a tape does not keep.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Mark {
@@ -33,9 +33,9 @@ pub enum Mark {
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taped {
     bytes: Arc<Vec<u8>>,
-    /// Each before the byte at its offset, ordered.
+    /// The marks, ordered; each stands before the byte at its offset.
     marks: Vec<(usize, Mark)>,
-    /// The place of the bytes, until the payload is read.
+    /// The payload that holds the bytes, until it is read.
     pub(super) pending: Option<Pending>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Pending {
 }
 
 impl Taped {
-    /// These bytes, as they are.
+    /// Returns these bytes, without marks.
     pub fn plain(bytes: impl Into<Vec<u8>>) -> Taped {
         Taped { bytes: Arc::new(bytes.into()), ..Taped::default() }
     }
@@ -63,7 +63,7 @@ impl Taped {
         self.marks.push((self.bytes.len(), mark));
     }
 
-    /// The bytes without the marks.
+    /// Returns the bytes without the marks.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -73,12 +73,12 @@ impl Taped {
         self.bytes.is_empty() && self.marks.is_empty()
     }
 
-    /// The bytes with `with`'s value in the place of each mark.
+    /// Returns the bytes with the result of `with` in the place of each mark.
     pub fn expand(&self, with: impl Fn(&Mark) -> Vec<u8>) -> Vec<u8> {
         self.split(|mark| Some(with(mark))).concat()
     }
 
-    /// The bytes with `with`'s value in the place of each mark, cut in two at marks without one.
+    /// As [`Taped::expand`], and cuts the bytes in two where `with` returns `None`.
     pub(crate) fn split(&self, with: impl Fn(&Mark) -> Option<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut pieces = vec![Vec::new()];
         for piece in self.pieces() {
@@ -94,19 +94,19 @@ impl Taped {
         pieces
     }
 
-    /// The bytes with the name of each mark in its place, for people.
+    /// Returns the bytes with each mark's text in its place, for people.
     pub(crate) fn shown(&self) -> Vec<u8> {
         self.expand(|mark| mark.to_string().into_bytes())
     }
 
-    /// The bytes and their BLAKE3 in hexadecimal, which names their payload file; `None` if the bytes
-    /// are short and stand on the line.
+    /// Returns the name of the payload file, which is the bytes' BLAKE3 in hexadecimal, and the bytes.
+    /// Returns `None` if the bytes are short and stand on the line.
     pub(crate) fn payload(&self) -> Option<(String, Arc<Vec<u8>>)> {
         let is_long = self.bytes.len() > INLINE_BYTES_MAX;
         is_long.then(|| (blake3::hash(&self.bytes).to_string(), self.bytes.clone()))
     }
 
-    /// Sets the bytes of the payload. Returns false if a mark lies behind their end.
+    /// Sets the bytes of the payload. Returns false if a mark lies beyond their end.
     pub(crate) fn resolve(&mut self, bytes: Vec<u8>) -> bool {
         self.pending = None;
         self.bytes = Arc::new(bytes);
@@ -143,7 +143,7 @@ impl fmt::Display for Taped {
     }
 }
 
-/// Short bytes as they are, others by their length.
+/// Shows up to 200 bytes as text, and more by their number.
 impl fmt::Debug for Taped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.bytes.len() {
@@ -183,7 +183,7 @@ impl<'de> Deserialize<'de> for Mark {
     }
 }
 
-/// The form on a line: the simplest that holds the bytes.
+/// The form of a [`Taped`] on a line. The simplest form that can hold it is used.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(
     untagged,
@@ -279,7 +279,7 @@ impl<'de> Deserialize<'de> for Taped {
     }
 }
 
-/// Whether a text is a BLAKE3 as we write it.
+/// Whether a text is a BLAKE3 in lower-case hexadecimal.
 pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
