@@ -64,8 +64,8 @@ impl FuseMount {
     ///
     /// # Errors
     ///
-    /// [`MountError::InUse`] if a file in the mount is open, or is a process's working directory. The
-    /// mount is then unmounted as by a drop. [`FuseMount::try_unmount`] leaves it mounted.
+    /// [`MountError::InUse`] if a file in the mount is open, or a process's working directory is in it.
+    /// The mount is then unmounted as by a drop. [`FuseMount::try_unmount`] leaves it mounted.
     pub fn unmount(mut self) -> Result<(), MountError> {
         self.try_unmount()
     }
@@ -75,8 +75,8 @@ impl FuseMount {
     ///
     /// # Errors
     ///
-    /// [`MountError::InUse`] if a file in the mount is open, or is a process's working directory. It
-    /// then stays mounted.
+    /// [`MountError::InUse`] if a file in the mount is open, or a process's working directory is in it.
+    /// It then stays mounted.
     pub fn try_unmount(&mut self) -> Result<(), MountError> {
         if self.thread.is_none() {
             return Ok(());

@@ -1,8 +1,8 @@
-//! The directory that is committed to, and the stage in it, through handles.
+//! The system calls of a commit, on the directory that it changes and on the stage in it.
 //!
-//! Like everything in this crate it takes one name at a time and follows no symlink, so that a
-//! process that swaps names meanwhile cannot lead a commit out of the root. Calls that change something
-//! pass a [`Gate`].
+//! Like everything in this crate, they resolve one name at a time, through handles, and follow no
+//! symlink. So a process that swaps names meanwhile cannot lead a commit out of the root. Calls that
+//! change something pass a [`Gate`].
 
 use std::fs::File;
 use std::io::Read as _;
@@ -18,11 +18,11 @@ use crate::places::{DirCursor, PathId, Paths};
 use crate::sys::{self, Access, os_str};
 use crate::{DirEntry, Errno, FileKind, SetTimes, Stat};
 
-/// The directory at the top of the root in which a commit keeps its journal, the files that it is
-/// about to put in place, and those that have left their place.
+/// The name of the stage: a directory at the top of the root with the commit's journal, the new files
+/// until they are in place, and the old files that have left their place.
 pub(crate) const STAGE: &[u8] = b".testbench-commit";
 
-/// The name of the stage once the commit is made.
+/// The name of the stage after the commit is made.
 pub(crate) const WASTE: &[u8] = b".testbench-commit-done";
 
 /// A place in the tree or on the stage.
@@ -47,7 +47,7 @@ struct Stage {
     name: &'static [u8],
 }
 
-/// The lock goes with the last handle, and a process that is being forked has one for a moment.
+/// Unlocks explicitly: a forked process holds a handle, and so the lock, for a moment longer.
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = rustix::fs::flock(&*self.dir, FlockOperation::Unlock);
@@ -71,7 +71,7 @@ impl<'g> Disk<'g> {
         Disk { paths: Paths::new(), root, path, cursor, stage: None, gate }
     }
 
-    /// The path of a place, for messages and reports.
+    /// Returns the path of a place, for messages and reports.
     pub(super) fn host_path(&self, at: At) -> PathBuf {
         match at {
             At::TOP => self.path.clone(),
@@ -80,7 +80,7 @@ impl<'g> Disk<'g> {
         }
     }
 
-    /// The error of an attempt at a place.
+    /// Returns the error of a call that failed at a place.
     pub(super) fn refused(&self, what: &'static str, at: At, errno: Errno) -> CommitError {
         let path = self.host_path(at);
         match errno {
@@ -89,12 +89,12 @@ impl<'g> Disk<'g> {
         }
     }
 
-    /// A name at the top of the root.
+    /// Returns the place of a name at the top of the root.
     pub(super) fn at_top(&mut self, name: &[u8]) -> At {
         At::Tree(self.paths.child(PathId::TOP, name))
     }
 
-    /// Makes the stage and locks it. [`Errno::Exist`]: another commit has one.
+    /// Makes the stage and locks it. Fails with [`Errno::Exist`] if another commit has one.
     pub(super) fn make_stage(&mut self) -> Result<()> {
         let stage = self.at_top(STAGE);
         self.make_dir(stage)?;
@@ -102,7 +102,8 @@ impl<'g> Disk<'g> {
         opened.map_err(|errno| self.refused("open", stage, errno))
     }
 
-    /// Opens the stage and locks it; false if there is none. [`Errno::Busy`]: a commit is at work.
+    /// Opens the stage and locks it. Returns false if there is none; fails with [`Errno::Busy`] if a
+    /// commit is running.
     pub(super) fn open_stage(&mut self) -> Result<bool, Errno> {
         for name in [STAGE, WASTE] {
             let dir = match sys::open_dir(&self.root, name, Access::Read) {
@@ -110,7 +111,7 @@ impl<'g> Disk<'g> {
                 dir => Arc::new(dir?),
             };
             match rustix::fs::flock(&*dir, FlockOperation::NonBlockingLockExclusive) {
-                // A file system without locks has to do without the protection.
+                // On a file system without locks, the commit runs without this protection.
                 Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(Errno::Busy),
                 Err(errno) => return Err(errno.into()),
@@ -129,7 +130,7 @@ impl<'g> Disk<'g> {
         Ok(())
     }
 
-    /// Makes the stage waste, in one instant: from here on the commit is made.
+    /// Renames the stage to [`WASTE`], in one instant. From then on the commit is made.
     pub(super) fn give_up_stage(&mut self) -> Result<()> {
         let (stage, waste) = (self.at_top(STAGE), self.at_top(WASTE));
         self.rename_over(stage, waste)?;
@@ -142,7 +143,7 @@ impl<'g> Disk<'g> {
         self.stage.as_ref().is_some_and(|stage| stage.name == WASTE)
     }
 
-    /// The directory that holds a place, and the name in it.
+    /// Returns the directory that holds a place, and the name in it.
     fn place(&mut self, at: At) -> Result<(Arc<OwnedFd>, Vec<u8>), Errno> {
         let name = match at {
             At::TOP => return Ok((self.root.clone(), b".".to_vec())),
@@ -156,7 +157,7 @@ impl<'g> Disk<'g> {
         Ok((self.stage.as_ref().ok_or(Errno::Noent)?.dir.clone(), name))
     }
 
-    /// Leaves a place that is about to be given to something else.
+    /// Moves the cursor out of a directory that is about to be moved or removed.
     fn leave(&mut self, at: At) {
         if let At::Tree(id) = at {
             self.cursor.leave(&self.paths, id);
@@ -174,7 +175,7 @@ impl<'g> Disk<'g> {
         done.map_err(|errno| self.refused(what, at, errno))
     }
 
-    /// Makes a call at a place; `None` if there is nothing.
+    /// Makes a call at a place. Returns `None` if nothing is there.
     fn find<T>(
         &mut self,
         what: &'static str,
@@ -224,12 +225,12 @@ impl<'g> Disk<'g> {
     }
 }
 
-/// Looking.
+/// Calls that change nothing.
 impl Disk<'_> {
-    /// The metadata of the file at a place; `None` if there is none.
+    /// Returns the metadata of the file at a place; `None` if there is none.
     pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>> {
         self.find("look at", at, |dir, name| match at {
-            // To be seen, the top need not be open to us.
+            // A look-up of `.` would need the right to search the top; its handle does not.
             At::TOP => sys::stat(dir),
             _ => sys::stat_at(dir, name),
         })
@@ -239,12 +240,12 @@ impl Disk<'_> {
         self.call("read", at, sys::read_link)
     }
 
-    /// A regular file for reading.
+    /// Opens a regular file for reading.
     pub(super) fn open(&mut self, at: At) -> Result<OwnedFd> {
         self.call("open", at, |dir, name| sys::open_file(dir, name, Access::Read))
     }
 
-    /// The entries of a directory; none if it is not there.
+    /// Returns the entries of a directory; none if it does not exist.
     pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>> {
         let entries = self.find("list", at, |dir, name| {
             let opened = sys::open_dir(dir, name, Access::Read)?;
@@ -253,7 +254,7 @@ impl Disk<'_> {
         Ok(entries.unwrap_or_default())
     }
 
-    /// All bytes of a regular file.
+    /// Reads all bytes of a regular file.
     pub(super) fn read(&mut self, at: At) -> Result<Vec<u8>> {
         let (mut file, mut bytes) = (File::from(self.open(at)?), Vec::new());
         match file.read_to_end(&mut bytes) {
@@ -268,7 +269,7 @@ impl Disk<'_> {
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         let denied = self.call("change names in", At::Tree(dir), |parent, name| {
             let may = rustix::fs::accessat(parent, name, access, AtFlags::EACCESS);
-            // Of everything else that is wrong with it, the steps tell more.
+            // Every other error is left to the steps, which report it with more detail.
             Ok(may == Err(rustix::io::Errno::ACCESS))
         })?;
         if denied { self.check_may_set_meta(dir) } else { Ok(()) }
@@ -285,14 +286,14 @@ impl Disk<'_> {
     }
 }
 
-/// Changing calls.
+/// Calls that change something.
 impl Disk<'_> {
     pub(super) fn make_dir(&mut self, at: At) -> Result<()> {
         let make = |dir: &OwnedFd, name: &[u8]| Ok(rustix::fs::mkdirat(dir, name, Mode::RWXU)?);
         self.change(Call::MakeDir, at, make)
     }
 
-    /// A new file on the stage that only the owner may use.
+    /// Makes a file on the stage that only the owner may read and write.
     pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -325,12 +326,12 @@ impl Disk<'_> {
         self.change(Call::Symlink, at, |dir, name| sys::symlink(target, dir, name))
     }
 
-    /// One more name for a file or symlink.
+    /// Gives a file or symlink one more name.
     pub(super) fn link(&mut self, from: At, to: At) -> Result<()> {
         self.change_both(Call::Link, (from, to), sys::link)
     }
 
-    /// Moves to where nothing is; [`Errno::Exist`] if something is there after all.
+    /// Moves to a place where nothing is. Fails with [`Errno::Exist`] if something is there.
     pub(super) fn rename_new(&mut self, from: At, to: At) -> Result<()> {
         self.leave(from);
         self.change_both(Call::Rename, (from, to), |from_dir, from, to_dir, to| {
@@ -349,7 +350,7 @@ impl Disk<'_> {
         })
     }
 
-    /// Moves in one step over a file or symlink.
+    /// Replaces a file or symlink in one step.
     pub(super) fn rename_over(&mut self, from: At, to: At) -> Result<()> {
         self.change_both(Call::Rename, (from, to), sys::rename)
     }
@@ -372,11 +373,11 @@ impl Disk<'_> {
         self.change(Call::SetTimes, at, |dir, name| sys::set_times_at(dir, name, times))
     }
 
-    /// Gives a file that is about to replace another its owner, group and extended attributes, as far
-    /// as the system lets us. Returns false if the owner and the group are not both kept.
+    /// Copies the owner, group and extended attributes of `like` to the file that is about to replace
+    /// it, as far as the system permits. Returns false if the owner and the group are not both kept.
     pub(super) fn keep_owner(&self, at: At, file: &OwnedFd, like: &OwnedFd) -> Result<bool> {
         for (name, value) in xattrs(like) {
-            // `security.*` and others are not ours to give, as `cp -p` cannot either.
+            // Without privileges, this process cannot set `security.*` and others, nor can `cp -p`.
             let set = || Ok(rustix::fs::fsetxattr(file, &*name, &value, XattrFlags::empty())?);
             let set = self.change_open(Call::SetXattr, at, set);
             allowed(set, &[Errno::Perm, Errno::Acces, Errno::Notsup, Errno::Inval])?;
@@ -399,8 +400,8 @@ impl Disk<'_> {
         Ok(false)
     }
 
-    /// A file or directory, to be synced; `None` for everything else, for a missing one, and for one
-    /// that this process may not open.
+    /// Opens a file or directory to sync it. Returns `None` for other kinds, and if it is missing or
+    /// this process may not open it.
     pub(super) fn open_to_sync(&mut self, at: At) -> Result<Option<OwnedFd>> {
         let is = self.look(at)?;
         if !is.is_some_and(|is| matches!(is.kind, FileKind::File | FileKind::Dir)) {
@@ -432,7 +433,7 @@ impl Disk<'_> {
         self.sync(At::TOP, &self.root)
     }
 
-    /// Brings all of the file system to stable storage, where there is a call for that.
+    /// Syncs the whole file system; on systems other than Linux, all file systems.
     pub(super) fn sync_all(&self) -> Result<()> {
         self.change_open(Call::SyncAll, At::TOP, || {
             #[cfg(target_os = "linux")]
@@ -444,7 +445,7 @@ impl Disk<'_> {
     }
 }
 
-/// Whether a part was done; false for an error that may be passed over.
+/// Returns whether an optional call was made: false if it failed with one of the `refusals`.
 pub(super) fn allowed(done: Result<()>, refusals: &[Errno]) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
@@ -453,8 +454,8 @@ pub(super) fn allowed(done: Result<()>, refusals: &[Errno]) -> Result<bool> {
     }
 }
 
-/// Through a handle that neither reads nor follows, since a name could be swapped for a symlink
-/// and a device must not be opened.
+/// Sets permission bits through a handle that neither reads nor follows: a name could be swapped for
+/// a symlink, and a device must not be opened.
 fn set_mode_at(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode((mode & 0o7777) as rustix::fs::RawMode);
     #[cfg(target_os = "linux")]
@@ -462,7 +463,7 @@ fn set_mode_at(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         match rustix::fs::chmod(format!("/proc/self/fd/{}", opened.as_raw_fd()), mode) {
-            // Without `/proc` it takes a file that is open for reading.
+            // Without `/proc`, only a file that is open for reading can be changed.
             Err(rustix::io::Errno::NOENT) => {
                 let is_dir = sys::stat(&opened)?.kind == FileKind::Dir;
                 let open = if is_dir { sys::open_dir } else { sys::open_file };
@@ -475,7 +476,7 @@ fn set_mode_at(dir: &OwnedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
     Ok(rustix::fs::chmodat(dir, name, mode, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Names and values of the extended attributes; none where there are none to be had.
+/// Returns the names and values of the extended attributes; none if they cannot be listed.
 fn xattrs(file: &OwnedFd) -> Vec<(Vec<u8>, Vec<u8>)> {
     /// Linux's `XATTR_LIST_MAX` and `XATTR_SIZE_MAX`.
     const BYTES_MAX: usize = 64 * 1024;

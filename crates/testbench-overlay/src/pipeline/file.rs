@@ -1,4 +1,4 @@
-//! Open files and directories of an overlay that has stages.
+//! Open files and directories of an overlay that has a pipeline.
 
 use std::any::Any;
 use std::fmt;
@@ -13,17 +13,17 @@ use crate::vfs::Result;
 use crate::vfs::name::RelPath;
 use crate::{DirEntry, Errno, File, FileKind, SetTimes, Stat};
 
-/// A handle, of the overlay's own tree or of another, behind the stages of the overlay through which
-/// it was opened.
+/// A handle behind the pipeline of the overlay through which it was opened. The file is in the
+/// overlay's own tree or in a mounted one.
 #[derive(Clone)]
 pub(crate) struct StagedFile {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) inner: Arc<dyn File>,
-    /// Under which it was opened.
+    /// The path under which it was opened.
     pub(super) path: RelPath,
-    /// Of a directory, where names in it are looked up.
+    /// The place where names in it are looked up; `None` unless it is a directory.
     pub(super) spot: Option<Spot>,
-    /// The number of its tree, unless that is the overlay's own.
+    /// The number of the mounted tree that it is in; `None` for the overlay's own tree.
     pub(super) tree: Option<usize>,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Debug for StagedFile {
 }
 
 impl StagedFile {
-    /// Returns the file behind the stages, if `file` is one of `core`'s own.
+    /// Returns the handle behind a staged one, or [`Errno::Xdev`] if that is not of `core`'s own tree.
     pub(crate) fn own_in<'f>(file: &'f dyn File, core: &Arc<Core>) -> Result<&'f dyn File> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
             Some(staged) if staged.is_of(core) && staged.tree.is_none() => Ok(&*staged.inner),
@@ -44,7 +44,7 @@ impl StagedFile {
         }
     }
 
-    /// The directory behind a handle of `core`.
+    /// Returns the directory behind a handle of `core`.
     pub(super) fn spot_in(file: &dyn File, core: &Arc<Core>) -> Result<Spot> {
         match (file as &dyn Any).downcast_ref::<StagedFile>() {
             Some(staged) if staged.is_of(core) => staged.spot.clone().ok_or(Errno::Notdir),
@@ -65,7 +65,7 @@ impl StagedFile {
         self.pipeline.run(Request::new(operation, self.path.clone()), |_| act())
     }
 
-    /// An operation that changes something and does not need a handle that is open for writing.
+    /// Runs an operation that changes something and needs no handle that is open for writing.
     pub(super) fn change<T>(
         &self,
         operation: Operation,
@@ -77,7 +77,7 @@ impl StagedFile {
         })
     }
 
-    /// Moves bytes: as many of them as the faults let through.
+    /// Reads or writes bytes: as many as the faults let through.
     fn transfer<T>(
         &self,
         operation: Operation,

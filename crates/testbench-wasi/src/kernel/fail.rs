@@ -1,4 +1,4 @@
-//! Why a kernel operation fails, and how a guest is ended from outside.
+//! The failure of a kernel operation ([`Fail`]), and the end of a guest from outside ([`Stopper`]).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ pub(crate) type Result<T, E = Fail> = std::result::Result<T, E>;
 /// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Fail {
-    /// The guest is told, and goes on.
+    /// The call returns this errno, and the guest goes on.
     #[error(transparent)]
     Errno(#[from] Errno),
     /// The guest passed an address outside of its memory; it traps.
@@ -44,14 +44,14 @@ impl Stopper {
     /// Ends the guest at its next check or wait. The first reason is kept.
     pub(crate) fn stop(&self, exit: Exit) {
         if self.exit.set(exit).is_ok() {
-            // Sequentially consistent, as is the look: when a call begins while another thread ends
-            // the guest, one of the two sees the other.
+            // Sequentially consistent, like the load: if a call begins while another thread ends the
+            // guest, at least one of the two threads sees the other.
             self.is_stopped.store(true, Ordering::SeqCst);
             self.event.notify();
         }
     }
 
-    /// Why the guest must end, if it must.
+    /// Returns why the guest must end, if it must.
     #[inline]
     pub(crate) fn stopped(&self) -> Option<Exit> {
         if !self.is_stopped.load(Ordering::SeqCst) {

@@ -1,9 +1,9 @@
-//! The operations that a descriptor allows, and how its file behaves: WASI's two sets of flags.
+//! WASI's two sets of flags: the operations that a descriptor allows, and the behaviour of its file.
 //!
-//! Rights are granted as wasmtime grants them: all that a file of this kind allows, reading and
-//! writing if they were asked for, within the rights that the directory passes on. A program that
-//! never narrows rights therefore never meets them. `fd_fdstat_set_rights` narrows, never widens:
-//! operations that were given up fail with `ENOTCAPABLE` from then on.
+//! As in wasmtime, an opened file gets all the rights of its kind that its directory passes on, and
+//! reading and writing only on request. So a program that never narrows rights never notices them.
+//! `fd_fdstat_set_rights` narrows and never widens: the operations that were given up then fail with
+//! `ENOTCAPABLE`.
 
 use bitflags::{Flags, bitflags};
 
@@ -45,7 +45,7 @@ bitflags! {
 }
 
 impl Rights {
-    /// All that a directory allows: neither bytes nor sizes, and no sockets.
+    /// The rights of a directory: all but those for contents, sizes, polling and sockets.
     pub(crate) const DIRECTORY: Rights = Rights::all()
         .difference(Rights::FD_READ)
         .difference(Rights::FD_WRITE)
@@ -58,7 +58,7 @@ impl Rights {
         .difference(Rights::SOCK_SHUTDOWN)
         .difference(Rights::SOCK_ACCEPT);
 
-    /// All that a regular file allows that is open for reading and writing.
+    /// The rights of a regular file that is open for reading and writing.
     pub(crate) const FILE: Rights = Rights::FD_DATASYNC
         .union(Rights::FD_READ)
         .union(Rights::FD_SEEK)
@@ -73,8 +73,8 @@ impl Rights {
         .union(Rights::FD_FILESTAT_SET_TIMES)
         .union(Rights::POLL_FD_READWRITE);
 
-    /// All that a pipe or a standard stream allows, in both directions. No seeking: a C library tells
-    /// a terminal from a file by that.
+    /// The rights of a pipe or a standard stream, in both directions. It cannot seek: by that a C
+    /// library tells a terminal from a file.
     pub(crate) const STREAM: Rights = Rights::FD_READ
         .union(Rights::FD_WRITE)
         .union(Rights::FD_FDSTAT_SET_FLAGS)
@@ -99,7 +99,7 @@ impl FdFlags {
     pub(crate) const ANY_SYNC: FdFlags = FdFlags::DSYNC.union(FdFlags::RSYNC).union(FdFlags::SYNC);
 }
 
-/// The names of a set's members, `|` between them; `0` for none, `ALL` for every one.
+/// Returns the names of a set's members with `|` between them; `0` for no member, `ALL` for all.
 pub(crate) fn names<F: Flags>(set: &F) -> String {
     let names: Vec<&str> = set.iter_names().map(|(name, _)| name).collect();
     match names.len() {

@@ -1,36 +1,36 @@
-//! Preview 1 of WASI: `wasi_snapshot_preview1`, and `wasi_unstable`, which came before it.
+//! Preview 1 of WASI: `wasi_snapshot_preview1` and its predecessor `wasi_unstable`.
 //!
 //! The table below declares every function once, with the numbers that wasm passes for each
-//! argument and the results that go to memory; [`call`] turns a line of it into host functions for
-//! both versions. The functions themselves stand in a file for each noun of the interface, decode
-//! nothing and encode nothing, and are thin over the [kernel](crate::kernel).
+//! argument and the results that go to memory. A macro and [`call`] turn each line into host
+//! functions for both versions. The functions themselves are thin over the [kernel](crate::kernel):
+//! they decode and encode nothing. Each noun of the interface has a file.
 //!
-//! Where the specification leaves a choice, this does as wasmtime does, with these exceptions. (The
-//! test `oracle` compares the two; its `known.txt` has each difference of the file functions.)
+//! Where the specification leaves a choice, this crate does as wasmtime does, with these exceptions.
+//! The test `oracle` compares the two; its `known.txt` has each difference of the file functions.
 //!
 //! | call | here | wasmtime | because |
 //! | --- | --- | --- | --- |
-//! | `fd_allocate` | does it | `ENOTSUP` | programs use it |
+//! | `fd_allocate` | works | `ENOTSUP` | programs use it |
 //! | `fd_fdstat_set_rights` | narrows | `ENOTSUP` | the specification has it |
-//! | `fd_sync`, `fd_datasync` of a directory | do it | `EBADF` | sqlite does it; POSIX allows it |
-//! | `path_open` with `SYNC`, `DSYNC`, `RSYNC` | does it | `ENOTSUP` | the specification has it |
-//! | `path_link` that follows symlinks | does it | `EINVAL` | the specification has it |
+//! | `fd_sync`, `fd_datasync` of a directory | work | `EBADF` | sqlite uses them; POSIX allows it |
+//! | `path_open` with `SYNC`, `DSYNC`, `RSYNC` | works | `ENOTSUP` | the specification has it |
+//! | `path_link` that follows symlinks | works | `EINVAL` | the specification has it |
 //! | paths and links that leave the directory | `ENOTCAPABLE` | `EPERM` | the specification's own number |
 //! | `path_*` below a regular file | `ENOTDIR` | `EBADF`, except in `path_open` | POSIX |
-//! | names, arguments and values that are not UTF-8 | pass | `EILSEQ` | they are bytes |
+//! | names, arguments and values that are not UTF-8 | accepted | `EILSEQ` | they are bytes |
 //! | CPU time clocks | time since the start | `EBADF` | the specification has them |
-//! | `poll_oneoff` of a file that cannot be polled | an error in its event | of the call | the specification |
+//! | `poll_oneoff` of a file that cannot be polled | its event fails | the call fails | the specification |
 //! | `proc_exit` with 126 and above | kept | a trap | the specification allows any |
 //! | `proc_raise` | the signal's default action | `ENOTSUP` | the specification has it |
 //! | reading and writing with several buffers | all of them | the first | fewer calls |
-//! | addresses that are not aligned | pass | a trap | harmless |
+//! | addresses that are not aligned | accepted | a trap | harmless |
 //! | flags and enumerations without a meaning | `EINVAL` | a trap | the specification |
 //! | reading a directory | `EISDIR` | `EBADF` | POSIX |
 //! | an operation that the file was not opened for | `EBADF` | works | the specification's rights |
-//! | a position beyond 2^63-1 | `EINVAL` | passes | Linux |
-//! | the target of an absolute symlink | is shown | `EPERM` | it is text |
+//! | a position beyond 2^63-1 | `EINVAL` | accepted | Linux |
+//! | `path_readlink` of an absolute symlink | works | `EPERM` | the target is text |
 //! | a symlink with a slash behind it | is followed, but not removed or replaced | is not followed | POSIX, Linux |
-//! | times before 1970 | 1970 | `EOVERFLOW` | such files are to be usable |
+//! | times before 1970 | 1970 | `EOVERFLOW` | such files stay usable |
 
 mod args;
 mod call;
@@ -55,7 +55,7 @@ use crate::kernel::{FdFlags, Thread, Whence};
 /// Turns the table into one function that defines everything in it.
 ///
 /// A line is `name = function { argument: Type, … } -> (addresses of the results);`. wasm passes one
-/// number for an argument, of its type's [`Decode::Number`], or two: then the name of the second
+/// number for an argument, of the type [`Decode::Number`]. If it passes two, the name of the second
 /// stands behind the type (`path: Path + path_len`).
 macro_rules! host_functions {
     ($(
@@ -80,7 +80,7 @@ macro_rules! host_functions {
                         };
                         let result = decode_and_call();
                         if shown.is_empty() {
-                            // They could not be decoded.
+                            // The arguments could not be decoded, so the trace shows the numbers.
                             shown = vec![$(
                                 (stringify!($arg), $arg.to_string()),
                                 $((stringify!($second), $second.to_string()),)?
@@ -191,13 +191,13 @@ host_functions! {
 ///
 /// # Errors
 ///
-/// When something of these names is defined already.
+/// If one of these names is defined already.
 pub(crate) fn add_to_linker(linker: &mut Linker<Thread>) -> wasmtime::Result<()> {
     for (module, abi) in
         [("wasi_snapshot_preview1", Abi::Snapshot1), ("wasi_unstable", Abi::Unstable)]
     {
         define(linker, module, abi)?;
-        // The one function that has no result, since it does not come back.
+        // `proc_exit` is the one function without a result, since it does not return.
         linker.func_wrap(module, "proc_exit", |caller: Caller<'_, Thread>, code: u32| {
             let process = &caller.data().process;
             let exit = misc::proc_exit(code);

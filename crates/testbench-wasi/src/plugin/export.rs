@@ -6,7 +6,7 @@ use crate::module::{Signature, show};
 
 /// One export of a plugin's module.
 ///
-/// It is shown with its type: `add_one: a function (i32) -> i32`.
+/// Its `Display` is the name and the type: `add_one: a function (i32) -> i32`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     name: String,
@@ -15,12 +15,12 @@ pub struct Export {
 }
 
 impl Export {
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its type, if it is a function.
+    /// Returns the type, if the export is a function.
     pub fn signature(&self) -> Option<&Signature> {
         self.signature.as_ref()
     }
