@@ -52,7 +52,6 @@ impl State {
         for id in ended {
             self.end_for(id, why, others_are_to_end);
         }
-        self.dispatch();
     }
 
     /// The last session of a seat has ended.
@@ -90,7 +89,6 @@ impl State {
         let why = seat.adrift.take()?;
         if seat.status == Status::Running {
             self.set_status(id, Status::Away);
-            self.dispatch();
         }
         Some(why)
     }

@@ -71,18 +71,6 @@ impl Timeline {
         Seat::new(name, role, self.new_dial())
     }
 
-    /// A further participant, of the session of the one that lets it join.
-    fn seat(self: &Arc<Self>, seat: Seat, by: Option<SeatId>) -> Arc<MockClock> {
-        let dial = Arc::clone(&seat.dial);
-        let (id, name) = self.with(|state| {
-            let (id, name) = state.add(seat);
-            state.share_session(by, id);
-            state.dispatch();
-            (id, name)
-        });
-        MockClock::of_seat(Arc::clone(self), id, name, dial)
-    }
-
     fn new_dial(&self) -> Arc<Dial> {
         let s = &self.settings;
         let steps = (s.tick_ns, s.wall_resolution_ns, s.mono_resolution_ns);
@@ -104,10 +92,15 @@ impl Timeline {
         result
     }
 
-    /// Does what the kernel left to be done without the lock, until nothing is left.
+    /// Gives turns or moves time after a change, and does what the kernel left to be done without the
+    /// lock, until nothing is left.
     fn settled<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let mut panics = Panics::default();
-        while !state.settling && state.has_foreign_work() {
+        loop {
+            state.dispatch();
+            if state.settling || !state.has_foreign_work() {
+                break;
+            }
             let wakers = std::mem::take(&mut state.wakers);
             let removed = std::mem::take(&mut state.removed);
             let wall_changed = std::mem::take(&mut state.wall_changed);
@@ -120,10 +113,7 @@ impl Timeline {
                 panics.keep(|| self.wall_set.notify());
             }
             state = self.lock();
-            if wall_changed {
-                state.settling = false;
-                state.dispatch();
-            }
+            state.settling &= !wall_changed;
         }
         if panics.any() {
             drop(state);
@@ -196,7 +186,6 @@ impl Timeline {
         let suspects = state.suspects();
         if let Some(stalled) = state.monitor.finds_stalled(suspects) {
             state.give_up_on(&stalled);
-            state.dispatch();
         }
         state.monitor.armed = self.arm_monitor();
         drop(self.settled(state));
@@ -209,9 +198,6 @@ impl Timeline {
         }
         if left {
             state.make_ready(id);
-        }
-        state.dispatch();
-        if left {
             state = self.until_turn(state, id);
             if let Some(seat) = state.seats.get(&id) {
                 let who = Arc::clone(&seat.waited.who);

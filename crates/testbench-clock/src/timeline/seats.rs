@@ -71,9 +71,7 @@ pub(super) struct Seat {
     pub(super) parked: Option<Waker>,
     /// It was roused when it was not parked: the next park ends at once.
     pub(super) roused: bool,
-    /// An executor sits in it, and tells whether others have given it work.
-    pub(super) executor: Option<Arc<dyn Executor>>,
-    /// It waits because that executor has nothing to do.
+    /// It waits because an executor has nothing to do.
     pub(super) idle: bool,
     /// Woken if it is declared lost or its session ends while it runs, for an executor that may sleep in
     /// a place of its own.
@@ -140,7 +138,6 @@ impl Seat {
             end: None,
             parked: None,
             roused: false,
-            executor: None,
             idle: false,
             if_lost: None,
         }
@@ -169,11 +166,6 @@ impl Seat {
 
     pub(super) fn is_waiting(&self) -> bool {
         self.status == Status::Waiting
-    }
-
-    /// Whether it waits as an idle executor that others have given work since.
-    pub(super) fn has_work(&self) -> bool {
-        self.idle && self.executor.as_ref().is_some_and(|executor| executor.has_work())
     }
 
     /// For reports.

@@ -1,19 +1,17 @@
 //! The participants that may run, and the present time: the timeline's kernel, without threads or locks.
 //!
 //! Every participant has a **seat**. [`State::dispatch`] is the one place that gives turns and
-//! moves time; everything else changes a seat's status and calls it.
+//! moves time. All else changes a seat's status, and [`Timeline::settled`](super::Timeline::settled) calls it.
 
 use super::dial::Face;
 use super::injected::Injected;
 use super::monitor::{Hold, Monitor};
-#[cfg(feature = "tokio")]
-use super::seats::Executor;
-use super::seats::{End, Seat, SeatId, Seats, Status, Waited};
+use super::seats::{End, Executor, Seat, SeatId, Seats, Status, Waited};
 use super::wall::{Segment, WallCell};
 use crate::log::{Kind, Log};
 use crate::{RandomStream, Seed, Stuck, StuckReport, Waiting, WallTime};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +50,9 @@ pub(super) struct State {
     waits: u64,
     /// The participants declared lost, with the report of then.
     pub(super) lost: Vec<(SeatId, Arc<StuckReport>)>,
-    /// How many seats have an executor in them.
-    executors: usize,
+    /// The executors that wait in a seat because they have nothing to do. Each tells whether others have
+    /// given it work. They own themselves, so that the last of one is never dropped here.
+    pub(super) executors: BTreeMap<SeatId, Arc<dyn Executor>>,
     /// Why time stands still.
     pub(super) held: Vec<Hold>,
     holds: u64,
@@ -189,7 +188,7 @@ impl State {
         self.set_status(id, Status::Away);
         let Some(seat) = self.seats.remove(&id) else { return };
         self.lost.retain(|(lost, _)| *lost != id);
-        self.executors -= usize::from(seat.executor.is_some());
+        self.executors.remove(&id);
         self.note(&seat.name, Kind::Leave, &"");
         self.removed.push(seat);
     }
@@ -228,6 +227,7 @@ impl State {
         let Some(seat) = waiting else { return };
         seat.status = Status::Ready;
         seat.idle = false;
+        self.executors.remove(&id);
         self.wakers.extend(seat.parked.take());
         let queue = if seat.waited.last { &mut self.ready_last } else { &mut self.ready };
         queue.push_back(id);
@@ -244,6 +244,7 @@ impl State {
         }
         if let Some(seat) = self.set_status(id, Status::Ready) {
             seat.idle = false;
+            self.executors.remove(&id);
             self.ready.push_back(id);
         }
     }
@@ -259,28 +260,17 @@ impl State {
         } else if is_waiting {
             self.make_ready(id);
         }
-        self.dispatch();
-    }
-
-    /// Puts an executor into a seat, and returns the one before it.
-    #[cfg(feature = "tokio")]
-    pub(super) fn seat_executor(
-        &mut self,
-        id: SeatId,
-        executor: Option<Arc<dyn Executor>>,
-    ) -> Option<Arc<dyn Executor>> {
-        // Given back, so that nothing of it is dropped under the lock.
-        let Some(seat) = self.seats.get_mut(&id) else { return executor };
-        self.executors += usize::from(executor.is_some());
-        let old = std::mem::replace(&mut seat.executor, executor);
-        self.executors -= usize::from(old.is_some());
-        old
     }
 
     /// The idle executors that others have given work, by any means. Their threads are on the way, but
     /// the timeline does not wait for the machine to start them.
     fn executors_with_work(&self) -> Vec<SeatId> {
-        if self.executors == 0 { Vec::new() } else { self.seats_if(Seat::has_work) }
+        self.executors.keys().copied().filter(|id| self.has_work(*id)).collect()
+    }
+
+    /// Whether a seat waits as an idle executor that others have given work since.
+    pub(super) fn has_work(&self, id: SeatId) -> bool {
+        self.executors.get(&id).is_some_and(|executor| executor.has_work())
     }
 
     /// Makes those ready, in an order that does not depend on when their threads came out.
@@ -331,8 +321,7 @@ impl State {
         Some(self.lost.remove(at).1)
     }
 
-    /// Gives turns to the participants that are ready, and moves time when none is. Call after every
-    /// change.
+    /// Gives turns to the participants that are ready, and moves time when none is.
     pub(super) fn dispatch(&mut self) {
         if self.settling {
             return;

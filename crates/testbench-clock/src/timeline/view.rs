@@ -1,9 +1,7 @@
 //! A participant's handle: every call of it, from the outside to the kernel.
 
 use super::injected::Injected;
-#[cfg(feature = "tokio")]
-use super::seats::Executor;
-use super::seats::{End, SeatId, Status, Waited};
+use super::seats::{End, Executor, Seat, SeatId, Status, Waited};
 use super::state::State;
 use super::wall::{Injection, InjectionError, When};
 use super::{Dial, Timeline};
@@ -13,7 +11,7 @@ use crate::{Listener, MonoTime};
 use std::any::Any;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -43,10 +41,6 @@ pub struct MockClock {
     id: u64,
     lent: bool,
     cancelled: OnceLock<Arc<str>>,
-    /// Set together with `cancelled`; cheap to look at.
-    flagged: AtomicBool,
-    /// Threads of this handle may wait in seats of their own.
-    has_other_seats: AtomicBool,
 }
 
 /// A seat for as long as there are handles of it.
@@ -59,18 +53,22 @@ struct Occupied {
 
 const LEFT: &str = "this participant has left the timeline";
 
-impl MockClock {
-    /// The first handle of a seat.
-    pub(super) fn of_seat(
-        timeline: Arc<Timeline>,
-        id: SeatId,
-        name: Arc<str>,
-        dial: Arc<Dial>,
-    ) -> Arc<Self> {
-        let waker = Waker::from(Arc::new(SeatWaker { timeline: Arc::downgrade(&timeline), id }));
-        MockClock::new(Arc::new(Occupied { timeline, id, waker }), name, dial, false)
+impl Timeline {
+    /// A further participant, of the session of the one that lets it join.
+    pub(super) fn seat(self: &Arc<Self>, seat: Seat, by: Option<SeatId>) -> Arc<MockClock> {
+        let dial = Arc::clone(&seat.dial);
+        let (id, name) = self.with(|state| {
+            let (id, name) = state.add(seat);
+            state.share_session(by, id);
+            (id, name)
+        });
+        let waker = Waker::from(Arc::new(SeatWaker { timeline: Arc::downgrade(self), id }));
+        let seat = Arc::new(Occupied { timeline: Arc::clone(self), id, waker });
+        MockClock::new(seat, name, dial, false)
     }
+}
 
+impl MockClock {
     fn new(seat: Arc<Occupied>, name: Arc<str>, dial: Arc<Dial>, lent: bool) -> Arc<Self> {
         let timeline = Arc::clone(&seat.timeline);
         Arc::new(MockClock {
@@ -81,8 +79,6 @@ impl MockClock {
             lent,
             cancelled: OnceLock::new(),
             dial,
-            flagged: AtomicBool::new(false),
-            has_other_seats: AtomicBool::new(false),
         })
     }
 
@@ -93,11 +89,7 @@ impl MockClock {
 
     /// [`Participant::lend`], as a mock clock.
     pub fn lend(&self, name: &str) -> Arc<MockClock> {
-        self.timeline.with(|state| {
-            if let Some(seat) = state.seats.get_mut(&self.seat.id) {
-                seat.lent += 1;
-            }
-        });
+        self.with_seat(|seat| seat.lent += 1);
         MockClock::new(Arc::clone(&self.seat), name.into(), self.timeline.new_dial(), true)
     }
 
@@ -120,7 +112,6 @@ impl MockClock {
         self.timeline.with(|state| {
             if tick_ns != 0 && !state.is_held() {
                 state.move_to(state.now_ns.saturating_add(tick_ns));
-                state.dispatch();
                 // A loop of readings comes to its end.
                 self.dial.reset();
             }
@@ -136,10 +127,7 @@ impl MockClock {
     ) -> Result<(), InjectionError> {
         injection.check()?;
         let injected = Injected { when, injection, who: Arc::clone(&self.name), site };
-        self.timeline.with(|state| {
-            state.inject(injected);
-            state.dispatch();
-        });
+        self.timeline.with(|state| state.inject(injected));
         Ok(())
     }
 
@@ -159,7 +147,7 @@ impl MockClock {
     /// [`MockClock::advance`].
     pub(crate) fn wait_as(&self, wait: &Wait<'_>, last: bool) -> Result<Woke, Stuck> {
         // A participant that waits does not spin, whatever it did before.
-        if self.flagged.load(Ordering::Relaxed) {
+        if self.cancelled.get().is_some() {
             self.trouble()?;
         }
         if let Some(woke) = notified(wait) {
@@ -193,7 +181,6 @@ impl MockClock {
         // One handle used by two threads: while one is blocked, the other waits in a seat of its own, for
         // this one call.
         let own = self.join(&format!("{} (another thread)", self.name), Role::Host);
-        self.has_other_seats.store(true, Ordering::Relaxed);
         self.wait_in(&own.seat, wait, &waited)?.ok_or_else(|| self.left())
     }
 
@@ -221,7 +208,7 @@ impl MockClock {
 
     /// Sleeps if that needs nothing but moving time: this participant is alone and nothing is in the way.
     pub(crate) fn leap(&self, d: Duration) -> bool {
-        if !self.dial.plain || self.flagged.load(Ordering::Relaxed) {
+        if !self.dial.plain || self.cancelled.get().is_some() {
             return false;
         }
         let mut state = self.timeline.lock();
@@ -257,7 +244,6 @@ impl MockClock {
                 return Err(Stuck::Stalled(Arc::clone(report)));
             }
             state.start_wait(seat.id, waited.clone());
-            state.dispatch();
             state = self.timeline.until_turn(state, seat.id);
             let end = state.take_end(seat.id);
             drop(self.timeline.settled(state));
@@ -279,7 +265,13 @@ impl MockClock {
     ///
     /// Never blocks: it is called where an executor is about to. A reason not to wait is returned by
     /// [`MockClock::unpark_at_deadline`].
-    pub(crate) fn park_as(&self, wait: &Wait<'_>, waker: &Waker, last: bool) {
+    pub(crate) fn park_as(
+        &self,
+        wait: &Wait<'_>,
+        waker: &Waker,
+        last: bool,
+        executor: Option<Arc<dyn Executor>>,
+    ) {
         let mut waited = self.waited(wait, last);
         // A call of its waker ends it, whatever the reason.
         waited.hears = true;
@@ -301,8 +293,8 @@ impl MockClock {
             seat.end = Some(End::Stuck(Stuck::Stalled(report)));
         }
         if !waits || is_lost || self.check().is_err() {
-            if due && state.give_way(self.seat.id) {
-                state.dispatch();
+            if due {
+                state.give_way(self.seat.id);
             }
             drop(self.timeline.settled(state));
             return waker.wake_by_ref();
@@ -311,8 +303,8 @@ impl MockClock {
         if let Some(seat) = state.seats.get_mut(&self.seat.id) {
             seat.parked = Some(own_waker);
             seat.idle = true;
+            state.executors.extend(executor.map(|executor| (self.seat.id, executor)));
         }
-        state.dispatch();
         self.timeline.monitor(&mut state);
         drop(self.timeline.settled(state));
     }
@@ -330,27 +322,23 @@ impl MockClock {
     /// runs. `None` forgets it.
     #[cfg(feature = "tokio")]
     pub(crate) fn wake_if_lost(&self, waker: Option<Waker>) {
-        let old = self.timeline.with(|state| {
-            let seat = state.seats.get_mut(&self.seat.id)?;
-            std::mem::replace(&mut seat.if_lost, waker)
-        });
+        let old = self.with_seat(|seat| std::mem::replace(&mut seat.if_lost, waker));
         // Foreign code, so after the lock is released.
         drop(old);
     }
 
     /// As [`Participant::unpark`]; returns whether it was the deadline that ended the wait.
     pub(crate) fn unpark_at_deadline(&self) -> Result<bool, Stuck> {
-        let mut state = self.timeline.lock();
-        let seat = state.seats.get_mut(&self.seat.id);
-        let (waker, idle, has_work) = seat
-            .map_or((None, false, false), |seat| (seat.parked.take(), seat.idle, seat.has_work()));
-        // An executor that another participant gave work becomes ready when the other's turn ends,
-        // whenever the machine has started this thread. All else is not on the timeline.
-        if idle && !has_work {
-            state.make_ready(self.seat.id);
-        }
-        state.dispatch();
-        drop(self.timeline.settled(state));
+        let waker = self.timeline.with(|state| {
+            let seat = state.seats.get_mut(&self.seat.id)?;
+            let (waker, idle) = (seat.parked.take(), seat.idle);
+            // An executor that another participant gave work becomes ready when the other's turn ends,
+            // whenever the machine has started this thread. All else is not on the timeline.
+            if idle && !state.has_work(self.seat.id) {
+                state.make_ready(self.seat.id);
+            }
+            waker
+        });
         drop(waker);
         let Some(mut state) = self.turn(&self.seat, "unpark")? else { return Ok(false) };
         let end = state.take_end(self.seat.id);
@@ -359,15 +347,6 @@ impl MockClock {
             Some(End::Stuck(stuck)) => Err(stuck),
             end => self.check().map(|()| matches!(end, Some(End::Deadline))),
         }
-    }
-
-    /// Puts an executor into this participant's seat, and returns the one before it.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn seat_executor(
-        &self,
-        executor: Option<Arc<dyn Executor>>,
-    ) -> Option<Arc<dyn Executor>> {
-        self.timeline.with(|state| state.seat_executor(self.seat.id, executor))
     }
 
     /// As [`Participant::external`], but without `holds` time does not stand still meanwhile.
@@ -386,7 +365,6 @@ impl MockClock {
                 state.note(&self.name, Kind::Outside, &why);
                 state.set_status(id, Status::Outside);
             }
-            state.dispatch();
             (hold, left)
         });
         let timeline = Arc::clone(&self.timeline);
@@ -412,7 +390,6 @@ impl MockClock {
             }
         }
         let lost = state.take_back(id);
-        state.dispatch();
         state = self.timeline.until_turn(state, id);
         if let Some(report) = lost {
             return Err(Stuck::Stalled(report));
@@ -423,6 +400,11 @@ impl MockClock {
         }
         let Some(seat) = state.seats.get(&id) else { return Err(self.left()) };
         seat.sessions.check().map(|()| Some(state))
+    }
+
+    /// Changes its seat, if it still has one.
+    fn with_seat<R>(&self, change: impl FnOnce(&mut Seat) -> R) -> Option<R> {
+        self.timeline.with(|state| state.seats.get_mut(&self.seat.id).map(change))
     }
 
     fn is_running(&self, state: &mut State) -> bool {
@@ -448,7 +430,7 @@ impl Participant for MockClock {
 
     #[inline]
     fn check(&self) -> Result<(), Stuck> {
-        if self.dial.spins() || self.flagged.load(Ordering::Relaxed) {
+        if self.dial.spins() || self.cancelled.get().is_some() {
             return self.trouble();
         }
         Ok(())
@@ -456,25 +438,19 @@ impl Participant for MockClock {
 
     fn cancel(&self, why: &str) {
         let why = self.cancelled.get_or_init(|| why.into());
-        self.flagged.store(true, Ordering::Relaxed);
         self.timeline.with(|state| {
             // Looked at under the lock: a wait that begins after this sees that it is cancelled.
-            let stuck = || End::Stuck(Stuck::Cancelled(Arc::clone(why)));
-            let own = self.seat.id;
-            if self.has_other_seats.load(Ordering::Relaxed) {
-                // First, as each of those leaves its turn to the next when it has come out.
-                let waits = state.seats_if(|seat| seat.waited.view == self.id);
-                waits.iter().filter(|id| **id != own).for_each(|id| state.end_wait(*id, stuck()));
+            let mut waits = state.seats_if(|seat| seat.waited.view == self.id);
+            // The seats of single calls come first: each leaves its turn to the next when it has come out.
+            waits.sort_by_key(|id| *id == self.seat.id);
+            for id in waits {
+                state.end_wait(id, End::Stuck(Stuck::Cancelled(Arc::clone(why))));
             }
-            if state.seats.get(&own).is_some_and(|seat| seat.waited.view == self.id) {
-                state.end_wait(own, stuck());
-            }
-            state.dispatch();
         });
     }
 
     fn park(&self, wait: Wait<'_>, waker: &Waker) {
-        self.park_as(&wait, waker, false);
+        self.park_as(&wait, waker, false, None);
     }
 
     fn unpark(&self) -> Result<(), Stuck> {
@@ -486,14 +462,9 @@ impl Participant for MockClock {
     }
 
     fn rouse(&self) {
-        self.timeline.with(|state| {
-            let Some(seat) = state.seats.get_mut(&self.seat.id) else { return };
-            if !seat.idle {
-                seat.roused = true;
-                return;
-            }
-            state.end_wait(self.seat.id, End::Notified);
-            state.dispatch();
+        self.timeline.with(|state| match state.seats.get_mut(&self.seat.id) {
+            Some(seat) if !seat.idle => seat.roused = true,
+            _ => state.end_wait(self.seat.id, End::Notified),
         });
     }
 
@@ -522,7 +493,6 @@ impl Participant for MockClock {
             return self.check();
         }
         if state.give_way(self.seat.id) {
-            state.dispatch();
             state = self.timeline.until_turn(state, self.seat.id);
         }
         let ended = state.come_out(self.seat.id);
@@ -545,11 +515,9 @@ impl Participant for MockClock {
 impl Drop for MockClock {
     fn drop(&mut self) {
         if self.lent {
-            self.timeline.with(|state| {
-                if let Some(seat) = state.seats.get_mut(&self.seat.id) {
-                    seat.lent -= 1;
-                    seat.calls += 1;
-                }
+            self.with_seat(|seat| {
+                seat.lent -= 1;
+                seat.calls += 1;
             });
         }
     }
@@ -557,16 +525,13 @@ impl Drop for MockClock {
 
 impl Occupied {
     fn leave(&self) {
-        self.timeline.with(|state| {
-            match state.seats.get_mut(&self.id) {
-                // The thread inside still needs its seat to come out.
-                Some(seat) if seat.blocked => {
-                    seat.leaving = true;
-                    state.end_wait(self.id, End::Stuck(Stuck::Cancelled(LEFT.into())));
-                }
-                _ => state.remove(self.id),
+        self.timeline.with(|state| match state.seats.get_mut(&self.id) {
+            // The thread inside still needs its seat to come out.
+            Some(seat) if seat.blocked => {
+                seat.leaving = true;
+                state.end_wait(self.id, End::Stuck(Stuck::Cancelled(LEFT.into())));
             }
-            state.dispatch();
+            _ => state.remove(self.id),
         });
     }
 }
@@ -587,10 +552,7 @@ struct SeatWaker {
 impl Wake for SeatWaker {
     fn wake(self: Arc<Self>) {
         if let Some(timeline) = self.timeline.upgrade() {
-            timeline.with(|state| {
-                state.end_wait(self.id, End::Notified);
-                state.dispatch();
-            });
+            timeline.with(|state| state.end_wait(self.id, End::Notified));
         }
     }
 }

@@ -140,7 +140,6 @@ impl Runtime {
             shared: Arc::downgrade(&self.shared),
             metrics: self.inner.metrics(),
         });
-        let _seated = self.take_seat(&woken);
         let output = self.inner.block_on(Watched { future, shared: &self.shared, woken });
         // The waker and tokio's timer hold the runtime, whose hooks hold `shared`.
         drop(locked(&self.shared.main).take());
@@ -153,16 +152,6 @@ impl Runtime {
         Ok(output)
     }
 
-    /// Registers this runtime with the timeline, which then asks it whether it is idle. Returns `None`
-    /// on a real clock, and if tokio's clock leads: an idle runtime then does not wait on the timeline.
-    fn take_seat(&self, woken: &Arc<Woken>) -> Option<Seated> {
-        let clock = Arc::clone(&self.shared.clock);
-        let mock = clock.as_mock().filter(|_| self.shared.follow.is_none())?;
-        let woken: Arc<dyn Executor> = Arc::clone(woken) as _;
-        let before = mock.seat_executor(Some(Arc::clone(&woken)));
-        Some(Seated { clock, before, _woken: woken })
-    }
-
     /// Returns tokio's handle, to spawn tasks on the runtime from outside.
     pub fn handle(&self) -> &::tokio::runtime::Handle {
         self.inner.handle()
@@ -171,26 +160,11 @@ impl Runtime {
 
 debug_by!([] Runtime, "Runtime", |it| { driver: it.shared.driver });
 
-/// A guard that keeps a [`Woken`] in the seat of its participant.
-struct Seated {
-    clock: Arc<dyn Clock>,
-    before: Option<Arc<dyn Executor>>,
-    /// If the seat is removed first, it must not drop the last reference under a lock.
-    _woken: Arc<dyn Executor>,
-}
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        let mock = self.clock.as_mock();
-        drop(mock.and_then(|mock| mock.seat_executor(self.before.take())));
-    }
-}
-
 struct Shared {
     driver: Arc<Driver>,
     clock: Arc<dyn Clock>,
-    /// Wakes the future of `block_on`.
-    main: Mutex<Option<Waker>>,
+    /// Wakes the future of `block_on`, and tells the timeline whether this runtime has work.
+    main: Mutex<Option<(Waker, Arc<Woken>)>>,
     stuck: Mutex<Option<Stuck>>,
     /// Whether the future of `block_on` was woken and has not been polled since.
     main_woken: AtomicBool,
@@ -238,10 +212,12 @@ impl Shared {
         self.driver.take_roused();
         let (deadline, last) = self.driver.next().unzip();
         let wait = Wait { deadline, on: &[], what: &what };
-        let last = self.clock.as_mock().filter(|_| last == Some(true));
-        self.parked_last.store(last.is_some(), Ordering::Relaxed);
-        match last {
-            Some(mock) => mock.park_as(&wait, &waker, true),
+        let last = last == Some(true);
+        self.parked_last.store(last, Ordering::Relaxed);
+        let main = locked(&self.main).clone();
+        let executor = main.map(|(_, woken)| woken as Arc<dyn Executor>);
+        match self.clock.as_mock() {
+            Some(mock) => mock.park_as(&wait, &waker, last, executor),
             None => self.clock.participant().park(wait, &waker),
         }
         // Other participants run now. They may wake this thread any number of times.
@@ -279,7 +255,7 @@ impl Shared {
     fn wake_main(&self) -> bool {
         let main = locked(&self.main).clone();
         let main = main.filter(|_| !self.main_woken.swap(true, Ordering::AcqRel));
-        main.map(Waker::wake).is_some()
+        main.map(|(waker, _)| waker.wake()).is_some()
     }
 }
 
@@ -347,13 +323,9 @@ impl<F: Future> Future for Watched<'_, F> {
         if let Err(stuck) = self.shared.catch_up() {
             return Poll::Ready(Err(stuck));
         }
-        {
-            let mut main = locked(&self.shared.main);
-            match &mut *main {
-                Some(waker) => waker.clone_from(task.waker()),
-                None => *main = Some(task.waker().clone()),
-            }
-        }
+        let main = (task.waker().clone(), Arc::clone(&self.woken));
+        let old = locked(&self.shared.main).replace(main);
+        drop(old);
         let polled = if self.woken.flag.swap(false, Ordering::AcqRel) {
             let waker = Waker::from(Arc::clone(&self.woken));
             self.future.as_mut().poll(&mut Context::from_waker(&waker)).map(Ok)
