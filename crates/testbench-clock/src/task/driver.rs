@@ -131,25 +131,16 @@ impl Driver {
         self.timers().len()
     }
 
-    /// Wakes the tasks whose time has come, in order, and tells how many.
-    pub(crate) fn fire_due(&self) -> usize {
+    /// Wakes the tasks whose time has come, in order, and returns their number: with `last` those that
+    /// move time by hand, when the executor has found nothing else to do at this instant.
+    pub(crate) fn fire(&self, last: bool) -> usize {
         self.at_once.reset();
-        self.wake_due(false)
-    }
-
-    /// Wakes the tasks that move time by hand and whose time has come. Only for an executor that has
-    /// found nothing else to do at this instant.
-    pub(crate) fn fire_last(&self) -> usize {
-        self.wake_due(true)
-    }
-
-    /// Wakers are foreign code, so the lock is released before they run.
-    fn wake_due(&self, last: bool) -> usize {
         let now = self.clock().mono_exact();
         let end = Key { deadline: now, last: true, id: u64::MAX };
         let due: Vec<_> =
             self.timers().extract_if(..=end, |key, _| key.last == last).map(|due| due.1).collect();
         let count = due.len();
+        // Wakers are foreign code, so the lock is released before they run.
         wake_all(due);
         count
     }

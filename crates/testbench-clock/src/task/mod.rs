@@ -80,8 +80,8 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Stuck> {
                 Some(mock) => mock.wait_as(&wait, true)?,
                 None => clock.wait(wait)?,
             };
-            if driver.fire_due() == 0 && woke == Woke::Deadline {
-                driver.fire_last();
+            if driver.fire(false) == 0 && woke == Woke::Deadline {
+                driver.fire(true);
             }
         }
     }

@@ -25,6 +25,7 @@ impl Face {
 }
 
 /// One handle's way to read the [`Face`].
+#[derive(Default)]
 pub(crate) struct Dial {
     pub(crate) face: Arc<Face>,
     /// All of this handle. Counted without read-modify-write, so that readings stay cheap; a count
@@ -41,9 +42,8 @@ pub(crate) struct Dial {
 
 impl Dial {
     pub(super) fn new(face: Arc<Face>, spin_max: u64, plain: bool) -> Arc<Self> {
-        let (readings, readings_max) = (AtomicU64::new(0), AtomicU64::new(spin_max));
-        let at_once = AtOnce::default();
-        Arc::new(Dial { face, readings, readings_max, at_once, spin_max, plain })
+        let readings_max = AtomicU64::new(spin_max);
+        Arc::new(Dial { face, readings_max, spin_max, plain, ..Dial::default() })
     }
 
     /// Counts a reading, or a call that takes no time. False if there were too many since the last wait.

@@ -15,9 +15,10 @@ pub(crate) struct SeatId(pub(super) u64);
 /// The seats of a timeline, in the order in which their participants joined.
 pub(super) type Seats = BTreeMap<SeatId, Seat>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Status {
     /// Could run, and waits for its turn.
+    #[default]
     Ready,
     /// Has a turn.
     Running,
@@ -40,10 +41,12 @@ pub(super) enum End {
     Stuck(Stuck),
 }
 
+#[derive(Default)]
 pub(super) struct Seat {
     pub(super) name: Arc<str>,
     pub(super) made_at: Option<&'static Location<'static>>,
-    pub(super) role: Role,
+    /// Whether it is supervised, and may compute for any length of time.
+    pub(super) is_guest: bool,
     pub(super) status: Status,
     /// A thread sits in a call of this seat.
     pub(super) blocked: bool,
@@ -119,33 +122,12 @@ pub(crate) trait Executor: Send + Sync {
 
 impl Seat {
     pub(super) fn new(name: &str, role: Role, dial: Arc<Dial>) -> Self {
-        Seat {
-            name: name.into(),
-            made_at: None,
-            role,
-            status: Status::Ready,
-            blocked: false,
-            leaving: false,
-            lent: 0,
-            calls: 0,
-            sessions: Sessions::default(),
-            adrift: None,
-            dial,
-            turn: Arc::default(),
-            yields: 0,
-            waited: Waited::default(),
-            wait: 0,
-            end: None,
-            parked: None,
-            roused: false,
-            idle: false,
-            if_lost: None,
-        }
+        Seat { name: name.into(), is_guest: role == Role::Guest, dial, ..Seat::default() }
     }
 
     /// Whether a long silence of it can be no mistake.
     pub(super) fn may_compute(&self) -> bool {
-        (self.role == Role::Guest && self.has_begun()) || self.lent > 0
+        (self.is_guest && self.has_begun()) || self.lent > 0
     }
 
     /// Whether a thread has come to run as it: the one that made the timeline, or one that has called.

@@ -100,13 +100,30 @@ impl Runtime {
     ///
     /// When tokio cannot make a runtime.
     pub fn new(clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let shared = Shared::new(clock, None);
+        Runtime::with(clock, None)
+    }
+
+    fn with(clock: Arc<dyn Clock>, follow: Option<paused::Follow>) -> io::Result<Self> {
+        let mut builder = ::tokio::runtime::Builder::new_current_thread();
+        if follow.is_some() {
+            builder.enable_time().start_paused(true);
+        }
+        let shared = Arc::new(Shared {
+            // With its own clock, tokio jumps to its next timer and does not hear events before it.
+            driver: Driver::new(Arc::clone(&clock), follow.is_none()),
+            clock,
+            main: Mutex::new(None),
+            stuck: Mutex::new(None),
+            main_woken: AtomicBool::new(false),
+            parked: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+            parked_last: AtomicBool::new(false),
+            follow,
+        });
         let (parking, unparking) = (Arc::clone(&shared), Arc::clone(&shared));
-        let inner = ::tokio::runtime::Builder::new_current_thread()
-            .on_thread_park(move || parking.park())
-            .on_thread_unpark(move || unparking.unpark())
-            .build()?;
-        Ok(Runtime { inner, shared })
+        builder.on_thread_park(move || parking.park());
+        builder.on_thread_unpark(move || unparking.unpark());
+        Ok(Runtime { inner: builder.build()?, shared })
     }
 
     /// Runs a future, and the tasks that it spawns, until the future is ready.
@@ -128,7 +145,6 @@ impl Runtime {
     /// The future is then dropped; spawned tasks stay in the runtime.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
-        *locked(&self.shared.block_on_at) = Some(Location::caller());
         let _driving = self.shared.driver.install();
         if let Some(follow) = &self.shared.follow {
             let _entered = self.inner.enter();
@@ -137,6 +153,7 @@ impl Runtime {
         let future = pin!(future);
         let woken = Arc::new(Woken {
             flag: AtomicBool::new(true),
+            made_at: Location::caller(),
             shared: Arc::downgrade(&self.shared),
             metrics: self.inner.metrics(),
         });
@@ -173,30 +190,15 @@ struct Shared {
     stale: AtomicBool,
     /// Whether the parked runtime waits for a task that moves time by hand.
     parked_last: AtomicBool,
-    /// Where `block_on` was last called, for reports.
-    block_on_at: Mutex<Option<&'static Location<'static>>>,
     /// How the timeline follows tokio's clock; `None` if the timeline leads.
     follow: Option<paused::Follow>,
 }
 
 impl Shared {
-    fn new(clock: Arc<dyn Clock>, follow: Option<paused::Follow>) -> Arc<Self> {
-        Arc::new(Shared {
-            // With its own clock, tokio jumps to its next timer and does not hear events before it.
-            driver: Driver::new(Arc::clone(&clock), follow.is_none()),
-            clock,
-            main: Mutex::new(None),
-            stuck: Mutex::new(None),
-            main_woken: AtomicBool::new(false),
-            parked: AtomicBool::new(false),
-            stale: AtomicBool::new(false),
-            parked_last: AtomicBool::new(false),
-            block_on_at: Mutex::new(None),
-            follow,
-        })
-    }
-
     fn park(self: &Arc<Self>) {
+        if let Some(follow) = &self.follow {
+            return self.plan(follow);
+        }
         if self.stale.swap(false, Ordering::AcqRel) {
             // A stale wake-up would end the wait at a moment that the machine chooses. With work to
             // do, tokio does not block, and it consumes the wake-up.
@@ -204,9 +206,10 @@ impl Shared {
             return;
         }
         self.parked.store(true, Ordering::Release);
-        let due = Arc::new(Due { shared: Arc::clone(self), done: AtomicBool::new(false) });
+        let due = Due::of(self);
         let waker = Waker::from(Arc::clone(&due));
-        let at = *locked(&self.block_on_at);
+        let main = locked(&self.main).clone();
+        let at = main.as_ref().map(|(_, woken)| woken.made_at);
         let place = at.map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = format_args!("block_on of a tokio runtime{place}");
         self.driver.take_roused();
@@ -214,7 +217,6 @@ impl Shared {
         let wait = Wait { deadline, on: &[], what: &what };
         let last = last == Some(true);
         self.parked_last.store(last, Ordering::Relaxed);
-        let main = locked(&self.main).clone();
         let executor = main.map(|(_, woken)| woken as Arc<dyn Executor>);
         match self.clock.as_mock() {
             Some(mock) => mock.park_as(&wait, &waker, last, executor),
@@ -227,6 +229,9 @@ impl Shared {
     }
 
     fn unpark(&self) {
+        if self.follow.is_some() {
+            return self.awake();
+        }
         if !self.parked.swap(false, Ordering::AcqRel) {
             return;
         }
@@ -238,10 +243,10 @@ impl Shared {
             self.end(stuck);
             false
         });
-        self.driver.fire_due();
+        self.driver.fire(false);
         let roused = self.driver.take_roused();
         if at_deadline && !roused && self.parked_last.load(Ordering::Relaxed) {
-            self.driver.fire_last();
+            self.driver.fire(true);
         }
     }
 
@@ -265,6 +270,12 @@ struct Due {
     done: AtomicBool,
 }
 
+impl Due {
+    fn of(shared: &Arc<Shared>) -> Arc<Due> {
+        Arc::new(Due { shared: Arc::clone(shared), done: AtomicBool::new(false) })
+    }
+}
+
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
         // The runtime's own thread wakes the tasks that are due, after its park. A task woken from
@@ -285,6 +296,8 @@ struct Watched<'a, F> {
 /// runtime around it.
 struct Woken {
     flag: AtomicBool,
+    /// The call of `block_on`, for reports.
+    made_at: &'static Location<'static>,
     shared: Weak<Shared>,
     metrics: ::tokio::runtime::RuntimeMetrics,
 }

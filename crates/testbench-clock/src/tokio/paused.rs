@@ -1,6 +1,6 @@
 //! A runtime for code that calls `tokio::time`: the timeline follows tokio's own paused clock.
 
-use super::{Runtime, Shared};
+use super::{Due, Runtime, Shared};
 use crate::MonoTime;
 use crate::ambient::current;
 use crate::clock::{Clock, Stuck, Wait};
@@ -9,8 +9,8 @@ use crate::task::Driver;
 use ::tokio::time::{Instant, Sleep, sleep_until};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Returns a current-thread runtime whose `tokio::time` is paused. The timeline follows it in **whole
@@ -45,22 +45,7 @@ use std::time::Duration;
 ///
 /// When tokio cannot make a runtime.
 pub fn paused_runtime() -> io::Result<Runtime> {
-    let shared = Shared::new(current(), Some(Follow::default()));
-    let unparking = Arc::clone(&shared);
-    let parking = Arc::clone(&shared);
-    let inner = ::tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .on_thread_park(move || parking.plan())
-        .on_thread_unpark(move || {
-            if let Err(stuck) = unparking.awake().and_then(|()| unparking.catch_up()) {
-                unparking.end(stuck);
-            }
-            // The runtime was idle until now.
-            unparking.driver.fire_last();
-        })
-        .build()?;
-    Ok(Runtime { inner, shared })
+    Runtime::with(current(), Some(Follow::default()))
 }
 
 /// How the timeline follows tokio's clock.
@@ -85,15 +70,10 @@ impl Follow {
 
     /// Makes tokio wake the future of `block_on` when the driver's earliest timer is due.
     pub(super) fn poll_next(&self, driver: &Driver, task: &mut Context<'_>) {
-        let Some((instant, mono)) = self.origin() else { return };
-        let deadline = driver.next().map(|(at, _)| instant + at.duration_since(mono));
-        let mut next = locked(&self.next);
-        match (deadline, &mut *next) {
-            (None, _) => *next = None,
-            (Some(at), Some(sleep)) if sleep.deadline() == at => {}
-            (Some(at), Some(sleep)) => sleep.as_mut().reset(at),
-            (Some(at), none) => *none = Some(Box::pin(sleep_until(at))),
+        if !self.is_planned(driver) {
+            *locked(&self.next) = self.due(driver).map(|at| Box::pin(sleep_until(at)));
         }
+        let mut next = locked(&self.next);
         if let Some(sleep) = &mut *next {
             // The result does not matter: the next poll looks at the timer again.
             let _: Poll<()> = sleep.as_mut().poll(task);
@@ -106,36 +86,41 @@ impl Follow {
     }
 
     fn is_planned(&self, driver: &Driver) -> bool {
-        let planned = locked(&self.next);
-        let planned = planned.as_ref().map(|sleep| sleep.deadline());
-        let wanted = driver.next();
-        let Some((instant, mono)) = self.origin() else { return true };
-        planned == wanted.map(|(at, _)| instant + at.duration_since(mono))
+        locked(&self.next).as_ref().map(|sleep| sleep.deadline()) == self.due(driver)
+    }
+
+    /// Returns the instant of tokio's clock at which the earliest of our own timers is due.
+    fn due(&self, driver: &Driver) -> Option<Instant> {
+        let (instant, mono) = self.origin()?;
+        driver.next().map(|(at, _)| instant + at.duration_since(mono))
     }
 }
 
 impl Shared {
     /// Before tokio parks: wakes the future of `block_on` if it must set a timer.
-    fn plan(self: &Arc<Self>) {
+    pub(super) fn plan(self: &Arc<Self>, follow: &Follow) {
         if let Some(mock) = self.clock.as_mock() {
-            mock.wake_if_lost(Some(Waker::from(Arc::new(Lost(Arc::downgrade(self))))));
+            mock.wake_if_lost(Some(Waker::from(Due::of(self))));
             // If the wait was ended before that, no task was woken.
             if let Err(stuck) = self.clock.participant().begin() {
                 self.end(stuck);
             }
         }
-        let planned = self.follow.as_ref().is_none_or(|follow| follow.is_planned(&self.driver));
-        if !planned {
+        if !follow.is_planned(&self.driver) {
             self.wake_main();
         }
     }
 
     /// After tokio has parked: checks whether the timeline has gone on without this participant.
-    fn awake(&self) -> Result<(), Stuck> {
+    pub(super) fn awake(&self) {
         if let Some(mock) = self.clock.as_mock() {
             mock.wake_if_lost(None);
         }
-        self.clock.participant().begin()
+        if let Err(stuck) = self.clock.participant().begin().and_then(|()| self.catch_up()) {
+            self.end(stuck);
+        }
+        // The runtime was idle until now.
+        self.driver.fire(true);
     }
 
     /// Moves the timeline to the instant of tokio's clock, which may have moved.
@@ -149,18 +134,7 @@ impl Shared {
             let what = format_args!("following tokio's paused clock");
             self.clock.wait(Wait { deadline: Some(deadline), on: &[], what: &what })?;
         }
-        self.driver.fire_due();
+        self.driver.fire(false);
         Ok(())
-    }
-}
-
-/// The waker that ends a park which nothing else on the timeline would end.
-struct Lost(Weak<Shared>);
-
-impl Wake for Lost {
-    fn wake(self: Arc<Self>) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.wake_main();
-        }
     }
 }
