@@ -98,8 +98,6 @@ impl Overlay {
         let created = tx.live.state.created;
         tx.live.state = to.state.clone();
         tx.live.state.created = created.max(to.state.created);
-        // It may lead through what had not been looked at back then.
-        tx.live.last_stride = None;
         tx.live.forget_closed();
         Ok(())
     }

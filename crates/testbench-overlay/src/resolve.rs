@@ -45,14 +45,6 @@ pub(crate) trait Walk {
         is_last: bool,
     ) -> Result<Step<Self::Dir, Self::Leaf>>;
 
-    /// Goes ahead from the last directory of `trail` through those that lie open, pushing each, and
-    /// says how much of `path` that was. It must stop before anything that is not a directory's
-    /// plain name or wants to be looked at closely, and before the last component.
-    fn stride(&mut self, trail: &mut Trail<Self::Dir>, path: &[u8]) -> usize {
-        let _ = (trail, path);
-        0
-    }
-
     /// The top directory.
     fn top(&mut self) -> Self::Dir;
 
@@ -226,7 +218,6 @@ impl<W: Walk> Walker<'_, W> {
             self.tree.same(self.here(), &top)
         };
         let mut todo = Todo::new(path);
-        todo.at = self.tree.stride(&mut self.trail, path);
         let mut last = Last::Dot;
         while let Some(part) = todo.next() {
             let of_link = todo.is_of_link(part.start);

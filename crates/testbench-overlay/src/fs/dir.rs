@@ -185,20 +185,18 @@ impl DirBuilder {
     ///
     /// As [`std::fs::DirBuilder::create`], and those of the [module](super).
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        let path = path.as_ref();
-        match (route(path), self.recursive) {
-            (Ok(Route::Real), recursive) => {
-                std::fs::DirBuilder::new().recursive(recursive).mode(self.mode).create(path)
-            }
-            (_, true) => self.create_all(path),
-            (_, false) => self.create_one(path),
+        match self.recursive {
+            true => self.create_all(path.as_ref()),
+            false => self.create_one(path.as_ref()),
         }
     }
 
     fn create_one(&self, path: &Path) -> io::Result<()> {
         at(
             path,
-            |path| std::fs::DirBuilder::new().mode(self.mode).create(path),
+            |path| {
+                std::fs::DirBuilder::new().recursive(self.recursive).mode(self.mode).create(path)
+            },
             |fs, dir, path| fs.create_dir_at(dir, path, self.mode & !super::UMASK),
         )
     }

@@ -1,7 +1,8 @@
 //! Open files, as in `std::fs`.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt, PermissionsExt as _};
+use std::sync::Arc;
 
 use super::lock::{Kind, TryLockError};
 use super::route::Place;
@@ -18,7 +19,7 @@ pub struct File {
 #[derive(Debug)]
 enum Inner {
     Real(std::fs::File),
-    Tree(TreeFile),
+    Tree(Arc<TreeFile>),
 }
 
 impl File {
@@ -104,7 +105,7 @@ impl File {
     /// Those of the system; [`io::ErrorKind::Deadlock`] where the clock finds that no participant
     /// can ever unlock; [`io::ErrorKind::Unsupported`] for a file in a directory that is passed through.
     pub fn lock(&self) -> io::Result<()> {
-        self.either(std::fs::File::lock, |tree| tree.lock(Kind::Exclusive))
+        self.either(std::fs::File::lock, |tree| tree.lock.acquire(tree.stat(), Kind::Exclusive))
     }
 
     /// As [`File::lock`], but others may share the lock in the same way (`LOCK_SH`).
@@ -113,7 +114,7 @@ impl File {
     ///
     /// As [`File::lock`].
     pub fn lock_shared(&self) -> io::Result<()> {
-        self.either(std::fs::File::lock_shared, |tree| tree.lock(Kind::Shared))
+        self.either(std::fs::File::lock_shared, |tree| tree.lock.acquire(tree.stat(), Kind::Shared))
     }
 
     /// As [`File::lock`] without waiting.
@@ -122,7 +123,9 @@ impl File {
     ///
     /// [`TryLockError::WouldBlock`] if another lock is held, and as [`File::lock`].
     pub fn try_lock(&self) -> Result<(), TryLockError> {
-        self.either(std::fs::File::try_lock, |tree| tree.try_lock(Kind::Exclusive))
+        self.either(std::fs::File::try_lock, |tree| {
+            tree.lock.try_acquire(tree.stat(), Kind::Exclusive)
+        })
     }
 
     /// As [`File::lock_shared`] without waiting.
@@ -131,7 +134,9 @@ impl File {
     ///
     /// As [`File::try_lock`].
     pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
-        self.either(std::fs::File::try_lock_shared, |tree| tree.try_lock(Kind::Shared))
+        self.either(std::fs::File::try_lock_shared, |tree| {
+            tree.lock.try_acquire(tree.stat(), Kind::Shared)
+        })
     }
 
     /// Gives back the lock, if this file has one.
@@ -140,7 +145,7 @@ impl File {
     ///
     /// As [`File::lock`].
     pub fn unlock(&self) -> io::Result<()> {
-        self.either(std::fs::File::unlock, TreeFile::unlock)
+        self.either(std::fs::File::unlock, |tree| tree.lock.release())
     }
 
     /// Sets the permission bits (`fchmod`).
@@ -184,13 +189,13 @@ impl File {
     }
 
     pub(super) fn in_tree(place: Place<'_>, how: &OpenHow, append: bool) -> io::Result<File> {
-        Ok(File { inner: Inner::Tree(TreeFile::open(place, how, append)?) })
+        Ok(File { inner: Inner::Tree(Arc::new(TreeFile::open(place, how, append)?)) })
     }
 
     fn either<T>(
         &self,
         real: impl FnOnce(&std::fs::File) -> T,
-        tree: impl FnOnce(&TreeFile) -> T,
+        tree: impl FnOnce(&Arc<TreeFile>) -> T,
     ) -> T {
         match &self.inner {
             Inner::Real(file) => real(file),
@@ -247,11 +252,11 @@ impl Seek for File {
 }
 
 /// Reading and writing at an offset, past the position.
-impl std::os::unix::fs::FileExt for File {
+impl FileExt for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match &self.inner {
             Inner::Real(file) => file.read_at(buf, offset),
-            Inner::Tree(tree) => tree.read_at(buf, offset),
+            Inner::Tree(tree) => tree.run(|file| file.read_at(buf, offset)),
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use testbench_clock::{Event, Stuck, Wait};
 
 use super::route::Place;
-use crate::Overlay;
+use crate::{Overlay, Stat};
 
 pub use std::fs::TryLockError;
 
@@ -95,13 +95,17 @@ impl Lock {
         Ok(())
     }
 
-    pub(super) fn try_acquire(&self, ino: u64, kind: Kind) -> Result<(), TryLockError> {
-        let file = self.file(ino).map_err(TryLockError::Error)?;
+    pub(super) fn try_acquire(
+        &self,
+        stat: io::Result<Stat>,
+        kind: Kind,
+    ) -> Result<(), TryLockError> {
+        let file = stat.and_then(|stat| self.file(stat.ino)).map_err(TryLockError::Error)?;
         self.take(file, kind).map_err(|_| TryLockError::WouldBlock)
     }
 
-    pub(super) fn acquire(&self, ino: u64, kind: Kind) -> io::Result<()> {
-        let file = self.file(ino)?;
+    pub(super) fn acquire(&self, stat: io::Result<Stat>, kind: Kind) -> io::Result<()> {
+        let file = self.file(stat?.ino)?;
         let clock = testbench_clock::current();
         while let Err(released) = self.take(file, kind) {
             let wait = Wait { deadline: None, on: &[released], what: &"a lock on a file" };

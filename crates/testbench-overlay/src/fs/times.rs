@@ -9,8 +9,7 @@ use crate::{SetTime, SetTimes};
 /// New times for a file; a time that is not set stays. Mirrors [`std::fs::FileTimes`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileTimes {
-    accessed: Option<SystemTime>,
-    modified: Option<SystemTime>,
+    times: SetTimes,
 }
 
 impl FileTimes {
@@ -21,18 +20,17 @@ impl FileTimes {
 
     /// Sets the time of last access.
     pub fn set_accessed(mut self, t: SystemTime) -> FileTimes {
-        self.accessed = Some(t);
+        self.times.atime = Some(SetTime::At(WallTime::from(t)));
         self
     }
 
     /// Sets the time of last change of the content.
     pub fn set_modified(mut self, t: SystemTime) -> FileTimes {
-        self.modified = Some(t);
+        self.times.mtime = Some(SetTime::At(WallTime::from(t)));
         self
     }
 
     pub(super) fn to_tree(self) -> SetTimes {
-        let at = |t: SystemTime| SetTime::At(WallTime::from(t));
-        SetTimes { atime: self.accessed.map(at), mtime: self.modified.map(at) }
+        self.times
     }
 }

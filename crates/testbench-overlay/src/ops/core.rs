@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smallvec::SmallVec;
 use testbench_clock::Clock;
 
 use crate::lower::Lower;
 use crate::lower::view::View;
 use crate::pipeline::Policy;
-use crate::resolve::{Trail, strip_root};
-use crate::upper::inode::{Ino, Inode, State, Version};
+use crate::resolve::strip_root;
+use crate::upper::inode::{Ino, Inode, State};
 use crate::upper::quota::Quota;
 use crate::upper::store::Store;
 use crate::vfs::Result;
@@ -65,13 +64,11 @@ pub(crate) struct Live {
     pub(crate) family: Arc<Family>,
     /// How many handles are open on each inode. Not part of the state: handles outlive a rollback.
     pub(crate) opens: BTreeMap<Ino, u32>,
-    /// Where the last walk came through: the next one often comes the same way.
-    pub(crate) last_stride: Option<Stride>,
 }
 
 impl Live {
     fn new(state: State, family: Arc<Family>) -> Live {
-        Live { state, family, opens: BTreeMap::new(), last_stride: None }
+        Live { state, family, opens: BTreeMap::new() }
     }
 
     /// Refuses the states that were saved so far.
@@ -103,18 +100,6 @@ pub(crate) struct Tx<'c> {
 
 /// The target of a name: the number, and the inode as it is now.
 pub(crate) type Child = (Ino, Arc<Inode>);
-
-/// Directories through which a walk came, which lie open as long as no inode is changed.
-#[derive(Debug)]
-pub(crate) struct Stride {
-    /// The directory from which it started, whether permission bits did not bind, and the state of
-    /// the overlay.
-    pub(crate) from: (Ino, bool, Version),
-    /// The part of the path, with the slash behind.
-    pub(crate) dirs: SmallVec<[u8; 48]>,
-    /// Where each component of it led.
-    pub(crate) trail: Trail<Ino>,
-}
 
 impl Core {
     pub(crate) fn new(

@@ -8,8 +8,8 @@ use testbench_clock::WallTime;
 
 use crate::lower::observe::{Listing, LowerId, Observation, Origin, Seen, Stamp};
 use crate::lower::{self, OpenDir};
-use crate::ops::core::{Child, Stride, Tx};
-use crate::resolve::{self, End, Last, Place, Step, Trail, Walk};
+use crate::ops::core::{Child, Tx};
+use crate::resolve::{self, End, Last, Place, Step, Walk};
 use crate::upper::content::Content;
 use crate::upper::inode::{Dir, Entry, Ino, Inode, Node, State};
 use crate::vfs::Result;
@@ -162,45 +162,6 @@ impl Tx<'_> {
     pub(crate) fn known(&self, dir: &RelPath, name: &[u8]) -> Option<Ino> {
         let (ino, inode) = self.lower_number(dir, name);
         inode.map(|_| ino)
-    }
-
-    /// Walks as far as [`Walk::stride`] may.
-    fn stride_anew(&self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {
-        let mut at = 0;
-        let Some(Ok(mut dir)) = trail.last().map(|dir| self.live.state.inode(*dir)) else {
-            return 0;
-        };
-        while let Some(len) = path[at..].iter().position(|byte| *byte == b'/') {
-            // Of anything but a name with one slash and more behind it, the walk knows what to do.
-            let (name, rest) = (&path[at..at + len], &path[at + len + 1..]);
-            if matches!(name, b"" | b"." | b"..") || matches!(rest, [] | [b'/', ..]) {
-                break;
-            }
-            match self.open_child(dir, name) {
-                Some((ino, inode)) => {
-                    trail.push(ino);
-                    dir = inode;
-                }
-                None => break,
-            }
-            at += len + 1;
-        }
-        at
-    }
-
-    /// A directory in a directory, if no question is left about it.
-    fn open_child(&self, dir: &Inode, name: &[u8]) -> Option<(Ino, &Arc<Inode>)> {
-        self.may(dir, SEARCH).ok()?;
-        let Node::Dir(node) = &dir.node else { return None };
-        let (ino, inode) = match (node.entries.get(name), &node.lower) {
-            (Some(Entry::Present(ino)), _) => (*ino, self.live.state.inode(*ino).ok()?),
-            (None, Some(lower)) => {
-                let (ino, inode) = self.lower_number(lower, name);
-                (ino, inode?)
-            }
-            (Some(Entry::Whiteout), _) | (None, None) => return None,
-        };
-        (inode.kind() == FileKind::Dir).then_some((ino, inode))
     }
 
     /// The number of a lower path, and the inode if there is one for it: the path's hash, or the
@@ -394,29 +355,6 @@ impl Walk for Tx<'_> {
             self.came_to = Some((ino, inode));
         }
         Ok(step)
-    }
-
-    fn stride(&mut self, trail: &mut Trail<Ino>, path: &[u8]) -> usize {
-        let Some(&start) = trail.last() else { return 0 };
-        let dirs = match path.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => &path[..slash + 1],
-            None => return 0,
-        };
-        let from = (start, self.as_root, self.live.state.version());
-        if dirs.len() < path.len()
-            && let Some(last) = &self.live.last_stride
-            && last.from == from
-            && last.dirs[..] == *dirs
-        {
-            trail.extend_from_slice(&last.trail);
-            return dirs.len();
-        }
-        let walked = self.stride_anew(trail, path);
-        if walked == dirs.len() {
-            let (dirs, trail) = (dirs.into(), trail[1..].into());
-            self.live.last_stride = Some(Stride { from, dirs, trail });
-        }
-        walked
     }
 
     fn top(&mut self) -> Ino {

@@ -9,7 +9,6 @@
 //! the diff walk the changes without looking at the rest.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use testbench_clock::WallTime;
 
@@ -62,23 +61,11 @@ impl Ino {
     }
 }
 
-/// Which of all the states that the overlays of a process have been in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Version(u64);
-
-impl Version {
-    fn next() -> Version {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Version(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
 /// The upper layer.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     /// Changed through [`State::insert`], [`State::inode_mut`] and [`State::remove`] only.
     pub(crate) inodes: Inodes,
-    version: Version,
     /// Lower files with several names, by their identity beneath.
     pub(crate) lower_ids: PMap<LowerId, Ino>,
     /// Observations of the lower tree that belong to no inode. Changed through [`State::observe`] only.
@@ -97,7 +84,6 @@ impl State {
             Inodes::new_with_hasher_and_degree_and_ptr_kind(Hashed::default(), TABLE_DEGREE);
         let mut state = State {
             inodes,
-            version: Version::next(),
             lower_ids: PMap::new_sync(),
             reads: PMap::new_sync(),
             orphans: PMap::new_sync(),
@@ -116,7 +102,6 @@ impl State {
     /// For changes of what costs nothing: metadata and names. A caller that changes the content notes
     /// the difference in the account.
     pub(crate) fn inode_mut(&mut self, ino: Ino) -> Result<&mut Inode> {
-        self.version = Version::next();
         self.inodes.get_mut(&ino).map(Arc::make_mut).ok_or(Errno::Stale)
     }
 
@@ -131,13 +116,7 @@ impl State {
     fn remove(&mut self, ino: Ino) {
         let Some(inode) = self.inodes.get(&ino) else { return };
         self.usage.release(inode.usage());
-        self.version = Version::next();
         self.inodes.remove_mut(&ino);
-    }
-
-    /// Two states with one version agree on every inode that both have.
-    pub(crate) fn version(&self) -> Version {
-        self.version
     }
 
     pub(crate) fn dir(&self, ino: Ino) -> Result<&Dir> {
