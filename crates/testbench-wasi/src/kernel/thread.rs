@@ -2,40 +2,38 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Caller, Memory, ResourceLimiter};
+use wasmtime::{Caller, Extern, Memory, ResourceLimiter};
 
 use super::process::Process;
 use crate::limits::Limit;
-use crate::memory::GuestMemory;
 
 /// One thread of a process.
 pub(crate) struct Thread {
     pub(crate) process: Arc<Process>,
-    /// The memory that the thread's calls are about.
-    pub(crate) memory: GuestMemory,
-    /// The same, if it is known, not shared, and no fuel is counted.
+    /// The memory that the thread's calls are about, if a call has looked for it and found it.
+    memory: Option<Memory>,
+    /// The same, if no fuel is counted.
     pub(crate) uncounted_memory: Option<Memory>,
 }
 
 impl Thread {
     /// The first thread of `process`.
     pub(crate) fn new(process: Arc<Process>) -> Thread {
-        Thread { process, memory: GuestMemory::Unknown, uncounted_memory: None }
+        Thread { process, memory: None, uncounted_memory: None }
     }
 
-    /// Sets the memory that the thread's calls are about, so that they need not look for it.
-    pub(crate) fn set_memory(&mut self, memory: Option<Memory>) {
-        self.memory = memory.map_or(GuestMemory::None, GuestMemory::Plain);
-        self.uncounted_memory = memory.filter(|_| self.process.limits.fuel.is_none());
-    }
-
-    /// The memory that the calling thread's calls are about.
-    pub(crate) fn memory_of(caller: &mut Caller<'_, Thread>) -> GuestMemory {
-        if let GuestMemory::Unknown = caller.data().memory {
-            let found = GuestMemory::find(caller);
-            caller.data_mut().memory = found;
+    /// The memory that the calling thread's calls are about: the export `memory`, which later calls
+    /// need not look for.
+    pub(crate) fn memory_of(caller: &mut Caller<'_, Thread>) -> Option<Memory> {
+        if caller.data().memory.is_none()
+            && let Some(Extern::Memory(memory)) = caller.get_export("memory")
+        {
+            let thread = caller.data_mut();
+            thread.memory = Some(memory);
+            thread.uncounted_memory =
+                thread.memory.filter(|_| thread.process.limits.fuel.is_none());
         }
-        caller.data().memory.clone()
+        caller.data().memory
     }
 
     /// Whether growth to `desired` is within `max`; notes the limit if it is not.

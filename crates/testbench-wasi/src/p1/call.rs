@@ -122,7 +122,7 @@ pub(super) fn run(
     let outcome = match caller.data().uncounted_memory {
         Some(memory) => {
             let (bytes, thread) = memory.data_and_store_mut(&mut *caller);
-            let mem = MemoryBytes::Plain(bytes);
+            let mem = MemoryBytes(bytes);
             body(&mut Call { mem, process: &thread.process, abi, fuel: Cell::new(None) })
         }
         None => run_counted(caller, abi, body)?,
@@ -133,7 +133,7 @@ pub(super) fn run(
     }
 }
 
-/// Runs `body` on any sort of memory, and takes the fuel that it charges.
+/// Runs `body` on the memory, if there is one, and takes the fuel that it charges.
 #[cold]
 fn run_counted(
     caller: &mut Caller<'_, Thread>,
@@ -142,11 +142,14 @@ fn run_counted(
 ) -> wasmtime::Result<Result<()>> {
     let counts_fuel = caller.data().process.limits.fuel.is_some();
     let fuel = if counts_fuel { Some(caller.get_fuel()?) } else { None };
-    let memory = Thread::memory_of(caller);
-    let (outcome, left) = memory.with(&mut *caller, |mem, thread| {
-        let mut call = Call { mem, process: &thread.process, abi, fuel: Cell::new(fuel) };
-        (body(&mut call), call.fuel.get())
-    });
+    let (bytes, thread) = match Thread::memory_of(caller) {
+        Some(memory) => memory.data_and_store_mut(&mut *caller),
+        None => (&mut [][..], caller.data_mut()),
+    };
+    let (mem, process) = (MemoryBytes(bytes), &*thread.process);
+    let mut call = Call { mem, process, abi, fuel: Cell::new(fuel) };
+    let outcome = body(&mut call);
+    let left = call.fuel.get();
     if let Some(left) = left.filter(|_| left != fuel) {
         caller.set_fuel(left)?;
     }

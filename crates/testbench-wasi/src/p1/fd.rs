@@ -114,7 +114,7 @@ pub(super) fn write(cx: &mut Call<'_>, fd: u32, iovs: Iovs) -> Result<u32> {
                 let buf = iovs.get(cx, i)?;
                 let len = buf.len.min(process.limits.io_bytes_max - written);
                 cx.charge_bytes(len as usize)?;
-                cx.mem.lend(buf.at, len, |bytes| sink.push(bytes))??;
+                sink.push(cx.mem.lend(buf.at, len)?)?;
                 written += len;
             }
             Ok(written)
@@ -163,7 +163,7 @@ fn scatter(
         if len == 0 {
             continue;
         }
-        let n = match cx.mem.fill(buf.at, len, |bytes| read(bytes, done))? {
+        let n = match read(cx.mem.lend_mut(buf.at, len)?, done) {
             Err(crate::kernel::Fail::Errno(_)) if done > 0 => break,
             read => read?,
         };
@@ -188,14 +188,14 @@ fn gather(
         let buf = iovs.get(cx, 0)?;
         let len = buf.len.min(max);
         cx.charge_bytes(len as usize)?;
-        return Ok(cx.mem.lend(buf.at, len, |bytes| write(bytes, 0))?? as u32);
+        return Ok(write(cx.mem.lend(buf.at, len)?, 0)? as u32);
     }
     let mut all = Vec::new();
     for i in 0..iovs.count {
         let buf = iovs.get(cx, i)?;
         let len = buf.len.min(max - all.len() as u32);
         cx.charge_bytes(len as usize)?;
-        cx.mem.lend(buf.at, len, |bytes| all.extend_from_slice(bytes))?;
+        all.extend_from_slice(cx.mem.lend(buf.at, len)?);
     }
     Ok(write(&all, 0)? as u32)
 }

@@ -44,11 +44,7 @@ pub(super) fn random_get(cx: &mut Call<'_>, buf: Buf) -> Result<()> {
         return Err(Errno::Inval.into());
     }
     cx.charge_bytes(buf.len as usize)?;
-    cx.mem.fill(buf.at, buf.len, |bytes| {
-        process.random(bytes)?;
-        Ok::<usize, Fail>(bytes.len())
-    })??;
-    Ok(())
+    Ok(process.random(cx.mem.lend_mut(buf.at, buf.len)?)?)
 }
 
 pub(super) fn sock_accept(cx: &mut Call<'_>, fd: u32, _: FdFlags) -> Result<u32> {

@@ -81,7 +81,7 @@ impl Path {
             return Err(Errno::Nametoolong.into());
         }
         cx.charge_bytes(len as usize)?;
-        let path = cx.mem.lend(at, len, <[u8]>::to_vec)?;
+        let path = cx.mem.lend(at, len)?.to_vec();
         // A name with a NUL in it exists nowhere, and the host's calls cannot even be given one.
         if path.contains(&0) { Err(Errno::Inval.into()) } else { Ok(Path(path)) }
     }

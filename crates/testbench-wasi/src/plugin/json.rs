@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wasmtime::{TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Memory, TypedFunc, WasmParams, WasmResults};
 
 use super::life::{Life, Trouble, ended, no_export};
 use super::spec::Names;
 use super::{Plugin, PluginError};
-use crate::memory::{Fault, GuestMemory};
+use crate::memory::{Fault, MemoryBytes};
 
 impl Plugin {
     /// Calls `method` with `input` as JSON and returns its output, parsed as JSON.
@@ -104,7 +104,7 @@ pub(super) struct Convention {
     alloc: Named<TypedFunc<u32, u32>>,
     free: Named<TypedFunc<(u32, u32), ()>>,
     invoke: Named<TypedFunc<(u32, u32, u32, u32), u64>>,
-    memory: GuestMemory,
+    memory: Memory,
 }
 
 struct Named<F> {
@@ -124,10 +124,9 @@ impl Convention {
         let alloc = exported(life, &names.alloc)?;
         let free = exported(life, &names.free)?;
         let invoke = exported(life, &names.invoke)?;
-        let memory = life.live.store.data().memory.clone();
-        if matches!(memory, GuestMemory::None | GuestMemory::Unknown) {
-            return Err(PluginError::NoMemory { plugin: life.process().name.clone() });
-        }
+        let memory = life.live.instance.get_memory(&mut life.live.store, "memory");
+        let no_memory = || PluginError::NoMemory { plugin: life.process().name.clone() };
+        let memory = memory.ok_or_else(no_memory)?;
         let convention = Convention {
             alloc: Named { function: life.function(&alloc)?, name: alloc },
             free: Named { function: life.function(&free)?, name: free },
@@ -224,9 +223,7 @@ impl Exchange<'_> {
             let (plugin, alloc) = (self.plugin(), alloc.name.clone());
             return Err(PluginError::OutOfMemory { plugin, alloc, bytes: len }.into());
         }
-        let memory = &self.convention.memory;
-        let put = memory.with(&mut self.life.live.store, |mut memory, _| memory.put(at, bytes));
-        put.map_err(|fault| self.bad_pointer(&alloc.name, fault))?;
+        self.memory().put(at, bytes).map_err(|fault| self.bad_pointer(&alloc.name, fault))?;
         Ok(Buffer { at, len })
     }
 
@@ -238,8 +235,7 @@ impl Exchange<'_> {
         f: impl FnOnce(&[u8]) -> Result<O, PluginError>,
     ) -> Result<O, Trouble> {
         let Buffer { at, len } = buffer;
-        let memory = &self.convention.memory;
-        let lent = memory.with(&mut self.life.live.store, |memory, _| memory.lend(at, len, f));
+        let lent = self.memory().lend(at, len).map(f);
         Ok(lent.map_err(|fault| self.bad_pointer(function, fault))??)
     }
 
@@ -251,6 +247,10 @@ impl Exchange<'_> {
         // If this fails, the instance is gone, and no other error matters.
         self.convention.free.call(self.life, (buffer.at, buffer.len))?;
         used
+    }
+
+    fn memory(&mut self) -> MemoryBytes<'_> {
+        MemoryBytes(self.convention.memory.data_mut(&mut self.life.live.store))
     }
 
     fn bad_pointer(&self, function: &str, fault: Fault) -> Trouble {

@@ -68,8 +68,6 @@ fn instantiate_at(
     // After the deadline was set: a stop before it was not noticed by the check.
     process.stopper.check()?;
     let instance = linked.instantiate(&mut store)?;
-    let memory = instance.get_memory(&mut store, "memory");
-    store.data_mut().set_memory(memory);
     Ok(Live { store, instance })
 }
 
