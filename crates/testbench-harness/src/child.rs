@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use testbench_clock::{Clock, Wait};
 use testbench_overlay::Errno;
-use testbench_wasi::Exit;
+use testbench_wasi::{Exit, Finished, ReadEnd};
 
 use crate::pipe::{End, PipeReader, PipeWriter, Waiter};
 use crate::process::Process;
@@ -148,17 +148,19 @@ impl Child {
     /// Returns why a session's child ended, if it has: the whole exit code, the reason of a trap, the
     /// limit that it reached, or a signal.
     pub fn exit(&self) -> Option<&Exit> {
-        match &self.inner {
-            Inner::Std(_) => None,
-            Inner::Session { process, .. } => process.finished().map(|ended| &ended.exit),
-        }
+        self.finished().map(|ended| &ended.exit)
     }
 
     /// Returns how far the session's clock moved while the child ran, if it has ended.
     pub fn virtual_time(&self) -> Option<Duration> {
+        self.finished().map(|ended| ended.virtual_time)
+    }
+
+    /// The result of a session's child that has ended.
+    fn finished(&self) -> Option<&Finished> {
         match &self.inner {
             Inner::Std(_) => None,
-            Inner::Session { process, .. } => process.finished().map(|ended| ended.virtual_time),
+            Inner::Session { process, .. } => process.finished(),
         }
     }
 
@@ -199,7 +201,7 @@ fn read_all(mut from: impl Read) -> io::Result<Vec<u8>> {
 
 /// Reads two pipes side by side: a child that fills one may never close the other.
 fn read_both(stdout: PipeReader, stderr: PipeReader) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    match (stdout.end(), stderr.end()) {
+    match (&stdout.0, &stderr.0) {
         (End::Timeline { pipe: out, waiter }, End::Timeline { pipe: err, .. }) => {
             waiter.wait(|clock| read_both_on(clock, out, err))
         }
@@ -212,35 +214,28 @@ fn read_both(stdout: PipeReader, stderr: PipeReader) -> io::Result<(Vec<u8>, Vec
     }
 }
 
-fn read_both_on(
-    clock: &dyn Clock,
-    out: &testbench_wasi::ReadEnd,
-    err: &testbench_wasi::ReadEnd,
-) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let pipes = [out, err];
-    let (mut bytes, mut open) = ([Vec::new(), Vec::new()], [true, true]);
+fn read_both_on(clock: &dyn Clock, out: &ReadEnd, err: &ReadEnd) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut out_bytes, mut err_bytes) = (Vec::new(), Vec::new());
+    let mut open = vec![(out, &mut out_bytes), (err, &mut err_bytes)];
     let mut buf = vec![0; READ_BYTES];
-    while open != [false, false] {
-        let heard = pipes.map(testbench_wasi::ReadEnd::listen);
+    while !open.is_empty() {
+        let heard: Vec<_> = open.iter().map(|(pipe, _)| pipe.listen()).collect();
         let mut moved = false;
-        for (i, pipe) in pipes.into_iter().enumerate().filter(|(i, _)| open[*i]).collect::<Vec<_>>()
-        {
+        for i in (0..open.len()).rev() {
+            let (pipe, bytes) = &mut open[i];
             match pipe.try_read(&mut buf) {
-                Ok(0) => open[i] = false,
-                Ok(n) => bytes[i].extend_from_slice(&buf[..n]),
+                Ok(0) => drop(open.remove(i)),
+                Ok(n) => bytes.extend_from_slice(&buf[..n]),
                 Err(Errno::Again) => continue,
                 Err(errno) => return Err(errno.into()),
             }
             moved = true;
         }
         if !moved {
-            let on: Vec<_> = heard.into_iter().zip(open).filter(|(_, open)| *open).collect();
-            let on: Vec<_> = on.into_iter().map(|(heard, _)| heard).collect();
-            clock.wait(Wait { deadline: None, on: &on, what: &"read on a child's output" })?;
+            clock.wait(Wait { deadline: None, on: &heard, what: &"read on a child's output" })?;
         }
     }
-    let [out, err] = bytes;
-    Ok((out, err))
+    Ok((out_bytes, err_bytes))
 }
 
 /// The capacity of a pipe.

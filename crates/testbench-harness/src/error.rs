@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use testbench_wasi::{ModuleError, StartError};
+use testbench_wasi::ModuleError;
 
 use crate::files::CurrentDirError;
 use crate::refusal::Refusal;
@@ -38,14 +38,6 @@ pub enum SpawnError {
         /// The defect of the module.
         source: ModuleError,
     },
-    /// The module is sound, yet the guest could not be set up.
-    #[error("`{}` could not be started: {source}", program.display())]
-    Start {
-        /// The program, as it was called.
-        program: OsString,
-        /// The cause.
-        source: StartError,
-    },
     /// The working directory cannot be entered.
     #[error("`{}` was not started: {source}", program.display())]
     CurrentDir {
@@ -54,54 +46,23 @@ pub enum SpawnError {
         /// The cause.
         source: CurrentDirError,
     },
-    /// A name, a directory or a stream that cannot be passed to any program.
-    #[error("`{}` was not started: {source}", program.display())]
-    Input {
-        /// The program, as it was called.
-        program: OsString,
-        /// The input, and its defect.
-        source: InputError,
-    },
-    /// One of the things that it needs cannot be had: a standard stream, a directory, a copy of files.
-    #[error("`{}` was not started: {what}: {source}", program.display())]
-    SetUp {
-        /// The program, as it was called.
-        program: OsString,
-        /// The part that failed, such as `its stdin cannot be used`.
-        what: String,
-        /// The cause.
-        source: io::Error,
-    },
-    /// It was started, but the wait for its end failed.
-    #[error("{}", not_waited(program, source))]
-    Wait {
-        /// The program, as it was called.
-        program: OsString,
-        /// The clock's error.
-        source: io::Error,
-    },
-    /// The changes of a native program cannot be absorbed into the overlay, or only a part of them.
-    #[error("`{}` has ended, but the session's files do not have its changes: {source}", program.display())]
-    AbsorbFiles {
-        /// The program, as it was called.
-        program: OsString,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The tape's record cannot be played.
-    #[error("`{}` was replayed, but {source}", program.display())]
-    Replay {
-        /// The program, as it was called.
-        program: OsString,
-        /// The cause.
-        source: io::Error,
-    },
     /// The host does not start the native program.
     #[error("`{}` could not be started as a native program: {source}", program.display())]
     Native {
         /// The program, as it was called.
         program: OsString,
         /// The host's error.
+        source: io::Error,
+    },
+    /// Another step failed: its input is wrong, a stream, a mount or a copy of files cannot be had, its
+    /// end cannot be waited for, its changes cannot be taken over, or its record cannot be played.
+    #[error("{}", failed_text(program, what, source))]
+    Failed {
+        /// The program, as it was called.
+        program: OsString,
+        /// The step, such as `was not started: its stdin cannot be used`.
+        what: String,
+        /// The cause.
         source: io::Error,
     },
 }
@@ -163,6 +124,16 @@ impl SpawnError {
         inner.downcast_ref().or_else(|| inner.downcast_ref::<Arc<SpawnError>>().map(|e| &**e))
     }
 
+    /// The error of a step that failed: `what` follows the program's name in the message.
+    pub(crate) fn failed(
+        program: &OsStr,
+        what: impl Into<String>,
+        source: impl Into<io::Error>,
+    ) -> SpawnError {
+        let (program, what, source) = (program.to_owned(), what.into(), source.into());
+        SpawnError::Failed { program, what, source }
+    }
+
     /// The status with which a shell reports this: 127 when the program was not found, 126 when
     /// it was but cannot be run.
     pub fn shell_status(&self) -> i32 {
@@ -178,24 +149,13 @@ impl SpawnError {
         match self {
             SpawnError::Refused(refusal) => refusal.kind(),
             SpawnError::Module { source, .. } => module_kind(source),
-            SpawnError::Start { source, .. } => match source {
-                StartError::NulInArgument { .. } | StartError::Environment { .. } => {
-                    io::ErrorKind::InvalidInput
-                }
-                _ => io::ErrorKind::Other,
-            },
             SpawnError::CurrentDir { source, .. } => match source {
                 CurrentDirError::Enter { errno, .. } => io::Error::from(*errno).kind(),
                 CurrentDirError::Outside { .. } | CurrentDirError::NoFiles { .. } => {
                     io::ErrorKind::PermissionDenied
                 }
             },
-            SpawnError::Input { .. } => io::ErrorKind::InvalidInput,
-            SpawnError::Replay { source, .. }
-            | SpawnError::Native { source, .. }
-            | SpawnError::SetUp { source, .. }
-            | SpawnError::AbsorbFiles { source, .. }
-            | SpawnError::Wait { source, .. } => source.kind(),
+            SpawnError::Native { source, .. } | SpawnError::Failed { source, .. } => source.kind(),
         }
     }
 }
@@ -206,14 +166,17 @@ impl From<SpawnError> for io::Error {
     }
 }
 
+impl From<InputError> for io::Error {
+    fn from(error: InputError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
 /// The message of a lost result names the program already.
-fn not_waited(program: &OsStr, source: &io::Error) -> String {
+fn failed_text(program: &OsStr, what: &str, source: &io::Error) -> String {
     match SpawnError::of(source) {
         Some(lost) => lost.to_string(),
-        None => {
-            let program = program.display();
-            format!("`{program}` was started, but it cannot be waited for: {source}")
-        }
+        None => format!("`{}` {what}: {source}", program.display()),
     }
 }
 

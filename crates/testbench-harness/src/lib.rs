@@ -136,7 +136,7 @@ pub use config::NativeFiles;
 pub use error::{InputError, SpawnError};
 pub use files::CurrentDirError;
 pub use manifest::ManifestError;
-pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use pipe::{PipeEnd, PipeReader, PipeWriter, pipe};
 pub use policy::{OnMiss, Policy, UnknownPolicy};
 pub use refusal::{Refusal, Unmatched};
 pub use report::{Leaks, Report, SpawnRecord};

@@ -1,6 +1,5 @@
 //! Names of programs: the tool that a path names, versions, and the core utilities.
 
-use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -17,40 +16,28 @@ pub(crate) fn best_version<'a>(name: &OsStr, all: &'a [OsString]) -> Option<&'a 
         let fits = stem == wanted_stem
             && !version.is_empty()
             && (dashed || !wanted.is_empty())
-            && starts_with(&version, &wanted);
+            && version.starts_with(&wanted);
         fits.then_some((version, candidate))
     });
     // Of equal versions (`a3` and `a-3`) the first name, whatever the order of the directory.
-    let best = fitting.max_by(|(a, x), (b, y)| compare(a, b).then_with(|| y.cmp(x)));
+    let best = fitting.max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| y.cmp(x)));
     best.map(|(_, name)| name.as_os_str())
 }
 
+/// A part of a version: the number of its digits without leading zeros, and these. Such pairs are
+/// ordered as the numbers are, of whatever size.
+type Number<'a> = (usize, &'a str);
+
 /// `python-3.12` is `python` and 3, 12; without a version there are no numbers.
-fn split(name: &str) -> (&str, Vec<&str>) {
+fn split(name: &str) -> (&str, Vec<Number<'_>>) {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let version = &name[stem.len()..];
-    let parts: Vec<&str> = version.split('.').collect();
     let stem = stem.strip_suffix('-').unwrap_or(stem);
-    if stem.is_empty() || version.is_empty() || parts.contains(&"") {
+    if stem.is_empty() || version.split('.').any(str::is_empty) {
         return (name, Vec::new());
     }
-    (stem, parts)
-}
-
-fn starts_with(version: &[&str], wanted: &[&str]) -> bool {
-    version.len() >= wanted.len()
-        && version.iter().zip(wanted).all(|(a, b)| number(a, b) == Ordering::Equal)
-}
-
-fn compare(a: &[&str], b: &[&str]) -> Ordering {
-    let parts = a.iter().zip(b).map(|(a, b)| number(a, b));
-    parts.fold(Ordering::Equal, Ordering::then).then(a.len().cmp(&b.len()))
-}
-
-/// Compares digits as numbers of any size.
-fn number(a: &str, b: &str) -> Ordering {
-    let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+    let digits = version.split('.').map(|part| part.trim_start_matches('0'));
+    (stem, digits.map(|digits| (digits.len(), digits)).collect())
 }
 
 /// The multicall module that has the program of this name, if it is one of the core utilities.

@@ -11,6 +11,7 @@ use std::thread::{self, ThreadId};
 
 use testbench_clock::{Clock, Lookup, Role};
 use testbench_overlay::Errno;
+use testbench_wasi::{ReadEnd, WriteEnd};
 
 use crate::bench::{self, Bench};
 use crate::stdio::{Stdio, StdioKind};
@@ -46,19 +47,32 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     match bench::current() {
         Lookup::Absent => {
             let (reader, writer) = io::pipe()?;
-            Ok((PipeReader::real(reader), PipeWriter::real(writer)))
+            Ok((PipeEnd::real(reader), PipeEnd::real(writer)))
         }
         Lookup::Open(bench) => {
             let waiter = Waiter::new(&bench, &testbench_clock::current());
             let (reader, writer) = testbench_wasi::pipe();
-            let reader = PipeReader { end: End::Timeline { pipe: reader, waiter: waiter.clone() } };
-            Ok((reader, PipeWriter { end: End::Timeline { pipe: writer, waiter } }))
+            Ok((PipeEnd::new(reader, waiter.clone()), PipeEnd::new(writer, waiter)))
         }
         Lookup::Closed(_, ended) => Err(io::Error::other(ended)),
     }
 }
 
-/// One end of a pipe.
+/// The end of a [`pipe`] that is read from.
+///
+/// In a session, a read waits on the timeline; one that can never end is
+/// [`io::ErrorKind::Deadlock`].
+pub type PipeReader = PipeEnd<ReadEnd>;
+
+/// The end of a [`pipe`] that is written to.
+///
+/// In a session, a write waits on the timeline; one that can never end is
+/// [`io::ErrorKind::Deadlock`]. Without a reader it is [`io::ErrorKind::BrokenPipe`].
+pub type PipeWriter = PipeEnd<WriteEnd>;
+
+/// One end of a pipe: a [`PipeReader`] or a [`PipeWriter`].
+pub struct PipeEnd<P>(pub(crate) End<P>);
+
 pub(crate) enum End<P> {
     /// The system's.
     Real(std::fs::File),
@@ -66,77 +80,40 @@ pub(crate) enum End<P> {
     Timeline { pipe: P, waiter: Waiter },
 }
 
-/// The end of a [`pipe`] that is read from.
-///
-/// In a session, a read waits on the timeline; one that can never end is
-/// [`io::ErrorKind::Deadlock`].
-pub struct PipeReader {
-    end: End<testbench_wasi::ReadEnd>,
+impl<P> PipeEnd<P> {
+    pub(crate) fn real(end: impl Into<sys::OwnedPipe>) -> PipeEnd<P> {
+        PipeEnd(End::Real(sys::file_of(end)))
+    }
+
+    pub(crate) fn new(pipe: P, waiter: Waiter) -> PipeEnd<P> {
+        PipeEnd(End::Timeline { pipe, waiter })
+    }
+
+    fn into_stdio(self, kind: impl FnOnce(P) -> StdioKind) -> Stdio {
+        match self.0 {
+            End::Real(file) => file.into(),
+            End::Timeline { pipe, .. } => kind(pipe).into(),
+        }
+    }
 }
 
-/// The end of a [`pipe`] that is written to.
-///
-/// In a session, a write waits on the timeline; one that can never end is
-/// [`io::ErrorKind::Deadlock`]. Without a reader it is [`io::ErrorKind::BrokenPipe`].
-pub struct PipeWriter {
-    end: End<testbench_wasi::WriteEnd>,
-}
-
-impl PipeReader {
-    pub(crate) fn real(reader: impl Into<sys::OwnedPipe>) -> PipeReader {
-        PipeReader { end: End::Real(sys::file_of(reader)) }
-    }
-
-    pub(crate) fn new(pipe: testbench_wasi::ReadEnd, waiter: Waiter) -> PipeReader {
-        PipeReader { end: End::Timeline { pipe, waiter } }
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(crate) fn into_end(self) -> End<testbench_wasi::ReadEnd> {
-        self.end
-    }
-
-    pub(crate) fn end(&self) -> &End<testbench_wasi::ReadEnd> {
-        &self.end
-    }
-
-    /// Returns a further end of the same pipe.
+impl<P: Clone> PipeEnd<P> {
+    /// Returns a further end of the same pipe. Its readers find end-of-file when all writers are gone.
     ///
     /// # Errors
     ///
     /// When the system has no descriptors left.
-    pub fn try_clone(&self) -> io::Result<PipeReader> {
-        Ok(PipeReader { end: self.end.try_clone()? })
-    }
-}
-
-impl PipeWriter {
-    pub(crate) fn real(writer: impl Into<sys::OwnedPipe>) -> PipeWriter {
-        PipeWriter { end: End::Real(sys::file_of(writer)) }
-    }
-
-    pub(crate) fn new(pipe: testbench_wasi::WriteEnd, waiter: Waiter) -> PipeWriter {
-        PipeWriter { end: End::Timeline { pipe, waiter } }
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(crate) fn into_end(self) -> End<testbench_wasi::WriteEnd> {
-        self.end
-    }
-
-    /// Returns a further end of the same pipe. Its readers find end-of-file when all are gone.
-    ///
-    /// # Errors
-    ///
-    /// When the system has no descriptors left.
-    pub fn try_clone(&self) -> io::Result<PipeWriter> {
-        Ok(PipeWriter { end: self.end.try_clone()? })
+    pub fn try_clone(&self) -> io::Result<PipeEnd<P>> {
+        match &self.0 {
+            End::Real(file) => Ok(PipeEnd(End::Real(file.try_clone()?))),
+            End::Timeline { pipe, waiter } => Ok(PipeEnd::new(pipe.clone(), waiter.clone())),
+        }
     }
 }
 
 impl Read for PipeReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match &mut self.end {
+        match &mut self.0 {
             End::Real(file) => file.read(buf),
             End::Timeline { pipe, waiter } => match pipe.try_read(buf) {
                 Err(Errno::Again) => waiter.wait(|clock| pipe.read(clock, buf)),
@@ -148,7 +125,7 @@ impl Read for PipeReader {
 
 impl Write for PipeWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match &mut self.end {
+        match &mut self.0 {
             End::Real(file) => file.write(buf),
             End::Timeline { pipe, waiter } => match pipe.try_write(buf) {
                 Err(Errno::Again) => {
@@ -167,47 +144,21 @@ impl Write for PipeWriter {
 /// Input from a pipe.
 impl From<PipeReader> for Stdio {
     fn from(reader: PipeReader) -> Stdio {
-        match reader.end {
-            End::Real(file) => file.into(),
-            End::Timeline { pipe, .. } => StdioKind::Reader(pipe).into(),
-        }
+        reader.into_stdio(StdioKind::Reader)
     }
 }
 
 /// Output into a pipe.
 impl From<PipeWriter> for Stdio {
     fn from(writer: PipeWriter) -> Stdio {
-        match writer.end {
-            End::Real(file) => file.into(),
-            End::Timeline { pipe, .. } => StdioKind::Writer(pipe).into(),
-        }
+        writer.into_stdio(StdioKind::Writer)
     }
 }
 
-impl<P: Clone> End<P> {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            End::Real(file) => End::Real(file.try_clone()?),
-            End::Timeline { pipe, waiter } => {
-                End::Timeline { pipe: pipe.clone(), waiter: waiter.clone() }
-            }
-        })
-    }
-}
-
-impl fmt::Debug for PipeReader {
+impl<P: fmt::Debug> fmt::Debug for PipeEnd<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.end {
-            End::Real(file) => f.debug_tuple("PipeReader").field(file).finish(),
-            End::Timeline { pipe, .. } => pipe.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for PipeWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.end {
-            End::Real(file) => f.debug_tuple("PipeWriter").field(file).finish(),
+        match &self.0 {
+            End::Real(file) => f.debug_tuple("PipeEnd").field(file).finish(),
             End::Timeline { pipe, .. } => pipe.fmt(f),
         }
     }

@@ -81,7 +81,7 @@ impl Life {
             Err(source) => match stuck(&source) {
                 Some(Stuck::Cancelled(why)) => (Exit::Killed(why.clone()), None),
                 _ => {
-                    let lost = SpawnError::Replay { program: self.program, source };
+                    let lost = SpawnError::failed(&self.program, "could not be replayed", source);
                     (Exit::Signal(sys::SIGKILL), Some(lost))
                 }
             },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,8 +57,9 @@ pub(crate) fn run_by(
         Route::Replay(_) => replayed::start(start, spec, streams)?,
         Route::Refuse(refusal) => return Err(refusal.into()),
     };
-    let finished = process.wait(&**clock);
-    finished.cloned().map_err(|source| SpawnError::Wait { program: spec.program.clone(), source })
+    let finished = process.wait(&**clock).cloned();
+    let what = "was started, but it cannot be waited for";
+    finished.map_err(|source| SpawnError::failed(&spec.program, what, source))
 }
 
 /// Starts a command in a session, beside the caller.
@@ -233,8 +235,8 @@ impl Start {
         }
         for (dir, guest_path) in tool.mounts() {
             let opened = HostDir::open(dir).map_err(|source| {
-                let what = format!("testbench.toml mounts `{}`", dir.display());
-                SpawnError::SetUp { program: program(), what, source }
+                let what = format!("was not started: testbench.toml mounts `{}`", dir.display());
+                SpawnError::failed(&spec.program, what, source)
             })?;
             guest = guest.mount(Mount::new(Arc::new(opened.read_only()), guest_path));
         }
@@ -248,11 +250,16 @@ impl Start {
 }
 
 fn start_error(spec: &SpawnSpec, error: StartError) -> SpawnError {
-    let program = spec.program.clone();
-    match error {
-        StartError::Module(source) => SpawnError::Module { program, source },
-        source => SpawnError::Start { program, source },
-    }
+    let kind = match error {
+        StartError::Module(source) => {
+            return SpawnError::Module { program: spec.program.clone(), source };
+        }
+        StartError::NulInArgument { .. } | StartError::Environment { .. } => {
+            io::ErrorKind::InvalidInput
+        }
+        _ => io::ErrorKind::Other,
+    };
+    SpawnError::failed(&spec.program, "could not be started", io::Error::new(kind, error))
 }
 
 /// The guest's environment, ordered by key: the tool's, the session's, changed as the command says,

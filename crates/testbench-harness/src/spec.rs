@@ -48,16 +48,16 @@ impl SpawnSpec {
     /// Fails for what no program can be given, whichever way it goes.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         let has_nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
-        if has_nul(&self.program) {
-            return Err(self.invalid(InputError::NulInProgram));
-        }
-        if let Some(index) = self.args.iter().position(|arg| has_nul(arg)) {
-            return Err(self.invalid(InputError::NulInArgument { index: index + 1 }));
-        }
-        match self.current_dir.as_ref().filter(|dir| has_nul(dir.as_os_str())) {
-            Some(dir) => Err(self.invalid(InputError::NulInCurrentDir { dir: dir.clone() })),
-            None => Ok(()),
-        }
+        let wrong = if has_nul(&self.program) {
+            InputError::NulInProgram
+        } else if let Some(index) = self.args.iter().position(|arg| has_nul(arg)) {
+            InputError::NulInArgument { index: index + 1 }
+        } else if let Some(dir) = self.current_dir.as_ref().filter(|dir| has_nul(dir.as_os_str())) {
+            InputError::NulInCurrentDir { dir: dir.clone() }
+        } else {
+            return Ok(());
+        };
+        Err(self.invalid(wrong))
     }
 
     /// Fails if the command says something that needs a session.
@@ -72,6 +72,6 @@ impl SpawnSpec {
     }
 
     fn invalid(&self, source: InputError) -> SpawnError {
-        SpawnError::Input { program: self.program.clone(), source }
+        SpawnError::failed(&self.program, "was not started", source)
     }
 }

@@ -82,9 +82,7 @@ impl Stdio {
             Some(StdioKind::Real(file)) => StdioKind::Real(file.try_clone()?),
             Some(StdioKind::File(file)) => StdioKind::File(file.try_clone()?),
             Some(StdioKind::Reader(_) | StdioKind::Writer(_)) | None => {
-                let used_up = InputError::UsedUp { stream: name };
-                let taken = self.stream.take();
-                taken.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, used_up))?
+                self.stream.take().ok_or(InputError::UsedUp { stream: name })?
             }
         })
     }

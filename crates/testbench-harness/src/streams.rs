@@ -41,8 +41,11 @@ pub(crate) struct Ends {
 pub(crate) fn take(spec: &mut SpawnSpec, collect: Collect) -> Result<(Streams, Ends), SpawnError> {
     let SpawnSpec { program, stdin, stdout, stderr, .. } = spec;
     let failed = |stream: &'static str| {
-        let (program, what) = (program.clone(), format!("its {stream} cannot be used"));
-        move |source: io::Error| SpawnError::SetUp { program, what, source }
+        let program = &*program;
+        move |source: io::Error| {
+            let what = format!("was not started: its {stream} cannot be used");
+            SpawnError::failed(program, what, source)
+        }
     };
     let mut ends = Ends::default();
     let stdin = input(stdin.as_mut(), collect, &mut ends.stdin).map_err(failed("stdin"))?;

@@ -258,7 +258,7 @@ impl TestbenchBuilder {
     /// [`BuildError`] when a directory or toolchain cannot be used.
     #[allow(clippy::disallowed_methods, reason = "`pass_env` asks for the environment by name")]
     pub fn build(self) -> Result<Testbench, BuildError> {
-        let (clock, mut config) = (self.clock.start(), self.config);
+        let (clock, mut config) = (self.clock.0, self.config);
         config.files = open_files(self.overlays, self.set_up_overlay, self.passthrough, &clock)?;
         for source in self.toolchain {
             let toolchain = source.open().map_err(BuildError::Toolchain)?;
@@ -286,30 +286,19 @@ impl TestbenchBuilder {
 }
 
 /// The argument of [`TestbenchBuilder::clock`]: the start of a mock clock, or a clock.
-#[derive(Clone, Debug, Default)]
-pub struct SessionClock(ClockKind);
+#[derive(Clone, Debug)]
+pub struct SessionClock(Arc<dyn Clock>);
 
-#[derive(Clone, Debug, Default)]
-enum ClockKind {
-    #[default]
-    Mock,
-    MockAt(WallTime),
-    Given(Arc<dyn Clock>),
-}
-
-impl SessionClock {
-    fn start(self) -> Arc<dyn Clock> {
-        match self.0 {
-            ClockKind::Mock => MockClock::builder().build(),
-            ClockKind::MockAt(start) => MockClock::builder().start(start).build(),
-            ClockKind::Given(clock) => clock,
-        }
+/// A mock clock with the default start.
+impl Default for SessionClock {
+    fn default() -> Self {
+        SessionClock(MockClock::builder().build())
     }
 }
 
 impl From<WallTime> for SessionClock {
     fn from(start: WallTime) -> Self {
-        SessionClock(ClockKind::MockAt(start))
+        SessionClock(MockClock::builder().start(start).build())
     }
 }
 
@@ -321,13 +310,13 @@ impl From<SystemTime> for SessionClock {
 
 impl From<Arc<dyn Clock>> for SessionClock {
     fn from(clock: Arc<dyn Clock>) -> Self {
-        SessionClock(ClockKind::Given(clock))
+        SessionClock(clock)
     }
 }
 
 impl From<Arc<MockClock>> for SessionClock {
     fn from(clock: Arc<MockClock>) -> Self {
-        SessionClock(ClockKind::Given(clock))
+        SessionClock(clock)
     }
 }
 

@@ -307,8 +307,8 @@ impl Life {
         let recording = self.start.recording.as_ref();
         let absorbed = self.copy.take().map_or(Ok(()), |copy| copy.absorb(recording));
         let lost = absorbed.err().map(|source| {
-            let program = self.program.clone();
-            SpawnError::AbsorbFiles { program, source }
+            let what = "has ended, but the session's files do not have its changes";
+            SpawnError::failed(&self.program, what, source)
         });
         // Time that has not passed on the clock yet passes with that of other children.
         let passed = clock.mono().duration_since(self.began);

@@ -39,8 +39,8 @@ impl Copy {
         let Some(overlay) = bench.files.overlay() else { return Ok(None) };
         let copy = Copy::write(bench, overlay);
         let failed = |source| {
-            let what = "the session's files cannot be copied for it".to_owned();
-            SpawnError::SetUp { program: spec.program.clone(), what, source }
+            let what = "was not started: the session's files cannot be copied for it";
+            SpawnError::failed(&spec.program, what, source)
         };
         copy.map(Some).map_err(failed)
     }

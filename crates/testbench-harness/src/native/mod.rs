@@ -18,7 +18,7 @@ mod pump;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Child as StdChild, Command as StdCommand, Output, Stdio as StdStdio};
+use std::process::{Command as StdCommand, Output, Stdio as StdStdio};
 use std::thread;
 
 pub(crate) use child::start;
@@ -32,12 +32,12 @@ use crate::streams::Collect;
 
 /// Starts a command as the standard library would.
 pub(crate) fn spawn(spec: &SpawnSpec) -> io::Result<Child> {
-    start_std(spec, Collect::Spawn).map(Child::of_std)
+    start_std(spec, Collect::Spawn, |mut native| native.spawn()).map(Child::of_std)
 }
 
 /// Runs a command as the standard library would.
 pub(crate) fn run(spec: &SpawnSpec, collect: Collect) -> io::Result<Output> {
-    let mut child = start_std(spec, collect)?;
+    let mut child = start_std(spec, collect, |mut native| native.spawn())?;
     match collect {
         Collect::Status => {
             Ok(Output { status: child.wait()?, stdout: Vec::new(), stderr: Vec::new() })
@@ -80,15 +80,24 @@ fn command_with(
     native
 }
 
-/// Starts the child. A thread writes its input, if that is bytes.
-fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<StdChild> {
+/// Starts the standard library's command by `start`. A thread writes its input, if that is bytes.
+pub(crate) fn start_std<C>(
+    spec: &SpawnSpec,
+    collect: Collect,
+    start: impl FnOnce(StdCommand) -> io::Result<C>,
+) -> io::Result<C> {
     spec.check()?;
     let mut native = std_command(spec);
     let collects = collect == Collect::Output;
     let given = |stdio: &Option<Stdio>, stream| {
         stdio.as_ref().map(|stdio| std_stdio(stdio, stream)).transpose()
     };
-    if let Some(stdin) = given(&spec.stdin, "stdin")?.or(collects.then(StdStdio::null)) {
+    let mut input = None;
+    if let Some(StdioKind::Bytes(bytes)) = spec.stdin.as_ref().and_then(Stdio::stream) {
+        let (reader, writer) = io::pipe()?;
+        native.stdin(reader);
+        input = Some((bytes.clone(), writer));
+    } else if let Some(stdin) = given(&spec.stdin, "stdin")?.or(collects.then(StdStdio::null)) {
         native.stdin(stdin);
     }
     if let Some(stdout) = given(&spec.stdout, "stdout")?.or(collects.then(StdStdio::piped)) {
@@ -97,18 +106,16 @@ fn start_std(spec: &SpawnSpec, collect: Collect) -> io::Result<StdChild> {
     if let Some(stderr) = given(&spec.stderr, "stderr")?.or(collects.then(StdStdio::piped)) {
         native.stderr(stderr);
     }
-    let mut child = native.spawn()?;
-    if let Some(StdioKind::Bytes(bytes)) = spec.stdin.as_ref().and_then(Stdio::stream)
-        && let Some(mut stdin) = child.stdin.take()
-    {
-        let bytes = bytes.clone();
+    // It drops the command, which holds the child's end of the pipe.
+    let child = start(native)?;
+    if let Some((bytes, mut to)) = input {
         // Beside the parent. A child need not read all of it, so an error means nothing.
-        thread::Builder::new().spawn(move || _ = stdin.write_all(&bytes))?;
+        thread::Builder::new().spawn(move || _ = to.write_all(&bytes))?;
     }
     Ok(child)
 }
 
-pub(crate) fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
+fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdStdio> {
     Ok(match stdio.stream() {
         Some(StdioKind::Inherit) => StdStdio::inherit(),
         Some(StdioKind::Null) => StdStdio::null(),
@@ -123,5 +130,5 @@ pub(crate) fn std_stdio(stdio: &Stdio, stream: &'static str) -> io::Result<StdSt
 }
 
 fn foreign(stream: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, InputError::ForeignPipe { stream })
+    InputError::ForeignPipe { stream }.into()
 }

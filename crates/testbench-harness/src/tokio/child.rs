@@ -11,7 +11,7 @@ use ::tokio::io::{AsyncRead, AsyncReadExt as _};
 use ::tokio::process as native;
 use testbench_wasi::Exit;
 
-use super::{ChildStderr, ChildStdin, ChildStdout, Hearing};
+use super::{AsyncPipeEnd, ChildStderr, ChildStdin, ChildStdout, Hearing};
 use crate::child;
 
 /// A program that was started by [`tokio::Command::spawn`](super::Command::spawn); see
@@ -62,17 +62,17 @@ struct OfSession {
 impl Child {
     pub(super) fn native(mut child: native::Child) -> Child {
         Child {
-            stdin: child.stdin.take().map(ChildStdin::native),
-            stdout: child.stdout.take().map(ChildStdout::native),
-            stderr: child.stderr.take().map(ChildStderr::native),
+            stdin: child.stdin.take().map(AsyncPipeEnd::native),
+            stdout: child.stdout.take().map(AsyncPipeEnd::native),
+            stderr: child.stderr.take().map(AsyncPipeEnd::native),
             inner: Inner::Native(child),
         }
     }
 
     pub(super) fn of_session(mut child: child::Child, kill_on_drop: bool) -> Child {
-        let stdin = child.stdin.take().and_then(ChildStdin::of_session);
-        let stdout = child.stdout.take().and_then(ChildStdout::of_session);
-        let stderr = child.stderr.take().and_then(ChildStderr::of_session);
+        let stdin = child.stdin.take().and_then(AsyncPipeEnd::of_session);
+        let stdout = child.stdout.take().and_then(AsyncPipeEnd::of_session);
+        let stderr = child.stderr.take().and_then(AsyncPipeEnd::of_session);
         let inner = Inner::Session(OfSession { child, kill_on_drop, reaped: false });
         Child { stdin, stdout, stderr, inner }
     }
@@ -158,17 +158,18 @@ impl Child {
 
     /// How exactly it ended; see [`crate::Child::exit`].
     pub fn exit(&self) -> Option<&Exit> {
-        match &self.inner {
-            Inner::Native(_) => None,
-            Inner::Session(of) => of.child.exit(),
-        }
+        self.of_timeline()?.exit()
     }
 
     /// How far the session's clock moved from its start to its end, if it has ended.
     pub fn virtual_time(&self) -> Option<Duration> {
+        self.of_timeline()?.virtual_time()
+    }
+
+    fn of_timeline(&self) -> Option<&child::Child> {
         match &self.inner {
             Inner::Native(_) => None,
-            Inner::Session(of) => of.child.virtual_time(),
+            Inner::Session(of) => Some(&of.child),
         }
     }
 }

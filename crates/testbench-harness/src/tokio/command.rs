@@ -2,10 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Output};
-use std::thread;
 use std::time::Duration;
 
 use ::tokio::process as native;
@@ -14,7 +13,8 @@ use testbench_wasi::Limits;
 use super::Child;
 use crate::policy::Policy;
 use crate::route::{Explanation, Route};
-use crate::stdio::{Stdio, StdioKind};
+use crate::stdio::Stdio;
+use crate::streams::Collect;
 
 /// Starts a program, as `tokio::process::Command` does; in a [`Session`](crate::Session), by
 /// the route that the session decides. See the [module](super) for where it can be awaited.
@@ -167,33 +167,9 @@ impl Command {
 
     /// tokio's child, on a thread without a session.
     fn spawn_native(&self) -> io::Result<native::Child> {
-        let command = &self.inner.spec;
-        command.check()?;
-        let mut native = native::Command::from(crate::native::std_command(command));
-        let mut input = None;
-        if let Some(stdin) = &command.stdin {
-            if let Some(StdioKind::Bytes(bytes)) = stdin.stream() {
-                let (reader, writer) = io::pipe()?;
-                native.stdin(reader);
-                input = Some((bytes.clone(), writer));
-            } else {
-                native.stdin(crate::native::std_stdio(stdin, "stdin")?);
-            }
-        }
-        if let Some(stdout) = &command.stdout {
-            native.stdout(crate::native::std_stdio(stdout, "stdout")?);
-        }
-        if let Some(stderr) = &command.stderr {
-            native.stderr(crate::native::std_stdio(stderr, "stderr")?);
-        }
-        let child = native.kill_on_drop(self.kill_on_drop).spawn()?;
-        // It holds the child's end of the pipe.
-        drop(native);
-        if let Some((bytes, mut to)) = input {
-            // A child need not read all of it, so an error means nothing.
-            thread::Builder::new().spawn(move || _ = to.write_all(&bytes))?;
-        }
-        Ok(child)
+        crate::native::start_std(&self.inner.spec, Collect::Spawn, |command| {
+            native::Command::from(command).kill_on_drop(self.kill_on_drop).spawn()
+        })
     }
 }
 

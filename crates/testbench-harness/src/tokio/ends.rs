@@ -9,38 +9,53 @@ use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::process as native;
 use ::tokio::task::coop;
 use testbench_overlay::Errno;
+use testbench_wasi::{ReadEnd, WriteEnd};
 
 use super::Hearing;
-use crate::pipe::{End, PipeReader, PipeWriter, Waiter};
+use crate::pipe::{End, PipeEnd, Waiter};
 use crate::stdio::{Stdio, StdioKind};
 
-/// Defines a parent's end of a child's pipe: the session's or tokio's.
-macro_rules! ends {
-    ($($(#[$doc:meta])* $end:ident, $pipe:ident over $side:ident, $kind:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $end {
-            end: Async<testbench_wasi::$side, native::$end>,
-        }
+/// The parent's end of a child's stdin; dropping it is the end of the child's input. See
+/// `tokio::process::ChildStdin`.
+///
+/// As there, `shutdown` does not close it.
+pub type ChildStdin = AsyncPipeEnd<WriteEnd, native::ChildStdin>;
 
-        impl $end {
-            pub(super) fn native(end: native::$end) -> $end {
-                $end { end: Async::Native(end) }
-            }
+/// The parent's end of a child's stdout; see `tokio::process::ChildStdout`.
+pub type ChildStdout = AsyncPipeEnd<ReadEnd, native::ChildStdout>;
 
-            /// `None` for a pipe of the system's.
-            pub(super) fn of_session(pipe: $pipe) -> Option<$end> {
-                Some($end { end: Async::of(pipe.into_end())? })
-            }
-        }
+/// The parent's end of a child's stderr; see `tokio::process::ChildStderr`.
+pub type ChildStderr = AsyncPipeEnd<ReadEnd, native::ChildStderr>;
 
-        /// Connects another child to this one. Fails for a pipe of the system's that cannot be
-        /// taken out of the runtime.
+/// The parent's end of a child's pipe: the session's or tokio's.
+pub struct AsyncPipeEnd<P, N>(Async<P, N>);
+
+enum Async<P, N> {
+    Timeline { pipe: P, waiter: Waiter, hearing: Hearing },
+    Native(N),
+}
+
+impl<P, N> AsyncPipeEnd<P, N> {
+    pub(super) fn native(end: N) -> Self {
+        AsyncPipeEnd(Async::Native(end))
+    }
+
+    /// `None` for a pipe of the system's.
+    pub(super) fn of_session(pipe: PipeEnd<P>) -> Option<Self> {
+        let End::Timeline { pipe, waiter } = pipe.0 else { return None };
+        Some(AsyncPipeEnd(Async::Timeline { pipe, waiter, hearing: Hearing::default() }))
+    }
+}
+
+/// Connects another child to this one. Fails for a pipe of the system's that cannot be taken out of
+/// the runtime.
+macro_rules! stdio_of {
+    ($($end:ident as $kind:ident),*) => {$(
         impl TryFrom<$end> for Stdio {
             type Error = io::Error;
 
             fn try_from(end: $end) -> io::Result<Stdio> {
-                match end.end {
+                match end.0 {
                     Async::Timeline { pipe, .. } => Ok(StdioKind::$kind(pipe).into()),
                     #[cfg(unix)]
                     Async::Native(end) => Ok(crate::sys::file_of(end.into_owned_fd()?).into()),
@@ -52,31 +67,15 @@ macro_rules! ends {
     )*};
 }
 
-ends! {
-    /// The parent's end of a child's stdin; dropping it is the end of the child's input. See
-    /// `tokio::process::ChildStdin`.
-    ///
-    /// As there, `shutdown` does not close it.
-    ChildStdin, PipeWriter over WriteEnd, Writer;
-    /// The parent's end of a child's stdout; see `tokio::process::ChildStdout`.
-    ChildStdout, PipeReader over ReadEnd, Reader;
-    /// The parent's end of a child's stderr; see `tokio::process::ChildStderr`.
-    ChildStderr, PipeReader over ReadEnd, Reader;
-}
+stdio_of!(ChildStdin as Writer, ChildStdout as Reader, ChildStderr as Reader);
 
-/// One end: a session's, or tokio's.
-enum Async<P, N> {
-    Timeline { pipe: P, waiter: Waiter, hearing: Hearing },
-    Native(N),
-}
-
-impl AsyncWrite for ChildStdin {
+impl<N: AsyncWrite + Unpin> AsyncWrite for AsyncPipeEnd<WriteEnd, N> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.end {
+        match &mut self.0 {
             Async::Native(end) => Pin::new(end).poll_write(task, buf),
             Async::Timeline { pipe, waiter, hearing } => {
                 let listen = || pipe.listen();
@@ -86,54 +85,27 @@ impl AsyncWrite for ChildStdin {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.end {
+        match &mut self.0 {
             Async::Native(end) => Pin::new(end).poll_flush(task),
             Async::Timeline { .. } => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.end {
+        match &mut self.0 {
             Async::Native(end) => Pin::new(end).poll_shutdown(task),
             Async::Timeline { .. } => Poll::Ready(Ok(())),
         }
     }
 }
 
-impl AsyncRead for ChildStdout {
+impl<N: AsyncRead + Unpin> AsyncRead for AsyncPipeEnd<ReadEnd, N> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.end.poll_read(task, buf)
-    }
-}
-
-impl AsyncRead for ChildStderr {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.end.poll_read(task, buf)
-    }
-}
-
-impl<P, N> Async<P, N> {
-    fn of(end: End<P>) -> Option<Self> {
-        match end {
-            End::Timeline { pipe, waiter } => {
-                Some(Async::Timeline { pipe, waiter, hearing: Hearing::default() })
-            }
-            End::Real(_) => None,
-        }
-    }
-}
-
-impl<N: AsyncRead + Unpin> Async<testbench_wasi::ReadEnd, N> {
-    fn poll_read(&mut self, task: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
+        match &mut self.0 {
             Async::Native(end) => Pin::new(end).poll_read(task, buf),
             Async::Timeline { pipe, waiter, hearing } => {
                 let unfilled = buf.initialize_unfilled();
@@ -168,9 +140,9 @@ fn poll_moving(
     }
 }
 
-impl<P: fmt::Debug, N: fmt::Debug> fmt::Debug for Async<P, N> {
+impl<P: fmt::Debug, N: fmt::Debug> fmt::Debug for AsyncPipeEnd<P, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match &self.0 {
             Async::Timeline { pipe, .. } => pipe.fmt(f),
             Async::Native(end) => end.fmt(f),
         }

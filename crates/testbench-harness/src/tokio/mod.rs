@@ -45,7 +45,7 @@ mod ends;
 
 pub use child::Child;
 pub use command::Command;
-pub use ends::{ChildStderr, ChildStdin, ChildStdout};
+pub use ends::{AsyncPipeEnd, ChildStderr, ChildStdin, ChildStdout};
 
 use std::io;
 use std::pin::Pin;

@@ -432,7 +432,7 @@ fn other_input_fails_the_wait() {
     };
     run(TapeMode::Record, "b\na\n").unwrap();
     assert_eq!(run(TapeMode::Replay, "b\na\n").unwrap().stdout, b"a\nb\n");
-    assert_snapshot!(run(TapeMode::Replay, "b\nc\n").unwrap_err(), @"`sort` was replayed, but its standard input is not that of the tape (entry 1): taped 4 bytes of BLAKE3 6320d89fad37d349d8a8a58073768fce231fde27238d580db97b3c508a4ca487, actual 4 bytes of BLAKE3 b3eb9f95f8ef34575e8dc20281c5b861ea07fe3d35bd7f177f609a957db867f5. Give it the same input, or record the tape again with `TapeMode::Record`");
+    assert_snapshot!(run(TapeMode::Replay, "b\nc\n").unwrap_err(), @"`sort` could not be replayed: its standard input is not that of the tape (entry 1): taped 4 bytes of BLAKE3 6320d89fad37d349d8a8a58073768fce231fde27238d580db97b3c508a4ca487, actual 4 bytes of BLAKE3 b3eb9f95f8ef34575e8dc20281c5b861ea07fe3d35bd7f177f609a957db867f5. Give it the same input, or record the tape again with `TapeMode::Record`");
     assert!(run(TapeMode::Replay, "").is_err());
 }
 
