@@ -176,13 +176,8 @@ impl Command {
     /// Returns what a start of this command would run now. Starts nothing.
     pub fn route(&self) -> Route {
         match bench::current() {
-            Lookup::Absent => match strict::session() {
-                None => Route::Native { record: false },
-                Some(session) => {
-                    let program = self.spec.program.clone();
-                    Route::Refuse(Refusal::UnboundThread { program, session })
-                }
-            },
+            Lookup::Absent => strict::refusal(&self.spec.program)
+                .map_or(Route::Native { record: false }, Route::Refuse),
             Lookup::Open(bench) => route::resolve(&bench, &self.spec),
             Lookup::Closed(_, ended) => Route::Refuse(Refusal::Ended(ended)),
         }
@@ -293,19 +288,22 @@ impl Command {
     /// command of the standard library's, which this counts or refuses. The only ambient read of a
     /// spawn: everything below gets the session and the clock as values.
     pub(crate) fn place(&self) -> Result<Option<OfSession>, SpawnError> {
-        match bench::current() {
-            Lookup::Open(bench) => Ok(Some((bench, testbench_clock::current()))),
-            Lookup::Closed(_, ended) => Err(Refusal::Ended(ended).into()),
-            Lookup::Absent => {
-                if let Some(session) = strict::refuse(&self.spec.program) {
-                    let program = self.spec.program.clone();
-                    return Err(Refusal::UnboundThread { program, session }.into());
-                }
-                self.spec.check_without_session()?;
-                bench::count_unattributed();
-                Ok(None)
-            }
+        if let Some(bench) = session_here(&self.spec.program)? {
+            return Ok(Some((bench, testbench_clock::current())));
         }
+        self.spec.check_without_session()?;
+        bench::count_unattributed();
+        Ok(None)
+    }
+}
+
+/// The session of this thread. Fails if that has ended, and if a strict session refuses to start
+/// `program` on a thread without one.
+pub(crate) fn session_here(program: &OsStr) -> Result<Option<Arc<Bench>>, SpawnError> {
+    match bench::current() {
+        Lookup::Open(bench) => Ok(Some(bench)),
+        Lookup::Closed(_, ended) => Err(Refusal::Ended(ended).into()),
+        Lookup::Absent => strict::refuse(program).map_or(Ok(None), |refusal| Err(refusal.into())),
     }
 }
 

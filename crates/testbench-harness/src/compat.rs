@@ -37,7 +37,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -48,7 +47,7 @@ use testbench_clock::{Clock, Guard, Lifetime, Lookup, Scope, Seed};
 use testbench_overlay::Overlay;
 
 use crate::bench::{self, Bench};
-use crate::command::Command;
+use crate::command::{Command, session_here};
 use crate::config::SessionConfig;
 use crate::error::SpawnError;
 use crate::files::{self, Files};
@@ -262,7 +261,9 @@ where
     if let Some(dir) = cwd {
         command.current_dir(dir);
     }
-    if matches!(bench::current(), Lookup::Absent) && strict::session().is_none() {
+    if matches!(bench::current(), Lookup::Absent)
+        && strict::refusal(&command.spec.program).is_none()
+    {
         return run_flat(&mut command);
     }
     match command.route() {
@@ -272,16 +273,11 @@ where
 }
 
 /// A toolchain without a session.
+#[derive(Debug)]
 struct Flat {
     toolchain: Toolchain,
     /// How many guests it has started: each gets randomness of its own.
     spawns: AtomicU64,
-}
-
-impl fmt::Debug for Flat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.toolchain.fmt(f)
-    }
 }
 
 static FLAT: Scope<Flat> = Scope::new("flat toolchain");
@@ -306,13 +302,8 @@ fn run_flat(command: &mut Command) -> Option<io::Result<Output>> {
 
 /// The session of this thread; without one, a session made of the installed parts.
 fn bench_here(program: &OsStr) -> Result<Arc<Bench>, SpawnError> {
-    match bench::current() {
-        Lookup::Open(bench) => return Ok(bench),
-        Lookup::Closed(_, ended) => return Err(Refusal::Ended(ended).into()),
-        Lookup::Absent => {}
-    }
-    if let Some(session) = strict::refuse(program) {
-        return Err(Refusal::UnboundThread { program: program.to_owned(), session }.into());
+    if let Some(bench) = session_here(program)? {
+        return Ok(bench);
     }
     let (toolchain, seed) = match FLAT.get() {
         Lookup::Absent => (Toolchain::default(), 0),

@@ -115,49 +115,37 @@ const LISTED_MAX: usize = 12;
 
 impl fmt::Display for Unmatched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = self.program.display();
         if self.program.is_empty() {
             return f.write_str("``: an empty name names no program");
         }
-        match (self.name(), &self.toolchain) {
-            (_, None) => write!(
-                f,
-                "`{program}`: the session has no toolchain (set one with `.toolchain(dir)`, or \
-                 `.toolchain(Toolchain::builtin())` for the tools that come with testbench)."
-            )?,
-            (Some(name), Some(toolchain)) => match &self.path {
-                Some(path) => write!(
-                    f,
-                    "`{program}`: the child's PATH is `{}`, with none of the directories for which \
-                     the toolchain stands in ({}).",
-                    path.display(),
-                    self.fmt_claims(),
-                )?,
-                None => {
-                    match &self.alias {
-                        None => {
-                            write!(f, "`{program}`: no `{}.wasm` in {toolchain}", name.display())?
-                        }
-                        Some(alias) => write!(
-                            f,
-                            "`{program}`: testbench.toml makes it an alias of `{alias}`, but there is \
-                             no `{alias}.wasm` in {toolchain}"
-                        )?,
-                    }
-                    self.fmt_has(f)?;
-                }
-            },
-            (None, Some(_)) => write!(
-                f,
-                "`{program}`: a path is not looked up in the toolchain, other than one directly \
-                 under {}.",
-                self.fmt_claims(),
-            )?,
-        }
+        let why = match (self.name(), &self.toolchain, &self.path, &self.alias) {
+            (_, None, ..) => "the session has no toolchain (set one with `.toolchain(dir)`, or \
+                 `.toolchain(Toolchain::builtin())` for the tools that come with testbench)"
+                .to_owned(),
+            (None, ..) => format!(
+                "a path is not looked up in the toolchain, other than one directly under {}",
+                self.claims_text(),
+            ),
+            (_, _, Some(path), _) => format!(
+                "the child's PATH is `{}`, with none of the directories for which the toolchain \
+                 stands in ({})",
+                path.display(),
+                self.claims_text(),
+            ),
+            (_, Some(toolchain), _, Some(alias)) => format!(
+                "testbench.toml makes it an alias of `{alias}`, but there is no `{alias}.wasm` in \
+                 {toolchain} ({})",
+                self.has_text(),
+            ),
+            (Some(name), Some(toolchain), ..) => {
+                format!("no `{}.wasm` in {toolchain} ({})", name.display(), self.has_text())
+            }
+        };
+        let (program, key) = (self.program.display(), self.name().unwrap_or(&self.program));
         write!(
             f,
-            " This session starts no native programs; allow it with `.policy({:?}, Policy::Native)`.",
-            self.policy_key()
+            "`{program}`: {why}. This session starts no native programs; allow it with \
+             `.policy({key:?}, Policy::Native)`.",
         )
     }
 }
@@ -165,37 +153,30 @@ impl fmt::Display for Unmatched {
 impl std::error::Error for Unmatched {}
 
 impl Unmatched {
-    /// ` (has: cat, grep; nearest: grep).`
-    fn fmt_has(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// `has: cat, grep; nearest: grep`
+    fn has_text(&self) -> String {
         if self.has.is_empty() {
-            return f.write_str(" (it has no programs).");
+            return "it has no programs".to_owned();
         }
-        f.write_str(" (has: ")?;
-        for (i, name) in self.has.iter().take(LISTED_MAX).enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", name.display())?;
-        }
+        let listed = self.has.iter().take(LISTED_MAX).map(|name| name.display().to_string());
+        let mut text = format!("has: {}", listed.collect::<Vec<_>>().join(", "));
         if self.has.len() > LISTED_MAX {
-            write!(f, " and {} more", self.has.len() - LISTED_MAX)?;
+            text += &format!(" and {} more", self.has.len() - LISTED_MAX);
         }
         if let Some(nearest) = &self.nearest {
-            write!(f, "; nearest: {}", nearest.display())?;
+            text += &format!("; nearest: {}", nearest.display());
         }
-        f.write_str(").")
+        text
     }
 
     /// `/bin or /usr/bin`, each in backquotes.
-    fn fmt_claims(&self) -> String {
+    fn claims_text(&self) -> String {
         let claims = self.claims.iter().map(|dir| format!("`{}`", dir.display()));
         claims.collect::<Vec<_>>().join(" or ")
     }
 
     fn name(&self) -> Option<&OsStr> {
         tool_name(&self.program, |dir| self.claims.iter().any(|claim| claim == dir))
-    }
-
-    fn policy_key(&self) -> &OsStr {
-        self.name().unwrap_or(&self.program)
     }
 }
 

@@ -93,30 +93,27 @@ impl fmt::Display for Explanation {
 
 /// Decides, and starts nothing.
 pub(crate) fn resolve(session: &SessionConfig, spec: &SpawnSpec) -> Route {
-    Decision { session, spec, steps: None }.route()
+    explain(session, spec).route
 }
 
 /// Decides as [`resolve`] does, and says why.
 pub(crate) fn explain(session: &SessionConfig, spec: &SpawnSpec) -> Explanation {
-    let mut decision = Decision { session, spec, steps: Some(Vec::new()) };
+    let mut decision = Decision { session, spec, steps: Vec::new() };
     let route = decision.route();
-    let steps = decision.steps.unwrap_or_default();
-    Explanation { program: spec.program.clone(), steps, route }
+    Explanation { program: spec.program.clone(), steps: decision.steps, route }
 }
 
 /// A decision that is being made.
 struct Decision<'a> {
     session: &'a SessionConfig,
     spec: &'a SpawnSpec,
-    /// The steps so far; `None` where no explanation is asked for.
-    steps: Option<Vec<Step>>,
+    /// The steps so far.
+    steps: Vec<Step>,
 }
 
 impl<'a> Decision<'a> {
-    fn note(&mut self, what: impl FnOnce() -> String, found: impl FnOnce() -> String) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(Step { what: what(), found: found() });
-        }
+    fn note(&mut self, what: impl Into<String>, found: impl Into<String>) {
+        self.steps.push(Step { what: what.into(), found: found.into() });
     }
 
     fn route(&mut self) -> Route {
@@ -124,7 +121,7 @@ impl<'a> Decision<'a> {
         let program = spec.program.as_os_str();
         let name = tool_name(program, |dir| session.toolchain.claims(dir));
         let key = name.unwrap_or(program);
-        self.note(|| "via".into(), || shown(spec.via));
+        self.note("via", shown(spec.via));
         match spec.via {
             Some(Policy::NotFound) | None => {}
             Some(policy) => return self.act(policy, || "`.via(Policy::Deny)`".into()),
@@ -136,19 +133,17 @@ impl<'a> Decision<'a> {
 
         let unclaimed = unclaimed_path(session, spec, name.is_some());
         if !sys::has_separator(program) {
-            self.note(|| "PATH of the child".into(), || path_found(session, spec, &unclaimed));
+            self.note("PATH of the child", path_found(session, spec, &unclaimed));
         } else if name.is_none() {
-            self.note(|| "toolchain".into(), || "not asked, since this is a path".into());
+            self.note("toolchain", "not asked, since this is a path");
         }
-        if let Some(name) = name.filter(|_| unclaimed.is_none()) {
-            let why = |place: String, found| self.note(|| place, || found);
-            if let Some(tool) = session.toolchain.look_up(name, why) {
-                return Route::Guest(tool);
-            }
+        if let Some(name) = name.filter(|_| unclaimed.is_none())
+            && let Some(tool) = session.toolchain.look_up(name, |dir, found| self.note(dir, found))
+        {
+            return Route::Guest(tool);
         }
         if said.is_none() {
-            let found = || format!("{:?}", session.unmatched);
-            self.note(|| "policy for all that is not matched".into(), found);
+            self.note("policy for all that is not matched", format!("{:?}", session.unmatched));
         }
         match spec.via.or(said).unwrap_or(session.unmatched) {
             Policy::NotFound => {
@@ -167,11 +162,11 @@ impl<'a> Decision<'a> {
     ) -> (Option<Policy>, impl FnOnce() -> String + use<'a>) {
         let session = self.session;
         let own = session.policies.get(key).copied();
-        self.note(|| format!("policy of the session for `{}`", key.display()), || shown(own));
+        self.note(format!("policy of the session for `{}`", key.display()), shown(own));
         let entry = session.toolchain.entry(key);
         let manifest = entry.and_then(|(entry, path)| Some((entry.policy?, path)));
-        let found = || shown(manifest.map(|(policy, _)| policy));
-        self.note(|| "policy of the toolchain's manifest".into(), found);
+        let found = shown(manifest.map(|(policy, _)| policy));
+        self.note("policy of the toolchain's manifest", found);
         let by = move || match (own, manifest) {
             (Some(_), _) => format!("`.policy({:?}, Policy::Deny)`", Path::new(key)),
             (None, Some((_, path))) => format!("`policy = \"deny\"` in `{}`", path.display()),

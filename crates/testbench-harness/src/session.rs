@@ -85,7 +85,7 @@ impl Session {
     ///
     /// When the real directory changed underneath, or cannot be read.
     pub fn diff(&self) -> Result<Diff, OverlayError> {
-        diff_of(&self.bench)
+        self.overlay().map_or(Ok(Diff::default()), |overlay| overlay.diff())
     }
 
     /// How far the session's clock has moved since its start.
@@ -116,8 +116,8 @@ impl Session {
         // A tape is written whatever else is wrong.
         let tape = self.finish_tape();
         self.check()?;
-        let diff = diff_of(&self.bench)
-            .map_err(|source| FinishError::Diff { session: name.clone(), source })?;
+        let diff =
+            self.diff().map_err(|source| FinishError::Diff { session: name.clone(), source })?;
         let (tape, unused) = tape?;
         Ok(Report {
             diff,
@@ -236,11 +236,4 @@ pub enum FinishError {
         /// The programs, as they were called, in order.
         programs: Vec<String>,
     },
-}
-
-fn diff_of(bench: &Bench) -> Result<Diff, OverlayError> {
-    match bench.files.overlay() {
-        Some(overlay) => overlay.diff(),
-        None => Ok(Diff::default()),
-    }
 }

@@ -45,19 +45,14 @@ pub(crate) fn run_by(
 ) -> Result<Finished, SpawnError> {
     let mut start = Start::new(bench, clock, spec, route)?;
     let (streams, _) = start.streams(spec, collect)?;
-    let process = match start.route.clone() {
-        // On this thread: another one would cost more than a small guest does.
-        Route::Guest(tool) => {
-            let guest = start.guest(spec, &tool, streams)?;
-            let finished = testbench_wasi::run(guest).map_err(|e| start_error(spec, e))?;
-            start.record(&finished, None);
-            return Ok(finished);
-        }
-        Route::Native { .. } => native::start(start, spec, streams)?,
-        Route::Replay(_) => replayed::start(start, spec, streams)?,
-        Route::Refuse(refusal) => return Err(refusal.into()),
-    };
-    let finished = process.wait(&**clock).cloned();
+    // On this thread: another one would cost more than a small guest does.
+    if let Route::Guest(tool) = start.route.clone() {
+        let guest = start.guest(spec, &tool, streams)?;
+        let finished = testbench_wasi::run(guest).map_err(|e| start_error(spec, e))?;
+        start.record(&finished, None);
+        return Ok(finished);
+    }
+    let finished = start.beside(spec, streams)?.wait(&**clock).cloned();
     let what = "was started, but it cannot be waited for";
     finished.map_err(|source| SpawnError::failed(&spec.program, what, source))
 }
@@ -72,12 +67,7 @@ pub(crate) fn spawn(
     let route = route::resolve(bench, spec);
     let start = Start::new(bench, clock, spec, route)?;
     let (streams, ends) = start.streams(spec, Collect::Spawn)?;
-    let process = match start.route.clone() {
-        Route::Guest(tool) => start.guest_beside(spec, &tool, streams)?,
-        Route::Native { .. } => native::start(start, spec, streams)?,
-        Route::Replay(_) => replayed::start(start, spec, streams)?,
-        Route::Refuse(refusal) => return Err(refusal.into()),
-    };
+    let process = start.beside(spec, streams)?;
     Ok(Child::of_session(process, Waiter::new(bench, clock), ends))
 }
 
@@ -159,6 +149,16 @@ impl Start {
             deck.add(recording.finish(Ok(&finished.exit), finished.virtual_time, ended));
         }
         self.bench.end(&self.ticket, finished, real_time);
+    }
+
+    /// Starts the child on threads of its own.
+    fn beside(self, spec: &SpawnSpec, streams: Streams) -> Result<Arc<Process>, SpawnError> {
+        match self.route.clone() {
+            Route::Guest(tool) => self.guest_beside(spec, &tool, streams),
+            Route::Native { .. } => native::start(self, spec, streams),
+            Route::Replay(_) => replayed::start(self, spec, streams),
+            Route::Refuse(refusal) => Err(refusal.into()),
+        }
     }
 
     /// A guest on a thread of its own.

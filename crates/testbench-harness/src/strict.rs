@@ -7,6 +7,8 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::refusal::Refusal;
+
 /// The strict sessions of the process, in the order of their beginning.
 static SESSIONS: Mutex<Vec<Arc<Entry>>> = Mutex::new(Vec::new());
 
@@ -37,16 +39,16 @@ impl Drop for Strict {
     }
 }
 
-/// The name of the strict session because of which nothing is started on a thread without one.
-pub(crate) fn session() -> Option<String> {
-    lock(&SESSIONS).first().map(|entry| entry.name.clone())
+/// The refusal of a start of `program` on a thread without a session, if there is a strict session.
+pub(crate) fn refusal(program: &OsStr) -> Option<Refusal> {
+    let session = lock(&SESSIONS).first()?.name.clone();
+    Some(Refusal::UnboundThread { program: program.to_owned(), session })
 }
 
-/// As [`session`], for a start that is refused now: every strict session remembers it.
-pub(crate) fn refuse(program: &OsStr) -> Option<String> {
-    let sessions = lock(&SESSIONS);
-    sessions.iter().for_each(|entry| lock(&entry.refused).push(program.to_owned()));
-    sessions.first().map(|entry| entry.name.clone())
+/// As [`refusal`], for a start that is refused now: every strict session remembers it.
+pub(crate) fn refuse(program: &OsStr) -> Option<Refusal> {
+    lock(&SESSIONS).iter().for_each(|entry| lock(&entry.refused).push(program.to_owned()));
+    refusal(program)
 }
 
 /// Both lists are whole after every statement.

@@ -120,15 +120,11 @@ impl Toolchain {
         name: &OsStr,
         mut why: impl FnMut(String, String),
     ) -> Option<Tool> {
-        self.layers.iter().find_map(|layer| match layer.find(name) {
-            Ok(tool) => {
-                why(layer.describe(), tool.describe_match());
-                Some(tool)
-            }
-            Err(missed) => {
-                why(layer.describe(), missed);
-                None
-            }
+        self.layers.iter().find_map(|layer| {
+            let found = layer.find(name);
+            let said = found.as_ref().map_or_else(String::clone, Tool::describe_match);
+            why(layer.describe(), said);
+            found.ok()
         })
     }
 
