@@ -137,10 +137,8 @@ impl Child {
     pub fn wait_with_output(mut self) -> io::Result<Output> {
         drop(self.stdin.take());
         let (stdout, stderr) = match (self.stdout.take(), self.stderr.take()) {
-            (None, None) => Default::default(),
-            (Some(stdout), None) => (read_all(stdout)?, Vec::new()),
-            (None, Some(stderr)) => (Vec::new(), read_all(stderr)?),
             (Some(stdout), Some(stderr)) => read_both(stdout, stderr)?,
+            (stdout, stderr) => (read_all(stdout)?, read_all(stderr)?),
         };
         Ok(Output { status: self.wait()?, stdout, stderr })
     }
@@ -193,9 +191,11 @@ pub type ChildStdout = PipeReader;
 /// The parent's end of a child's stderr; see [`std::process::ChildStderr`].
 pub type ChildStderr = PipeReader;
 
-fn read_all(mut from: impl Read) -> io::Result<Vec<u8>> {
+fn read_all(from: Option<impl Read>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)?;
+    if let Some(mut from) = from {
+        from.read_to_end(&mut bytes)?;
+    }
     Ok(bytes)
 }
 
@@ -206,8 +206,8 @@ fn read_both(stdout: PipeReader, stderr: PipeReader) -> io::Result<(Vec<u8>, Vec
             waiter.wait(|clock| read_both_on(clock, out, err))
         }
         _ => std::thread::scope(|scope| {
-            let out = scope.spawn(move || read_all(stdout));
-            let err = read_all(stderr)?;
+            let out = scope.spawn(move || read_all(Some(stdout)));
+            let err = read_all(Some(stderr))?;
             let out = out.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((out, err))
         }),

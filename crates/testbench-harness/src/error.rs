@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use testbench_wasi::ModuleError;
@@ -71,20 +70,11 @@ pub enum SpawnError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
-    /// No program can be called by a name with a NUL byte in it.
-    #[error("its name contains a NUL byte")]
-    NulInProgram,
-    /// No program can be given an argument with a NUL byte in it.
-    #[error("its argument {index} contains a NUL byte")]
-    NulInArgument {
-        /// The argument's number, from 1.
-        index: usize,
-    },
-    /// A NUL byte in `current_dir`.
-    #[error("its current_dir {dir:?} contains a NUL byte")]
-    NulInCurrentDir {
-        /// As it was given.
-        dir: PathBuf,
+    /// Text with a NUL byte in it.
+    #[error("its {part} contains a NUL byte")]
+    Nul {
+        /// The text's place, such as `argument 1`.
+        part: String,
     },
     /// An end of a session's pipe that an earlier start of the same command has taken.
     #[error(

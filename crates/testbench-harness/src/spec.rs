@@ -48,16 +48,16 @@ impl SpawnSpec {
     /// Fails for what no program can be given, whichever way it goes.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         let has_nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
-        let wrong = if has_nul(&self.program) {
-            InputError::NulInProgram
+        let part = if has_nul(&self.program) {
+            "name".to_owned()
         } else if let Some(index) = self.args.iter().position(|arg| has_nul(arg)) {
-            InputError::NulInArgument { index: index + 1 }
+            format!("argument {}", index + 1)
         } else if let Some(dir) = self.current_dir.as_ref().filter(|dir| has_nul(dir.as_os_str())) {
-            InputError::NulInCurrentDir { dir: dir.clone() }
+            format!("current_dir {dir:?}")
         } else {
             return Ok(());
         };
-        Err(self.invalid(wrong))
+        Err(self.invalid(InputError::Nul { part }))
     }
 
     /// Fails if the command says something that needs a session.
