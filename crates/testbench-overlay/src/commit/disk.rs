@@ -1,4 +1,5 @@
-//! The system calls of a commit, on the directory that it changes and on the stage in it.
+//! The system calls of a commit, on the directory that it changes and on the stage in it, and those
+//! of a materialization.
 //!
 //! Like everything in this crate, they resolve one name at a time, through handles, and follow no
 //! symlink. So a process that swaps names meanwhile cannot lead a commit out of the root. Calls that
@@ -27,7 +28,7 @@ pub(crate) const WASTE: &[u8] = b".testbench-commit-done";
 
 /// A place in the tree or on the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     Tree(PathId),
     Stage(&'static str),
     /// A numbered name on the stage.
@@ -55,8 +56,8 @@ impl Drop for Stage {
 }
 
 /// The root of a commit.
-pub(super) struct Disk<'g> {
-    pub(super) paths: Paths,
+pub(crate) struct Disk<'g> {
+    pub(crate) paths: Paths,
     root: Arc<OwnedFd>,
     /// The root's path, for messages.
     path: PathBuf,
@@ -66,7 +67,7 @@ pub(super) struct Disk<'g> {
 }
 
 impl<'g> Disk<'g> {
-    pub(super) fn new(root: Arc<OwnedFd>, path: PathBuf, gate: &'g dyn Gate) -> Disk<'g> {
+    pub(crate) fn new(root: Arc<OwnedFd>, path: PathBuf, gate: &'g dyn Gate) -> Disk<'g> {
         let cursor = DirCursor::new(root.clone());
         Disk { paths: Paths::new(), root, path, cursor, stage: None, gate }
     }
@@ -81,7 +82,7 @@ impl<'g> Disk<'g> {
     }
 
     /// Returns the error of a call that failed at a place.
-    pub(super) fn refused(&self, what: &'static str, at: At, errno: Errno) -> CommitError {
+    pub(crate) fn refused(&self, what: &'static str, at: At, errno: Errno) -> CommitError {
         let path = self.host_path(at);
         match errno {
             Errno::Xdev => CommitError::Device { path },
@@ -228,7 +229,7 @@ impl<'g> Disk<'g> {
 /// Calls that change nothing.
 impl Disk<'_> {
     /// Returns the metadata of the file at a place; `None` if there is none.
-    pub(super) fn look(&mut self, at: At) -> Result<Option<Stat>> {
+    pub(crate) fn look(&mut self, at: At) -> Result<Option<Stat>> {
         self.find("look at", at, |dir, name| match at {
             // A look-up of `.` would need the right to search the top; its handle does not.
             At::TOP => sys::stat(dir),
@@ -246,7 +247,7 @@ impl Disk<'_> {
     }
 
     /// Returns the entries of a directory; none if it does not exist.
-    pub(super) fn list(&mut self, at: At) -> Result<Vec<DirEntry>> {
+    pub(crate) fn list(&mut self, at: At) -> Result<Vec<DirEntry>> {
         let entries = self.find("list", at, |dir, name| {
             let opened = sys::open_dir(dir, name, Access::Read)?;
             sys::read_dir(&opened)
@@ -288,13 +289,13 @@ impl Disk<'_> {
 
 /// Calls that change something.
 impl Disk<'_> {
-    pub(super) fn make_dir(&mut self, at: At) -> Result<()> {
+    pub(crate) fn make_dir(&mut self, at: At) -> Result<()> {
         let make = |dir: &OwnedFd, name: &[u8]| Ok(rustix::fs::mkdirat(dir, name, Mode::RWXU)?);
         self.change(Call::MakeDir, at, make)
     }
 
-    /// Makes a file on the stage that only the owner may read and write.
-    pub(super) fn make_file(&mut self, at: At) -> Result<OwnedFd> {
+    /// Makes a file that only the owner may read and write.
+    pub(crate) fn make_file(&mut self, at: At) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         self.change(Call::MakeFile, at, |dir, name| {
@@ -322,12 +323,12 @@ impl Disk<'_> {
         self.change_open(Call::SetLen, at, || sys::set_len(file, len))
     }
 
-    pub(super) fn symlink(&mut self, target: &[u8], at: At) -> Result<()> {
+    pub(crate) fn symlink(&mut self, target: &[u8], at: At) -> Result<()> {
         self.change(Call::Symlink, at, |dir, name| sys::symlink(target, dir, name))
     }
 
     /// Gives a file or symlink one more name.
-    pub(super) fn link(&mut self, from: At, to: At) -> Result<()> {
+    pub(crate) fn link(&mut self, from: At, to: At) -> Result<()> {
         self.change_both(Call::Link, (from, to), sys::link)
     }
 
@@ -365,11 +366,11 @@ impl Disk<'_> {
     }
 
     /// Sets permission bits; never those of a symlink's target.
-    pub(super) fn set_mode(&mut self, at: At, mode: u32) -> Result<()> {
+    pub(crate) fn set_mode(&mut self, at: At, mode: u32) -> Result<()> {
         self.change(Call::SetMode, at, |dir, name| set_mode_at(dir, name, mode))
     }
 
-    pub(super) fn set_times(&mut self, at: At, times: SetTimes) -> Result<()> {
+    pub(crate) fn set_times(&mut self, at: At, times: SetTimes) -> Result<()> {
         self.change(Call::SetTimes, at, |dir, name| sys::set_times_at(dir, name, times))
     }
 

@@ -71,14 +71,14 @@ use std::sync::atomic::Ordering;
 
 pub use apply::PassedOver;
 pub use conflict::{Conflict, OurChange, TheirChange};
-pub(crate) use disk::{STAGE, WASTE};
+pub(crate) use disk::{At, Disk, STAGE, WASTE};
 pub use error::{CommitError, RecoverError};
+pub(crate) use gate::Open;
 pub use options::CommitOptions;
 pub use recover::Recovered;
 
-use self::disk::{At, Disk};
 use self::error::Result;
-use self::gate::{Gate, Open};
+use self::gate::Gate;
 use self::plan::Plan;
 use self::survey::Survey;
 use crate::ops::core::{Core, Tx};

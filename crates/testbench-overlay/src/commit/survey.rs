@@ -77,49 +77,40 @@ impl<'s> Survey<'s> {
             only: None,
             above: BTreeSet::new(),
         };
-        survey.collect_seen(paths);
-        survey.collect_spots(paths)?;
-        Ok(survey)
-    }
-
-    fn collect_seen(&mut self, paths: &mut Paths) {
         let mut sorted = BTreeSet::from([&RelPath::TOP]);
-        sorted.extend(self.state.observed().map(|(path, _)| path));
+        sorted.extend(state.observed().map(|(path, _)| path));
         let ids = paths.add_sorted(sorted.iter().copied());
-        self.ids.extend(sorted.into_iter().cloned().zip(ids));
+        survey.ids.extend(sorted.into_iter().cloned().zip(ids));
         // What inodes came from is observed first: they know better than what was seen before.
-        for (path, observation) in self.state.observed() {
-            let id = self.ids[path];
+        for (path, observation) in state.observed() {
+            let id = survey.ids[path];
             match observation {
-                Observation::Absent => _ = self.seen.entry(id).or_insert(None),
-                Observation::Removed(was, _) => _ = self.seen.entry(id).or_insert(Some(was)),
-                Observation::Listing(listing) => self.listings.push((id, listing)),
+                Observation::Absent => _ = survey.seen.entry(id).or_insert(None),
+                Observation::Removed(was, _) => _ = survey.seen.entry(id).or_insert(Some(was)),
+                Observation::Listing(listing) => survey.listings.push((id, listing)),
             }
         }
-    }
-
-    fn collect_spots(&mut self, paths: &mut Paths) -> Result<(), Errno> {
         let (dir, after, before) = (Ino::ROOT, PathId::TOP, Some(PathId::TOP));
-        self.add(Spot { dir, after, before, ino: Some(dir) })?;
+        survey.add(Spot { dir, after, before, ino: Some(dir) })?;
         let mut dirs = vec![(dir, after, before)];
         while let Some((dir, after, before)) = dirs.pop() {
-            for (name, entry) in self.state.dir(dir)?.entries.iter() {
+            for (name, entry) in state.dir(dir)?.entries.iter() {
                 let after = paths.child(after, name.as_bytes());
                 let before = before.map(|before| paths.child(before, name.as_bytes()));
                 let ino = match entry {
                     Entry::Present(ino) => Some(*ino),
                     Entry::Whiteout => None,
                 };
-                self.add(Spot { dir, after, before, ino })?;
+                survey.add(Spot { dir, after, before, ino })?;
                 if let Some(ino) = ino
-                    && let Node::Dir(node) = &self.state.inode(ino)?.node
+                    && let Node::Dir(node) = &state.inode(ino)?.node
                 {
-                    let lower = node.lower.as_ref().and_then(|lower| self.id(lower));
+                    let lower = node.lower.as_ref().and_then(|lower| survey.id(lower));
                     dirs.push((ino, after, lower));
                 }
             }
         }
-        Ok(())
+        Ok(survey)
     }
 
     fn add(&mut self, spot: Spot) -> Result<(), Errno> {

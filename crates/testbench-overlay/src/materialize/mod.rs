@@ -11,7 +11,6 @@ pub(crate) mod apply;
 
 mod absorb;
 mod real;
-mod trail;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +19,7 @@ use std::sync::Arc;
 
 use testbench_clock::WallTime;
 
+use crate::commit::{At, Disk};
 use crate::diff::Diff;
 use crate::handle::Handle;
 use crate::ops::core::Core;
@@ -28,7 +28,6 @@ use crate::upper::inode::{Ino, Node};
 use crate::vfs::name::RelPath;
 use crate::{Errno, File, FileKind, Overlay, SetTime, SetTimes};
 use real::Scan;
-use trail::Trail;
 
 pub(crate) use real::RealTree;
 
@@ -99,11 +98,9 @@ impl Overlay {
             let full = io::ErrorKind::DirectoryNotEmpty.into();
             return Err(about("materialize an overlay into", &dir, full));
         }
-        let trail = Trail::new(&tree);
-        let mut writer =
-            Writer { core: &self.core, trail, first: BTreeMap::new(), dirs: Vec::new() };
-        writer.write_tree()?;
-        writer.finish()?;
+        let (core, disk) = (&self.core, tree.disk());
+        Writer { core, tree: &tree, disk, first: BTreeMap::new(), dirs: Vec::new() }
+            .write_tree()?;
         let written = tree.scan()?;
         let written_at = written.latest();
         Ok(Materialized { overlay: self.clone(), dir, tree, written, written_at })
@@ -140,7 +137,8 @@ fn as_it_will_be(path: &Path) -> io::Result<PathBuf> {
 
 struct Writer<'c> {
     core: &'c Arc<Core>,
-    trail: Trail<'c>,
+    tree: &'c RealTree,
+    disk: Disk<'c>,
     /// The first place of a file that may have several names.
     first: BTreeMap<Ino, PathId>,
     /// Directories whose mode and times are set when all in them is done.
@@ -159,9 +157,10 @@ impl Writer<'_> {
             };
             self.dirs.push((at, stat));
             for entry in entries {
-                let place = self.trail.paths.child(at, &entry.name);
+                let place = self.disk.paths.child(at, &entry.name);
                 let policy = &self.core.config.policy;
-                if policy.hides_anything() && policy.hides(&self.trail.path(place)) {
+                let path = || RelPath::TOP.join(&self.disk.paths.bytes(place));
+                if policy.hides_anything() && policy.hides(&path()) {
                     continue;
                 }
                 let child = self.core.tx_as_root().lookup(dir, &entry.name);
@@ -172,16 +171,20 @@ impl Writer<'_> {
                 }
             }
         }
+        // From the bottom up: a change in a directory moves its times, and its permission bits may
+        // allow nothing.
+        while let Some((at, stat)) = self.dirs.pop() {
+            self.set_meta(at, &stat)?;
+        }
         Ok(())
     }
 
     fn write(&mut self, ino: Ino, at: PathId) -> io::Result<FileKind> {
         let inode = self.read(at, self.core.tx().live.state.inode(ino).cloned())?;
         let stat = inode.stat(ino);
-        let trail = &mut self.trail;
+        let here = At::Tree(at);
         if let Some(first) = self.first.get(&ino) {
-            let linked = trail.link(*first, at);
-            trail.at(at, "link", linked)?;
+            self.disk.link(At::Tree(*first), here)?;
             return Ok(stat.kind);
         }
         let further_names = inode.origin.as_ref().is_some_and(|o| o.may_have_more_names());
@@ -193,37 +196,29 @@ impl Writer<'_> {
             // Left out.
             Node::Special => {}
             Node::Symlink(target) => {
-                let made = trail.symlink(target, at, times(&stat));
-                trail.at(at, "create", made)?;
+                self.disk.symlink(target, here)?;
+                self.disk.set_times(here, times(&stat))?;
             }
-            Node::Dir(_) => {
-                let made = trail.create_dir(at);
-                trail.at(at, "create", made)?;
-            }
+            Node::Dir(_) => self.disk.make_dir(here)?,
             Node::File(_) => {
                 let source = Handle::new(self.core, &mut self.core.tx(), ino, true, false);
-                let file = trail.create_file(at);
-                let file = trail.at(at, "create", file)?;
-                trail.at(at, "write", copy_out(&source, &*file))?;
-                trail.at(at, "set the metadata of", set_meta(&*file, &stat))?;
+                let file = self.tree.host.written_file(self.disk.make_file(here)?);
+                let copied = copy_out(&source, &*file);
+                copied.map_err(|errno| self.disk.refused("write", here, errno))?;
+                self.set_meta(at, &stat)?;
             }
         }
         Ok(stat.kind)
     }
 
-    /// From the bottom up: a change in a directory moves its times, and its permission bits may
-    /// allow nothing.
-    fn finish(&mut self) -> io::Result<()> {
-        while let Some((at, stat)) = self.dirs.pop() {
-            let dir = self.trail.open_dir(at);
-            let dir = self.trail.at(at, "open", dir)?;
-            self.trail.at(at, "set the metadata of", set_meta(&*dir, &stat))?;
-        }
-        Ok(())
+    fn set_meta(&mut self, at: PathId, stat: &crate::Stat) -> io::Result<()> {
+        self.disk.set_times(At::Tree(at), times(stat))?;
+        Ok(self.disk.set_mode(At::Tree(at), stat.mode)?)
     }
 
     fn read<T>(&self, at: PathId, result: Result<T, Errno>) -> io::Result<T> {
-        self.trail.at(at, "read through the overlay, to write", result)
+        let what = "read through the overlay, to write";
+        Ok(result.map_err(|errno| self.disk.refused(what, At::Tree(at), errno))?)
     }
 }
 
@@ -261,11 +256,6 @@ fn write_all(target: &dyn File, bytes: &[u8], offset: u64) -> Result<(), Errno> 
         }
     }
     Ok(())
-}
-
-fn set_meta(file: &dyn File, stat: &crate::Stat) -> Result<(), Errno> {
-    file.set_times(times(stat))?;
-    file.set_mode(stat.mode)
 }
 
 fn times(stat: &crate::Stat) -> SetTimes {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use testbench_clock::WallTime;
 
 use super::about;
-use super::trail::Trail;
+use crate::commit::{At, Disk, Open};
 use crate::lower::Lower;
 use crate::lower::observe::Stamp;
 use crate::places::{PathId, Paths};
@@ -36,6 +36,11 @@ impl RealTree {
         Ok(RealTree { path: path.to_path_buf(), host, seen })
     }
 
+    /// Returns the system calls on it.
+    pub(super) fn disk(&self) -> Disk<'static> {
+        Disk::new(self.host.top(), self.path.clone(), &Open)
+    }
+
     /// Whether the path under which it was opened still leads here.
     pub(crate) fn is_in_place(&self) -> bool {
         sys::open_top(&self.path).is_ok_and(|there| sys::same(&there, &*self.host.top()))
@@ -44,23 +49,21 @@ impl RealTree {
     /// Looks at all that is in the directory.
     pub(crate) fn scan(&self) -> io::Result<Scan> {
         let top = self.at(&RelPath::TOP, "look at", self.seen.top_stat())?;
-        let mut trail = Trail::new(self);
+        let mut disk = self.disk();
         let mut stamps = vec![(PathId::TOP, Stamp::of(&top))];
         let mut todo = vec![PathId::TOP];
-        while let Some(at) = todo.pop() {
-            let entries = trail.list(at);
-            for entry in trail.at(at, "list", entries)? {
-                let place = trail.paths.child(at, &entry.name);
-                let stat = trail.look(place);
+        while let Some(dir) = todo.pop() {
+            for entry in disk.list(At::Tree(dir))? {
+                let place = disk.paths.child(dir, &entry.name);
                 // A name that is gone by now was never there.
-                let Some(stat) = trail.at(place, "look at", stat)? else { continue };
+                let Some(stat) = disk.look(At::Tree(place))? else { continue };
                 stamps.push((place, Stamp::of(&stat)));
                 if stat.kind == FileKind::Dir {
                     todo.push(place);
                 }
             }
         }
-        Ok(Scan { paths: trail.paths, stamps })
+        Ok(Scan { paths: disk.paths, stamps })
     }
 
     /// Says of an error what was attempted, and where.

@@ -114,9 +114,9 @@ impl HostDir {
         }
     }
 
-    /// Makes an open directory one of this tree.
-    pub(crate) fn dir_file(&self, dir: impl Into<Arc<OwnedFd>>) -> Arc<dyn File> {
-        Arc::new(HostFile::new(&self.tree, dir, FileKind::Dir, &OpenHow::READ))
+    /// Makes a regular file that is open for writing one of this tree.
+    pub(crate) fn written_file(&self, file: OwnedFd) -> Arc<dyn File> {
+        self.file(file, FileKind::File, &OpenHow { write: true, ..OpenHow::READ })
     }
 
     /// Without `openat2`, for the test that both ways agree.
