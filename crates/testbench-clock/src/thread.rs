@@ -209,14 +209,11 @@ impl Running {
                 Ok(()) => return,
                 // They have had the same report, and now run until they end by it.
                 Err(Stuck::Deadlock(_)) => {}
-                Err(_) => return self.wait_in_real_time(at),
+                Err(_) => break,
             }
         }
-    }
-
-    /// For a participant that can wait on its timeline no longer: it steps aside, so that the
-    /// others can go on without it.
-    fn wait_in_real_time(&self, at: &Location<'_>) {
+        // This participant can wait on its timeline no longer. It steps aside and waits in real time, so
+        // that the others can go on without it.
         let clock = current();
         let _aside = clock.as_mock().map(|mock| mock.go_outside("steps aside", false));
         // No other code has this clock, so nothing can cancel it.

@@ -10,17 +10,20 @@ use std::sync::{Arc, OnceLock};
 
 /// A [`Scope`](super::Scope) of any type.
 pub(super) trait Key: Sync {
-    fn name(&self) -> &'static str;
-
-    /// Counts the entries that exist.
-    fn live(&self) -> &AtomicUsize;
-
-    fn is_thread_bound(&self) -> bool;
+    fn state(&self) -> &KeyState;
 
     /// Makes the value that a further thread of this name gets, if it differs there.
     fn fork(&self, value: &Value, thread_name: &str) -> Option<(Value, OnExit)>;
 
     fn shortcuts(&self, value: &Value) -> Shortcuts;
+}
+
+/// The part of a key that does not depend on its type.
+pub(super) struct KeyState {
+    pub(super) name: &'static str,
+    /// Entries that exist anywhere in the process, captured ones included.
+    pub(super) live: AtomicUsize,
+    pub(super) thread_bound: bool,
 }
 
 pub(super) type Value = Arc<dyn Any + Send + Sync>;
@@ -54,7 +57,7 @@ impl Entry {
         lifetime: Lifetime,
         closed: Arc<OnceLock<Ended>>,
     ) -> Self {
-        key.live().fetch_add(1, Ordering::Relaxed);
+        key.state().live.fetch_add(1, Ordering::Relaxed);
         let shortcuts = key.shortcuts(&value);
         Entry { key, index, value, lifetime, closed, shortcuts }
     }
@@ -82,6 +85,6 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.key.live().fetch_sub(1, Ordering::Relaxed);
+        self.key.state().live.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use stack::audited;
 
 use crate::debug::debug_by;
 use crate::timeline::Dial;
-use entry::{Entry, Key, Value};
+use entry::{Entry, Key, KeyState, Value};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,14 +57,11 @@ use std::sync::{Arc, OnceLock};
 /// assert!(matches!(GREETING.get(), Lookup::Absent));
 /// ```
 pub struct Scope<T> {
-    name: &'static str,
-    /// Entries that exist anywhere in the process, captured ones included.
-    live: AtomicUsize,
+    state: KeyState,
     /// The place of this key in every view; given at the first install.
     index: OnceLock<usize>,
     fork: Option<ForkFn<T>>,
     shortcuts: Option<fn(&T) -> Shortcuts>,
-    thread_bound: bool,
     value: PhantomData<fn() -> T>,
 }
 
@@ -117,12 +114,10 @@ impl<T: Send + Sync + 'static> Scope<T> {
     /// A key; `name` is what it is called in debug prints.
     pub const fn new(name: &'static str) -> Self {
         Scope {
-            name,
-            live: AtomicUsize::new(0),
+            state: KeyState { name, live: AtomicUsize::new(0), thread_bound: false },
             index: OnceLock::new(),
             fork: None,
             shortcuts: None,
-            thread_bound: false,
             value: PhantomData,
         }
     }
@@ -142,7 +137,7 @@ impl<T: Send + Sync + 'static> Scope<T> {
 
     /// Ties entries to their thread: contexts neither carry nor hide them.
     pub(crate) const fn bound_to_thread(mut self) -> Self {
-        self.thread_bound = true;
+        self.state.thread_bound = true;
         self
     }
 
@@ -208,14 +203,14 @@ impl<T: Send + Sync + 'static> Scope<T> {
     /// can tell.
     #[inline]
     pub(crate) fn is_unused(&'static self) -> bool {
-        self.live.load(Ordering::Relaxed) == 0
+        self.state.live.load(Ordering::Relaxed) == 0
     }
 
     #[inline]
     fn with_entry<R>(&'static self, f: impl FnOnce(&Entry) -> R) -> Option<R> {
         // Relaxed is enough: this thread's own installs come before this in program order, and a
         // context from another thread arrived by something that synchronises.
-        if self.live.load(Ordering::Relaxed) == 0 {
+        if self.state.live.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let index = *self.index.get()?;
@@ -224,16 +219,8 @@ impl<T: Send + Sync + 'static> Scope<T> {
 }
 
 impl<T: Send + Sync + 'static> Key for Scope<T> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn live(&self) -> &AtomicUsize {
-        &self.live
-    }
-
-    fn is_thread_bound(&self) -> bool {
-        self.thread_bound
+    fn state(&self) -> &KeyState {
+        &self.state
     }
 
     fn fork(&self, value: &Value, thread_name: &str) -> Option<(Value, OnExit)> {
@@ -248,6 +235,6 @@ impl<T: Send + Sync + 'static> Key for Scope<T> {
     }
 }
 
-debug_by!([T] Scope<T>, "Scope", |it| { name: it.name });
+debug_by!([T] Scope<T>, "Scope", |it| { name: it.state.name });
 
 static NEXT_INDEX: AtomicUsize = AtomicUsize::new(0);

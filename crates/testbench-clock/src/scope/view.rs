@@ -25,7 +25,7 @@ impl View {
 
     /// `self` as seen by a thread on which `below` is what was entered before.
     pub(super) fn above(&self, below: &View) -> View {
-        let is_bound = |entry: &Arc<Entry>| entry.key.is_thread_bound();
+        let is_bound = |entry: &Arc<Entry>| entry.key.state().thread_bound;
         let mut kept = below.entries().filter(|entry| is_bound(entry)).peekable();
         if kept.peek().is_none() && !self.entries().any(is_bound) {
             return self.clone();
@@ -51,7 +51,7 @@ impl View {
     }
 
     pub(crate) fn key_names(&self) -> impl Iterator<Item = &'static str> {
-        self.entries().map(|entry| entry.key.name())
+        self.entries().map(|entry| entry.key.state().name)
     }
 
     fn of<'a>(mut slots: Vec<Slot>, further: impl IntoIterator<Item = &'a Arc<Entry>>) -> View {
