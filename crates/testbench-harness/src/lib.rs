@@ -125,7 +125,7 @@ mod testbench;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod toolchain;
-pub mod traced;
+mod traced;
 #[cfg(feature = "vm")]
 pub mod vm;
 
