@@ -27,7 +27,7 @@
 //!
 //! A session that has a tape holds a `Deck` (`deck.rs`), which owns all that is known of the tape.
 //! Each spawn gets a `Recording` from it (`record.rs`): taps on the streams pass on the bytes, and the
-//! [`Traced`](crate::traced) tree that the child gets remembers the changed paths, from which
+//! tree that the child gets (`traced.rs`) remembers the changed paths, from which
 //! `files.rs` makes the changes. At its end the recording gives its record to the deck. For a spawn
 //! that is replayed, the deck finds the entry (`calls.rs`, `replay.rs`), which `replayed.rs` plays as
 //! a participant of the timeline.
