@@ -1,5 +1,5 @@
-//! What single operations and hand-overs cost, for those who change them. What is promised of readings
-//! and sleeps is in `targets.rs`.
+//! The cost of single operations and hand-overs, for those who change them. `targets.rs` checks the
+//! promised bounds of readings and sleeps.
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use std::sync::Arc;
